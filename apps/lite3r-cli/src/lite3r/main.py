@@ -1,0 +1,5 @@
+"""The command `lite3r`."""
+
+
+def main() -> None:
+    """Run the command line."""
