@@ -1,0 +1,43 @@
+"""Cameras as nerfstudio's transforms.json."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import atomic
+from .reconstruction import View
+
+OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def write_transforms(
+    path: Path, views: Sequence[View], *, images: Path, points: str | None = None
+) -> None:
+    """Write one frame per view, with intrinsics in pixels of the original photo.
+
+    `transform_matrix` is camera to world with OpenGL cameras (x right, y up, looking
+    along -z). images: folder of the photos. points: PLY file beside `path`.
+    """
+    document: dict[str, object] = {
+        "camera_model": "OPENCV",
+        "frames": [_frame(view, images) for view in views],
+    }
+    if points is not None:
+        document["ply_file_path"] = points
+    atomic.write_json(path, document)
+
+
+def _frame(view: View, images: Path) -> dict[str, object]:
+    width, height = view.original_size
+    camera = view.original_intrinsics
+    return {
+        "file_path": str(images / view.name),
+        "fl_x": float(camera[0, 0]),
+        "fl_y": float(camera[1, 1]),
+        "cx": float(camera[0, 2]),
+        "cy": float(camera[1, 2]),
+        "w": width,
+        "h": height,
+        "transform_matrix": (view.camera_to_world @ OPENCV_TO_OPENGL).tolist(),
+    }

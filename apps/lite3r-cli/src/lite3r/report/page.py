@@ -1,0 +1,145 @@
+"""report.html: one page that carries everything it shows, and asks the network for nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from .. import figures
+from .columns import COLUMNS, Column, Row
+from .curve import loss_curve
+
+WORST_ERROR = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneFigure:
+    """What the page shows of one scene: photos, and one depth per model in the unit of `truth`."""
+
+    name: str
+    images: UInt8[np.ndarray, "v y x 3"]
+    truth: Float[np.ndarray, "v y x"] | None
+    depth: Mapping[str, Float[np.ndarray, "v y x"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The content of a report page. `facts` are label and text; `rows` are the table's models."""
+
+    title: str
+    summary: str
+    facts: Sequence[tuple[str, str]]
+    rows: Sequence[Row]
+    loss: Sequence[float]
+    scenes: Sequence[SceneFigure]
+    notes: Sequence[str] = ()
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML."""
+    style = files("lite3r.report").joinpath("style.css").read_text(encoding="utf-8")
+    sections = [
+        f"<header><h1>{escape(page.title)}</h1><p class='lead'>{escape(page.summary)}</p></header>",
+        _table(page.rows),
+        _curve(page.loss),
+        *(_scene(scene) for scene in page.scenes),
+        _facts(page.facts, page.notes),
+    ]
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(page.title)}</title><style>{style}</style></head>"
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _table(rows: Sequence[Row]) -> str:
+    head = "".join(f"<th scope='col'>{escape(str(row['label']))}</th>" for row in rows)
+    body = "".join(_line(column, rows) for column in COLUMNS)
+    return (
+        "<section><h2>Teacher and student</h2><div class='wide'><table>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        "<p class='note'>The best figure of a line is bold where one way is better.</p></section>"
+    )
+
+
+def _line(column: Column, rows: Sequence[Row]) -> str:
+    texts = [column.text(row) for row in rows]
+    best = _best(column, rows)
+    cells = "".join(f"<td class='best'>{t}</td>" if t == best else f"<td>{t}</td>" for t in texts)
+    unit = f" <small>{column.unit}</small>" if column.unit else ""
+    return (
+        f"<tr><th scope='row'>{escape(column.title)}{unit}"
+        f"<span>{escape(column.explanation)}</span></th>{cells}</tr>"
+    )
+
+
+def _best(column: Column, rows: Sequence[Row]) -> str | None:
+    values = [v for row in rows if isinstance(v := row.get(column.key), float | int)]
+    if column.better is None or len(values) < 2:
+        return None
+    best = min(values) if column.better == "low" else max(values)
+    return column.text({column.key: best})
+
+
+def _curve(loss: Sequence[float]) -> str:
+    if len(loss) < 2:
+        return ""
+    drawing = loss_curve(loss, label="distillation loss")
+    return f"<section><h2>Distillation loss</h2><figure class='card'>{drawing}</figure></section>"
+
+
+def _scene(scene: SceneFigure) -> str:
+    known = [scene.truth] if scene.truth is not None else list(scene.depth.values())
+    near, far = figures.depth_range(*known)
+    strips = [_strip("photo", [figures.data_uri(image, kind="jpeg") for image in scene.images])]
+    if scene.truth is not None:
+        strips.append(_depth_strip("true depth", scene.truth, near, far))
+    for label, depth in scene.depth.items():
+        strips.append(_depth_strip(label, depth, near, far))
+    if scene.truth is not None:
+        for label, depth in scene.depth.items():
+            pictures = [
+                figures.error_picture(d, t, worst=WORST_ERROR)
+                for d, t in zip(depth, scene.truth, strict=True)
+            ]
+            strips.append(_strip(f"error, {label}", [figures.data_uri(p) for p in pictures]))
+    return (
+        f"<section><h2>{escape(scene.name)}</h2><div class='strips'>{''.join(strips)}</div>"
+        f"{_legend(near, far, with_error=scene.truth is not None)}</section>"
+    )
+
+
+def _depth_strip(label: str, depth: Float[np.ndarray, "v y x"], near: float, far: float) -> str:
+    pictures = [figures.data_uri(figures.depth_picture(d, near, far)) for d in depth]
+    return _strip(label, pictures)
+
+
+def _strip(label: str, sources: Sequence[str]) -> str:
+    images = "".join(
+        f"<img src='{source}' alt='{escape(label)}, view {number}' loading='lazy'>"
+        for number, source in enumerate(sources, start=1)
+    )
+    return f"<figure><figcaption>{escape(label)}</figcaption><div>{images}</div></figure>"
+
+
+def _legend(near: float, far: float, *, with_error: bool) -> str:
+    bars: list[tuple[tuple[str, ...], str, str]] = [
+        (figures.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)")
+    ]
+    if with_error:
+        bars.append((figures.ERROR_STOPS, "relative error 0", f"{WORST_ERROR:.0%} and more"))
+    spans = "".join(
+        f"<span>{low}<i style='background:{figures.css_gradient(stops)}'></i>{high}</span>"
+        for stops, low, high in bars
+    )
+    return f"<p class='legend'>{spans}</p>"
+
+
+def _facts(facts: Sequence[tuple[str, str]], notes: Sequence[str]) -> str:
+    items = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in facts)
+    remarks = "".join(f"<p class='note'>{escape(note)}</p>" for note in notes)
+    return f"<section><h2>How this was made</h2><dl class='card'>{items}</dl>{remarks}</section>"

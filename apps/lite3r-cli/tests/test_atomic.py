@@ -1,0 +1,61 @@
+"""Whatever stops a writer, the old content stays and nothing half-written is left."""
+
+from pathlib import Path
+
+import pytest
+
+from lite3r import atomic
+
+
+def test_a_failed_file_leaves_the_old_one_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    atomic.write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), atomic.new_file(path) as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_one_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with atomic.new_folder(path, overwrite=False) as partial:
+        (partial / "a").write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic.new_folder(path, overwrite=True) as partial:
+        (partial / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert (path / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "out"
+    for name in ("first", "second"):
+        with atomic.new_folder(path, overwrite=True) as partial:
+            (partial / name).write_text(name)
+    assert [p.name for p in path.iterdir()] == ["second"]
+    assert [p.name for p in path.parent.iterdir()] == ["out"]
+
+
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileExistsError, match="exists already; choose another --out"),
+        atomic.new_folder(tmp_path, overwrite=False),
+    ):
+        pass
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_below_a_file_or_a_system_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"is a file, so .* cannot be made in it"):
+        atomic.check_writable(tmp_path / "file" / "runs" / "x")
+    with pytest.raises(OSError, match="cannot write in /proc"):
+        atomic.check_writable(Path("/proc/runs"))
+    atomic.check_writable(tmp_path / "not" / "yet" / "there")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,217 @@
+"""Exports are read back by the programs they are made for, and agree with exact scenes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lite3r.export import WRITERS, PointCloud, PointOptions, View, gather_points
+from lite3r.export.colmap import quaternion_wxyz
+from lite3r.export.points import depth_edges, thin, unproject
+from recon_eval.data.synthetic import SyntheticScenes
+
+NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]
+
+
+@pytest.fixture(scope="module")
+def views() -> list[View]:
+    scene = SyntheticScenes("test", count=1, views=3, height=42, width=56)[0]
+    assert scene.depth is not None
+    assert scene.world_to_camera is not None
+    assert scene.intrinsics is not None
+    twice = np.diag([2.0, 2.0, 1.0])
+    return [
+        View(
+            name=name,
+            image=(image.permute(1, 2, 0) * 255).byte().numpy(),
+            depth=depth.numpy(),
+            confidence=np.full((42, 56), 1.0 + number, dtype=np.float32),
+            world_to_camera=pose.double().numpy(),
+            intrinsics=camera.double().numpy(),
+            original_intrinsics=twice @ camera.double().numpy(),
+            original_size=(112, 84),
+        )
+        for number, (name, image, depth, pose, camera) in enumerate(
+            zip(
+                NAMES,
+                scene.images,
+                scene.depth,
+                scene.world_to_camera,
+                scene.intrinsics,
+                strict=True,
+            )
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def cloud(views: list[View]) -> PointCloud:
+    return gather_points(views, PointOptions(confidence_percentile=0.0))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, cloud: PointCloud, views: list[View]) -> Path:
+    folder = tmp_path_factory.mktemp("exports")
+    for write in WRITERS.values():
+        write(folder, cloud, views, Path("../photos"))
+    return folder
+
+
+def project(view: View, xyz: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    seen = (xyz @ view.world_to_camera[:, :3].T + view.world_to_camera[:, 3]) @ camera.T
+    return seen[..., :2] / seen[..., 2:]
+
+
+def test_unprojected_pixels_project_back_onto_their_centres(views: list[View]) -> None:
+    for view in views:
+        pixels = project(view, unproject(view), view.intrinsics)
+        x, y = np.meshgrid(np.arange(56) + 0.5, np.arange(42) + 0.5)
+        assert np.abs(pixels - np.stack([x, y], -1)).max() < 1e-3
+
+
+def test_points_of_one_view_land_on_the_same_surface_in_another(views: list[View]) -> None:
+    first, second = views[:2]
+    xyz = unproject(first)
+    seen = xyz @ second.world_to_camera[:, :3].T + second.world_to_camera[:, 3]
+    pixel = np.floor(project(second, xyz, second.intrinsics)).astype(int)
+    inside = (seen[..., 2] > 0) & (pixel >= 0).all(-1) & (pixel < (56, 42)).all(-1)
+    there = second.depth[pixel[inside][:, 1], pixel[inside][:, 0]]
+    assert inside.mean() > 0.2
+    assert np.median(np.abs(there / seen[..., 2][inside] - 1)) < 0.02
+
+
+def test_trimesh_reads_the_ply(written: Path, cloud: PointCloud) -> None:
+    mesh = trimesh.load(written / "points.ply")
+    assert isinstance(mesh, trimesh.PointCloud)
+    np.testing.assert_array_equal(np.asarray(mesh.vertices, dtype=np.float32), cloud.xyz)
+    np.testing.assert_array_equal(np.asarray(mesh.colors)[:, :3], cloud.rgb)
+
+
+def test_trimesh_reads_the_glb_with_a_frustum_at_every_camera(
+    written: Path, cloud: PointCloud, views: list[View]
+) -> None:
+    scene = trimesh.load(written / "scene.glb")
+    assert isinstance(scene, trimesh.Scene)
+    graph, names = scene.graph, {view.name for view in views}
+    assert names <= set(graph.nodes)
+    (points,) = (g for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud))
+    flip = np.array([1, -1, -1])
+    np.testing.assert_allclose(points.vertices * flip, cloud.xyz, atol=1e-5)
+    for view in views:
+        centre = graph.get(view.name)[0][:3, 3] * flip
+        np.testing.assert_allclose(centre, view.camera_to_world[:3, 3], atol=1e-5)
+
+
+def test_glb_cameras_see_what_the_views_saw(written: Path, views: list[View]) -> None:
+    data = (written / "scene.glb").read_bytes()
+    document = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    for view, camera in zip(views, document["cameras"], strict=True):
+        lens = camera["perspective"]
+        fy = 42 / 2 / np.tan(lens["yfov"] / 2)
+        assert fy == pytest.approx(view.intrinsics[1, 1])
+        assert lens["aspectRatio"] == pytest.approx(56 / 42)
+
+
+@pytest.mark.parametrize("keep", ["bin", "txt"])
+def test_pycolmap_reads_the_model(
+    written: Path, views: list[View], cloud: PointCloud, tmp_path: Path, keep: str
+) -> None:
+    for file in (written / "sparse/0").glob(f"*.{keep}"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = pycolmap.Reconstruction(str(tmp_path))
+    assert model.num_points3D() == len(cloud)
+    images = {image.name: image for image in model.images.values()}
+    for view in views:
+        name = view.name if keep == "bin" else view.name.partition(" ")[0]
+        pose = images[name].cam_from_world()
+        np.testing.assert_allclose(pose.matrix(), view.world_to_camera, atol=1e-6)
+        camera = images[name].camera
+        assert (camera.width, camera.height) == (112, 84)
+        np.testing.assert_allclose(camera.calibration_matrix(), view.original_intrinsics)
+        first = cloud.xyz[0].astype(float)
+        expected = project(view, first, view.original_intrinsics)
+        seen = pose * first
+        np.testing.assert_allclose(camera.img_from_cam(seen), expected, atol=1e-3)
+
+
+def test_transforms_json_follows_nerfstudio(written: Path, views: list[View]) -> None:
+    document = json.loads((written / "transforms.json").read_text())
+    for view, frame in zip(views, document["frames"], strict=True):
+        assert frame["file_path"] == f"../photos/{view.name}"
+        pose = np.array(frame["transform_matrix"])
+        ahead = pose[:3, :3] @ [0, 0, -1]  # an OpenGL camera looks along -z
+        np.testing.assert_allclose(ahead, view.world_to_camera[2, :3], atol=1e-6)
+        assert np.linalg.det(pose) == pytest.approx(1)
+        assert (frame["w"], frame["h"]) == (112, 84)
+        assert frame["fl_x"] == view.original_intrinsics[0, 0]
+
+
+def test_depth_images_hold_the_depth(written: Path, views: list[View]) -> None:
+    scale = json.loads((written / "depth/scale.json").read_text())["depth_per_value"]
+    for name, view in zip(["a", "schöne Fotos_b c", "b"], views, strict=True):
+        values = np.asarray(Image.open(written / f"depth/{name}.png"))
+        assert values.dtype == np.uint16
+        np.testing.assert_allclose(values * scale, view.depth, atol=scale)
+        assert Image.open(written / f"depth/{name}_preview.png").mode == "RGB"
+
+
+def test_npz_holds_everything(written: Path, views: list[View]) -> None:
+    with np.load(written / "prediction.npz") as data:
+        assert list(data["names"]) == NAMES
+        np.testing.assert_array_equal(data["depth"], [view.depth for view in views])
+        np.testing.assert_array_equal(data["world_to_camera"][1], views[1].world_to_camera)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e-3, 1.0, np.pi]))
+def test_quaternions_rotate_as_their_matrix(seed: int, angle: float) -> None:
+    axis = np.random.default_rng(seed).normal(size=3)
+    rotation = trimesh.transformations.rotation_matrix(angle, axis)
+    quaternion = quaternion_wxyz(rotation[:3, :3])
+    assert quaternion[0] >= 0
+    back = trimesh.transformations.quaternion_matrix(quaternion)
+    np.testing.assert_allclose(back, rotation, atol=1e-7)
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 2**32 - 1))
+def test_thinning_keeps_the_cap_and_the_most_confident(count: int, cap: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cloud = PointCloud(
+        xyz=rng.normal(size=(count, 3)).astype(np.float32),
+        rgb=rng.integers(0, 255, (count, 3), dtype=np.uint8),
+        confidence=rng.random(count).astype(np.float32),
+    )
+    kept = thin(cloud, cap)
+    assert min(count, max(1, cap // 4)) <= len(kept) <= cap or count <= cap
+    assert cloud.confidence.max() in kept.confidence
+    assert {tuple(p) for p in kept.xyz} <= {tuple(p) for p in cloud.xyz}
+
+
+def test_gathering_in_pieces_respects_the_cap(views: list[View]) -> None:
+    few = gather_points(views * 5, PointOptions(confidence_percentile=0.0, max_points=500))
+    assert 100 < len(few) <= 500
+
+
+def test_the_least_confident_pixels_are_dropped(views: list[View]) -> None:
+    kept = gather_points(views, PointOptions(confidence_percentile=50.0, edge_tolerance=10.0))
+    assert set(kept.confidence) == {2.0, 3.0}
+
+
+def test_depth_edges_are_marked_on_both_sides() -> None:
+    depth = np.array([[1.0, 1.0, 2.0, 2.0]] * 2)
+    assert depth_edges(depth, 0.1).tolist() == [[False, True, True, False]] * 2
+    assert not depth_edges(depth, 1.1).any()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("confidence_percentile", 100.0), ("edge_tolerance", 0.0), ("max_points", 0)],
+)
+def test_impossible_point_options_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field} is {value}"):
+        PointOptions(**{field: value})

@@ -1,0 +1,124 @@
+"""The report page is whole in itself, and says what the numbers say."""
+
+import html.parser
+
+import numpy as np
+import pytest
+
+from lite3r import figures
+from lite3r.report import COLUMNS, Page, SceneFigure, loss_curve, markdown_table, render_page
+
+ROWS = [
+    {"label": "teacher", "absrel": 0.2, "auc30": 0.5, "latency_ms": 1234.5, "density": 1.0},
+    {"label": "student <b>", "absrel": 0.21, "auc30": 0.6, "density": 0.256},
+]
+
+
+class Parsed(html.parser.HTMLParser):
+    """Open tags must close in order; addresses are collected."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [str(v) for k, v in attrs if k in ("src", "href")]
+        if tag not in ("meta", "img", "line", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def page() -> Page:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(1, 3, (2, 8, 8))
+    scene = SceneFigure(
+        name="room & garden",
+        images=rng.integers(0, 255, (2, 8, 8, 3), dtype=np.uint8),
+        truth=truth,
+        depth={"teacher": truth * 1.1, "student": truth * 0.9},
+    )
+    return Page(
+        title="A <run>",
+        summary="It ran.",
+        facts=[("seed", "0")],
+        rows=ROWS,
+        loss=[0.1, 0.05, 0.02],
+        scenes=[scene],
+        notes=["a note"],
+    )
+
+
+def test_the_page_asks_for_nothing_outside_itself(page: Page) -> None:
+    parsed = Parsed(render_page(page))
+    assert len(parsed.addresses) == 2 * 6  # photo, truth, two depths, two errors; two views each
+    assert all(a.startswith("data:image/") for a in parsed.addresses)
+    assert "url(" not in parsed.text
+    assert "http" not in parsed.text
+
+
+def test_the_page_shows_figures_and_escapes_names(page: Page) -> None:
+    text = render_page(page)
+    assert "student &lt;b&gt;" in text
+    assert "A &lt;run&gt;" in text
+    parsed = Parsed(text)
+    for shown in ("0.200", "0.210", "1,234", "25.6", "room & garden", "distillation loss".title()):
+        assert shown.lower() in parsed.text.lower()
+
+
+def test_only_the_better_figure_is_marked(page: Page) -> None:
+    text = render_page(page)
+    assert "<td class='best'>0.200</td><td>0.210</td>" in text
+    assert "<td>0.500</td><td class='best'>0.600</td>" in text
+    assert "<td>100.0</td><td>25.6</td>" in text
+
+
+def test_markdown_has_one_line_per_model() -> None:
+    lines = markdown_table(ROWS).splitlines()
+    assert len(lines) == 2 + len(ROWS)
+    assert {line.count("|") for line in lines} == {len(COLUMNS) + 2}
+    assert "| - |" in lines[3]
+
+
+def test_curve_spans_its_axes() -> None:
+    drawing = loss_curve([1.0, 0.1, 0.01], label="loss")
+    first, *_, last = drawing.split('class="raw" points="')[1].split('"')[0].split()
+    assert first == "64.0,12.0"
+    assert last == "628.0,220.0"
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 0.0], [1.0, float("nan")]])
+def test_curve_refuses_what_a_logarithm_cannot_show(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="at least two values, all finite and positive"):
+        loss_curve(values, label="loss")
+
+
+def test_depth_colours_run_from_light_to_dark() -> None:
+    depth = np.geomspace(1.0, 4.0, 64)[None]
+    lightness = figures.depth_picture(depth, 1.0, 4.0).astype(float) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness[0]) < 0).all()
+
+
+def test_missing_depth_is_grey() -> None:
+    depth = np.array([[1.0, np.nan], [0.0, np.inf]])
+    painted = figures.depth_picture(depth, 1.0, 2.0)
+    assert (painted[[0, 1, 1], [1, 0, 1]] == figures.MISSING).all()
+    assert (figures.error_picture(np.ones((2, 2)), depth)[1] == figures.MISSING).all()
+
+
+def test_no_error_is_the_lightest_colour() -> None:
+    truth = np.array([[1.0, 2.0, 4.0]])
+    painted = figures.error_picture(truth * [1.0, 1.25, 9.0], truth, worst=0.5).sum(-1)[0]
+    assert painted[0] > painted[1] > painted[2]
