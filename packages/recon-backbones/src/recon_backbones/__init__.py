@@ -2,4 +2,23 @@
 
 from importlib.metadata import version
 
+from . import catalogue as catalogue
+from .alignment import Similarity as Similarity
+from .alignment import umeyama as umeyama
+from .attention import Attention as Attention
+from .attention import AttentionSite as AttentionSite
+from .attention import DenseAttention as DenseAttention
+from .attention import MatmulAttention as MatmulAttention
+from .attention import Replaced as Replaced
+from .attention import replace_attention as replace_attention
+from .backbone import Backbone as Backbone
+from .backbone import WeightsSource as WeightsSource
+from .cameras import unproject as unproject
+from .prediction import Prediction as Prediction
+from .registry import BackboneEntry as BackboneEntry
+from .registry import build_on_meta as build_on_meta
+from .registry import list_backbones as list_backbones
+from .registry import load_backbone as load_backbone
+from .registry import register_backbone as register_backbone
+
 __version__ = version("recon-backbones")

@@ -1,0 +1,42 @@
+"""Similarity alignment of camera centres, with a guard where a direction is missing."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Similarity(NamedTuple):
+    """target = scale * rotation @ source + translation; `rank` of the centres' covariance."""
+
+    scale: Float[Tensor, ""]
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+    rank: int
+
+
+def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Similarity:
+    """Fit the similarity that takes source points to target points in least squares, in float64.
+
+    With collinear points (rank 1) the turn round the line is free and chosen smallest by the SVD;
+    the scale still is the least-squares one. With coincident points (rank 0) scale and rotation
+    are 1. Source: Umeyama, IEEE PAMI 13(4), 1991.
+    """
+    p, q = source.double(), target.double()
+    p_mean, q_mean = p.mean(0), q.mean(0)
+    covariance = (q - q_mean).T @ (p - p_mean) / len(p)
+    u, d, vt = torch.linalg.svd(covariance)
+    spread = (p - p_mean).square().sum(-1).mean()
+    size = torch.maximum(p.abs().max(), p.new_tensor(1.0)) * torch.maximum(
+        q.abs().max(), q.new_tensor(1.0)
+    )
+    rank = int((d > 1e-9 * size).sum())
+    sign = torch.ones_like(d)
+    if torch.linalg.det(u) * torch.linalg.det(vt) < 0:
+        sign[2] = -1
+    rotation = u @ torch.diag(sign) @ vt
+    scale = (d * sign).sum() / spread if rank else torch.ones_like(spread)
+    if not rank:
+        rotation = torch.eye(3, dtype=p.dtype, device=p.device)
+    return Similarity(scale, rotation, q_mean - scale * rotation @ p_mean, rank)

@@ -1,0 +1,98 @@
+"""The interface that every backbone fulfils, and the checks that guard its entrance."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .attention import AttentionSite
+from .prediction import Prediction
+from .token_order import TokenOrder
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSource:
+    """Where a backbone's weights came from: kind, place, licence, and the Hub revision."""
+
+    kind: Literal["hub", "bundled", "random", "file"]
+    location: str
+    licence: str
+    revision: str | None = None
+
+
+class Backbone(nn.Module, ABC):
+    """A feed-forward reconstruction network with images in and one `Prediction` out.
+
+    A subclass sets `name`, `patch_size` and `family`, keeps the names of its public checkpoints in
+    its state dict, and lists its attentions. `weights` is set by `load_backbone`.
+    """
+
+    family: ClassVar[str]
+    name: str
+    patch_size: int
+    weights: WeightsSource | None = None
+
+    @abstractmethod
+    def forward(
+        self,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
+        intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        head_chunk: int = 8,
+    ) -> Prediction:
+        """Reconstruct scenes from images in [0, 1]; dense heads run `head_chunk` views at once."""
+
+    @abstractmethod
+    def attention_sites(self) -> list[AttentionSite]:
+        """List every attention, in the order of the state dict."""
+
+    @abstractmethod
+    def init_weights(self) -> None:
+        """Draw all weights anew from the global random state."""
+
+    @abstractmethod
+    def set_token_order(self, order: TokenOrder) -> None:
+        """Choose the order of patch tokens inside the network; outputs stay the same."""
+
+    @classmethod
+    def convert_names(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give a public checkpoint's entries the names of this backbone's state dict."""
+        return dict(state)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Prediction:
+        """Run `forward`, hooks included."""
+        prediction: Prediction = super().__call__(*args, **kwargs)
+        return prediction
+
+
+def check_images(images: Tensor, patch_size: int) -> None:
+    """Refuse images that a backbone cannot read.
+
+    They must be floating point, `b v 3 y x` with at least one view, sides a positive multiple of
+    the patch size, finite, and in [0, 1] (one thousandth of slack). Raises ValueError.
+    """
+    shape = tuple(images.shape)
+    if images.ndim != 5 or shape[2] != 3:
+        raise ValueError(
+            f"images have shape {shape}; the rule is (scenes, views, 3, height, width)"
+        )
+    if not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype}; divide by 255 to get floats in [0, 1]")
+    if shape[0] < 1 or shape[1] < 1:
+        raise ValueError(f"images have shape {shape}; at least one scene and one view are needed")
+    for side in shape[3:]:
+        if side < patch_size or side % patch_size:
+            raise ValueError(
+                f"images have shape {shape}; height and width must be multiples of {patch_size}: "
+                "use recon_backbones.preprocess"
+            )
+    if torch.compiler.is_compiling() or images.is_meta:
+        return
+    low, high = (bound.item() for bound in images.detach().aminmax())
+    if not low >= -1e-3 or not high <= 1 + 1e-3:  # NaN fails both
+        raise ValueError(f"images range over [{low:g}, {high:g}]; the rule is finite, in [0, 1]")

@@ -1,0 +1,175 @@
+"""Camera algebra: rigid inverses, quaternions, nine-number pose encodings, unprojection.
+
+Frames are OpenCV (x right, y down, z forward). Pixels count from 0 at the first sample's centre.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def invert_rigid(transform: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
+    """Invert [R | t]: a world-to-camera becomes a camera-to-world, and back."""
+    rotation = transform[..., :3].transpose(-2, -1)
+    return torch.cat((rotation, -rotation @ transform[..., 3:]), dim=-1)
+
+
+def rotation_from_quaternion(
+    quaternion_xyzw: Float[Tensor, "*batch 4"],
+) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation of a quaternion of any length but zero (scalar last); zero gives the identity."""
+    x, y, z, w = quaternion_xyzw.unbind(-1)
+    square = quaternion_xyzw.square().sum(-1)
+    s = 2 / square.clamp_min(torch.finfo(square.dtype).tiny)
+    rows = (
+        1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w),
+        s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w),
+        s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y),
+    )  # fmt: skip
+    return _matrix(rows)
+
+
+def quaternion_from_rotation(
+    rotation: Float[Tensor, "*batch 3 3"],
+) -> Float[Tensor, "*batch 4"]:
+    """Unit quaternion (x, y, z, w) with w >= 0, from the best-conditioned of four formulas."""
+    m = rotation.flatten(-2).unbind(-1)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m
+    lengths = torch.stack(
+        (1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22), -1
+    )  # four times the square of x, y, z, w
+    lengths = torch.where(lengths > 0, lengths, torch.zeros_like(lengths)).sqrt()
+    lx, ly, lz, lw = (lengths.square()).unbind(-1)
+    candidates = torch.stack(
+        (
+            torch.stack((lx, m10 + m01, m02 + m20, m21 - m12), -1),
+            torch.stack((m10 + m01, ly, m12 + m21, m02 - m20), -1),
+            torch.stack((m20 + m02, m21 + m12, lz, m10 - m01), -1),
+            torch.stack((m21 - m12, m02 - m20, m10 - m01, lw), -1),
+        ),
+        dim=-2,
+    ) / (2 * lengths.clamp_min(0.1)).unsqueeze(-1)
+    best = lengths.argmax(-1)[..., None, None].expand(*lengths.shape[:-1], 1, 4)
+    quaternion = candidates.gather(-2, best).squeeze(-2)
+    return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+
+
+def encode_pose(
+    transform: Float[Tensor, "*batch 3 4"],
+    intrinsics: Float[Tensor, "*batch 3 3"],
+    image_size: tuple[int, int],
+) -> Float[Tensor, "*batch 9"]:
+    """Pack [R | t] and K as translation, quaternion (x, y, z, w), and fields of view (y, x).
+
+    Angles are in radians; the principal point and the skew are dropped.
+    """
+    height, width = image_size
+    fov_y = 2 * torch.atan(height / 2 / intrinsics[..., 1, 1])
+    fov_x = 2 * torch.atan(width / 2 / intrinsics[..., 0, 0])
+    quaternion = quaternion_from_rotation(transform[..., :3])
+    fov = torch.stack((fov_y, fov_x), dim=-1)
+    return torch.cat((transform[..., 3], quaternion, fov), dim=-1)
+
+
+def decode_pose(
+    encoding: Float[Tensor, "*batch 9"], image_size: tuple[int, int], *, tan_floor: float = 0.0
+) -> tuple[Float[Tensor, "*batch 3 4"], Float[Tensor, "*batch 3 3"]]:
+    """Unpack what `encode_pose` packs; the principal point is the image's centre.
+
+    The tangent of half a field of view is at least `tan_floor`; with floor 0 a zero field of view
+    gives an infinite focal length.
+    """
+    height, width = image_size
+    rotation = rotation_from_quaternion(encoding[..., 3:7])
+    transform = torch.cat((rotation, encoding[..., :3, None]), dim=-1)
+    tangent = torch.tan(encoding[..., 7:] / 2).clamp_min(tan_floor)
+    focal_y = height / 2 / tangent[..., 0]
+    focal_x = width / 2 / tangent[..., 1]
+    zero, one = torch.zeros_like(focal_x), torch.ones_like(focal_x)
+    rows = (focal_x, zero, one * (width / 2), zero, focal_y, one * (height / 2), zero, zero, one)
+    return transform, _matrix(rows)
+
+
+def unproject(
+    depth: Float[Tensor, "*batch y x"],
+    world_to_camera: Float[Tensor, "*batch 3 4"],
+    intrinsics: Float[Tensor, "*batch 3 3"],
+) -> Float[Tensor, "*batch y x 3"]:
+    """World points of every pixel, in the unit of the depth.
+
+    Pixel (u, v) is the integer index, as both model families use it in their exports.
+    """
+    height, width = depth.shape[-2:]
+    u = torch.arange(width, dtype=depth.dtype, device=depth.device)
+    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None]
+    k = intrinsics[..., None, None, :, :]
+    x = (u - k[..., 0, 2]) / k[..., 0, 0] * depth
+    y = (v - k[..., 1, 2]) / k[..., 1, 1] * depth
+    in_camera = torch.stack((x, y, depth), dim=-1)
+    camera_to_world = invert_rigid(world_to_camera)[..., None, None, :, :]
+    turned = (camera_to_world[..., :3] @ in_camera.unsqueeze(-1)).squeeze(-1)
+    return turned + camera_to_world[..., 3]
+
+
+def _matrix(rows: tuple[Tensor, ...]) -> Tensor:
+    """Nine entries, row by row, to 3x3 matrices."""
+    return torch.stack(rows, dim=-1).reshape(*rows[0].shape, 3, 3)
+
+
+def check_cameras(
+    images: Tensor, world_to_camera: Tensor | None, intrinsics: Tensor | None
+) -> None:
+    """Refuse cameras that do not belong to the images or are no rigid pinhole cameras.
+
+    Raises ValueError naming the tensor, the value and the rule.
+    """
+    if (world_to_camera is None) != (intrinsics is None):
+        missing = "world_to_camera" if world_to_camera is None else "intrinsics"
+        raise ValueError(f"{missing} is missing: give both cameras tensors or neither")
+    if world_to_camera is None or intrinsics is None:
+        return
+    b, v = images.shape[:2]
+    for name, given, shape in (
+        ("world_to_camera", world_to_camera, (b, v, 3, 4)),
+        ("intrinsics", intrinsics, (b, v, 3, 3)),
+    ):
+        if tuple(given.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(given.shape)}; the images need {shape}")
+        if not given.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity; give finite cameras")
+    check_rotations(world_to_camera[..., :3], "world_to_camera")
+    focal = torch.stack((intrinsics[..., 0, 0], intrinsics[..., 1, 1]))
+    if (focal <= 0).any():
+        raise ValueError(f"intrinsics has focal length {focal.min().item():g}; it must be positive")
+
+
+def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
+    """Refuse matrices that are further than 1e-3 from a rotation."""
+    r = rotation.double()
+    identity = torch.eye(3, dtype=r.dtype, device=r.device)
+    error = (r @ r.transpose(-2, -1) - identity).abs().amax((-2, -1))
+    bad = (error > 1e-3) | (torch.linalg.det(r) < 0)
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{name}{where} is no rotation (R R^T differs from 1 by {error.max().item():.3g}, "
+            "or it mirrors); give OpenCV world-to-camera [R | t]"
+        )
+
+
+def normalise_scene(
+    world_to_camera: Float[Tensor, "b v 3 4"],
+) -> Float[Tensor, "b v 3 4"]:
+    """Express cameras in the first camera's frame, at a median camera distance of one.
+
+    The translation is divided by max(0.1, lower median over views of |camera centre|).
+    """
+    full = F.pad(world_to_camera, (0, 0, 0, 1))
+    full[..., 3, 3] = 1
+    first = F.pad(invert_rigid(world_to_camera[:, :1]), (0, 0, 0, 1))
+    first[..., 3, 3] = 1
+    relative = (full @ first)[..., :3, :]
+    distance = invert_rigid(relative)[..., 3].norm(dim=-1)  # [b v]
+    scale = distance.median(dim=1).values.clamp_min(0.1)
+    return torch.cat((relative[..., :3], relative[..., 3:] / scale[:, None, None, None]), dim=-1)

@@ -1,0 +1,11 @@
+"""Depth Anything 3: any number of views to depth, rays and cameras."""
+
+from .backbone import DepthAnything3 as DepthAnything3
+from .config import DA3Config as DA3Config
+from .config import da3_base as da3_base
+from .config import da3_giant as da3_giant
+from .config import da3_large as da3_large
+from .config import da3_small as da3_small
+from .config import da3_tiny as da3_tiny
+from .model import DA3Net as DA3Net
+from .model import DA3Output as DA3Output

@@ -1,0 +1,171 @@
+"""Depth Anything 3 as a backbone: images in [0, 1] to depth and world-to-camera poses."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..alignment import umeyama
+from ..attention import AttentionSite
+from ..backbone import Backbone, check_images
+from ..cameras import check_cameras, decode_pose, invert_rigid, normalise_scene
+from ..patches import imagenet_normalise
+from ..prediction import Prediction
+from ..token_order import TokenOrder
+from .config import DA3Config
+from .model import DA3Net, DA3Output
+from .reference import Reference
+
+_SHARED_NORM = re.compile(r"(.*output_conv2_aux\.)[123](\.2\.(?:weight|bias))")
+
+
+class DepthAnything3(Backbone):
+    """Any-view Depth Anything 3 (arXiv 2511.10647); state-dict names are the public ones."""
+
+    family: ClassVar[str] = "da3"
+
+    def __init__(self, name: str, config: DA3Config) -> None:
+        super().__init__()
+        self.name = name
+        self.config = config
+        self.patch_size = config.patch_size
+        self.model = DA3Net(config)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
+        intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference = "saddle_balanced",
+        with_rays: bool = False,
+        head_chunk: int = 8,
+    ) -> Prediction:
+        """Reconstruct scenes; the world is near the frame of the reference view.
+
+        Given cameras are encoded into the network and returned as they are, with the depth brought
+        to their unit by aligning camera centres. `with_rays` also runs the ray head.
+
+        Raises ValueError for images or cameras that break the rules, before any heavy work.
+        """
+        output = self.internals(
+            images,
+            world_to_camera=world_to_camera,
+            intrinsics=intrinsics,
+            reference=reference,
+            heads=("depth", "rays") if with_rays else ("depth",),
+            head_chunk=head_chunk,
+        )
+        size = (images.shape[-2], images.shape[-1])
+        camera_to_world, found = decode_pose(output.pose_encoding, size, tan_floor=1e-6)
+        found_w2c, depth, rays = invert_rigid(camera_to_world), output.depth, output.rays
+        if world_to_camera is not None and intrinsics is not None:
+            scale = _unit(world_to_camera, camera_to_world[..., 3]).to(depth.dtype)
+            depth = depth / scale[:, None, None, None]
+            found_w2c, found = world_to_camera, intrinsics
+        return Prediction(
+            depth=depth,
+            depth_conf=output.depth_conf,
+            world_to_camera=found_w2c,
+            intrinsics=found,
+            rays=rays,
+            rays_conf=output.rays_conf,
+        )
+
+    def internals(
+        self,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
+        intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference = "saddle_balanced",
+        heads: Sequence[str] = ("depth",),
+        features: Sequence[int] = (),
+        head_chunk: int = 8,
+    ) -> DA3Output:
+        """Everything a trainer needs: the raw pose encoding, depth, rays, and block features.
+
+        `heads` is any of "depth", "rays", "gaussians"; `features` are block numbers. Given cameras
+        are first expressed in the first camera's frame at unit median distance.
+        """
+        check_images(images, self.patch_size)
+        check_cameras(images, world_to_camera, intrinsics)
+        if world_to_camera is not None:
+            world_to_camera = normalise_scene(world_to_camera)
+        normalised = imagenet_normalise(images).to(self.model.backbone.pretrained.cls_token.dtype)
+        output: DA3Output = self.model(
+            normalised,
+            world_to_camera=world_to_camera,
+            intrinsics=intrinsics,
+            reference=reference,
+            heads=heads,
+            features=features,
+            head_chunk=head_chunk,
+        )
+        return output
+
+    def attention_sites(self) -> list[AttentionSite]:
+        """List the transformer's attentions, then those of the camera encoder."""
+        config = self.config
+        blocks = [
+            AttentionSite(
+                name=f"model.backbone.pretrained.blocks.{i}.attn",
+                scope="global" if config.is_global(i) else "frame",
+                num_heads=config.num_heads,
+                head_dim=config.head_dim,
+                special_tokens=1,
+                tokens_per_view=1 + config.pos_grid**2,
+            )
+            for i in range(config.depth)
+        ]
+        cameras = [
+            AttentionSite(
+                name=f"model.cam_enc.trunk.{i}.attn",
+                scope="camera",
+                num_heads=config.cam_enc_heads,
+                head_dim=config.embed_dim // config.cam_enc_heads,
+                special_tokens=0,
+                tokens_per_view=1,
+            )
+            for i in range(config.cam_enc_depth)
+        ]
+        return blocks + cameras
+
+    def init_weights(self) -> None:
+        """Draw weights for training from scratch: ViT defaults, cameras from identity."""
+        self.model.init_weights()
+
+    def set_token_order(self, order: TokenOrder) -> None:
+        """Choose "raster" or "tile8" order of patch tokens inside the transformer."""
+        self.model.backbone.pretrained.token_order = order
+
+    @classmethod
+    def convert_names(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Accept names with and without `model.`, and copies of the shared ray norm.
+
+        Raises ValueError if a copy differs from the norm it copies.
+        """
+        bare = not any(name.startswith("model.") for name in state)
+        named = {f"model.{name}" if bare else name: tensor for name, tensor in state.items()}
+        for name in list(named):
+            alias = _SHARED_NORM.fullmatch(name)
+            if alias is None:
+                continue
+            stored = alias[1] + "0" + alias[2]
+            if stored in named and not torch.equal(named[name], named[stored]):
+                raise ValueError(f"{name} differs from {stored}, but the two are one tensor")
+            named.setdefault(stored, named[name])
+            del named[name]
+        return named
+
+
+def _unit(
+    world_to_camera: Float[Tensor, "b v 3 4"], predicted_centres: Float[Tensor, "b v 3"]
+) -> Float[Tensor, " b"]:
+    """Scale that takes the given camera centres to the predicted ones, per scene."""
+    given = invert_rigid(world_to_camera)[..., 3]
+    pairs = zip(given.detach(), predicted_centres.detach(), strict=True)
+    return torch.stack([umeyama(a, b).scale for a, b in pairs])

@@ -1,0 +1,90 @@
+"""The dual head of Depth Anything 3: depth from one chain, rays from the other."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..dpt import DptTrunk, Size, add_position, fusion_blocks, resize
+from .config import DA3Config
+
+
+class Depth(NamedTuple):
+    """Depth and its confidence (at least 1), `b y x`, float32."""
+
+    depth: Float[Tensor, "b y x"]
+    confidence: Float[Tensor, "b y x"]
+
+
+class Rays(NamedTuple):
+    """Ray direction and origin in the world, `b y x 6`, and confidence, at 8 per patch side."""
+
+    rays: Float[Tensor, "b y x 6"]
+    confidence: Float[Tensor, "b y x"]
+
+
+class DualDpt(DptTrunk):
+    """Two top-down chains over the same laterals; the ray chain runs only when asked for."""
+
+    def __init__(self, config: DA3Config) -> None:
+        features = config.head_features
+        super().__init__(
+            2 * config.embed_dim,
+            features,
+            config.head_out_channels,
+            skip="plain",
+            norm=True,
+            position=True,
+        )
+        half = features // 2
+        self.scratch["output_conv1"] = nn.Conv2d(features, half, 3, padding=1)
+        self.scratch["output_conv2"] = nn.Sequential(
+            nn.Conv2d(half, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1)
+        )
+        self.scratch.update(fusion_blocks(features, skip="plain", suffix="_aux"))
+        self.scratch["output_conv1_aux"] = nn.ModuleList(_pre_rays(features) for _ in range(4))
+        self.scratch["output_conv2_aux"] = nn.ModuleList(_ray_tail(half, i) for i in range(4))
+
+    def depth(self, laterals: Sequence[Tensor], size: Size) -> Depth:
+        """Depth at image size; `exp` runs in float32."""
+        aspect = size[1] / size[0]
+        x = self.scratch["output_conv1"](self.fuse(laterals))
+        x = add_position(resize(x, size), aspect)
+        y = _as_float(self.scratch["output_conv2"](x))
+        return Depth(y[:, 0].exp(), y[:, 1].exp() + 1)
+
+    def rays(self, laterals: Sequence[Tensor], size: Size) -> Rays:
+        """Rays at eight samples per patch side.
+
+        Checkpoints hold tails for all four levels, of which only the finest is ever read.
+        """
+        x = self.fuse(laterals, suffix="_aux")
+        x = self.scratch.get_submodule("output_conv1_aux.3")(x)
+        x = add_position(x, size[1] / size[0])
+        tail = self.scratch["output_conv2_aux"].get_submodule
+        x = tail("3.0")(x).permute(0, 2, 3, 1)
+        x = F.relu(tail("0.2")(x)).permute(0, 3, 1, 2)  # one norm, shared by the levels
+        y = _as_float(tail("3.5")(x).permute(0, 2, 3, 1))
+        return Rays(y[..., :6], y[..., 6].exp() + 1)
+
+
+def _pre_rays(features: int) -> nn.Sequential:
+    half = features // 2
+    widths = ((features, half), (half, features)) * 2 + ((features, half),)
+    return nn.Sequential(*(nn.Conv2d(a, b, 3, padding=1) for a, b in widths))
+
+
+def _ray_tail(half: int, level: int) -> nn.ModuleDict:
+    """Build a ray tail; the shared norm is stored at the first level, as in the public files."""
+    tail = nn.ModuleDict({"0": nn.Conv2d(half, 32, 3, padding=1)})
+    if level == 0:
+        tail["2"] = nn.LayerNorm(32)
+    tail["5"] = nn.Conv2d(32, 7, 1)
+    return tail
+
+
+def _as_float(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

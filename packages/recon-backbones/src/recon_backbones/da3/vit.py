@@ -1,0 +1,166 @@
+"""The Depth Anything 3 vision transformer: local blocks, then local and global in turn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ..patches import PatchEmbed, resize_positions
+from ..rope import RotaryTable, grid_positions, rotary_table
+from ..token_order import TokenOrder, order_index
+from ..transformer import Block, Mlp, SwiGlu
+from .config import DA3Config
+from .reference import Reference, leading_order, reference_view, take_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """Tokens of one out layer, `b v n c` each, in the network's own order of views and tokens."""
+
+    local: Tensor
+    current: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What the transformer hands to the heads.
+
+    `views[i, j]` is the place that input view j of scene i took inside the network; `raster[n]` the
+    place of patch n in raster order (None if tokens already are in raster order).
+    """
+
+    levels: tuple[Level, ...]
+    features: dict[int, Tensor]
+    grid: tuple[int, int]
+    views: Int64[Tensor, "b v"]
+    raster: Int64[Tensor, " n"] | None
+    reference: Int64[Tensor, " b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """Rotation table and special positions of one scope's sequences."""
+
+    rope: RotaryTable
+    pinned: Tensor
+
+
+class VisionTransformer(nn.Module):
+    """Patch tokens of all views, led by one special token a view.
+
+    Until block `alt_start` the special token is DINOv2's class token; there a camera token takes
+    its place: a learned one, or the encoding of a given camera.
+    """
+
+    def __init__(self, config: DA3Config) -> None:
+        super().__init__()
+        c = config.embed_dim
+        self.config = config
+        self.token_order: TokenOrder = "raster"
+        self.patch_embed = PatchEmbed(config.patch_size, c)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, c))
+        self.camera_token = nn.Parameter(torch.empty(1, 2, c))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.pos_grid**2, c))
+        self.blocks = nn.ModuleList(_block(config, i) for i in range(config.depth))
+        self.norm = nn.LayerNorm(c)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        camera_tokens: Float[Tensor, "b v c"] | None = None,
+        reference: Reference = "saddle_balanced",
+        features: Sequence[int] = (),
+    ) -> Tokens:
+        """Run all blocks on normalised images; keep only the levels and `features` asked for.
+
+        With three views or more and no camera tokens, the reference view is moved to the front
+        before block `alt_start - 1`.
+        """
+        config = self.config
+        b, v = images.shape[:2]
+        grid = (images.shape[-2] // config.patch_size, images.shape[-1] // config.patch_size)
+        order, raster = order_index(self.token_order, grid, images.device)
+        x = self._embed(images, grid, order)
+        stages = self._stages(v, grid, order, x)
+        leader = torch.zeros(b, dtype=torch.int64, device=x.device)
+        places = torch.arange(v, device=x.device).expand(b, v)
+        levels, kept = [], {}
+        local = x
+        for i, block in enumerate(self.blocks):
+            if i == config.alt_start - 1 and v >= 3 and camera_tokens is None:
+                leader = reference_view(x[:, :, 0], reference)
+                to_front = leading_order(leader, v)
+                x, places = take_views(x, to_front), to_front.argsort(dim=1)
+            if i == config.alt_start:
+                x = torch.cat((self._cameras(camera_tokens, b, v, x), x[:, :, 1:]), dim=2)
+            x = _run(block, x, stages[config.is_global(i)], i, config)
+            local = local if config.is_global(i) else x
+            if i in config.out_layers:
+                levels.append(Level(local=local, current=x))
+            if i in features:
+                unordered = x if i < config.alt_start - 1 else take_views(x, places)
+                patches = self.norm(unordered)[:, :, 1:]
+                kept[i] = patches if raster is None else patches[:, :, raster]
+        return Tokens(
+            levels=tuple(levels),
+            features=kept,
+            grid=grid,
+            views=places,
+            raster=raster,
+            reference=leader,
+        )
+
+    def _embed(self, images: Tensor, grid: tuple[int, int], order: Tensor | None) -> Tensor:
+        b, v = images.shape[:2]
+        patches = self.patch_embed(images.flatten(0, 1))
+        positions = resize_positions(self.pos_embed, grid, by="offset_scale")
+        special = (self.cls_token + positions[:, :1]).expand(b * v, -1, -1)
+        patches = patches + positions[:, 1:]
+        if order is not None:
+            patches = patches[:, order]
+        return torch.cat((special, patches), dim=1).reshape(b, v, -1, patches.shape[-1])
+
+    def _stages(
+        self, views: int, grid: tuple[int, int], order: Tensor | None, x: Tensor
+    ) -> tuple[_Stage, _Stage]:
+        """Make the local and the global stage; global rotation knows only special or patch."""
+        config = self.config
+        positions = grid_positions(*grid, special_tokens=1, device=x.device)
+        if order is not None:
+            positions = torch.cat((positions[:1], positions[1:][order]))
+        flat = positions.clamp_max(1).repeat(views, 1)
+        starts = torch.arange(views, device=x.device) * x.shape[2]
+        dtype = torch.float32 if x.dtype == torch.float64 else x.dtype
+        local, spread = (
+            rotary_table(p, config.head_dim, base=config.rope_freq, dtype=dtype)
+            for p in (positions, flat)
+        )
+        return _Stage(rope=local, pinned=starts[:1]), _Stage(rope=spread, pinned=starts)
+
+    def _cameras(self, given: Tensor | None, b: int, v: int, x: Tensor) -> Tensor:
+        if given is not None:
+            return given.to(x.dtype).unsqueeze(2)
+        first, other = self.camera_token.to(x.dtype).chunk(2, dim=1)
+        return torch.cat((first.expand(b, 1, -1), other.expand(b, v - 1, -1)), dim=1).unsqueeze(2)
+
+
+def _block(config: DA3Config, index: int) -> Block:
+    c, hidden = config.embed_dim, config.embed_dim * config.mlp_ratio
+    return Block(
+        c,
+        config.num_heads,
+        feed_forward=Mlp(c, hidden) if config.ffn == "mlp" else SwiGlu(c, hidden),
+        norm_eps=1e-6,
+        qk_norm=index >= config.qknorm_start,
+        layer_scale=config.layer_scale,
+    )
+
+
+def _run(block: nn.Module, x: Tensor, stage: _Stage, index: int, config: DA3Config) -> Tensor:
+    rope = stage.rope if index >= config.rope_start else None
+    sequences = x.flatten(1, 2) if config.is_global(index) else x.flatten(0, 1)
+    y: Tensor = block(sequences, rope=rope, pinned=stage.pinned)
+    return y.reshape(x.shape)

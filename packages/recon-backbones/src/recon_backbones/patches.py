@@ -1,0 +1,55 @@
+"""From images to patch tokens, and the resampling of stored position tables."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_normalise(images: Float[Tensor, "*batch 3 y x"]) -> Float[Tensor, "*batch 3 y x"]:
+    """Take images in [0, 1] to zero mean and unit variance over ImageNet."""
+    mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device)
+    std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
+    return (images - mean[:, None, None]) / std[:, None, None]
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into square patches and project each to a token, in raster order."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
+
+    def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b n c"]:
+        """Return one token per patch."""
+        tokens: Tensor = self.proj(images).flatten(2).transpose(1, 2)
+        return tokens
+
+
+def resize_positions(
+    table: Float[Tensor, "1 n c"], grid: tuple[int, int], *, by: Literal["size", "offset_scale"]
+) -> Float[Tensor, "1 m c"]:
+    """Resample a position table (one class row, then a square grid) to another patch grid.
+
+    "size" resamples bicubically with antialiasing to the size of the grid (VGGT). "offset_scale"
+    resamples without antialiasing by the factors (cells + 0.1) / side, the factors themselves
+    entering the kernel (DINOv2, Depth Anything 3). A square grid of the stored size is left alone.
+    """
+    side = round((table.shape[1] - 1) ** 0.5)
+    if grid == (side, side):
+        return table
+    square = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    if by == "size":
+        patches = F.interpolate(
+            square, size=grid, mode="bicubic", align_corners=False, antialias=True
+        )
+    else:
+        factors = ((grid[0] + 0.1) / side, (grid[1] + 0.1) / side)
+        patches = F.interpolate(square, scale_factor=factors, mode="bicubic", align_corners=False)
+    patches = patches.flatten(2).transpose(1, 2).to(table.dtype)
+    return torch.cat((table[:, :1], patches), dim=1)

@@ -1,0 +1,150 @@
+"""Backbones by name: what is known, and how to load one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+
+from .backbone import Backbone, WeightsSource
+from .checkpoint import find_checkpoint, fit, read_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneEntry:
+    """What the registry knows about a backbone.
+
+    `build` makes it with whatever weights its parts start with. `hub` is the Hub repository of the
+    public weights, `licence` what binds their user, `bundled` the name of a file of this package.
+    """
+
+    name: str
+    build: Callable[[], Backbone]
+    licence: str
+    hub: str | None = None
+    bundled: str | None = None
+
+
+_ENTRIES: dict[str, BackboneEntry] = {}
+
+
+def register_backbone(entry: BackboneEntry) -> None:
+    """Add a backbone; raises ValueError if the name is taken."""
+    if entry.name in _ENTRIES:
+        raise ValueError(f"backbone {entry.name!r} is registered already; choose another name")
+    _ENTRIES[entry.name] = entry
+
+
+def list_backbones() -> tuple[str, ...]:
+    """Names of all backbones, in the order of registration."""
+    return tuple(_ENTRIES)
+
+
+def backbone_entry(name: str) -> BackboneEntry:
+    """Look a backbone up; raises ValueError naming the known ones."""
+    if name not in _ENTRIES:
+        raise ValueError(f"backbone {name!r} is unknown; known: {', '.join(_ENTRIES)}")
+    return _ENTRIES[name]
+
+
+def load_backbone(
+    name: str,
+    *,
+    weights: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    revision: str | None = None,
+) -> Backbone:
+    """Build a backbone with its weights, in evaluation mode.
+
+    `weights` is "hub" (download, or the local cache), "bundled" (a file of this package), "random"
+    (drawn from `seed`), or the path of a local file or directory. `revision` pins the Hub commit.
+    Where the weights came from and their licence stand in `backbone.weights`.
+
+    Raises ValueError if the name is unknown, the weights are not at hand, or they do not fit.
+    """
+    entry = backbone_entry(name)
+    if revision is not None and weights != "hub":
+        raise ValueError(f"revision {revision!r} needs weights='hub', not {str(weights)!r}")
+    if weights == "random":
+        backbone, source = _random(entry, seed)
+    else:
+        path, source = _locate(entry, weights, revision)
+        backbone = _from_file(entry, path)
+    backbone.weights = source
+    return backbone.to(device=device, dtype=dtype).eval()
+
+
+def build_on_meta(name: str) -> Backbone:
+    """Build a backbone without memory for its weights, for shapes and counts."""
+    with torch.device("meta"):
+        return backbone_entry(name).build()
+
+
+def _random(entry: BackboneEntry, seed: int) -> tuple[Backbone, WeightsSource]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = entry.build()
+        backbone.init_weights()
+    return backbone, WeightsSource(kind="random", location=f"seed {seed}", licence="none")
+
+
+def _from_file(entry: BackboneEntry, path: Path) -> Backbone:
+    with torch.device("meta"):
+        backbone = entry.build()
+    fit(backbone, backbone.convert_names(read_state(path)), source=str(path))
+    return backbone
+
+
+def _locate(
+    entry: BackboneEntry, weights: str | Path, revision: str | None
+) -> tuple[Path, WeightsSource]:
+    if weights == "hub":
+        path = _download(entry, revision)
+        return path, WeightsSource(
+            kind="hub", location=entry.hub or "", licence=entry.licence, revision=revision
+        )
+    if weights == "bundled":
+        return _bundled(entry), WeightsSource(
+            kind="bundled", location=entry.bundled or "", licence=entry.licence
+        )
+    path = find_checkpoint(Path(weights))
+    return path, WeightsSource(kind="file", location=str(path), licence="as given by its source")
+
+
+def _bundled(entry: BackboneEntry) -> Path:
+    if entry.bundled is None:
+        having = [e.name for e in _ENTRIES.values() if e.bundled]
+        raise ValueError(f"backbone {entry.name!r} has no bundled weights; those with: {having}")
+    with as_file(files(__package__) / "bundled" / entry.bundled) as path:
+        if not path.is_file():
+            raise ValueError(
+                f"bundled weights {entry.bundled} are not in this installation ({path}); "
+                "install a full wheel, or give a path or weights='random'"
+            )
+        return path
+
+
+def _download(entry: BackboneEntry, revision: str | None) -> Path:
+    if entry.hub is None:
+        raise ValueError(f"backbone {entry.name!r} has no weights on the Hub; give a local file")
+    way_out = (
+        f"the weights of {entry.name!r} are https://huggingface.co/{entry.hub} "
+        f"(licence {entry.licence}); download model.safetensors there and pass its path: "
+        f"load_backbone({entry.name!r}, weights='/path/to/model.safetensors')"
+    )
+    try:
+        hub = import_module("huggingface_hub")
+        errors = import_module("huggingface_hub.errors")
+    except ImportError as error:
+        raise ValueError(
+            f"weights='hub' needs the package huggingface-hub (pip install "
+            f"recon-backbones[hub]); {way_out}"
+        ) from error
+    try:
+        return Path(hub.hf_hub_download(entry.hub, "model.safetensors", revision=revision))
+    except (errors.HfHubHTTPError, OSError) as error:  # not cached and no network is an OSError
+        raise ValueError(f"the Hub gave nothing ({type(error).__name__}); {way_out}") from error
