@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from recon_eval.data.synthetic import SyntheticScenes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from recon_eval.data.synthetic import SyntheticScenes
 
 
 @dataclass(frozen=True, kw_only=True)

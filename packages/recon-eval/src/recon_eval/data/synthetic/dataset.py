@@ -34,7 +34,9 @@ class SyntheticScenes:
         if not 1 <= views <= MAX_VIEWS:
             raise ValueError(f"views is {views}: a synthetic scene has 1 to {MAX_VIEWS}")
         if count < 1 or height < 1 or width < 1:
-            raise ValueError(f"count, height, width are {count}, {height}, {width}: all must be >= 1")
+            raise ValueError(
+                f"count, height, width are {count}, {height}, {width}: all must be >= 1"
+            )
         self.split, self.count, self.views, self.seed = split, count, views, seed
         self.height, self.width, self.device = height, width, device
 

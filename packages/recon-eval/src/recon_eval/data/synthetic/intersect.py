@@ -56,7 +56,9 @@ def normals(kind: int, local: Float[Tensor, "3 p"]) -> Float[Tensor, "3 p"]:
     return torch.where(cap, torch.stack([0 * x, y, 0 * z]), torch.stack([x, 0 * y, z]))
 
 
-def _interval(solids: Solids, solid: int, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+def _interval(
+    solids: Solids, solid: int, origin: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return t where each ray enters and leaves one solid; enter > leave where it misses."""
     to_local = solids.rotation[solid].T / solids.size[solid][:, None]
     o = torch.einsum("ij,jar->iar", to_local, origin - solids.centre[solid][:, None, None])

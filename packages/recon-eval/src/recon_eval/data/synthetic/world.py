@@ -66,7 +66,9 @@ def draw_world(rng: np.random.Generator) -> World:
     half = np.array([rng.uniform(2.0, 4.5), rng.uniform(1.2, 1.8), rng.uniform(2.0, 4.5)])
     camera_to_world, focal = _draw_cameras(rng, half)
     solids = _draw_solids(rng, half, camera_to_world[:, :, 3])
-    light = half * np.array([rng.uniform(-0.8, 0.8), rng.uniform(-0.9, -0.5), rng.uniform(-0.8, 0.8)])
+    light = half * np.array(
+        [rng.uniform(-0.8, 0.8), rng.uniform(-0.9, -0.5), rng.uniform(-0.8, 0.8)]
+    )
     return World(
         solids=solids,
         materials=_draw_materials(rng, NUM_WALLS + len(solids.kind) - 1),
@@ -81,7 +83,9 @@ def draw_world(rng: np.random.Generator) -> World:
 
 def _draw_cameras(rng: np.random.Generator, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cameras on an arc round a target, as somebody walking about an object would take them."""
-    target = half * np.array([rng.uniform(-0.25, 0.25), rng.uniform(0.0, 0.5), rng.uniform(-0.25, 0.25)])
+    target = half * np.array(
+        [rng.uniform(-0.25, 0.25), rng.uniform(0.0, 0.5), rng.uniform(-0.25, 0.25)]
+    )
     spread = np.deg2rad(rng.uniform(20, 90))
     middle = rng.uniform(0, 2 * np.pi)
     radius = rng.uniform(0.55, 0.9)
@@ -114,7 +118,9 @@ def _look_at(centre: np.ndarray, aim: np.ndarray, *, roll: float) -> np.ndarray:
 
 
 def _draw_solids(rng: np.random.Generator, half: np.ndarray, cameras: np.ndarray) -> Solids:
-    rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = [(BOX, np.zeros(3), half, np.eye(3))]
+    rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = [
+        (BOX, np.zeros(3), half, np.eye(3))
+    ]
     for _ in range(rng.integers(10, 22)):
         kind = int(rng.integers(0, 3))
         size = np.exp(rng.uniform(np.log(0.15), np.log(0.6), 3)) * half.mean() / 2.5
@@ -123,13 +129,18 @@ def _draw_solids(rng: np.random.Generator, half: np.ndarray, cameras: np.ndarray
         place = half * np.array([rng.uniform(-0.8, 0.8), 0, rng.uniform(-0.8, 0.8)])
         on_floor = half[1] - size[1]
         place[1] = on_floor if rng.random() < 0.75 else rng.uniform(-0.7, 0.8) * half[1]
-        rotation = _turn(rng.uniform(0, 2 * np.pi), rng.normal(0, 0.15) if rng.random() < 0.3 else 0.0)
+        rotation = _turn(
+            rng.uniform(0, 2 * np.pi), rng.normal(0, 0.15) if rng.random() < 0.3 else 0.0
+        )
         reach = size.max() * (1.75 if kind == BOX else 1.45) + 0.2
         if np.linalg.norm(cameras - place, axis=1).min() > reach:  # no camera inside or against it
             rows.append((kind, place, size, rotation))
     kind, centre, size, rotation = (np.stack([row[i] for row in rows]) for i in range(4))
     return Solids(
-        kind=torch.from_numpy(kind), centre=_tensor(centre), size=_tensor(size), rotation=_tensor(rotation)
+        kind=torch.from_numpy(kind),
+        centre=_tensor(centre),
+        size=_tensor(size),
+        rotation=_tensor(rotation),
     )
 
 
@@ -142,13 +153,17 @@ def _turn(yaw: float, tilt: float) -> np.ndarray:
 
 def _draw_materials(rng: np.random.Generator, count: int) -> Materials:
     base = rng.uniform(0.1, 0.85, (count, 3))
-    other = np.clip(base + rng.choice([-1, 1], (count, 1)) * rng.uniform(0.1, 0.6, (count, 3)), 0.03, 1)
+    other = np.clip(
+        base + rng.choice([-1, 1], (count, 1)) * rng.uniform(0.1, 0.6, (count, 3)), 0.03, 1
+    )
     return Materials(
         colours=_tensor(np.stack([base, other], axis=1)),
         pattern=torch.from_numpy(rng.integers(0, 5, count)),
         frequency=_tensor(np.exp(rng.uniform(np.log(0.8), np.log(2.5), count))),
         offset=_tensor(rng.uniform(0, 8, (count, 3))),
-        noise=_tensor(np.pad(rng.uniform(-1, 1, (3, 24, 24, 24)), [(0, 0), *[(0, 1)] * 3], mode="wrap")),
+        noise=_tensor(
+            np.pad(rng.uniform(-1, 1, (3, 24, 24, 24)), [(0, 0), *[(0, 1)] * 3], mode="wrap")
+        ),
     )
 
 

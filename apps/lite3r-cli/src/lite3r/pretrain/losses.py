@@ -1,0 +1,64 @@
+"""The loss of the teacher's pretraining, each term by name."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from .targets import IGNORE, Targets, rays
+
+WEIGHTS = {
+    "depth": 1.0,
+    "gradient": 0.5,
+    "confidence": 0.05,
+    "pose": 3.0,
+    "rays": 1.0,
+    "match": 0.3,
+}
+
+
+def depth_terms(
+    log_depth: Float[Tensor, "b v y x"],
+    confidence: Float[Tensor, "b v y x"],
+    target: Float[Tensor, "b v y x"],
+) -> dict[str, Tensor]:
+    """L1 of log depth, of its differences at two scales, and a fitted confidence.
+
+    The confidence c minimises c * |error| - 0.3 log c with the error held fixed, so that it learns
+    where the depth is wrong without steering it.
+    """
+    error = log_depth - target.log()
+    gradient = sum(
+        error[..., s:, :].sub(error[..., :-s, :]).abs().mean()
+        + error[..., s:].sub(error[..., :-s]).abs().mean()
+        for s in (1, 4)
+    )
+    size = error.abs()
+    fitted = (confidence * size.detach() - 0.3 * confidence.log()).mean()
+    return {"depth": size.mean(), "gradient": torch.as_tensor(gradient), "confidence": fitted}
+
+
+def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:
+    """L1 of translation, quaternion and half the fields of view, as DA3 and VGGT train them."""
+    error = (pose - target).abs()
+    return error[..., :3].mean() + error[..., 3:7].mean() + 0.5 * error[..., 7:].mean()
+
+
+def ray_term(predicted: Float[Tensor, "b v rows columns 6"], targets: Targets) -> Tensor:
+    """L1 of ray directions and origins on the grid that the network answers."""
+    return (predicted - rays(targets, *predicted.shape[2:4])).abs().mean()
+
+
+def match_term(logits: list[Float[Tensor, "b v p v p"]], targets: Targets) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of attention logits against true correspondences, and how often they agree.
+
+    Row: a patch of view i. Classes: the patches of view j. One term per layer given.
+    """
+    goal = targets.matches.flatten()
+    if not bool((goal != IGNORE).any()):
+        zero = goal.new_zeros((), dtype=torch.float32)
+        return zero, zero
+    losses = [F.cross_entropy(layer.flatten(0, 3), goal, ignore_index=IGNORE) for layer in logits]
+    best = logits[-1].flatten(0, 3).argmax(-1)
+    agree = (best == goal)[goal != IGNORE].float().mean()
+    return torch.stack(losses).mean(), agree
