@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-FIXTURES = Path(__file__).parent / "fixtures"
+settings.register_profile("steady", deadline=None, max_examples=25)  # machines differ in speed
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

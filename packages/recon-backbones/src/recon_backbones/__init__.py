@@ -15,6 +15,8 @@ from .backbone import Backbone as Backbone
 from .backbone import WeightsSource as WeightsSource
 from .cameras import unproject as unproject
 from .prediction import Prediction as Prediction
+from .preprocess import Prepared as Prepared
+from .preprocess import preprocess as preprocess
 from .registry import BackboneEntry as BackboneEntry
 from .registry import build_on_meta as build_on_meta
 from .registry import list_backbones as list_backbones

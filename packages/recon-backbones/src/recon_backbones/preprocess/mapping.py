@@ -1,0 +1,108 @@
+"""How processed pixels relate to those of the photo, and the way back for depth and intrinsics."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelMap:
+    """An axis-wise map from a photo to its processed image: x' = scale_x * x + shift_x, and y.
+
+    Coordinates are continuous, 0 at the outer edge of the first pixel. Sizes are (height, width);
+    `photo` is the size of the upright photo, `size` that of the processed image.
+    """
+
+    photo: tuple[int, int]
+    size: tuple[int, int]
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+
+    def resized(self, size: tuple[int, int]) -> "PixelMap":
+        """The map after resampling the whole processed image to `size`."""
+        y, x = size[0] / self.size[0], size[1] / self.size[1]
+        return PixelMap(
+            photo=self.photo,
+            size=size,
+            scale_x=self.scale_x * x,
+            scale_y=self.scale_y * y,
+            shift_x=self.shift_x * x,
+            shift_y=self.shift_y * y,
+        )
+
+    def moved(self, left: int, top: int, size: tuple[int, int]) -> "PixelMap":
+        """The map after padding by (left, top), or cropping where negative, to `size`."""
+        return PixelMap(
+            photo=self.photo,
+            size=size,
+            scale_x=self.scale_x,
+            scale_y=self.scale_y,
+            shift_x=self.shift_x + left,
+            shift_y=self.shift_y + top,
+        )
+
+    def intrinsics_from_photo(
+        self, intrinsics: Float[Tensor, "*batch 3 3"]
+    ) -> Float[Tensor, "*batch 3 3"]:
+        """Intrinsics of the photo to those of the processed image."""
+        return self._matrix(intrinsics) @ intrinsics
+
+    def intrinsics_to_photo(
+        self, intrinsics: Float[Tensor, "*batch 3 3"]
+    ) -> Float[Tensor, "*batch 3 3"]:
+        """Intrinsics of the processed image to those of the photo."""
+        inverse: Tensor = torch.linalg.inv(self._matrix(intrinsics))
+        return inverse @ intrinsics
+
+    def depth_to_photo(self, depth: Float[Tensor, "y x"]) -> Float[Tensor, "Y X"]:
+        """Resample depth, or any map, to the photo's pixels; NaN where the network saw nothing.
+
+        Each photo pixel takes the value at its centre, bilinearly between processed pixels.
+        """
+        if tuple(depth.shape) != self.size:
+            raise ValueError(f"depth has size {tuple(depth.shape)}; this photo's is {self.size}")
+        x = self._centres(self.photo[1], self.scale_x, self.shift_x, depth)
+        y = self._centres(self.photo[0], self.scale_y, self.shift_y, depth)
+        height, width = self.size
+        inside = ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))
+        across = (2 * x / width - 1).expand(len(y), -1)
+        down = (2 * y / height - 1)[:, None].expand(-1, len(x))
+        grid = torch.stack((across, down), dim=-1)
+        sampled = F.grid_sample(
+            depth[None, None],
+            grid[None],
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )[0, 0]
+        return sampled.masked_fill(~inside, float("nan"))
+
+    def seen(self) -> tuple[int, int, int, int]:
+        """Box (top, left, bottom, right) of processed pixels that show the photo, not padding."""
+        left, right = self.shift_x, self.shift_x + self.scale_x * self.photo[1]
+        top, bottom = self.shift_y, self.shift_y + self.scale_y * self.photo[0]
+        height, width = self.size
+        return (
+            max(0, round(top)),
+            max(0, round(left)),
+            min(height, round(bottom)),
+            min(width, round(right)),
+        )
+
+    def _matrix(self, like: Tensor) -> Tensor:
+        rows = (
+            (self.scale_x, 0.0, self.shift_x),
+            (0.0, self.scale_y, self.shift_y),
+            (0.0, 0.0, 1.0),
+        )
+        return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+    @staticmethod
+    def _centres(count: int, scale: float, shift: float, like: Tensor) -> Tensor:
+        at = torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
+        return at * scale + shift
