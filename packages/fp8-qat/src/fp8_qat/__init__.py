@@ -2,4 +2,19 @@
 
 from importlib.metadata import version
 
+from fp8_qat import recipes as recipes
+from fp8_qat.checkpoint import load_fp8 as load_fp8
+from fp8_qat.checkpoint import save_fp8 as save_fp8
+from fp8_qat.convert import convert as convert
+from fp8_qat.fake import fake_quantize as fake_quantize
+from fp8_qat.prepare import Handle as Handle
+from fp8_qat.prepare import prepare as prepare
+from fp8_qat.quantize import QuantizedTensor as QuantizedTensor
+from fp8_qat.quantize import dequantize as dequantize
+from fp8_qat.quantize import quantize as quantize
+from fp8_qat.report import Report as Report
+from fp8_qat.report import sqnr as sqnr
+from fp8_qat.spec import Recipe as Recipe
+from fp8_qat.spec import Spec as Spec
+
 __version__ = version("fp8-qat")

@@ -1,0 +1,99 @@
+"""W8A8 with PyTorch's scaled matrix product: FP8 codes go into the tensor cores."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.functional import ScalingType
+
+from fp8_qat.deployed import Fp8Linear
+from fp8_qat.linear import quantized_input
+from fp8_qat.quantize import QuantizedTensor
+from fp8_qat.spec import Recipe
+
+MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
+
+
+class ScaledMMLinear(Fp8Linear):
+    """Quantises the input and multiplies FP8 codes, one scale per tensor or per row.
+
+    The codes are multiplied exactly and summed in float32; the result is that of the
+    reference but for the order of summation and the rounding of multiplied-back values.
+    """
+
+    backend: ClassVar[str] = "scaled_mm"
+    operand: Tensor  # (k, n) column-major codes, both axes filled to multiples of 16
+
+    @classmethod
+    def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
+        return [*_recipe_problems(recipe), *_device_problems(device)]
+
+    def set_quantized(self, quantized: QuantizedTensor) -> None:
+        super().set_quantized(quantized)
+        n, k = quantized.codes.shape
+        filled = F.pad(quantized.bytes, (0, -k % MULTIPLE, 0, -n % MULTIPLE))
+        self.register_buffer("operand", filled.view(quantized.codes.dtype).t(), persistent=False)
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        x = quantized_input(None, input)
+        if x.dtype == torch.float32 and x.is_cuda:
+            raise ValueError(
+                "CUDA multiplies row-scaled FP8 into bfloat16 alone: cast the model to bfloat16 "
+                "or run it under torch.autocast('cuda', torch.bfloat16)"
+            )
+        assert self.input_quantizer is not None
+        quantized = self.input_quantizer.quantize(x.reshape(-1, self.in_features))
+        y = self._product(quantized, x.dtype)[:, : self.out_features]
+        y = y if self.bias is None else y + self.bias.to(y.dtype)
+        return y.reshape(*input.shape[:-1], self.out_features)
+
+    def _product(self, x: QuantizedTensor, dtype: torch.dtype) -> Tensor:
+        codes, rows = x.codes, x.codes.shape[0]
+        if self.in_features % MULTIPLE:
+            codes = F.pad(x.bytes, (0, -self.in_features % MULTIPLE)).view(codes.dtype)
+        scale_x, scale_w = x.scale, self.weight_scale.t()
+        kind = ScalingType.TensorWise
+        if scale_x.numel() > 1 or scale_w.numel() > 1:  # one operand per row: both per row
+            kind = ScalingType.RowWise
+            scale_x = scale_x.expand(rows, 1)
+            scale_w = scale_w.expand(1, self.out_features)
+            scale_w = F.pad(scale_w, (0, -self.out_features % MULTIPLE))
+        return F.scaled_mm(
+            codes,
+            self.operand,
+            scale_x.contiguous(),
+            kind,
+            scale_w.contiguous(),
+            kind,
+            output_dtype=dtype,
+        )
+
+
+def _recipe_problems(recipe: Recipe) -> list[str]:
+    if recipe.activation is None:
+        return [f"recipe {recipe.name!r} leaves activations in high precision: use 'weight_only'"]
+    kinds = {recipe.weight.granularity, recipe.activation.granularity}
+    if not kinds <= {"tensor", "row"}:
+        return [
+            f"recipe {recipe.name!r} scales blocks, and this product takes one scale per tensor "
+            "or row: use backend 'reference', or prepare with recipes.rowwise()"
+        ]
+    if recipe.weight.format == recipe.activation.format == "e5m2":
+        return ["the product of E5M2 with E5M2 is not offered by CUDA: use E4M3 for one operand"]
+    return []
+
+
+def _device_problems(device: torch.device) -> list[str]:
+    if device.type == "cpu":
+        return []
+    if device.type != "cuda":
+        return [f"device {device} has no scaled product: use backend 'reference' or 'weight_only'"]
+    major, minor = torch.cuda.get_device_capability(device)
+    if (major, minor) < (8, 9):
+        return [
+            f"{torch.cuda.get_device_name(device)} (sm_{major}{minor}) does not multiply FP8, "
+            "which needs sm_89 or newer: use backend 'weight_only'"
+        ]
+    return []

@@ -1,0 +1,24 @@
+"""FP8 weights, high-precision activations: for hardware that does not multiply FP8."""
+
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from fp8_qat.deployed import Fp8Linear
+from fp8_qat.linear import quantized_input
+from fp8_qat.quantize import dequantize
+
+
+class WeightOnlyLinear(Fp8Linear):
+    """Multiplies the weight back and leaves the input as it is.
+
+    What was trained with quantised activations is not what runs here; `convert` notes it.
+    """
+
+    backend: ClassVar[str] = "weight_only"
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        x = quantized_input(None, input)
+        return F.linear(x, dequantize(self.quantized_weight(), self.like.dtype), self.bias)

@@ -1,0 +1,54 @@
+"""Matrices seen as blocks that share a scale."""
+
+import torch
+from jaxtyping import Float, Float32, Shaped
+from torch import Tensor
+
+from fp8_qat.spec import Granularity
+
+
+def to_blocks(
+    x: Shaped[Tensor, "*lead k"], granularity: Granularity
+) -> Shaped[Tensor, "block_rows r block_columns c"]:
+    """View a tensor as blocks; leading axes count as rows, tails are filled with zeros."""
+    matrix = x.reshape(-1, x.shape[-1])
+    rows, columns = matrix.shape
+    if granularity == "tensor":
+        return matrix.view(1, rows, 1, columns)
+    if granularity == "row":
+        return matrix.view(rows, 1, 1, columns)
+    assert not isinstance(granularity, str)
+    r, c = granularity
+    if rows % r or columns % c:
+        matrix = torch.nn.functional.pad(matrix, (0, -columns % c, 0, -rows % r))
+    return matrix.view(matrix.shape[0] // r, r, matrix.shape[1] // c, c)
+
+
+def from_blocks(
+    blocks: Shaped[Tensor, "block_rows r block_columns c"], shape: torch.Size
+) -> Shaped[Tensor, "..."]:
+    """Undo `to_blocks` for a tensor of the given shape, dropping filled tails."""
+    block_rows, r, block_columns, c = blocks.shape
+    rows = shape.numel() // shape[-1] if shape[-1] else 0
+    matrix = blocks.reshape(block_rows * r, block_columns * c)
+    if matrix.shape != (rows, shape[-1]):
+        matrix = matrix[:rows, : shape[-1]]
+    return matrix.reshape(shape)
+
+
+def blocks_amax(
+    blocks: Float[Tensor, "block_rows r block_columns c"],
+) -> Float32[Tensor, "block_rows block_columns"]:
+    """Give the largest magnitude of every block in float32; NaN where a block has one."""
+    block_rows, _, block_columns, _ = blocks.shape
+    if blocks.numel() == 0:
+        return blocks.new_zeros(block_rows, block_columns, dtype=torch.float32)
+    high, low = blocks.amax((1, 3)), blocks.amin((1, 3))  # exact in any dtype
+    return torch.maximum(high, low.neg_()).abs_().float()
+
+
+def over_blocks(
+    scale: Float32[Tensor, "block_rows block_columns"],
+) -> Float32[Tensor, "block_rows 1 block_columns 1"]:
+    """Shape scales so that they broadcast over `to_blocks`."""
+    return scale[:, None, :, None]

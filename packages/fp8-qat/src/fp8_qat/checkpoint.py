@@ -1,0 +1,160 @@
+"""Deployed models as safetensors files."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fp8_qat.backends import check_layers, layer_class
+from fp8_qat.deployed import Fp8Linear, deploy
+from fp8_qat.quantize import QuantizedTensor
+from fp8_qat.quantizers import make_quantizer
+from fp8_qat.spec import Recipe, Spec
+
+_FORMAT = "fp8_qat"
+
+
+def save_fp8(model: nn.Module, path: str | Path) -> None:
+    """Write a converted model: every tensor of its state dict, FP8 weights as FP8.
+
+    A layer `fc` becomes `fc.weight` (FP8, n x k), `fc.weight_scale` (float32, multiplies
+    back) and `fc.bias`. The metadata holds the recipe of every FP8 layer as JSON.
+
+    Raises ValueError if the model has no deployed layer.
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, Fp8Linear)}
+    if not layers:
+        raise ValueError("the model holds no FP8 layer: call convert(model) before saving")
+    recipes = {name: _recipe_to_plain(layer.recipe) for name, layer in layers.items()}
+    metadata = {"format": _FORMAT, "recipes": json.dumps(recipes)}
+    save_file(_unshared(model.state_dict()), str(path), metadata=metadata)
+
+
+def load_fp8(model: nn.Module, path: str | Path, *, backend: str = "reference") -> None:
+    """Read a file written by `save_fp8` into a high-precision model of the same shape.
+
+    The linear layers that the file holds in FP8 become deployed layers on `backend`.
+
+    Raises ValueError, before anything changes, for a file that cannot be read or is of
+    another kind, a layer that the model lacks or that is no `nn.Linear`, missing or extra
+    tensors, other shapes, and a layer that the backend cannot run.
+    """
+    tensors, recipes = _read(path)
+    layers = {name: _linear(model, name, path) for name in recipes}
+    _check_tensors(model, recipes, tensors, path)
+    kind = layer_class(backend)
+    check_layers(kind, {name: (layers[name], recipes[name]) for name in recipes})
+    for name, recipe in recipes.items():
+        _deploy(layers[name], name, recipe, tensors, kind)
+    model.load_state_dict(tensors)
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Recipe]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"{path} was not written by save_fp8: its metadata names no recipe")
+    plain = json.loads(metadata["recipes"])
+    return tensors, {name: _recipe_from_plain(value) for name, value in plain.items()}
+
+
+def _linear(model: nn.Module, name: str, path: str | Path) -> nn.Linear:
+    try:
+        layer = model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"{path} holds an FP8 layer {name!r} that the model lacks") from error
+    if type(layer) is not nn.Linear:
+        raise ValueError(
+            f"{path} holds an FP8 layer {name!r}, which is a {type(layer).__name__} in the model: "
+            "load into the plain model, before prepare"
+        )
+    return layer
+
+
+def _check_tensors(
+    model: nn.Module, recipes: dict[str, Recipe], tensors: dict[str, Tensor], path: str | Path
+) -> None:
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    for name, recipe in recipes.items():
+        prefix = f"{name}." if name else ""
+        expected[f"{prefix}weight_scale"] = _scale_shape(expected[f"{prefix}weight"], recipe.weight)
+        if recipe.activation is not None:
+            for key, value in make_quantizer(recipe.activation).state_dict().items():
+                expected[f"{prefix}input_quantizer.{key}"] = value.shape
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    wrong = [k for k in expected.keys() & tensors.keys() if expected[k] != tensors[k].shape]
+    if missing or extra or wrong:
+        raise ValueError(
+            f"{path} does not fit the model: missing {sorted(missing)}, extra {sorted(extra)}, "
+            f"of another shape {sorted(wrong)}"
+        )
+
+
+def _scale_shape(shape: torch.Size, spec: Spec) -> torch.Size:
+    n, k = shape
+    if spec.granularity == "tensor":
+        return torch.Size((1, 1))
+    if spec.granularity == "row":
+        return torch.Size((n, 1))
+    assert not isinstance(spec.granularity, str)
+    r, c = spec.granularity
+    return torch.Size((-(-n // r), -(-k // c)))
+
+
+def _deploy(
+    layer: Any,
+    name: str,
+    recipe: Recipe,
+    tensors: dict[str, Tensor],
+    kind: type[Fp8Linear],
+) -> None:
+    prefix, weight = f"{name}." if name else "", layer.weight
+    activation = recipe.activation
+    made = None if activation is None else make_quantizer(activation, weight.device)
+    layer.input_quantizer = None if made is None else made.train(layer.training)
+    layer.recipe = recipe
+    codes = tensors[f"{prefix}weight"].to(weight.device)
+    scale = tensors[f"{prefix}weight_scale"].to(weight.device)
+    quantized = QuantizedTensor(codes=codes, scale=scale, spec=recipe.weight.once())
+    deploy(layer, kind, quantized, weight.dtype)
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors that share memory, which a safetensors file cannot express."""
+    seen: set[int] = set()
+    result = {}
+    for key, tensor in tensors.items():
+        pointer = tensor.untyped_storage().data_ptr()
+        plain = tensor.detach().contiguous()
+        result[key] = plain.clone() if pointer in seen else plain
+        seen.add(pointer)
+    return result
+
+
+def _recipe_to_plain(recipe: Recipe) -> dict[str, Any]:
+    return asdict(recipe)
+
+
+def _recipe_from_plain(plain: dict[str, Any]) -> Recipe:
+    activation = plain["activation"]
+    return Recipe(
+        name=plain["name"],
+        weight=_spec_from_plain(plain["weight"]),
+        activation=None if activation is None else _spec_from_plain(activation),
+    )
+
+
+def _spec_from_plain(plain: dict[str, Any]) -> Spec:
+    granularity = plain["granularity"]
+    if isinstance(granularity, list):
+        granularity = tuple(granularity)
+    return Spec(**(plain | {"granularity": granularity}))

@@ -1,0 +1,56 @@
+"""Quantise and multiply back as one differentiable step.
+
+The straight-through estimator (Bengio et al., arXiv 1308.3432) is one
+`torch.autograd.Function` with high precision in and out. Were the FP8 codes a tensor of
+their own between two steps, autograd would cast the gradient to their dtype, and
+gradients below 2^-10 would become zero.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fp8_qat.blocks import from_blocks, over_blocks, to_blocks
+from fp8_qat.formats import round_
+from fp8_qat.quantize import _checked, dynamic_scale, scaled
+from fp8_qat.scales import Scale
+from fp8_qat.spec import Spec
+
+
+def fake_quantize(
+    x: Float[Tensor, "*lead k"], spec: Spec, *, scale: Scale | None = None
+) -> Float[Tensor, "*lead k"]:
+    """Give the values that quantisation to FP8 would leave, in the dtype of `x`.
+
+    The result equals `dequantize(quantize(x, spec, scale=scale), x.dtype)` bit for bit.
+    Gradient: the identity for a dynamic spec, whose scale covers every value; for a given
+    `scale` it is zero where a value was saturated. Errors are those of `quantize`.
+    """
+    _checked(x)
+    multiplier, back = (None, None) if scale is None else scale
+    result: Tensor = _FakeQuantize.apply(x, spec, multiplier, back)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _FakeQuantize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, spec: Spec, multiplier: Tensor | None, back: Tensor | None
+    ) -> Tensor:
+        blocks = to_blocks(x, spec.granularity)
+        scale = dynamic_scale(blocks, spec) if back is None else Scale(multiplier, back)
+        values = scaled(blocks, scale)
+        ctx.masked = back is not None
+        if ctx.masked:
+            ctx.save_for_backward(from_blocks(values.abs() <= spec.fp8.max, x.shape))
+        rounded = round_(values, spec.fp8).mul_(over_blocks(scale.scale))
+        return from_blocks(rounded, x.shape).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        if ctx.masked:
+            (inside,) = ctx.saved_tensors
+            grad = torch.where(inside, grad, 0.0)
+        return grad, None, None, None

@@ -1,0 +1,67 @@
+"""The two FP8 formats: their ranges, their codes, and rounding to them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float32, Shaped
+from torch import Tensor
+
+_EXPONENT_BITS_OF_FLOAT32 = 0x7F800000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One 8-bit floating-point format of Micikevicius et al., "FP8 Formats for Deep Learning".
+
+    `max` is its largest finite value, `min_exponent` the exponent of its smallest
+    normal value, and `mantissa_bits` the number of stored mantissa bits.
+    """
+
+    name: str
+    dtype: torch.dtype
+    max: float
+    mantissa_bits: int
+    min_exponent: int
+
+    @property
+    def max_exponent(self) -> int:
+        """The exponent of the largest finite value: 8 for E4M3, 15 for E5M2."""
+        return int(self.max).bit_length() - 1
+
+
+E4M3 = Format(name="e4m3", dtype=torch.float8_e4m3fn, max=448.0, mantissa_bits=3, min_exponent=-6)
+E5M2 = Format(name="e5m2", dtype=torch.float8_e5m2, max=57344.0, mantissa_bits=2, min_exponent=-14)
+FORMATS = {format.name: format for format in (E4M3, E5M2)}
+
+
+def encode(values: Float[Tensor, "*shape"], format: Format) -> Shaped[Tensor, "*shape"]:
+    """Give the nearest code of every value, ties to even, saturating; NaN stays NaN.
+
+    The clamp comes first because the cast itself overflows to NaN (E4M3) or infinity
+    (E5M2) on some versions of PyTorch and saturates on others.
+    """
+    return values.clamp(-format.max, format.max).to(format.dtype)
+
+
+def decode(codes: Shaped[Tensor, "*shape"], format: Format) -> Float32[Tensor, "*shape"]:
+    """Give the exact float32 value of every code."""
+    if codes.device.type != "cpu":
+        return codes.to(torch.float32)
+    # On a CPU a table look-up is several times faster than the scalar cast.
+    table = torch.arange(256, dtype=torch.uint8).view(format.dtype).to(torch.float32)
+    return table.index_select(0, codes.view(torch.uint8).flatten().int()).view(codes.shape)
+
+
+def round_(values: Float32[Tensor, "*shape"], format: Format) -> Float32[Tensor, "*shape"]:
+    """Round to the nearest representable value, saturating, using `values` as scratch.
+
+    The result equals `decode(encode(values))` bit for bit, also in the sign of zero. On a
+    CPU it is computed in float32, where casts to FP8 and back are several times slower:
+    the step between neighbours is a power of two that follows from a value's exponent.
+    """
+    values.clamp_(-format.max, format.max)
+    if values.device.type != "cpu":
+        return values.to(format.dtype).to(torch.float32)
+    power = (values.view(torch.int32) & _EXPONENT_BITS_OF_FLOAT32).view(torch.float32)
+    step = power.clamp_(min=2.0**format.min_exponent).mul_(2.0**-format.mantissa_bits)
+    return values.div_(step).round_().mul_(step)

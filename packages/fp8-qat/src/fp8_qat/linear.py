@@ -1,0 +1,189 @@
+"""Linear layers that compute in training what they will compute when deployed.
+
+`prepare` turns an `nn.Linear` into one of these in place: the same object, the same
+parameters, the same names in its state dict.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fp8_qat.quantize import QuantizedTensor, dequantize, quantize
+from fp8_qat.quantizers import Quantizer, keep_dtype
+from fp8_qat.spec import Recipe, Spec
+
+
+class QuantLinear(nn.Linear):
+    """A linear layer whose weight and input are quantised and multiplied back in every forward.
+
+    recipe: how. enabled: False computes the plain layer.
+    """
+
+    recipe: Recipe
+    input_quantizer: Quantizer | None
+    weight_quantizer: Quantizer
+    enabled: bool
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        if not self.enabled:
+            return F.linear(input, self.weight, self.bias)
+        x = quantized_input(self.input_quantizer, input)
+        return F.linear(x, self.weight_quantizer(self.weight), self.bias)
+
+    def quantized_weight(self) -> QuantizedTensor:
+        """Give the codes and scales of the weight as the next forward would use them."""
+        return self.weight_quantizer.quantize(self.weight.detach())
+
+
+class FrozenLinear(nn.Linear):
+    """A linear layer whose weight is not trained and was quantised once.
+
+    The bytes and scales are kept; backward multiplies them back again instead of saving a
+    second weight, and computes no weight gradient. The original weight stays beside them.
+
+    Buffers outside the state dict: `weight_bytes` (n, k) and `weight_scale`.
+    """
+
+    recipe: Recipe
+    input_quantizer: Quantizer | None
+    enabled: bool
+    weight_bytes: Tensor
+    weight_scale: Tensor
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        if not self.enabled:
+            return F.linear(input, self.weight, self.bias)
+        x = quantized_input(self.input_quantizer, input)
+        spec = self.recipe.weight.once()
+        y: Tensor = _FrozenLinear.apply(  # type: ignore[no-untyped-call]
+            x, self.bias, self.weight_bytes, self.weight_scale, spec, self.weight_dtype
+        )
+        return y
+
+    def quantized_weight(self) -> QuantizedTensor:
+        """Give the codes and scales that were made from the weight."""
+        spec = self.recipe.weight.once()
+        codes = self.weight_bytes.view(spec.fp8.dtype)
+        return QuantizedTensor(codes=codes, scale=self.weight_scale, spec=spec)
+
+    def set_quantized(self, quantized: QuantizedTensor) -> None:
+        """Replace the bytes and scales."""
+        self.register_buffer("weight_bytes", quantized.bytes, persistent=False)
+        self.register_buffer("weight_scale", quantized.scale, persistent=False)
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The dtype of the weight that the layer multiplies with."""
+        return self.weight.dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenLinear":
+        before = {"weight_scale": self._buffers["weight_scale"]}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        keep_dtype(self, before)
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.set_quantized(quantize(self.weight.detach(), self.recipe.weight.once()))
+
+
+class ReleasedLinear(FrozenLinear):
+    """A frozen layer that gave its original weight up: one byte a value is all it holds.
+
+    Its state dict still names `weight`, with the values multiplied back.
+    """
+
+    like: Tensor  # holds no values: its dtype and device are those of the weight
+
+    @property
+    def weight(self) -> Tensor:
+        """The quantised weight multiplied back, made anew at every access."""
+        return dequantize(self.quantized_weight(), self.weight_dtype)
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        return self.like.dtype
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        if not self.enabled:
+            raise ValueError(
+                "a layer that released its original weight cannot be disabled: "
+                "prepare the model with frozen='keep' to compare with the plain layer"
+            )
+        return super().forward(input)
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        destination[prefix + "weight"] = self.weight
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        rest = dict(state_dict)
+        weight = rest.pop(prefix + "weight", None)
+        nn.Linear._load_from_state_dict(self, rest, prefix, *args, **kwargs)
+        _, _, missing, _, errors = args
+        if weight is None:
+            missing.append(prefix + "weight")
+        elif weight.shape != self.weight_bytes.shape:
+            errors.append(
+                f"size mismatch for {prefix}weight: copying a param with shape {weight.shape} "
+                f"from checkpoint, the shape in current model is {self.weight_bytes.shape}."
+            )
+        elif not torch.equal(weight.to(self.like), self.weight):  # values saved from here stay
+            moved = weight.to(self.like)
+            self.set_quantized(quantize(moved, self.recipe.weight.once()))
+
+
+PREPARED = (QuantLinear, FrozenLinear)
+
+
+class _FrozenLinear(torch.autograd.Function):
+    """Multiply with a weight that is made twice, in forward and backward, and never saved."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        bias: Tensor | None,
+        codes: Tensor,
+        scale: Tensor,
+        spec: Spec,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        ctx.save_for_backward(codes, scale)
+        ctx.spec, ctx.bias_dtype = spec, None if bias is None else bias.dtype
+        return F.linear(x, _weight(codes, scale, spec, dtype), bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_x = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            codes, scale = ctx.saved_tensors
+            grad_x = grad @ _weight(codes, scale, ctx.spec, grad.dtype)
+        if ctx.needs_input_grad[1]:
+            grad_bias = grad.reshape(-1, grad.shape[-1]).sum(0).to(ctx.bias_dtype)
+        return grad_x, grad_bias, None, None, None, None
+
+
+def _weight(codes: Tensor, scale: Tensor, spec: Spec, dtype: torch.dtype) -> Tensor:
+    quantized = QuantizedTensor(codes=codes.view(spec.fp8.dtype), scale=scale, spec=spec)
+    return dequantize(quantized, dtype)
+
+
+def quantized_input(
+    quantizer: Quantizer | None, x: Float[Tensor, "*lead k"]
+) -> Float[Tensor, "*lead k"]:
+    """Bring an input to the dtype the product will have under autocast, then quantise it."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        x = x.to(torch.get_autocast_dtype(kind))
+    return x if quantizer is None else quantizer(x)

@@ -1,0 +1,89 @@
+"""Real quantisation: a tensor to FP8 codes and scales, and back."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float32, Shaped, UInt8
+from torch import Tensor
+
+from fp8_qat.blocks import blocks_amax, from_blocks, over_blocks, to_blocks
+from fp8_qat.formats import decode, encode
+from fp8_qat.scales import Scale, exponents_of, scale_of
+from fp8_qat.spec import Spec
+
+HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedTensor:
+    """FP8 codes with the scales that multiply them back.
+
+    codes: of the spec's FP8 dtype, in the shape of the original tensor.
+    scale: (block_rows, block_columns); (1, 1) for one per tensor, (rows, 1) for one per row.
+    """
+
+    codes: Shaped[Tensor, "*lead k"]
+    scale: Float32[Tensor, "block_rows block_columns"]
+    spec: Spec
+
+    @property
+    def bytes(self) -> UInt8[Tensor, "*lead k"]:
+        """The codes as raw bytes."""
+        return self.codes.view(torch.uint8)
+
+    @property
+    def exponents(self) -> UInt8[Tensor, "block_rows block_columns"]:
+        """The scales as E8M0 bytes; ValueError unless all are powers of two."""
+        return exponents_of(self.scale)
+
+
+def quantize(
+    x: Float[Tensor, "*lead k"], spec: Spec, *, scale: Scale | None = None
+) -> QuantizedTensor:
+    """Quantise a float32, bfloat16 or float16 tensor.
+
+    A spec of mode "delayed" or "static" needs the `scale` to use; "dynamic" finds its own.
+    Raises ValueError for another dtype, a tensor without axes, or a missing scale.
+    """
+    blocks = to_blocks(_checked(x), spec.granularity)
+    scale = dynamic_scale(blocks, spec) if scale is None else scale
+    codes = encode(scaled(blocks, scale), spec.fp8)
+    return QuantizedTensor(codes=from_blocks(codes, x.shape), scale=scale.scale, spec=spec)
+
+
+def dequantize(
+    quantized: QuantizedTensor, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "*lead k"]:
+    """Multiply the codes back, in float32, rounded once to `dtype` at the end."""
+    codes, spec = quantized.codes, quantized.spec
+    blocks = to_blocks(decode(codes, spec.fp8), spec.granularity)
+    return from_blocks(blocks * over_blocks(quantized.scale), codes.shape).to(dtype)
+
+
+def dynamic_scale(blocks: Float[Tensor, "block_rows r block_columns c"], spec: Spec) -> Scale:
+    """Find the scales of a tensor seen as blocks, from its own largest magnitudes."""
+    if spec.mode != "dynamic":
+        raise ValueError(
+            f"a spec of mode {spec.mode!r} takes its scale from past steps or calibration: "
+            "pass scale=, or use spec.once() for a tensor that does not change"
+        )
+    return scale_of(blocks_amax(blocks), spec.rule, spec.fp8, blocks.dtype)
+
+
+def scaled(
+    blocks: Float[Tensor, "block_rows r block_columns c"], scale: Scale
+) -> Float32[Tensor, "block_rows r block_columns c"]:
+    """Bring values into the range of the format, in float32, in new memory."""
+    if scale.multiplier is None:
+        return blocks.float() / over_blocks(scale.scale)
+    return blocks.float() * over_blocks(scale.multiplier)
+
+
+def _checked(x: Tensor) -> Tensor:
+    if x.dtype not in HIGH_PRECISION:
+        raise ValueError(
+            f"a tensor of {x.dtype} cannot be quantised: give float32, bfloat16 or float16"
+        )
+    if x.ndim == 0:
+        raise ValueError("a tensor without axes cannot be quantised: give at least one axis")
+    return x

@@ -1,0 +1,128 @@
+"""Where the scale of a tensor comes from: itself, past steps, or calibration.
+
+A quantizer belongs to one operand of one layer. Its state, if any, is ordinary buffers,
+kept in float32 whatever dtype the model is cast to.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fp8_qat.fake import fake_quantize
+from fp8_qat.quantize import QuantizedTensor, quantize
+from fp8_qat.scales import Scale, scale_of
+from fp8_qat.spec import Spec
+
+_FLOAT32_MAX = torch.finfo(torch.float32).max
+
+
+class Quantizer(nn.Module):
+    """A dynamic quantizer, and the interface of the others: no state, no parameters."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.updating = True  # False once scales are frozen
+
+    def forward(self, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
+        """Give the values that quantisation leaves; state moves on while training."""
+        values = fake_quantize(x, self.spec, scale=self.scale())
+        if self.updating and self.training and torch.is_grad_enabled():
+            self.observe(x.detach())
+        return values
+
+    def quantize(self, x: Float[Tensor, "*lead k"]) -> QuantizedTensor:
+        """Give the codes and scales of `x`; state stays as it is."""
+        return quantize(x, self.spec, scale=self.scale())
+
+    def scale(self) -> Scale | None:
+        """The scale to use now; None means that of the tensor itself."""
+        return None
+
+    def observe(self, x: Float[Tensor, "*lead k"]) -> None:
+        """Take note of a tensor that passed in a training step."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Quantizer":
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        keep_dtype(self, before)
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.spec.format}, {self.spec.granularity}, {self.spec.rule}, {self.spec.mode}"
+
+
+class DelayedQuantizer(Quantizer):
+    """Scales from the largest magnitudes of past steps, as Transformer Engine keeps them.
+
+    A step is one forward in training mode with gradients enabled. Activation
+    checkpointing runs a forward twice and would count two steps.
+
+    Buffers: `amax_history` (history,) whose first place is the running step, and
+    `multiplier` (1, 1), 1 at the start.
+    """
+
+    amax_history: Tensor
+    multiplier: Tensor
+
+    def __init__(self, spec: Spec, device: torch.device | None = None) -> None:
+        super().__init__(spec)
+        self.register_buffer("amax_history", torch.zeros(spec.history, device=device))
+        self.register_buffer("multiplier", torch.ones(1, 1, device=device))
+
+    def scale(self) -> Scale:
+        return Scale(self.multiplier, 1.0 / self.multiplier)
+
+    def observe(self, x: Float[Tensor, "*lead k"]) -> None:
+        """Record the largest magnitude of `x`, then make the multiplier of the next step."""
+        self.step(x.abs().amax().float())
+
+    @torch.no_grad()
+    def step(self, amax: Float[Tensor, ""]) -> None:
+        """Move one step on; an amax of 0 means that the layer did not run, and changes nothing."""
+        spec, history = self.spec, self.amax_history.clone()
+        history[0] = amax
+        largest = history[0] if spec.algorithm == "most_recent" else history.amax()
+        fmax = torch.full_like(largest, spec.fp8.max)
+        multiplier = (fmax / largest) / 2.0**spec.margin
+        multiplier = torch.where(torch.isinf(multiplier), _FLOAT32_MAX, multiplier)
+        usable = torch.isfinite(largest) & (largest > 0) & (amax != 0)
+        self.multiplier.copy_(torch.where(usable, multiplier, self.multiplier))
+        rolled = torch.roll(history, -1)
+        rolled[0] = 0.0
+        self.amax_history.copy_(torch.where(amax != 0, rolled, history))
+
+
+class StaticQuantizer(Quantizer):
+    """One calibrated scale. Buffer: `amax` (1, 1), NaN until calibrated or loaded."""
+
+    amax: Tensor
+
+    def __init__(self, spec: Spec, device: torch.device | None = None) -> None:
+        super().__init__(spec)
+        self.register_buffer("amax", torch.full((1, 1), torch.nan, device=device))
+
+    def scale(self) -> Scale:
+        if bool(torch.isnan(self.amax)):
+            raise ValueError(
+                "a static activation scale is not calibrated: run "
+                "fp8_qat.calibrate(model, batches) before the first forward"
+            )
+        return scale_of(self.amax, self.spec.rule, self.spec.fp8, torch.float32)
+
+
+def keep_dtype(module: nn.Module, before: dict[str, Tensor | None]) -> None:
+    """After a cast of the model, give back their dtype to the buffers that `before` holds."""
+    for name, old in before.items():
+        new = module._buffers[name]
+        if old is not None and new is not None and new.dtype != old.dtype:
+            module._buffers[name] = old.to(new.device)
+
+
+def make_quantizer(spec: Spec, device: torch.device | None = None) -> Quantizer:
+    """Make the quantizer for the spec's mode, its state on `device`."""
+    made: dict[str, Any] = {"delayed": DelayedQuantizer, "static": StaticQuantizer}
+    return made[spec.mode](spec, device) if spec.mode in made else Quantizer(spec)

@@ -1,0 +1,73 @@
+"""How much quantisation changed, and what a conversion really did."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sqnr(signal: Float[Tensor, "*shape"], approximation: Float[Tensor, "*shape"]) -> float:
+    """Give the signal-to-quantisation-noise ratio, 20 log10(|a| / |a - b|), in dB.
+
+    It is computed in float64; infinite for equal tensors, NaN where one holds NaN.
+    Raises ValueError for tensors of different shapes.
+    """
+    if signal.shape != approximation.shape:
+        raise ValueError(
+            f"shapes {tuple(signal.shape)} and {tuple(approximation.shape)} differ: "
+            "give two versions of one tensor"
+        )
+    a, b = signal.detach().double(), approximation.detach().double()
+    noise = torch.linalg.vector_norm(a - b)
+    if noise == 0:
+        return float("inf")
+    return float(20 * torch.log10(torch.linalg.vector_norm(a) / noise))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertedLayer:
+    """What became of one layer.
+
+    shape: (n outputs, k inputs). weight_sqnr_db: quantised against original weight.
+    bytes_before, bytes_after: of weight and scales, the weight counted in its high precision.
+    """
+
+    name: str
+    backend: str
+    shape: tuple[int, int]
+    weight_sqnr_db: float
+    bytes_before: int
+    bytes_after: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What `convert` did, layer by layer."""
+
+    backend: str
+    recipe: str
+    layers: tuple[ConvertedLayer, ...]
+
+    @property
+    def bytes_saved(self) -> int:
+        """Memory that the weights need less, in bytes."""
+        return sum(layer.bytes_before - layer.bytes_after for layer in self.layers)
+
+    def as_dict(self) -> dict[str, object]:
+        """Give the report as plain values, for JSON."""
+        return asdict(self) | {"bytes_saved": self.bytes_saved}
+
+    def __str__(self) -> str:
+        head = (
+            f"{len(self.layers)} layers on backend {self.backend}, recipe {self.recipe}, "
+            f"{self.bytes_saved} bytes saved"
+        )
+        lines = [
+            f"  {x.name or '(the model)'}  {x.shape[0]} x {x.shape[1]}  {x.backend}  "
+            f"{x.weight_sqnr_db:.1f} dB  {x.bytes_before} -> {x.bytes_after} bytes"
+            + (f"  {x.note}" if x.note else "")
+            for x in self.layers
+        ]
+        return "\n".join([head, *lines])
