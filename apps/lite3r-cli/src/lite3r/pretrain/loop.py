@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from recon_backbones.attention import Attention, MatmulAttention
 from recon_backbones.da3.config import da3_tiny
@@ -31,7 +32,7 @@ def pretrain(folder: Path, shard_folder: Path, config: PretrainConfig, *, proces
     meeting = folder / "processes"
     meeting.unlink(missing_ok=True)
     arguments = (processes, meeting, folder, shard_folder, config)
-    torch.multiprocessing.spawn(_process, arguments, nprocs=processes)
+    spawn(_process, arguments, nprocs=processes)
 
 
 def _process(

@@ -17,11 +17,11 @@ from .targets import make_targets
 @torch.inference_mode()
 def check(network: DA3Net, *, size: int, scenes: int = 24, views: int = 4) -> dict[str, float]:
     """AbsRel (one median scale a scene), median rotation and direction errors, AUC@30."""
+    dtype = next(network.parameters()).dtype
     absrel, rotations, directions = [], [], []
     for scene in _scenes(scenes, views, size):
         assert scene.depth is not None and scene.world_to_camera is not None
         assert scene.intrinsics is not None
-        dtype = network.head.projects[0].weight.dtype
         output = network(normalise(scene.images[None]).to(dtype), reference="first")
         depth = output.depth[0]
         ratio = (scene.depth / depth).median()

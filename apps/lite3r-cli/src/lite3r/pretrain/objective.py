@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from recon_backbones.da3.model import DA3Net
+
 from .losses import WEIGHTS, depth_terms, match_term, pose_term, ray_term
 from .probe import Pupil, probe_terms
 from .targets import Targets, make_targets
@@ -65,7 +67,7 @@ def normalise(images: Float[Tensor, "b v 3 y x"]) -> Float[Tensor, "b v 3 y x"]:
 
 
 @contextmanager
-def _record_global_attention(network: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _record_global_attention(network: DA3Net) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Collect q and k of the first head of every global block while the network runs."""
     recorded: list[tuple[Tensor, Tensor]] = []
 

@@ -1,6 +1,6 @@
 """Synthetic scenes as a data set: seeded, endless in principle, train and test disjoint."""
 
-from typing import Literal
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class SyntheticScenes:
 
     def __init__(
         self,
-        split: Literal["train", "validation", "test"],
+        split: str,
         *,
         count: int,
         views: int,
@@ -48,6 +48,9 @@ class SyntheticScenes:
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index}: this set has scenes 0 to {self.count - 1}")
         return draw_world(np.random.default_rng([self.seed, SPLITS[self.split], index]))
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[index] for index in range(self.count))
 
     def __getitem__(self, index: int) -> Scene:
         return render(

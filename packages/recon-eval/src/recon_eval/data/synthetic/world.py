@@ -135,12 +135,12 @@ def _draw_solids(rng: np.random.Generator, half: np.ndarray, cameras: np.ndarray
         reach = size.max() * (1.75 if kind == BOX else 1.45) + 0.2
         if np.linalg.norm(cameras - place, axis=1).min() > reach:  # no camera inside or against it
             rows.append((kind, place, size, rotation))
-    kind, centre, size, rotation = (np.stack([row[i] for row in rows]) for i in range(4))
+    kinds, centres, sizes, rotations = zip(*rows, strict=True)
     return Solids(
-        kind=torch.from_numpy(kind),
-        centre=_tensor(centre),
-        size=_tensor(size),
-        rotation=_tensor(rotation),
+        kind=torch.tensor(kinds),
+        centre=_tensor(np.stack(centres)),
+        size=_tensor(np.stack(sizes)),
+        rotation=_tensor(np.stack(rotations)),
     )
 
 
