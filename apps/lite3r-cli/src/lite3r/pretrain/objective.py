@@ -76,7 +76,8 @@ def _record_global_attention(network: DA3Net) -> Iterator[list[tuple[Tensor, Ten
 
     vit = network.backbone.pretrained
     blocks = [b for i, b in enumerate(vit.blocks) if network.config.is_global(i)]
-    handles = [block.attn.core.register_forward_pre_hook(keep) for block in blocks]
+    cores = [block.get_submodule("attn.core") for block in blocks]
+    handles = [core.register_forward_pre_hook(keep) for core in cores]
     try:
         yield recorded
     finally:
