@@ -2,4 +2,12 @@
 
 from importlib.metadata import version
 
+from . import align as align
+from . import data as data
+from . import depth as depth
+from . import efficiency as efficiency
+from . import pose as pose
+from . import report as report
+from .report import Report as Report
+
 __version__ = version("recon-eval")

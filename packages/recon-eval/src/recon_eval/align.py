@@ -1,0 +1,162 @@
+"""Similarity transforms between two clouds of corresponding points, with a guard on their rank.
+
+Source: S. Umeyama, "Least-squares estimation of transformation parameters between two point
+patterns", PAMI 13(4), 1991. Everything is computed in float64.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MIN_SPREAD = 1e-3  # second over first singular value: below it a cloud is a point or a line
+
+
+class DegenerateAlignment(ValueError):
+    """The points do not determine a rotation: fewer than three, coincident, or on one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """The map p -> scale * rotation @ p + translation, and how well the points determined it.
+
+    `spread` is the smaller over both clouds of the second over the first singular value of the
+    centred points: 0 on a line, 1 for a disc. `method` names the estimator that was used.
+    """
+
+    scale: float
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+    spread: float
+    method: str = "umeyama"
+
+    def apply(self, points: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:
+        """Map points; the result is float64."""
+        return self.scale * points.double() @ self.rotation.T + self.translation
+
+    def apply_to_cameras(self, world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3 4"]:
+        """Move cameras into the target's world; depths seen by them grow by `scale`."""
+        rotation = world_to_camera[:, :, :3].double() @ self.rotation.T
+        centres = self.apply(camera_centres(world_to_camera))
+        return torch.cat([rotation, -rotation @ centres[..., None]], dim=-1)
+
+
+def camera_centres(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3"]:
+    """Return where the cameras stand, in world coordinates and float64."""
+    cameras = world_to_camera.double()
+    return -(cameras[:, :, :3].transpose(1, 2) @ cameras[:, :, 3:])[..., 0]
+
+
+def umeyama(
+    source: Float[Tensor, "p 3"],
+    target: Float[Tensor, "p 3"],
+    *,
+    weights: Float[Tensor, " p"] | None = None,
+    with_scale: bool = True,
+    min_spread: float = MIN_SPREAD,
+) -> Similarity:
+    """Return the similarity that takes `source` to `target` with the least squared distance.
+
+    Raises DegenerateAlignment where either cloud has fewer than three points or a spread below
+    `min_spread`: such a fit has a small residual and an arbitrary rotation.
+    """
+    x, y = source.double(), target.double()
+    w = _normalised(weights, x)
+    _check_points(x, y)
+    mean_x, mean_y = w @ x, w @ y
+    x, y = x - mean_x, y - mean_y
+    spread = min(_spread(x, w), _spread(y, w))
+    if not spread >= min_spread:
+        raise DegenerateAlignment(
+            f"points: the spread across their main direction is {spread:.2g} of that along it, and "
+            f"must be at least {min_spread:.2g}: points on a line do not fix a rotation. Use more "
+            "points, or align_cameras, which falls back on the orientations"
+        )
+    u, s, vt = torch.linalg.svd((y * w[:, None]).T @ x)
+    sign = torch.ones(3, dtype=torch.float64, device=x.device)
+    sign[2] = torch.sign(torch.det(u) * torch.det(vt))
+    rotation = u @ torch.diag(sign) @ vt
+    scale = float((s * sign).sum() / (w @ (x * x).sum(-1))) if with_scale else 1.0
+    return Similarity(
+        scale=scale,
+        rotation=rotation,
+        translation=mean_y - scale * rotation @ mean_x,
+        spread=spread,
+    )
+
+
+def align_cameras(
+    predicted: Float[Tensor, "v 3 4"],
+    target: Float[Tensor, "v 3 4"],
+    *,
+    min_spread: float = MIN_SPREAD,
+) -> Similarity:
+    """Return the similarity between two rigs of world-to-camera matrices.
+
+    Umeyama on the camera centres. Where these lie on a line or there are two, the rotation comes
+    from the orientations (their chordal mean) and scale and translation from the centres; `method`
+    then says "orientations". Raises DegenerateAlignment where either rig stands in one place.
+    """
+    source, goal = camera_centres(predicted), camera_centres(target)
+    try:
+        return umeyama(source, goal, min_spread=min_spread)
+    except DegenerateAlignment:
+        return _align_by_orientation(predicted, target, source, goal)
+
+
+def _align_by_orientation(
+    predicted: Tensor, target: Tensor, source: Tensor, goal: Tensor
+) -> Similarity:
+    mean_x, mean_y = source.mean(0), goal.mean(0)
+    x, y = source - mean_x, goal - mean_y
+    size = float(mean_x.norm() + mean_y.norm() + 1)
+    if float(x.norm()) < 1e-9 * size or float(y.norm()) < 1e-9 * size:
+        raise DegenerateAlignment(
+            f"cameras: all {len(x)} of a rig stand in one place, so there is no scale to fit. "
+            "Compare rotations only (pose.evaluate), or use views with a baseline"
+        )
+    # sum of R_target^T R_predicted: each is the rotation of the world seen by one camera
+    total = target[:, :, :3].double().transpose(1, 2) @ predicted[:, :, :3].double()
+    u, _, vt = torch.linalg.svd(total.sum(0))
+    sign = torch.tensor([1.0, 1.0, float(torch.sign(torch.det(u @ vt)))], dtype=torch.float64)
+    rotation = u @ torch.diag(sign.to(u.device)) @ vt
+    scale = float((y * (x @ rotation.T)).sum() / (x * x).sum())
+    if not scale > 0:
+        raise DegenerateAlignment(
+            f"cameras: the fitted scale is {scale:.3g}: after turning by the orientations the "
+            "centres run the opposite way, so no similarity aligns this rig"
+        )
+    return Similarity(
+        scale=scale,
+        rotation=rotation,
+        translation=mean_y - scale * rotation @ mean_x,
+        spread=_spread(y, torch.full((len(y),), 1 / len(y), dtype=torch.float64)),
+        method="orientations",
+    )
+
+
+def _normalised(weights: Tensor | None, points: Tensor) -> Tensor:
+    if weights is None:
+        return points.new_full((len(points),), 1 / max(len(points), 1))
+    w = weights.double()
+    if not bool((w >= 0).all()) or not bool(w.sum() > 0):
+        raise ValueError("weights: they must be at least 0, and not all 0")
+    return w / w.sum()
+
+
+def _check_points(x: Tensor, y: Tensor) -> None:
+    if len(x) < 3:
+        raise DegenerateAlignment(
+            f"points: {len(x)} given; a similarity needs at least 3 that are not on one line"
+        )
+    for name, points in (("source", x), ("target", y)):
+        if not bool(torch.isfinite(points).all()):
+            raise ValueError(f"{name}: holds NaN or infinity; drop such points and their partners")
+
+
+def _spread(centred: Tensor, weights: Tensor) -> float:
+    values = torch.linalg.svdvals(centred * weights.to(centred.device).sqrt()[:, None])
+    if not float(values[0]) > 0:
+        return 0.0
+    return float(values[1] / values[0]) if len(values) > 1 else 0.0

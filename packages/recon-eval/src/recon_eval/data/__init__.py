@@ -1,0 +1,15 @@
+"""Data sets. Each yields `Scene`s: images in [0, 1], depth, validity, OpenCV cameras, a name."""
+
+from .blendedmvs import BlendedMVS as BlendedMVS
+from .cam_txt import CameraFile as CameraFile
+from .cam_txt import read_camera as read_camera
+from .cam_txt import read_pairs as read_pairs
+from .images import open_image as open_image
+from .images import read_image as read_image
+from .pfm import read_pfm as read_pfm
+from .pfm import write_pfm as write_pfm
+from .photos import Photos as Photos
+from .resample import resample as resample
+from .scene import Scene as Scene
+from .synthetic import SyntheticScenes as SyntheticScenes
+from .synthetic import write_blendedmvs as write_blendedmvs

@@ -1,0 +1,157 @@
+"""Camera files of MVSNet and its descendants, and the pair.txt beside them.
+
+    extrinsic            4 x 4, world to camera
+    intrinsic            3 x 3, in pixels, pixel centres at whole numbers
+    DEPTH_MIN ...        nothing, or two, three or four numbers
+
+The tail has dialects. Four numbers: min, interval, planes, max (BlendedMVS). Three: min, interval,
+planes. Two are ambiguous: min and interval (MVSNet, CasMVSNet) or min and max (PatchmatchNet and
+many exports). A second number above the first is then read as max, which an interval never is in
+practice.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float64
+
+from .files import numbers, read_text
+
+Tail = Literal["none", "min_interval", "min_max", "min_interval_planes", "min_interval_planes_max"]
+TwoNumbers = Literal["auto", "min_interval", "min_max"]
+DEFAULT_PLANES = 192
+ORTHOGONALITY = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraFile:
+    """One cam.txt. `tail` says how the depth range was written and `guessed` whether by heuristic.
+
+    `depth_min` and `depth_max` are None where the file has none or states "unknown" (0 0, or values
+    that are not 0 < min < max, as BlendedMVS has).
+    """
+
+    world_to_camera: Float64[np.ndarray, "3 4"]
+    intrinsics: Float64[np.ndarray, "3 3"]
+    depth_min: float | None
+    depth_max: float | None
+    tail: Tail
+    guessed: bool
+
+    @property
+    def intrinsics_from_corner(self) -> Float64[np.ndarray, "3 3"]:
+        """The intrinsics with pixel centres at + 0.5, as `Scene` has them."""
+        shifted = self.intrinsics.copy()
+        shifted[:2, 2] += 0.5
+        return shifted
+
+
+def read_camera(
+    path: str | Path, *, two_numbers: TwoNumbers = "auto", planes: int = DEFAULT_PLANES
+) -> CameraFile:
+    """Read a cam.txt of any dialect.
+
+    `two_numbers` settles what a tail of two numbers means; `planes` is the number of depth planes
+    where the file gives an interval but no number. Raises ValueError where the file is malformed or
+    its extrinsic is not a rotation and a translation.
+    """
+    path = Path(path)
+    if two_numbers not in get_args(TwoNumbers):
+        raise ValueError(
+            f"two_numbers is {two_numbers!r}: one of {', '.join(get_args(TwoNumbers))}"
+        )
+    words = read_text(path).split()
+    if len(words) < 27 or words[0] != "extrinsic" or words[17] != "intrinsic":
+        raise ValueError(
+            f"{path}: a camera file is 'extrinsic', 16 numbers, 'intrinsic', 9 numbers and a tail"
+        )
+    extrinsic = np.array(numbers(words[1:17], path, "extrinsic")).reshape(4, 4)
+    intrinsics = np.array(numbers(words[18:27], path, "intrinsic")).reshape(3, 3)
+    check_camera(extrinsic, intrinsics, str(path))
+    tail, low, high, guessed = _read_tail(
+        numbers(words[27:], path, "depth range"), path, two_numbers, planes
+    )
+    known = low is not None and high is not None and 0 < low < high
+    return CameraFile(
+        world_to_camera=extrinsic[:3],
+        intrinsics=intrinsics,
+        depth_min=low if known else None,
+        depth_max=high if known else None,
+        tail=tail,
+        guessed=guessed,
+    )
+
+
+def _read_tail(
+    values: list[float], path: Path, two_numbers: TwoNumbers, planes: int
+) -> tuple[Tail, float | None, float | None, bool]:
+    match values:
+        case []:
+            return "none", None, None, False
+        case [low, second]:
+            guessed = two_numbers == "auto"
+            if guessed:
+                two_numbers = "min_max" if second > low else "min_interval"
+            if two_numbers == "min_max":
+                return "min_max", low, second, guessed
+            return "min_interval", low, low + second * (planes - 1), guessed
+        case [low, interval, count]:
+            return "min_interval_planes", low, low + interval * (count - 1), False
+        case [low, _, _, high]:
+            return "min_interval_planes_max", low, high, False
+    raise ValueError(f"{path}: the depth range has {len(values)} numbers; it may have 0, 2, 3 or 4")
+
+
+def check_camera(
+    extrinsic: Float64[np.ndarray, "4 4"], intrinsics: Float64[np.ndarray, "3 3"], where: str
+) -> None:
+    """Raise ValueError where a matrix is no rigid motion or no pinhole camera."""
+    rotation = extrinsic[:3, :3]
+    gap = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    if gap > ORTHOGONALITY or np.linalg.det(rotation) <= 0:
+        raise ValueError(
+            f"{where}: the extrinsic is not a rotation: |R R^T - I| is {gap:.2g} (at most "
+            f"{ORTHOGONALITY}) and det R {np.linalg.det(rotation):.3g} (must be 1)"
+        )
+    if not np.allclose(extrinsic[3], [0, 0, 0, 1], atol=1e-6):
+        raise ValueError(f"{where}: the last row of the extrinsic is {extrinsic[3]}, not 0 0 0 1")
+    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+        raise ValueError(
+            f"{where}: the focal lengths are {np.diag(intrinsics)[:2]}; both must be > 0"
+        )
+    if not np.allclose(intrinsics[2], [0, 0, 1], atol=1e-6):
+        raise ValueError(f"{where}: the last row of the intrinsic is {intrinsics[2]}, not 0 0 1")
+
+
+def read_pairs(path: str | Path) -> dict[int, list[tuple[int, float]]]:
+    """Return, for each view of a pair.txt, its source views and their scores, in its order.
+
+    The view itself and sources scored 0 or less are left out: some writers list them. The number of
+    sources differs between views and may be 0.
+    """
+    path = Path(path)
+    values = numbers(read_text(path).split(), path, "the list of pairs")
+    position = 1
+    pairs: dict[int, list[tuple[int, float]]] = {}
+    for _ in range(_count(values, 0, path)):
+        view, count = _count(values, position, path), _count(values, position + 1, path)
+        sources = values[position + 2 : position + 2 + 2 * count]
+        if len(sources) != 2 * count or view in pairs:
+            raise ValueError(
+                f"{path}: view {view} is listed twice, or its {count} sources are cut off"
+            )
+        scored = zip((int(source) for source in sources[::2]), sources[1::2], strict=True)
+        pairs[view] = [(other, score) for other, score in scored if other != view and score > 0]
+        position += 2 + 2 * count
+    if position != len(values):
+        raise ValueError(f"{path}: {len(values) - position} numbers follow the last view")
+    return pairs
+
+
+def _count(values: list[float], position: int, path: Path) -> int:
+    value = values[position] if position < len(values) else -1.0
+    if value != int(value) or not 0 <= value <= 1_000_000:
+        raise ValueError(f"{path}: number {position + 1} must be a whole number of at least 0")
+    return int(value)

@@ -1,0 +1,47 @@
+"""Opening files of a data set: bounded sizes, and errors that name the file and the rule."""
+
+from pathlib import Path
+
+MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
+
+
+def require_folder(path: str | Path, what: str) -> Path:
+    """Return `path` if it is a folder, else raise FileNotFoundError or NotADirectoryError."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: does not exist; it must be {what}")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: is a file; it must be {what}")
+    return path
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return a file's bytes; ValueError where it is empty or larger than `limit` bytes."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist or is no file")
+    size = path.stat().st_size
+    if not 0 < size <= limit:
+        raise ValueError(f"{path}: has {size} bytes; a file of this kind has 1 to {limit}")
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """Return a small text file; ValueError where it is not text."""
+    try:
+        return read_bounded(path, MAX_TEXT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a text file ({error.reason})") from error
+
+
+def numbers(words: list[str], path: Path, what: str) -> list[float]:
+    """Return words as finite numbers; ValueError names the word that is not one."""
+    found = []
+    for word in words:
+        try:
+            value = float(word)
+        except ValueError:
+            raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is no number") from None
+        if not abs(value) < 1e30:
+            raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is not finite")
+        found.append(value)
+    return found

@@ -1,0 +1,70 @@
+"""Reading photographs: only common formats, bounded in size, turned as their EXIF tag says."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+MAX_PIXELS = 200_000_000
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Return an RGB image, upright. Raises ValueError where it is no image, broken or too large."""
+    path = Path(path)
+    with _opened(path) as image:
+        try:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # sixteen bits a pixel: Pillow would clip at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise ValueError(f"{path}: is broken and cannot be decoded: {error}") from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return height and width of the upright image from its header, without decoding it."""
+    path = Path(path)
+    with _opened(path) as image:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        width, height = image.size
+        return (width, height) if turned else (height, width)
+
+
+def read_image(path: str | Path) -> Float[Tensor, "3 y x"]:
+    """Return an image as RGB in [0, 1]."""
+    return to_tensor(np.asarray(open_image(path)))
+
+
+def to_tensor(image: UInt8[np.ndarray, "y x 3"]) -> Float[Tensor, "3 y x"]:
+    """Return an 8-bit RGB array as a float tensor in [0, 1]."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+
+
+def read_mask(path: str | Path, *, threshold: int = 127) -> UInt8[np.ndarray, "y x"]:
+    """Return 1 where a grey image is above `threshold` of 255, else 0."""
+    grey = np.asarray(open_image(path).convert("L"))
+    return (grey > threshold).astype(np.uint8)
+
+
+def _opened(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist or is no file")
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
+            "remove the file or replace it"
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS or width < 1 or height < 1:
+        image.close()
+        raise ValueError(f"{path}: is {width} x {height}; an image has 1 to {MAX_PIXELS} pixels")
+    return image

@@ -1,0 +1,39 @@
+"""Area under the curve of recall over error threshold: two definitions, never to be mixed."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def auc_histogram(errors: Float[Tensor, " p"], threshold: int) -> float:
+    """Return the mean over k = 1..threshold of the fraction of errors below k, in [0, 1].
+
+    The definition of PoseDiffusion, VGGT and Depth Anything 3: a histogram with edges 0, 1, ...,
+    threshold, its last bin closed, cumulated and averaged. An error of 0.9 counts like one of 0.
+    """
+    e = _check(errors, threshold).clone()
+    e[e == threshold] = threshold - 0.5  # the last bin holds its right edge
+    return sum(float((e < k).double().mean()) for k in range(1, threshold + 1)) / threshold
+
+
+def auc_exact(errors: Float[Tensor, " p"], threshold: float | int) -> float:
+    """Return the integral of recall up to `threshold` over `threshold`, in [0, 1].
+
+    The trapezoid of the empirical recall curve from (0, 0), held flat from the last error below the
+    threshold: the definition of SuperGlue and the Image Matching Challenge.
+    """
+    e = _check(errors, threshold).sort().values
+    below = e[e < threshold]
+    recall = torch.arange(len(below) + 1, dtype=torch.float64, device=e.device) / len(e)
+    x = torch.cat([e.new_zeros(1), below, e.new_tensor([threshold])])
+    return float(torch.trapezoid(torch.cat([recall, recall[-1:]]), x)) / threshold
+
+
+def _check(errors: Tensor, threshold: float | int) -> Tensor:
+    if not threshold > 0:
+        raise ValueError(f"threshold is {threshold}: it must be above 0")
+    if not len(errors) or not bool((errors >= 0).all()):
+        raise ValueError(
+            f"errors: {len(errors)} values, all of which must be at least 0 and none NaN"
+        )
+    return errors.double()

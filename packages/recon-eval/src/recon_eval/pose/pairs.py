@@ -1,0 +1,87 @@
+"""Errors of relative poses, over all pairs of views.
+
+For world-to-camera E, the relative pose of views i and j is T = E_j E_i^-1. It does not depend on
+the world frame, so neither do the errors: the angle of R_true^T R_predicted, and the angle between
+the translation directions (no scale is compared).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .angles import direction_angle_degrees, rotation_angle_degrees
+from .cameras import check_cameras
+
+Direction = Literal["signed", "folded"]
+ZERO_BASELINE = 1e-9  # of the largest distance in the rig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairErrors:
+    """Errors in degrees of each unordered pair of views; `pairs` holds i < j.
+
+    `direction` is NaN where the true baseline is zero (`undefined`); where only the predicted one
+    is, the direction was missed entirely and counts as the largest error (180, folded 90).
+    """
+
+    pairs: Int[Tensor, "p 2"]
+    rotation_degrees: Float[Tensor, " p"]
+    direction_degrees: Float[Tensor, " p"]
+    undefined: Bool[Tensor, " p"]
+
+    @property
+    def worst_degrees(self) -> Float[Tensor, " p"]:
+        """The larger error of each pair; the rotation alone where no direction exists."""
+        return torch.fmax(self.rotation_degrees, self.direction_degrees)
+
+
+def pair_errors(
+    predicted: Float[Tensor, "v 3 4"],
+    target: Float[Tensor, "v 3 4"],
+    *,
+    direction: Direction = "signed",
+) -> PairErrors:
+    """Return the errors of all pairs of world-to-camera matrices, in float64.
+
+    `direction="folded"` takes min(e, 180 - e), as code made for essential matrices does: a camera
+    that moved the opposite way then counts as right.
+    """
+    if direction not in ("signed", "folded"):
+        raise ValueError(f"direction is {direction!r}: it must be 'signed' or 'folded'")
+    if predicted.shape != target.shape or len(target) < 2:
+        raise ValueError(
+            f"predicted is {tuple(predicted.shape)} and target {tuple(target.shape)}: both must be "
+            "(v, 3, 4) with the same v of at least 2"
+        )
+    check_cameras(predicted, "predicted")
+    check_cameras(target, "target")
+    pairs = torch.combinations(torch.arange(len(target), device=target.device))
+    (rotation, baseline, zero), (true_rotation, true_baseline, undefined) = (
+        _relative(cameras.to(target.device), pairs) for cameras in (predicted, target)
+    )
+    angle = direction_angle_degrees(baseline, true_baseline)
+    angle = torch.minimum(angle, 180 - angle) if direction == "folded" else angle
+    worst = 90.0 if direction == "folded" else 180.0
+    angle = torch.where(zero, torch.full_like(angle, worst), angle)
+    return PairErrors(
+        pairs=pairs,
+        rotation_degrees=rotation_angle_degrees(true_rotation, rotation),
+        direction_degrees=torch.where(undefined, torch.full_like(angle, torch.nan), angle),
+        undefined=undefined,
+    )
+
+
+def _relative(cameras: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotation and translation of E_j E_i^-1, and where that translation is zero."""
+    r, t = cameras[:, :, :3].double(), cameras[:, :, 3].double()
+    centres = -(r.transpose(1, 2) @ t[..., None])[..., 0]
+    i, j = pairs.T
+    rotation = r[j] @ r[i].transpose(1, 2)
+    # t_j - R t_i, written with the centres: a far origin cancels before the rotation, not after
+    baseline = (r[j] @ (centres[i] - centres[j])[..., None])[..., 0]
+    length = baseline.norm(dim=-1)
+    rounding = 16 * torch.finfo(cameras.dtype).eps * t.norm(dim=-1).max()
+    return rotation, baseline, length <= torch.maximum(ZERO_BASELINE * length.max(), rounding)

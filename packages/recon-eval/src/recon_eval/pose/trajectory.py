@@ -1,0 +1,109 @@
+"""Absolute and relative trajectory errors after one similarity.
+
+Source: J. Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems", IROS 2012.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..align import MIN_SPREAD, Similarity, align_cameras, camera_centres
+from .angles import rotation_angle_degrees
+from .cameras import check_cameras
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryResult:
+    """Trajectory errors in units of the true cameras and degrees, and the fit they rest on."""
+
+    ate_rmse: float
+    ate_mean: float
+    ate_median: float
+    rpe_translation_rmse: float
+    rpe_rotation_rmse_degrees: float
+    orientation_mean_degrees: float
+    similarity: Similarity
+    views: int
+    delta: int
+
+    @property
+    def protocol(self) -> str:
+        """The identifier under which numbers may be compared."""
+        return f"pose/trajectory/sim3-{self.similarity.method}/delta{self.delta}"
+
+    def numbers(self) -> dict[str, float]:
+        """Return every metric by name."""
+        names = ("ate_rmse", "ate_mean", "ate_median", "rpe_translation_rmse")
+        more = ("rpe_rotation_rmse_degrees", "orientation_mean_degrees")
+        return {name: getattr(self, name) for name in (*names, *more)}
+
+    def provenance(self) -> dict[str, object]:
+        """Return what the numbers rest on, ready for JSON."""
+        return {
+            "aligned_by": self.similarity.method,
+            "scale": self.similarity.scale,
+            "spread": self.similarity.spread,
+            "views": self.views,
+            "delta": self.delta,
+        }
+
+
+def evaluate_trajectory(
+    predicted_world_to_camera: Float[Tensor, "v 3 4"],
+    target_world_to_camera: Float[Tensor, "v 3 4"],
+    *,
+    delta: int = 1,
+    min_spread: float = MIN_SPREAD,
+) -> TrajectoryResult:
+    """Align the predicted cameras by one Sim(3), then measure ATE and RPE over `delta` frames.
+
+    Where the centres lie on a line the rotation comes from the orientations, and
+    `similarity.method` says so (`align.align_cameras`). RPE compares camera-to-world motions
+    C_i^-1 C_{i+delta}, over all i.
+    """
+    if predicted_world_to_camera.shape != target_world_to_camera.shape:
+        raise ValueError(
+            f"predicted is {tuple(predicted_world_to_camera.shape)} and target "
+            f"{tuple(target_world_to_camera.shape)}: both must be (v, 3, 4) with the same v"
+        )
+    if not 1 <= delta < len(target_world_to_camera):
+        raise ValueError(f"delta is {delta}: with v views it must be in 1..v - 1")
+    check_cameras(predicted_world_to_camera, "predicted")
+    check_cameras(target_world_to_camera, "target")
+    similarity = align_cameras(
+        predicted_world_to_camera, target_world_to_camera, min_spread=min_spread
+    )
+    moved = similarity.apply_to_cameras(predicted_world_to_camera)
+    target = target_world_to_camera.double()
+    gaps = (camera_centres(moved) - camera_centres(target)).norm(dim=-1)
+    step, true_step = _motion(moved, delta), _motion(target, delta)
+    # |C_true^-1 C_pred| has the translation R_true^T (t_pred - t_true), of the same length
+    slip = (step[:, :, 3] - true_step[:, :, 3]).norm(dim=-1)
+    turn = rotation_angle_degrees(true_step[:, :, :3], step[:, :, :3])
+    return TrajectoryResult(
+        ate_rmse=_rms(gaps),
+        ate_mean=float(gaps.mean()),
+        ate_median=float(gaps.quantile(0.5)),
+        rpe_translation_rmse=_rms(slip),
+        rpe_rotation_rmse_degrees=_rms(turn),
+        orientation_mean_degrees=float(
+            rotation_angle_degrees(target[:, :, :3], moved[:, :, :3]).mean()
+        ),
+        similarity=similarity,
+        views=len(target),
+        delta=delta,
+    )
+
+
+def _motion(cameras: Tensor, delta: int) -> Tensor:
+    """C_i^-1 C_{i+delta} = E_i E_{i+delta}^-1, as (v - delta, 3, 4)."""
+    first, second = cameras[:-delta], cameras[delta:]
+    rotation = first[:, :, :3] @ second[:, :, :3].transpose(1, 2)
+    translation = first[:, :, 3:] - rotation @ second[:, :, 3:]
+    return torch.cat([rotation, translation], dim=-1)
+
+
+def _rms(values: Tensor) -> float:
+    return float((values**2).mean().sqrt())

@@ -1,0 +1,154 @@
+"""A report: entries of scenes, what was dropped and why, and the versions that computed them."""
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .entry import Entry, Result
+from .markdown import render
+from .statistics import Summary, summarise
+
+FORMAT = "recon-eval-report/1"
+LIBRARIES = ("recon-eval", "torch", "numpy", "scipy", "pillow")
+
+
+class Report:
+    """Results of one model on one data set, scene by scene.
+
+    Nothing is averaged before it is asked for, so shards of a run that were evaluated by different
+    processes merge into exactly the report of a single process.
+
+    >>> report = Report(model="teacher", dataset="synthetic/test", seed=0)
+    >>> report.drop("scene 3", "no valid pixel")
+    >>> report.summary()
+    []
+    """
+
+    def __init__(self, *, model: str, dataset: str, seed: int | None = None) -> None:
+        self.model, self.dataset, self.seed = model, dataset, seed
+        self.entries: dict[tuple[str, str], Entry] = {}
+        self.dropped: dict[str, str] = {}
+        self.versions = {name: version(name) for name in LIBRARIES}
+        self.versions["python"] = platform.python_version()
+
+    def add(self, scene: str, *results: Result, frames: Sequence[str | int] = ()) -> None:
+        """Keep the results of one scene; `frames` names the views they were computed from."""
+        named = tuple(str(frame) for frame in frames)
+        self._insert([Entry.of(scene, result, named) for result in results])
+
+    def drop(self, scene: str, reason: str) -> None:
+        """Record that a scene has no numbers, and why; it stays visible in the report."""
+        if scene in self.dropped or any(scene == name for _, name in self.entries):
+            raise ValueError(f"scene {scene!r}: is already in the report")
+        self.dropped[scene] = reason
+
+    def _insert(self, entries: Iterable[Entry]) -> None:
+        new = {}
+        for entry in entries:
+            key = (entry.protocol, entry.scene)
+            if key in self.entries or key in new or entry.scene in self.dropped:
+                raise ValueError(
+                    f"scene {entry.scene!r} under {entry.protocol!r}: is already in the report"
+                )
+            new[key] = entry
+        self.entries |= new
+
+    def values(self, protocol: str, metric: str) -> dict[str, float]:
+        """Return a metric of each scene, scenes in order of their names."""
+        return {
+            scene: entry.numbers[metric]
+            for (kind, scene), entry in sorted(self.entries.items())
+            if kind == protocol and metric in entry.numbers
+        }
+
+    def metrics(self) -> list[tuple[str, str]]:
+        """Return every (protocol, metric) with entries: protocols sorted, metrics as they came."""
+        found: dict[tuple[str, str], None] = {}
+        for (protocol, _), entry in sorted(self.entries.items()):
+            found |= dict.fromkeys((protocol, metric) for metric in entry.numbers)
+        return list(found)
+
+    def summary(
+        self, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+    ) -> list[Summary]:
+        """Return each metric's mean over scenes with a bootstrap interval over scenes."""
+        return [
+            summarise(
+                protocol,
+                metric,
+                list(self.values(protocol, metric).values()),
+                level=level,
+                resamples=resamples,
+                seed=seed,
+            )
+            for protocol, metric in self.metrics()
+        ]
+
+    @classmethod
+    def merge(cls, shards: Sequence["Report"]) -> "Report":
+        """Return the report of all shards; equal to that of one process, in any order of shards."""
+        if not shards:
+            raise ValueError("shards: is empty, and a report needs at least one")
+        first = shards[0]
+        merged = cls(model=first.model, dataset=first.dataset, seed=first.seed)
+        merged.versions = dict(first.versions)
+        for shard in shards:
+            for name in ("model", "dataset", "seed", "versions"):
+                if getattr(shard, name) != getattr(first, name):
+                    raise ValueError(
+                        f"{name}: shards have {getattr(first, name)!r} and "
+                        f"{getattr(shard, name)!r}, and only equal ones can be merged"
+                    )
+            merged._insert(shard.entries.values())
+            for scene, reason in shard.dropped.items():
+                merged.drop(scene, reason)
+        return merged
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole report as JSON values, scenes in order."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "versions": self.versions,
+            "entries": [entry.to_dict() for _, entry in sorted(self.entries.items())],
+            "dropped": dict(sorted(self.dropped.items())),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Report":
+        """Read what `to_dict` wrote."""
+        if values.get("format") != FORMAT:
+            raise ValueError(f"format is {values.get('format')!r}: a report has {FORMAT!r}")
+        report = cls(model=values["model"], dataset=values["dataset"], seed=values["seed"])
+        report.versions = dict(values["versions"])
+        report._insert(Entry.from_dict(entry) for entry in values["entries"])
+        report.dropped = dict(values["dropped"])
+        return report
+
+    def save(self, path: str | Path) -> None:
+        """Write `path` as JSON or, by its suffix .md, as Markdown."""
+        path = Path(path)
+        if path.suffix == ".json":
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        elif path.suffix == ".md":
+            text = self.markdown()
+        else:
+            raise ValueError(f"{path}: a report is written as .json or .md")
+        path.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Report":
+        """Read a report that was saved as JSON."""
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: is not a report written by Report.save: {error}") from error
+
+    def markdown(self) -> str:
+        """Return tables of the means with intervals, and of what each scene's numbers rest on."""
+        return render(self.to_dict(), self.summary())

@@ -1,0 +1,66 @@
+"""Means over scenes and how far they can be trusted."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The mean of one metric over scenes, with a bootstrap interval over those scenes.
+
+    `undefined` counts the scenes whose value is NaN: they are left out of mean and interval. With
+    one scene there is no interval, and `low` and `high` are NaN.
+    """
+
+    protocol: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    scenes: int
+    undefined: int
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, " scenes"], *, level: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Return the percentile interval of the mean when scenes are drawn anew with replacement.
+
+    Source: B. Efron, R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 13. NaN for
+    fewer than two values: one scene says nothing about the spread over scenes.
+    """
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(f"level is {level}, resamples {resamples}: in (0, 1), and at least 1")
+    if len(values) < 2:
+        return math.nan, math.nan
+    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    means = values[draws].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarise(
+    protocol: str,
+    metric: str,
+    values: Sequence[float],
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Summary:
+    """Summarise one metric; `values` come in the order of the scenes' names."""
+    kept = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
+    low, high = bootstrap_interval(kept, level=level, resamples=resamples, seed=seed)
+    return Summary(
+        protocol=protocol,
+        metric=metric,
+        mean=math.fsum(kept) / len(kept) if len(kept) else math.nan,
+        low=low,
+        high=high,
+        scenes=len(kept),
+        undefined=len(values) - len(kept),
+    )

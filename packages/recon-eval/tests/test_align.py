@@ -1,0 +1,122 @@
+"""Similarity transforms: against scikit-image, under laws, and where they do not exist."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from skimage.transform import SimilarityTransform
+
+from recon_eval.align import DegenerateAlignment, align_cameras, umeyama
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def similarity(rng: np.random.Generator) -> tuple[float, torch.Tensor, torch.Tensor]:
+    rotation = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
+    return (
+        float(rng.uniform(0.1, 10)),
+        torch.from_numpy(rotation),
+        torch.from_numpy(rng.normal(size=3)),
+    )
+
+
+def rig(rng: np.random.Generator, centres: torch.Tensor) -> torch.Tensor:
+    rotations = torch.from_numpy(
+        Rotation.random(len(centres), random_state=int(rng.integers(2**31))).as_matrix()
+    )
+    return torch.cat([rotations, -rotations @ centres[..., None]], dim=-1)
+
+
+@given(seed=seeds, count=st.integers(4, 60))
+@settings(deadline=None, max_examples=40)
+def test_umeyama_equals_scikit_image(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 3))
+    scale, rotation, translation = similarity(rng)
+    y = scale * x @ rotation.numpy().T + translation.numpy() + 0.1 * rng.normal(size=(count, 3))
+    found = umeyama(torch.from_numpy(x), torch.from_numpy(y), min_spread=0.0)
+    wanted = SimilarityTransform.from_estimate(x, y).params
+    matrix = np.c_[found.scale * found.rotation.numpy(), found.translation.numpy()]
+    assert np.abs(matrix - wanted[:3]).max() <= 1e-12 * max(1, np.abs(wanted).max())
+
+
+@given(seed=seeds, mirrored=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_the_rotation_is_never_a_reflection(seed: int, mirrored: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.normal(size=(10, 3)))
+    y = x * torch.tensor([1, 1, -1.0 if mirrored else 1.0])
+    assert float(torch.det(umeyama(x, y).rotation)) == pytest.approx(1, abs=1e-9)
+
+
+@given(seed=seeds, plane=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_an_exact_similarity_is_recovered_also_from_a_plane(seed: int, plane: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.normal(size=(12, 3)))
+    if plane:
+        x[:, 2] = 0
+    scale, rotation, translation = similarity(rng)
+    y = scale * x @ rotation.T + translation
+    found = umeyama(x, y)
+    assert found.scale == pytest.approx(scale, rel=1e-9)
+    assert torch.allclose(found.rotation, rotation, atol=1e-8)
+    assert torch.allclose(found.apply(x), y, atol=1e-8 * scale * 10)
+
+
+def test_weights_of_zero_take_points_out() -> None:
+    rng = np.random.default_rng(0)
+    x, y = (torch.from_numpy(rng.normal(size=(9, 3))) for _ in range(2))
+    weights = torch.ones(9)
+    weights[5:] = 0
+    found, wanted = umeyama(x, y, weights=weights), umeyama(x[:5], y[:5])
+    assert torch.allclose(found.rotation, wanted.rotation, atol=1e-10)
+    assert found.scale == pytest.approx(wanted.scale)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_points_are_refused(count: int) -> None:
+    with pytest.raises(DegenerateAlignment, match="at least 3"):
+        umeyama(torch.rand(count, 3), torch.rand(count, 3))
+
+
+def test_points_on_a_line_are_refused_although_their_residual_is_zero() -> None:
+    line = torch.linspace(0, 5, 8)[:, None] * torch.tensor([1.0, 2.0, -1.0])
+    with pytest.raises(DegenerateAlignment, match="do not fix a rotation"):
+        umeyama(line, line)
+    with pytest.raises(DegenerateAlignment):
+        umeyama(torch.rand(8, 3), line)
+    with pytest.raises(DegenerateAlignment):
+        umeyama(torch.zeros(8, 3), torch.rand(8, 3))
+
+
+def test_points_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="source: holds NaN"):
+        umeyama(torch.full((4, 3), float("nan")), torch.rand(4, 3))
+
+
+@given(seed=seeds, count=st.integers(2, 8), line=st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_a_moved_rig_is_aligned_exactly_also_on_a_line(seed: int, count: int, line: bool) -> None:
+    rng = np.random.default_rng(seed)
+    centres = torch.from_numpy(rng.normal(size=(count, 3)))
+    if line:
+        centres = torch.arange(count)[:, None] * torch.tensor([0.3, -1.0, 0.5], dtype=torch.float64)
+    target = rig(rng, centres)
+    scale, rotation, translation = similarity(rng)
+    inverse = rotation.T @ (centres - translation).T / scale  # centres before the similarity
+    turned = target[:, :, :3] @ rotation
+    predicted = torch.cat([turned, -turned @ inverse.T[..., None]], dim=-1)
+    found = align_cameras(predicted, target)
+    assert found.method == ("orientations" if line or count == 2 else "umeyama")
+    assert found.scale == pytest.approx(scale, rel=1e-6)
+    moved = found.apply_to_cameras(predicted)
+    assert torch.allclose(moved, target, atol=1e-5)
+
+
+def test_a_rig_in_one_place_has_no_scale() -> None:
+    target = rig(np.random.default_rng(0), torch.zeros(4, 3, dtype=torch.float64))
+    with pytest.raises(DegenerateAlignment, match="stand in one place"):
+        align_cameras(target, target)

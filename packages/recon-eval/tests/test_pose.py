@@ -1,0 +1,203 @@
+"""Pose metrics: free of gauge, exact at small angles, equal to independent implementations."""
+
+import math
+
+import kornia.metrics
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from recon_eval import pose
+from recon_eval.align import camera_centres
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def rig(seed: int, views: int = 6) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    rotation = torch.from_numpy(Rotation.random(views, random_state=seed).as_matrix())
+    centres = torch.from_numpy(rng.normal(size=(views, 3, 1)))
+    return torch.cat([rotation, -rotation @ centres], dim=-1)
+
+
+def disturbed(cameras: torch.Tensor, seed: int, degrees: float, shift: float) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    turn = Rotation.from_rotvec(np.deg2rad(degrees) * rng.normal(size=(len(cameras), 3)))
+    moved = torch.from_numpy(turn.as_matrix()) @ cameras
+    moved[:, :, 3] += shift * torch.from_numpy(rng.normal(size=(len(cameras), 3)))
+    return moved
+
+
+def in_world(cameras: torch.Tensor, seed: int, scale: float) -> torch.Tensor:
+    """The same cameras after the world was turned, moved and scaled."""
+    rng = np.random.default_rng(seed)
+    turn = torch.from_numpy(Rotation.random(random_state=seed).as_matrix())
+    shift = torch.from_numpy(rng.normal(size=3))
+    rotation = cameras[:, :, :3] @ turn.T
+    centres = scale * camera_centres(cameras) @ turn.T + shift
+    return torch.cat([rotation, -rotation @ centres[..., None]], dim=-1)
+
+
+@given(seed=seeds, scale=st.floats(0.01, 100))
+@settings(deadline=None, max_examples=40)
+def test_a_transform_of_the_world_changes_nothing(seed: int, scale: float) -> None:
+    target = rig(seed)
+    predicted = disturbed(target, seed, 5, 0.1)
+    one = pose.pair_errors(predicted, target)
+    other = pose.pair_errors(in_world(predicted, seed + 1, scale), in_world(target, seed + 2, 1.0))
+    for field in ("rotation_degrees", "direction_degrees"):
+        assert (getattr(one, field) - getattr(other, field)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("degrees", [1e-6, 0.01, 0.05, 1.0, 90.0, 179.99])
+def test_a_known_rotation_error_is_measured_as_it_is(degrees: float) -> None:
+    target = rig(0, views=2)
+    predicted = target.clone()
+    turn = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([0.6, 0.0, 0.8])).as_matrix()
+    predicted[1] = torch.from_numpy(turn) @ target[1]
+    result = pose.evaluate(predicted, target)
+    assert result.rotation_median_degrees == pytest.approx(degrees, rel=1e-8)
+    in_single = pose.evaluate(predicted.float(), target.float())
+    assert in_single.rotation_median_degrees == pytest.approx(degrees, abs=2e-5)
+
+
+def test_errors_of_every_pair_equal_a_literal_loop_and_kornia() -> None:
+    target = rig(1)
+    predicted = disturbed(target, 1, 10, 0.3)
+    errors = pose.pair_errors(predicted, target)
+    row = torch.tensor([[[0.0, 0, 0, 1]]], dtype=torch.float64)
+    p, g = (torch.cat([c, row.expand(len(c), 1, 4)], dim=1) for c in (predicted, target))
+    for n, (i, j) in enumerate(errors.pairs.tolist()):
+        relative, true = p[j] @ torch.linalg.inv(p[i]), g[j] @ torch.linalg.inv(g[i])
+        wanted = kornia.metrics.pose_errors(relative, true, fold_translation=False)
+        assert float(errors.rotation_degrees[n]) == pytest.approx(float(wanted["R_err"]), abs=1e-9)
+        assert float(errors.direction_degrees[n]) == pytest.approx(float(wanted["t_err"]), abs=1e-9)
+    assert len(errors.pairs) == 15
+
+
+@given(
+    errors=st.lists(st.floats(0, 60), min_size=1, max_size=40),
+    threshold=st.sampled_from([3, 5, 10, 30]),
+)
+@settings(deadline=None)
+def test_exact_auc_equals_kornia(errors: list[float], threshold: int) -> None:
+    values = torch.tensor(errors, dtype=torch.float64)
+    wanted = kornia.metrics.auc_from_errors(values, threshold)[float(threshold)] / 100
+    assert pose.auc_exact(values, threshold) == pytest.approx(wanted, abs=1e-12)
+
+
+@given(
+    errors=st.lists(st.one_of(st.floats(0, 60), st.integers(0, 31).map(float)), min_size=1),
+    threshold=st.sampled_from([3, 5, 30]),
+)
+@settings(deadline=None)
+def test_histogram_auc_equals_the_published_procedure(errors: list[float], threshold: int) -> None:
+    values = np.array(errors)
+    histogram, _ = np.histogram(values, bins=np.arange(threshold + 1))
+    wanted = np.mean(np.cumsum(histogram / len(values)))
+    assert pose.auc_histogram(torch.from_numpy(values), threshold) == pytest.approx(wanted)
+
+
+def test_the_two_definitions_of_auc_differ_as_measured_on_uniform_errors() -> None:
+    errors = torch.linspace(0, 6, 20001, dtype=torch.float64)[:-1]
+    assert pose.auc_histogram(errors, 3) == pytest.approx(1 / 3, abs=2e-3)
+    assert pose.auc_exact(errors, 3) == pytest.approx(1 / 4, abs=2e-3)
+
+
+def test_perfect_cameras_score_perfectly() -> None:
+    result = pose.evaluate(rig(2), rig(2))
+    assert result.auc[30] == result.auc_exact[30] == result.rra[3] == result.rta[3] == 1
+    assert result.rotation_mean_degrees < 1e-6
+
+
+def test_the_opposite_direction_is_wrong_unless_folded() -> None:
+    target = torch.eye(3, 4, dtype=torch.float64).repeat(2, 1, 1)
+    target[1, 0, 3] = 1
+    predicted = target.clone()
+    predicted[1, 0, 3] = -1
+    signed = pose.evaluate(predicted, target)
+    folded = pose.evaluate(predicted, target, direction="folded")
+    assert signed.direction_median_degrees == pytest.approx(180)
+    assert folded.direction_median_degrees == pytest.approx(0, abs=1e-9)
+    assert signed.protocol != folded.protocol
+
+
+def test_a_missing_true_baseline_is_counted_and_a_missing_predicted_one_fails() -> None:
+    target = rig(3, views=3)
+    target[1, :, 3] = target[1, :, :3] @ target[0, :, :3].T @ target[0, :, 3]  # same centre as 0
+    errors = pose.pair_errors(target, target)
+    assert errors.undefined.tolist() == [True, False, False]
+    assert math.isnan(float(errors.direction_degrees[0]))
+    result = pose.evaluate(target, target)
+    assert result.undefined_directions == 1
+    assert result.auc[30] == 1
+    still = target.clone()
+    still[:, :, 3] = 0
+    assert pose.evaluate(still, rig(3, views=3)).direction_median_degrees == 180
+
+
+def test_all_cameras_in_one_place_leave_no_direction_metric() -> None:
+    target = rig(4)
+    target[:, :, 3] = 0
+    result = pose.evaluate(target, target)
+    assert result.undefined_directions == result.pairs == 15
+    assert math.isnan(result.direction_median_degrees)
+    assert math.isnan(result.rta[30])
+    assert result.rra[3] == 1
+
+
+def test_what_is_no_camera_is_refused_by_view() -> None:
+    good = rig(5)
+    scaled, mirrored, broken = good.clone(), good.clone(), good.clone()
+    scaled[2, :, :3] *= 2
+    mirrored[3, 0] *= -1
+    broken[1, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="predicted: view 2 is not a rotation"):
+        pose.evaluate(scaled, good)
+    with pytest.raises(ValueError, match="target: view 3 is not a rotation"):
+        pose.evaluate(good, mirrored)
+    with pytest.raises(ValueError, match=r"predicted: views \[1\] hold NaN"):
+        pose.evaluate(broken, good)
+    with pytest.raises(ValueError, match="at least 2"):
+        pose.evaluate(good[:1], good[:1])
+    with pytest.raises((ValueError, TypeError), match="both"):
+        pose.evaluate(good, good, direction="both")
+
+
+def test_a_trajectory_in_another_world_has_no_error() -> None:
+    target = rig(6)
+    result = pose.evaluate_trajectory(in_world(target, 9, 3.0), target)
+    assert result.similarity.scale == pytest.approx(1 / 3)
+    assert max(result.numbers().values()) < 1e-5
+
+
+def test_trajectory_errors_equal_literal_sums() -> None:
+    target = rig(7)
+    predicted = in_world(disturbed(target, 3, 4, 0.05), 8, 0.5)
+    result = pose.evaluate_trajectory(predicted, target)
+    moved = result.similarity.apply_to_cameras(predicted)
+    gaps = [(camera_centres(moved)[i] - camera_centres(target)[i]).norm() for i in range(6)]
+    assert result.ate_rmse == pytest.approx(math.sqrt(sum(float(g) ** 2 for g in gaps) / 6))
+    row = torch.tensor([[[0.0, 0, 0, 1]]], dtype=torch.float64).expand(6, 1, 4)
+    p, g = (torch.linalg.inv(torch.cat([c, row], dim=1)) for c in (moved, target))
+    slips, turns = [], []
+    for i in range(5):
+        gap = (
+            torch.linalg.inv(torch.linalg.inv(g[i]) @ g[i + 1]) @ torch.linalg.inv(p[i]) @ p[i + 1]
+        )
+        slips.append(float(gap[:3, 3].norm()))
+        turns.append(np.rad2deg(Rotation.from_matrix(gap[:3, :3].numpy()).magnitude()))
+    assert result.rpe_translation_rmse == pytest.approx(math.sqrt(np.mean(np.square(slips))))
+    assert result.rpe_rotation_rmse_degrees == pytest.approx(math.sqrt(np.mean(np.square(turns))))
+
+
+def test_a_straight_trajectory_says_how_it_was_aligned() -> None:
+    target = rig(8)
+    centres = torch.arange(6.0, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, 0.5])
+    target[:, :, 3:] = -target[:, :, :3] @ centres[..., None]
+    result = pose.evaluate_trajectory(in_world(target, 4, 2.0), target)
+    assert result.provenance()["aligned_by"] == "orientations"
+    assert result.ate_rmse < 1e-9

@@ -1,0 +1,161 @@
+"""Reports: nothing lost on the way to disk, shards merge exactly, comparisons are paired."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recon_eval import Report, depth, efficiency, pose
+from recon_eval.report import bootstrap_interval, compare
+
+
+def result(seed: int, noise: float = 0.1) -> depth.DepthResult:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand(2, 4, 5, generator=generator) + 1
+    predicted = target * (1 + noise * torch.rand(2, 4, 5, generator=generator))
+    return depth.evaluate(predicted, target)
+
+
+def report(scenes: range, noise: float = 0.1, model: str = "teacher") -> Report:
+    made = Report(model=model, dataset="synthetic/test", seed=0)
+    for scene in scenes:
+        made.add(f"scene {scene}", result(scene, noise), frames=[0, 1])
+    return made
+
+
+def test_a_number_carries_protocol_alignment_scale_frames_seed_counts_and_versions() -> None:
+    values = report(range(3)).to_dict()
+    assert values["seed"] == 0
+    assert set(values["versions"]) >= {"recon-eval", "torch", "numpy", "scipy", "python"}
+    entry = values["entries"][0]
+    assert entry["protocol"] == "depth/median/sequence"
+    assert entry["frames"] == ["0", "1"]
+    facts = entry["provenance"]
+    assert facts["alignment"] == "median"
+    assert len(facts["scales"]) == 1
+    assert (facts["valid"], facts["ignored"], facts["dropped_views"]) == (40, 0, 0)
+
+
+def test_json_holds_everything_also_what_is_undefined(tmp_path: Path) -> None:
+    made = report(range(2))
+    still = torch.eye(3, 4, dtype=torch.float64).repeat(2, 1, 1)
+    made.add("still", pose.evaluate(still, still))
+    made.add("cost", efficiency.measure(lambda: None, warmup=0, repeats=3))
+    made.drop("empty", "no valid pixel")
+    path = tmp_path / "report.json"
+    made.save(path)
+    text = path.read_text()
+    assert "NaN" not in text
+    json.loads(text)
+    again = Report.load(path)
+    assert again.to_dict() == made.to_dict()
+    assert math.isnan(again.values("pose/pairs/signed", "rta@30")["still"])
+    undefined = [s for s in again.summary() if s.metric == "rta@30"]
+    assert (undefined[0].scenes, undefined[0].undefined) == (0, 1)
+
+
+@given(cut=st.integers(0, 6), order=st.permutations([0, 1]))
+@settings(deadline=None, max_examples=10)
+def test_shards_merge_to_the_report_of_one_process(cut: int, order: list[int]) -> None:
+    shards = [report(range(cut)), report(range(cut, 6))]
+    merged = Report.merge([shards[i] for i in order])
+    whole = report(range(6))
+    assert json.dumps(merged.to_dict()) == json.dumps(whole.to_dict())
+    assert merged.summary() == whole.summary()
+
+
+def test_what_does_not_belong_together_is_not_merged() -> None:
+    with pytest.raises(ValueError, match="model: shards have 'teacher' and 'student'"):
+        Report.merge([report(range(1)), report(range(1, 2), model="student")])
+    with pytest.raises(ValueError, match="already in the report"):
+        Report.merge([report(range(2)), report(range(1, 3))])
+    with pytest.raises(ValueError, match="is empty"):
+        Report.merge([])
+
+
+def test_a_scene_is_added_or_dropped_once() -> None:
+    made = report(range(1))
+    with pytest.raises(ValueError, match="already in the report"):
+        made.add("scene 0", result(0))
+    with pytest.raises(ValueError, match="already in the report"):
+        made.drop("scene 0", "twice")
+    assert len(made.entries) == 1
+
+
+def test_the_mean_is_over_scenes_and_inside_its_interval() -> None:
+    made = report(range(8))
+    row = next(s for s in made.summary() if s.metric == "abs_rel")
+    values = list(made.values("depth/median/sequence", "abs_rel").values())
+    assert row.mean == pytest.approx(np.mean(values))
+    assert row.low < row.mean < row.high
+    assert row.scenes == 8
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        values = rng.normal(size=40)
+        low, high = bootstrap_interval(values, level=0.9, resamples=400, seed=trial)
+        hits += low <= 0 <= high
+    assert 0.83 <= hits / 200 <= 0.96
+
+
+def test_one_scene_has_no_interval() -> None:
+    assert all(math.isnan(s.low) and math.isnan(s.high) for s in report(range(1)).summary())
+
+
+def test_pairing_sees_a_difference_that_is_small_against_the_spread_of_scenes() -> None:
+    teacher, student = report(range(8), 0.3), report(range(8), 0.33, model="student")
+    found = compare(teacher, student)
+    row = next(d for d in found.differences if d.metric == "abs_rel")
+    spread = next(s for s in teacher.summary() if s.metric == "abs_rel")
+    assert 0 < row.low < row.mean < row.high
+    assert row.high - row.low < (spread.high - spread.low) / 2
+    assert "| teacher | student |" in found.markdown()
+    assert json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_model_does_not_differ_from_itself() -> None:
+    found = compare(report(range(4)), report(range(4)))
+    assert {(d.mean, d.low, d.high) for d in found.differences} == {(0.0, 0.0, 0.0)}
+
+
+def test_only_reports_on_the_same_scenes_and_frames_are_compared() -> None:
+    with pytest.raises(ValueError, match="are in one report only"):
+        compare(report(range(3)), report(range(4)))
+    other = Report(model="student", dataset="synthetic/test", seed=0)
+    other.add("scene 0", result(0), frames=[0, 2])
+    with pytest.raises(ValueError, match="frames are"):
+        compare(report(range(1)), other)
+    with pytest.raises(ValueError, match="dataset: the reports have"):
+        compare(report(range(1)), Report(model="a", dataset="b", seed=0))
+    with pytest.raises(ValueError, match="share no protocol"):
+        compare(report(range(1)), Report(model="a", dataset="synthetic/test", seed=0))
+
+
+def test_markdown_prints_the_protocol_beside_every_number(tmp_path: Path) -> None:
+    made = report(range(3))
+    made.drop("a|b", "broken\nfile")
+    made.save(tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    rows = [line for line in text.splitlines() if "abs_rel" in line]
+    assert rows and all("depth/median/sequence" in row for row in rows)
+    assert "a\\|b | broken file" in text
+    assert "scales [" in text
+
+
+def test_other_files_are_not_read_as_reports(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"written as \.json or \.md"):
+        report(range(1)).save(tmp_path / "report.txt")
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(ValueError, match="format is None"):
+        Report.load(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("hello")
+    with pytest.raises(ValueError, match="is not a report"):
+        Report.load(tmp_path / "b.json")
