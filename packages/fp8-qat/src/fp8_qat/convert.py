@@ -1,6 +1,6 @@
 """From layers prepared for training to layers that run FP8."""
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -9,10 +9,8 @@ from fp8_qat.deployed import Fp8Linear, deploy
 from fp8_qat.linear import PREPARED
 from fp8_qat.report import ConvertedLayer, Report
 
-Backend = Literal["reference", "scaled_mm", "weight_only"]
 
-
-def convert(model: nn.Module, *, backend: Backend = "reference") -> Report:
+def convert(model: nn.Module, *, backend: str = "reference") -> Report:
     """Turn every prepared layer of `model` into a deployed one, in place.
 
     Each layer keeps the very codes and scales it trained with. "reference" multiplies back

@@ -102,7 +102,7 @@ class ReleasedLinear(FrozenLinear):
     like: Tensor  # holds no values: its dtype and device are those of the weight
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The quantised weight multiplied back, made anew at every access."""
         return dequantize(self.quantized_weight(), self.weight_dtype)
 

@@ -15,7 +15,7 @@ from fp8_qat.report import sqnr
 from fp8_qat.selection import Choice, Skipped, select_layers
 from fp8_qat.spec import Recipe
 
-Frozen = Literal["auto", "keep", "none"]
+FROZEN = ("auto", "keep", "none")
 
 
 def prepare(
@@ -24,7 +24,7 @@ def prepare(
     *,
     include: Choice = None,
     exclude: Choice = None,
-    frozen: Frozen = "auto",
+    frozen: str = "auto",
 ) -> "Handle":
     """Make the chosen linear layers of `model` compute as they will when deployed in FP8.
 
@@ -39,8 +39,8 @@ def prepare(
     Raises ValueError for a pattern that matches nothing, an empty choice, a weight dtype
     that cannot be quantised, and a model that is already prepared. Nothing has changed then.
     """
-    if frozen not in ("auto", "keep", "none"):
-        raise ValueError(f"frozen is {frozen!r}; choose one of 'auto', 'keep', 'none'")
+    if frozen not in FROZEN:
+        raise ValueError(f"frozen is {frozen!r}; choose one of {', '.join(FROZEN)}")
     chosen, skipped = select_layers(model, include, exclude)
     for name, layer in chosen.items():
         if layer.weight.dtype not in HIGH_PRECISION:
@@ -121,13 +121,15 @@ class Handle:
                 if isinstance(module, Quantizer):
                     module.updating = False
 
-    def undo(self, *, released: Literal["refuse", "dequantize"] = "refuse") -> None:
+    def undo(self, *, released: str = "refuse") -> None:
         """Turn every layer back into a plain `nn.Linear`.
 
         Trained and kept weights come back as they are. Released weights exist no more:
         "refuse" raises ValueError before anything changes, "dequantize" puts the quantised
         values in their place. A layer that `convert` took over raises ValueError.
         """
+        if released not in ("refuse", "dequantize"):
+            raise ValueError(f"released is {released!r}; choose one of refuse, dequantize")
         gone = [entry.name for entry in self.layers if entry.weight == "released"]
         if gone and released == "refuse":
             raise ValueError(
@@ -155,7 +157,7 @@ def restore(layer: nn.Linear) -> None:
         layer.register_parameter("bias", bias)
 
 
-def _prepare_layer(name: str, layer: Any, recipe: Recipe, frozen: Frozen) -> Prepared:
+def _prepare_layer(name: str, layer: Any, recipe: Recipe, frozen: str) -> Prepared:
     weight = layer.weight.detach()
     quantized = quantize(weight, recipe.weight.once())
     ratio = sqnr(weight, dequantize(quantized))

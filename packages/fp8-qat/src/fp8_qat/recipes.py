@@ -4,7 +4,7 @@ Weights and activations are E4M3 throughout: no gradient is quantised, so the wi
 E5M2 has no part here unless a `Spec` asks for it.
 """
 
-from fp8_qat.spec import Recipe, ScaleRule, Spec
+from fp8_qat.spec import Recipe, Spec
 
 
 def rowwise() -> Recipe:
@@ -49,13 +49,13 @@ def static() -> Recipe:
 
 def block(*, pow2: bool = True) -> Recipe:
     """Transformer Engine's `Float8BlockScaling`: 128 x 128 weights, 1 x 128 activations."""
-    rule: ScaleRule = "multiply_pow2" if pow2 else "multiply"
+    rule = "multiply_pow2" if pow2 else "multiply"
     return _blocks("block" if pow2 else "block_fp32", rule)
 
 
 def deepseek_block(*, ue8m0: bool = False) -> Recipe:
     """DeepGEMM's blocks: 128 x 128 weights, 1 x 128 activations, amax floored at 1e-4."""
-    rule: ScaleRule = "reciprocal_pow2" if ue8m0 else "reciprocal"
+    rule = "reciprocal_pow2" if ue8m0 else "reciprocal"
     return _blocks("deepseek_block_ue8m0" if ue8m0 else "deepseek_block", rule)
 
 
@@ -70,7 +70,7 @@ def weight_only() -> Recipe:
     return Recipe(name="weight_only", weight=Spec(), activation=None)
 
 
-def _blocks(name: str, rule: ScaleRule) -> Recipe:
+def _blocks(name: str, rule: str) -> Recipe:
     return Recipe(
         name=name,
         weight=Spec(granularity=(128, 128), rule=rule),

@@ -24,7 +24,6 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from fp8_qat.formats import Format
-from fp8_qat.spec import ScaleRule
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 _MANTISSA_MASK = 0x7FFFFF
@@ -44,7 +43,7 @@ class Scale(NamedTuple):
 
 
 def scale_of(
-    amax: Float32[Tensor, "*blocks"], rule: ScaleRule, format: Format, dtype: torch.dtype
+    amax: Float32[Tensor, "*blocks"], rule: str, format: Format, dtype: torch.dtype
 ) -> Scale:
     """Apply one rule; `dtype` is that of the tensor whose largest magnitude is given."""
     return _RULES[rule](amax, format, dtype)

@@ -1,12 +1,11 @@
 """How one tensor is quantised, and how the two operands of a linear layer are."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 from fp8_qat.formats import FORMATS, Format
 
-Granularity = Literal["tensor", "row"] | tuple[int, int]
-ScaleRule = Literal[
+Granularity = str | tuple[int, int]
+SCALE_RULES = (
     "divide",
     "multiply",
     "multiply_pow2",
@@ -16,8 +15,8 @@ ScaleRule = Literal[
     "double_pow2",
     "mx_rceil",
     "mx_floor",
-]
-Mode = Literal["dynamic", "delayed", "static"]
+)
+MODES = ("dynamic", "delayed", "static")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +37,16 @@ class Spec:
 
     format: str = "e4m3"
     granularity: Granularity = "row"
-    rule: ScaleRule = "divide"
-    mode: Mode = "dynamic"
+    rule: str = "divide"
+    mode: str = "dynamic"
     history: int = 1024
-    algorithm: Literal["max", "most_recent"] = "max"
+    algorithm: str = "max"
     margin: int = 0
 
     def __post_init__(self) -> None:
         _one_of("format", self.format, tuple(FORMATS))
-        _one_of("rule", self.rule, get_args(ScaleRule))
-        _one_of("mode", self.mode, get_args(Mode))
+        _one_of("rule", self.rule, SCALE_RULES)
+        _one_of("mode", self.mode, MODES)
         _one_of("algorithm", self.algorithm, ("max", "most_recent"))
         _check_granularity(self.granularity)
         if self.history < 1:

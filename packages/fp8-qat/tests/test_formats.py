@@ -1,0 +1,62 @@
+"""Codes against ml_dtypes, and rounding against codes."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+from fp8_qat.formats import E4M3, E5M2, decode, encode, round_
+
+PUBLIC = {"e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2}
+any_format = pytest.mark.parametrize("format", [E4M3, E5M2], ids=lambda f: f.name)
+
+
+def bits(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous().view(torch.int32)
+
+
+def hard_values(format) -> torch.Tensor:
+    """Every code's value, every midpoint, their neighbours, all bfloat16 patterns, random."""
+    values = decode(torch.arange(256, dtype=torch.uint8).view(format.dtype), format)
+    values = values[torch.isfinite(values)].sort().values.double()
+    middles = (values[1:] + values[:-1]) / 2
+    near = torch.cat([values, middles]).float()
+    up, down = (torch.nextafter(near, torch.full_like(near, s)) for s in (torch.inf, -torch.inf))
+    bfloat16 = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16).float()
+    float32 = torch.randint(-(2**31), 2**31 - 1, (200_000,)).to(torch.int32).view(torch.float32)
+    return torch.cat([near, up, down, bfloat16, float32])
+
+
+@any_format
+def test_every_code_decodes_to_its_public_value(format) -> None:
+    codes = torch.arange(256, dtype=torch.uint8)
+    ours = decode(codes.view(format.dtype), format)
+    theirs = codes.numpy().view(PUBLIC[format.name]).astype(np.float32)
+    assert np.array_equal(ours.numpy(), theirs, equal_nan=True)
+    number = ~np.isnan(theirs)
+    assert np.array_equal(np.signbit(ours.numpy())[number], np.signbit(theirs)[number])
+
+
+@any_format
+def test_codes_equal_ml_dtypes_within_the_range(format) -> None:
+    x = hard_values(format)
+    x = x[x.abs() <= format.max]
+    theirs = x.numpy().astype(PUBLIC[format.name]).view(np.uint8)
+    assert np.array_equal(encode(x, format).view(torch.uint8).numpy(), theirs)
+
+
+@any_format
+def test_codes_saturate_beyond_the_range_and_keep_nan(format) -> None:
+    x = torch.tensor([format.max * 1.01, 465.0 * format.max, torch.inf])
+    assert torch.equal(decode(encode(x, format), format), torch.full((3,), format.max))
+    assert torch.equal(decode(encode(-x, format), format), torch.full((3,), -format.max))
+    assert decode(encode(torch.tensor([torch.nan]), format), format).isnan().all()
+
+
+@any_format
+def test_rounding_equals_encoding_and_decoding(format) -> None:
+    x = hard_values(format)
+    expected = decode(encode(x, format), format)
+    rounded = round_(x.clone(), format)
+    same = (bits(rounded) == bits(expected)) | (rounded.isnan() & expected.isnan())
+    assert same.all(), x[~same]

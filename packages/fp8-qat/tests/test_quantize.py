@@ -1,0 +1,217 @@
+"""Laws of quantisation, and the scale rules against plain arithmetic in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fp8_qat import QuantizedTensor, Spec, dequantize, fake_quantize, quantize, sqnr
+from fp8_qat.scales import exponents_of, scale_from_exponents, scale_of
+
+RULES = ["divide", "multiply", "multiply_pow2", "reciprocal", "reciprocal_pow2"]
+RULES += ["double", "double_pow2", "mx_rceil", "mx_floor"]
+GRANULARITIES = ["tensor", "row", (1, 32), (1, 128), (128, 128), (3, 5)]
+specs = st.builds(
+    Spec,
+    format=st.sampled_from(["e4m3", "e5m2"]),
+    granularity=st.sampled_from(GRANULARITIES),
+    rule=st.sampled_from(RULES),
+)
+shapes = st.tuples(st.integers(1, 5), st.integers(1, 60), st.integers(1, 300))
+dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.float16])
+
+
+def draw(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=generator) * torch.randn(shape[-1:], generator=generator).exp()
+    x[..., 0, :] *= 0.0
+    return x.to(dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, shapes, dtypes, st.integers(0, 2**31))
+def test_fake_quantisation_is_real_quantisation_multiplied_back(spec, shape, dtype, seed) -> None:
+    x = draw(shape, dtype, seed)
+    assert torch.equal(fake_quantize(x, spec), dequantize(quantize(x, spec), dtype))
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs, shapes, st.integers(0, 2**31))
+def test_quantisation_is_odd(spec, shape, seed) -> None:
+    x = draw(shape, torch.float32, seed)
+    assert torch.equal(fake_quantize(-x, spec), -fake_quantize(x, spec))
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs, shapes, st.integers(0, 2**31))
+def test_codes_stay_when_their_values_are_quantised_with_the_same_scale(spec, shape, seed) -> None:
+    x = draw(shape, torch.float32, seed)
+    once = quantize(x, spec)
+    scale = scale_of(once.scale * spec.fp8.max, spec.rule, spec.fp8, x.dtype)
+    if torch.equal(scale.scale, once.scale):  # where the rule finds its own scale again
+        twice = quantize(dequantize(once), spec, scale=scale)
+        assert torch.equal(dequantize(twice), dequantize(once))
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs, shapes, st.integers(0, 2**31))
+def test_error_is_at_most_half_a_step(spec, shape, seed) -> None:
+    x = draw(shape, torch.float32, seed)
+    quantized = quantize(x, spec)
+    back = dequantize(quantized)
+    ones = torch.ones(x.shape).to(spec.fp8.dtype)
+    scale = dequantize(QuantizedTensor(codes=ones, scale=quantized.scale, spec=spec))
+    inside = x.abs() <= spec.fp8.max * scale
+    smallest = 2.0 ** (spec.fp8.min_exponent - spec.fp8.mantissa_bits)
+    half = (x.abs() * 2.0 ** -(spec.fp8.mantissa_bits + 1)).maximum(scale * smallest / 2)
+    assert ((x - back).abs() <= half * (1 + 1e-5))[inside].all()
+
+
+def test_representable_values_are_exact() -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)
+    values = codes.float()
+    values = values[torch.isfinite(values)].expand(4, -1)
+    for granularity in ("tensor", "row"):
+        assert torch.equal(fake_quantize(values, Spec(granularity=granularity)), values)
+
+
+def test_gaussian_noise_ratio_of_e4m3() -> None:
+    x = torch.randn(512, 1024)
+    assert 30 < sqnr(x, fake_quantize(x, Spec())) < 33
+    assert 29 < sqnr(x, fake_quantize(x, Spec(granularity=(1, 32), rule="mx_floor"))) < 33
+
+
+def f32(x: object) -> np.ndarray:
+    return np.asarray(x, dtype=np.float32)
+
+
+def plain_scale(rule: str, amax: np.ndarray, fmax: float, largest: float) -> np.ndarray:
+    """The scale rules written out in NumPy, one number at a time."""
+    with np.errstate(all="ignore"):
+        if rule == "divide":
+            scale = f32(amax / f32(fmax))
+            return np.where(scale == 0, f32(1), scale)
+        if rule.startswith("multiply") or rule.startswith("double"):
+            if rule.startswith("double"):
+                m = f32(np.float64(fmax) / np.maximum(np.float64(amax), 1e-12))
+            else:
+                m = f32(f32(fmax) / amax)
+                m = np.where((amax == 0) | ~np.isfinite(amax), f32(1), m)
+                m = np.where(np.isinf(m), f32(largest), m)
+            if rule.endswith("pow2"):
+                m = (m.view(np.uint32) & np.uint32(0xFF800000)).view(np.float32)
+            return f32(f32(1) / m)
+        scale = f32(np.maximum(amax, f32(1e-4)) / f32(fmax))
+        if rule == "reciprocal_pow2":
+            u = scale.view(np.uint32)
+            e = np.clip((u >> 23).astype(int) + ((u & 0x7FFFFF) != 0), 1, 254)
+            scale = (e.astype(np.uint32) << 23).view(np.float32)
+        return scale
+
+
+HARD = [0.0, 1e-45, 1e-40, 1.2e-38, 1e-30, 1e-12, 1e-4, 0.3, 1.0, 448.0, 449.0, 3e38, np.inf]
+
+
+@pytest.mark.parametrize("rule", RULES[:7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("fmax", ["e4m3", "e5m2"])
+def test_scales_equal_plain_arithmetic(rule: str, dtype: torch.dtype, fmax: str) -> None:
+    amax = torch.cat([torch.tensor(HARD), torch.rand(1000) * 10]).to(dtype).float()
+    spec = Spec(rule=rule, format=fmax)
+    ours = scale_of(amax, rule, spec.fp8, dtype).scale.numpy()
+    theirs = plain_scale(rule, amax.numpy(), spec.fp8.max, torch.finfo(dtype).max)
+    assert np.array_equal(ours, theirs)
+
+
+def plain_e8m0(rule: str, amax: float, spec: Spec) -> int:
+    """Exponents by exact arithmetic on float64, where every float32 is normal."""
+    if rule == "mx_floor":
+        if amax == 0:
+            return 0
+        if np.isinf(amax):
+            return 255 - spec.fp8.max_exponent
+        floor = int(np.frexp(amax)[1]) - 1
+        return max(0, (floor + 127 if floor >= -126 else 0) - spec.fp8.max_exponent)
+    target = float(np.float32(np.float32(amax) * np.float32(1 / spec.fp8.max)))
+    if np.isinf(target):
+        return 254
+    if target <= 2.0**-127:
+        return 0
+    mantissa, exponent = np.frexp(target)  # target = mantissa * 2^exponent, 0.5 <= mantissa < 1
+    return min(254, int(exponent) - (mantissa == 0.5) + 127)
+
+
+@pytest.mark.parametrize("rule", ["mx_rceil", "mx_floor"])
+@pytest.mark.parametrize("format", ["e4m3", "e5m2"])
+def test_mx_exponents_equal_exact_logarithms(rule: str, format: str) -> None:
+    spec = Spec(rule=rule, format=format, granularity=(1, 32))
+    powers = [2.0**e * m for e in range(-140, 128, 7) for m in (1.0, 1.5, 1.75, 1.999)]
+    amax = torch.tensor(HARD + powers)
+    ours = exponents_of(scale_of(amax, rule, spec.fp8, torch.float32).scale)
+    assert ours.tolist() == [plain_e8m0(rule, a, spec) for a in amax.tolist()]
+
+
+def test_exponent_bytes_round_trip() -> None:
+    exponents = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(exponents_of(scale_from_exponents(exponents)), exponents)
+    with pytest.raises(ValueError, match="no power of two"):
+        exponents_of(torch.tensor([3.0]))
+
+
+def test_zero_rows_and_infinities_do_not_spread() -> None:
+    x = torch.randn(4, 64)
+    x[1], x[2, 3] = 0.0, torch.inf
+    for rule in RULES:
+        back = fake_quantize(x, Spec(rule=rule))
+        assert torch.isfinite(back[[0, 1, 3]]).all(), rule
+        assert (back[1] == 0).all(), rule
+    assert fake_quantize(x, Spec(rule="multiply"))[2, 3] == 448.0  # saturated, as published
+    assert fake_quantize(x, Spec())[2].isnan().any()  # seen at once
+
+
+def test_rows_too_small_for_a_scale_become_zero_and_not_nan() -> None:
+    x = torch.tensor([[1e-45, 0.0], [3e-44, -1e-45]])
+    for rule in RULES:
+        assert torch.isfinite(fake_quantize(x, Spec(rule=rule))).all(), rule
+
+
+def test_tails_are_blocks_of_their_own() -> None:
+    x = torch.randn(130, 200)
+    spec = Spec(granularity=(128, 128), rule="multiply")
+    quantized = quantize(x, spec)
+    assert quantized.scale.shape == (2, 2)
+    corner = quantize(x[128:, 128:], Spec(granularity="tensor", rule="multiply"))
+    assert torch.equal(corner.codes.float(), quantized.codes[128:, 128:].float())
+    assert corner.scale.item() == quantized.scale[1, 1].item()
+
+
+def test_empty_batches_pass() -> None:
+    for granularity in GRANULARITIES:
+        assert fake_quantize(torch.empty(2, 0, 64), Spec(granularity=granularity)).shape == (
+            2,
+            0,
+            64,
+        )
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3, dtype=torch.int32), torch.zeros(3).double()])
+def test_other_dtypes_are_refused(bad: torch.Tensor) -> None:
+    with pytest.raises(Exception, match=r"cannot be quantised|type"):
+        quantize(bad, Spec())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"format": "e3m4"}, "choose one of 'e4m3', 'e5m2'"),
+        ({"granularity": (0, 128)}, "both at least 1"),
+        ({"rule": "best"}, "choose one of 'divide'"),
+        ({"mode": "static", "granularity": "row"}, "needs granularity 'tensor'"),
+        ({"mode": "delayed", "granularity": "tensor"}, "needs rule 'multiply'"),
+        ({"history": 0}, "at least 1 step"),
+    ],
+)
+def test_a_spec_outside_the_rules_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Spec(**wrong)
