@@ -1,0 +1,175 @@
+"""Where batches come from, in an order that a resumed run can find again."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch.utils.data import default_collate
+
+from distill.rng import seed_all, seed_for
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """A source that gives batch number `index` on request, always the same one.
+
+    Random choices inside `at` may use the global generators: they are seeded by the run's
+    seed and `index` before each call. A source may also have `key(index) -> str`, equal for
+    equal batches, which cached teacher targets need.
+    """
+
+    def at(self, index: int) -> Any:
+        """Return batch number `index`, from 0 without end."""
+        ...
+
+
+class Cycled:
+    """The batches of a sequence, over and over.
+
+    Args:
+        sequence: Anything with `len` and integer indexing; not empty.
+
+    Raises:
+        ValueError: The sequence is empty.
+    """
+
+    def __init__(self, sequence: Sequence[Any]) -> None:
+        if len(sequence) == 0:
+            raise ValueError("The batches are empty: at least one batch is needed.")
+        self._sequence = sequence
+
+    def at(self, index: int) -> Any:
+        """Return batch `index` modulo the length."""
+        return self._sequence[index % len(self._sequence)]
+
+    def key(self, index: int) -> str:
+        """Return the place of the batch in the sequence."""
+        return str(index % len(self._sequence))
+
+
+class Shuffled:
+    """The items of a data set in batches, in a new order every epoch.
+
+    Which items share a batch is drawn once, so that every epoch sees the same batches and a
+    teacher's targets can be kept; their order is drawn anew each epoch. The last items that
+    do not fill a batch are left out of every epoch.
+
+    Args:
+        items: Anything with `len` and integer indexing.
+        batch_size: Items in a batch.
+        seed: Decides grouping and order.
+        collate: Makes one batch of a list of items; stacks tensors, mappings and tuples of
+            them by default.
+
+    Raises:
+        ValueError: There are fewer items than one batch holds.
+    """
+
+    def __init__(
+        self,
+        items: Any,
+        *,
+        batch_size: int = 1,
+        seed: int = 0,
+        collate: Callable[[list[Any]], Any] = default_collate,
+    ) -> None:
+        if not 1 <= batch_size <= len(items):
+            raise ValueError(
+                f"batch_size is {batch_size}, must be from 1 to the number of items, {len(items)}."
+            )
+        self._items, self._seed, self._collate = items, seed, collate
+        order = self._permutation(len(items), "groups")
+        whole = len(items) // batch_size * batch_size
+        self._groups = [order[i : i + batch_size] for i in range(0, whole, batch_size)]
+        self._epoch, self._order = -1, [0]
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._groups)
+
+    def at(self, index: int) -> Any:
+        """Return batch number `index`, counted over all epochs."""
+        return self._collate([self._items[item] for item in self._groups[self._group(index)]])
+
+    def key(self, index: int) -> str:
+        """Return the number of the group of items."""
+        return str(self._group(index))
+
+    def _group(self, index: int) -> int:
+        epoch, place = divmod(index, len(self._groups))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._permutation(len(self._groups), epoch)
+        return self._order[place]
+
+    def _permutation(self, length: int, place: int | str) -> list[int]:
+        generator = torch.Generator().manual_seed(seed_for(self._seed, "order", place))
+        return torch.randperm(length, generator=generator).tolist()
+
+
+class Streamed:
+    """Batches of a plain iterable, which can only be read forwards.
+
+    An iterable that can be read again is restarted when it ends. A resumed run reads and
+    drops what was already used, with the same random seeds.
+
+    Args:
+        iterable: Gives batches in order.
+        seed: The seed of the run.
+    """
+
+    def __init__(self, iterable: Iterable[Any], *, seed: int) -> None:
+        self._iterable, self._seed = iterable, seed
+        self._iterator: Iterator[Any] | None = None
+        self._next = 0
+
+    def at(self, index: int) -> Any:
+        """Return batch `index`, reading over those before it.
+
+        Raises:
+            ValueError: The batch was read before, or the iterable ended.
+        """
+        if index < self._next:
+            raise ValueError(
+                f"Batch {index} of an iterable was already read. Give a source with "
+                "`at(index)`, see `distill.Batches`."
+            )
+        while self._next < index:
+            seed_all(self._seed, self._next)
+            self._read()
+        seed_all(self._seed, index)
+        return self._read()
+
+    def _read(self) -> Any:
+        for _ in range(2):
+            if self._iterator is None:
+                self._iterator = iter(self._iterable)
+            try:
+                batch = next(self._iterator)
+            except StopIteration:
+                self._iterator = None
+                continue
+            self._next += 1
+            return batch
+        raise ValueError(
+            "The batches are empty: at least one batch is needed."
+            if self._next == 0
+            else f"The iterable of batches ended after {self._next} and cannot be read again."
+        )
+
+
+def as_batches(batches: Any, *, seed: int) -> Batches:
+    """Return a source of numbered batches from a source, a sequence, or an iterable.
+
+    Raises:
+        ValueError: It is none of these, or an empty sequence.
+    """
+    if isinstance(batches, Batches):
+        return batches
+    if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
+        return Cycled(batches)
+    if isinstance(batches, Iterable):
+        return Streamed(batches, seed=seed)
+    raise ValueError(
+        f"batches is a {type(batches).__name__}, must have `at(index)`, be a sequence, or be "
+        "an iterable."
+    )

@@ -1,0 +1,123 @@
+"""The settings of a run, checked when they are made."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """When an update counts as broken, and how often that is forgiven.
+
+    Args:
+        spike: A loss this many times the median of recent losses is a spike.
+        history: Number of recent losses in that median; no spike is seen before a quarter.
+        max_rollbacks: Rollbacks to the same snapshot before the run stops.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+
+    spike: float = 20.0
+    history: int = 64
+    max_rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        _require(self.spike > 1, "guard.spike", self.spike, "above 1")
+        _require(self.history >= 4, "guard.history", self.history, "at least 4")
+        _require(self.max_rollbacks >= 1, "guard.max_rollbacks", self.max_rollbacks, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """How to train. Steps are optimiser steps.
+
+    Args:
+        steps: Number of optimiser steps in the whole run.
+        learning_rate: Highest learning rate of AdamW.
+        final_learning_rate: Share of `learning_rate` left at the end of the cosine, 0 to 1.
+        warmup_steps: Steps of linear rise at the start.
+        weight_decay: For parameters with two or more axes; others have none.
+        betas: Decay of AdamW's two moments.
+        clip_norm: Largest norm of the gradient of all trained parameters; None for no limit.
+        accumulation: Batches in one step, over all processes together.
+        ema_decay: Decay of an exponential moving average of the weights, None for none. The
+            average is what is evaluated and what the student holds at the end.
+        autocast: Forward passes in "bfloat16" where PyTorch holds it safe; None for the
+            models' own precision.
+        run_until: "last_pair" ends each forward pass with the last recorded module, where no
+            objective reads outputs: what a model does after its last pair is not computed.
+        checkpoint_activations: Patterns of student module names whose activations are
+            recomputed during backward instead of kept.
+        seed: Decides everything random.
+        deterministic: Refuse PyTorch operations that have no deterministic algorithm.
+        checkpoint_every: Steps between checkpoints.
+        keep_last: Newest checkpoints to keep, besides the best.
+        evaluate_every: Steps between evaluations; None for one at the end.
+        monitor: Which metric decides what is best.
+        monitor_mode: Whether a smaller or a larger metric is better.
+        patience: Stop after this many evaluations without a better one; None for never.
+        keep: Which weights the student holds at the end, the "last" or the "best" evaluated.
+        guard: Protection against broken updates, None for none.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.01
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float | None = 1.0
+    accumulation: int = 1
+    ema_decay: float | None = None
+    autocast: Literal["bfloat16"] | None = None
+    run_until: Literal["end", "last_pair"] = "end"
+    checkpoint_activations: tuple[str, ...] = ()
+    seed: int = 0
+    deterministic: bool = False
+    checkpoint_every: int = 100
+    keep_last: int = 2
+    evaluate_every: int | None = None
+    monitor: str = "loss"
+    monitor_mode: Literal["min", "max"] = "min"
+    patience: int | None = None
+    keep: Literal["last", "best"] = "last"
+    guard: GuardConfig | None = field(default_factory=GuardConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulation", "checkpoint_every", "keep_last"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("evaluate_every", "patience"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, value, "at least 1, or None")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        _require(
+            0 <= self.final_learning_rate <= 1,
+            "final_learning_rate",
+            self.final_learning_rate,
+            "a share from 0 to 1",
+        )
+        _require(
+            0 <= self.warmup_steps <= self.steps,
+            "warmup_steps",
+            self.warmup_steps,
+            f"from 0 to steps ({self.steps})",
+        )
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        _require(all(0 <= b < 1 for b in self.betas), "betas", self.betas, "in [0, 1)")
+        clip, decay = self.clip_norm, self.ema_decay
+        _require(clip is None or clip > 0, "clip_norm", clip, "positive, or None")
+        _require(decay is None or 0 < decay < 1, "ema_decay", decay, "in (0, 1), or None")
+        _require(
+            self.autocast in (None, "bfloat16"),
+            "autocast",
+            self.autocast,
+            '"bfloat16" or None (float16 would need loss scaling)',
+        )
+
+
+def _require(holds: bool, name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value}, must be {rule}.")

@@ -1,0 +1,129 @@
+"""Held-out losses and metrics, the same number from any number of processes."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+from distill.config import DistillConfig
+from distill.observe import Observer, measure
+from distill.rng import seed_all, seed_for
+from distill.state import Progress
+from distill.task import Task
+from distill.world import World
+
+Metrics = dict[str, float]
+
+
+def sharded_mean(
+    count: int, measure: Callable[[int], Mapping[str, float]], *, seed: int = 0
+) -> Metrics:
+    """Return the mean of each metric over items 0 to `count` - 1.
+
+    Each process measures its share of the items; the mean is taken over all of them in
+    order, so that it is bit-equal for every number of processes.
+
+    Args:
+        count: Number of items, at least 1.
+        measure: Metrics of one item; the same names for every item.
+        seed: Every item is measured with random generators seeded by this and its number.
+
+    Raises:
+        ValueError: There are no items, or the metrics of the items differ in name.
+    """
+    if count < 1:
+        raise ValueError("There is nothing to evaluate: at least one item is needed.")
+    world, rows, names = World.current(), {}, None
+    for item in world.share(count):
+        seed_all(seed, "held-out", item)
+        metrics = measure(item)
+        names = names or list(metrics)
+        if list(metrics) != names:
+            raise ValueError(f"Item {item} has metrics {list(metrics)}, others have {names}.")
+        rows[item] = list(metrics.values())
+    return _merge(world, count, rows, names)
+
+
+def _merge(
+    world: World, count: int, rows: Mapping[int, Sequence[float]], names: list[str] | None
+) -> Metrics:
+    names = world.first(names)
+    table = torch.zeros(count, len(names), dtype=torch.float64)
+    for item, values in rows.items():
+        table[item] = torch.tensor(values, dtype=torch.float64)
+    columns = world.sum(table).T.tolist()
+    return {
+        name: math.fsum(column) / count if all(map(math.isfinite, column)) else math.nan
+        for name, column in zip(names, columns, strict=True)
+    }
+
+
+class Evaluator:
+    """Measures a student on held-out batches and by the caller's own function.
+
+    Args:
+        task: What there is to evaluate on.
+        observer: Runs both models; its hooks are in place.
+    """
+
+    def __init__(self, task: Task, observer: Observer) -> None:
+        self._task, self._observer = task, observer
+
+    def __call__(self, calls: dict[str, int] | None) -> Metrics:
+        """Return all metrics of the student as it is, in evaluation mode, without gradients.
+
+        Args:
+            calls: As in `Observer.observe`.
+        """
+        task, metrics = self._task, {}
+        with _evaluation_mode(task), torch.no_grad():
+            if task.held_out is not None:
+                measure_item = partial(self._held_out, calls=calls)
+                metrics = sharded_mean(len(task.held_out), measure_item, seed=task.config.seed)
+            if task.evaluate:
+                seed_all(task.config.seed, "evaluate")
+                metrics |= {name: float(v) for name, v in task.evaluate(task.student).items()}
+        return metrics
+
+    def _held_out(self, item: int, calls: dict[str, int] | None) -> Metrics:
+        assert self._task.held_out is not None
+        seen = self._observer.observe(
+            self._task.held_out[item],
+            seed=seed_for(self._task.config.seed, "held-out", item),
+            key=f"held-out-{item}" if self._task.keys else None,
+            calls=calls,
+        )
+        losses = measure(self._task.objectives, seen)
+        return {name: float(loss) for name, loss in losses.items()}
+
+
+def judge(config: DistillConfig, progress: Progress, metrics: Metrics) -> bool:
+    """Note in `progress` what an evaluation means; return whether it is the best so far.
+
+    Raises:
+        ValueError: The monitored metric is not among the metrics.
+    """
+    if config.monitor not in metrics:
+        raise ValueError(f"monitor is {config.monitor!r}, the metrics are {list(metrics)}.")
+    value, sign = metrics[config.monitor], 1 if config.monitor_mode == "min" else -1
+    old = progress.best_value
+    if not math.isnan(value) and (old is None or sign * value < sign * old):
+        progress.best_step, progress.best_value = progress.step, value
+        progress.evaluations_without_better = 0
+        return True
+    progress.evaluations_without_better += 1
+    if config.patience and progress.evaluations_without_better >= config.patience:
+        progress.stopped = "early"
+    return False
+
+
+@contextmanager
+def _evaluation_mode(task: Task) -> Iterator[None]:
+    task.student.eval()
+    try:
+        yield
+    finally:
+        task.student.train()
+        task.teacher.eval()

@@ -1,0 +1,97 @@
+"""Write files so that a reader finds the old content or the new, never a part."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file: write beside it, flush to disk, rename."""
+    beside = path.with_name(f".{path.name}.partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Give a directory to fill that becomes `path` by one rename, or vanishes on an error.
+
+    The block must flush its own files to disk; the directories are flushed here.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        sync_directory(beside)
+        os.rename(beside, path)
+        sync_directory(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file and flush it to disk.
+
+    Raises:
+        OSError: The disk refused, with the system's error number.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise _system_error(error, path) from error
+    sync_file(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file and flush it to disk."""
+    path.write_text(text, encoding="utf-8")
+    sync_file(path)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's content to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the names in a directory to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial(directory: Path) -> None:
+    """Remove what a killed writer left half done."""
+    for path in directory.glob(".*.partial"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether an error means that no space is left."""
+    return error.errno in FULL
+
+
+def _system_error(error: SafetensorError, path: Path) -> Exception:
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]), str(error), str(path)) if found else error

@@ -1,0 +1,84 @@
+"""What makes a run the same run: its settings and the models it started from."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.config import DistillConfig
+from distill.objectives.base import Objective
+from distill.state import trainable_parameters
+
+FREE = ("config.keep_last",)
+SAMPLE = 4096
+
+
+def identify(
+    student: nn.Module,
+    teacher: nn.Module,
+    objectives: Sequence[Objective],
+    config: DistillConfig,
+) -> dict[str, Any]:
+    """Return the settings and fingerprints that a resumed run must share, as JSON holds them."""
+    trainable = trainable_parameters(student)
+    frozen = {n: p for n, p in student.named_parameters() if n not in trainable}
+    identity = {
+        "config": dataclasses.asdict(config),
+        "objectives": {o.name: _describe(o) for o in objectives},
+        "trainable": {name: list(p.shape) for name, p in trainable.items()},
+        "frozen weights": fingerprint(frozen),
+        "teacher weights": fingerprint(dict(teacher.named_parameters())),
+    }
+    return dict(json.loads(json.dumps(identity)))
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of names, shapes, formats and up to 4096 evenly spaced values of each."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(_bytes(tensor.detach()))
+    return digest.hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return one line for every setting that differs, by dotted name."""
+    old, new = dict(_flatten(before)), dict(_flatten(now))
+    absent = "absent"
+    return [
+        f"{name}: {old.get(name, absent)!r} in the run, {new.get(name, absent)!r} now"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name, absent) != new.get(name, absent) and name not in FREE
+    ]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.reshape(-1)
+    sample = flat[:: max(1, flat.numel() // SAMPLE)].contiguous()
+    return bytes(sample.view(torch.uint8).cpu().numpy().tobytes())
+
+
+def _describe(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__} | fields
+    if isinstance(value, list | tuple):
+        return [_describe(element) for element in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Callable):  # type: ignore[arg-type]
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return type(value).__qualname__
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict | list):
+        yield prefix, value
+        return
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, element in items:
+        yield from _flatten(element, f"{prefix}.{key}" if prefix else str(key))

@@ -1,0 +1,218 @@
+"""`distill`: train a student to imitate its teacher, resumably."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from distill.archive import Archive, Resume
+from distill.batches import as_batches
+from distill.config import DistillConfig
+from distill.freeze import TrainableReport, trainable_report
+from distill.identity import fingerprint, identify
+from distill.interrupt import Interrupt
+from distill.objectives import AttentionOutputs, Objective
+from distill.observe import Forward, Observer, TargetStore, call
+from distill.pairs import Pair
+from distill.recompute import recomputed_activations
+from distill.reporter import Quiet, Reporter
+from distill.result import Result
+from distill.rng import isolated_rng
+from distill.run import Run
+from distill.start import describe_start
+from distill.state import Progress
+from distill.task import Task, complete_objectives
+from distill.world import World
+
+
+def distill(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Any,
+    *,
+    pairs: Sequence[Pair] = (),
+    objectives: Sequence[Objective] = (AttentionOutputs(),),
+    config: DistillConfig,
+    forward: Forward = call,
+    directory: Path | None = None,
+    resume: Resume = "auto",
+    held_out: Sequence[Any] | None = None,
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    count_images: Callable[[Any], int] | None = None,
+    store: TargetStore | None = None,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Train a student in place to imitate its teacher.
+
+    What trains is what requires gradients, see `freeze_except`. In a process group of
+    `torch.distributed`, call it in every process with equal arguments: batches are dealt out
+    without overlap, gradients are summed, and only the first process writes and reports.
+
+    Args:
+        student: Changed in place. Models and random generators are left in their modes.
+        teacher: Runs in evaluation mode, without gradients.
+        batches: A `Batches` source, a sequence (read over and over), or an iterable (which a
+            resumed run must read again from its start).
+        pairs: Modules that `AttentionOutputs` compares.
+        objectives: Terms of the loss.
+        config: See `DistillConfig`.
+        forward: `forward(model, batch)` runs either model, moves the batch to its device, and
+            returns outputs whose tensors are mapping keys or attributes.
+        directory: Where log and checkpoints go; None keeps nothing on disk.
+        resume: "auto" goes on where a run is and starts one where none is; "new" and
+            "continue" demand one of these.
+        held_out: Batches on which the objectives are evaluated, dealt out over the processes.
+        evaluate: Metrics of the student of the caller's own, called in every process; its
+            names win over those of the objectives.
+        count_images: Number of images in a batch, for the speed that is reported.
+        store: Keeps the teacher's targets; the source must have `key(index)`.
+        reporter: Who listens; nobody by default.
+
+    Raises:
+        ValueError: The input is wrong, which is found before the first update: a module that
+            does not exist, shapes that differ, nothing trainable, no batches, another run's
+            checkpoint, changed settings (each is named).
+        Diverged: The guard rolled back more often than allowed.
+    """
+    trainable = trainable_report(student)
+    task = Task(
+        student=student,
+        teacher=teacher,
+        batches=as_batches(batches, seed=config.seed),
+        objectives=complete_objectives(objectives, pairs),
+        config=config,
+        held_out=held_out,
+        evaluate=evaluate,
+        count_images=count_images,
+        keys=_keys(batches, config) if store else None,
+    )
+    observer = Observer(
+        student,
+        teacher,
+        task.objectives,
+        forward=forward,
+        autocast=config.autocast,
+        store=store,
+    )
+    world = World.current()
+    identity = identify(student, teacher, task.objectives, config)
+    archive = Archive(directory, identity, writes=world.leads)
+    listener = reporter if reporter and world.leads else Quiet()
+    with (
+        isolated_rng(),
+        _training_mode(student, teacher),
+        _determinism(config.deterministic),
+        recomputed_activations(student, config.checkpoint_activations),
+        observer,
+    ):
+        return _train(Run(task, observer, archive, listener), archive, listener, trainable, resume)
+
+
+def _train(
+    run: Run, archive: Archive, listener: Reporter, trainable: TrainableReport, resume: Resume
+) -> Result:
+    task, world = run.task, World.current()
+    checkpoint = archive.open(resume)
+    progress = Progress.from_dict(checkpoint.state["progress"]) if checkpoint else None
+    run.begin(checkpoint.tensors if checkpoint else None, progress)
+    _check_processes(run)
+    archive.prepare(run.progress.step)
+    world.wait()
+    start = describe_start(
+        task.student,
+        task.teacher,
+        trainable,
+        step=run.progress.step,
+        steps=task.config.steps,
+    )
+    listener.started(start)
+    why = "failed"
+    try:
+        with Interrupt() as interrupt:
+            interrupted = run.train(interrupt)
+        why = "interrupted" if interrupted else str(run.progress.stopped)
+        _finish(run, archive, interrupted)
+    finally:
+        listener.ended(why)
+    world.wait()
+    return _result(run, archive, trainable, interrupted)
+
+
+def _finish(run: Run, archive: Archive, interrupted: bool) -> None:
+    """Give the student the weights it is to hold at the end."""
+    best = run.progress.best_step
+    if run.task.config.keep == "best" and best is not None and not interrupted:
+        run.state.restore(archive.load(best).tensors)
+    if run.average:
+        run.average.apply()
+
+
+def _result(run: Run, archive: Archive, trainable: TrainableReport, interrupted: bool) -> Result:
+    history, progress = archive.history(), run.progress
+    steps = [entry for entry in history if entry["kind"] == "step"]
+    evaluations = [entry for entry in history if entry["kind"] == "evaluation"]
+    return Result(
+        stopped="interrupted" if interrupted else progress.stopped,  # type: ignore[arg-type]
+        steps=progress.step,
+        losses=steps[-1]["losses"] if steps else {},
+        metrics=evaluations[-1]["metrics"] if evaluations else {},
+        best_step=progress.best_step,
+        best_value=progress.best_value,
+        rollbacks=progress.all_rollbacks,
+        seconds=progress.seconds,
+        trainable=trainable,
+        history=history,
+        directory=archive.directory,
+    )
+
+
+def _keys(batches: Any, config: DistillConfig) -> Callable[[int], str]:
+    source = as_batches(batches, seed=config.seed)
+    keys: Callable[[int], str] | None = getattr(source, "key", None)
+    if keys is None:
+        raise ValueError(
+            f"A store of targets needs batches with `key(index)`; {type(source).__name__} has "
+            "none. Use `Cycled`, `Shuffled`, or a source of your own."
+        )
+    return keys
+
+
+def _check_processes(run: Run) -> None:
+    world = World.current()
+    if not world.same(run.progress.step):
+        raise ValueError(
+            "The processes found checkpoints of different steps: the run's directory must be on "
+            "a disk that all nodes share."
+        )
+    if not world.same(int(fingerprint(run.state.parameters)[:12], 16)):
+        raise ValueError(
+            "The trainable parameters differ between processes. Build the student the same way "
+            "in each, with the same seed."
+        )
+
+
+@contextmanager
+def _training_mode(student: nn.Module, teacher: nn.Module) -> Iterator[None]:
+    modes = [
+        (module, module.training) for model in (student, teacher) for module in model.modules()
+    ]
+    student.train()
+    teacher.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

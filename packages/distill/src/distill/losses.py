@@ -1,0 +1,74 @@
+"""Differences between what the student says and what the teacher says.
+
+Every loss is exactly zero, with a gradient of exactly zero, where both are equal. Sums are
+taken in float32 at least, whatever the inputs are.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+LossName = Literal["mse", "relative_mse", "cosine"]
+
+
+def mse(student: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Return the mean squared difference (Lite3R, arXiv 2605.11354, partial attention loss)."""
+    student, teacher = _alike(student, teacher)
+    return F.mse_loss(student, teacher)
+
+
+def relative_mse(
+    student: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"]
+) -> Float[Tensor, ""]:
+    """Return the mean squared difference over the mean square of the teacher.
+
+    Layers whose outputs differ in size then weigh the same.
+    """
+    student, teacher = _alike(student, teacher)
+    size = teacher.square().mean().clamp_min(torch.finfo(teacher.dtype).tiny)
+    return F.mse_loss(student, teacher) / size
+
+
+def cosine(
+    student: Float[Tensor, "*tokens c"], teacher: Float[Tensor, "*tokens c"]
+) -> Float[Tensor, ""]:
+    """Return the mean of one minus the cosine between student and teacher, over the last axis.
+
+    It is computed as half the squared distance between unit vectors: the same number, but
+    exactly zero, in value and gradient, where both are equal.
+    """
+    student, teacher = _alike(student, teacher)
+    difference = F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)
+    return 0.5 * difference.square().sum(-1).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": mse,
+    "relative_mse": relative_mse,
+    "cosine": cosine,
+}
+
+
+def find_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss called `name`.
+
+    Raises:
+        ValueError: The name is unknown; the message lists the known ones.
+    """
+    if name not in LOSSES:
+        raise ValueError(f"Unknown loss {name!r}. Known losses: {', '.join(LOSSES)}.")
+    return LOSSES[name]
+
+
+def _alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"Shapes differ: the student's {tuple(student.shape)}, "
+            f"the teacher's {tuple(teacher.shape)}."
+        )
+    wide = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
+    return student.to(wide), teacher.detach().to(wide)

@@ -1,0 +1,135 @@
+"""Read tensors inside a model by forward hooks, without changing the model."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from distill.pairs import Tap, find_module
+
+Records = dict[Tap, list[Tensor]]
+
+
+class PassEnded(BaseException):
+    """Leaves a forward pass once every expected tensor has been read."""
+
+
+class Recorder:
+    """A context manager that keeps references to what named modules put out.
+
+    Hooks exist only inside the `with` block and record only inside `recording()`, so that a
+    recomputation during backward, or another model that shares the module, adds nothing.
+    No tensor is copied: a model that later overwrites a recorded tensor is reported.
+
+    Args:
+        model: The model to read; it is not changed.
+        taps: Where to read; repeated taps are read once.
+        role: "teacher" or "student", for error messages.
+
+    Raises:
+        ValueError: On construction, when a tap names no module.
+    """
+
+    def __init__(
+        self, model: nn.Module, taps: Iterable[Tap], role: Literal["teacher", "student"]
+    ) -> None:
+        self._role = role
+        self._modules = {tap: find_module(model, tap.module, role) for tap in taps}
+        self._handles: list[RemovableHandle] = []
+        self._records: Records = {}
+        self._versions: dict[Tap, list[int]] = {}
+        self._active = False
+        self._expected: int | None = None
+
+    def __enter__(self) -> "Recorder":
+        for tap, module in self._modules.items():
+            self._handles.append(self._hook(tap, module))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._clear()
+
+    @contextmanager
+    def recording(self, expected: int | None = None) -> Iterator[None]:
+        """Record what runs in this block, from an empty start.
+
+        Args:
+            expected: Leave the block after this many tensors, skipping the rest of the pass.
+        """
+        self._clear()
+        self._active, self._expected = True, expected
+        try:
+            yield
+        except PassEnded:
+            pass
+        finally:
+            self._active = False
+
+    def count(self) -> int:
+        """Return how many tensors the last pass put out."""
+        return sum(map(len, self._records.values()))
+
+    def take(self) -> Records:
+        """Return the tensors of the last pass, in call order, and forget them.
+
+        Raises:
+            ValueError: A module did not run, or its tensor was overwritten in place since.
+        """
+        for tap in self._modules:
+            self._check(tap)
+        records = {tap: self._records[tap] for tap in self._modules}
+        self._clear()
+        return records
+
+    def _check(self, tap: Tap) -> None:
+        if tap not in self._records:
+            raise ValueError(
+                f"Module {tap.module!r} of the {self._role} did not run in the forward pass, so "
+                "its pair has nothing to compare. Remove the pair, or feed the input it needs."
+            )
+        for tensor, version in zip(self._records[tap], self._versions[tap], strict=True):
+            if tensor._version != version:
+                raise ValueError(
+                    f"The {tap.at} of module {tap.module!r} of the {self._role} was overwritten "
+                    "in place after it was recorded. Pair a module around it instead."
+                )
+
+    def _hook(self, tap: Tap, module: nn.Module) -> RemovableHandle:
+        if tap.at == "output":
+            return module.register_forward_hook(lambda _, __, out: self._keep(tap, out))
+        return module.register_forward_pre_hook(lambda _, args: self._keep(tap, args))
+
+    def _keep(self, tap: Tap, value: Any) -> None:
+        if not self._active:
+            return
+        tensor = value if isinstance(value, Tensor) else _element(value, tap, self._role)
+        self._records.setdefault(tap, []).append(tensor)
+        self._versions.setdefault(tap, []).append(tensor._version)
+        if self._expected is not None and self.count() >= self._expected:
+            raise PassEnded
+
+    def _clear(self) -> None:
+        self._records, self._versions = {}, {}
+
+
+def _element(value: Any, tap: Tap, role: str) -> Tensor:
+    elements = list(value) if isinstance(value, tuple | list) else []
+    chosen = elements[tap.item] if tap.item < len(elements) else None
+    if isinstance(chosen, Tensor):
+        return chosen
+    kinds = [type(element).__name__ for element in elements] or type(value).__name__
+    raise ValueError(
+        f"The {tap.at} of module {tap.module!r} of the {role} has no tensor at item {tap.item}: "
+        f"it is {kinds}. Choose another `item`, or pair a module that passes tensors by position."
+    )

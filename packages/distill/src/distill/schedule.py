@@ -1,0 +1,21 @@
+"""Learning rate as a function of the step alone: nothing to save, nothing to lose."""
+
+import math
+
+
+def learning_rate_at(
+    step: int, *, steps: int, peak: float, warmup_steps: int, final: float
+) -> float:
+    """Return the learning rate of a step: a linear rise, then a half cosine.
+
+    Args:
+        step: From 0 to `steps` - 1.
+        steps: Number of steps in the run.
+        peak: Highest learning rate, reached at the first step after the warm-up.
+        warmup_steps: Steps of linear rise.
+        final: Share of `peak` that the cosine approaches at `steps`.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))

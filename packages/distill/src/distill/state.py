@@ -1,0 +1,159 @@
+"""Everything a run must remember, as named tensors and plain values."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from distill.average import Average
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run is. All fields are plain values.
+
+    Attributes:
+        step: Optimiser steps done; the place of the sampler and the seed of everything
+            random follow from it.
+        seconds: Time spent in steps and evaluations, over all restarts.
+        best_step: Step of the best evaluation, None before the first.
+        best_value: Its monitored metric.
+        evaluations_without_better: Since the best.
+        recent: Losses of the last good steps, oldest first.
+        rollbacks: Rollbacks to the present snapshot.
+        all_rollbacks: Rollbacks in the whole run.
+        snapshot_step: Step of that snapshot.
+        closed: Whether the evaluation that was due after the last step is done.
+        calls: Recorded tensors in one pass of "teacher" and "student".
+        stopped: Why the run ended, None while it goes on.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int | None = None
+    best_value: float | None = None
+    evaluations_without_better: int = 0
+    recent: list[float] = field(default_factory=list)
+    rollbacks: int = 0
+    all_rollbacks: int = 0
+    snapshot_step: int = 0
+    closed: bool = True
+    calls: dict[str, int] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
+        """Return the progress that `to_dict` described."""
+        return cls(**values)
+
+
+class TrainingState:
+    """The tensors that change during training: parameters, optimiser, average, buffers.
+
+    Frozen parameters are not part of it, nor buffers that are as they were at the start.
+
+    Args:
+        student: The model that learns.
+        optimizer: Its optimiser, over the trainable parameters only.
+        average: The moving average, if there is one.
+    """
+
+    def __init__(self, student: nn.Module, optimizer: Optimizer, average: Average | None) -> None:
+        self._student, self._optimizer, self._average = student, optimizer, average
+        self.parameters = trainable_parameters(student)
+        self._buffers = {name: b.detach().clone() for name, b in student.named_buffers()}
+
+    def capture(self) -> dict[str, Tensor]:
+        """Return references to the present tensors."""
+        tensors = {f"model/{name}": p.detach() for name, p in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{key}"] = value
+        for name, value in (self._average.tensors if self._average else {}).items():
+            tensors[f"average/{name}"] = value
+        for name, buffer in self._student.named_buffers():
+            if name not in self._buffers or not torch.equal(buffer, self._buffers[name]):
+                tensors[f"buffer/{name}"] = buffer
+        return tensors
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return copies of the present tensors."""
+        return {name: tensor.detach().clone() for name, tensor in self.capture().items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Bring back what `capture` returned.
+
+        Raises:
+            ValueError: A parameter is missing, unknown, or has another shape.
+        """
+        groups = _by_kind(tensors)
+        _check("model", self.parameters, groups["model"])
+        _copy(groups["model"], self.parameters)
+        if self._average:
+            _check("average", self._average.tensors, groups["average"])
+            _copy(groups["average"], self._average.tensors)
+        self._restore_optimizer(groups["optimizer"])
+        self._restore_buffers(groups["buffer"])
+
+    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
+        self._optimizer.state.clear()
+        for path, tensor in tensors.items():
+            name, key = path.rsplit("/", 1)
+            parameter = self.parameters[name]
+            device = tensor.device if key == "step" else parameter.device
+            self._optimizer.state[parameter][key] = tensor.to(device, copy=True)
+
+    def _restore_buffers(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, buffer in {**self._buffers, **tensors}.items():
+            path, _, leaf = name.rpartition(".")
+            module = self._student.get_submodule(path)
+            present = getattr(module, leaf, None)
+            if present is not None and present.shape == buffer.shape:
+                present.copy_(buffer)
+            else:
+                device = next(self._student.parameters()).device
+                setattr(module, leaf, buffer.to(device, copy=True))
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that require gradients, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _by_kind(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {
+        kind: {} for kind in ("model", "optimizer", "average", "buffer")
+    }
+    for path, tensor in tensors.items():
+        kind, _, name = path.partition("/")
+        groups[kind][name] = tensor
+    return groups
+
+
+def _check(kind: str, known: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    missing, unknown = sorted(known.keys() - given.keys()), sorted(given.keys() - known.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"The checkpoint's {kind} tensors are not this student's: missing {missing[:3]}, "
+            f"unknown {unknown[:3]} ({len(missing)} and {len(unknown)} in all)."
+        )
+    for name, tensor in known.items():
+        if tensor.shape != given[name].shape:
+            raise ValueError(
+                f"{name} has shape {tuple(given[name].shape)} in the checkpoint, "
+                f"{tuple(tensor.shape)} in this student."
+            )
+
+
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])

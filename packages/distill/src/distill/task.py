@@ -1,0 +1,111 @@
+"""What a run is to do, checked before the first step."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from distill.batches import Batches
+from distill.config import DistillConfig
+from distill.objectives.base import Objective
+from distill.objectives.modules import AttentionOutputs
+from distill.pairs import Pair
+from distill.state import trainable_parameters
+from distill.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What `distill` was given, checked and put in order.
+
+    Raises:
+        ValueError: Settings contradict each other or the number of processes.
+    """
+
+    student: nn.Module
+    teacher: nn.Module
+    batches: Batches
+    objectives: tuple[Objective, ...]
+    config: DistillConfig
+    held_out: Sequence[Any] | None
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None
+    count_images: Callable[[Any], int] | None
+    keys: Callable[[int], str] | None
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        return self.held_out is not None or self.evaluate is not None
+
+    def __post_init__(self) -> None:
+        self._check_precision()
+        self._check_evaluation()
+        self._check_passes()
+        size, accumulation = World.current().size, self.config.accumulation
+        if accumulation % size:
+            raise ValueError(
+                f"accumulation is {accumulation}, must be a multiple of the number of processes, "
+                f"{size}: it counts the batches of a step over all of them."
+            )
+
+    def _check_precision(self) -> None:
+        for name, parameter in trainable_parameters(self.student).items():
+            if parameter.dtype.itemsize < 4:
+                raise ValueError(
+                    f"Trainable parameter {name} is {parameter.dtype}: small updates would be "
+                    'rounded away. Keep it in float32 and set autocast="bfloat16".'
+                )
+
+    def _check_evaluation(self) -> None:
+        config = self.config
+        if self.held_out is not None and len(self.held_out) == 0:
+            raise ValueError("held_out is empty: at least one batch is needed, or None.")
+        if (config.patience or config.keep == "best") and not self.evaluates:
+            raise ValueError(
+                f"patience={config.patience} and keep={config.keep!r} need an evaluation: give "
+                "held_out batches or an evaluate function."
+            )
+        known = ["loss", *(objective.name for objective in self.objectives)]
+        if self.held_out is not None and not self.evaluate and config.monitor not in known:
+            raise ValueError(f"monitor is {config.monitor!r}, the metrics are {known}.")
+
+    def _check_passes(self) -> None:
+        readers = [o.name for o in self.objectives if o.reads_outputs or o.fields]
+        if self.config.run_until == "last_pair" and readers:
+            raise ValueError(
+                f'run_until="last_pair" computes no outputs, which {", ".join(readers)} '
+                'would read. Set run_until="end".'
+            )
+
+
+def complete_objectives(
+    objectives: Iterable[Objective], pairs: Iterable[Pair]
+) -> tuple[Objective, ...]:
+    """Return the objectives, with `pairs` given to attention objectives that have none.
+
+    Raises:
+        ValueError: There are no objectives, pairs that no objective uses, an attention
+            objective without pairs, or two objectives of one name.
+    """
+    pairs, given = tuple(pairs), tuple(objectives)
+    if not given:
+        raise ValueError("There are no objectives: at least one is needed.")
+    done = tuple(_with_pairs(objective, pairs) for objective in given)
+    if pairs and not any(objective.pairs == pairs for objective in done):
+        raise ValueError("Pairs are given, but no AttentionOutputs objective uses them.")
+    names = [objective.name for objective in done]
+    if len(set(names) | {"loss"}) <= len(names):
+        raise ValueError(f'Objectives need names of their own, other than "loss": {names}.')
+    return done
+
+
+def _with_pairs(objective: Objective, pairs: tuple[Pair, ...]) -> Objective:
+    if not isinstance(objective, AttentionOutputs) or objective.pairs:
+        return objective
+    if not pairs:
+        raise ValueError(
+            f"Objective {objective.name!r} has no pairs: give `pairs`, at least one, or leave "
+            "the objective out."
+        )
+    return replace(objective, pairs=pairs)

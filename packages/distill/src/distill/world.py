@@ -1,0 +1,93 @@
+"""The processes of a run: one, or those of `torch.distributed` where it is initialised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all processes of the run.
+
+    Args:
+        rank: Number of this process.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> "World":
+        """Return the initialised process group, or a world of one."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return cls()
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """Return which of `count` things this process does; together all, none twice."""
+        return range(self.rank, count, self.size)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        if self.size == 1:
+            return values
+        total = values.to(_device(), copy=True)
+        distributed.all_reduce(total)
+        return total.to(values.device)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return bool(self.sum(torch.tensor(float(flag))).item())
+
+    def same(self, value: int) -> bool:
+        """Return whether all processes hold the same number."""
+        parts = torch.tensor([value & 0xFFFFFF, value >> 24 & 0xFFFFFF], dtype=torch.float64)
+        return torch.equal(self.sum(parts), parts * self.size)
+
+    def first(self, names: list[str] | None) -> list[str]:
+        """Return the names that the first process holds, in every process."""
+        if self.size == 1:
+            return names or []
+        text = "\n".join(names or []).encode()
+        length = self.sum(torch.tensor(len(text) if self.leads else 0))
+        message = torch.zeros(int(length), dtype=torch.int32)
+        if self.leads:
+            message[:] = torch.tensor(list(text), dtype=torch.int32)
+        return bytes(self.sum(message).tolist()).decode().split("\n")
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Sum the gradients over all processes, in one message for each number format."""
+        if self.size == 1:
+            return
+        used = self.sum(torch.tensor([float(p.grad is not None) for p in parameters]))
+        chosen = [p for p, count in zip(parameters, used.tolist(), strict=True) if count]
+        for dtype in sorted({p.dtype for p in chosen}, key=str):
+            grads = [_gradient(p) for p in chosen if p.dtype == dtype]
+            total = self.sum(torch.cat([grad.flatten() for grad in grads]))
+            parts = torch.split(total, [grad.numel() for grad in grads])
+            for grad, part in zip(grads, parts, strict=True):
+                grad.copy_(part.view_as(grad))
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _device() -> torch.device:
+    nccl = distributed.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
