@@ -1,5 +1,39 @@
-"""Make feed-forward 3-D reconstruction cheap to run, and show every number."""
+"""Make feed-forward 3-D reconstruction cheap to run, and show every number.
 
-from importlib.metadata import version
+    import lite3r
 
-__version__ = version("lite3r-cli")
+    student = lite3r.load("runs/da3-tiny")
+    prediction = student.reconstruct(["a.jpg", "b.jpg"])
+
+Names that need PyTorch are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import recipes as recipes
+    from .compose import lighten as lighten
+    from .recipes import Recipe as Recipe
+    from .student import Student as Student
+    from .student import load as load
+
+    __version__: str
+
+_HOMES = {
+    "Recipe": "lite3r.recipes",
+    "Student": "lite3r.student",
+    "lighten": "lite3r.compose",
+    "load": "lite3r.student",
+    "recipes": "lite3r.recipes",
+}
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("lite3r-cli")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_HOMES[name])
+    return module if name == "recipes" else getattr(module, name)

@@ -1,0 +1,168 @@
+"""The one place where the five packages meet.
+
+A backbone (recon_backbones) becomes a student: its attention becomes sparse and linear
+(sla_kernels), its linear layers FP8 (fp8_qat); distillation (distill) teaches it, and
+evaluation (recon_eval, by `measuring`) says what is left of the teacher.
+"""
+
+import copy
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+import distill
+import fp8_qat
+from recon_backbones import AttentionSite, Backbone, replace_attention
+from sla_kernels import SparseLinearAttention
+
+from .measuring import evaluate as evaluate
+from .recipes import Recipe, Training
+from .student import Student, TeacherSpec, weights_digest
+
+FP8_RECIPES: dict[str, Callable[[], Any]] = {
+    "rowwise": fp8_qat.recipes.rowwise,
+    "tensorwise": fp8_qat.recipes.tensorwise,
+    "block": fp8_qat.recipes.block,
+    "mxfp8": fp8_qat.recipes.mxfp8,
+}
+
+
+def lighten(
+    teacher: Backbone, recipe: Recipe | None = None, spec: TeacherSpec | None = None
+) -> Student:
+    """Make an untrained student; the teacher stays as it is.
+
+    Frozen weights are shared with the teacher until FP8 takes them over. Before training
+    the linear branch adds nothing, so this is the training-free student.
+    Raises ValueError when the recipe names layers that the backbone does not have.
+    """
+    recipe = recipe or Recipe()
+    spec = spec or TeacherSpec.of(teacher)
+    digest = weights_digest(teacher)
+    teacher.requires_grad_(False)
+    light = _share(teacher, recipe)
+    light.set_token_order(recipe.token_order)
+    like = next(teacher.parameters())
+    replace_attention(
+        light,
+        lambda site: _sparse(site, recipe).to(device=like.device, dtype=like.dtype),
+        where=lambda site: site.scope in recipe.scopes,
+    )
+    distill.freeze_except(light, list(recipe.trained_patterns))
+    handle = None if recipe.fp8 == "none" else _quantise(light, recipe)
+    return Student(
+        backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest, handle=handle
+    )
+
+
+def distil(
+    student: Student,
+    teacher: Backbone,
+    batches: distill.Batches,
+    training: Training,
+    *,
+    seed: int,
+    directory: Path,
+    reporter: distill.Reporter,
+) -> distill.Result:
+    """Teach a student to answer as the teacher does, attention by attention.
+
+    batches: gives images `b v 3 y x` by number.
+    directory: where log and checkpoints go; a run that is there already is continued.
+    """
+    sites = [s for s in teacher.attention_sites() if s.scope in student.recipe.scopes]
+    config = distill.DistillConfig(
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        warmup_steps=min(5, training.steps // 10),
+        accumulation=training.accumulation,
+        checkpoint_every=training.checkpoint_every,
+        checkpoint_activations=("*.blocks.?", "*.blocks.??") if training.recompute else (),
+        run_until="last_pair",
+        seed=seed,
+    )
+    return distill.distill(
+        student.backbone,
+        teacher,
+        batches,
+        pairs=distill.pair_sites(sites),
+        objectives=[distill.AttentionOutputs(loss="relative_mse")],
+        config=config,
+        forward=_forward,
+        directory=directory,
+        count_images=lambda images: images.shape[0] * images.shape[1],
+        reporter=reporter,
+    )
+
+
+def progress(console: Console) -> distill.Reporter:
+    """A bar that shows loss, speed and time left."""
+    return distill.TerminalProgress(console, title="distilling")
+
+
+def _forward(model: nn.Module, images: Tensor) -> Any:
+    return model(images.to(next(model.parameters()).device))
+
+
+def _share(teacher: Backbone, recipe: Recipe) -> Backbone:
+    """A copy whose frozen parameters are the teacher's own tensors."""
+    patterns = recipe.trained_patterns
+    frozen = {
+        id(p): p
+        for name, p in teacher.named_parameters()
+        if not any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    return copy.deepcopy(teacher, memo=dict(frozen))
+
+
+def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:
+    return SparseLinearAttention(
+        site.head_dim,
+        keep=recipe.keep,
+        block=recipe.block,
+        feature_map=recipe.feature_map,
+        linear=recipe.linear,
+    )
+
+
+def _quantise(light: Backbone, recipe: Recipe) -> Any:
+    def left_alone(name: str, layer: nn.Linear) -> bool:
+        # proj_l of the linear branch is part of the attention operator, not a layer.
+        return ".core." in name or any(fnmatchcase(name, p) for p in recipe.fp8_exclude)
+
+    return fp8_qat.prepare(
+        light,
+        FP8_RECIPES[recipe.fp8](),
+        include=list(recipe.fp8_include),
+        exclude=left_alone,
+    )
+
+
+def kept_density(student: Student, images: Tensor) -> float:
+    """Share of query-key pairs of the sparse attentions that softmax attention sees.
+
+    Measured on images `b v 3 y x`, averaged over the attentions.
+    """
+    from sla_kernels import select_blocks
+
+    found: list[float] = []
+
+    def note(core: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        assert isinstance(core, SparseLinearAttention)
+        q, k = args[:2]
+        found.append(select_blocks(q, k, pinned=kwargs.get("pinned"), **core.selecting).density)
+
+    cores = [m for m in student.backbone.modules() if isinstance(m, SparseLinearAttention)]
+    handles = [c.register_forward_pre_hook(note, with_kwargs=True) for c in cores]
+    try:
+        with torch.inference_mode():
+            student.backbone(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(found) / len(found)

@@ -1,0 +1,126 @@
+"""What a model is worth on scenes: quality against the truth, and what one scene costs."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from recon_backbones import Backbone, Prediction
+from recon_eval import Report, depth, efficiency, pose
+from recon_eval.data import Scene
+
+DEPTH, POSE = "depth/median/sequence", "pose/pairs/signed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The figures of one model, as the columns of the report know them; None where unknown."""
+
+    absrel: float | None
+    delta1: float | None
+    rotation_degrees: float | None
+    translation_degrees: float | None
+    auc30: float | None
+
+    def row(self, label: str, **more: float | None) -> dict[str, float | str | None]:
+        """A row of the table."""
+        return {"label": label, **vars(self), **more}
+
+
+def predict(backbone: Backbone, scene: Scene) -> Prediction:
+    """Run a model on one scene; the result is on the CPU."""
+    device = next(backbone.parameters()).device
+    with torch.inference_mode():
+        return backbone(scene.images[None].to(device)).to("cpu")
+
+
+def evaluate(
+    backbone: Backbone,
+    scenes: Sequence[Scene],
+    *,
+    label: str,
+    dataset: str,
+    seed: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Report:
+    """Compare a model with the truth on every scene.
+
+    Depth: one median scale for all views of a scene. Poses: all pairs of views.
+    """
+    report = Report(model=label, dataset=dataset, seed=seed)
+    for scene in scenes:
+        report.add(scene.name, *results(predict(backbone, scene), scene))
+        advance()
+    return report
+
+
+def results(prediction: Prediction, scene: Scene) -> list[Any]:
+    """The results of one scene, for what its truth holds."""
+    found: list[Any] = []
+    if scene.depth is not None:
+        found.append(depth.evaluate(prediction.depth[0].float(), scene.depth, scene.valid))
+    if scene.world_to_camera is not None and scene.num_views > 1:
+        found.append(pose.evaluate(prediction.world_to_camera[0].float(), scene.world_to_camera))
+    if not found:
+        raise ValueError(f"{scene.name}: has neither true depth nor true cameras to compare with")
+    return found
+
+
+def figures(report: Report) -> Figures:
+    """The table's figures: means over scenes."""
+
+    def mean(protocol: str, metric: str) -> float | None:
+        values = [v for v in report.values(protocol, metric).values() if v == v]
+        return statistics.fmean(values) if values else None
+
+    return Figures(
+        absrel=mean(DEPTH, "abs_rel"),
+        delta1=mean(DEPTH, "delta1"),
+        rotation_degrees=mean(POSE, "rotation_median_degrees"),
+        translation_degrees=mean(POSE, "direction_median_degrees"),
+        auc30=mean(POSE, "auc@30"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one scene costs a model on this machine; every repetition is kept."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    peak_memory_bytes: int
+
+    @property
+    def latency_ms(self) -> float:
+        """Median latency."""
+        return statistics.median(self.latencies_ms)
+
+
+def compare_costs(
+    models: Mapping[str, Backbone], scene: Scene, *, repeats: int, device: str
+) -> dict[str, Cost]:
+    """Time models on one scene in turn, so that what disturbs the machine disturbs all."""
+    images = scene.images[None].to(device)
+
+    def call(model: Backbone) -> Callable[[], object]:
+        def run() -> object:
+            with torch.inference_mode():
+                return model(images)
+
+        return run
+
+    calls = {name: call(model) for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(repeats + 1):  # the first round warms up
+        for name, run in calls.items():
+            elapsed = efficiency.time_calls(run, warmup=0, repeats=1, device=device)
+            if number:
+                times[name] += elapsed
+    return {
+        name: Cost(
+            latencies_ms=times[name],
+            peak_memory_bytes=efficiency.peak_memory(run, device=device).working_bytes,
+        )
+        for name, run in calls.items()
+    }
