@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from recon_backbones.cameras import decode_pose, invert_rigid
-from recon_backbones.da3.config import DA3Config
-from recon_backbones.da3.model import DA3Net
 from recon_backbones.da3.reference import leading_order, take_views
+
+from .da3_cases import error, network
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -35,42 +34,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             label = f"{config_path.parent.parent.name}/{config_path.parent.name}/{name}"
             cases.append(pytest.param((config_path.parent, name), id=label))
     metafunc.parametrize("case", cases)
-
-
-def network(directory: Path) -> tuple[DA3Net, dict[str, Any]]:
-    c = json.loads((directory / "config.json").read_text())
-    camera = c.get("cam_enc", {})
-    config = DA3Config(
-        embed_dim=c["embed_dim"],
-        depth=c["depth"],
-        num_heads=c["num_heads"],
-        mlp_ratio=c["mlp_ratio"],
-        ffn="mlp" if c["ffn"] == "mlp" else "swiglu",
-        alt_start=c["alt_start"],
-        qknorm_start=c["qknorm_start"],
-        rope_start=c["rope_start"],
-        rope_freq=float(c["rope_freq"]),
-        out_layers=tuple(c["out_layers"]),
-        head_features=c["head"]["features"],
-        head_out_channels=tuple(c["head"]["out_channels"]),
-        cam_enc_depth=camera.get("trunk_depth", 4),
-        cam_enc_heads=camera.get("num_heads", 16),
-        gaussian_head=any(
-            "gs_head" in name for name in load_file(directory / "weights.safetensors")
-        ),
-        patch_size=c["patch_size"],
-        pos_grid=c["pos_grid"],
-    )
-    with torch.device("meta"):
-        net = DA3Net(config)
-    state = load_file(directory / "weights.safetensors")
-    net.load_state_dict({n.removeprefix("model."): t for n, t in state.items()}, assign=True)
-    return net.eval(), c
-
-
-def error(found: Tensor, expected: Tensor) -> float:
-    assert found.shape == expected.shape
-    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 @torch.no_grad()

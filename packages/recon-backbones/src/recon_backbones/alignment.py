@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,3 +41,38 @@ def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Simil
     if not rank:
         rotation = torch.eye(3, dtype=p.dtype, device=p.device)
     return Similarity(scale, rotation, q_mean - scale * rotation @ p_mean, rank)
+
+
+def robust_umeyama(
+    source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"], *, trials: int = 10, seed: int = 42
+) -> Similarity:
+    """Fit as `umeyama`, from the best of several half-size samples and its inliers.
+
+    The inlier threshold is the median distance, after a fit to all points, from a moved source
+    point to its nearest target. Degenerate samples are passed over. Source: Depth Anything 3.
+    """
+    everything = umeyama(source, target)
+    if everything.rank < 2:
+        return everything
+    p, q = source.double(), target.double()
+    threshold = torch.cdist(_moved(everything, p), q).amin(1).quantile(0.5)
+    generator = np.random.default_rng(seed)
+    best, best_score = torch.ones(len(p), dtype=torch.bool), (-1, 0.0)
+    for _ in range(trials):
+        sample = generator.choice(len(p), size=max(3, (len(p) + 1) // 2), replace=False)
+        fit = umeyama(p[sample], q[sample])
+        if fit.rank < 2:
+            continue
+        distance = (_moved(fit, p) - q).norm(dim=1)
+        inliers = distance <= threshold
+        count = int(inliers.sum())
+        score = (count, -float(distance[inliers].mean()) if count else -float("inf"))
+        if score > best_score:
+            best, best_score = inliers, score
+    refined = umeyama(p[best], q[best]) if best.sum() >= 3 else everything
+    return refined if refined.rank >= 2 else everything
+
+
+def _moved(similarity: Similarity, points: Tensor) -> Tensor:
+    moved: Tensor = similarity.scale * points @ similarity.rotation.T + similarity.translation
+    return moved

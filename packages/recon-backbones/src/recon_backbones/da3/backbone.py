@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..alignment import umeyama
+from ..alignment import robust_umeyama, umeyama
 from ..attention import AttentionSite
 from ..backbone import Backbone, check_images
 from ..cameras import check_cameras, decode_pose, invert_rigid, normalise_scene
@@ -17,8 +17,10 @@ from ..prediction import Prediction
 from ..token_order import TokenOrder
 from .config import DA3Config
 from .model import DA3Net, DA3Output
+from .ray_pose import cameras_from_rays
 from .reference import Reference
 
+_ROBUST_FROM = 10  # views from which outlying cameras are voted out
 _SHARED_NORM = re.compile(r"(.*output_conv2_aux\.)[123](\.2\.(?:weight|bias))")
 
 
@@ -42,12 +44,14 @@ class DepthAnything3(Backbone):
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
         reference: Reference = "saddle_balanced",
         with_rays: bool = False,
+        cameras: Literal["decoder", "rays"] = "decoder",
         head_chunk: int = 8,
     ) -> Prediction:
         """Reconstruct scenes; the world is near the frame of the reference view.
 
         Given cameras are encoded into the network and returned as they are, with the depth brought
-        to their unit by aligning camera centres. `with_rays` also runs the ray head.
+        to their unit by aligning camera centres. `with_rays` also runs the ray head; `cameras`
+        says whether poses and intrinsics come from the camera decoder or are fitted to the rays.
 
         Raises ValueError for images or cameras that break the rules, before any heavy work.
         """
@@ -56,22 +60,25 @@ class DepthAnything3(Backbone):
             world_to_camera=world_to_camera,
             intrinsics=intrinsics,
             reference=reference,
-            heads=("depth", "rays") if with_rays else ("depth",),
+            heads=("depth", "rays") if with_rays or cameras == "rays" else ("depth",),
             head_chunk=head_chunk,
         )
         size = (images.shape[-2], images.shape[-1])
-        camera_to_world, found = decode_pose(output.pose_encoding, size, tan_floor=1e-6)
-        found_w2c, depth, rays = invert_rigid(camera_to_world), output.depth, output.rays
+        if cameras == "rays" and output.rays is not None and output.rays_conf is not None:
+            found = cameras_from_rays(output.rays, output.rays_conf, size)
+        else:
+            camera_to_world, found_k = decode_pose(output.pose_encoding, size, tan_floor=1e-6)
+            found = (invert_rigid(camera_to_world), found_k)
+        depth = output.depth
         if world_to_camera is not None and intrinsics is not None:
-            scale = _unit(world_to_camera, camera_to_world[..., 3]).to(depth.dtype)
-            depth = depth / scale[:, None, None, None]
-            found_w2c, found = world_to_camera, intrinsics
+            depth = depth / _unit(world_to_camera, found[0])[:, None, None, None].to(depth.dtype)
+            found = (world_to_camera, intrinsics)
         return Prediction(
             depth=depth,
             depth_conf=output.depth_conf,
-            world_to_camera=found_w2c,
-            intrinsics=found,
-            rays=rays,
+            world_to_camera=found[0],
+            intrinsics=found[1],
+            rays=output.rays,
             rays_conf=output.rays_conf,
         )
 
@@ -163,9 +170,10 @@ class DepthAnything3(Backbone):
 
 
 def _unit(
-    world_to_camera: Float[Tensor, "b v 3 4"], predicted_centres: Float[Tensor, "b v 3"]
+    given: Float[Tensor, "b v 3 4"], predicted: Float[Tensor, "b v 3 4"]
 ) -> Float[Tensor, " b"]:
-    """Scale that takes the given camera centres to the predicted ones, per scene."""
-    given = invert_rigid(world_to_camera)[..., 3]
-    pairs = zip(given.detach(), predicted_centres.detach(), strict=True)
-    return torch.stack([umeyama(a, b).scale for a, b in pairs])
+    """Scale that takes the given cameras' centres to the predicted ones, per scene."""
+    centres = (invert_rigid(w2c.detach())[..., 3] for w2c in (given, predicted))
+    pairs = zip(*centres, strict=True)
+    fit = robust_umeyama if given.shape[1] >= _ROBUST_FROM else umeyama
+    return torch.stack([fit(a, b).scale for a, b in pairs])

@@ -1,0 +1,114 @@
+"""Cameras from predicted rays: a robust homography per view, split into rotation and intrinsics."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..cameras import invert_rigid
+
+_TRIALS, _SAMPLE, _CONFIDENT, _THRESHOLD, _MAX_INLIERS = 100, 8, 0.3, 0.2, 8000
+
+
+def cameras_from_rays(
+    rays: Float[Tensor, "b v y x 6"],
+    confidence: Float[Tensor, "b v y x"],
+    image_size: tuple[int, int],
+    *,
+    seed: int = 0,
+) -> tuple[Float[Tensor, "b v 3 4"], Float[Tensor, "b v 3 3"]]:
+    """World-to-camera poses and intrinsics that explain rays (direction, origin) best.
+
+    Directions are R K^-1 p of the image plane p in [-1, 1]^2. A homography is fitted by weighted
+    direct linear transformation inside RANSAC, and split by a QL decomposition; the centre is the
+    weighted mean of the origins. Principal points off the centre are found only roughly.
+
+    Source: Depth Anything 3 (arXiv 2511.10647), ray representation.
+    """
+    b, v, y, x, _ = rays.shape
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    plane = _plane(y, x, rays.device)
+    flat, weights = rays.double().reshape(b * v, -1, 6), confidence.double().reshape(b * v, -1)
+    fitted = [_one_view(plane, r, w, generator) for r, w in zip(flat, weights, strict=True)]
+    rotation, centre, lower = (torch.stack(part) for part in zip(*fitted, strict=True))
+    camera_to_world = torch.cat((rotation, centre[..., None]), dim=-1).reshape(b, v, 3, 4)
+    half = (image_size[1] / 2, image_size[0] / 2)
+    k = torch.eye(3, dtype=torch.float64, device=rays.device).repeat(b * v, 1, 1)
+    for axis in (0, 1):
+        k[:, axis, axis] = half[axis] / lower[:, axis, axis]
+        k[:, axis, 2] = half[axis] * (lower[:, 2, axis] + 1)
+    return invert_rigid(camera_to_world).to(rays.dtype), k.reshape(b, v, 3, 3).to(rays.dtype)
+
+
+def _plane(height: int, width: int, device: torch.device) -> Float[Tensor, "n 2"]:
+    """Cell centres of a grid over [-1, 1]^2, column first, in raster order."""
+    x = (2 * torch.arange(width, device=device) + 1).double() / width - 1
+    y = (2 * torch.arange(height, device=device) + 1).double() / height - 1
+    return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=-1).flatten(0, 1)
+
+
+def _one_view(
+    plane: Float[Tensor, "n 2"],
+    rays: Float[Tensor, "n 6"],
+    weights: Float[Tensor, " n"],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotation, centre, and the lower-triangular inverse intrinsics of one view."""
+    depth = rays[:, 2]
+    usable = depth.abs() > 1e-4
+    weights = torch.where(usable, weights, 0)
+    target = rays[:, :2] / torch.where(usable, depth, 1)[:, None]
+    inliers = _ransac(plane, target, weights, generator)
+    homography = _fit(plane[inliers], target[inliers], weights[inliers])
+    homography = homography * torch.linalg.det(homography).sign()
+    rotation, lower = _ql(homography)
+    centre = (rays[:, 3:] * weights[:, None]).sum(0) / weights.sum()
+    return rotation, centre, lower / lower[2, 2]
+
+
+def _ransac(
+    plane: Float[Tensor, "n 2"],
+    target: Float[Tensor, "n 2"],
+    weights: Float[Tensor, " n"],
+    generator: torch.Generator,
+) -> Bool[Tensor, " n"]:
+    """Inliers of the best of many fits to samples of the most confident rays."""
+    count = max(_SAMPLE, int(len(plane) * _CONFIDENT))
+    confident = weights.argsort(descending=True)[:count]
+    draws = [torch.randperm(count, generator=generator)[:_SAMPLE] for _ in range(_TRIALS)]
+    picked = confident[torch.stack(draws).to(plane.device)]
+    trials = _fit(plane[picked], target[picked], weights[picked])  # [t 3 3]
+    mapped = torch.cat((plane, torch.ones_like(plane[:, :1])), dim=1) @ trials.transpose(1, 2)
+    distance = (mapped[..., :2] / mapped[..., 2:] - target).square().sum(-1).sqrt()
+    inliers = distance < _THRESHOLD
+    best = inliers[(inliers * weights).sum(-1).argmax()]
+    if best.sum() <= _MAX_INLIERS:
+        return best
+    strongest = torch.where(best, weights, -1).argsort(descending=True)[: int(0.95 * best.sum())]
+    chosen = torch.randperm(len(strongest), generator=generator)[:_MAX_INLIERS]
+    kept = torch.zeros_like(best)
+    kept[strongest[chosen.to(strongest.device)]] = True
+    return kept
+
+
+def _fit(
+    source: Float[Tensor, "*t k 2"], target: Float[Tensor, "*t k 2"], weights: Float[Tensor, "*t k"]
+) -> Float[Tensor, "*t 3 3"]:
+    """Weighted direct linear transformation, the last entry scaled to one."""
+    one = torch.cat((source, torch.ones_like(source[..., :1])), dim=-1)
+    zero = torch.zeros_like(one)
+    u, v = target[..., :1], target[..., 1:]
+    rows = torch.cat(
+        (torch.cat((-one, zero, u * one), dim=-1), torch.cat((zero, -one, v * one), dim=-1)), dim=-2
+    )
+    rows = rows * torch.cat((weights, weights), dim=-1).sqrt()[..., None]
+    null = torch.linalg.eigh(rows.transpose(-2, -1) @ rows).eigenvectors[..., 0]
+    homography: Tensor = (null / null[..., 8:]).reshape(*null.shape[:-1], 3, 3)
+    return homography
+
+
+def _ql(matrix: Float[Tensor, "3 3"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
+    """Split into a rotation and a lower-triangular matrix with positive diagonal."""
+    q, r = torch.linalg.qr(matrix.flip(1))
+    q, lower = q.flip(1), r.flip(0, 1)
+    sign = lower.diagonal().sign()
+    return q * sign, lower * sign[:, None]
