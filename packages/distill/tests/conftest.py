@@ -69,3 +69,9 @@ def models() -> Callable[..., tuple[nn.Module, nn.Module]]:
 def batches() -> list[Tensor]:
     generator = torch.Generator().manual_seed(3)
     return [torch.randn(2, 6, 8, generator=generator) for _ in range(4)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kill-points", type=int, default=24, help="how often test_faults kills a run"
+    )
