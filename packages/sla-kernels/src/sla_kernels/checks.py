@@ -1,0 +1,105 @@
+"""Arguments that cannot work, refused with their name, value, rule and a way out."""
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_attention_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Refuse queries, keys and values that do not fit together."""
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.dim() != 4:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; it must be (b, h, tokens, d)")
+        if x.dtype not in DTYPES:
+            raise ValueError(
+                f"{name} has dtype {x.dtype}; it must be one of {', '.join(map(str, DTYPES))}"
+            )
+        if x.dtype != q.dtype or x.device != q.device:
+            raise ValueError(
+                f"{name} is {x.dtype} on {x.device} but q is {q.dtype} on {q.device}; "
+                "q, k and v must agree: convert them before the call"
+            )
+        if 0 in x.shape:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; no axis may be empty")
+    check_keys(q, k)
+    if k.shape != v.shape:
+        raise ValueError(f"v has shape {tuple(v.shape)} but k {tuple(k.shape)}; they must be equal")
+
+
+def check_keys(q: Tensor, k: Tensor) -> None:
+    """Refuse keys whose batch, heads or width do not fit the queries."""
+    if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
+        raise ValueError(
+            f"k has shape {tuple(k.shape)} but q {tuple(q.shape)}; batch and head width must agree"
+        )
+    if q.shape[1] % k.shape[1]:
+        raise ValueError(
+            f"k has {k.shape[1]} heads and q {q.shape[1]}; "
+            "the heads of q must be a multiple of those of k (grouped queries)"
+        )
+
+
+def check_keep(keep: float | int) -> None:
+    """Refuse a keep that is neither a fraction in (0, 1] nor a positive number of blocks."""
+    rule = (
+        "keep must be a fraction in (0, 1] (float) or a number of key blocks of at least 1 (int); "
+        "for dense attention pass 1.0"
+    )
+    if isinstance(keep, bool) or not isinstance(keep, int | float):
+        raise ValueError(f"keep={keep!r} is a {type(keep).__name__}; {rule}")
+    if isinstance(keep, float) and not 0 < keep <= 1:
+        raise ValueError(f"keep={keep!r}; {rule}")
+    if isinstance(keep, int) and keep < 1:
+        raise ValueError(f"keep={keep!r}; {rule}")
+
+
+def check_fraction(name: str, value: float, *, low_open: bool) -> None:
+    """Refuse a value outside (0, 1] or, with `low_open` false, outside [0, 1)."""
+    inside = 0 < value <= 1 if low_open else 0 <= value < 1
+    if not inside:
+        rule = "(0, 1]" if low_open else "[0, 1)"
+        raise ValueError(f"{name}={value!r}; it must lie in {rule}")
+
+
+def check_block(block: tuple[int, int]) -> None:
+    """Refuse block sizes that are not powers of two from 16 to 256."""
+    for name, size in zip(("query", "key"), block, strict=True):
+        if size < 16 or size > 256 or size & (size - 1):
+            raise ValueError(
+                f"block={block!r}: the {name} block is {size}; "
+                "it must be a power of two from 16 to 256, for example (128, 64)"
+            )
+
+
+def check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+    """Refuse a name that is not among the known ones, and list them."""
+    if value not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{name}={value!r} is unknown; it must be one of {known}")
+
+
+def check_pinned(pinned: Tensor, num_queries: int, num_keys: int) -> None:
+    """Refuse pinned positions that are no set of tokens of a self-attention.
+
+    The values are read only on the CPU: on an accelerator that would stop the host.
+    """
+    if pinned.dim() != 1 or pinned.dtype != torch.int64:
+        raise ValueError(
+            f"pinned has shape {tuple(pinned.shape)} and dtype {pinned.dtype}; "
+            "it must be a 1-D int64 tensor of token positions"
+        )
+    if num_queries != num_keys:
+        raise ValueError(
+            f"pinned needs self-attention, but there are {num_queries} queries and {num_keys} keys"
+        )
+    if pinned.shape[0] >= num_keys:
+        raise ValueError(
+            f"pinned names {pinned.shape[0]} of {num_keys} tokens; it must leave at least one"
+        )
+    if pinned.device.type == "cpu" and not torch.compiler.is_compiling() and pinned.numel():
+        low, high = int(pinned.min()), int(pinned.max())
+        if low < 0 or high >= num_keys:
+            raise ValueError(f"pinned spans {low} to {high}; positions must lie in [0, {num_keys})")
+        if torch.unique(pinned).numel() != pinned.numel():
+            raise ValueError("pinned names a position twice; positions must be distinct")

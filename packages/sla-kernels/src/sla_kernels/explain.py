@@ -1,0 +1,78 @@
+"""What an attention call would run, in words and numbers."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sla_kernels.backend import resolve, tile_of
+from sla_kernels.select import BlockSelection, select_blocks
+from sla_kernels.sparse.public import check_selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What runs and why. `density` is the share of query-key pairs attended exactly."""
+
+    backend: str
+    reason: str
+    tile: str
+    block: tuple[int, int]
+    key_blocks: int
+    kept_blocks: tuple[int, int]  # the fewest and the most of any row
+    pinned: int
+    density: float
+    dense: bool  # every key block is kept, so dense attention is what is computed
+
+    def __str__(self) -> str:
+        low, high = self.kept_blocks
+        kept = str(low) if low == high else f"{low} to {high}"
+        lines = [
+            f"backend  {self.backend}: {self.reason}",
+            f"tile     {self.tile}",
+            f"blocks   {kept} of {self.key_blocks} key blocks, {self.block} tokens, "
+            f"{self.pinned} tokens pinned",
+            f"density  {self.density:.4f}" + (" (dense: every block is kept)" * self.dense),
+        ]
+        return "\n".join(lines)
+
+
+def explain(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    *,
+    keep: float | int | None = None,
+    selection: BlockSelection | None = None,
+    block: tuple[int, int] = (128, 64),
+    pinned: Int64[Tensor, " pinned"] | None = None,
+    backend: str = "auto",
+) -> Explanation:
+    """Say what `sla_attention` would run on these tensors: backend, tile, density, and why.
+
+    "auto" picks who computes, never what: lists are obeyed as they are. Where they keep every
+    block the result is dense attention, and this says so. Reads the lists, so on an accelerator it
+    waits for the device.
+
+    Raises ValueError where the call itself would.
+    """
+    if (keep is None) == (selection is None):
+        raise ValueError(
+            f"keep={keep!r} with {'no' if selection is None else 'a'} selection; give exactly one"
+        )
+    if selection is None:
+        assert keep is not None
+        selection = select_blocks(q, k, keep=keep, block=block, pinned=pinned)
+    check_selection(selection, q, k)
+    name, reason = resolve(backend, q)
+    counts = selection.counts
+    return Explanation(
+        backend=name,
+        reason=reason,
+        tile=tile_of(name, q, selection.block),
+        block=selection.block,
+        key_blocks=selection.key_blocks,
+        kept_blocks=(int(counts.min()), int(counts.max())),
+        pinned=selection.num_pinned,
+        density=selection.density,
+        dense=int(counts.min()) == selection.key_blocks,
+    )

@@ -1,0 +1,149 @@
+"""The linear branch by states: one d by d matrix and one d-vector for each block of keys.
+
+A query block's numerator and denominator are its features times the sum of the states in its
+scope. Scope "all" is one block of all keys and one of all queries. The projection acts on the
+value side of a state, so it is applied to the state and costs nothing for each token. Sums run
+in float32 (float64 for float64 inputs); nothing of the size of the inputs is kept for backward.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sla_kernels.linear.features import FEATURE_MAPS, FeatureMap
+from sla_kernels.linear.scope import Scope
+
+HEADS_ELEMENTS = 1 << 19  # key elements of the heads handled together
+
+
+@dataclass(frozen=True, kw_only=True)
+class _States:
+    """Sums over key blocks, before and after projection and mixing by scope."""
+
+    phi: Tensor  # [heads blocks size d], zero beyond the last key
+    values: Tensor  # [heads blocks size d]
+    own: Tensor  # [heads blocks d d], phi^T values
+    mixed: Tensor  # [heads group*rows d d], in scope of each query block, projected
+    mixed_sum: Tensor  # [heads group*rows d 1]
+
+
+def linear_forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    scope: Scope,
+    feature_map: str,
+    eps: float,
+) -> Tensor:
+    """Return the linear branch, projected by weight and bias where given."""
+    phi = FEATURE_MAPS[feature_map]
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    for batch, keys, queries in _heads(q, k):
+        states = _states(k[batch, keys], v[batch, keys], weight, scope, phi, batch, queries)
+        rows = phi.map(_blocks(q[batch, queries], scope.block_q, _count(keys), _type(q)))
+        found = rows @ states.mixed / _total(rows, states, eps)
+        if bias is not None:
+            found += bias
+        out[batch, queries] = _tokens(found, _count(queries), q.shape[2])
+    return out
+
+
+def linear_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weight: Tensor | None,
+    scope: Scope,
+    feature_map: str,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of q, k, v and weight (empty without a weight)."""
+    phi = FEATURE_MAPS[feature_map]
+    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
+    for batch, keys, queries in _heads(q, k):
+        states = _states(k[batch, keys], v[batch, keys], weight, scope, phi, batch, queries)
+        x = _blocks(q[batch, queries], scope.block_q, _count(keys), _type(q))
+        rows = phi.map(x)
+        total = _total(rows, states, eps)
+        d_num = _blocks(grad[batch, queries], scope.block_q, _count(keys), _type(q)) / total
+        d_total = -(d_num * (rows @ states.mixed / total)).sum(-1, keepdim=True)
+        d_rows = d_num @ states.mixed.mT
+        d_rows += d_total * states.mixed_sum.mT
+        dq[batch, queries] = _tokens(phi.pull_back(x, rows, d_rows), _count(queries), q.shape[2])
+        d_state, d_sum = rows.mT @ d_num, rows.mT @ d_total
+        key_blocks = states.own.shape[1]
+        d_state, d_sum = (scope.unmix(x, batch, queries, key_blocks) for x in (d_state, d_sum))
+        if weight is not None:
+            d_weight += torch.einsum("xjab,xjac->bc", d_state, states.own)
+            d_state = d_state @ weight.to(d_state.dtype)
+        d_phi = states.values @ d_state.mT
+        d_phi += d_sum.mT
+        x = _blocks(k[batch, keys], scope.block_k, _count(keys), _type(k))
+        dk[batch, keys] = _tokens(phi.pull_back(x, states.phi, d_phi), _count(keys), k.shape[2])
+        dv[batch, keys] = _tokens(states.phi @ d_state, _count(keys), k.shape[2])
+    return dq, dk, dv, q.new_empty(0) if weight is None else d_weight
+
+
+def _heads(q: Tensor, k: Tensor) -> Iterator[tuple[int, slice, slice]]:
+    """Batch entry, key heads and query heads, a cache-sized part at a time."""
+    group = q.shape[1] // k.shape[1]
+    step = max(1, HEADS_ELEMENTS // (k.shape[2] * k.shape[3]))
+    for batch in range(k.shape[0]):
+        for start in range(0, k.shape[1], step):
+            end = min(start + step, k.shape[1])
+            yield batch, slice(start, end), slice(start * group, end * group)
+
+
+def _count(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def _type(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _blocks(x: Tensor, size: int, heads: int, dtype: torch.dtype) -> Tensor:
+    """Cut (heads * group, tokens, d) into (heads, group * blocks, size, d), zero-padded."""
+    padded = F.pad(x.to(dtype), (0, 0, 0, -x.shape[1] % size))
+    return padded.reshape(heads, -1, size, x.shape[2])
+
+
+def _tokens(blocks: Tensor, heads: int, tokens: int) -> Tensor:
+    """Undo `_blocks`."""
+    return blocks.reshape(heads, -1, blocks.shape[3])[:, :tokens]
+
+
+def _states(
+    k: Tensor,
+    v: Tensor,
+    weight: Tensor | None,
+    scope: Scope,
+    feature_map: FeatureMap,
+    batch: int,
+    queries: slice,
+) -> _States:
+    heads, dtype = k.shape[0], _type(k)
+    phi = _blocks(feature_map.map(k.to(dtype)), scope.block_k, heads, dtype)
+    values = _blocks(v, scope.block_k, heads, dtype)
+    own = phi.mT @ values
+    projected = own if weight is None else own @ weight.to(dtype).T
+    return _States(
+        phi=phi,
+        values=values,
+        own=own,
+        mixed=scope.mix(projected, batch, queries),
+        mixed_sum=scope.mix(phi.sum(2)[..., None], batch, queries),
+    )
+
+
+def _total(rows: Tensor, states: _States, eps: float) -> Tensor:
+    """The denominators; infinite where no key is in scope, so that the branch is zero there."""
+    total = rows @ states.mixed_sum + eps
+    return torch.where(total == 0, torch.inf, total)

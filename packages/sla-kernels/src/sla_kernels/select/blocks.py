@@ -1,0 +1,167 @@
+"""What was selected: for each block of queries, the blocks of keys it attends."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int32, Int64
+from torch import Tensor
+
+from sla_kernels.checks import check_block, check_pinned
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSelection:
+    """The key blocks that each query block attends, as ascending lists.
+
+    Blocks are runs of `block = (query, key)` consecutive tokens; the last one may be shorter.
+    `pinned` tokens stand outside the blocks: blocks are formed over the remaining tokens, in
+    order. Every query attends every pinned key, and a pinned query attends every key.
+
+    - `indices`: key block numbers, ascending, padded with -1.
+    - `counts`: how many of them are valid; at least 1.
+    - `negligible`: key blocks that scope "marginal" of the linear branch skips too, in the same
+      form; None where no such class was asked for.
+    """
+
+    indices: Int32[Tensor, "b h query_blocks kept"]
+    counts: Int32[Tensor, "b h query_blocks"]
+    block: tuple[int, int]
+    num_queries: int
+    num_keys: int
+    pinned: Int64[Tensor, " pinned"] | None = None
+    negligible: Int32[Tensor, "b h query_blocks skipped"] | None = None
+
+    def __post_init__(self) -> None:
+        check_block(self.block)
+        if self.pinned is not None:
+            check_pinned(self.pinned, self.num_queries, self.num_keys)
+        if self.indices.shape[:3] != self.counts.shape:
+            raise ValueError(
+                f"indices has shape {tuple(self.indices.shape)} but counts "
+                f"{tuple(self.counts.shape)}; they must agree on (b, h, query_blocks)"
+            )
+        if self.counts.shape[2] != self.query_blocks:
+            raise ValueError(
+                f"counts has {self.counts.shape[2]} query blocks; {self.num_queries} queries in "
+                f"blocks of {self.block[0]} with {self.num_pinned} pinned make {self.query_blocks}"
+            )
+
+    @property
+    def num_pinned(self) -> int:
+        """The number of pinned tokens."""
+        return 0 if self.pinned is None else self.pinned.shape[0]
+
+    @property
+    def query_blocks(self) -> int:
+        """The number of query blocks."""
+        return num_blocks(self.num_queries - self.num_pinned, self.block[0])
+
+    @property
+    def key_blocks(self) -> int:
+        """The number of key blocks."""
+        return num_blocks(self.num_keys - self.num_pinned, self.block[1])
+
+    @property
+    def density(self) -> float:
+        """The share of query-key pairs that are attended, pinned tokens included.
+
+        Reads the lists, so on an accelerator it waits for the device.
+        """
+        queries = block_sizes(self.num_queries - self.num_pinned, self.block[0])
+        keys = block_sizes(self.num_keys - self.num_pinned, self.block[1])
+        kept = self.block_mask().double() @ keys.double().to(self.indices.device)
+        rows = (kept + self.num_pinned) @ queries.double().to(self.indices.device)
+        pairs = float(rows.mean()) + self.num_pinned * self.num_keys
+        return pairs / (self.num_queries * self.num_keys)
+
+    def block_mask(self) -> Bool[Tensor, "b h query_blocks key_blocks"]:
+        """The lists as a mask; true where a query block attends a key block."""
+        return lists_to_mask(self.indices, self.key_blocks)
+
+    def token_mask(self) -> Bool[Tensor, "b h n m"]:
+        """The attended query-key pairs, pinned tokens included; quadratic in memory."""
+        return self.expand(self.block_mask(), pinned_rows=True, pinned_columns=True)
+
+    def expand(
+        self,
+        blocks: Bool[Tensor, "b h query_blocks key_blocks"],
+        *,
+        pinned_rows: bool,
+        pinned_columns: bool,
+    ) -> Bool[Tensor, "b h n m"]:
+        """Write a mask of blocks as one of tokens; pinned rows and columns get one value each."""
+        rows, columns = self.num_queries - self.num_pinned, self.num_keys - self.num_pinned
+        mask = blocks.repeat_interleave(self.block[0], 2)[:, :, :rows]
+        mask = mask.repeat_interleave(self.block[1], 3)[:, :, :, :columns]
+        order = self.token_order()
+        if order is None:
+            return mask
+        size = (*mask.shape[:2], self.num_queries, self.num_keys)
+        full = torch.full(size, pinned_columns, dtype=torch.bool, device=mask.device)
+        full[:, :, rows:] = pinned_rows
+        full[:, :, :rows, :columns] = mask
+        back = order.argsort()
+        return full[:, :, back][:, :, :, back]
+
+    def token_order(self) -> Int64[Tensor, " n"] | None:
+        """Positions with the pinned tokens last, each part in order; None without pinned tokens."""
+        if self.pinned is None:
+            return None
+        last = torch.zeros(self.num_keys, dtype=torch.int8, device=self.pinned.device)
+        return last.index_fill(0, self.pinned, 1).argsort(stable=True)
+
+    @classmethod
+    def from_mask(
+        cls,
+        mask: Bool[Tensor, "b h query_blocks key_blocks"],
+        *,
+        block: tuple[int, int],
+        num_queries: int,
+        num_keys: int,
+        pinned: Int64[Tensor, " pinned"] | None = None,
+    ) -> "BlockSelection":
+        """Make the lists of a mask; any mask whose every row keeps a block will do."""
+        counts = mask.sum(-1, dtype=torch.int32)
+        if int(counts.min()) < 1:
+            raise ValueError("mask has a row without any block; each row must keep at least one")
+        made = cls(
+            indices=mask_to_lists(mask, int(counts.max())),
+            counts=counts,
+            block=block,
+            num_queries=num_queries,
+            num_keys=num_keys,
+            pinned=pinned,
+        )
+        if mask.shape[3] != made.key_blocks:
+            raise ValueError(f"mask has {mask.shape[3]} key blocks; it must have {made.key_blocks}")
+        return made
+
+
+def num_blocks(tokens: int, size: int) -> int:
+    """How many blocks of `size` cover `tokens`."""
+    return (tokens + size - 1) // size
+
+
+def block_sizes(tokens: int, size: int) -> Int64[Tensor, " blocks"]:
+    """The true length of each block."""
+    starts = torch.arange(num_blocks(tokens, size)) * size
+    return (tokens - starts).clamp(max=size)
+
+
+def lists_to_mask(
+    lists: Int32[Tensor, "b h query_blocks kept"], key_blocks: int
+) -> Bool[Tensor, "b h query_blocks key_blocks"]:
+    """Turn lists padded with -1 into a mask."""
+    mask = lists.new_zeros((*lists.shape[:3], key_blocks + 1), dtype=torch.bool)
+    spare = torch.where(lists < 0, key_blocks, lists).long()
+    return mask.scatter(3, spare, True)[..., :key_blocks]
+
+
+def mask_to_lists(
+    mask: Bool[Tensor, "b h query_blocks key_blocks"], width: int
+) -> Int32[Tensor, "b h query_blocks width"]:
+    """Turn a mask into ascending lists of `width` entries, padded with -1."""
+    key_blocks = mask.shape[3]
+    numbers = torch.arange(key_blocks, dtype=torch.int32, device=mask.device)
+    numbers = torch.where(mask, numbers, key_blocks).sort(-1).values[..., :width]
+    return torch.where(numbers == key_blocks, -1, numbers).int()

@@ -1,0 +1,50 @@
+"""How much a block of queries is expected to attend a block of keys."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from sla_kernels.select.blocks import block_sizes
+
+SUBBLOCKS = 4  # per side of a block, for the "subblock_lse" estimator
+
+
+def block_means(x: Float[Tensor, "b h n d"], size: int) -> Float32[Tensor, "b h blocks d"]:
+    """Average every run of `size` tokens in float32; the last run over its true length."""
+    whole = x.shape[2] // size * size
+    runs = x[:, :, :whole].reshape(*x.shape[:2], -1, size, x.shape[3])
+    means = runs.mean(3, dtype=torch.float32)
+    if whole == x.shape[2]:
+        return means
+    return torch.cat([means, x[:, :, whole:].mean(2, keepdim=True, dtype=torch.float32)], 2)
+
+
+def mean_scores(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b g m d"], block: tuple[int, int], scale: float
+) -> Float32[Tensor, "b h query_blocks key_blocks"]:
+    """Scaled dot products of block means (SLA, arXiv 2509.24006, section 4.1)."""
+    query_means, key_means = block_means(q, block[0]), block_means(k, block[1])
+    grouped = query_means.reshape(*k.shape[:2], -1, k.shape[3])
+    scores = (grouped * scale) @ key_means.mT
+    return scores.reshape(*query_means.shape[:3], -1)
+
+
+def subblock_lse_scores(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b g m d"], block: tuple[int, int], scale: float
+) -> Float32[Tensor, "b h query_blocks key_blocks"]:
+    """Log-sum-exp of the mean scores of 4 by 4 sub-blocks, each key sub-block by its length.
+
+    A few keys that matter raise the score of their block more than in its plain mean.
+    """
+    small = (block[0] // SUBBLOCKS, block[1] // SUBBLOCKS)
+    scores = mean_scores(q, k, small, scale)
+    scores = scores + block_sizes(k.shape[2], small[1]).to(q.device).log()
+    missing = [-size % SUBBLOCKS for size in scores.shape[2:]]
+    padded = F.pad(scores, (0, missing[1], 0, missing[0]), value=float("-inf"))
+    rows, columns = (size // SUBBLOCKS for size in padded.shape[2:])
+    split = padded.reshape(*padded.shape[:2], rows, SUBBLOCKS, columns, SUBBLOCKS)
+    return split.logsumexp((3, 5))
+
+
+ESTIMATORS = {"mean": mean_scores, "subblock_lse": subblock_lse_scores}

@@ -1,0 +1,63 @@
+"""Compilation and registration; run by test_compile.py without the shape checks of the test run.
+
+Those checks compare sizes with `int`, and a compiler's symbolic sizes are none.
+"""
+
+import pytest
+import torch
+
+from sla_kernels import SparseLinearAttention, select_blocks
+
+from .cases import qkv
+
+PINNED = torch.tensor([0, 57, 114, 171])
+
+
+def make() -> SparseLinearAttention:
+    return SparseLinearAttention(32, keep=0.3, block=(32, 16))
+
+
+@pytest.mark.parametrize("pinned", [None, PINNED])
+def test_any_length_runs_in_one_graph(pinned: torch.Tensor | None) -> None:
+    torch._dynamo.reset()
+    module, graphs = make(), []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    torch.nn.init.normal_(module.proj_l.weight)
+    compiled = torch.compile(module, backend=count, fullgraph=True, dynamic=True)
+    for n in (250, 300, 331):
+        q, k, v = (x.requires_grad_() for x in qkv(n, n))
+        expected = torch.autograd.grad(module(q, k, v, pinned=pinned).square().sum(), (q, k, v))
+        found = torch.autograd.grad(compiled(q, k, v, pinned=pinned).square().sum(), (q, k, v))
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
+    assert len(graphs) == 1
+
+
+def test_aot_autograd_compiles_forward_and_backward() -> None:
+    torch._dynamo.reset()
+    module = make()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=True)
+    for n in (250, 331):
+        q, k, v = (x.requires_grad_() for x in qkv(n, n))
+        expected = torch.autograd.grad(module(q, k, v).square().sum(), (q, k, v))
+        found = torch.autograd.grad(compiled(q, k, v).square().sum(), (q, k, v))
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("pinned", [None, PINNED])
+def test_operators_are_registered_as_pytorch_wants_them(pinned: torch.Tensor | None) -> None:
+    q, k, v = (x.requires_grad_() for x in qkv(228, 228, d=16))
+    selection = select_blocks(q, k, keep=0.3, block=(32, 16), pinned=pinned)
+    lists = (selection.token_order(), selection.num_pinned, 32, 16)
+    weight, bias = (torch.randn(size, requires_grad=True) for size in ((16, 16), (16,)))
+    ops = torch.ops.sla_kernels
+    torch.library.opcheck(ops.select_blocks, (q, k, 3, 1.0, 32, 16, False, "mean", 2, 0.25))
+    sparse = (q, k, v, selection.indices, selection.counts, *lists, 0.25, "eager")
+    torch.library.opcheck(ops.sparse_forward, sparse)
+    linear = (q, k, v, weight, bias, selection.indices, None, *lists, "softmax", 1e-5, "eager")
+    torch.library.opcheck(ops.linear_forward, linear)

@@ -1,0 +1,13 @@
+"""torch.compile and operator registration, in a process of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_compiled() -> None:
+    script = Path(__file__).with_name("compiled.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(script)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,81 @@
+"""The module: parameters, training, autocast; and what `explain` says of it."""
+
+import torch
+import torch.nn.functional as F
+
+from sla_kernels import SparseLinearAttention, explain, select_blocks, sla_attention
+
+from .cases import qkv
+
+PINNED = torch.tensor([0, 57, 114, 171])
+
+
+def make(**options: object) -> SparseLinearAttention:
+    return SparseLinearAttention(32, **{"keep": 0.3, "block": (32, 16), **options})
+
+
+def test_state_dict_names_are_those_of_thu_ml_and_start_at_zero() -> None:
+    state = make().state_dict()
+    assert {name: tuple(x.shape) for name, x in state.items()} == {
+        "proj_l.weight": (32, 32),
+        "proj_l.bias": (32,),
+    }
+    assert not any(x.any() for x in state.values())
+    assert not list(make(linear=None).parameters())
+
+
+def test_the_module_is_the_function() -> None:
+    q, k, v = qkv(228, 228)
+    module = make()
+    module.load_state_dict({"proj_l.weight": torch.randn(32, 32), "proj_l.bias": torch.randn(32)})
+    weight, bias = module.proj_l.weight, module.proj_l.bias
+    expected = sla_attention(
+        q, k, v, keep=0.3, block=(32, 16), pinned=PINNED, weight=weight, bias=bias
+    )
+    assert torch.equal(module(q, k, v, pinned=PINNED), expected)
+
+
+def test_training_and_inference_compute_the_same() -> None:
+    q, k, v = qkv(228, 228)
+    module = make()
+    with torch.no_grad():
+        deployed = module.eval()(q, k, v, pinned=PINNED)
+    assert torch.equal(module.train()(q, k, v, pinned=PINNED), deployed)
+
+
+def test_gradient_steps_bring_the_output_nearer_to_dense_attention() -> None:
+    q, k, v = qkv(228, 228)
+    target = F.scaled_dot_product_attention(q, k, v)
+    module = make()
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = F.mse_loss(module(q, k, v, pinned=PINNED), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_autocast_casts_as_dense_attention_does() -> None:
+    q, k, v = qkv(228, 228)
+    module = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = module(q, k, v.bfloat16(), pinned=PINNED)
+        assert out.dtype == F.scaled_dot_product_attention(q, k, v.bfloat16()).dtype
+        with torch.autocast("cpu", enabled=False):
+            plain = module(*(x.bfloat16() for x in (q, k, v)), pinned=PINNED)
+    assert torch.equal(out, plain)
+    out.float().sum().backward()
+    assert module.proj_l.weight.grad.dtype == torch.float32
+
+
+def test_explain_says_what_runs() -> None:
+    q, k, _ = qkv(228, 228)
+    told = explain(q, k, keep=0.3, block=(32, 16), pinned=PINNED)
+    selection = select_blocks(q, k, keep=0.3, block=(32, 16), pinned=PINNED)
+    assert (told.backend, told.density, told.pinned) == ("eager", selection.density, 4)
+    assert told.kept_blocks == (4, 4) and told.key_blocks == 14 and not told.dense
+    assert explain(q, k, keep=1.0).dense and "dense" in str(explain(q, k, keep=1.0))
+    assert "on the CPU" in str(told)

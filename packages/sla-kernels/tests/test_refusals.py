@@ -1,0 +1,93 @@
+"""What cannot work is refused by name, value and rule."""
+
+import math
+
+import pytest
+import torch
+
+from sla_kernels import (
+    BlockSelection,
+    SparseLinearAttention,
+    block_sparse_attention,
+    select_blocks,
+    sla_attention,
+)
+
+from .cases import qkv
+
+
+@pytest.mark.parametrize("keep", [0, 0.0, 2.0, -1, -0.5, math.nan, math.inf, True])
+def test_keep(keep: object) -> None:
+    q, k, v = qkv(64, 64)
+    with pytest.raises(ValueError, match=r"keep=.*fraction in \(0, 1\]"):
+        SparseLinearAttention(32, keep=keep)
+    with pytest.raises(ValueError, match=r"keep=.*fraction in \(0, 1\]"):
+        sla_attention(q, k, v, keep=keep)
+
+
+@pytest.mark.parametrize("block", [(0, 64), (64, 8), (100, 64), (64, 512)])
+def test_block(block: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="power of two from 16 to 256"):
+        select_blocks(*qkv(64, 64)[:2], keep=0.5, block=block)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "message"),
+    [
+        (torch.tensor([64]), "must lie in"),
+        (torch.tensor([-1]), "must lie in"),
+        (torch.tensor([3, 3]), "twice"),
+        (torch.arange(64), "leave at least one"),
+    ],
+)
+def test_pinned(pinned: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select_blocks(*qkv(64, 64)[:2], keep=0.5, pinned=pinned)
+
+
+def test_pinned_needs_self_attention() -> None:
+    with pytest.raises(ValueError, match="self-attention"):
+        select_blocks(*qkv(64, 80)[:2], keep=0.5, pinned=torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"feature_map": "gelu"}, "'softmax', 'elu1', 'relu'"),
+        ({"linear": "some"}, "'all', 'complement', 'marginal', None"),
+        ({"backend": "cuda"}, "'auto', 'reference', 'eager', 'flex', 'triton'"),
+        ({"bias": torch.zeros(32)}, "without weight"),
+        ({"eps": -1.0}, "at least 0"),
+        ({"negligible": 1.5, "linear": "marginal"}, r"negligible=1.5; it must lie in \[0, 1\)"),
+        ({"negligible": 0.1}, "scope 'marginal' alone"),
+        ({"linear": "marginal"}, "negligible class"),
+        ({"linear": None, "weight": torch.zeros(32, 32)}, "linear=None"),
+        ({"keep": None}, "exactly one"),
+    ],
+)
+def test_options(options: dict, message: str) -> None:
+    q, k, v = qkv(64, 64)
+    with pytest.raises(ValueError, match=message):
+        sla_attention(q, k, v, **{"keep": 0.5, **options})
+
+
+def test_shapes_and_types() -> None:
+    q, k, v = qkv(64, 64)
+    selection = select_blocks(q, k, keep=0.5)
+    with pytest.raises(ValueError, match=r"q is torch\.float32"):
+        block_sparse_attention(q, k, v.double(), selection)
+    with pytest.raises(ValueError, match="made for"):
+        block_sparse_attention(q[:, :, :60], k, v, selection)
+    with pytest.raises(ValueError, match="multiple"):
+        block_sparse_attention(q[:, :1], k, v, selection)
+    with pytest.raises(ValueError, match="head width 32; this module was made for 64"):
+        SparseLinearAttention(64, keep=0.5)(q, k, v)
+    with pytest.raises(ValueError, match="no axis may be empty"):
+        block_sparse_attention(q[:, :, :0], k, v, selection)
+
+
+def test_a_mask_with_an_empty_row() -> None:
+    mask = torch.ones(1, 1, 2, 4, dtype=torch.bool)
+    mask[0, 0, 1] = False
+    with pytest.raises(ValueError, match="at least one"):
+        BlockSelection.from_mask(mask, block=(32, 16), num_queries=64, num_keys=64)

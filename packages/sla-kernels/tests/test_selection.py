@@ -1,0 +1,133 @@
+"""Which blocks are kept."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sla_kernels import BlockSelection, select_blocks
+from sla_kernels.select.lists import kept_blocks, rank, top_k
+from sla_kernels.select.scores import block_means
+
+
+def draw(n: int, m: int, h: int = 2, g: int = 2, d: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(1, h, n, d), torch.randn(1, g, m, d)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 200), m=st.integers(1, 300), keep=st.floats(0.01, 1.0))
+def test_lists_are_ascending_in_range_and_never_empty(n: int, m: int, keep: float) -> None:
+    selection = select_blocks(*draw(n, m), keep=keep, block=(32, 16))
+    assert selection.indices.dtype == selection.counts.dtype == torch.int32
+    for row, count in zip(
+        selection.indices.flatten(0, 2).tolist(), selection.counts.flatten().tolist(), strict=True
+    ):
+        assert count >= 1
+        assert row[:count] == sorted(set(row[:count]))
+        assert set(row[count:]) <= {-1}
+        assert row[0] >= 0 and row[count - 1] < selection.key_blocks
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 200), m=st.integers(1, 300), kept=st.integers(1, 9))
+def test_the_best_blocks_of_the_float64_means_are_kept(n: int, m: int, kept: int) -> None:
+    q, k = draw(n, m)
+    selection = select_blocks(q, k, keep=kept, block=(32, 16))
+    for i in range(selection.query_blocks):
+        rows = q[0, 0, i * 32 : (i + 1) * 32].double().mean(0)
+        means = [k[0, 0, j : j + 16].double().mean(0) for j in range(0, m, 16)]
+        scores = torch.stack([rows @ mean for mean in means])
+        chosen = selection.block_mask()[0, 0, i]
+        assert chosen.sum() == min(kept, len(means))
+        if not chosen.all():
+            assert scores[chosen].min() >= scores[~chosen].max() - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("keep", "blocks", "kept"),
+    [(0.25, 32, 8), (0.29, 100, 29), (0.01, 5, 1), (1.0, 7, 7), (3, 7, 3), (9, 7, 7), (0.3, 11, 3)],
+)
+def test_a_fraction_rounds_down_to_at_least_one(keep: float | int, blocks: int, kept: int) -> None:
+    assert kept_blocks(keep, blocks) == kept
+
+
+def test_of_equal_scores_the_first_block_wins() -> None:
+    scores = torch.tensor([[[[1.0, 2.0, 1.0, 2.0, -1.0, 2.0, 0.0, -0.0]]]])
+    assert top_k(scores, 2).tolist() == [[[[1, 3]]]]
+    assert top_k(scores, 4).tolist() == [[[[0, 1, 3, 5]]]]
+    assert rank(scores).argsort(-1, descending=True).flatten().tolist() == [1, 3, 5, 0, 2, 6, 7, 4]
+
+
+def test_grouped_heads_score_their_own_keys() -> None:
+    q, k = draw(100, 90, h=6, g=2)
+    grouped = select_blocks(q, k, keep=2, block=(32, 16))
+    spread = select_blocks(q, k.repeat_interleave(3, 1), keep=2, block=(32, 16))
+    assert torch.equal(grouped.indices, spread.indices)
+
+
+def test_strided_inputs_choose_the_same() -> None:
+    q, k = torch.randn(2, 100, 3, 32), torch.randn(2, 90, 3, 32)
+    strided = select_blocks(q.transpose(1, 2), k.transpose(1, 2), keep=2, block=(32, 16))
+    plain = select_blocks(
+        q.transpose(1, 2).contiguous(), k.transpose(1, 2).contiguous(), keep=2, block=(32, 16)
+    )
+    assert torch.equal(strided.indices, plain.indices)
+
+
+def test_block_means_of_a_short_tail() -> None:
+    x = torch.randn(1, 1, 37, 4)
+    means = block_means(x, 16)
+    assert means.shape[2] == 3
+    torch.testing.assert_close(means[:, :, 2], x[:, :, 32:].mean(2))
+
+
+def test_top_p_keeps_the_share_and_no_more_than_keep() -> None:
+    q, k = draw(96, 320)
+    wide = select_blocks(10 * q, 10 * k, keep=1.0, top_p=0.9, block=(32, 16))
+    capped = select_blocks(10 * q, 10 * k, keep=3, top_p=0.9, block=(32, 16))
+    means_q, means_k = block_means(10 * q, 32), block_means(10 * k, 16)
+    mass = (means_q @ means_k.mT * 32**-0.5).softmax(-1)
+    kept = (mass * wide.block_mask()).sum(-1)
+    without_least = kept - mass.masked_fill(~wide.block_mask(), torch.inf).amin(-1)
+    assert (kept >= 0.9 - 1e-6).all() and (without_least < 0.9).all()
+    assert (wide.counts >= 1).all() and wide.counts.max() > wide.counts.min()
+    assert (capped.counts <= 3).all()
+    assert not (capped.block_mask() & ~wide.block_mask()).any()
+
+
+def test_the_diagonal_is_kept_where_asked_for() -> None:
+    q = torch.randn(1, 1, 200, 32)
+    selection = select_blocks(q, -q, keep=1, block=(32, 16), keep_diagonal=True)
+    mask = selection.token_mask()[0, 0]
+    assert mask.diagonal().all()
+
+
+def test_negligible_blocks_are_the_worst_and_not_kept() -> None:
+    q, k = draw(64, 320)
+    selection = select_blocks(q, k, keep=0.5, negligible=0.25, block=(32, 16))
+    scores = block_means(q, 32) @ block_means(k, 16).mT
+    worst = scores.topk(5, largest=False).indices.sort(-1).values
+    assert torch.equal(selection.negligible.long(), worst)
+    everything = select_blocks(q, k, keep=1.0, negligible=0.25, block=(32, 16))
+    assert (everything.negligible == -1).all()
+
+
+def test_subblocks_find_a_single_loud_key() -> None:
+    q = torch.ones(1, 1, 64, 32)
+    k = -0.5 * torch.rand(1, 1, 256, 32)
+    k[:, :, 40:44] = 4.0
+    k[:, :, 32:40] = k[:, :, 44:48] = -4.0
+    assert select_blocks(q, k, keep=1, block=(64, 16)).indices.unique().tolist() != [2]
+    found = select_blocks(q, k, keep=1, block=(64, 16), estimator="subblock_lse")
+    assert found.indices.unique().tolist() == [2]
+
+
+def test_masks_and_lists_tell_the_same() -> None:
+    mask = torch.rand(2, 3, 4, 9) < 0.3
+    mask[..., 5] = True
+    made = BlockSelection.from_mask(mask, block=(32, 16), num_queries=100, num_keys=140)
+    assert torch.equal(made.block_mask(), mask)
+    tokens = made.token_mask()
+    for i, j in ((0, 0), (31, 15), (32, 16), (99, 139), (64, 80)):
+        assert torch.equal(tokens[:, :, i, j], mask[:, :, i // 32, j // 16])
+    assert made.density == pytest.approx(float(tokens.double().mean()))
