@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from recon_backbones.da3.config import DA3Config
 from recon_backbones.da3.model import DA3Net
@@ -41,8 +40,3 @@ def network(directory: Path) -> tuple[DA3Net, dict[str, Any]]:
     state = load_file(directory / "weights.safetensors")
     net.load_state_dict({n.removeprefix("model."): t for n, t in state.items()}, assign=True)
     return net.eval(), c
-
-
-def error(found: Tensor, expected: Tensor) -> float:
-    assert found.shape == expected.shape
-    return ((found - expected).abs().max() / expected.abs().max()).item()

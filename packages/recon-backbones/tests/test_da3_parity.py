@@ -1,39 +1,22 @@
 """Depth Anything 3 equals upstream on every parity case, within 3e-5 (pose encodings 2e-5)."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from recon_backbones.cameras import decode_pose, invert_rigid
 from recon_backbones.da3.reference import leading_order, take_views
 
-from .da3_cases import error, network
-
-FIXTURES = Path(__file__).parent / "fixtures"
+from .cases import error, parametrise
+from .da3_cases import network
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per case of this repository and of `--parity DIR`."""
-    if "case" not in metafunc.fixturenames:
-        return
-    roots = [FIXTURES, *filter(None, [metafunc.config.getoption("--parity", default=None)])]
-    cases = []
-    for config_path in sorted(p for root in roots for p in root.glob("*/config.json")):
-        config = json.loads(config_path.read_text())
-        if config.get("model") != "da3":
-            continue
-        for name in config["cases"]:
-            with safe_open(config_path.parent / f"case_{name}.safetensors", "pt") as file:
-                if "rule" in metafunc.fixturenames and "out.first.depth" not in file.keys():  # noqa: SIM118
-                    continue
-            label = f"{config_path.parent.parent.name}/{config_path.parent.name}/{name}"
-            cases.append(pytest.param((config_path.parent, name), id=label))
-    metafunc.parametrize("case", cases)
+    parametrise(metafunc, "da3")
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """Small parts of Depth Anything 3, and whole inference round them, equal upstream."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +22,10 @@ from recon_backbones.da3.ray_pose import cameras_from_rays
 from recon_backbones.da3.reference import leading_order, reference_view, take_views
 from recon_backbones.patches import imagenet_normalise, resize_positions
 
-from .da3_cases import error, network
+from .cases import FIXTURES, error
+from .da3_cases import network
 
-ROOT = Path(__file__).parent / "fixtures" / "da3-tiny"
+ROOT = FIXTURES / "da3-tiny"
 UNITS = load_file(ROOT / "units.safetensors")
 API = load_file(ROOT / "api.safetensors")
 

@@ -13,6 +13,7 @@ from .attention import Replaced as Replaced
 from .attention import replace_attention as replace_attention
 from .backbone import Backbone as Backbone
 from .backbone import WeightsSource as WeightsSource
+from .backbone import check_images as check_images
 from .cameras import unproject as unproject
 from .prediction import Prediction as Prediction
 from .preprocess import Prepared as Prepared
@@ -22,5 +23,6 @@ from .registry import build_on_meta as build_on_meta
 from .registry import list_backbones as list_backbones
 from .registry import load_backbone as load_backbone
 from .registry import register_backbone as register_backbone
+from .registry import unregister_backbone as unregister_backbone
 
 __version__ = version("recon-backbones")

@@ -64,9 +64,10 @@ class Backbone(nn.Module, ABC):
         """Give a public checkpoint's entries the names of this backbone's state dict."""
         return dict(state)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Prediction:
-        """Run `forward`, hooks included."""
-        prediction: Prediction = super().__call__(*args, **kwargs)
+    def __call__(self, images: Any, **options: Any) -> Prediction:
+        """Check the images, then run `forward` with its hooks."""
+        check_images(images, self.patch_size)
+        prediction: Prediction = super().__call__(images, **options)
         return prediction
 
 

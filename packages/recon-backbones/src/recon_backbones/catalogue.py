@@ -5,6 +5,8 @@ from collections.abc import Callable
 from .da3.backbone import DepthAnything3
 from .da3.config import DA3Config, da3_base, da3_giant, da3_large, da3_small, da3_tiny
 from .registry import BackboneEntry, register_backbone
+from .vggt.backbone import Vggt
+from .vggt.config import vggt_1b, vggt_tiny
 
 
 def _da3(
@@ -15,7 +17,7 @@ def _da3(
         build=lambda: DepthAnything3(name, config()),
         licence=licence,
         hub=hub,
-        bundled=None if hub else f"{name}.safetensors",
+        bundled=f"{name}.safetensors" if name == "da3-tiny" else None,
     )
 
 
@@ -27,3 +29,17 @@ for _entry in (
     _da3("da3-giant", da3_giant, "CC BY-NC 4.0", hub="depth-anything/DA3-GIANT-1.1"),
 ):
     register_backbone(_entry)
+
+register_backbone(
+    BackboneEntry(
+        name="vggt-1b",
+        build=lambda: Vggt("vggt-1b", vggt_1b()),
+        licence="CC BY-NC 4.0 (facebook/VGGT-1B-Commercial: VGGT licence)",
+        hub="facebook/VGGT-1B",
+    )
+)
+register_backbone(
+    BackboneEntry(
+        name="vggt-tiny", build=lambda: Vggt("vggt-tiny", vggt_tiny()), licence="Apache-2.0"
+    )
+)

@@ -37,6 +37,12 @@ def register_backbone(entry: BackboneEntry) -> None:
     _ENTRIES[entry.name] = entry
 
 
+def unregister_backbone(name: str) -> None:
+    """Take a backbone off the list; raises ValueError if it is not there."""
+    backbone_entry(name)
+    del _ENTRIES[name]
+
+
 def list_backbones() -> tuple[str, ...]:
     """Names of all backbones, in the order of registration."""
     return tuple(_ENTRIES)

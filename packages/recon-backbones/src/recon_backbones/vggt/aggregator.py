@@ -1,0 +1,145 @@
+"""VGGT's trunk: a DINOv2 encoder per view, then frame and global attention in turn."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ..patches import PatchEmbed, resize_positions
+from ..rope import RotaryTable, grid_positions, rotary_table
+from ..token_order import TokenOrder, order_index
+from ..transformer import Block, Mlp
+from .config import VggtConfig
+
+
+class DinoEncoder(nn.Module):
+    """DINOv2 with register tokens; `mask_token` is in the public file and takes no part."""
+
+    def __init__(self, config: VggtConfig) -> None:
+        super().__init__()
+        c = config.embed_dim
+        self.patch_embed = PatchEmbed(config.patch_size, c)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, c))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.pos_grid**2, c))
+        self.register_tokens = nn.Parameter(torch.empty(1, config.dino_registers, c))
+        self.mask_token = nn.Parameter(torch.empty(1, c))
+        self.blocks = nn.ModuleList(
+            Block(
+                c,
+                config.dino_heads,
+                feed_forward=Mlp(c, c * config.mlp_ratio),
+                norm_eps=1e-6,
+            )
+            for _ in range(config.dino_depth)
+        )
+        self.norm = nn.LayerNorm(c, eps=1e-6)
+
+    def forward(
+        self, images: Float[Tensor, "b 3 y x"], order: Int64[Tensor, " n"] | None
+    ) -> Float[Tensor, "b n c"]:
+        """Return normalised patch tokens, in `order` if one is given."""
+        patches = self.patch_embed(images)
+        size = self.patch_embed.proj.kernel_size
+        grid = (images.shape[-2] // size[0], images.shape[-1] // size[1])
+        positions = resize_positions(self.pos_embed, grid, by="size")
+        patches = patches + positions[:, 1:]
+        if order is not None:
+            patches = patches[:, order]
+        special = torch.cat((self.cls_token + positions[:, :1], self.register_tokens), dim=1)
+        x = torch.cat((special.expand(len(images), -1, -1), patches), dim=1)
+        pinned = torch.arange(special.shape[1], device=x.device)
+        for block in self.blocks:
+            x = block(x, pinned=pinned)
+        y: Tensor = self.norm(x[:, special.shape[1] :])
+        return y
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Tokens after one frame block and the global block behind it, `b v n c` each."""
+
+    frame: Tensor
+    spread: Tensor
+
+    def special(self) -> Float[Tensor, "b v d"]:
+        """Both halves of every view's camera token."""
+        return torch.cat((self.frame[:, :, 0], self.spread[:, :, 0]), dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What the trunk hands to the heads: the pairs of the out layers, in the order of the network.
+
+    `raster[n]` is the place of patch n in raster order (None if already so).
+    """
+
+    pairs: tuple[Pair, ...]
+    grid: tuple[int, int]
+    raster: Int64[Tensor, " n"] | None
+
+
+class Aggregator(nn.Module):
+    """Camera and register tokens (of their own for the first view) before each view's patches."""
+
+    def __init__(self, config: VggtConfig) -> None:
+        super().__init__()
+        c = config.embed_dim
+        self.config = config
+        self.token_order: TokenOrder = "raster"
+        self.patch_embed = DinoEncoder(config)
+        self.camera_token = nn.Parameter(torch.empty(1, 2, 1, c))
+        self.register_token = nn.Parameter(torch.empty(1, 2, config.num_registers, c))
+        self.frame_blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
+        self.global_blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
+
+    def forward(self, images: Float[Tensor, "b v 3 y x"]) -> Tokens:
+        """Run on normalised images; keep only what the heads read."""
+        config = self.config
+        b, v = images.shape[:2]
+        grid = (images.shape[-2] // config.patch_size, images.shape[-1] // config.patch_size)
+        order, raster = order_index(self.token_order, grid, images.device)
+        patches = self.patch_embed(images.flatten(0, 1), order).reshape(b, v, -1, config.embed_dim)
+        x = torch.cat((self._special(b, v).to(patches.dtype), patches), dim=2)
+        frame_rope, global_rope = self._ropes(v, grid, order, x)
+        first = torch.arange(config.special_tokens, device=x.device)
+        starts = torch.arange(v, device=x.device)[:, None] * x.shape[2]
+        pinned = (starts + first).flatten()
+        pairs = []
+        blocks = zip(self.frame_blocks, self.global_blocks, strict=True)
+        for i, (frame_block, global_block) in enumerate(blocks):
+            frame = frame_block(x.flatten(0, 1), rope=frame_rope, pinned=first).reshape(x.shape)
+            x = global_block(frame.flatten(1, 2), rope=global_rope, pinned=pinned).reshape(x.shape)
+            if i in config.out_layers:
+                pairs.append(Pair(frame=frame, spread=x))
+        return Tokens(pairs=tuple(pairs), grid=grid, raster=raster)
+
+    def _special(self, b: int, v: int) -> Float[Tensor, "b v s c"]:
+        """Entry 0 for the first view, entry 1 for every other."""
+        both = torch.cat((self.camera_token, self.register_token), dim=2)
+        which = [0] + [1] * (v - 1)
+        return both[:, which].expand(b, -1, -1, -1)
+
+    def _ropes(
+        self, views: int, grid: tuple[int, int], order: Tensor | None, x: Tensor
+    ) -> tuple[RotaryTable, RotaryTable]:
+        config = self.config
+        special = config.special_tokens
+        positions = grid_positions(*grid, special_tokens=special, device=x.device)
+        if order is not None:
+            positions = torch.cat((positions[:special], positions[special:][order]))
+        dtype = torch.float32 if x.dtype == torch.float64 else x.dtype
+        frame = rotary_table(positions, config.head_dim, base=config.rope_freq, dtype=dtype)
+        return frame, RotaryTable(*(table.repeat(views, 1) for table in frame))
+
+
+def _block(config: VggtConfig) -> Block:
+    c = config.embed_dim
+    return Block(
+        c,
+        config.num_heads,
+        feed_forward=Mlp(c, c * config.mlp_ratio),
+        norm_eps=1e-5,
+        qk_norm=True,
+        layer_scale=config.layer_scale,
+    )

@@ -1,0 +1,114 @@
+"""Architecture of VGGT."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackConfig:
+    """Sizes of the point tracker.
+
+    `features` is the width of the feature map, `hidden` that of the update transformer. The
+    correlation looks at `levels` scales, `radius` pixels to each side.
+    """
+
+    features: int = 128
+    out_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
+    hidden: int = 384
+    depth: int = 6
+    num_heads: int = 8
+    virtual_tracks: int = 64
+    levels: int = 7
+    radius: int = 4
+    iterations: int = 4
+
+    @property
+    def window(self) -> int:
+        """Number of correlation samples per scale."""
+        return (2 * self.radius + 1) ** 2
+
+    @property
+    def token_width(self) -> int:
+        """Width of a track token: embedded flow, correlation, feature, and the flow twice."""
+        return 3 * self.features + 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class VggtConfig:
+    """Sizes of one VGGT network (arXiv 2503.11651).
+
+    `dino_depth` and `dino_heads` size the per-view image encoder, `depth` the number of pairs of a
+    frame and a global block. The heads read the pairs `out_layers`; the camera head the last pair.
+    `layer_scale` is the start of the residual factors behind the image encoder; it matters for
+    training from scratch only.
+    """
+
+    embed_dim: int = 1024
+    depth: int = 24
+    num_heads: int = 16
+    mlp_ratio: int = 4
+    num_registers: int = 4
+    rope_freq: float = 100.0
+    dino_depth: int = 24
+    dino_heads: int = 16
+    dino_registers: int = 4
+    camera_depth: int = 4
+    camera_heads: int = 16
+    camera_iterations: int = 4
+    head_features: int = 256
+    head_out_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
+    out_layers: tuple[int, int, int, int] = (4, 11, 17, 23)
+    track: TrackConfig = field(default_factory=TrackConfig)
+    patch_size: int = 14
+    pos_grid: int = 37
+    layer_scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, heads, width in (
+            ("num_heads", self.num_heads, self.embed_dim),
+            ("dino_heads", self.dino_heads, self.embed_dim),
+            ("camera_heads", self.camera_heads, 2 * self.embed_dim),
+        ):
+            if heads < 1 or width % heads:
+                raise ValueError(f"{name} {heads} must divide the width {width}")
+        if self.head_dim % 4:
+            raise ValueError(f"head width {self.head_dim} must be a multiple of 4 for 2-D rotation")
+        ascending = sorted(set(self.out_layers)) == list(self.out_layers)
+        if not ascending or self.out_layers[-1] != self.depth - 1:
+            raise ValueError(
+                f"out_layers {self.out_layers} must ascend to the last pair {self.depth - 1}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head of the frame and global blocks."""
+        return self.embed_dim // self.num_heads
+
+    @property
+    def special_tokens(self) -> int:
+        """Camera and register tokens in front of each view's patches."""
+        return 1 + self.num_registers
+
+
+def vggt_1b() -> VggtConfig:
+    """The public model: 1257 million parameters."""
+    return VggtConfig()
+
+
+def vggt_tiny() -> VggtConfig:
+    """A network of the same shape with about 6 million parameters, for tests and trials."""
+    return VggtConfig(
+        embed_dim=96,
+        depth=8,
+        num_heads=3,
+        dino_depth=4,
+        dino_heads=3,
+        camera_depth=2,
+        camera_heads=3,
+        head_features=32,
+        head_out_channels=(24, 48, 96, 96),
+        out_layers=(1, 3, 5, 7),
+        layer_scale=1.0,
+        track=TrackConfig(
+            features=32, out_channels=(24, 48, 96, 96), hidden=96, depth=2, levels=4, radius=3
+        ),
+    )

@@ -1,0 +1,285 @@
+"""What every backbone must hold, whoever wrote it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from recon_backbones import (
+    Attention,
+    AttentionSite,
+    Backbone,
+    DenseAttention,
+    MatmulAttention,
+    build_on_meta,
+    list_backbones,
+    load_backbone,
+    preprocess,
+    replace_attention,
+    unregister_backbone,
+)
+
+from . import conv_backbone
+
+NAMES = ("da3-tiny", "vggt-tiny", "conv-tiny")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def third_backbone() -> Iterator[None]:
+    conv_backbone.register()
+    yield
+    unregister_backbone("conv-tiny")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return load_backbone(request.param, weights="random", seed=3)
+
+
+def images_for(backbone: Backbone, views: int = 3, cells: tuple[int, int] = (4, 5)) -> Tensor:
+    sides = [side * backbone.patch_size for side in cells]
+    return torch.rand(1, views, 3, *sides)
+
+
+class Recorder(nn.Module):
+    """Dense attention that remembers what it was given."""
+
+    def __init__(self, site: AttentionSite) -> None:
+        super().__init__()
+        self.site = site
+        self.seen: list[tuple[torch.Size, Tensor | None]] = []
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, pinned: Tensor | None = None) -> Tensor:
+        assert q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
+        self.seen.append((q.shape, pinned))
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("views", [1, 2, 5])
+def test_shapes_and_ranges(backbone: Backbone, views: int) -> None:
+    images = images_for(backbone, views)
+    out = backbone(images)
+    assert out.depth.shape == out.depth_conf.shape == (1, views, *images.shape[-2:])
+    assert out.world_to_camera.shape == (1, views, 3, 4)
+    assert out.intrinsics.shape == (1, views, 3, 3)
+    assert (out.depth > 0).all() and (out.depth_conf >= 1).all()
+    rotation = out.world_to_camera[..., :3].double()
+    identity = torch.eye(3).double().expand_as(rotation)
+    torch.testing.assert_close(rotation @ rotation.mT, identity, atol=1e-5, rtol=0)
+    assert (torch.linalg.det(rotation) > 0).all()
+    half = torch.tensor([images.shape[-1] / 2, images.shape[-2] / 2])
+    torch.testing.assert_close(out.intrinsics[0, 0, :2, 2], half)
+    assert out.unproject().shape == (*out.depth.shape, 3)
+
+
+@torch.no_grad()
+def test_scenes_of_a_batch_do_not_meet(backbone: Backbone) -> None:
+    one, two = images_for(backbone), images_for(backbone)
+    both = backbone(torch.cat((one, two)))
+    torch.testing.assert_close(both.depth[:1], backbone(one).depth, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both.depth[1:], backbone(two).depth, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_head_chunks_change_nothing(backbone: Backbone) -> None:
+    images = images_for(backbone, 5)
+    whole, parts = backbone(images, head_chunk=8), backbone(images, head_chunk=2)
+    torch.testing.assert_close(whole.depth, parts.depth, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cells", [(9, 17), (16, 8), (3, 11)])
+def test_tile_order_changes_nothing(backbone: Backbone, cells: tuple[int, int]) -> None:
+    images = images_for(backbone, 3, cells)
+    raster = backbone(images)
+    backbone.set_token_order("tile8")
+    try:
+        tiled = backbone(images)
+    finally:
+        backbone.set_token_order("raster")
+    for name in ("depth", "depth_conf", "world_to_camera", "intrinsics"):
+        a, b = getattr(tiled, name), getattr(raster, name)
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max(), name
+
+
+def test_sites_are_attentions_of_the_named_shape(backbone: Backbone) -> None:
+    sites = backbone.attention_sites()
+    assert len({site.name for site in sites}) == len(sites)
+    for site in sites:
+        module = backbone.get_submodule(site.name)
+        assert isinstance(module, Attention)
+        assert (module.num_heads, module.head_dim) == (site.num_heads, site.head_dim)
+    attentions = {n for n, m in backbone.named_modules() if isinstance(m, Attention)}
+    assert attentions == {site.name for site in sites}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["raster", "tile8"])
+def test_cores_see_whole_sequences_with_their_special_tokens(
+    backbone: Backbone, order: Any
+) -> None:
+    views, cells = 3, (9, 10)
+    backbone.set_token_order(order)
+    replaced = replace_attention(backbone, Recorder, where=lambda site: True)
+    try:
+        plain = backbone(images_for(backbone, views, cells))
+    finally:
+        backbone.set_token_order("raster")
+    for site in backbone.attention_sites():
+        core = backbone.get_submodule(site.name).core
+        assert isinstance(core, Recorder)
+        for shape, pinned in core.seen:
+            per_view = site.special_tokens + cells[0] * cells[1]
+            if site.scope == "camera":
+                assert pinned is None and shape[2] == views
+                continue
+            count = views if site.scope == "global" else 1
+            assert shape[1:] == (site.num_heads, count * per_view, site.head_dim)
+            expected = [v * per_view + s for v in range(count) for s in range(site.special_tokens)]
+            assert pinned is not None and pinned.tolist() == expected
+    replaced.undo()
+    assert plain.depth.isfinite().all()
+
+
+@torch.no_grad()
+def test_replacing_by_an_equal_core_then_undoing_is_the_identity(backbone: Backbone) -> None:
+    images = images_for(backbone)
+    before, names = backbone(images), list(backbone.state_dict())
+    replaced = replace_attention(backbone, lambda site: MatmulAttention())
+    assert {site.scope for site in replaced.sites} == {"global"}
+    during = backbone(images)
+    assert list(backbone.state_dict()) == names
+    replaced.undo()
+    torch.testing.assert_close(during.depth, before.depth, rtol=1e-4, atol=1e-5)
+    assert torch.equal(backbone(images).depth, before.depth)
+    sites = [s.name for s in backbone.attention_sites()]
+    assert all(isinstance(backbone.get_submodule(n).core, DenseAttention) for n in sites)
+
+
+def test_a_core_with_weights_adds_names_under_core_only(backbone: Backbone) -> None:
+    class Scaled(DenseAttention):
+        def __init__(self, site: AttentionSite) -> None:
+            super().__init__()
+            self.proj_l = nn.Linear(site.head_dim, site.head_dim)
+
+    names = set(backbone.state_dict())
+    replaced = replace_attention(backbone, Scaled)
+    added = set(backbone.state_dict()) - names
+    assert names <= set(backbone.state_dict())
+    expected = {f"{s.name}.core.proj_l.{p}" for s in replaced.sites for p in ("weight", "bias")}
+    assert added == expected
+    replaced.undo()
+    assert set(backbone.state_dict()) == names
+
+
+def test_accepting_no_site_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match="none of the"):
+        replace_attention(backbone, lambda site: DenseAttention(), where=lambda site: False)
+
+
+def test_it_trains(backbone: Backbone) -> None:
+    trained = load_backbone(backbone.name, weights="random", seed=1).train()
+    images = images_for(trained, 3)
+    optimiser = torch.optim.Adam(trained.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(6):
+        out = trained(images)
+        loss = (out.depth.log() - 0.7).abs().mean() + out.world_to_camera[..., 3].square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@torch.no_grad()
+def test_bfloat16_weights_and_autocast_stay_close(backbone: Backbone) -> None:
+    images = images_for(backbone)
+    exact = backbone(images)
+    half = load_backbone(backbone.name, weights="random", seed=3, dtype=torch.bfloat16)(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = backbone(images)
+    for out in (half, cast):
+        assert out.depth.dtype == out.world_to_camera.dtype == torch.float32
+        assert ((out.depth - exact.depth).abs() / exact.depth).mean() < 0.02
+        assert (out.world_to_camera - exact.world_to_camera).abs().max() < 0.05
+
+
+@torch.no_grad()
+def test_float64_weights_agree_with_float32(backbone: Backbone) -> None:
+    images = images_for(backbone)
+    double = load_backbone(backbone.name, weights="random", seed=3, dtype=torch.float64)
+    exact, out = double(images.double()), backbone(images)
+    assert ((out.depth - exact.depth).abs().max() / exact.depth.max()) < 1e-4
+
+
+def test_weights_survive_a_file(backbone: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(backbone.state_dict(), path)
+    again = load_backbone(backbone.name, weights=path)
+    assert again.weights is not None and again.weights.kind == "file"
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_a_seed_means_the_same_weights_and_leaves_the_state_alone(backbone: Backbone) -> None:
+    state = torch.random.get_rng_state()
+    again = load_backbone(backbone.name, weights="random", seed=3)
+    assert torch.equal(state, torch.random.get_rng_state())
+    pairs = zip(again.parameters(), backbone.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    other = load_backbone(backbone.name, weights="random", seed=4)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(other.parameters(), backbone.parameters(), strict=True)
+    )
+
+
+def test_meta_builds_have_the_same_names(backbone: Backbone) -> None:
+    empty = build_on_meta(backbone.name).state_dict()
+    assert all(tensor.is_meta for tensor in empty.values())
+    full = backbone.state_dict()
+    assert {n: t.shape for n, t in empty.items()} == {n: t.shape for n, t in full.items()}
+
+
+@given(data=st.data())
+@settings(max_examples=10)
+def test_photos_of_any_size_run(backbone: Backbone, data: Any) -> None:
+    sizes = data.draw(st.lists(st.tuples(st.integers(30, 90), st.integers(30, 90)), max_size=2))
+    photos = [torch.randint(0, 256, (*size, 3), dtype=torch.uint8).numpy() for size in sizes]
+    photos.append(torch.randint(0, 256, (64, 48, 3), dtype=torch.uint8).numpy())
+    prepared = preprocess(photos, backbone, size=56)
+    with torch.no_grad():
+        out = backbone(prepared.images)
+    back = prepared.depth_to_photos(out.depth)
+    assert [tuple(d.shape) for d in back] == [p.shape[:2] for p in photos]
+    assert back[-1].isfinite().any()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda x: x[0], "shape"),
+        (lambda x: x[:, :0], "at least one"),
+        (lambda x: x[:, :, :2], "shape"),
+        (lambda x: x[..., :-1], "multiples"),
+        (lambda x: (x * 255).to(torch.uint8), "divide by 255"),
+        (lambda x: x * 255, "range"),
+        (lambda x: x - 0.5, "range"),
+        (lambda x: x.clone().fill_(float("nan")), "nan"),
+    ],
+)
+def test_images_that_break_the_rules_are_refused(backbone: Backbone, make: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        backbone(make(images_for(backbone)))
+
+
+def test_every_name_is_listed() -> None:
+    assert set(NAMES) <= set(list_backbones())

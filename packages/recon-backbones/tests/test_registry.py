@@ -1,0 +1,202 @@
+"""Weights are found, fitted strictly, or refused with the way out."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recon_backbones import (
+    BackboneEntry,
+    build_on_meta,
+    list_backbones,
+    load_backbone,
+    register_backbone,
+)
+from recon_backbones import registry as registry_module
+
+KEYS = Path(__file__).parent / "fixtures" / "keys"
+PUBLIC = ("da3-small", "da3-base", "da3-large", "da3-giant", "vggt-1b")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> dict[str, Tensor]:
+    return load_backbone("da3-tiny", weights="random").state_dict()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_names_and_shapes_are_those_of_the_public_file(name: str) -> None:
+    public = json.loads(gzip.decompress((KEYS / f"{name}.json.gz").read_bytes()))
+    start = time.perf_counter()
+    state = build_on_meta(name).state_dict()
+    assert time.perf_counter() - start < 5
+    assert {key: list(tensor.shape) for key, tensor in state.items()} == public
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_without_network_the_hub_error_names_the_way_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(module: str) -> Any:
+        raise ImportError(module)
+
+    monkeypatch.setattr(registry_module, "import_module", offline)
+    entry = registry_module.backbone_entry(name)
+    with pytest.raises(ValueError) as caught:
+        load_backbone(name, weights="hub")
+    for part in (str(entry.hub), entry.licence, "huggingface-hub", "weights='/path"):
+        assert part in str(caught.value)
+
+
+def test_the_hub_file_is_loaded_with_its_revision(
+    tiny: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(tiny, tmp_path / "model.safetensors")
+    asked: list[Any] = []
+
+    class Hub:
+        class HfHubHTTPError(Exception):
+            pass
+
+        @staticmethod
+        def hf_hub_download(repository: str, file: str, *, revision: str | None) -> str:
+            asked.append((repository, file, revision))
+            if revision == "gone":
+                raise Hub.HfHubHTTPError
+            return str(tmp_path / file)
+
+    monkeypatch.setattr(registry_module, "import_module", lambda name: Hub)
+    entry = registry_module.backbone_entry("da3-tiny")
+    hub = BackboneEntry(name="on-the-hub", build=entry.build, licence="MIT", hub="somebody/some")
+    monkeypatch.setitem(registry_module._ENTRIES, "on-the-hub", hub)
+    loaded = load_backbone("on-the-hub", weights="hub", revision="abc")
+    assert asked == [("somebody/some", "model.safetensors", "abc")]
+    assert loaded.weights is not None
+    assert (loaded.weights.licence, loaded.weights.revision) == ("MIT", "abc")
+    with pytest.raises(ValueError, match="somebody/some"):
+        load_backbone("on-the-hub", weights="hub", revision="gone")
+
+
+def test_unknown_names_and_needless_revisions_are_refused() -> None:
+    with pytest.raises(ValueError, match="da3-tiny"):
+        load_backbone("da3-huge", weights="random")
+    with pytest.raises(ValueError, match="revision"):
+        load_backbone("da3-tiny", weights="random", revision="main")
+    with pytest.raises(ValueError, match="no weights on the Hub"):
+        load_backbone("da3-tiny", weights="hub")
+    with pytest.raises(ValueError, match="no bundled weights"):
+        load_backbone("da3-small", weights="bundled")
+    with pytest.raises(ValueError, match="registered already"):
+        register_backbone(registry_module.backbone_entry("da3-tiny"))
+
+
+def test_bundled_weights_load_or_say_that_they_are_missing() -> None:
+    bundled = Path(registry_module.__file__).parent / "bundled" / "da3-tiny.safetensors"
+    if bundled.is_file():
+        backbone = load_backbone("da3-tiny", weights="bundled")
+        assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+        assert bundled.stat().st_size <= 12 * 2**20
+    else:
+        with pytest.raises(ValueError, match="bundled weights"):
+            load_backbone("da3-tiny", weights="bundled")
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_prefix_and_aliases_are_both_accepted(
+    tiny: dict[str, Tensor], tmp_path: Path, prefix: bool
+) -> None:
+    state = dict(tiny)
+    stem = "model.head.scratch.output_conv2_aux"
+    for level in (1, 2, 3):
+        for part in ("weight", "bias"):
+            state[f"{stem}.{level}.2.{part}"] = state[f"{stem}.0.2.{part}"].clone()
+    if not prefix:
+        state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    save_file(state, tmp_path / "full.safetensors")
+    loaded = load_backbone("da3-tiny", weights=tmp_path / "full.safetensors").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tiny.items())
+    changed = next(name for name in state if "output_conv2_aux.3.2.weight" in name)
+    state[changed] = state[changed] + 1
+    save_file(state, tmp_path / "torn.safetensors")
+    with pytest.raises(ValueError, match="one tensor"):
+        load_backbone("da3-tiny", weights=tmp_path / "torn.safetensors")
+
+
+def test_a_directory_and_a_pickle_of_tensors_load(tiny: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"state_dict": tiny}, tmp_path / "model.pt")
+    from_folder = load_backbone("da3-tiny", weights=tmp_path).state_dict()
+    assert all(torch.equal(from_folder[name], tensor) for name, tensor in tiny.items())
+
+
+def test_a_pickle_of_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": Path("x")}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="tensors only"):
+        load_backbone("da3-tiny", weights=tmp_path / "model.pt")
+
+
+def test_another_models_file_names_the_differences(tmp_path: Path) -> None:
+    other = load_backbone("vggt-tiny", weights="random").state_dict()
+    save_file(other, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError) as caught:
+        load_backbone("da3-tiny", weights=tmp_path / "other.safetensors")
+    message = str(caught.value)
+    assert "missing" in message and "unexpected" in message and "cls_token" in message
+
+
+def test_a_wrong_shape_is_named(tiny: dict[str, Tensor], tmp_path: Path) -> None:
+    name = "model.backbone.pretrained.pos_embed"
+    save_file(tiny | {name: tiny[name][:, :10].clone()}, tmp_path / "short.safetensors")
+    with pytest.raises(ValueError, match=r"pos_embed: \(1, 10, 192\) instead of \(1, 1370, 192\)"):
+        load_backbone("da3-tiny", weights=tmp_path / "short.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["absent", "cut", "text", "suffix", "folder", "cut pickle"])
+def test_broken_files_are_named(tiny: dict[str, Tensor], tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "broken.safetensors"
+    if kind == "cut":
+        save_file(tiny, path)
+        path.write_bytes(path.read_bytes()[:100_000])
+    elif kind == "text":
+        path.write_text("no tensors here, only words and words and words")
+    elif kind == "suffix":
+        path = tmp_path / "broken.onnx"
+        path.touch()
+    elif kind == "folder":
+        path = tmp_path / "broken"
+        path.mkdir()
+    elif kind == "cut pickle":
+        path = tmp_path / "broken.pt"
+        torch.save(tiny, path)
+        path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="broken"):
+        load_backbone("da3-tiny", weights=path)
+
+
+def test_safetensors_are_mapped_not_copied(tmp_path: Path) -> None:
+    """Anonymous memory must not grow by the weights: their pages stay those of the file."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("anonymous memory is counted by way of /proc")
+
+    def anonymous() -> int:
+        line = next(row for row in status.read_text().splitlines() if row.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    state = load_backbone("da3-small", weights="random").state_dict()
+    save_file(state, tmp_path / "model.safetensors")
+    size = sum(t.numel() * t.element_size() for t in state.values())
+    del state
+    before = anonymous()
+    loaded = load_backbone("da3-small", weights=tmp_path)
+    grown = anonymous() - before
+    assert sum(p.numel() for p in loaded.parameters()) * 4 == size
+    assert grown < 0.2 * size
+
+
+def test_the_list_holds_both_families() -> None:
+    assert {"da3-tiny", "vggt-tiny", *PUBLIC} <= set(list_backbones())
