@@ -39,9 +39,15 @@ class Scene:
     def select(self, views: list[int]) -> "Scene":
         """Return a scene of the named views, in that order."""
         index = torch.tensor(views)
-        parts = ("images", "depth", "valid", "world_to_camera", "intrinsics")
-        values = {part: getattr(self, part) for part in parts}
+
+        def pick(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[index]
+
         return Scene(
             name=self.name,
-            **{part: None if value is None else value[index] for part, value in values.items()},
+            images=self.images[index],
+            depth=pick(self.depth),
+            valid=pick(self.valid),
+            world_to_camera=pick(self.world_to_camera),
+            intrinsics=pick(self.intrinsics),
         )
