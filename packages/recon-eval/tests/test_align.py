@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from skimage.transform import SimilarityTransform
 
-from recon_eval.align import DegenerateAlignment, align_cameras, umeyama
+from recon_eval.align import (
+    DegenerateAlignment,
+    align_cameras,
+    align_cameras_ransac,
+    icp,
+    umeyama,
+)
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -120,3 +126,37 @@ def test_a_rig_in_one_place_has_no_scale() -> None:
     target = rig(np.random.default_rng(0), torch.zeros(4, 3, dtype=torch.float64))
     with pytest.raises(DegenerateAlignment, match="stand in one place"):
         align_cameras(target, target)
+
+
+def test_ransac_withstands_wrong_cameras_that_ruin_a_fit_of_all() -> None:
+    rng = np.random.default_rng(0)
+    target = rig(rng, torch.from_numpy(rng.normal(size=(20, 3))))
+    predicted = target.clone()
+    predicted[::7, :, 3] += 10
+    robust = align_cameras_ransac(predicted, target, trials=50)
+    assert robust.scale == pytest.approx(1, abs=1e-6)
+    assert "of 20 cameras" in robust.method
+    assert abs(align_cameras(predicted, target).scale - 1) > 0.1
+    again = align_cameras_ransac(predicted, target, trials=50)
+    assert torch.equal(robust.rotation, again.rotation)
+
+
+def test_ransac_refuses_a_straight_rig() -> None:
+    line = torch.arange(9)[:, None] * torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
+    target = rig(np.random.default_rng(0), line)
+    with pytest.raises(DegenerateAlignment):
+        align_cameras_ransac(target, target)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.01])
+def test_icp_finds_a_small_motion(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    target = torch.from_numpy(rng.random((3000, 3)))
+    turn = torch.from_numpy(Rotation.from_rotvec([0.02, -0.01, 0.015]).as_matrix())
+    source = ((target - 0.01) @ turn / scale)[:2500]
+    found = icp(source, target, max_distance=0.1, with_scale=scale != 1, steps=60)
+    assert torch.allclose(found.rotation, turn, atol=1e-6)
+    assert found.scale == pytest.approx(scale, abs=1e-6)
+    assert (found.apply(source) - target[:2500]).norm(dim=-1).max() < 1e-6
+    with pytest.raises(DegenerateAlignment, match="lie within"):
+        icp(source + 50, target, max_distance=0.1)

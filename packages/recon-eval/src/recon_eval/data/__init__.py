@@ -9,6 +9,9 @@ from .images import read_image as read_image
 from .pfm import read_pfm as read_pfm
 from .pfm import write_pfm as write_pfm
 from .photos import Photos as Photos
+from .ply import PointCloud as PointCloud
+from .ply import read_ply as read_ply
+from .ply import write_ply as write_ply
 from .resample import resample as resample
 from .scene import Scene as Scene
 from .synthetic import SyntheticScenes as SyntheticScenes

@@ -66,10 +66,10 @@ def umeyama(
     _check_points(x, y)
     mean_x, mean_y = w @ x, w @ y
     x, y = x - mean_x, y - mean_y
-    spread = min(_spread(x, w), _spread(y, w))
-    if not spread >= min_spread:
+    width = min(spread(x, w), spread(y, w))
+    if not width >= min_spread:
         raise DegenerateAlignment(
-            f"points: the spread across their main direction is {spread:.2g} of that along it, and "
+            f"points: the spread across their main direction is {width:.2g} of that along it, and "
             f"must be at least {min_spread:.2g}: points on a line do not fix a rotation. Use more "
             "points, or align_cameras, which falls back on the orientations"
         )
@@ -82,57 +82,7 @@ def umeyama(
         scale=scale,
         rotation=rotation,
         translation=mean_y - scale * rotation @ mean_x,
-        spread=spread,
-    )
-
-
-def align_cameras(
-    predicted: Float[Tensor, "v 3 4"],
-    target: Float[Tensor, "v 3 4"],
-    *,
-    min_spread: float = MIN_SPREAD,
-) -> Similarity:
-    """Return the similarity between two rigs of world-to-camera matrices.
-
-    Umeyama on the camera centres. Where these lie on a line or there are two, the rotation comes
-    from the orientations (their chordal mean) and scale and translation from the centres; `method`
-    then says "orientations". Raises DegenerateAlignment where either rig stands in one place.
-    """
-    source, goal = camera_centres(predicted), camera_centres(target)
-    try:
-        return umeyama(source, goal, min_spread=min_spread)
-    except DegenerateAlignment:
-        return _align_by_orientation(predicted, target, source, goal)
-
-
-def _align_by_orientation(
-    predicted: Tensor, target: Tensor, source: Tensor, goal: Tensor
-) -> Similarity:
-    mean_x, mean_y = source.mean(0), goal.mean(0)
-    x, y = source - mean_x, goal - mean_y
-    size = float(mean_x.norm() + mean_y.norm() + 1)
-    if float(x.norm()) < 1e-9 * size or float(y.norm()) < 1e-9 * size:
-        raise DegenerateAlignment(
-            f"cameras: all {len(x)} of a rig stand in one place, so there is no scale to fit. "
-            "Compare rotations only (pose.evaluate), or use views with a baseline"
-        )
-    # sum of R_target^T R_predicted: each is the rotation of the world seen by one camera
-    total = target[:, :, :3].double().transpose(1, 2) @ predicted[:, :, :3].double()
-    u, _, vt = torch.linalg.svd(total.sum(0))
-    sign = torch.tensor([1.0, 1.0, float(torch.sign(torch.det(u @ vt)))], dtype=torch.float64)
-    rotation = u @ torch.diag(sign.to(u.device)) @ vt
-    scale = float((y * (x @ rotation.T)).sum() / (x * x).sum())
-    if not scale > 0:
-        raise DegenerateAlignment(
-            f"cameras: the fitted scale is {scale:.3g}: after turning by the orientations the "
-            "centres run the opposite way, so no similarity aligns this rig"
-        )
-    return Similarity(
-        scale=scale,
-        rotation=rotation,
-        translation=mean_y - scale * rotation @ mean_x,
-        spread=_spread(y, torch.full((len(y),), 1 / len(y), dtype=torch.float64)),
-        method="orientations",
+        spread=width,
     )
 
 
@@ -155,7 +105,8 @@ def _check_points(x: Tensor, y: Tensor) -> None:
             raise ValueError(f"{name}: holds NaN or infinity; drop such points and their partners")
 
 
-def _spread(centred: Tensor, weights: Tensor) -> float:
+def spread(centred: Float[Tensor, "p 3"], weights: Float[Tensor, " p"]) -> float:
+    """Return the second over the first singular value of centred points; 0 on a line."""
     values = torch.linalg.svdvals(centred * weights.to(centred.device).sqrt()[:, None])
     if not float(values[0]) > 0:
         return 0.0

@@ -1,0 +1,64 @@
+"""Aligning two rigs of cameras, also where their centres alone do not fix a rotation."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .similarity import (
+    MIN_SPREAD,
+    DegenerateAlignment,
+    Similarity,
+    camera_centres,
+    spread,
+    umeyama,
+)
+
+
+def align_cameras(
+    predicted: Float[Tensor, "v 3 4"],
+    target: Float[Tensor, "v 3 4"],
+    *,
+    min_spread: float = MIN_SPREAD,
+) -> Similarity:
+    """Return the similarity between two rigs of world-to-camera matrices.
+
+    Umeyama on the camera centres. Where these lie on a line or there are two, the rotation comes
+    from the orientations (their chordal mean) and scale and translation from the centres; `method`
+    then says "orientations". Raises DegenerateAlignment where either rig stands in one place.
+    """
+    source, goal = camera_centres(predicted), camera_centres(target)
+    try:
+        return umeyama(source, goal, min_spread=min_spread)
+    except DegenerateAlignment:
+        return _align_by_orientation(predicted, target, source, goal)
+
+
+def _align_by_orientation(
+    predicted: Tensor, target: Tensor, source: Tensor, goal: Tensor
+) -> Similarity:
+    mean_x, mean_y = source.mean(0), goal.mean(0)
+    x, y = source - mean_x, goal - mean_y
+    size = float(mean_x.norm() + mean_y.norm() + 1)
+    if float(x.norm()) < 1e-9 * size or float(y.norm()) < 1e-9 * size:
+        raise DegenerateAlignment(
+            f"cameras: all {len(x)} of a rig stand in one place, so there is no scale to fit. "
+            "Compare rotations only (pose.evaluate), or use views with a baseline"
+        )
+    # sum of R_target^T R_predicted: each is the rotation of the world seen by one camera
+    total = target[:, :, :3].double().transpose(1, 2) @ predicted[:, :, :3].double()
+    u, _, vt = torch.linalg.svd(total.sum(0))
+    sign = torch.tensor([1.0, 1.0, float(torch.sign(torch.det(u @ vt)))], dtype=torch.float64)
+    rotation = u @ torch.diag(sign.to(u.device)) @ vt
+    scale = float((y * (x @ rotation.T)).sum() / (x * x).sum())
+    if not scale > 0:
+        raise DegenerateAlignment(
+            f"cameras: the fitted scale is {scale:.3g}: after turning by the orientations the "
+            "centres run the opposite way, so no similarity aligns this rig"
+        )
+    return Similarity(
+        scale=scale,
+        rotation=rotation,
+        translation=mean_y - scale * rotation @ mean_x,
+        spread=spread(y, torch.full((len(y),), 1 / len(y), dtype=torch.float64)),
+        method="orientations",
+    )

@@ -1,0 +1,60 @@
+"""Refining an alignment by iterated nearest points.
+
+Source: P. Besl, N. McKay, "A method for registration of 3-D shapes", PAMI 14(2), 1992.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..points.neighbours import Neighbours
+from .similarity import DegenerateAlignment, Similarity, umeyama
+
+
+def icp(
+    source: Float[Tensor, "p 3"],
+    target: Float[Tensor, "q 3"],
+    *,
+    max_distance: float,
+    steps: int = 30,
+    tolerance: float = 1e-6,
+    with_scale: bool = False,
+) -> Similarity:
+    """Return the motion that brings `source` onto `target`, starting where it is.
+
+    Point to point: each step pairs every source point with its nearest target closer than
+    `max_distance` and fits the pairs. Ends when neither the share of paired points nor their root
+    mean square distance (over `max_distance`) changes by more than `tolerance`. A local method:
+    align coarsely first. The result's `method` says how many steps and what share of points.
+    """
+    if not max_distance > 0 or steps < 1:
+        raise ValueError(f"max_distance is {max_distance}, steps {steps}: above 0, at least 1")
+    start, goal = source.double().cpu(), target.double().cpu()
+    tree = Neighbours(goal.numpy())
+    fit: Similarity | None = None
+    before = (-1.0, -1.0)
+    done = 0
+    while done < steps:
+        done += 1
+        moved = start if fit is None else fit.apply(start)
+        distance, index = tree.nearest(moved.numpy(), limit=max_distance)
+        paired = torch.from_numpy(distance < max_distance)
+        if int(paired.sum()) < 3:
+            raise DegenerateAlignment(
+                f"source: {int(paired.sum())} points lie within {max_distance} of the target, and "
+                "3 are needed; align coarsely first or raise max_distance"
+            )
+        fit = umeyama(start[paired], goal[torch.from_numpy(index)[paired]], with_scale=with_scale)
+        error = float((torch.from_numpy(distance)[paired] ** 2).mean().sqrt()) / max_distance
+        now = (float(paired.double().mean()), error)
+        if max(abs(a - b) for a, b in zip(now, before, strict=True)) <= tolerance:
+            break
+        before = now
+    assert fit is not None
+    return Similarity(
+        scale=fit.scale,
+        rotation=fit.rotation,
+        translation=fit.translation,
+        spread=fit.spread,
+        method=f"icp ({done} steps, {now[0]:.4f} of the points paired)",
+    )

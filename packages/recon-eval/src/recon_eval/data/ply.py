@@ -1,0 +1,152 @@
+"""Point clouds in PLY: ASCII and both binary orders, bounded, vertices only.
+
+Source: G. Turk, "The PLY polygon file format", 1994.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+MAX_BYTES = 8 << 30
+MAX_HEADER = 1 << 16
+_TYPES = {
+    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
+    "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2",
+    "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4",
+    "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
+}  # fmt: skip
+_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCloud:
+    """The vertices of a PLY file; normals and colours where it has them."""
+
+    points: Float[Tensor, "p 3"]
+    normals: Float[Tensor, "p 3"] | None = None
+    colours: UInt8[Tensor, "p 3"] | None = None
+
+
+def read_ply(path: str | Path) -> PointCloud:
+    """Read the vertices of a PLY file; faces and other elements are left out.
+
+    Raises ValueError where the header is wrong, the vertices are not the first element, or fewer
+    bytes follow than the header promises.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist or is no file")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path}: has {size} bytes; at most {MAX_BYTES} are read")
+    with path.open("rb") as file:
+        order, count, fields, start = _read_header(file.read(MAX_HEADER), path)
+        file.seek(start)
+        if order == "=":
+            table = _read_ascii(file.read(), count, fields, path)
+        else:
+            layout = np.dtype([(name, order + kind) for name, kind in fields])
+            if size - start < count * layout.itemsize:
+                raise ValueError(
+                    f"{path}: {size - start} bytes follow the header, and {count} vertices of "
+                    f"{layout.itemsize} bytes need {count * layout.itemsize}: the file is truncated"
+                )
+            table = np.fromfile(file, dtype=layout, count=count)
+    return _to_cloud(table, path)
+
+
+def write_ply(path: str | Path, points: Float[Tensor, "p 3"]) -> None:
+    """Write points as little-endian float32 vertices."""
+    values = points.detach().cpu().numpy().astype("<f4")
+    properties = "".join(f"property float {axis}\n" for axis in "xyz")
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(values)}\n{properties}"
+    Path(path).write_bytes(f"{header}end_header\n".encode() + values.tobytes())
+
+
+def _read_header(raw: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]], int]:
+    """Byte order, number of vertices, their fields, and where they start."""
+    end = raw.find(b"end_header")
+    stop = raw.find(b"\n", end)
+    if not raw.startswith((b"ply\n", b"ply\r\n")) or end < 0 or stop < 0:
+        raise ValueError(
+            f"{path}: is no PLY file: it begins with {raw[:16]!r} or has no end_header"
+        )
+    order, count, fields, elements = "", -1, [], 0
+    for line in raw[:end].decode("latin-1").splitlines()[1:]:
+        words = line.split()
+        match words:
+            case ["format", kind, "1.0"] if kind in _ORDERS:
+                order = _ORDERS[kind]
+            case ["element", name, number]:
+                elements += 1
+                if elements == 1:
+                    count = _vertex_count(name, number, path)
+            case ["property", "list", *_] if elements == 1:
+                raise ValueError(f"{path}: a vertex has a list property, which no point cloud has")
+            case ["property", kind, name] if elements == 1 and kind in _TYPES:
+                fields.append((name, _TYPES[kind]))
+            case ["property", *_] if elements > 1:
+                pass
+            case ["comment" | "obj_info", *_] | []:
+                pass
+            case _:
+                raise ValueError(f"{path}: the header line {line[:60]!r} is not understood")
+    names = [name for name, _ in fields]
+    if not order or count < 0 or not {"x", "y", "z"} <= set(names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"{path}: the header needs a format, vertices and their properties x, y, z, each once; "
+            f"found {names}"
+        )
+    return order, count, fields, stop + 1
+
+
+def _vertex_count(name: str, number: str, path: Path) -> int:
+    if name != "vertex":
+        raise ValueError(f"{path}: the first element is {name[:40]!r}, and it must be 'vertex'")
+    if not number.isdecimal() or len(number) > 10:
+        raise ValueError(f"{path}: the number of vertices is {number[:40]!r}")
+    return int(number)
+
+
+def _read_ascii(raw: bytes, count: int, fields: list[tuple[str, str]], path: Path) -> np.ndarray:
+    words = raw.split(maxsplit=count * len(fields))[: count * len(fields)]
+    if len(words) < count * len(fields):
+        raise ValueError(
+            f"{path}: {count} vertices need {count * len(fields)} numbers, {len(words)} found"
+        )
+    try:
+        values = np.array(words, dtype="S").astype(np.float64).reshape(count, len(fields))
+    except ValueError as error:
+        raise ValueError(f"{path}: a vertex holds what is no number: {error}") from None
+    table = np.empty(count, dtype=[(name, kind) for name, kind in fields])
+    for column, (name, _) in enumerate(fields):
+        table[name] = values[:, column]
+    return table
+
+
+def _to_cloud(table: np.ndarray, path: Path) -> PointCloud:
+    names = table.dtype.names or ()
+
+    def columns(*wanted: str) -> np.ndarray | None:
+        if not set(wanted) <= set(names):
+            return None
+        return np.stack([table[name] for name in wanted], axis=1)
+
+    points, normals = columns("x", "y", "z"), columns("nx", "ny", "nz")
+    colours = columns("red", "green", "blue")
+    if points is None or any(table[axis].dtype.kind != "f" for axis in "xyz"):
+        raise ValueError(f"{path}: x, y, z must be float or double")
+    native = points.astype(points.dtype.newbyteorder("="))
+    return PointCloud(
+        points=torch.from_numpy(native),
+        normals=None if normals is None else torch.from_numpy(normals.astype(np.float32)),
+        colours=(
+            torch.from_numpy(np.ascontiguousarray(colours))
+            if colours is not None and colours.dtype == np.uint8
+            else None
+        ),
+    )

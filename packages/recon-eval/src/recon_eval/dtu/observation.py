@@ -1,0 +1,88 @@
+"""Where DTU's scanner could see: a voxel mask for predictions, a half-space for the reference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+from scipy.io import loadmat  # type: ignore[import-untyped]
+
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """`mask[i, j, k]` is true where voxel `low + resolution * (i, j, k)` was observed (mm).
+
+    `plane` (a, b, c, d) keeps reference points with a x + b y + c z + d > 0: those above the table.
+    """
+
+    mask: Bool[np.ndarray, "i j k"]
+    low: Float64[np.ndarray, "3"]
+    high: Float64[np.ndarray, "3"]
+    resolution: float
+    plane: Float64[np.ndarray, "4"]
+
+    def __post_init__(self) -> None:
+        if not self.resolution > 0 or not (self.low < self.high).all():
+            raise ValueError(
+                f"observation: resolution {self.resolution} must be above 0 and the box "
+                f"{self.low} to {self.high} must not be empty"
+            )
+
+    def observed(
+        self, points: Float[np.ndarray, "p 3"], *, halves: str = "up"
+    ) -> Bool[np.ndarray, " p"]:
+        """Return which points lie in observed voxels.
+
+        The nearest voxel is taken; `halves` says what happens half-way: "up" (away from zero for
+        the positions in the grid, as MATLAB's round) or "even" (as NumPy's).
+        """
+        position = (points - self.low) / self.resolution
+        rounded = np.rint(position) if halves == "even" else np.floor(position + 0.5)
+        shape = np.array(self.mask.shape)
+        inside = ((rounded >= 0) & (rounded < shape)).all(axis=1)
+        cells = rounded[inside].astype(np.int64)
+        result = np.zeros(len(points), dtype=bool)
+        result[inside] = self.mask[cells[:, 0], cells[:, 1], cells[:, 2]]
+        return result
+
+    def above_plane(self, points: Float[np.ndarray, "p 3"]) -> Bool[np.ndarray, " p"]:
+        """Return which points lie above the plane of the table."""
+        return points @ self.plane[:3] + self.plane[3] > 0
+
+
+def read_observation(mask: Path, plane: Path) -> Observation:
+    """Read `ObsMask{scan}_10.mat` (ObsMask, BB, Res) and `Plane{scan}.mat` (P)."""
+    found = _read_mat(mask, ("ObsMask", "BB", "Res"))
+    normal = np.asarray(_read_mat(plane, ("P",))["P"], dtype=np.float64).ravel()
+    box = np.asarray(found["BB"], dtype=np.float64)
+    grid, size = np.asarray(found["ObsMask"]), np.asarray(found["Res"], dtype=np.float64)
+    if grid.ndim != 3 or box.shape != (2, 3) or size.size != 1 or normal.shape != (4,):
+        raise ValueError(
+            f"{mask}: ObsMask {grid.shape} must have 3 dimensions, BB {box.shape} be 2 x 3, Res "
+            f"{size.shape} one number, and P of {plane.name} {normal.shape} 4 numbers"
+        )
+    return Observation(
+        mask=grid.astype(bool),
+        low=box[0],
+        high=box[1],
+        resolution=float(size.ravel()[0]),
+        plane=normal,
+    )
+
+
+def _read_mat(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist; it comes with DTU's SampleSet archive")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: is larger than {MAX_BYTES} bytes")
+    try:
+        found: dict[str, Any] = loadmat(path, variable_names=list(names))
+    except (ValueError, TypeError, OSError, NotImplementedError, KeyError, IndexError) as error:
+        raise ValueError(f"{path}: is no MATLAB file of version 5 to 7.2: {error}") from error
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"{path}: has no variable {', '.join(missing)}")
+    return found

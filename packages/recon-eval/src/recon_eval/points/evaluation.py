@@ -1,0 +1,109 @@
+"""Accuracy, completeness and F-score of a cloud against a reference in the same frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .neighbours import Neighbours, check_cloud
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsResult:
+    """Distances in the units of the clouds, and shares of points within thresholds.
+
+    Accuracy is measured from each predicted point to the nearest true one, completeness the other
+    way, `overall` is the mean of the two means. `normal_consistency` is the mean of |n . n'| over
+    both directions, NaN without normals.
+    """
+
+    accuracy_mean: float
+    accuracy_median: float
+    completeness_mean: float
+    completeness_median: float
+    precision: dict[float, float]
+    recall: dict[float, float]
+    normal_consistency: float
+    predicted_points: int
+    target_points: int
+
+    @property
+    def protocol(self) -> str:
+        """The identifier under which numbers may be compared."""
+        return "points/as-given"
+
+    @property
+    def overall(self) -> float:
+        """The mean of accuracy and completeness."""
+        return (self.accuracy_mean + self.completeness_mean) / 2
+
+    @property
+    def f_score(self) -> dict[float, float]:
+        """The harmonic mean of precision and recall at each threshold; 0 where both are 0."""
+        pairs = ((t, self.precision[t], self.recall[t]) for t in self.precision)
+        return {t: 2 * p * r / (p + r) if p + r else 0.0 for t, p, r in pairs}
+
+    def numbers(self) -> dict[str, float]:
+        """Return every metric by a flat name, as `f_score@0.05`."""
+        names = ("accuracy_mean", "accuracy_median", "completeness_mean", "completeness_median")
+        flat = {name: float(getattr(self, name)) for name in (*names, "overall")}
+        flat["normal_consistency"] = self.normal_consistency
+        for name in ("precision", "recall", "f_score"):
+            flat |= {f"{name}@{t:g}": value for t, value in getattr(self, name).items()}
+        return flat
+
+    def provenance(self) -> dict[str, object]:
+        """Return what the numbers rest on, ready for JSON."""
+        return {"predicted_points": self.predicted_points, "target_points": self.target_points}
+
+
+def evaluate(
+    predicted: Float[Tensor, "p 3"],
+    target: Float[Tensor, "q 3"],
+    *,
+    thresholds: Sequence[float] = (),
+    predicted_normals: Float[Tensor, "p 3"] | None = None,
+    target_normals: Float[Tensor, "q 3"] | None = None,
+    workers: int = -1,
+) -> PointsResult:
+    """Compare two clouds in one frame and unit; align first (`recon_eval.align`) if they are not.
+
+    A point counts as within a threshold when its distance is below it, so a higher threshold never
+    lowers a score. Normals need no orientation. Raises ValueError for an empty or non-finite cloud.
+    """
+    if any(not threshold > 0 for threshold in thresholds):
+        raise ValueError(f"thresholds is {tuple(thresholds)}: each must be above 0")
+    if (predicted_normals is None) != (target_normals is None):
+        raise ValueError("predicted_normals and target_normals: give both or neither")
+    x, y = (points.detach().double().cpu().numpy() for points in (predicted, target))
+    check_cloud(x, "predicted")
+    check_cloud(y, "target")
+    to_target, target_index = Neighbours(y, workers=workers).nearest(x)
+    to_predicted, predicted_index = Neighbours(x, workers=workers).nearest(y)
+    consistency = np.nan
+    if predicted_normals is not None and target_normals is not None:
+        consistency = (
+            _agreement(predicted_normals, target_normals, target_index)
+            + _agreement(target_normals, predicted_normals, predicted_index)
+        ) / 2
+    return PointsResult(
+        accuracy_mean=float(to_target.mean()),
+        accuracy_median=float(np.median(to_target)),
+        completeness_mean=float(to_predicted.mean()),
+        completeness_median=float(np.median(to_predicted)),
+        precision={float(t): float((to_target < t).mean()) for t in thresholds},
+        recall={float(t): float((to_predicted < t).mean()) for t in thresholds},
+        normal_consistency=consistency,
+        predicted_points=len(x),
+        target_points=len(y),
+    )
+
+
+def _agreement(normals: Tensor, others: Tensor, index: np.ndarray) -> float:
+    """Mean of |n . n'| between each normal and that of its nearest neighbour."""
+    a = torch.nn.functional.normalize(normals.detach().double().cpu(), dim=-1)
+    b = torch.nn.functional.normalize(others.detach().double().cpu(), dim=-1)
+    return float((a * b[torch.from_numpy(index)]).sum(-1).abs().mean())

@@ -1,0 +1,133 @@
+"""From depth maps to one cloud.
+
+`back_project` keeps every masked pixel. `fuse_consistent` keeps a pixel when enough other views see
+the same surface there, and averages what they see: the filter of MVSNet (Yao et al., ECCV 2018,
+section 4.2) with its two thresholds, pixels and relative depth.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedCloud:
+    """Points in the world frame, and the view, row and column each came from."""
+
+    points: Float[Tensor, "p 3"]
+    pixels: Int[Tensor, "p 3"]
+
+    def colours(self, images: Float[Tensor, "v 3 y x"]) -> Float[Tensor, "p 3"]:
+        """Return the colour of each point in its own view."""
+        view, row, column = self.pixels.T
+        return images[view, :, row, column]
+
+
+def back_project(
+    depth: Float[Tensor, "v y x"],
+    valid: Bool[Tensor, "v y x"],
+    world_to_camera: Float[Tensor, "v 3 4"],
+    intrinsics: Float[Tensor, "v 3 3"],
+) -> FusedCloud:
+    """Return the world point of every valid pixel, views in order (pixel centres at + 0.5)."""
+    _check(depth, valid)
+    views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
+    points = torch.stack([view.lift(_centres(view.depth), view.depth) for view in views])
+    return FusedCloud(points=points[valid], pixels=valid.nonzero())
+
+
+def fuse_consistent(
+    depth: Float[Tensor, "v y x"],
+    valid: Bool[Tensor, "v y x"],
+    world_to_camera: Float[Tensor, "v 3 4"],
+    intrinsics: Float[Tensor, "v 3 3"],
+    *,
+    min_views: int = 3,
+    max_pixels: float = 1.0,
+    max_relative_depth: float = 0.01,
+) -> FusedCloud:
+    """Return pixels that at least `min_views` views agree on, their own included.
+
+    Another view agrees when its depth, read where the pixel's point lands in it, lifted and brought
+    back, comes out within `max_pixels` of the pixel and within `max_relative_depth` of its depth.
+    The point returned is the mean of the points of the views that agree.
+    """
+    _check(depth, valid)
+    if not 1 <= min_views <= len(depth) or not max_pixels > 0 or not max_relative_depth > 0:
+        raise ValueError(
+            f"min_views is {min_views} (1..{len(depth)}), max_pixels {max_pixels} and "
+            f"max_relative_depth {max_relative_depth} (both above 0)"
+        )
+    views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
+    points, pixels = [], []
+    for i, view in enumerate(views):
+        own = view.lift(_centres(view.depth), view.depth)
+        total, count = own.clone(), torch.ones_like(view.depth)
+        for other in views[:i] + views[i + 1 :]:
+            seen, agrees = _agreement(view, other, own, max_pixels, max_relative_depth)
+            total += torch.where(agrees[..., None], seen, torch.zeros_like(seen))
+            count += agrees
+        kept = view.valid & (count >= min_views)
+        points.append(total[kept] / count[kept][:, None])
+        rows = kept.nonzero()
+        pixels.append(torch.cat([torch.full_like(rows[:, :1], i), rows], dim=1))
+    return FusedCloud(points=torch.cat(points), pixels=torch.cat(pixels))
+
+
+@dataclass(frozen=True)
+class _View:
+    depth: Tensor
+    valid: Tensor
+    camera: Tensor
+    intrinsics: Tensor
+
+    def lift(self, pixels: Tensor, depth: Tensor) -> Tensor:
+        """World points at `depth` behind positions in the image."""
+        rays = torch.nn.functional.pad(pixels, (0, 1), value=1.0)
+        local = rays @ torch.linalg.inv(self.intrinsics.to(depth)).T * depth[..., None]
+        camera = self.camera.to(depth)
+        return (local - camera[:, 3]) @ camera[:, :3]
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Position in the image and depth of world points."""
+        camera = self.camera.to(points)
+        local = points @ camera[:, :3].T + camera[:, 3]
+        pixels = local @ self.intrinsics.to(points).T
+        return pixels[..., :2] / pixels[..., 2:], local[..., 2]
+
+
+def _agreement(
+    view: _View, other: _View, own: Tensor, max_pixels: float, max_relative_depth: float
+) -> tuple[Tensor, Tensor]:
+    """What `other` sees where the points of `view` land in it, and whether the two agree."""
+    height, width = other.depth.shape
+    landed, ahead = other.project(own)
+    inside = (ahead > 0) & ((landed >= 0) & (landed < landed.new_tensor([width, height]))).all(-1)
+    cell = landed.where(inside[..., None], 0).long()
+    column, row = cell[..., 0], cell[..., 1]
+    seen = other.lift(landed.where(inside[..., None], 0), other.depth[row, column])
+    back, back_depth = view.project(seen)
+    distance = (back - _centres(view.depth)).norm(dim=-1)
+    relative = (back_depth - view.depth).abs() / view.depth
+    near = (distance < max_pixels) & (relative < max_relative_depth)
+    return seen, view.valid & inside & other.valid[row, column] & near
+
+
+def _centres(depth: Tensor) -> Tensor:
+    height, width = depth.shape
+    y, x = torch.meshgrid(
+        torch.arange(height, device=depth.device) + 0.5,
+        torch.arange(width, device=depth.device) + 0.5,
+        indexing="ij",
+    )
+    return torch.stack([x, y], dim=-1).to(depth.dtype)
+
+
+def _check(depth: Tensor, valid: Tensor) -> None:
+    wrong = valid & ~(torch.isfinite(depth) & (depth > 0))
+    if bool(wrong.any()):
+        raise ValueError(f"depth: {int(wrong.sum())} valid pixels are not finite and positive")
+    if not bool(valid.any()):
+        raise ValueError("valid: no pixel is valid, so the cloud would be empty")

@@ -1,0 +1,32 @@
+"""Normals of a cloud from the shape of each point's neighbourhood.
+
+Source: H. Hoppe et al., "Surface reconstruction from unorganized points", SIGGRAPH 1992, section
+3.2.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .neighbours import CHUNK, Neighbours
+
+
+def estimate_normals(points: Float[Tensor, "p 3"], *, neighbours: int = 16) -> Float[Tensor, "p 3"]:
+    """Return unit normals without an orientation: the direction in which the neighbours vary least.
+
+    `neighbours` counts the point itself; the cloud must have that many.
+    """
+    cloud = points.detach().double().cpu().numpy()
+    if not 3 <= neighbours <= len(cloud):
+        raise ValueError(f"neighbours is {neighbours}: it must be in 3..{len(cloud)} (the points)")
+    tree = Neighbours(cloud)
+    normals = np.empty_like(cloud)
+    step = max(1, CHUNK // neighbours)
+    for start in range(0, len(cloud), step):
+        part = slice(start, start + step)
+        _, index = tree.tree.query(cloud[part], k=neighbours, workers=tree.workers)
+        local = cloud[index] - cloud[index].mean(axis=1, keepdims=True)
+        _, vectors = np.linalg.eigh(local.transpose(0, 2, 1) @ local)
+        normals[part] = vectors[:, :, 0]
+    return torch.from_numpy(normals)

@@ -1,0 +1,68 @@
+"""Fusing depth maps: exact on exact depth, and blind to what one view invents."""
+
+import pytest
+import torch
+
+from recon_eval import points
+from recon_eval.data import Scene, SyntheticScenes
+
+Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return SyntheticScenes("test", count=1, views=4, height=60, width=80)[0]
+
+
+def parts(scene: Scene) -> Parts:
+    found = (scene.depth, scene.valid, scene.world_to_camera, scene.intrinsics)
+    assert all(part is not None for part in found)
+    return found  # type: ignore[return-value]
+
+
+def test_every_valid_pixel_becomes_a_point_that_projects_back(scene: Scene) -> None:
+    depth, valid, cameras, intrinsics = parts(scene)
+    valid = valid & (torch.rand(valid.shape) > 0.5)
+    cloud = points.back_project(depth, valid, cameras, intrinsics)
+    assert len(cloud.points) == int(valid.sum())
+    view, row, column = cloud.pixels.T
+    local = (cameras[view, :, :3] @ cloud.points[..., None])[..., 0] + cameras[view, :, 3]
+    image = (intrinsics[view] @ local[..., None])[..., 0]
+    assert torch.allclose(image[:, 0] / image[:, 2], column + 0.5, atol=1e-2)
+    assert torch.allclose(image[:, 1] / image[:, 2], row + 0.5, atol=1e-2)
+    assert torch.allclose(local[:, 2], depth[valid], rtol=1e-4)
+    assert torch.equal(cloud.colours(scene.images), scene.images.permute(0, 2, 3, 1)[valid])
+
+
+def test_exact_depth_is_mostly_consistent_and_lies_on_the_surface(scene: Scene) -> None:
+    every = points.back_project(*parts(scene))
+    fused = points.fuse_consistent(*parts(scene), min_views=2)
+    assert len(fused.points) > 0.3 * len(every.points)
+    gaps = points.evaluate(fused.points, every.points)
+    assert gaps.accuracy_mean < 0.02 * float(parts(scene)[0].median())
+
+
+def test_what_one_view_invents_is_left_out(scene: Scene) -> None:
+    depth, valid, cameras, intrinsics = parts(scene)
+    wrong = depth.clone()
+    wrong[0] *= 1.3
+    kept = points.fuse_consistent(wrong, valid, cameras, intrinsics, min_views=2)
+    honest = points.fuse_consistent(depth, valid, cameras, intrinsics, min_views=2)
+    from_first = [int((cloud.pixels[:, 0] == 0).sum()) for cloud in (kept, honest)]
+    assert from_first[0] < 0.1 * from_first[1]
+
+
+def test_more_views_asked_for_leave_fewer_points(scene: Scene) -> None:
+    counts = [len(points.fuse_consistent(*parts(scene), min_views=n).points) for n in (1, 2, 3, 4)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == int(parts(scene)[1].sum())
+
+
+def test_bad_depth_and_limits_are_refused(scene: Scene) -> None:
+    depth, valid, cameras, intrinsics = parts(scene)
+    with pytest.raises(ValueError, match="are not finite and positive"):
+        points.back_project(-depth, valid, cameras, intrinsics)
+    with pytest.raises(ValueError, match="no pixel is valid"):
+        points.back_project(depth, valid & False, cameras, intrinsics)
+    with pytest.raises(ValueError, match="min_views is 5"):
+        points.fuse_consistent(depth, valid, cameras, intrinsics, min_views=5)
