@@ -23,15 +23,24 @@ from .probe import Pupil
 from .shards import Shards
 
 
-def pretrain(folder: Path, shard_folder: Path, config: PretrainConfig, *, processes: int) -> None:
+def pretrain(
+    folder: Path,
+    shard_folder: Path,
+    config: PretrainConfig,
+    *,
+    processes: int,
+    until: int | None = None,
+) -> None:
     """Train with that many processes of one thread each; continue where `folder` left off.
 
-    Writes `state.safetensors` (masters and optimiser), `log.jsonl` and `checks.jsonl`.
+    Writes `state.safetensors` (masters and optimiser), `log.jsonl` and `checks.jsonl`. With `until`
+    it stops before that step, and a later call goes on from the last state saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     meeting = folder / "processes"
     meeting.unlink(missing_ok=True)
-    arguments = (processes, meeting, folder, shard_folder, config)
+    last = config.steps if until is None else min(until, config.steps)
+    arguments = (processes, meeting, folder, shard_folder, config, last)
     spawn(_process, arguments, nprocs=processes)
 
 
@@ -42,16 +51,16 @@ def _process(
     folder: Path,
     shard_folder: Path,
     config: PretrainConfig,
+    last: int,
 ) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting.resolve()}", rank=rank, world_size=processes
     )
     pupil, optimizer = make_pupil(config.seed)
-    start = _resume(folder, optimizer)
     shards: Shards | None = None
     began = time.monotonic()
-    for step in range(start, config.steps):
+    for step in range(_resume(folder, optimizer), last):
         phase = config.phase(step)
         if shards is None or shards.config != phase.shards:
             shards = Shards(shard_folder, phase.shards)

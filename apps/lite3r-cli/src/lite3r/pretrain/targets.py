@@ -79,7 +79,7 @@ def _unproject(
 ) -> Float[Tensor, "b v p 3"]:
     """Points of a strided depth map in the first view's frame."""
     rows, columns = depth.shape[-2:]
-    pixels = _grid(rows, columns, stride, stride, offset / stride, depth)
+    pixels = _grid(rows, columns, float(stride), float(stride), offset / stride, depth)
     local = torch.einsum("bvij,pj->bvpi", torch.linalg.inv(intrinsics), pixels)
     local = local * depth.flatten(2)[..., None]
     moved = torch.einsum("bvij,bvpj->bvpi", camera_to_first[..., :3], local)
