@@ -16,12 +16,22 @@ from distill.freeze import trainable_report as trainable_report
 from distill.guard import Diverged as Diverged
 from distill.journal import read_journal as read_journal
 from distill.loop import distill as distill
+from distill.lora import add_lora as add_lora
+from distill.lora import merge_lora as merge_lora
 from distill.objectives import AttentionOutputs as AttentionOutputs
+from distill.objectives import Consistency as Consistency
+from distill.objectives import Depth as Depth
 from distill.objectives import Features as Features
+from distill.objectives import Intrinsics as Intrinsics
 from distill.objectives import Objective as Objective
 from distill.objectives import Observation as Observation
+from distill.objectives import Pose as Pose
+from distill.objectives import Rays as Rays
+from distill.objectives import Supervised as Supervised
 from distill.pairs import Pair as Pair
 from distill.pairs import pair_sites as pair_sites
+from distill.presets import PRESETS as PRESETS
+from distill.presets import train_only as train_only
 from distill.progress import TerminalProgress as TerminalProgress
 from distill.recompute import recomputed_activations as recomputed_activations
 from distill.reporter import Quiet as Quiet
@@ -30,5 +40,6 @@ from distill.reporter import Start as Start
 from distill.reporter import StepRecord as StepRecord
 from distill.reporter import Together as Together
 from distill.result import Result as Result
+from distill.targets import TargetCache as TargetCache
 
 __version__ = version("distill")

@@ -44,14 +44,28 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file in a directory beside `path`, flush it to disk, rename."""
+    beside = path.with_name(f".{path.name}.partial")
+    beside.mkdir()
+    try:
+        write_tensors(beside / path.name, tensors, metadata)
+        os.replace(beside / path.name, path)
+        sync_directory(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file and flush it to disk.
 
     Raises:
         OSError: The disk refused, with the system's error number.
     """
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata)
     except SafetensorError as error:
         raise _system_error(error, path) from error
     sync_file(path)

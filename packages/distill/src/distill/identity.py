@@ -1,20 +1,18 @@
 """What makes a run the same run: its settings and the models it started from."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill.config import DistillConfig
+from distill.fingerprint import fingerprint
 from distill.objectives.base import Objective
 from distill.state import trainable_parameters
 
 FREE = ("config.keep_last",)
-SAMPLE = 4096
 
 
 def identify(
@@ -36,15 +34,6 @@ def identify(
     return dict(json.loads(json.dumps(identity)))
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Return a digest of names, shapes, formats and up to 4096 evenly spaced values of each."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(_bytes(tensor.detach()))
-    return digest.hexdigest()
-
-
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return one line for every setting that differs, by dotted name."""
     old, new = dict(_flatten(before)), dict(_flatten(now))
@@ -54,12 +43,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in dict.fromkeys([*old, *new])
         if old.get(name, absent) != new.get(name, absent) and name not in FREE
     ]
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.reshape(-1)
-    sample = flat[:: max(1, flat.numel() // SAMPLE)].contiguous()
-    return bytes(sample.view(torch.uint8).cpu().numpy().tobytes())
 
 
 def _describe(value: Any) -> Any:

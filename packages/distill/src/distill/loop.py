@@ -1,5 +1,6 @@
 """`distill`: train a student to imitate its teacher, resumably."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,9 @@ from torch import nn
 from distill.archive import Archive, Resume
 from distill.batches import as_batches
 from distill.config import DistillConfig
+from distill.fingerprint import fingerprint
 from distill.freeze import TrainableReport, trainable_report
-from distill.identity import fingerprint, identify
+from distill.identity import identify
 from distill.interrupt import Interrupt
 from distill.objectives import AttentionOutputs, Objective
 from distill.observe import Forward, Observer, TargetStore, call
@@ -157,8 +159,8 @@ def _result(run: Run, archive: Archive, trainable: TrainableReport, interrupted:
     return Result(
         stopped="interrupted" if interrupted else progress.stopped,  # type: ignore[arg-type]
         steps=progress.step,
-        losses=steps[-1]["losses"] if steps else {},
-        metrics=evaluations[-1]["metrics"] if evaluations else {},
+        losses=_numbers(steps[-1]["losses"]) if steps else {},
+        metrics=_numbers(evaluations[-1]["metrics"]) if evaluations else {},
         best_step=progress.best_step,
         best_value=progress.best_value,
         rollbacks=progress.all_rollbacks,
@@ -167,6 +169,10 @@ def _result(run: Run, archive: Archive, trainable: TrainableReport, interrupted:
         history=history,
         directory=archive.directory,
     )
+
+
+def _numbers(logged: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in logged.items()}
 
 
 def _keys(batches: Any, config: DistillConfig) -> Callable[[int], str]:

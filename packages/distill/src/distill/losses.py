@@ -17,7 +17,7 @@ LossName = Literal["mse", "relative_mse", "cosine"]
 
 def mse(student: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Return the mean squared difference (Lite3R, arXiv 2605.11354, partial attention loss)."""
-    student, teacher = _alike(student, teacher)
+    student, teacher = check_alike(student, teacher)
     return F.mse_loss(student, teacher)
 
 
@@ -28,7 +28,7 @@ def relative_mse(
 
     Layers whose outputs differ in size then weigh the same.
     """
-    student, teacher = _alike(student, teacher)
+    student, teacher = check_alike(student, teacher)
     size = teacher.square().mean().clamp_min(torch.finfo(teacher.dtype).tiny)
     return F.mse_loss(student, teacher) / size
 
@@ -41,7 +41,7 @@ def cosine(
     It is computed as half the squared distance between unit vectors: the same number, but
     exactly zero, in value and gradient, where both are equal.
     """
-    student, teacher = _alike(student, teacher)
+    student, teacher = check_alike(student, teacher)
     difference = F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)
     return 0.5 * difference.square().sum(-1).mean()
 
@@ -64,7 +64,14 @@ def find_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     return LOSSES[name]
 
 
-def _alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+def check_alike(
+    student: Float[Tensor, "..."], teacher: Float[Tensor, "..."]
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Return both in the wider number format, float32 at least, the teacher detached.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
     if student.shape != teacher.shape:
         raise ValueError(
             f"Shapes differ: the student's {tuple(student.shape)}, "

@@ -1,6 +1,6 @@
 """Run teacher and student on a batch and collect what the objectives compare."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from distill.fingerprint import fingerprint
 from distill.objectives.base import Objective, Observation, read_field
 from distill.pairs import Tap
 from distill.record import Recorder, Records
@@ -35,12 +36,22 @@ class Targets:
 class TargetStore(Protocol):
     """Keeps the teacher's targets of batches that come again."""
 
-    def load(self, key: str) -> Targets | None:
+    def bind(
+        self, taps: list[Tap], fields: list[str], *, device: str, identity: Mapping[str, Any]
+    ) -> None:
+        """Say what the targets are, whose, and where loaded tensors go."""
+        ...
+
+    def load(self, key: str, batch: Any) -> Targets | None:
         """Return the targets of a batch, or None where they are not kept yet."""
         ...
 
-    def save(self, key: str, targets: Targets) -> None:
+    def save(self, key: str, batch: Any, targets: Targets) -> None:
         """Keep the targets of a batch."""
+        ...
+
+    def flush(self) -> None:
+        """Bring everything to its place."""
         ...
 
 
@@ -79,6 +90,7 @@ class Observer:
     def __enter__(self) -> "Observer":
         for recorder in self._recorders.values():
             recorder.__enter__()
+        self._bind_store()
         return self
 
     def __exit__(
@@ -89,6 +101,8 @@ class Observer:
     ) -> None:
         for recorder in self._recorders.values():
             recorder.__exit__(kind, error, trace)
+        if self._store and error is None:
+            self._store.flush()
 
     def observe(
         self,
@@ -122,7 +136,7 @@ class Observer:
     def _targets(
         self, batch: Any, seed: int, key: str | None, calls: dict[str, int] | None
     ) -> Targets:
-        kept = self._store.load(key) if self._store and key is not None else None
+        kept = self._store.load(key, batch) if self._store and key is not None else None
         if kept is not None:
             return kept
         with torch.no_grad():
@@ -132,7 +146,7 @@ class Observer:
             fields={name: read_field(outputs, name).detach() for name in self.fields},
         )
         if self._store and key is not None:
-            self._store.save(key, targets)
+            self._store.save(key, batch, targets)
         return targets
 
     def _run(self, role: str, batch: Any, seed: int, calls: dict[str, int] | None) -> Any:
@@ -143,6 +157,17 @@ class Observer:
             outputs = self._forward(self._models[role], batch)
         self.calls[role] = recorder.count()
         return outputs
+
+    def _bind_store(self) -> None:
+        if self._store is None:
+            return
+        teacher = dict(self._models["teacher"].named_parameters())
+        self._store.bind(
+            self._recorders["teacher"].taps,
+            list(self.fields),
+            device=str(next(self._models["student"].parameters()).device),
+            identity={"teacher weights": fingerprint(teacher), "autocast": self._autocast},
+        )
 
     def _precision(self) -> AbstractContextManager[Any]:
         device = next(self._models["student"].parameters()).device.type

@@ -37,7 +37,8 @@ class Recorder:
         self, model: nn.Module, taps: Iterable[Tap], role: Literal["teacher", "student"]
     ) -> None:
         self._role = role
-        self._modules = {tap: find_module(model, tap.module, role) for tap in taps}
+        self.taps = list(dict.fromkeys(taps))
+        self._modules = {tap: find_module(model, tap.module, role) for tap in self.taps}
         self._handles: list[RemovableHandle] = []
         self._records: Records = {}
         self._versions: dict[Tap, list[int]] = {}

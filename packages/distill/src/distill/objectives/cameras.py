@@ -1,0 +1,105 @@
+"""Objectives that compare cameras."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distill.losses import check_alike
+from distill.objectives.base import Observation, check_weight
+from distill.pairs import Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Match the teacher's poses relative to its first view.
+
+    Rotations differ by the squared chord |R - R'|^2 / 4 = 1 - cos(angle); translations by the
+    squared distance over the teacher's mean squared baseline. Neither depends on the world
+    frame, and both have a gradient of zero where they agree.
+
+    Args:
+        field: Output with `world_to_camera`, `b v 3 4`, OpenCV, two views at least.
+        weight: Factor in the total loss.
+        name: Name in logs.
+    """
+
+    field: str = "world_to_camera"
+    weight: float = 1.0
+    name: str = "pose"
+    pairs: tuple[Pair, ...] = ()
+    reads_outputs: bool = True
+
+    def __post_init__(self) -> None:
+        check_weight(self.name, self.weight)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The cameras."""
+        return (self.field,)
+
+    def __call__(self, seen: Observation) -> Float[Tensor, ""]:
+        """Return the mean over the views but the first."""
+        student, teacher = check_alike(
+            seen.student_fields[self.field], seen.teacher_fields[self.field]
+        )
+        return pose_difference(student, teacher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intrinsics:
+    """Match the logarithm of the teacher's focal lengths, in the mean squared difference.
+
+    Args:
+        field: Output with `intrinsics`, `b v 3 3`, in pixels.
+        weight: Factor in the total loss.
+        name: Name in logs.
+    """
+
+    field: str = "intrinsics"
+    weight: float = 1.0
+    name: str = "intrinsics"
+    pairs: tuple[Pair, ...] = ()
+    reads_outputs: bool = True
+
+    def __post_init__(self) -> None:
+        check_weight(self.name, self.weight)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The intrinsics."""
+        return (self.field,)
+
+    def __call__(self, seen: Observation) -> Float[Tensor, ""]:
+        """Return the mean over views and axes."""
+        student, teacher = check_alike(
+            seen.student_fields[self.field], seen.teacher_fields[self.field]
+        )
+        logs = [k.diagonal(dim1=-2, dim2=-1)[..., :2].log() for k in (student, teacher)]
+        return (logs[0] - logs[1]).square().mean()
+
+
+def relative_to_first(world_to_camera: Float[Tensor, "b v 3 4"]) -> Float[Tensor, "b v 3 4"]:
+    """Return the transforms from the first camera to each."""
+    rotation, translation = world_to_camera[..., :3], world_to_camera[..., 3:]
+    relative = rotation @ rotation[:, :1].transpose(-1, -2)
+    return torch.cat([relative, translation - relative @ translation[:, :1]], dim=-1)
+
+
+def pose_difference(
+    student: Float[Tensor, "b v 3 4"], teacher: Float[Tensor, "b v 3 4"]
+) -> Float[Tensor, ""]:
+    """Return the mean difference of poses relative to the first view, see `Pose`.
+
+    Raises:
+        ValueError: There is only one view.
+    """
+    if student.shape[1] < 2:
+        raise ValueError("Relative poses need two views at least, the batch has one.")
+    one, other = (relative_to_first(poses)[:, 1:] for poses in (student, teacher))
+    chord = (one[..., :3] - other[..., :3]).square().sum((-1, -2)) / 4
+    distance = (one[..., 3] - other[..., 3]).square().sum(-1)
+    baseline = other[..., 3].square().sum(-1).mean(1, keepdim=True)
+    tiny = torch.finfo(baseline.dtype).tiny
+    return (chord + distance / baseline.clamp_min(tiny)).mean()

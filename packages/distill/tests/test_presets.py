@@ -1,0 +1,90 @@
+"""What each preset trains, and low-rank updates that merge without a trace."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from distill import DistillConfig, Pair, add_lora, distill, merge_lora, train_only
+
+SITES = [f"blocks.{i}.attn" for i in range(3)]
+PAIRS = [Pair(teacher=name, student=name) for name in SITES]
+
+
+def test_presets_train_what_they_say(models):
+    _, student = models()
+    names = {name for name, _ in student.named_parameters()}
+    proj = set(train_only(student, "proj").shapes)
+    assert proj == {name for name in names if ".proj_l." in name}
+    assert set(train_only(student, "attn", sites=SITES).shapes) == {
+        name for name in names if ".attn." in name
+    }
+    assert set(train_only(student, "all").shapes) == names
+    lora = set(train_only(student, "lora", sites=SITES, rank=2).shapes)
+    updates = {
+        f"{site}.{layer}.parametrizations.weight.0.{part}"
+        for site in SITES
+        for layer in ("qkv", "proj")
+        for part in ("up", "down")
+    }
+    assert lora == proj | updates
+
+
+def test_presets_refuse_what_they_cannot_do(models):
+    _, student = models()
+    with pytest.raises((ValueError, TypeError), match="head"):
+        train_only(student, "head")
+    with pytest.raises(ValueError, match="needs the names of the attention sites"):
+        train_only(student, "lora")
+    with pytest.raises(ValueError, match=r"'blocks.7.attn'.*Closest"):
+        train_only(student, "attn", sites=["blocks.7.attn"])
+    with pytest.raises(ValueError, match="matches no parameter"):
+        train_only(student, "proj", projection="*.proj_m.*")
+
+
+def test_an_update_changes_nothing_until_it_trains(models, batches):
+    teacher, _ = models()
+    student = copy.deepcopy(teacher)
+    add_lora(student, "*.qkv", rank=2)
+    assert torch.equal(student(batches[0])["tokens"], teacher(batches[0])["tokens"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_merging_is_bit_equal_and_leaves_no_trace(models, batches, dtype):
+    _, student = models()
+    names = set(student.state_dict())
+    student.to(dtype)
+    layers = add_lora(student, ["*.qkv", "*.proj"], rank=3, scale=0.5)
+    for name, parameter in student.named_parameters():
+        if name.endswith(".up"):
+            nn.init.normal_(parameter)
+    x = batches[0].to(dtype)
+    before = student(x)["tokens"]
+    assert merge_lora(student) == layers
+    assert torch.equal(student(x)["tokens"], before)
+    assert set(student.state_dict()) == names
+    assert all(type(student.get_submodule(name)) is nn.Linear for name in layers)
+
+
+def test_lora_learns_and_leaves_the_frozen_weights(models, batches):
+    teacher, student = models()
+    train_only(student, "lora", sites=SITES, rank=2)
+    frozen = {n: p.detach().clone() for n, p in student.named_parameters() if not p.requires_grad}
+    config = DistillConfig(steps=60, learning_rate=1e-2)
+    result = distill(student, teacher, batches, pairs=PAIRS, config=config)
+    assert result.losses["loss"] < 0.6 * result.history[0]["losses"]["loss"]
+    assert all(torch.equal(student.get_parameter(n), p) for n, p in frozen.items())
+
+
+def test_lora_refuses_bad_input(models):
+    _, student = models()
+    with pytest.raises(ValueError, match=r"'\*.qvk' matches no linear layer"):
+        add_lora(student, "*.qvk")
+    with pytest.raises(ValueError, match="rank is 0"):
+        add_lora(student, "*.qkv", rank=0)
+    with pytest.raises(ValueError, match="no low-rank update"):
+        merge_lora(student)
+    add_lora(student, "blocks.0.attn.qkv")
+    with pytest.raises(ValueError, match="already"):
+        add_lora(student, "*.qkv")

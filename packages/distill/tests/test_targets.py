@@ -1,0 +1,86 @@
+"""Targets on disk: the teacher runs once, and the student does not notice."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from distill import (
+    AttentionOutputs,
+    Depth,
+    DistillConfig,
+    Pair,
+    Shuffled,
+    TargetCache,
+    distill,
+    freeze_except,
+)
+
+PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
+CONFIG = DistillConfig(steps=12, learning_rate=1e-2)
+OBJECTIVES = [AttentionOutputs(), Depth(confidence=None)]
+
+
+def trainee(models):
+    teacher, student = models(dropout=0.2)
+    freeze_except(student, "*.proj_l.*")
+    return teacher, student
+
+
+def passes(model):
+    count = []
+    model.register_forward_hook(lambda *_: count.append(1))
+    return count
+
+
+def run(models, batches, store=None, config=CONFIG, objectives=OBJECTIVES):
+    teacher, student = trainee(models)
+    count = passes(teacher)
+    distill(
+        student,
+        teacher,
+        batches,
+        pairs=PAIRS,
+        objectives=objectives,
+        config=config,
+        held_out=list(torch.ones(2, 1, 6, 8)),
+        store=store,
+    )
+    return student, len(count)
+
+
+def same(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 3000, 10**9])
+def test_the_teacher_runs_once_for_each_batch(models, batches, tmp_path, shard_bytes):
+    source = Shuffled(torch.cat(batches), batch_size=2, seed=1)
+    plain, count = run(models, source)
+    assert count == 12 + 2
+    cached, count = run(models, source, TargetCache(tmp_path, shard_bytes=shard_bytes))
+    assert count == 4 + 2
+    again, count = run(models, source, TargetCache(tmp_path, shard_bytes=shard_bytes))
+    assert count == 0
+    assert same(plain, cached) and same(plain, again)
+    assert len(list(tmp_path.glob("*.safetensors"))) == {1: 6, 3000: 2}.get(shard_bytes, 1)
+
+
+def test_targets_of_something_else_are_refused(models, batches, tmp_path):
+    run(models, batches, TargetCache(tmp_path))
+    with pytest.raises(ValueError, match=r"fields.0: 'depth' in the run, 'absent' now"):
+        run(models, batches, TargetCache(tmp_path), objectives=[AttentionOutputs()])
+    config = dataclasses.replace(CONFIG, autocast="bfloat16")
+    with pytest.raises(ValueError, match=r"autocast: None in the run, 'bfloat16' now"):
+        run(models, batches, TargetCache(tmp_path), config=config)
+    others = copy.deepcopy(batches)
+    others[2] += 1
+    with pytest.raises(ValueError, match=r"key '2'.*another batch"):
+        run(models, others, TargetCache(tmp_path))
+
+
+def test_a_source_without_keys_is_refused(models, batches, tmp_path):
+    with pytest.raises(ValueError, match=r"needs batches with `key\(index\)`"):
+        run(models, iter(batches), TargetCache(tmp_path))
