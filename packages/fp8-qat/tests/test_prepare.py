@@ -9,21 +9,8 @@ from torch import nn
 from fp8_qat import convert, load_fp8, prepare, recipes, save_fp8, sqnr
 from fp8_qat.linear import FrozenLinear, QuantLinear, ReleasedLinear
 
-RECIPES = {
-    "rowwise": recipes.rowwise(),
-    "tensorwise": recipes.tensorwise(),
-    "te_current": recipes.te_current(),
-    "te_current_pow2": recipes.te_current(pow2=True),
-    "delayed": recipes.delayed(history=4),
-    "block": recipes.block(),
-    "block_fp32": recipes.block(pow2=False),
-    "deepseek_block": recipes.deepseek_block(),
-    "deepseek_block_ue8m0": recipes.deepseek_block(ue8m0=True),
-    "mxfp8": recipes.mxfp8(),
-    "mxfp8_floor": recipes.mxfp8(floor=True),
-    "weight_only": recipes.weight_only(),
-}
-any_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+WITHOUT_CALIBRATION = [name for name in recipes.names() if name != "static"]
+any_recipe = pytest.mark.parametrize("name", WITHOUT_CALIBRATION)
 
 
 def mlp(k: int = 48, hidden: int = 80, n: int = 32) -> nn.Sequential:
@@ -32,11 +19,11 @@ def mlp(k: int = 48, hidden: int = 80, n: int = 32) -> nn.Sequential:
 
 @any_recipe
 @pytest.mark.parametrize("frozen", ["auto", "keep", "none"])
-def test_train_forward_equals_deploy_forward(recipe, frozen, tmp_path) -> None:
+def test_train_forward_equals_deploy_forward(name, frozen, tmp_path) -> None:
     plain = mlp()
     plain[0].requires_grad_(False)
     model = copy.deepcopy(plain)
-    prepare(model, recipe, frozen=frozen)
+    prepare(model, recipes.by_name(name), frozen=frozen)
     x = torch.randn(3, 7, 48)
     for _ in range(3):
         model(x)

@@ -3,10 +3,18 @@
 from importlib.metadata import version
 
 from fp8_qat import recipes as recipes
+from fp8_qat.backends import Status as Status
+from fp8_qat.backends import te_recipe as te_recipe
+from fp8_qat.backends import te_status as te_status
+from fp8_qat.baseline import Comparison as Comparison
+from fp8_qat.baseline import compare_with_ptq as compare_with_ptq
+from fp8_qat.calibrate import calibrate as calibrate
 from fp8_qat.checkpoint import load_fp8 as load_fp8
 from fp8_qat.checkpoint import save_fp8 as save_fp8
 from fp8_qat.convert import convert as convert
 from fp8_qat.fake import fake_quantize as fake_quantize
+from fp8_qat.layouts import quantization_config as quantization_config
+from fp8_qat.measure import layer_sqnr as layer_sqnr
 from fp8_qat.prepare import Handle as Handle
 from fp8_qat.prepare import prepare as prepare
 from fp8_qat.quantize import QuantizedTensor as QuantizedTensor
@@ -14,6 +22,10 @@ from fp8_qat.quantize import dequantize as dequantize
 from fp8_qat.quantize import quantize as quantize
 from fp8_qat.report import Report as Report
 from fp8_qat.report import sqnr as sqnr
+from fp8_qat.sensitivity import Budgeted as Budgeted
+from fp8_qat.sensitivity import Sensitivity as Sensitivity
+from fp8_qat.sensitivity import choose_layers as choose_layers
+from fp8_qat.sensitivity import scan_sensitivity as scan_sensitivity
 from fp8_qat.spec import Recipe as Recipe
 from fp8_qat.spec import Spec as Spec
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fp8_qat.backends import check_layers, layer_class
 from fp8_qat.deployed import Fp8Linear, deploy
+from fp8_qat.layouts import Layout, layout_named, quantization_config
 from fp8_qat.quantize import QuantizedTensor
 from fp8_qat.quantizers import make_quantizer
 from fp8_qat.spec import Recipe, Spec
@@ -19,52 +20,109 @@ from fp8_qat.spec import Recipe, Spec
 _FORMAT = "fp8_qat"
 
 
-def save_fp8(model: nn.Module, path: str | Path) -> None:
+def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> None:
     """Write a converted model: every tensor of its state dict, FP8 weights as FP8.
 
-    A layer `fc` becomes `fc.weight` (FP8, n x k), `fc.weight_scale` (float32, multiplies
-    back) and `fc.bias`. The metadata holds the recipe of every FP8 layer as JSON.
+    layout: "plain", "compressed-tensors" or "deepseek"; `fp8_qat.layouts` has the names. The
+        file's metadata holds the recipe of every FP8 layer and, under
+        "quantization_config", what other programs expect in a config.json.
 
-    Raises ValueError if the model has no deployed layer.
+    Raises ValueError if the model has no deployed layer, for an unknown layout, and for a
+    recipe that the layout cannot express.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, Fp8Linear)}
+    shape = layout_named(layout)
+    modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
+    layers = {name: m for name, m in modules.items() if isinstance(m, Fp8Linear)}
     if not layers:
         raise ValueError("the model holds no FP8 layer: call convert(model) before saving")
-    recipes = {name: _recipe_to_plain(layer.recipe) for name, layer in layers.items()}
-    metadata = {"format": _FORMAT, "recipes": json.dumps(recipes)}
-    save_file(_unshared(model.state_dict()), str(path), metadata=metadata)
+    plain = [n for n, m in modules.items() if isinstance(m, nn.Linear) and n not in layers]
+    configs = [quantization_config(x.recipe, layout, plain) for x in layers.values()]
+    recipes = {name: asdict(layer.recipe) for name, layer in layers.items()}
+    metadata = {
+        "format": _FORMAT,
+        "layout": layout,
+        "recipes": json.dumps(recipes),
+        "quantization_config": json.dumps(configs[0]),
+    }
+    tensors = {}
+    for key, tensor in model.state_dict().items():
+        prefix, inner = _split(key, layers)
+        inner, tensor = shape.to_file(inner, tensor) if prefix is not None else (inner, tensor)
+        tensors[f"{prefix}{inner}" if prefix else inner] = tensor
+    save_file(_unshared(tensors), str(path), metadata=metadata)
 
 
-def load_fp8(model: nn.Module, path: str | Path, *, backend: str = "reference") -> None:
-    """Read a file written by `save_fp8` into a high-precision model of the same shape.
+def load_fp8(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    backend: str = "reference",
+    recipe: Recipe | None = None,
+    layout: str | None = None,
+) -> None:
+    """Read FP8 weights into a high-precision model of the same shape.
 
     The linear layers that the file holds in FP8 become deployed layers on `backend`.
 
-    Raises ValueError, before anything changes, for a file that cannot be read or is of
-    another kind, a layer that the model lacks or that is no `nn.Linear`, missing or extra
-    tensors, other shapes, and a layer that the backend cannot run.
+    recipe, layout: for files of other programs, whose metadata names neither. Every layer
+        with an FP8 weight then follows that recipe.
+
+    Raises ValueError, before anything changes, for a file that cannot be read, one that
+    names no recipe where none is given, a layer that the model lacks or that is no plain
+    `nn.Linear`, missing or extra tensors (scales among them), other shapes, and a layer
+    that the backend cannot run.
     """
-    tensors, recipes = _read(path)
+    tensors, recipes = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
     _check_tensors(model, recipes, tensors, path)
     kind = layer_class(backend)
     check_layers(kind, {name: (layers[name], recipes[name]) for name in recipes})
-    for name, recipe in recipes.items():
-        _deploy(layers[name], name, recipe, tensors, kind)
+    for name in recipes:
+        _deploy(layers[name], name, recipes[name], tensors, kind)
     model.load_state_dict(tensors)
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Recipe]]:
+def _split(key: str, layers: Any) -> tuple[str | None, str]:
+    """Part a state-dict key into the prefix of its FP8 layer, None for none, and the rest."""
+    parts = key.split(".")
+    for depth in range(len(parts) - 1, -1, -1):
+        name = ".".join(parts[:depth])
+        if name in layers:
+            return (f"{name}." if name else ""), ".".join(parts[depth:])
+    return None, key
+
+
+def _read(
+    path: str | Path, recipe: Recipe | None, layout: str | None
+) -> tuple[dict[str, Tensor], dict[str, Recipe]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            raw = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"{path} was not written by save_fp8: its metadata names no recipe")
-    plain = json.loads(metadata["recipes"])
-    return tensors, {name: _recipe_from_plain(value) for name, value in plain.items()}
+    if metadata.get("format") == _FORMAT:
+        plain = json.loads(metadata["recipes"])
+        recipes = {name: _recipe_from_plain(value) for name, value in plain.items()}
+        shape = layout_named(metadata["layout"])
+    elif recipe is None or layout is None:
+        raise ValueError(f"{path} names no recipe in its metadata: pass recipe= and layout=")
+    else:
+        weights = [k for k, v in raw.items() if v.dtype == recipe.weight.fp8.dtype]
+        recipes = {key.rpartition(".")[0]: recipe for key in weights}
+        shape = layout_named(layout)
+    return _from_layout(raw, recipes, shape), recipes
+
+
+def _from_layout(
+    raw: dict[str, Tensor], recipes: dict[str, Recipe], shape: Layout
+) -> dict[str, Tensor]:
+    tensors = {}
+    for key, tensor in raw.items():
+        prefix, inner = _split(key, recipes)
+        inner, tensor = shape.from_file(inner, tensor) if prefix is not None else (inner, tensor)
+        tensors[f"{prefix}{inner}" if prefix else inner] = tensor
+    return tensors
 
 
 def _linear(model: nn.Module, name: str, path: str | Path) -> nn.Linear:
@@ -111,20 +169,19 @@ def _scale_shape(shape: torch.Size, spec: Spec) -> torch.Size:
 
 
 def _deploy(
-    layer: Any,
-    name: str,
-    recipe: Recipe,
-    tensors: dict[str, Tensor],
-    kind: type[Fp8Linear],
+    layer: Any, name: str, recipe: Recipe, tensors: dict[str, Tensor], kind: type[Fp8Linear]
 ) -> None:
-    prefix, weight = f"{name}." if name else "", layer.weight
-    activation = recipe.activation
+    if isinstance(layer, Fp8Linear):  # shared, and met under its other name
+        return
+    prefix, weight, activation = f"{name}." if name else "", layer.weight, recipe.activation
     made = None if activation is None else make_quantizer(activation, weight.device)
     layer.input_quantizer = None if made is None else made.train(layer.training)
-    layer.recipe = recipe
-    codes = tensors[f"{prefix}weight"].to(weight.device)
-    scale = tensors[f"{prefix}weight_scale"].to(weight.device)
-    quantized = QuantizedTensor(codes=codes, scale=scale, spec=recipe.weight.once())
+    layer.recipe, layer.weight_sqnr_db = recipe, float("nan")  # the original is not at hand
+    quantized = QuantizedTensor(
+        codes=tensors[f"{prefix}weight"].to(weight.device),
+        scale=tensors[f"{prefix}weight_scale"].to(weight.device, torch.float32),
+        spec=recipe.weight.once(),
+    )
     deploy(layer, kind, quantized, weight.dtype)
 
 
@@ -138,10 +195,6 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         result[key] = plain.clone() if pointer in seen else plain
         seen.add(pointer)
     return result
-
-
-def _recipe_to_plain(recipe: Recipe) -> dict[str, Any]:
-    return asdict(recipe)
 
 
 def _recipe_from_plain(plain: dict[str, Any]) -> Recipe:

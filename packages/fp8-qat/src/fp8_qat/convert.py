@@ -1,21 +1,34 @@
 """From layers prepared for training to layers that run FP8."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from fp8_qat.backends import check_layers, layer_class
 from fp8_qat.deployed import Fp8Linear, deploy
-from fp8_qat.linear import PREPARED
-from fp8_qat.report import ConvertedLayer, Report
+from fp8_qat.linear import PREPARED, ReleasedLinear
+from fp8_qat.measure import layer_sqnr
+from fp8_qat.quantize import dequantize
+from fp8_qat.report import ConvertedLayer, Report, sqnr
+from fp8_qat.runs import Run, call
 
 
-def convert(model: nn.Module, *, backend: str = "reference") -> Report:
+def convert(
+    model: nn.Module,
+    *,
+    backend: str = "reference",
+    batches: Iterable[Any] | None = None,
+    run: Run = call,
+) -> Report:
     """Turn every prepared layer of `model` into a deployed one, in place.
 
-    Each layer keeps the very codes and scales it trained with. "reference" multiplies back
-    before the product and equals training bit for bit; "scaled_mm" multiplies FP8 codes;
-    "weight_only" leaves activations in high precision.
+    Each layer keeps the very codes and scales it trained with.
+
+    backend: "reference" multiplies back before the product and equals training bit for bit;
+        "scaled_mm" multiplies FP8 codes; "weight_only" leaves activations in high precision;
+        "torchao" and "te" hand over to those libraries.
+    batches: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
     prepared layers, and naming every layer that the backend cannot run and why.
@@ -27,22 +40,28 @@ def convert(model: nn.Module, *, backend: str = "reference") -> Report:
     if not layers:
         raise ValueError("the model holds no prepared layer: call prepare(model, recipe) first")
     check_layers(kind, {name: (layer, layer.recipe) for name, layer in layers.items()})
-    done = tuple(_convert_layer(name, layer, kind) for name, layer in layers.items())
+    noise = {} if batches is None else layer_sqnr(model, batches, run=run)
     recipe = next(iter(layers.values())).recipe.name
+    done = tuple(
+        _convert_layer(name, layer, kind, noise.get(name)) for name, layer in layers.items()
+    )
     return Report(backend=backend, recipe=recipe, layers=done)
 
 
-def _convert_layer(name: str, layer: Any, kind: type[Fp8Linear]) -> ConvertedLayer:
-    dtype, quantized = layer.weight.dtype, layer.quantized_weight()
+def _convert_layer(
+    name: str, layer: Any, kind: type[Fp8Linear], output_sqnr_db: float | None
+) -> ConvertedLayer:
+    quantized, dtype = layer.quantized_weight(), layer.weight.dtype
+    if not isinstance(layer, ReleasedLinear):  # it may have been trained since prepare
+        layer.weight_sqnr_db = sqnr(layer.weight, dequantize(quantized))
     deploy(layer, kind, quantized, dtype)
-    trained = layer.recipe.activation is not None
-    lost = kind.backend == "weight_only" and trained
     return ConvertedLayer(
         name=name,
         backend=kind.backend,
         shape=(layer.out_features, layer.in_features),
         weight_sqnr_db=layer.weight_sqnr_db,
+        output_sqnr_db=output_sqnr_db,
         bytes_before=quantized.codes.numel() * dtype.itemsize,
-        bytes_after=quantized.codes.numel() + 4 * quantized.scale.numel(),
-        note="activations were quantised in training and are not here" if lost else "",
+        bytes_after=sum(b.numel() * b.element_size() for b in layer.buffers(recurse=False)),
+        note=kind.note(layer, layer.recipe),
     )

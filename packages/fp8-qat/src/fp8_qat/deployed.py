@@ -35,6 +35,14 @@ class Fp8Linear(nn.Linear):
         """Say why this backend cannot run a layer of this shape on a device; empty if it can."""
         return []
 
+    @classmethod
+    def note(cls, layer: nn.Linear, recipe: Recipe) -> str:
+        """Say what a reader of the report should know about this layer; often nothing."""
+        return ""
+
+    def derive(self) -> None:
+        """Make anew what a backend derives from codes and scales, after any change of them."""
+
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         x = quantized_input(self.input_quantizer, input)
         return F.linear(x, dequantize(self.quantized_weight(), self.like.dtype), self.bias)
@@ -45,19 +53,21 @@ class Fp8Linear(nn.Linear):
         return QuantizedTensor(codes=self.weight, scale=self.weight_scale, spec=spec)
 
     def set_quantized(self, quantized: QuantizedTensor) -> None:
-        """Replace the codes and scales, and whatever a backend derives from them."""
+        """Replace the codes and scales."""
         self.register_buffer("weight", quantized.codes)
         self.register_buffer("weight_scale", quantized.scale)
+        self.derive()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Fp8Linear":
         before = {name: b for name, b in self._buffers.items() if name != "like"}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         keep_dtype(self, before)
+        self.derive()
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self.set_quantized(self.quantized_weight())
+        self.derive()
 
 
 def deploy(

@@ -11,6 +11,8 @@ from fp8_qat.formats import decode, encode
 from fp8_qat.scales import Scale, exponents_of, scale_of
 from fp8_qat.spec import Spec
 
+_AT_ONCE = {"cpu": 2**16}  # values multiplied back at once, by device
+_AT_ONCE_ELSEWHERE = 2**22
 HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -56,8 +58,16 @@ def dequantize(
 ) -> Float[Tensor, "*lead k"]:
     """Multiply the codes back, in float32, rounded once to `dtype` at the end."""
     codes, spec = quantized.codes, quantized.spec
-    blocks = to_blocks(decode(codes, spec.fp8), spec.granularity)
-    return from_blocks(blocks * over_blocks(quantized.scale), codes.shape).to(dtype)
+    blocks = to_blocks(codes.view(torch.uint8), spec.granularity).view(codes.dtype)
+    result = torch.empty(blocks.shape, dtype=dtype, device=codes.device)
+    # Some rows of blocks at a time: float32 copies of a large weight would cost more
+    # memory than its bytes save.
+    at_once = _AT_ONCE.get(codes.device.type, _AT_ONCE_ELSEWHERE)
+    rows = max(1, at_once * blocks.shape[0] // max(1, blocks.numel()))
+    parts = zip(blocks.split(rows), result.split(rows), quantized.scale.split(rows), strict=True)
+    for part, out, scale in parts:
+        out.copy_(decode(part, spec.fp8).mul_(over_blocks(scale)))
+    return from_blocks(result, codes.shape)
 
 
 def dynamic_scale(blocks: Float[Tensor, "block_rows r block_columns c"], spec: Spec) -> Scale:

@@ -26,19 +26,26 @@ class Quantizer(nn.Module):
         super().__init__()
         self.spec = spec
         self.updating = True  # False once scales are frozen
+        self.watching: Callable[[Tensor], None] | None = None  # set while calibrating
 
     def forward(self, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
-        """Give the values that quantisation leaves; state moves on while training."""
-        values = fake_quantize(x, self.spec, scale=self.scale())
+        """Give the values that quantisation leaves; state moves on while training.
+
+        While `watching` is set, tensors are handed to it and pass unchanged.
+        """
+        if self.watching is not None:
+            self.watching(x.detach())
+            return x
+        values = fake_quantize(x, self.spec, scale=self.current_scale())
         if self.updating and self.training and torch.is_grad_enabled():
             self.observe(x.detach())
         return values
 
     def quantize(self, x: Float[Tensor, "*lead k"]) -> QuantizedTensor:
         """Give the codes and scales of `x`; state stays as it is."""
-        return quantize(x, self.spec, scale=self.scale())
+        return quantize(x, self.spec, scale=self.current_scale())
 
-    def scale(self) -> Scale | None:
+    def current_scale(self) -> Scale | None:
         """The scale to use now; None means that of the tensor itself."""
         return None
 
@@ -73,15 +80,15 @@ class DelayedQuantizer(Quantizer):
         self.register_buffer("amax_history", torch.zeros(spec.history, device=device))
         self.register_buffer("multiplier", torch.ones(1, 1, device=device))
 
-    def scale(self) -> Scale:
+    def current_scale(self) -> Scale:
         return Scale(self.multiplier, 1.0 / self.multiplier)
 
     def observe(self, x: Float[Tensor, "*lead k"]) -> None:
         """Record the largest magnitude of `x`, then make the multiplier of the next step."""
-        self.step(x.abs().amax().float())
+        self.set_amax(x.abs().amax().float())
 
     @torch.no_grad()
-    def step(self, amax: Float[Tensor, ""]) -> None:
+    def set_amax(self, amax: Float[Tensor, ""]) -> None:
         """Move one step on; an amax of 0 means that the layer did not run, and changes nothing."""
         spec, history = self.spec, self.amax_history.clone()
         history[0] = amax
@@ -97,21 +104,27 @@ class DelayedQuantizer(Quantizer):
 
 
 class StaticQuantizer(Quantizer):
-    """One calibrated scale. Buffer: `amax` (1, 1), NaN until calibrated or loaded."""
+    """One calibrated scale. Buffer: `scale` (1, 1), NaN until calibrated or loaded."""
 
-    amax: Tensor
+    scale: Tensor
 
     def __init__(self, spec: Spec, device: torch.device | None = None) -> None:
         super().__init__(spec)
-        self.register_buffer("amax", torch.full((1, 1), torch.nan, device=device))
+        self.register_buffer("scale", torch.full((1, 1), torch.nan, device=device))
 
-    def scale(self) -> Scale:
-        if bool(torch.isnan(self.amax)):
+    def current_scale(self) -> Scale:
+        if not torch.compiler.is_compiling() and bool(torch.isnan(self.scale)):
             raise ValueError(
                 "a static activation scale is not calibrated: run "
                 "fp8_qat.calibrate(model, batches) before the first forward"
             )
-        return scale_of(self.amax, self.spec.rule, self.spec.fp8, torch.float32)
+        return Scale(None, self.scale)
+
+    @torch.no_grad()
+    def set_amax(self, amax: Float[Tensor, ""]) -> None:
+        """Cover magnitudes up to `amax` from now on."""
+        found = scale_of(amax.float(), self.spec.rule, self.spec.fp8, torch.float32)
+        self.scale.copy_(found.scale)
 
 
 def keep_dtype(module: nn.Module, before: dict[str, Tensor | None]) -> None:

@@ -76,3 +76,35 @@ def _blocks(name: str, rule: str) -> Recipe:
         weight=Spec(granularity=(128, 128), rule=rule),
         activation=Spec(granularity=(1, 128), rule=rule),
     )
+
+
+_READY = {
+    recipe.name: recipe
+    for recipe in (
+        rowwise(),
+        tensorwise(),
+        te_current(),
+        te_current(pow2=True),
+        delayed(),
+        static(),
+        block(),
+        block(pow2=False),
+        deepseek_block(),
+        deepseek_block(ue8m0=True),
+        mxfp8(),
+        mxfp8(floor=True),
+        weight_only(),
+    )
+}
+
+
+def names() -> list[str]:
+    """List the names that `by_name` knows."""
+    return list(_READY)
+
+
+def by_name(name: str) -> Recipe:
+    """Give a ready recipe with its default settings; ValueError lists the known names."""
+    if name not in _READY:
+        raise ValueError(f"recipe {name!r} is not known; choose one of {', '.join(_READY)}")
+    return _READY[name]

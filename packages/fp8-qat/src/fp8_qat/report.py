@@ -30,13 +30,17 @@ class ConvertedLayer:
     """What became of one layer.
 
     shape: (n outputs, k inputs). weight_sqnr_db: quantised against original weight.
-    bytes_before, bytes_after: of weight and scales, the weight counted in its high precision.
+    output_sqnr_db: of the layer's output against high precision, where data was given and
+        the original weight was at hand.
+    bytes_before, bytes_after: of the weight in high precision; of codes, scales and whatever
+        the backend holds besides.
     """
 
     name: str
     backend: str
     shape: tuple[int, int]
     weight_sqnr_db: float
+    output_sqnr_db: float | None = None
     bytes_before: int
     bytes_after: int
     note: str = ""
@@ -64,10 +68,18 @@ class Report:
             f"{len(self.layers)} layers on backend {self.backend}, recipe {self.recipe}, "
             f"{self.bytes_saved} bytes saved"
         )
-        lines = [
-            f"  {x.name or '(the model)'}  {x.shape[0]} x {x.shape[1]}  {x.backend}  "
-            f"{x.weight_sqnr_db:.1f} dB  {x.bytes_before} -> {x.bytes_after} bytes"
-            + (f"  {x.note}" if x.note else "")
-            for x in self.layers
-        ]
-        return "\n".join([head, *lines])
+        return "\n".join([head, *map(_line, self.layers)])
+
+
+def _line(layer: ConvertedLayer) -> str:
+    output = layer.output_sqnr_db
+    parts = [
+        f"  {layer.name or '(the model)'}",
+        f"{layer.shape[0]} x {layer.shape[1]}",
+        layer.backend,
+        f"weight {layer.weight_sqnr_db:.1f} dB",
+        f"output {output:.1f} dB" if output is not None else "",
+        f"{layer.bytes_before} -> {layer.bytes_after} bytes",
+        layer.note,
+    ]
+    return "  ".join(part for part in parts if part)

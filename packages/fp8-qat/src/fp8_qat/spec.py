@@ -56,10 +56,11 @@ class Spec:
                 f"mode {self.mode!r} needs granularity 'tensor', not {self.granularity!r}: "
                 "rows and blocks of the next batch are other rows and blocks; use mode 'dynamic'"
             )
-        if self.mode == "delayed" and self.rule != "multiply":
+        needed = {"delayed": "multiply", "static": "divide"}.get(self.mode, self.rule)
+        if self.rule != needed:
             raise ValueError(
-                f"mode 'delayed' needs rule 'multiply', not {self.rule!r}: its state is the "
-                "multiplier of that rule"
+                f"mode {self.mode!r} needs rule {needed!r}, not {self.rule!r}: its state is the "
+                "one number of that rule"
             )
 
     @property

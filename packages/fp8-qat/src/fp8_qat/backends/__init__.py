@@ -5,12 +5,24 @@ from collections.abc import Mapping
 from torch import nn
 
 from fp8_qat.backends.scaled_mm import ScaledMMLinear as ScaledMMLinear
+from fp8_qat.backends.te import Status as Status
+from fp8_qat.backends.te import TransformerEngineLinear as TransformerEngineLinear
+from fp8_qat.backends.te import te_recipe as te_recipe
+from fp8_qat.backends.te import te_status as te_status
+from fp8_qat.backends.torchao import TorchaoLinear as TorchaoLinear
 from fp8_qat.backends.weight_only import WeightOnlyLinear as WeightOnlyLinear
 from fp8_qat.deployed import Fp8Linear
 from fp8_qat.spec import Recipe
 
 LAYERS: dict[str, type[Fp8Linear]] = {
-    kind.backend: kind for kind in (Fp8Linear, ScaledMMLinear, WeightOnlyLinear)
+    kind.backend: kind
+    for kind in (
+        Fp8Linear,
+        ScaledMMLinear,
+        WeightOnlyLinear,
+        TorchaoLinear,
+        TransformerEngineLinear,
+    )
 }
 
 

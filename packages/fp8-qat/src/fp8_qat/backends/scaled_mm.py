@@ -21,20 +21,27 @@ class ScaledMMLinear(Fp8Linear):
 
     The codes are multiplied exactly and summed in float32; the result is that of the
     reference but for the order of summation and the rounding of multiplied-back values.
+    A weight whose axes are no multiples of 16 is held a second time, filled with zeros.
     """
 
     backend: ClassVar[str] = "scaled_mm"
-    operand: Tensor  # (k, n) column-major codes, both axes filled to multiples of 16
+    filled: Tensor | None
 
     @classmethod
     def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
         return [*_recipe_problems(recipe), *_device_problems(device)]
 
-    def set_quantized(self, quantized: QuantizedTensor) -> None:
-        super().set_quantized(quantized)
-        n, k = quantized.codes.shape
-        filled = F.pad(quantized.bytes, (0, -k % MULTIPLE, 0, -n % MULTIPLE))
-        self.register_buffer("operand", filled.view(quantized.codes.dtype).t(), persistent=False)
+    @classmethod
+    def note(cls, layer: nn.Linear, recipe: Recipe) -> str:
+        n, k = layer.out_features, layer.in_features
+        if n % MULTIPLE == 0 == k % MULTIPLE:
+            return ""
+        return f"filled to {n + -n % MULTIPLE} x {k + -k % MULTIPLE}, multiples of {MULTIPLE}"
+
+    def derive(self) -> None:
+        missing = (0, -self.in_features % MULTIPLE, 0, -self.out_features % MULTIPLE)
+        filled = F.pad(self.weight.view(torch.uint8), missing).view(self.weight.dtype)
+        self.register_buffer("filled", filled if any(missing) else None, persistent=False)
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         x = quantized_input(None, input)
@@ -44,31 +51,31 @@ class ScaledMMLinear(Fp8Linear):
                 "or run it under torch.autocast('cuda', torch.bfloat16)"
             )
         assert self.input_quantizer is not None
-        quantized = self.input_quantizer.quantize(x.reshape(-1, self.in_features))
-        y = self._product(quantized, x.dtype)[:, : self.out_features]
-        y = y if self.bias is None else y + self.bias.to(y.dtype)
+        y = self.multiply(self.input_quantizer.quantize(x), x.dtype)
         return y.reshape(*input.shape[:-1], self.out_features)
 
-    def _product(self, x: QuantizedTensor, dtype: torch.dtype) -> Tensor:
-        codes, rows = x.codes, x.codes.shape[0]
-        if self.in_features % MULTIPLE:
-            codes = F.pad(x.bytes, (0, -self.in_features % MULTIPLE)).view(codes.dtype)
+    def multiply(self, x: QuantizedTensor, dtype: torch.dtype) -> Float[Tensor, "m n"]:
+        """Multiply codes that were made elsewhere, in a fused kernel for example."""
         scale_x, scale_w = x.scale, self.weight_scale.t()
         kind = ScalingType.TensorWise
-        if scale_x.numel() > 1 or scale_w.numel() > 1:  # one operand per row: both per row
+        codes = x.bytes.reshape(-1, self.in_features)
+        if scale_x.numel() > 1 or scale_w.numel() > 1:  # where one is per row, both must be
             kind = ScalingType.RowWise
-            scale_x = scale_x.expand(rows, 1)
+            scale_x = scale_x.expand(codes.shape[0], 1)
             scale_w = scale_w.expand(1, self.out_features)
             scale_w = F.pad(scale_w, (0, -self.out_features % MULTIPLE))
-        return F.scaled_mm(
-            codes,
-            self.operand,
+        if self.in_features % MULTIPLE:
+            codes = F.pad(codes, (0, -self.in_features % MULTIPLE))
+        y = F.scaled_mm(
+            codes.view(x.codes.dtype),
+            (self.weight if self.filled is None else self.filled).t(),
             scale_x.contiguous(),
             kind,
             scale_w.contiguous(),
             kind,
             output_dtype=dtype,
-        )
+        )[:, : self.out_features]
+        return y if self.bias is None else y + self.bias.to(dtype)
 
 
 def _recipe_problems(recipe: Recipe) -> list[str]:

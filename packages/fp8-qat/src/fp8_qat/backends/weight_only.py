@@ -3,12 +3,13 @@
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fp8_qat.deployed import Fp8Linear
 from fp8_qat.linear import quantized_input
 from fp8_qat.quantize import dequantize
+from fp8_qat.spec import Recipe
 
 
 class WeightOnlyLinear(Fp8Linear):
@@ -18,6 +19,12 @@ class WeightOnlyLinear(Fp8Linear):
     """
 
     backend: ClassVar[str] = "weight_only"
+
+    @classmethod
+    def note(cls, layer: nn.Linear, recipe: Recipe) -> str:
+        if recipe.activation is None:
+            return ""
+        return "activations were quantised in training and are not here"
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         x = quantized_input(None, input)

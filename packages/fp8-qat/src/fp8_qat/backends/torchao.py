@@ -1,0 +1,73 @@
+"""torchao's `Float8Tensor` as what multiplies: our codes and scales, their product.
+
+Both operands are quantised here, in float32 arithmetic with a scale of 1 for zero rows;
+torchao's own quantisation computes scales in the dtype of the tensor and gives NaN there.
+"""
+
+import importlib
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fp8_qat.deployed import Fp8Linear
+from fp8_qat.linear import quantized_input
+from fp8_qat.quantize import QuantizedTensor
+from fp8_qat.spec import Recipe
+
+_TENSORS = "torchao.quantization.quantize_.workflows.float8.float8_tensor"
+
+
+class TorchaoLinear(Fp8Linear):
+    """Wraps codes and scales as `Float8Tensor` and calls `torch.nn.functional.linear`."""
+
+    backend: ClassVar[str] = "torchao"
+    operand: Any  # a Float8Tensor over `weight` and `weight_scale`
+
+    @classmethod
+    def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
+        found = []
+        try:
+            importlib.import_module(_TENSORS)
+        except ImportError as error:
+            found.append(f"torchao >= 0.18 is needed: pip install 'fp8-qat[torchao]' ({error})")
+        kinds = {recipe.weight.granularity}
+        if recipe.activation is not None:
+            kinds.add(recipe.activation.granularity)
+        if not kinds <= {"tensor", "row"}:
+            found.append(
+                f"recipe {recipe.name!r} scales blocks, and this product takes one scale per "
+                "tensor or row: use backend 'reference', or prepare with recipes.rowwise()"
+            )
+        return found
+
+    def derive(self) -> None:
+        self.__dict__["operand"] = self._wrap(self.quantized_weight(), self.like.dtype)
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        x = quantized_input(None, input)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self.input_quantizer is None:
+            y: Tensor = F.linear(x, self.operand, bias)
+            return y
+        flat = x.reshape(-1, self.in_features)
+        wrapped = self._wrap(self.input_quantizer.quantize(flat), x.dtype)
+        y = F.linear(wrapped, self.operand, bias)
+        return y.reshape(*input.shape[:-1], self.out_features)
+
+    def _wrap(self, quantized: QuantizedTensor, dtype: torch.dtype) -> Any:
+        module = importlib.import_module(_TENSORS)
+        rows, columns = quantized.codes.shape
+        whole = self.recipe.weight.granularity == "tensor"
+        if self.recipe.activation is not None:
+            whole = whole and self.recipe.activation.granularity == "tensor"
+        scale = quantized.scale if whole else quantized.scale.expand(rows, 1).contiguous()
+        return module.Float8Tensor(
+            quantized.codes,
+            scale,
+            block_size=[rows if whole else 1, columns],
+            mm_config=module.Float8MMConfig(use_fast_accum=False),
+            dtype=dtype,
+        )

@@ -1,0 +1,118 @@
+"""Scales that outlive a step, from batches of real data."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fp8_qat.formats import Format, round_
+from fp8_qat.quantizers import DelayedQuantizer, Quantizer, StaticQuantizer
+from fp8_qat.runs import Run, call, outputs
+from fp8_qat.spec import Recipe
+
+METHODS = ("max", "percentile", "mse")
+_KEPT_PER_BATCH = 2**16
+
+
+def calibrate(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    method: str = "max",
+    percentile: float = 99.99,
+    run: Run = call,
+) -> dict[str, float]:
+    """Find the scale of every static quantizer of a prepared model, and start delayed ones.
+
+    The model runs in evaluation mode; what a quantizer looks at passes it unchanged.
+    Delayed quantizers, which otherwise start from a multiplier of 1, take one step with the
+    largest magnitude; `method` concerns static ones.
+
+    method: "max" covers everything seen, "percentile" that share of the magnitudes, and
+        "mse" makes the squared error smallest; the last two look at 65536 evenly spaced
+        magnitudes of each batch.
+    run: how to call the model on a batch; by default dicts by keyword, tuples by position.
+
+    Returns the largest magnitude that each quantizer now covers, by qualified name. Raises
+    ValueError for an unknown method, a model without such quantizers, and a layer that no
+    batch reached.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+    if not 0 < percentile <= 100:
+        raise ValueError(f"percentile is {percentile}; give a value in (0, 100]")
+    kinds = (StaticQuantizer, DelayedQuantizer)
+    found = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
+    if not found:
+        raise ValueError(
+            "the model has no static or delayed quantizer: prepare it with recipes.static() or "
+            "delayed(), or leave out calibration, which dynamic recipes do not need"
+        )
+    seen = _watch(model, found, batches, run)
+    unreached = [name for name, watcher in seen.items() if not watcher.samples]
+    if unreached:
+        raise ValueError(
+            f"no batch reached {len(unreached)} layers ({', '.join(unreached[:5])}): give batches "
+            "that use them, or exclude them in prepare"
+        )
+    covered = {}
+    for name, quantizer in found.items():
+        delayed = isinstance(quantizer, DelayedQuantizer)
+        chosen = "max" if delayed else method
+        amax = seen[name].choose(chosen, percentile, quantizer.spec.fp8)
+        quantizer.set_amax(amax)
+        covered[name] = float(amax)
+    return covered
+
+
+def needs_calibration(recipe: Recipe) -> bool:
+    """Tell whether a recipe keeps scales that a model must find before its first use."""
+    specs = (recipe.weight, recipe.activation)
+    return any(spec is not None and spec.mode != "dynamic" for spec in specs)
+
+
+class _Watcher:
+    """Keeps the largest magnitude and a sample of magnitudes of the tensors that pass."""
+
+    def __init__(self) -> None:
+        self.largest: Tensor | None = None
+        self.samples: list[Tensor] = []
+
+    def __call__(self, x: Tensor) -> None:
+        magnitudes = x.abs().flatten().float()
+        top = magnitudes.max()
+        self.largest = top if self.largest is None else torch.maximum(self.largest, top)
+        self.samples.append(magnitudes[:: -(-magnitudes.numel() // _KEPT_PER_BATCH)].clone())
+
+    def choose(self, method: str, percentile: float, format: Format) -> Tensor:
+        assert self.largest is not None
+        if method == "max":
+            return self.largest
+        sample = torch.cat(self.samples).sort().values
+        if method == "percentile":
+            return sample[int((sample.numel() - 1) * percentile / 100)]
+        candidates = self.largest * torch.linspace(0.2, 1.0, 81, device=sample.device)
+        errors = [_squared_error(sample, amax / format.max, format) for amax in candidates]
+        return candidates[int(torch.stack(errors).argmin())]
+
+
+def _squared_error(sample: Tensor, scale: Tensor, format: Format) -> Tensor:
+    return (round_(sample / scale, format) * scale - sample).square().sum()
+
+
+def _watch(
+    model: nn.Module,
+    found: Mapping[str, Quantizer],
+    batches: Iterable[Any],
+    run: Run,
+) -> dict[str, _Watcher]:
+    seen = {name: _Watcher() for name in found}
+    for name, quantizer in found.items():
+        quantizer.watching = seen[name]
+    try:
+        outputs(model, batches, run)
+    finally:
+        for quantizer in found.values():
+            quantizer.watching = None
+    return seen

@@ -1,0 +1,52 @@
+"""The noise that each prepared layer adds to its own output, on real inputs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fp8_qat.linear import PREPARED, ReleasedLinear, quantized_input
+from fp8_qat.runs import Run, call, outputs
+
+
+def layer_sqnr(
+    model: nn.Module, batches: Iterable[Any], *, run: Run = call
+) -> dict[str, float | None]:
+    """Compare every prepared layer's output with the unquantised layer on the same inputs.
+
+    Inputs are those of the quantised model, in evaluation mode, over all batches. Returns
+    20 log10(|signal| / |noise|) in dB by name; None for a layer whose original weight was
+    released. Raises ValueError for a model without prepared layers and for a layer that no
+    batch reached.
+    """
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, PREPARED)}
+    if not layers:
+        raise ValueError("the model holds no prepared layer: call prepare(model, recipe) first")
+    sums = {n: [0.0, 0.0] for n, m in layers.items() if not isinstance(m, ReleasedLinear)}
+    hooks = [layers[name].register_forward_hook(_adder(sums[name])) for name in sums]
+    try:
+        outputs(model, batches, run)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unreached = [name for name, (signal, _) in sums.items() if signal == 0.0]
+    if unreached:
+        raise ValueError(f"no batch reached {unreached}: give batches that use these layers")
+    return {name: _decibel(*sums[name]) if name in sums else None for name in layers}
+
+
+def _adder(sums: list[float]) -> Any:
+    def hook(layer: nn.Linear, args: tuple[Tensor], output: Tensor) -> None:
+        plain = F.linear(quantized_input(None, args[0]), layer.weight, layer.bias).double()
+        sums[0] += float(plain.square().sum())
+        sums[1] += float((plain - output.double()).square().sum())
+
+    return hook
+
+
+def _decibel(signal: float, noise: float) -> float:
+    if noise == 0:
+        return float("inf")
+    return float(10 * torch.log10(torch.tensor(signal / noise, dtype=torch.float64)))

@@ -1,0 +1,52 @@
+"""Running a model on batches and comparing what comes out."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+Run = Callable[[nn.Module, Any], Any]
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """Call a model on one batch: a dict by keyword, a tuple or list by position."""
+    if isinstance(batch, dict):
+        return model(**batch)
+    if isinstance(batch, (tuple, list)):
+        return model(*batch)
+    return model(batch)
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, batches: Iterable[Any], run: Run) -> list[list[Tensor]]:
+    """Give the floating-point tensors that a model returns in evaluation mode, by batch."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        return [floats(run(model, batch)) for batch in batches]
+    finally:
+        for module in training:
+            module.training = True
+
+
+def floats(value: Any) -> list[Tensor]:
+    """Give the floating-point tensors of nested containers, in order."""
+    leaves = tree_leaves(vars(value) if hasattr(value, "__dataclass_fields__") else value)
+    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
+
+
+def relative_error(expected: list[list[Tensor]], given: list[list[Tensor]]) -> float:
+    """Give the largest relative error, norm of difference over norm, of the outputs.
+
+    Each output counts for itself, over all batches, so that a small one is not drowned.
+    """
+    worst = 0.0
+    for theirs, ours in zip(zip(*expected, strict=True), zip(*given, strict=True), strict=True):
+        pairs = zip(theirs, ours, strict=True)
+        noise = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+        signal = sum(float(a.double().square().sum()) for a in theirs)
+        if noise:
+            worst = max(worst, (noise / signal) ** 0.5 if signal else float("inf"))
+    return worst

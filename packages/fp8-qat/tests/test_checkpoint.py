@@ -1,0 +1,188 @@
+"""Files: names, shapes, round trips, and what is refused."""
+
+import copy
+import json
+import struct
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fp8_qat import convert, load_fp8, prepare, recipes, save_fp8
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(200, 300), nn.LayerNorm(300), nn.Linear(300, 32))
+
+
+def deployed(name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    plain = mlp()
+    model = copy.deepcopy(plain)
+    prepare(model, recipes.by_name(name), exclude="2" if name == "tensorwise" else None)
+    convert(model)
+    return plain.eval(), model.eval()
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "scales"),
+    [
+        ("plain", "rowwise", {"0.weight_scale": (300, 1), "2.weight_scale": (32, 1)}),
+        ("plain", "mxfp8", {"0.weight_scale": (300, 7), "2.weight_scale": (32, 10)}),
+        ("compressed-tensors", "rowwise", {"0.weight_scale": (300, 1), "2.weight_scale": (32, 1)}),
+        ("compressed-tensors", "tensorwise", {"0.weight_scale": (1,)}),
+        ("compressed-tensors", "block", {"0.weight_scale": (3, 2), "2.weight_scale": (1, 3)}),
+        (
+            "deepseek",
+            "deepseek_block",
+            {"0.weight_scale_inv": (3, 2), "2.weight_scale_inv": (1, 3)},
+        ),
+        ("deepseek", "block", {"0.weight_scale_inv": (3, 2), "2.weight_scale_inv": (1, 3)}),
+    ],
+)
+def test_layouts_have_their_names_and_come_back(layout, name, scales, tmp_path) -> None:
+    plain, model = deployed(name)
+    path = tmp_path / "model.safetensors"
+    save_fp8(model, path, layout=layout)
+    tensors = load_file(path)
+    others = {k for k in plain.state_dict()}
+    assert {k: tuple(v.shape) for k, v in tensors.items() if k not in others} == scales
+    assert tensors["0.weight"].dtype == torch.float8_e4m3fn
+    before = plain[0].weight.detach().clone()
+    load_fp8(plain, path)
+    x = torch.randn(5, 200)
+    assert torch.equal(plain(x), model(x))
+    block = 128 if name.endswith("block") else 32 if name == "mxfp8" else 10**6
+    key = next(k for k in scales if k.startswith("0."))
+    scale = tensors[key].float().reshape(-1, tensors[key].shape[-1])
+    rows = -(-300 // scale.shape[0])
+    rows = 128 if name.endswith("block") else rows
+    full = (
+        scale.repeat_interleave(rows, 0)[:300].repeat_interleave(block, 1)[:, :200]
+        if (block < 10**6)
+        else scale.repeat_interleave(rows, 0)[:300]
+    )
+    back = tensors["0.weight"].float() * full
+    assert (back - before).norm() < 0.04 * before.norm()  # the scale multiplies back
+
+
+def test_configs_say_what_other_programs_expect(tmp_path) -> None:
+    path = tmp_path / "model.safetensors"
+    _, model = deployed("tensorwise")
+    save_fp8(model, path, layout="compressed-tensors")
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["quantization_config"])
+    assert config["ignore"] == ["2"]
+    group = config["config_groups"]["group_0"]
+    assert group["weights"]["strategy"] == group["input_activations"]["strategy"] == "tensor"
+    assert group["input_activations"]["dynamic"] and not group["weights"]["dynamic"]
+    _, model = deployed("deepseek_block")
+    save_fp8(model, path, layout="deepseek")
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["quantization_config"])
+    assert config["weight_block_size"] == [128, 128] and config["quant_method"] == "fp8"
+
+
+def test_foreign_files_load_with_a_named_recipe(tmp_path) -> None:
+    plain, model = deployed("deepseek_block")
+    save_fp8(model, tmp_path / "ours.safetensors", layout="deepseek")
+    save_file(load_file(tmp_path / "ours.safetensors"), tmp_path / "theirs.safetensors")
+    with pytest.raises(ValueError, match="pass recipe= and layout="):
+        load_fp8(plain, tmp_path / "theirs.safetensors")
+    recipe = recipes.deepseek_block()
+    load_fp8(plain, tmp_path / "theirs.safetensors", recipe=recipe, layout="deepseek")
+    x = torch.randn(5, 200)
+    assert torch.equal(plain(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "message"),
+    [
+        ("deepseek", "rowwise", "blocks of 128 x 128"),
+        ("compressed-tensors", "mxfp8", "cannot express"),
+        ("compressed-tensors", "delayed", "cannot express"),
+        ("gguf", "rowwise", "choose one of plain, compressed-tensors, deepseek"),
+    ],
+)
+def test_layouts_refuse_what_they_cannot_express(layout, name, message, tmp_path) -> None:
+    _, model = deployed(name)
+    with pytest.raises(ValueError, match=message):
+        save_fp8(model, tmp_path / "model.safetensors", layout=layout)
+
+
+def test_delayed_state_comes_back_in_the_plain_layout(tmp_path) -> None:
+    plain, x = mlp(), torch.randn(4, 200)
+    model = copy.deepcopy(plain)
+    prepare(model, recipes.delayed(history=3))
+    for _ in range(3):
+        model(x)
+    convert(model)
+    save_fp8(model, tmp_path / "model.safetensors")
+    load_fp8(plain, tmp_path / "model.safetensors", backend="scaled_mm")
+    assert torch.equal(plain[0].input_quantizer.multiplier, model[0].input_quantizer.multiplier)
+    load_fp8(mlp_copy := mlp(), tmp_path / "model.safetensors")
+    assert torch.equal(mlp_copy.eval()(x), model.eval()(x))
+
+
+def change(path, edit) -> None:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t.pop("0.weight_scale"), r"missing \['0.weight_scale'\]"),
+        (lambda t: t.update({"9.weight_scale": torch.ones(1)}), r"extra \['9.weight_scale'\]"),
+        (lambda t: t.update({"0.weight_scale": torch.ones(3, 1)}), r"shape \['0.weight_scale'\]"),
+        (lambda t: t.pop("1.bias"), r"missing \['1.bias'\]"),
+    ],
+)
+def test_damaged_files_are_refused_and_nothing_changes(edit, message, tmp_path) -> None:
+    plain, model = deployed("rowwise")
+    path = tmp_path / "model.safetensors"
+    save_fp8(model, path)
+    change(path, edit)
+    before = copy.deepcopy(plain.state_dict())
+    with pytest.raises(ValueError, match=message):
+        load_fp8(plain, path)
+    assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
+    assert type(plain[0]) is nn.Linear
+
+
+def test_other_files_and_models_are_refused(tmp_path) -> None:
+    plain, model = deployed("rowwise")
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_fp8(plain, path)
+    path.write_bytes(struct.pack("<Q", 10**9))
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_fp8(plain, path)
+    with pytest.raises(ValueError, match="call convert"):
+        save_fp8(plain, path)
+    save_fp8(model, path)
+    with pytest.raises(ValueError, match="'0' that the model lacks"):
+        load_fp8(nn.Module(), path)
+    with pytest.raises(ValueError, match="which is a LayerNorm"):
+        load_fp8(nn.Sequential(nn.LayerNorm(3), nn.LayerNorm(3), nn.Linear(3, 3)), path)
+    with pytest.raises(ValueError, match="choose one of reference"):
+        load_fp8(plain, path, backend="fast")
+
+
+def test_shared_layers_come_back_shared(tmp_path) -> None:
+    def make() -> nn.Module:
+        model = nn.ModuleDict({"a": nn.Linear(32, 32)})
+        model["b"] = model["a"]
+        return model
+
+    model, x = make(), torch.randn(3, 32)
+    prepare(model, recipes.rowwise())
+    convert(model)
+    save_fp8(model, tmp_path / "model.safetensors")
+    load_fp8(other := make(), tmp_path / "model.safetensors")
+    assert other["a"] is other["b"]
+    assert torch.equal(other["b"](x), model["b"](x))

@@ -1,0 +1,157 @@
+"""Delayed and static scales: their state, calibration, casts and checkpoints."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from fp8_qat import calibrate, convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
+from fp8_qat.quantizers import DelayedQuantizer, StaticQuantizer
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(48, 80), nn.GELU(), nn.Linear(80, 32))
+
+
+class PlainDelayed:
+    """The published update written out with Python numbers in float32 steps."""
+
+    def __init__(self, history: int, margin: int, most_recent: bool) -> None:
+        self.history, self.margin, self.most_recent = [0.0] * history, margin, most_recent
+        self.multiplier = 1.0
+
+    def step(self, amax: float) -> None:
+        if amax == 0.0:
+            return
+        self.history[0] = amax
+        largest = amax if self.most_recent else max(self.history)
+        self.history = [*self.history[1:], self.history[0]]
+        self.history[0] = 0.0
+        if 0.0 < largest < float("inf"):
+            value = torch.tensor(448.0) / torch.tensor(largest) / 2.0**self.margin
+            limit = torch.finfo(torch.float32).max
+            self.multiplier = min(value.item(), limit)
+
+
+@pytest.mark.parametrize("most_recent", [False, True])
+@pytest.mark.parametrize("margin", [0, 2])
+def test_delayed_scales_follow_the_published_update(most_recent: bool, margin: int) -> None:
+    spec = recipes.delayed(history=5, margin=margin, most_recent=most_recent).activation
+    ours, theirs = DelayedQuantizer(spec), PlainDelayed(5, margin, most_recent)
+    for step in range(200):
+        hard = {7: 0.0, 30: torch.inf, 31: 1e-45, 32: 3e38}
+        amax = torch.tensor(hard.get(step, torch.rand(()).item() * 10))
+        ours(amax.reshape(1, 1))
+        theirs.step(amax.item())
+        assert ours.multiplier.item() == theirs.multiplier, step
+        assert ours.amax_history.tolist() == pytest.approx(theirs.history)
+
+
+def test_delayed_scales_stay_where_nothing_is_trained() -> None:
+    model = mlp()
+    handle = prepare(model, recipes.delayed(history=4))
+    before = copy.deepcopy(model.state_dict())
+    x = torch.randn(6, 48)
+    with torch.no_grad():
+        model(x)
+    model.eval()(x)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    model.train()(x)
+    moved = model.state_dict()["0.input_quantizer.multiplier"].clone()
+    assert not torch.equal(moved, before["0.input_quantizer.multiplier"])
+    handle.freeze_scales()
+    model(x * 3)
+    assert torch.equal(model.state_dict()["0.input_quantizer.multiplier"], moved)
+
+
+def test_state_survives_a_cast_of_the_model() -> None:
+    model = mlp()
+    model[0].requires_grad_(False)
+    prepare(model, recipes.delayed(history=4))
+    model(torch.randn(5, 48))
+    history = model[2].input_quantizer.amax_history.clone()
+    scale = model[0].weight_scale.clone()
+    model.bfloat16()
+    assert torch.equal(model[2].input_quantizer.amax_history, history)
+    assert torch.equal(model[0].weight_scale, scale)
+    assert model(torch.randn(5, 48).bfloat16()).dtype == torch.bfloat16
+    convert(model)
+    assert torch.equal(model.float()[0].weight_scale, scale)
+    assert model[0].weight.dtype == torch.float8_e4m3fn
+
+
+def test_a_resumed_delayed_model_goes_on_bit_for_bit() -> None:
+    model, other = mlp(), mlp()
+    for given in (model, other):
+        prepare(given, recipes.delayed(history=4))
+    batches = torch.randn(6, 9, 48)
+    for x in batches[:3]:
+        model(x)
+    other.load_state_dict(model.state_dict())
+    for x in batches[3:]:
+        assert torch.equal(model(x), other(x))
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in other.state_dict().items())
+
+
+def test_static_scales_are_refused_before_calibration() -> None:
+    model = mlp()
+    prepare(model, recipes.static())
+    with pytest.raises(ValueError, match="not calibrated"):
+        model(torch.randn(3, 48))
+
+
+def test_static_calibration_covers_what_it_saw(tmp_path) -> None:
+    model, plain = mlp(), mlp()
+    plain.load_state_dict(model.state_dict())
+    prepare(model, recipes.static())
+    batches = [torch.randn(9, 48) for _ in range(4)]
+    covered = calibrate(model, batches)
+    assert covered["0.input_quantizer"] == max(x.abs().max().item() for x in batches)
+    expected = fake_quantize(
+        batches[0],
+        recipes.static().activation,
+        scale=model[0].input_quantizer.current_scale(),
+    )
+    assert (expected - batches[0]).norm() < 0.05 * batches[0].norm()
+    trained = model.eval()(batches[0])
+    convert(model)
+    assert torch.equal(model(batches[0]), trained)
+    save_fp8(model, tmp_path / "static.safetensors")
+    load_fp8(plain, tmp_path / "static.safetensors")
+    assert torch.equal(plain.eval()(batches[0]), trained)
+
+
+def test_calibration_methods_are_ordered_on_outliers() -> None:
+    x = torch.randn(100, 48)
+    x[0, 0] = 3e4
+    covered = {}
+    for method in ("max", "percentile", "mse"):
+        model = mlp()
+        prepare(model, recipes.static())
+        covered[method] = calibrate(model, [x], method=method, percentile=99.0)["0.input_quantizer"]
+    assert covered["max"] == 3e4
+    assert covered["percentile"] < 10
+    assert covered["mse"] <= covered["max"]
+
+
+def test_calibration_starts_delayed_scales() -> None:
+    model = mlp()
+    prepare(model, recipes.delayed())
+    calibrate(model, [torch.full((2, 48), 0.25)])
+    assert model[0].input_quantizer.multiplier.item() == 448 / 0.25
+
+
+def test_calibration_refuses_what_it_cannot_do() -> None:
+    model = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
+    model.forward = lambda x: model["used"](x)
+    prepare(model, recipes.static())
+    with pytest.raises(ValueError, match=r"no batch reached 1 layers \(unused"):
+        calibrate(model, [torch.randn(2, 4)])
+    with pytest.raises(ValueError, match="choose one of max, percentile, mse"):
+        calibrate(model, [torch.randn(2, 4)], method="best")
+    other = nn.Linear(4, 4)
+    prepare(other, recipes.rowwise())
+    with pytest.raises(ValueError, match="no static or delayed quantizer"):
+        calibrate(other, [torch.randn(2, 4)])
+    assert isinstance(model["used"].input_quantizer, StaticQuantizer)
