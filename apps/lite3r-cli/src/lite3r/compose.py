@@ -82,7 +82,7 @@ def distil(
         warmup_steps=min(5, training.steps // 10),
         accumulation=training.accumulation,
         checkpoint_every=training.checkpoint_every,
-        checkpoint_activations=("*.blocks.?", "*.blocks.??") if training.recompute else (),
+        checkpoint_activations=_blocks(teacher) if training.recompute else (),
         run_until="last_pair",
         seed=seed,
     )
@@ -98,6 +98,12 @@ def distil(
         count_images=lambda images: images.shape[0] * images.shape[1],
         reporter=reporter,
     )
+
+
+def _blocks(backbone: Backbone) -> tuple[str, ...]:
+    """Names of the transformer blocks that hold attention over tokens."""
+    sites = (s for s in backbone.attention_sites() if s.scope != "camera")
+    return tuple(site.name.rpartition(".")[0] for site in sites)
 
 
 def progress(console: Console) -> distill.Reporter:

@@ -1,7 +1,6 @@
-"""A distillation from start to report: what `lite3r distill` does once its folder is claimed."""
+"""A distillation from start to report: what `lite3r distill` does once its folder is checked."""
 
 import json
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +16,11 @@ from recon_eval import Report
 from recon_eval.data import Scene
 
 from . import atomic, compose, runs, scenes
+from .environment import environment
 from .errors import UserError, reported
 from .measuring import Cost, compare_costs, evaluate, figures, predict
 from .report import Page, SceneFigure, render_page, rich_table
-from .student import Student, TeacherSpec, versions
+from .student import Student, TeacherSpec
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ FORMAT = "lite3r-report/1"
 
 
 class Distillation:
-    """One run of `lite3r distill` in a claimed folder."""
+    """One run of `lite3r distill` in a checked folder."""
 
     def __init__(self, options: "Distill", folder: Path, terminal: Terminal) -> None:
         self.options, self.folder, self.terminal = options, folder, terminal
@@ -53,8 +53,10 @@ class Distillation:
         began = time.perf_counter()
         with reported():
             teacher = self.spec.load(device=self.device)
-            batches, judged = self._data(teacher)
             student = compose.lighten(teacher, self.options.recipe, self.spec)
+            batches, judged = self._data(teacher)
+            if state == "new":
+                runs.begin(self.folder, self.options.settings())
         self._introduce(teacher, student)
         reports = {
             TEACHER: self._evaluate(teacher, judged, TEACHER),
@@ -167,8 +169,7 @@ class Distillation:
             "losses": losses,
             "latencies_ms": {name: cost.latencies_ms for name, cost in costs.items()},
             "measurements": {name: report.to_dict() for name, report in reports.items()},
-            "versions": versions(),
-            "machine": machine(self.device),
+            "environment": environment(),
         }
         page = self._page(document, student, teacher, judged[:SHOWN_SCENES])
         atomic.write_text(self.folder / "report.html", render_page(page))
@@ -211,7 +212,7 @@ class Distillation:
             ("linear branch", f"{recipe.feature_map} features over {recipe.linear} keys"),
             ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
             ("trained", f"{recipe.trainable}, {result.steps} steps, {result.seconds:.0f} s"),
-            ("whole run", f"{seconds:.0f} s on {machine(self.device)['device']}"),
+            ("whole run", f"{seconds:.0f} s on {machine(self.device)}"),
             ("seed", str(options.seed)),
         ]
 
@@ -293,11 +294,11 @@ def default_weights(backbone: str) -> str:
     return "bundled" if backbone == "da3-tiny" else "hub"
 
 
-def machine(device: str) -> dict[str, str]:
-    """What the numbers were measured on."""
-    name = (
-        torch.cuda.get_device_name()
+def machine(device: str) -> str:
+    """What the numbers were measured on, for people."""
+    found = environment()
+    return (
+        str(found["gpu"])
         if device == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
+        else f"{found['processor']}, {found['threads']} threads"
     )
-    return {"device": name, "processor": platform.processor() or platform.machine()}

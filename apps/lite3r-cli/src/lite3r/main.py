@@ -41,11 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str]) -> Command:
     """The command that a command line means; wrong ones end the program with exit code 2."""
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    if words and words[0] in COMMANDS:  # messages then name this command alone
+        kind = COMMANDS[words[0]]
+        return tyro.cli(kind, prog=f"lite3r {words[0]}", args=list(words[1:]), config=flags)
     command: Command = tyro.extras.subcommand_cli_from_dict(
         dict(COMMANDS),
         prog="lite3r",
         description="Make feed-forward 3-D reconstruction cheap to run, and show every number.",
         args=list(words),
         sort_subcommands=False,
+        config=flags,
     )
     return command

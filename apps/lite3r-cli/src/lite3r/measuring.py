@@ -1,7 +1,10 @@
 """What a model is worth on scenes: quality against the truth, and what one scene costs."""
 
+import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +27,7 @@ class Figures:
     translation_degrees: float | None
     auc30: float | None
 
-    def row(self, label: str, **more: float | None) -> dict[str, float | str | None]:
+    def row(self, label: str, **more: float | int | None) -> dict[str, float | int | str | None]:
         """A row of the table."""
         return {"label": label, **vars(self), **more}
 
@@ -117,10 +120,24 @@ def compare_costs(
             elapsed = efficiency.time_calls(run, warmup=0, repeats=1, device=device)
             if number:
                 times[name] += elapsed
-    return {
-        name: Cost(
-            latencies_ms=times[name],
-            peak_memory_bytes=efficiency.peak_memory(run, device=device).working_bytes,
-        )
-        for name, run in calls.items()
-    }
+    costs = {}
+    for name, run in calls.items():
+        with _silent_profiler():
+            peak = efficiency.peak_memory(run, device=device)
+        costs[name] = Cost(latencies_ms=times[name], peak_memory_bytes=peak.working_bytes)
+    return costs
+
+
+@contextmanager
+def _silent_profiler() -> Iterator[None]:
+    """Drop the lines that PyTorch's profiler writes to file descriptor 2, past Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,4 +1,4 @@
-"""A run's folder: claimed before the work, continued after a stop, never lost by accident."""
+"""A run's folder: checked before the work, continued after a stop, never lost by accident."""
 
 import json
 import shutil
@@ -25,8 +25,8 @@ OWN_FILES = {
 State = Literal["new", "resumed", "finished"]
 
 
-def claim(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> State:
-    """Make `folder` this run's, before any work, and say what is there already.
+def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> State:
+    """Say what is in `folder`, and whether a run may go there; nothing is changed yet.
 
     settings: every choice that the weights depend on; a resumed run must have the same.
     Raises UserError when the folder holds another run or anything else, when neither
@@ -50,14 +50,18 @@ def claim(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
             f"{folder} holds an earlier run; add --resume to continue it, --overwrite to "
             "replace it, or choose another --out"
         )
-    if visible and overwrite:
-        shutil.rmtree(folder)
     if visible and resume:
         _compare(folder, settings)
         return "finished" if REPORT in visible else "resumed"
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(folder / SETTINGS, settings)
     return "new"
+
+
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Empty a checked folder of its earlier run, if any, and write the settings of this one."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    atomic.write_json(folder / SETTINGS, settings)
 
 
 def _compare(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from .photos import find_photos, load_batch
 TRAIN_SCENES = 40  # rendered once each; later steps see them again in other orders of views
 
 
+@runtime_checkable
 class Items(Protocol):
     """Scenes by number."""
 

@@ -1,13 +1,15 @@
 """The subcommands, by the word that calls them."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .distill import Distill as Distill
 from .eval import Eval as Eval
 from .info import Info as Info
+from .pretrain import Pretrain as Pretrain
 from .reconstruct import Reconstruct as Reconstruct
 
 
+@runtime_checkable
 class Command(Protocol):
     """A subcommand: its fields are its options, `run` does the work."""
 
@@ -19,5 +21,6 @@ COMMANDS: dict[str, type[Command]] = {
     "distill": Distill,
     "reconstruct": Reconstruct,
     "eval": Eval,
+    "pretrain": Pretrain,
     "info": Info,
 }

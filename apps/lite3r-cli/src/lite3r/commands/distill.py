@@ -49,12 +49,12 @@ class Distill:
             raise ValueError(f"eval_scenes is {self.eval_scenes}; it must be at least 1")
 
     def run(self) -> None:
-        """Claim the folder, then do the work."""
+        """Check the folder before anything heavy, then do the work."""
         from .. import runs
         from ..terminal import Terminal
 
         folder = self.out or Path("runs") / self.backbone
-        state = runs.claim(folder, self.settings(), resume=self.resume, overwrite=self.overwrite)
+        state = runs.check(folder, self.settings(), resume=self.resume, overwrite=self.overwrite)
 
         from ..distillation import Distillation
 

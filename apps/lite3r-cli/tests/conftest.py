@@ -1,0 +1,69 @@
+"""Tiny photos, tiny runs, and the command line as a user calls it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lite3r.main import main
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Program:
+    """The command line in an empty folder, on a terminal 200 characters wide."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, *words: str | Path) -> Answer:
+        """Run a command line."""
+        self._capfd.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        out, err = self._capfd.readouterr()
+        return Answer(code, out, err)
+
+    def distill(self, *words: str | Path) -> Answer:
+        """Run a distillation of a second or two; `words` come last and win."""
+        tiny = (
+            *("--weights", "random", "--steps", "2", "--eval-scenes", "1"),
+            *("--size", "84", "--views", "2", "--block", "16", "16"),
+        )
+        return self("distill", *tiny, *words)
+
+
+@pytest.fixture
+def lite3r(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Program:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Program(capfd)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four photos of different shapes: two landscape, one portrait, one turned by its EXIF tag."""
+    folder = tmp_path / "Fotos à côté"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in {"1.png": (90, 60), "2.jpg": (60, 90), "10.jpg": (120, 80)}.items():
+        coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / name)
+    turned = Image.new("RGB", (60, 90), (200, 120, 40))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # a quarter turn
+    turned.save(folder / "3 gedreht.jpg", exif=exif)
+    return folder

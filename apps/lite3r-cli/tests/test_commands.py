@@ -1,0 +1,153 @@
+"""Commands as a user calls them, from the first word to the files they leave."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+
+def test_help_answers_at_once_without_torch() -> None:
+    code = (
+        "import sys; from lite3r.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('heavy:', sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - began)
+        assert "heavy: []" in done.stdout
+        assert "distill" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_distill_leaves_a_student_that_loads_and_predicts_the_same(lite3r: Any) -> None:
+    done = lite3r.distill("--out", "runs/a", "--json")
+    assert done.code == 0, done.err
+    assert {p.name for p in Path("runs/a").iterdir()} == {
+        "adapter.safetensors",
+        "checkpoints",
+        "config.json",
+        "report.html",
+        "report.json",
+        "run.json",
+    }
+    report = json.loads(done.out)
+    assert report == json.loads(Path("runs/a/report.json").read_text())
+    assert [row["label"] for row in report["rows"]] == ["teacher", "student, untrained", "student"]
+    teacher, untrained, student = report["rows"]
+    assert teacher["density"] == 1.0
+    assert 0 < student["density"] < 1
+    assert untrained["trained_parameters"] == 0
+    adapter = load_file("runs/a/adapter.safetensors")
+    assert sum(a.size for a in adapter.values()) == student["trained_parameters"]
+    assert any(np.abs(a).max() > 0 for a in adapter.values())
+    again = lite3r(
+        *("eval", "--model", "runs/a", "--scenes", "1", "--size", "84", "--views", "2", "--json")
+    )
+    measured = json.loads(again.out)["entries"]
+    assert measured == report["measurements"]["student"]["entries"]
+
+
+def test_two_runs_give_the_same_bits(lite3r: Any) -> None:
+    for name in ("a", "b"):
+        assert lite3r.distill("--out", name, "--quiet").code == 0
+    first, second = (Path(n, "adapter.safetensors").read_bytes() for n in ("a", "b"))
+    assert first == second
+
+
+def test_a_finished_run_shows_its_report_again(lite3r: Any) -> None:
+    first = lite3r.distill("--out", "a", "--json")
+    again = lite3r.distill("--out", "a", "--json", "--resume")
+    assert "finished already" in again.err
+    assert again.out == first.out
+
+
+def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) -> None:
+    done = lite3r.distill("--data", photos, "--out", "a", "--json")
+    assert done.code == 0, done.err
+    teacher, untrained, _ = json.loads(done.out)["rows"]
+    assert teacher["absrel"] is None
+    assert 0 < untrained["absrel"] < 0.5
+
+
+def test_every_recipe_runs(lite3r: Any) -> None:
+    for number, words in enumerate(
+        (
+            ("--fp8", "none", "--linear", "complement"),
+            ("--scope", "both", "--token-order", "raster", "--feature-map", "elu1"),
+            ("--trainable", "attention", "--fp8", "tensorwise", "--recompute"),
+        )
+    ):
+        done = lite3r.distill(*words, "--out", f"run{number}", "--quiet")
+        assert done.code == 0, done.err
+        assert lite3r("info", f"run{number}", "--json").code == 0
+
+
+def test_reconstruct_reads_mixed_photos_and_writes_every_format(lite3r: Any, photos: Path) -> None:
+    done = lite3r("reconstruct", photos, "--weights", "random", "--size", "56", "--out", "out")
+    assert done.code == 0, done.err
+    assert "4 views" in done.out
+    with np.load("out/prediction.npz") as data:
+        assert list(data["names"]) == ["1.png", "2.jpg", "3 gedreht.jpg", "10.jpg"]
+        sizes, cameras = data["original_size"], data["original_intrinsics"]
+        np.testing.assert_array_equal(sizes, [(90, 60), (60, 90), (90, 60), (120, 80)])
+        np.testing.assert_allclose(cameras[:, :2, 2], sizes / 2, rtol=1e-6)
+        np.testing.assert_allclose(data["world_to_camera"][0], np.eye(4)[:3], atol=1e-9)
+        depth = np.asarray(Image.open("out/depth/3 gedreht.png"))
+        assert depth.shape == data["depth"].shape[1:]
+    frames = json.loads(Path("out/transforms.json").read_text())["frames"]
+    assert all((Path("out") / frame["file_path"]).is_file() for frame in frames)
+    assert {p.name for p in Path("out/sparse/0").iterdir()} >= {"cameras.bin", "images.txt"}
+
+
+def test_reconstruct_with_a_student_differs_from_its_teacher(lite3r: Any, photos: Path) -> None:
+    assert lite3r.distill("--out", "a", "--quiet").code == 0
+    depths = []
+    for words in (("--model", "a"), ("--weights", "random")):
+        done = lite3r("reconstruct", photos, *words, "--size", "56", "--formats", "npz",
+                      "--out", "out", "--overwrite")  # fmt: skip
+        assert done.code == 0, done.err
+        with np.load("out/prediction.npz") as data:
+            depths.append(data["depth"])
+    assert not np.array_equal(*depths)
+    assert np.abs(depths[0] / depths[1] - 1).max() < 0.5
+
+
+def test_photos_are_spread_and_lists_are_read(lite3r: Any, photos: Path) -> None:
+    listed = photos / "list.txt"
+    listed.write_text("10.jpg\n1.png\n\n2.jpg\n")
+    done = lite3r("reconstruct", listed, "--weights", "random", "--size", "56", "--out", "out",
+                  "--max-views", "2", "--formats", "npz")  # fmt: skip
+    assert done.code == 0, done.err
+    with np.load("out/prediction.npz") as data:
+        assert list(data["names"]) == ["10.jpg", "2.jpg"]
+
+
+def test_a_log_file_repeats_what_was_said(lite3r: Any) -> None:
+    assert lite3r.distill("--out", "a", "--quiet", "--log-file", "log.txt").code == 0
+    assert "teacher da3-tiny" in Path("log.txt").read_text()
+
+
+def test_info_lists_backbones_with_their_licences(lite3r: Any) -> None:
+    facts = json.loads(lite3r("info", "--json").out)
+    assert "CC BY-NC" in facts["backbones"]["da3-large"]
+    assert facts["versions"]["torch"]
+
+
+def test_version(lite3r: Any) -> None:
+    assert lite3r("--version").out.startswith("lite3r 0.")
+
+
+@pytest.mark.parametrize("words", [("--help",), ("distill", "--help"), ("reconstruct", "--help")])
+def test_help_ends_well(lite3r: Any, words: tuple[str, ...]) -> None:
+    assert lite3r(*words).code == 0
