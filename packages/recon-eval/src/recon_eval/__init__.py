@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from . import align as align
+from . import conventions as conventions
 from . import data as data
 from . import depth as depth
 from . import dtu as dtu

@@ -4,6 +4,8 @@ Scans 55-58, 65-68, 69-73, 106-109, 110-113, 114-117, 118-121 and 122-125 are on
 turned by 90 degrees: they are not independent.
 """
 
+from collections.abc import Sequence
+
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split())
@@ -20,3 +22,14 @@ SCANS: dict[str, tuple[int, ...]] = {
     # Depth Anything 3, poses only; "64" is the number of camera positions, some scans have 49
     "dtu64": _numbers("24 37 40 55 63 65 69 83 97 105 114 118 122"),
 }
+
+
+def scan_numbers(scans: str | Sequence[int]) -> tuple[int, ...]:
+    """Return the scans of a named list, or the given ones; ValueError lists the known names."""
+    if not isinstance(scans, str):
+        return tuple(scans)
+    if scans not in SCANS:
+        raise ValueError(
+            f"scans is {scans!r}: it must be scan numbers or one of {', '.join(SCANS)}"
+        )
+    return SCANS[scans]

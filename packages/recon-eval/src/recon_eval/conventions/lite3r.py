@@ -1,0 +1,103 @@
+"""The metrics of Lite3R (arXiv 2605.11354), as its public code defines them.
+
+Depth: prediction and truth are raised to at least 0.001, one least-squares scale over all pixels of
+all views, then means over all pixels; NaN below 100 valid pixels.
+
+Pose: view-0-relative world-to-camera matrices, averaged over *all* views, view 0 with its error of
+zero included: with two views every number is half the error of the pair. The translation error is
+in the data set's unit, after one least-squares scale that may be negative, so that a camera on the
+wrong side can score 0.
+
+Geometry: clouds of up to 50 000 random points in whatever scale the model has. "Chamfer" is half
+the sum of the mean *squared* distances, "F5cm" the F-score at 0.05 of the data set's unit. Both
+mostly measure a wrong scale.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..align import camera_centres
+from ..points.chamfer import CHAMFER, two_way_distances
+from ..pose.angles import rotation_angle_degrees
+from ..pose.cameras import check_cameras
+from .named import NamedResult
+
+MIN_DEPTH = 1e-3
+MIN_PIXELS = 100
+MAX_POINTS = 50_000
+F_THRESHOLD = 0.05
+DEPTH_METRICS = ("abs_rel", "delta1", "delta2", "delta3", "rmse")
+
+
+def evaluate_depth(
+    predicted: Float[Tensor, "v y x"],
+    target: Float[Tensor, "v y x"],
+    valid: Bool[Tensor, "v y x"],
+) -> NamedResult:
+    """Return AbsRel, delta1 to delta3 and RMSE of the views of one sample."""
+    d, g = (x.double().clamp_min(MIN_DEPTH)[valid] for x in (predicted, target))
+    if len(d) < MIN_PIXELS:
+        values = dict.fromkeys(DEPTH_METRICS, math.nan)
+        return NamedResult(protocol="lite3r/depth", values=values, facts={"valid": len(d)})
+    scale = float((d * g).sum() / (d * d).sum().clamp_min(1e-8))
+    d = d * scale
+    ratio = torch.maximum(d / g, g / d)
+    values = {f"delta{k}": float((ratio < 1.25**k).double().mean()) for k in (1, 2, 3)}
+    values["abs_rel"] = float(((d - g).abs() / g).mean())
+    values["rmse"] = float(((d - g) ** 2).mean().sqrt())
+    facts: dict[str, object] = {"scale": scale, "valid": len(d)}
+    return NamedResult(protocol="lite3r/depth", values=values, facts=facts)
+
+
+def evaluate_pose(
+    predicted_world_to_camera: Float[Tensor, "v 3 4"],
+    target_world_to_camera: Float[Tensor, "v 3 4"],
+) -> NamedResult:
+    """Return `rot_err_deg` and `trans_err` of one sample."""
+    check_cameras(predicted_world_to_camera, "predicted")
+    check_cameras(target_world_to_camera, "target")
+    rotation, t = _relative_to_first(predicted_world_to_camera)
+    true_rotation, true_t = _relative_to_first(target_world_to_camera)
+    scale = float((t * true_t).sum() / (t * t).sum().clamp_min(1e-8))
+    values = {
+        "rot_err_deg": float(rotation_angle_degrees(rotation, true_rotation).mean()),
+        "trans_err": float((scale * t - true_t).norm(dim=-1).mean()),
+    }
+    facts: dict[str, object] = {"scale": scale, "views": len(t)}
+    return NamedResult(protocol="lite3r/pose", values=values, facts=facts)
+
+
+def evaluate_geometry(
+    predicted: Float[Tensor, "p 3"], target: Float[Tensor, "q 3"], *, seed: int = 0
+) -> NamedResult:
+    """Return `chamfer` and `fscore` of two clouds, without aligning them.
+
+    The published code draws its points without a seed; here `seed` fixes them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    a, c = two_way_distances(_draw(predicted, generator), _draw(target, generator))
+    precision, recall = ((gaps < F_THRESHOLD).mean() for gaps in (a, c))
+    both = float(precision + recall)
+    values = {
+        "chamfer": CHAMFER["half_sum_of_squares"](a, c),
+        "fscore": 2 * float(precision * recall) / both if both >= 1e-6 else 0.0,
+    }
+    facts: dict[str, object] = {"predicted_points": len(a), "target_points": len(c), "seed": seed}
+    return NamedResult(protocol="lite3r/geometry", values=values, facts=facts)
+
+
+def _relative_to_first(cameras: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation and translation of E_i E_0^-1."""
+    rotation = cameras[:, :, :3].double() @ cameras[0, :, :3].double().T
+    centre = camera_centres(cameras)[0]
+    shift = cameras[:, :, :3].double() @ centre + cameras[:, :, 3].double()
+    return rotation, shift
+
+
+def _draw(points: Tensor, generator: torch.Generator) -> Tensor:
+    if len(points) <= MAX_POINTS:
+        return points
+    return points[torch.randperm(len(points), generator=generator)[:MAX_POINTS].to(points.device)]

@@ -1,0 +1,183 @@
+"""DTU's layouts, written by hand: every one gives the same photographs and cameras."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from recon_eval import data
+from recon_eval.data.dtu import LAYOUTS, read_idr_cameras
+
+SIZE = (30, 40)
+K = np.array([[2892.33, 0, 823.205], [0, 2883.18, 619.071], [0, 0, 1]])  # of 1600 x 1200 pixels
+
+
+def pose_of(view: int) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.1 * view, -0.05, 0.02 * view]).as_matrix()
+    pose[:3, 3] = [-191.02 + view, 3.3, 22.5]
+    return pose
+
+
+def camera_text(view: int, intrinsics: np.ndarray, tail: str = "425.0 2.5") -> str:
+    rows = [
+        "\n".join(" ".join(f"{x:.8f}" for x in row) for row in m)
+        for m in (pose_of(view), intrinsics)
+    ]
+    return f"extrinsic\n{rows[0]}\n\nintrinsic\n{rows[1]}\n\n{tail}\n"
+
+
+def photo(path: Path, view: int, size: tuple[int, int] = SIZE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(view).integers(0, 255, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def text(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def write(root: Path, layout: str, views: int = 3) -> Path:
+    scaled = np.diag([0.025, 0.025, 1]) @ K  # of 40 x 30 pixels, corner convention kept below
+    scaled[:2, 2] = (K[:2, 2] + 0.5) * 0.025 - 0.5
+    for v in range(views):
+        if layout in ("dtu64", "idr"):
+            photo(root / f"scan7/image/{v:06d}.png", v)
+            mask = np.zeros(SIZE, dtype=np.uint8)
+            mask[: 10 + v] = 255
+            (root / "scan7/mask").mkdir(exist_ok=True)
+            Image.fromarray(mask).save(root / f"scan7/mask/{v:03d}.png")
+        if layout in ("dtu64", "official"):
+            text(root / f"Cameras/{v:08d}_cam.txt", camera_text(v, K))
+        if layout == "official":
+            photo(root / f"Rectified/scan7/rect_{v + 1:03d}_3_r5000.png", v)
+            photo(root / f"Rectified/scan7/rect_{v + 1:03d}_0_r5000.png", v + 50)
+        if layout == "mvsnet_test":
+            photo(root / f"scan7/images/{v:08d}.png", v)
+            text(root / f"scan7/cams/{v:08d}_cam.txt", camera_text(v, scaled))
+            (root / "scan7/depths").mkdir(exist_ok=True)
+            np.save(root / f"scan7/depths/{v:08d}.npy", np.full(SIZE, 600.0 + v))
+        if layout == "mvsnet_train":
+            small = np.diag([0.1, 128 / 1200, 1]) @ K  # of 160 x 128 pixels
+            small[:2, 2] = (K[:2, 2] + 0.5) * [0.1, 128 / 1200] - 0.5
+            text(root / f"Cameras/train/{v:08d}_cam.txt", camera_text(v, small))
+            photo(root / f"Rectified/scan7_train/rect_{v + 1:03d}_3_r5000.png", v, (128, 160))
+            depths = root / "Depths/scan7_train"
+            depths.mkdir(parents=True, exist_ok=True)
+            data.write_pfm(
+                depths / f"depth_map_{v:04d}.pfm", np.full((32, 40), 600.0 + v, dtype=np.float32)
+            )
+            mask = np.zeros((32, 40), dtype=np.uint8)
+            mask[:16] = 255
+            Image.fromarray(mask).save(depths / f"depth_visual_{v:04d}.png")
+    if layout == "idr":
+        world = {}
+        for v in range(views):
+            full = np.eye(4)
+            full[:3, :3] = K
+            world[f"world_mat_{v}"] = (full @ pose_of(v)).astype(np.float32)
+            world[f"scale_mat_{v}"] = np.eye(4)
+        np.savez(root / "scan7/cameras.npz", **world)
+    return root
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_recognised_and_gives_the_same_scene(tmp_path: Path, layout: str) -> None:
+    dataset = data.DTU(write(tmp_path, layout), [7])
+    assert dataset.layouts == {7: layout}
+    assert len(dataset) == 1
+    scene = dataset[0]
+    assert scene.num_views == 3
+    assert scene.name == "scan7"
+    height, width = scene.images.shape[2:]
+    assert scene.world_to_camera is not None and scene.intrinsics is not None
+    wanted = torch.tensor(np.stack([pose_of(v)[:3] for v in range(3)])).float()
+    assert torch.allclose(scene.world_to_camera, wanted, rtol=1e-4, atol=1e-3)
+    corner = K.copy()
+    corner[:2, 2] += 0.5
+    expected = torch.from_numpy(np.diag([width / 1600, height / 1200, 1]) @ corner).float()
+    assert torch.allclose(scene.intrinsics[0], expected, rtol=1e-4, atol=1e-3)
+    pixels = np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    assert torch.equal(
+        (scene.images[1] * 255).round().byte().permute(1, 2, 0), torch.from_numpy(pixels)
+    )
+
+
+def test_training_depth_is_enlarged_by_repetition_and_masked(tmp_path: Path) -> None:
+    scene = data.DTU(write(tmp_path, "mvsnet_train"), [7])[0]
+    assert scene.depth is not None and scene.valid is not None
+    assert scene.depth.shape == (3, 128, 160)
+    assert scene.valid[:, :64].all() and not scene.valid[:, 64:].any()
+    assert torch.equal(scene.depth[2][scene.valid[2]].unique(), torch.tensor([602.0]))
+    assert not scene.depth[:, 64:].any()
+
+
+def test_masks_without_depth_are_the_validity(tmp_path: Path) -> None:
+    scene = data.DTU(write(tmp_path, "dtu64"), [7])[0]
+    assert scene.depth is None and scene.valid is not None
+    assert [int(mask.sum()) for mask in scene.valid] == [400, 440, 480]
+
+
+def test_depth_in_numpy_files_is_read(tmp_path: Path) -> None:
+    scene = data.read_mvsnet(write(tmp_path, "mvsnet_test") / "scan7", size=(15, 20))
+    assert scene.depth is not None
+    assert scene.depth[:, 0, 0].tolist() == [600.0, 601.0, 602.0]
+
+
+def test_views_are_chosen_by_number_or_evenly(tmp_path: Path) -> None:
+    root = write(tmp_path, "dtu64", views=7)
+    names = lambda views: [int(f.name) for f in data.DTU(root, [7], views=views).frames(0)]  # noqa: E731
+    assert names(3) == [0, 3, 6]
+    assert names(1) == [0]
+    assert names([5, 2]) == [5, 2]
+    assert names(None) == list(range(7))
+    for wrong in (8, 0, [1, 9], []):
+        with pytest.raises(ValueError, match="views is"):
+            names(wrong)
+
+
+def test_lights_and_lists_are_chosen_by_name(tmp_path: Path) -> None:
+    root = write(tmp_path, "official")
+    assert data.DTU(root, [7], light=0).frames(0)[0].image.name == "rect_001_0_r5000.png"
+    with pytest.raises(FileNotFoundError, match="of light 5"):
+        data.DTU(root, [7], light=5).frames(0)
+    with pytest.raises(ValueError, match="one of mvsnet_test, mvsnet_validation"):
+        data.DTU(root, "test")
+    with pytest.raises(FileNotFoundError, match="scan 1 is there in no known layout"):
+        data.DTU(root, "mvsnet_test")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        data.DTU(tmp_path / "nowhere", [1])
+
+
+def test_a_missing_camera_is_named_with_its_image(tmp_path: Path) -> None:
+    root = write(tmp_path, "dtu64")
+    (root / "Cameras/00000001_cam.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"00000001_cam\.txt: .* 000001\.png needs it"):
+        data.DTU(root, [7])[0]
+
+
+def test_frames_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    root = write(tmp_path, "mvsnet_test") / "scan7"
+    np.save(root / "depths/00000001.npy", np.ones((7, 9)))
+    with pytest.raises(ValueError, match="smaller by one whole factor"):
+        data.read_mvsnet(root)
+    (root / "depths/00000001.npy").unlink()
+    with pytest.raises(ValueError, match="frame 00000001 alone has no depth map"):
+        data.read_mvsnet(root)
+    photo(root / "images/00000002.png", 2, (10, 12))
+    with pytest.raises(ValueError, match="images have the sizes"):
+        data.read_mvsnet(root)
+
+
+def test_stored_objects_are_not_unpickled(tmp_path: Path) -> None:
+    root = write(tmp_path, "mvsnet_test") / "scan7"
+    np.save(root / "depths/00000000.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"00000000\.npy: is no NumPy array"):
+        data.read_mvsnet(root)
+    np.savez(tmp_path / "cameras.npz", world_mat_0=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match=r"cameras\.npz"):
+        read_idr_cameras(tmp_path / "cameras.npz")
