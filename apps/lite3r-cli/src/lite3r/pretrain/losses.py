@@ -11,10 +11,13 @@ WEIGHTS = {
     "depth": 1.0,
     "gradient": 0.5,
     "confidence": 0.05,
-    "pose": 3.0,
+    "pose": 4.0,
+    "direction": 0.5,
     "rays": 1.0,
     "match": 0.3,
 }
+NEAR = 0.03
+"""Baselines shorter than this, in units of the scene, count for less and less."""
 
 
 def depth_terms(
@@ -42,6 +45,36 @@ def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> T
     """L1 of translation, quaternion and half the fields of view, as DA3 and VGGT train them."""
     error = (pose - target).abs()
     return error[..., :3].mean() + error[..., 3:7].mean() + 0.5 * error[..., 7:].mean()
+
+
+def direction_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:
+    """Distance between the unit directions from every view to every other, each in its own frame.
+
+    An L1 loss of positions is ruled by long baselines; directions weigh all pairs alike.
+    """
+    found, true = _towards(pose), _towards(target)
+    error = torch.linalg.vector_norm(found - true + 1e-6, dim=-1)
+    pairs = pose.shape[1] * (pose.shape[1] - 1)
+    return error.sum() / max(1, len(pose) * pairs)
+
+
+def _towards(pose: Float[Tensor, "b v 9"]) -> Float[Tensor, "b v v 3"]:
+    """Direction from view i to view j in the frame of view i; shorter where the views are near."""
+    rotation = _rotation(pose[..., 3:7])
+    baseline = pose[:, None, :, :3] - pose[:, :, None, :3]
+    local = torch.einsum("biyx,bijy->bijx", rotation, baseline)
+    return local / (local.square().sum(-1, keepdim=True) + NEAR * NEAR).sqrt()
+
+
+def _rotation(quaternion: Float[Tensor, "b v 4"]) -> Float[Tensor, "b v 3 3"]:
+    """Rotation matrices of quaternions xyzw of any length."""
+    x, y, z, w = F.normalize(quaternion, dim=-1).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def ray_term(predicted: Float[Tensor, "b v rows columns 6"], targets: Targets) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recon_backbones.da3.model import DA3Net
 
-from .losses import WEIGHTS, depth_terms, match_term, pose_term, ray_term
+from .losses import WEIGHTS, depth_terms, direction_term, match_term, pose_term, ray_term
 from .probe import Pupil, probe_terms
 from .targets import Targets, make_targets
 
@@ -50,7 +50,7 @@ def _dense_terms(pupil: Pupil, images: Tensor, targets: Targets, posed: bool) ->
     )
     assert output.rays is not None
     terms = depth_terms(output.depth.log(), output.depth_conf, targets.depth)
-    terms["pose"] = pose_term(output.pose_encoding, targets.pose)
+    terms |= _camera_terms(output.pose_encoding, targets)
     terms["rays"] = ray_term(output.rays, targets)
     return terms
 
@@ -58,7 +58,14 @@ def _dense_terms(pupil: Pupil, images: Tensor, targets: Targets, posed: bool) ->
 def _trunk_terms(pupil: Pupil, images: Tensor, targets: Targets, posed: bool) -> dict[str, Tensor]:
     tokens = pupil.network.cam_enc(targets.pose) if posed else None
     pose, answer = pupil.trunk(images, tokens)
-    return probe_terms(answer, targets) | {"pose": pose_term(pose, targets.pose)}
+    return probe_terms(answer, targets) | _camera_terms(pose, targets)
+
+
+def _camera_terms(pose: Tensor, targets: Targets) -> dict[str, Tensor]:
+    return {
+        "pose": pose_term(pose, targets.pose),
+        "direction": direction_term(pose, targets.pose),
+    }
 
 
 def normalise(images: Float[Tensor, "b v 3 y x"]) -> Float[Tensor, "b v 3 y x"]:
