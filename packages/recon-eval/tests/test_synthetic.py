@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from recon_eval.data import BlendedMVS
 from recon_eval.data.scene import Scene
 from recon_eval.data.synthetic import MAX_VIEWS, SyntheticScenes, overlap, write_blendedmvs
 
@@ -105,6 +106,19 @@ def test_the_blendedmvs_layout_holds_depth_exactly(tmp_path: Path) -> None:
     assert torch.equal(rows, scene.depth[1])
     with pytest.raises(FileExistsError):
         write_blendedmvs(scene, tmp_path)
+
+
+def test_the_blendedmvs_loader_gives_a_written_scene_back(tmp_path: Path) -> None:
+    scene = scenes()[3]
+    write_blendedmvs(scene, tmp_path)
+    read = BlendedMVS(tmp_path, "all", unit="file")[0]
+    assert scene.depth is not None and scene.world_to_camera is not None
+    assert scene.intrinsics is not None and read.depth is not None
+    assert read.world_to_camera is not None and read.intrinsics is not None
+    assert torch.equal(read.depth, scene.depth)
+    torch.testing.assert_close(read.world_to_camera, scene.world_to_camera, rtol=0, atol=1e-6)
+    torch.testing.assert_close(read.intrinsics, scene.intrinsics, rtol=0, atol=1e-4)
+    assert float((read.images - scene.images).abs().mean()) < 0.02  # JPEG
 
 
 @pytest.mark.parametrize(
