@@ -60,7 +60,7 @@ def _write_image(stem: Path, image: Tensor, valid: Tensor) -> None:
     """Write the plain image, and one that is black where there is no depth."""
     for suffix, picture in ((".jpg", image), ("_masked.jpg", image * valid)):
         pixels = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(stem.with_name(stem.name + suffix), quality=95)
+        Image.fromarray(pixels).save(stem.with_name(stem.name + suffix), quality=95, subsampling=0)
 
 
 def _write_pfm(path: Path, depth: Tensor) -> None:
