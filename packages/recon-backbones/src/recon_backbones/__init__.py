@@ -24,5 +24,6 @@ from .registry import list_backbones as list_backbones
 from .registry import load_backbone as load_backbone
 from .registry import register_backbone as register_backbone
 from .registry import unregister_backbone as unregister_backbone
+from .transformer import slice_blocks as slice_blocks
 
 __version__ = version("recon-backbones")

@@ -67,6 +67,7 @@ class Block(nn.Module):
         layer_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.slice_tokens: int | None = None
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, num_heads, qk_norm=qk_norm)
         self.ls1 = LayerScale(width, layer_scale)
@@ -81,10 +82,47 @@ class Block(nn.Module):
         rope: RotaryTable | None = None,
         pinned: Int64[Tensor, " p"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """Run the block over sequences of tokens."""
-        x = x + self.ls1(self.attn(self.norm1(x), rope=rope, pinned=pinned))
+        """Run the block over sequences of tokens.
+
+        With `slice_tokens` set, at most that many tokens are in the feed-forward at once, and no
+        more sequences attend at once than hold as many (one at least).
+        """
+        if self.slice_tokens is None:
+            return self._feed(self._attend(x, rope, pinned))
+        y, n = torch.empty_like(x), x.shape[1]
+        rows = y.view(-1, y.shape[-1])
+        together = max(1, self.slice_tokens // n)
+        for first in range(0, len(x), together):
+            attended = self._attend(x[first : first + together], rope, pinned).flatten(0, 1)
+            for i in range(0, len(attended), self.slice_tokens):
+                fed = self._feed(attended[i : i + self.slice_tokens])
+                rows[first * n + i : first * n + i + len(fed)] = fed
+        return y
+
+    def _attend(self, x: Tensor, rope: RotaryTable | None, pinned: Tensor | None) -> Tensor:
+        y: Tensor = x + self.ls1(self.attn(self.norm1(x), rope=rope, pinned=pinned))
+        return y
+
+    def _feed(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
         return y
+
+
+def slice_blocks(module: nn.Module, tokens: int | None) -> None:
+    """Bound the activations of every block below a module; None removes the bound.
+
+    Frame-local stages then stream over views and feed-forwards over tokens. Outputs stay the same
+    up to rounding; quantisation that scales a whole tensor would see slices instead.
+
+    Raises ValueError for a bound below one token, or if there is no block.
+    """
+    if tokens is not None and tokens < 1:
+        raise ValueError(f"tokens {tokens} must be at least 1, or None for no bound")
+    blocks = [part for part in module.modules() if isinstance(part, Block)]
+    if not blocks:
+        raise ValueError(f"{type(module).__name__} holds no transformer block to slice")
+    for block in blocks:
+        block.slice_tokens = tokens
 
 
 def init_transformer(module: nn.Module) -> None:
