@@ -5,6 +5,7 @@ from .cam_txt import CameraFile as CameraFile
 from .cam_txt import read_camera as read_camera
 from .cam_txt import read_pairs as read_pairs
 from .dtu import DTU as DTU
+from .eth3d import ETH3D as ETH3D
 from .glb import read_glb_points as read_glb_points
 from .images import open_image as open_image
 from .images import read_image as read_image
@@ -16,7 +17,10 @@ from .ply import PointCloud as PointCloud
 from .ply import read_ply as read_ply
 from .ply import write_ply as write_ply
 from .resample import resample as resample
+from .scannetpp import ScanNetPP as ScanNetPP
 from .scene import Scene as Scene
+from .seven_scenes import SevenScenes as SevenScenes
 from .stereo import read_stereo as read_stereo
 from .synthetic import SyntheticScenes as SyntheticScenes
 from .synthetic import write_blendedmvs as write_blendedmvs
+from .video import VideoFrames as VideoFrames

@@ -19,7 +19,6 @@ import numpy as np
 from .cam_txt import TwoNumbers, read_pairs
 from .files import require_folder
 from .frames import Frame, load_frames, read_depth
-from .resample import resample
 from .scene import Scene
 
 Split = Literal["train", "validation", "all"]
@@ -80,10 +79,7 @@ class BlendedMVS:
         frames = self.frames(index)
         scale = 1 / folder.median_depth if self.unit == "median_depth" else 1.0
         name = folder.path.name + (f"-{index % self.samples}" if self.samples > 1 else "")
-        scene = load_frames(name, frames, scale=scale, two_numbers=self.two_numbers)
-        return (
-            scene if self.size is None else resample(scene, height=self.size[0], width=self.size[1])
-        )
+        return load_frames(name, frames, size=self.size, scale=scale, two_numbers=self.two_numbers)
 
     def frames(self, index: int) -> list[Frame]:
         """Return the files of item `index`."""

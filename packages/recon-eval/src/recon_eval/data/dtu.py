@@ -18,13 +18,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .cam_txt import CameraFile, TwoNumbers, check_camera
+from .cam_txt import TwoNumbers, check_camera
 from .dtu_scans import scan_numbers
 from .files import require_folder
-from .frames import Frame, load_frames
+from .frames import Frame, Pinhole, load_frames
 from .images import SUFFIXES
 from .mvsnet import by_number, choose, mvsnet_frames, require_file
-from .resample import resample
 from .scene import Scene
 
 Layout = Literal["dtu64", "idr", "mvsnet_test", "mvsnet_train", "official"]
@@ -71,12 +70,8 @@ class DTU:
         return choose(found, self.views, f"{self.root} scan {scan}")
 
     def __getitem__(self, index: int) -> Scene:
-        scene = load_frames(
-            f"scan{self.scans[index]}", self.frames(index), two_numbers=self.two_numbers
-        )
-        if self.size is None:
-            return scene
-        return resample(scene, height=self.size[0], width=self.size[1])
+        name, frames = f"scan{self.scans[index]}", self.frames(index)
+        return load_frames(name, frames, size=self.size, two_numbers=self.two_numbers)
 
 
 def find_layout(root: Path, scan: int) -> Layout:
@@ -179,7 +174,7 @@ def _rectified(folder: Path, light: int) -> dict[int, Path]:
     return found
 
 
-def read_idr_cameras(path: Path) -> dict[int, CameraFile]:
+def read_idr_cameras(path: Path) -> dict[int, Pinhole]:
     """Read `cameras.npz` of IDR and NeuS: world_mat_i = K [R | t], in DTU's millimetres.
 
     `scale_mat_i`, which maps the unit sphere to the object, is not applied.
@@ -200,7 +195,7 @@ def read_idr_cameras(path: Path) -> dict[int, CameraFile]:
     return {number: _decompose(matrix, path) for number, matrix in matrices.items()}
 
 
-def _decompose(matrix: np.ndarray, path: Path) -> CameraFile:
+def _decompose(matrix: np.ndarray, path: Path) -> Pinhole:
     """Split K [R | t] by an RQ decomposition with a positive diagonal."""
     flip = np.eye(3)[::-1]
     orthogonal, upper = np.linalg.qr((flip @ matrix[:3, :3]).T)
@@ -214,11 +209,5 @@ def _decompose(matrix: np.ndarray, path: Path) -> CameraFile:
     extrinsic[:3, 3] = np.linalg.solve(intrinsics, matrix[:3, 3])
     intrinsics = intrinsics / intrinsics[2, 2]
     check_camera(extrinsic, intrinsics, str(path))
-    return CameraFile(
-        world_to_camera=extrinsic[:3],
-        intrinsics=intrinsics,
-        depth_min=None,
-        depth_max=None,
-        tail="none",
-        guessed=False,
-    )
+    intrinsics[:2, 2] += 0.5  # the file puts pixel centres at whole numbers
+    return Pinhole(world_to_camera=extrinsic[:3], intrinsics=intrinsics)

@@ -6,17 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ..depth import resize
-from .cam_txt import CameraFile, TwoNumbers, read_camera
+from .cam_txt import TwoNumbers, read_camera
 from .files import read_bounded
 from .images import read_image, read_mask
 from .pfm import MAX_BYTES, read_pfm
+from .resample import resample
 from .scene import Scene
 
 DEPTH_KINDS = (".pfm", ".npy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinhole:
+    """A camera as `Scene` has it: pixel centres at + 0.5."""
+
+    world_to_camera: Float64[np.ndarray, "3 4"]
+    intrinsics: Float64[np.ndarray, "3 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,41 +34,85 @@ class Frame:
 
     `depth` is a PFM or NumPy map of the image's size or smaller by a whole factor; `mask` an image
     whose bright pixels are valid. `camera_size` is the (height, width) of the image that the camera
-    file speaks of, where that is not the image itself.
+    speaks of, where that is not the image itself.
     """
 
     name: str
     image: Path
-    camera: Path | CameraFile
+    camera: Path | Pinhole
     depth: Path | None = None
     mask: Path | None = None
     camera_size: tuple[int, int] | None = None
 
 
 def load_frames(
-    name: str, frames: Sequence[Frame], *, scale: float = 1.0, two_numbers: TwoNumbers = "auto"
+    name: str,
+    frames: Sequence[Frame],
+    *,
+    size: tuple[int, int] | None = None,
+    scale: float = 1.0,
+    two_numbers: TwoNumbers = "auto",
 ) -> Scene:
-    """Read frames into a scene; depths and camera positions are multiplied by `scale`.
+    """Read frames into a scene of the (height, width) `size`, or of their own.
 
-    A pixel is valid where its depth is finite and above 0 and its mask, if there is one, bright;
-    elsewhere depth is 0. Raises ValueError where the frames differ in size.
+    Depths and camera positions are multiplied by `scale`. A pixel is valid where its depth is
+    finite and above 0 and its mask, if there is one, bright; elsewhere depth is 0. Raises
+    ValueError where frames differ in size and none is asked for, or only some have a depth map or a
+    mask.
     """
     if not frames:
         raise ValueError(f"{name}: has no frames")
-    images = [read_image(frame.image) for frame in frames]
-    size = _one_size(name, images)
-    cameras = [_camera(frame, two_numbers) for frame in frames]
-    world_to_camera = torch.from_numpy(np.stack([c.world_to_camera for c in cameras]))
-    world_to_camera[:, :, 3] *= scale
-    intrinsics = [_intrinsics(c, f, size) for c, f in zip(cameras, frames, strict=True)]
-    depth, valid = _depth_and_valid(name, frames, size)
+    _all_or_none(name, frames)
+    views = []
+    for frame in frames:
+        view = _load_frame(name, frame, scale, two_numbers)
+        views.append(view if size is None else resample(view, height=size[0], width=size[1]))
+    return _join(name, views)
+
+
+def _load_frame(name: str, frame: Frame, scale: float, two_numbers: TwoNumbers) -> Scene:
+    image = read_image(frame.image)
+    size = (image.shape[1], image.shape[2])
+    camera = _camera(frame, size, two_numbers)
+    depth = None if frame.depth is None else _sized_depth(frame.depth, size)
+    valid = None if depth is None else depth > 0
+    if frame.mask is not None:
+        mask = torch.from_numpy(read_mask(frame.mask).astype(bool))[None]
+        mask = resize(mask, height=size[0], width=size[1])[0]
+        valid = mask if valid is None else valid & mask
+    if depth is not None and valid is not None:
+        depth = scale * depth.where(valid, 0)
+    world_to_camera = torch.from_numpy(camera.world_to_camera.copy())
+    world_to_camera[:, 3] *= scale
     return Scene(
         name=name,
-        images=torch.stack(images),
-        depth=None if depth is None else depth * scale,
-        valid=valid,
-        world_to_camera=world_to_camera.float(),
-        intrinsics=torch.from_numpy(np.stack(intrinsics)).float(),
+        images=image[None],
+        depth=None if depth is None else depth[None],
+        valid=None if valid is None else valid[None],
+        world_to_camera=world_to_camera[None].float(),
+        intrinsics=torch.from_numpy(camera.intrinsics)[None].float(),
+    )
+
+
+def _join(name: str, views: Sequence[Scene]) -> Scene:
+    sizes = sorted({(view.images.shape[2], view.images.shape[3]) for view in views})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{name}: images have the sizes {sizes}, and a scene has one; give the size to bring "
+            "them to"
+        )
+
+    def joined(part: str) -> Tensor | None:
+        values = [getattr(view, part) for view in views]
+        return None if values[0] is None else torch.cat(values)
+
+    return Scene(
+        name=name,
+        images=torch.cat([view.images for view in views]),
+        depth=joined("depth"),
+        valid=joined("valid"),
+        world_to_camera=joined("world_to_camera"),
+        intrinsics=joined("intrinsics"),
     )
 
 
@@ -84,54 +137,25 @@ def _read_npy(path: Path) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _one_size(name: str, images: Sequence[Tensor]) -> tuple[int, int]:
-    sizes = {(image.shape[1], image.shape[2]) for image in images}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"{name}: images have the sizes {sorted(sizes)}, and one scene has one size"
+def _all_or_none(name: str, frames: Sequence[Frame]) -> None:
+    for part in ("depth", "mask"):
+        lacking = [frame.name for frame in frames if getattr(frame, part) is None]
+        if 0 < len(lacking) < len(frames):
+            raise ValueError(f"{name}: frames {lacking[:3]} have no {part}, and others have one")
+
+
+def _camera(frame: Frame, size: tuple[int, int], two_numbers: TwoNumbers) -> Pinhole:
+    camera = frame.camera
+    if isinstance(camera, Path):
+        found = read_camera(camera, two_numbers=two_numbers)
+        camera = Pinhole(
+            world_to_camera=found.world_to_camera, intrinsics=found.intrinsics_from_corner
         )
-    return sizes.pop()
-
-
-def _camera(frame: Frame, two_numbers: TwoNumbers) -> CameraFile:
-    if isinstance(frame.camera, CameraFile):
-        return frame.camera
-    return read_camera(frame.camera, two_numbers=two_numbers)
-
-
-def _intrinsics(
-    camera: CameraFile, frame: Frame, size: tuple[int, int]
-) -> Float64[np.ndarray, "3 3"]:
-    intrinsics = camera.intrinsics_from_corner
-    if frame.camera_size is not None:
-        height, width = frame.camera_size
-        intrinsics = np.diag([size[1] / width, size[0] / height, 1.0]) @ intrinsics
-    return intrinsics
-
-
-def _depth_and_valid(
-    name: str, frames: Sequence[Frame], size: tuple[int, int]
-) -> tuple[Float[Tensor, "v y x"] | None, Bool[Tensor, "v y x"] | None]:
-    have = [frame.depth is not None for frame in frames]
-    if any(have) and not all(have):
-        raise ValueError(f"{name}: frame {frames[have.index(False)].name} alone has no depth map")
-    masks = _masks(frames, size)
-    if not all(have):
-        return None, masks
-    depth = torch.stack([_sized_depth(frame.depth, size) for frame in frames if frame.depth])
-    valid = (depth > 0) if masks is None else (depth > 0) & masks
-    return depth.where(valid, 0), valid
-
-
-def _masks(frames: Sequence[Frame], size: tuple[int, int]) -> Bool[Tensor, "v y x"] | None:
-    if any(frame.mask is None for frame in frames):
-        return None
-    found = []
-    for frame in frames:
-        assert frame.mask is not None
-        mask = torch.from_numpy(read_mask(frame.mask).astype(bool))[None]
-        found.append(resize(mask, height=size[0], width=size[1])[0])
-    return torch.stack(found)
+    if frame.camera_size is None:
+        return camera
+    height, width = frame.camera_size
+    change = np.diag([size[1] / width, size[0] / height, 1.0])
+    return Pinhole(world_to_camera=camera.world_to_camera, intrinsics=change @ camera.intrinsics)
 
 
 def _sized_depth(path: Path, size: tuple[int, int]) -> Float[Tensor, "y x"]:

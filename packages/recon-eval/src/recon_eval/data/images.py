@@ -10,7 +10,7 @@ from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 170_000_000
 
 
 def open_image(path: str | Path) -> Image.Image:

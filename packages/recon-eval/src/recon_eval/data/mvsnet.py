@@ -12,7 +12,6 @@ from .cam_txt import TwoNumbers
 from .files import require_folder
 from .frames import DEPTH_KINDS, Frame, load_frames
 from .images import SUFFIXES
-from .resample import resample
 from .scene import Scene
 
 DEPTH_FOLDERS = ("depths", "depth_gt", "rendered_depth_maps")
@@ -33,8 +32,7 @@ def read_mvsnet(
     """
     folder = require_folder(folder, "a scene with images and cams")
     frames = choose(mvsnet_frames(folder), views, str(folder))
-    scene = load_frames(folder.name, frames, two_numbers=two_numbers)
-    return scene if size is None else resample(scene, height=size[0], width=size[1])
+    return load_frames(folder.name, frames, size=size, two_numbers=two_numbers)
 
 
 def mvsnet_frames(folder: Path) -> dict[int, Frame]:
