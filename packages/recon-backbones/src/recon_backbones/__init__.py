@@ -15,6 +15,8 @@ from .backbone import Backbone as Backbone
 from .backbone import WeightsSource as WeightsSource
 from .backbone import check_images as check_images
 from .cameras import unproject as unproject
+from .lite3r_import import Lite3RWeights as Lite3RWeights
+from .lite3r_import import import_lite3r as import_lite3r
 from .prediction import Prediction as Prediction
 from .preprocess import Prepared as Prepared
 from .preprocess import preprocess as preprocess
