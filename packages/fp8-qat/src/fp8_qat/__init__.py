@@ -13,6 +13,10 @@ from fp8_qat.checkpoint import load_fp8 as load_fp8
 from fp8_qat.checkpoint import save_fp8 as save_fp8
 from fp8_qat.convert import convert as convert
 from fp8_qat.fake import fake_quantize as fake_quantize
+from fp8_qat.fused import gelu_quantize as gelu_quantize
+from fp8_qat.fused import layer_norm_quantize as layer_norm_quantize
+from fp8_qat.fused import quantize_activation as quantize_activation
+from fp8_qat.fusion import fuse as fuse
 from fp8_qat.layouts import quantization_config as quantization_config
 from fp8_qat.measure import layer_sqnr as layer_sqnr
 from fp8_qat.prepare import Handle as Handle

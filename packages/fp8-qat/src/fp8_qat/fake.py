@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fp8_qat.blocks import from_blocks, over_blocks, to_blocks
 from fp8_qat.formats import round_
-from fp8_qat.quantize import _checked, dynamic_scale, scaled
+from fp8_qat.quantize import check_high_precision, dynamic_scale, scaled
 from fp8_qat.scales import Scale
 from fp8_qat.spec import Spec
 
@@ -28,7 +28,7 @@ def fake_quantize(
     Gradient: the identity for a dynamic spec, whose scale covers every value; for a given
     `scale` it is zero where a value was saturated. Errors are those of `quantize`.
     """
-    _checked(x)
+    check_high_precision(x)
     multiplier, back = (None, None) if scale is None else scale
     result: Tensor = _FakeQuantize.apply(x, spec, multiplier, back)  # type: ignore[no-untyped-call]
     return result

@@ -47,7 +47,7 @@ def quantize(
     A spec of mode "delayed" or "static" needs the `scale` to use; "dynamic" finds its own.
     Raises ValueError for another dtype, a tensor without axes, or a missing scale.
     """
-    blocks = to_blocks(_checked(x), spec.granularity)
+    blocks = to_blocks(check_high_precision(x), spec.granularity)
     scale = dynamic_scale(blocks, spec) if scale is None else scale
     codes = encode(scaled(blocks, scale), spec.fp8)
     return QuantizedTensor(codes=from_blocks(codes, x.shape), scale=scale.scale, spec=spec)
@@ -89,7 +89,8 @@ def scaled(
     return blocks.float() * over_blocks(scale.multiplier)
 
 
-def _checked(x: Tensor) -> Tensor:
+def check_high_precision(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Give `x` back if it can be quantised; ValueError for its dtype or lack of axes."""
     if x.dtype not in HIGH_PRECISION:
         raise ValueError(
             f"a tensor of {x.dtype} cannot be quantised: give float32, bfloat16 or float16"

@@ -1,5 +1,6 @@
 """W8A8 with PyTorch's scaled matrix product: FP8 codes go into the tensor cores."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -9,9 +10,10 @@ from torch.nn import functional as F
 from torch.nn.functional import ScalingType
 
 from fp8_qat.deployed import Fp8Linear
+from fp8_qat.fused.op import quantize_activation
 from fp8_qat.linear import quantized_input
 from fp8_qat.quantize import QuantizedTensor
-from fp8_qat.spec import Recipe
+from fp8_qat.spec import Recipe, Spec
 
 MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 
@@ -26,6 +28,7 @@ class ScaledMMLinear(Fp8Linear):
 
     backend: ClassVar[str] = "scaled_mm"
     filled: Tensor | None
+    producer: Callable[[Tensor, Spec], QuantizedTensor] | None = None  # set by `fuse`
 
     @classmethod
     def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
@@ -50,9 +53,17 @@ class ScaledMMLinear(Fp8Linear):
                 "CUDA multiplies row-scaled FP8 into bfloat16 alone: cast the model to bfloat16 "
                 "or run it under torch.autocast('cuda', torch.bfloat16)"
             )
-        assert self.input_quantizer is not None
-        y = self.multiply(self.input_quantizer.quantize(x), x.dtype)
+        y = self.multiply(self.quantized_operand(x), x.dtype)
         return y.reshape(*input.shape[:-1], self.out_features)
+
+    def quantized_operand(self, x: Float[Tensor, "*lead k"]) -> QuantizedTensor:
+        """Give the codes and scales of an input, in one pass where there is a kernel."""
+        assert self.input_quantizer is not None
+        if self.producer is not None:
+            return self.producer(x, self.input_quantizer.spec)
+        if self.input_quantizer.spec.mode == "dynamic":
+            return quantize_activation(x, self.input_quantizer.spec)
+        return self.input_quantizer.quantize(x)
 
     def multiply(self, x: QuantizedTensor, dtype: torch.dtype) -> Float[Tensor, "m n"]:
         """Multiply codes that were made elsewhere, in a fused kernel for example."""

@@ -1,0 +1,60 @@
+"""Fusing norms and activations into deployed layers of a model."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from fp8_qat import convert, fuse, prepare, recipes, sqnr
+
+PAIRS = [("norm", "fc1"), ("act", "fc2")]
+
+
+class Mlp(nn.Module):
+    def __init__(self, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(48, eps=1e-6)
+        self.fc1, self.act, self.fc2 = nn.Linear(48, 96), act or nn.GELU(), nn.Linear(96, 48)
+        nn.init.uniform_(self.norm.weight, 0.5, 1.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.act(self.fc1(self.norm(x))))
+
+
+def deployed(act: nn.Module | None = None) -> Mlp:
+    model = Mlp(act).eval()
+    prepare(model, recipes.rowwise())
+    convert(model, backend="scaled_mm")
+    return model
+
+
+def test_a_fused_model_computes_the_same_and_keeps_its_names() -> None:
+    model = deployed()
+    fused = copy.deepcopy(model)
+    fuse(fused, PAIRS)
+    x = torch.randn(5, 7, 48) * 3
+    assert sqnr(model(x), fused(x)) > 60
+    assert model.state_dict().keys() == fused.state_dict().keys()
+    other = copy.deepcopy(fused)
+    with torch.no_grad():
+        other.norm.weight.mul_(2.0)  # the copy's layer reads the copy's norm
+    assert not torch.equal(other(x), fused(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "pairs", "message"),
+    [
+        (Mlp, PAIRS, "is no deployed layer"),
+        (deployed, [("fc1", "fc2")], "neither an nn.LayerNorm nor an nn.GELU"),
+        (deployed, [("norm", "fc2")], "the layer reads 96"),
+        (deployed, [("nowhere", "fc2")], "no module 'nowhere'"),
+        (lambda: deployed(nn.GELU(approximate="tanh")), PAIRS, "tanh approximation"),
+    ],
+)
+def test_pairs_that_cannot_be_fused_are_refused(make, pairs, message) -> None:
+    model = make()
+    kinds = [type(m) for m in model.modules()]
+    with pytest.raises(ValueError, match=message):
+        fuse(model, pairs)
+    assert [type(m) for m in model.modules()] == kinds

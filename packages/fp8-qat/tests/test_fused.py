@@ -1,0 +1,105 @@
+"""The kernel, in Triton's interpreter, against the reference operations."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from fp8_qat import Spec, dequantize, recipes
+from fp8_qat.fused import gelu_quantize, layer_norm_quantize, op, quantize_activation
+
+pytest.importorskip("triton", reason="the kernel needs Triton: pip install 'fp8-qat[triton]'")
+RULES = ["divide", "multiply", "multiply_pow2", "reciprocal", "reciprocal_pow2", "mx_rceil"]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def hard(rows: int, columns: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, columns, generator=generator) * 10
+    x *= torch.randn(columns, generator=generator).exp()
+    x[0] = 0.0
+    x[-1] *= 1e-30
+    x[rows // 2, 0] = 448.0
+    return x.to(dtype).to(DEVICE)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 300),
+    st.sampled_from(RULES),
+    st.sampled_from(["row", (1, 32), (1, 128)]),
+    st.sampled_from(["e4m3", "e5m2"]),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    st.integers(0, 2**31),
+)
+def test_kernel_bytes_equal_the_reference(
+    rows, columns, rule, granularity, format, dtype, seed
+) -> None:
+    spec = Spec(rule=rule, granularity=granularity, format=format)
+    x = hard(rows, columns, dtype, seed)
+    ours = quantize_activation(x, spec, backend="triton")
+    theirs = quantize_activation(x, spec, backend="reference")
+    assert torch.equal(ours.scale, theirs.scale)
+    assert torch.equal(ours.bytes, theirs.bytes)
+
+
+def test_kernel_reads_strided_rows_and_nothing_before_it_is_written(poisoned_empty) -> None:
+    x = hard(6, 512, torch.float32, 0)[::2, :200]
+    for spec in (Spec(), recipes.block().activation):
+        ours = quantize_activation(x, spec, backend="triton")
+        theirs = quantize_activation(x, spec, backend="reference")
+        assert torch.equal(ours.bytes, theirs.bytes) and torch.equal(ours.scale, theirs.scale)
+
+
+def difference(ours, theirs) -> float:
+    """Relative; a value beside a rounding boundary may have got the neighbouring code."""
+    a, b = dequantize(ours), dequantize(theirs)
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("columns", [192, 320])
+@pytest.mark.parametrize("name", ["rowwise", "block", "mxfp8"])
+def test_layer_norm_and_gelu_fuse(name: str, columns: int, dtype: torch.dtype) -> None:
+    spec = recipes.by_name(name).activation
+    x = (torch.randn(7, columns) * 3 + 1).to(dtype).to(DEVICE)
+    weight, bias = torch.rand(columns, device=DEVICE) + 0.5, torch.randn(columns, device=DEVICE)
+    ours = layer_norm_quantize(x, weight, bias, spec, backend="triton")
+    limit = 2e-3 if dtype == torch.float32 else 6e-3
+    theirs = layer_norm_quantize(x, weight, bias, spec, backend="reference")
+    assert difference(ours, theirs) < limit
+    activated = gelu_quantize(x, spec, backend="triton")
+    assert difference(activated, gelu_quantize(x, spec, backend="reference")) < limit
+    normed = F.layer_norm(x.float(), (columns,), weight, bias, 1e-6)
+    assert (dequantize(ours) - normed).norm() < 0.04 * normed.norm()
+
+
+def test_what_the_kernel_does_not_cover_is_refused(monkeypatch) -> None:
+    x = torch.randn(3, 40, device=DEVICE)
+    for spec in (Spec(granularity="tensor"), Spec(granularity=(1, 5)), Spec(rule="double")):
+        with pytest.raises(ValueError, match="the kernel covers dynamic scales"):
+            quantize_activation(x, spec, backend="triton")
+    with pytest.raises(ValueError, match="choose one of auto, reference, triton"):
+        quantize_activation(x, Spec(), backend="cuda")
+    monkeypatch.setattr(op, "INSTALLED", False)
+    with pytest.raises(ValueError, match="Triton is not installed"):
+        quantize_activation(x, Spec(), backend="triton")
+
+
+def test_auto_is_the_reference_on_a_cpu() -> None:
+    x = torch.randn(3, 40)
+    assert op._chosen(x, Spec(), "auto") == "reference"
+
+
+def test_the_kernel_compiles_for_hopper_with_the_hardware_cast() -> None:
+    program = Path(__file__).parent / "programs" / "ahead_of_time.py"
+    command = ["env", "-u", "TRITON_INTERPRET", sys.executable, str(program)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(done.stdout.splitlines()) == 9
