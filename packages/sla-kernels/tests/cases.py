@@ -39,9 +39,13 @@ def value_and_gradients(
     return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(out.dtype))]
 
 
-def errors(found: list[Tensor], expected: list[Tensor]) -> list[float]:
-    """Norm of the difference over the norm, tensor by tensor; NaN where anything is NaN."""
+def errors(found: list[Tensor], expected: list[Tensor], floor: float = 1.0) -> list[float]:
+    """Norm of the difference over the norm, tensor by tensor; NaN where anything is NaN.
+
+    The norm counts as `floor` where it is less: a gradient that is zero but for rounding has no
+    relative error.
+    """
     return [
-        float((a.double() - b.double()).norm() / b.double().norm().clamp(min=0.1))
+        float((a.double() - b.double()).norm() / b.double().norm().clamp(min=floor))
         for a, b in zip(found, expected, strict=True)
     ]

@@ -59,5 +59,5 @@ def test_operators_are_registered_as_pytorch_wants_them(pinned: torch.Tensor | N
     torch.library.opcheck(ops.select_blocks, (q, k, 3, 1.0, 32, 16, False, "mean", 2, 0.25))
     sparse = (q, k, v, selection.indices, selection.counts, *lists, 0.25, "eager")
     torch.library.opcheck(ops.sparse_forward, sparse)
-    linear = (q, k, v, weight, bias, selection.indices, None, *lists, "softmax", 1e-5, "eager")
+    linear = (q, k, v, weight, bias, v, selection.indices, None, *lists, "softmax", 1e-5, "eager")
     torch.library.opcheck(ops.linear_forward, linear)

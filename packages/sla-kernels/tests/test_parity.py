@@ -26,7 +26,7 @@ def test_the_folder_holds_cases(request: pytest.FixtureRequest) -> None:
     assert list(folder.glob("*.safetensors")), f"no .safetensors case in {folder}"
 
 
-@pytest.mark.parametrize("backend", ["reference", "eager"])
+@pytest.mark.parametrize("backend", ["reference", "eager", "triton"])
 def test_values_and_gradients(parity_case: Path, backend: str) -> None:
     meta, case = read(parity_case)
     leaves = ("q", "k", "v", "proj_l.weight", "proj_l.bias")

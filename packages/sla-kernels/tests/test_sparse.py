@@ -95,10 +95,10 @@ def test_half_precision_is_within_twice_the_error_of_pytorch(n: int, dtype: torc
 
 
 def test_gradcheck_in_float64() -> None:
-    leaves = [x.requires_grad_() for x in qkv(40, 50, d=8, dtype=torch.float64)]
-    selection = random_selection(2, 40, 50, (32, 16))
+    leaves = [x.requires_grad_() for x in qkv(20, 40, d=4, dtype=torch.float64)]
+    selection = random_selection(2, 20, 40, (16, 16))
     assert torch.autograd.gradcheck(
-        lambda q, k, v: block_sparse_attention(q, k, v, selection), leaves
+        lambda q, k, v: block_sparse_attention(q, k, v, selection), leaves, fast_mode=True
     )
 
 

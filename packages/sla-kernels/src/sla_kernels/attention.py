@@ -85,11 +85,13 @@ def sla_attention(
     if linear is None:
         return sparse
     if return_branches:
-        found = linear_branch(q, k, v, None, None, selection, linear, feature_map, eps, backend)
+        found = linear_branch(
+            q, k, v, None, None, None, selection, linear, feature_map, eps, backend
+        )
         projected = found if weight is None else F.linear(found, weight, bias)
         return Branches(sparse + projected, sparse, found)
-    return sparse + linear_branch(
-        q, k, v, weight, bias, selection, linear, feature_map, eps, backend
+    return linear_branch(
+        q, k, v, weight, bias, sparse, selection, linear, feature_map, eps, backend
     )
 
 
@@ -99,13 +101,14 @@ def linear_branch(
     v: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
+    base: Tensor | None,
     selection: BlockSelection,
     scope: str,
     feature_map: str,
     eps: float,
     backend: str,
 ) -> Float[Tensor, "b h n d"]:
-    """Return the linear branch over a scope, projected where a weight is given."""
+    """Return base plus the linear branch over a scope, projected where a weight is given."""
     name, _ = resolve(backend, q)
     if name == "reference":
         exact = torch.promote_types(q.dtype, torch.float32)
@@ -115,7 +118,7 @@ def linear_branch(
         if weight is not None:
             bias = None if bias is None else bias.to(found.dtype)
             found = F.linear(found, weight.to(found.dtype), bias)
-        return found.to(q.dtype)
+        return (found if base is None else found + base).to(q.dtype)
     everything = scope == "all"
     kept, negligible = (None, None) if everything else skipped_lists(selection, scope)
     out: Tensor = torch.ops.sla_kernels.linear_forward(
@@ -124,6 +127,7 @@ def linear_branch(
         v,
         weight,
         bias,
+        base,
         kept,
         negligible,
         None if everything else selection.token_order(),

@@ -26,8 +26,8 @@ class _States:
     phi: Tensor  # [heads blocks size d], zero beyond the last key
     values: Tensor  # [heads blocks size d]
     own: Tensor  # [heads blocks d d], phi^T values
-    mixed: Tensor  # [heads group*rows d d], in scope of each query block, projected
-    mixed_sum: Tensor  # [heads group*rows d 1]
+    mixed: Tensor  # [heads rows d d], in scope of each query block, projected
+    mixed_sum: Tensor  # [heads rows d 1]
 
 
 def linear_forward(
@@ -36,20 +36,24 @@ def linear_forward(
     v: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
+    base: Tensor | None,
     scope: Scope,
     feature_map: str,
     eps: float,
 ) -> Tensor:
-    """Return the linear branch, projected by weight and bias where given."""
+    """Return base plus the linear branch, projected by weight and bias, as far as given."""
     phi = FEATURE_MAPS[feature_map]
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     for batch, keys, queries in _heads(q, k):
-        states = _states(k[batch, keys], v[batch, keys], weight, scope, phi, batch, queries)
-        rows = phi.map(_blocks(q[batch, queries], scope.block_q, _count(keys), _type(q)))
-        found = rows @ states.mixed / _total(rows, states, eps)
+        heads, here = _count(keys), (batch, queries)
+        part = scope.part(*here)
+        states = _states(k[batch, keys], v[batch, keys], weight, part, phi, _count(queries))
+        rows = phi.map(_blocks(q[here], scope.block_q, heads))
+        found = (rows @ states.mixed).div_(_total(rows, states, eps))
         if bias is not None:
             found += bias
-        out[batch, queries] = _tokens(found, _count(queries), q.shape[2])
+        found = _tokens(found, _count(queries), q.shape[2])
+        out[here] = found if base is None else found.add_(base[here])
     return out
 
 
@@ -68,26 +72,25 @@ def linear_backward(
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
     for batch, keys, queries in _heads(q, k):
-        states = _states(k[batch, keys], v[batch, keys], weight, scope, phi, batch, queries)
-        x = _blocks(q[batch, queries], scope.block_q, _count(keys), _type(q))
+        heads, here, there = _count(keys), (batch, queries), (batch, keys)
+        part = scope.part(*here)
+        states = _states(k[there], v[there], weight, part, phi, _count(queries))
+        x = _blocks(q[here], scope.block_q, heads)
         rows = phi.map(x)
         total = _total(rows, states, eps)
-        d_num = _blocks(grad[batch, queries], scope.block_q, _count(keys), _type(q)) / total
-        d_total = -(d_num * (rows @ states.mixed / total)).sum(-1, keepdim=True)
-        d_rows = d_num @ states.mixed.mT
-        d_rows += d_total * states.mixed_sum.mT
-        dq[batch, queries] = _tokens(phi.pull_back(x, rows, d_rows), _count(queries), q.shape[2])
-        d_state, d_sum = rows.mT @ d_num, rows.mT @ d_total
+        d_num = _blocks(grad[here], scope.block_q, heads) / total
+        d_total = -(rows @ states.mixed).mul_(d_num).div_(total).sum(-1, keepdim=True)
+        d_rows = (d_num @ states.mixed.mT).add_(d_total * states.mixed_sum.mT)
+        dq[here] = _tokens(phi.pull_back(x, rows, d_rows), _count(queries), q.shape[2])
         key_blocks = states.own.shape[1]
-        d_state, d_sum = (scope.unmix(x, batch, queries, key_blocks) for x in (d_state, d_sum))
+        d_state, d_sum = (part.unmix(rows.mT @ y, key_blocks) for y in (d_num, d_total))
         if weight is not None:
             d_weight += torch.einsum("xjab,xjac->bc", d_state, states.own)
             d_state = d_state @ weight.to(d_state.dtype)
-        d_phi = states.values @ d_state.mT
-        d_phi += d_sum.mT
-        x = _blocks(k[batch, keys], scope.block_k, _count(keys), _type(k))
-        dk[batch, keys] = _tokens(phi.pull_back(x, states.phi, d_phi), _count(keys), k.shape[2])
-        dv[batch, keys] = _tokens(states.phi @ d_state, _count(keys), k.shape[2])
+        x = _blocks(k[there], scope.block_k, heads)
+        d_phi = (states.values @ d_state.mT).add_(d_sum.mT)
+        dk[there] = _tokens(phi.pull_back(x, states.phi, d_phi), heads, k.shape[2])
+        dv[there] = _tokens(states.phi @ d_state, heads, k.shape[2])
     return dq, dk, dv, q.new_empty(0) if weight is None else d_weight
 
 
@@ -109,9 +112,9 @@ def _type(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _blocks(x: Tensor, size: int, heads: int, dtype: torch.dtype) -> Tensor:
+def _blocks(x: Tensor, size: int, heads: int) -> Tensor:
     """Cut (heads * group, tokens, d) into (heads, group * blocks, size, d), zero-padded."""
-    padded = F.pad(x.to(dtype), (0, 0, 0, -x.shape[1] % size))
+    padded = F.pad(x.to(_type(x)), (0, 0, 0, -x.shape[1] % size))
     return padded.reshape(heads, -1, size, x.shape[2])
 
 
@@ -121,25 +124,20 @@ def _tokens(blocks: Tensor, heads: int, tokens: int) -> Tensor:
 
 
 def _states(
-    k: Tensor,
-    v: Tensor,
-    weight: Tensor | None,
-    scope: Scope,
-    feature_map: FeatureMap,
-    batch: int,
-    queries: slice,
+    k: Tensor, v: Tensor, weight: Tensor | None, scope: Scope, phi: FeatureMap, queries: int
 ) -> _States:
-    heads, dtype = k.shape[0], _type(k)
-    phi = _blocks(feature_map.map(k.to(dtype)), scope.block_k, heads, dtype)
-    values = _blocks(v, scope.block_k, heads, dtype)
-    own = phi.mT @ values
-    projected = own if weight is None else own @ weight.to(dtype).T
+    heads = k.shape[0]
+    features = _blocks(phi.map(k.to(_type(k))), scope.block_k, heads)
+    values = _blocks(v, scope.block_k, heads)
+    own = features.mT @ values
+    projected = own if weight is None else own @ weight.to(own.dtype).T
+    group = queries // heads
     return _States(
-        phi=phi,
+        phi=features,
         values=values,
         own=own,
-        mixed=scope.mix(projected, batch, queries),
-        mixed_sum=scope.mix(phi.sum(2)[..., None], batch, queries),
+        mixed=scope.mix(projected, group),
+        mixed_sum=scope.mix(features.sum(2)[..., None], group),
     )
 
 

@@ -16,7 +16,8 @@ _REST = (
     "str feature_map, float eps, str backend"
 )
 _FORWARD = (
-    f"linear_forward(Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, {_REST}) -> Tensor"
+    "linear_forward(Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, Tensor? base, "
+    f"{_REST}) -> Tensor"
 )
 _BACKWARD = (
     "linear_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor? weight, "
@@ -50,6 +51,7 @@ def forward(
     v: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
+    base: Tensor | None,
     kept: Tensor | None,
     negligible: Tensor | None,
     order: Tensor | None,
@@ -60,19 +62,20 @@ def forward(
     eps: float,
     backend: str,
 ) -> Tensor:
-    """Run the linear branch; pinned tokens, where named, are in nobody's scope."""
+    """Add the linear branch to base; pinned tokens, where named, are in nobody's scope."""
     run = kernels_of(backend).linear_forward
     scope = scope_of(q, k, kept, negligible, block_q, block_k)
     if order is None:
-        out: Tensor = run(q, k, v, weight, bias, scope, feature_map, eps)
+        out: Tensor = run(q, k, v, weight, bias, base, scope, feature_map, eps)
         return out
     free = q.shape[2] - pinned
     q, k, v = (x.index_select(2, order[:free]) for x in (q, k, v))
-    blocks = run(q, k, v, weight, bias, scope, feature_map, eps)
+    blocks = run(q, k, v, weight, bias, None, scope, feature_map, eps)
     rows = blocks.new_zeros(*blocks.shape[:2], pinned, blocks.shape[3])
     if bias is not None:
         rows += bias
-    return torch.cat([blocks, rows], 2).index_select(2, order.argsort())
+    out = torch.cat([blocks, rows], 2).index_select(2, order.argsort())
+    return out if base is None else out.add_(base)
 
 
 def backward(
@@ -125,8 +128,9 @@ def backward_fake(
 
 def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """Keep for the backward pass what the caller owns anyway."""
-    q, k, v, weight, bias, kept, negligible, order, *ctx.rest = inputs
+    q, k, v, weight, bias, base, kept, negligible, order, *ctx.rest = inputs
     ctx.bias_dtype = None if bias is None else bias.dtype
+    ctx.has_base = base is not None
     ctx.save_for_backward(q, k, v, weight, kept, negligible, order)
 
 
@@ -142,6 +146,7 @@ def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dv,
         None if weight is None else d_weight.to(weight.dtype),
         None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype),
+        grad if ctx.has_base else None,
         *(None,) * 9,
     )
 

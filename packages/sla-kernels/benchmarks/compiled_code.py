@@ -1,0 +1,205 @@
+"""Compile every Triton kernel for GPUs that need not be here, and report what came out.
+
+    python benchmarks/compiled_code.py --out compiled.json
+    python benchmarks/compiled_code.py --targets sm_90 gfx942 --widths 64 --dtypes bf16
+
+Each entry has registers, shared memory, spilled bytes and the tensor-core instructions.
+Exits with 1 where a kernel spills or uses no tensor cores.
+"""
+
+import argparse
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from sla_kernels.linear import kernels as linear
+from sla_kernels.sparse import kernels as sparse
+from sla_kernels.tiles import (
+    AMD,
+    NVIDIA,
+    Tile,
+    backward_kv_tile,
+    backward_q_tile,
+    forward_tile,
+    linear_tile,
+)
+from sla_kernels.triton_runtime import next_power
+
+TARGETS = {
+    **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 86, 90, 100, 120)},
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS}
+FLOATS = {"LSE", "Delta", "States", "Sums", "DStates", "DSums"}
+INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order"}
+SPARSE = {
+    "sparse_fwd": (sparse._sparse_fwd_kernel, forward_tile),
+    "sparse_bwd_q": (sparse._sparse_bwd_q_kernel, backward_q_tile),
+    "sparse_bwd_kv": (sparse._sparse_bwd_kv_kernel, backward_kv_tile),
+}
+LINEAR = {
+    "linear_state": linear._linear_state_kernel,
+    "linear_fwd": linear._linear_fwd_kernel,
+    "linear_bwd_q": linear._linear_bwd_q_kernel,
+    "linear_bwd_kv": linear._linear_bwd_kv_kernel,
+}
+TENSOR_CORES = {
+    "sm_80": r"\bHMMA",
+    "sm_86": r"\bHMMA",
+    "sm_90": r"\bHG?MMA",
+    "sm_100": r"\b(?:UTC\w*MMA|HMMA)",
+    "sm_120": r"\bHMMA",
+    "gfx942": r"v_mfma",
+}
+
+
+def variants(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str) -> Iterator[tuple]:
+    """Every kernel with its tile and what is compiled into it."""
+    common = {
+        "D": width,
+        "BLOCK_D": next_power(width),
+        "PRECISION": "ieee" if dtype == torch.float32 else "tf32",
+    }
+    for name, (kernel, tile_of) in SPARSE.items():
+        tile = tile_of(dtype, width, block, maker)
+        sizes = {"BLOCK_Q": block[0], "BLOCK_K": block[1], "TILE_M": tile.m, "TILE_N": tile.n}
+        yield name, kernel, tile, {**common, **sizes}
+    for name, kernel in LINEAR.items():
+        tile = linear_tile(dtype, width, 64, maker)
+        yield (
+            name,
+            kernel,
+            tile,
+            {
+                **common,
+                "TILE": tile.m,
+                "FEATURE": "softmax",
+                "BLOCK_Q": 0,
+                "BLOCK_K": 0,
+                "SCOPED": False,
+                "HAS_BIAS": True,
+                "HAS_BASE": True,
+            },
+        )
+
+
+def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
+    """The kernel with the argument types of a real launch."""
+
+    def type_of(name: str) -> str:
+        if name in constants:
+            return "constexpr"
+        if name.startswith("stride_") or name in LENGTHS:
+            return "i32"
+        if name in ("scale", "scale_log2", "eps"):
+            return "fp32"
+        return "*fp32" if name in FLOATS else "*i32" if name in INTEGERS else f"*{dtype}"
+
+    names = kernel.arg_names
+    constants = {name: value for name, value in constants.items() if name in names}
+    constants |= {name: 1 for name in names if re.fullmatch(r"stride_.d", name)}
+    signature = {name: type_of(name) for name in names}
+    aligned = {name for name in names if signature[name][0] == "*" or name.startswith("stride_")}
+    attributes = {
+        (at,): [["tt.divisibility", 16]]
+        for at, name in enumerate(names)
+        if name in aligned and name not in constants
+    }
+    fixed = {(names.index(name),): value for name, value in constants.items()}
+    return ASTSource(kernel, signature, constexprs=fixed, attrs=attributes)
+
+
+def report(kernel: Any, target: str, dtype: str, tile: Tile, constants: dict[str, Any]) -> dict:
+    """Compile one kernel for one target and read the machine code."""
+    options = {"num_warps": tile.warps, "num_stages": tile.stages}
+    made = triton.compile(source(kernel, dtype, constants), target=TARGETS[target], options=options)
+    facts = nvidia(made) if target.startswith("sm_") else amd(made)
+    code = facts.pop("code")
+    return {
+        **facts,
+        "shared_bytes": made.metadata.shared,
+        "tensor_cores": dict(Counter(re.findall(TENSOR_CORES[target], code))),
+    }
+
+
+def nvidia(made: Any) -> dict[str, Any]:
+    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(made.asm["cubin"])
+        file.flush()
+        usage, code = (
+            subprocess.run(
+                [str(tools / "cuobjdump"), flag, file.name],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for flag in ("--dump-resource-usage", "--dump-sass")
+        )
+    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
+    return {"registers": int(registers), "spilled_bytes": int(stack), "code": code}
+
+
+def amd(made: Any) -> dict[str, Any]:
+    code = made.asm["amdgcn"]
+    found = {
+        name: int(re.search(rf"\.{name}:\s+(\d+)", code).group(1))
+        for name in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
+    }
+    spilled = found["private_segment_fixed_size"] + 4 * found["vgpr_spill_count"]
+    return {"registers": found["vgpr_count"], "spilled_bytes": spilled, "code": code}
+
+
+def sound(entry: dict[str, Any]) -> bool:
+    """No spills, and tensor cores used; float32 products are exact and use none on NVIDIA."""
+    exempt = entry["dtype"] == "fp32"
+    return entry["spilled_bytes"] == 0 and (exempt or bool(entry["tensor_cores"]))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 96, 128])
+    parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
+    parser.add_argument("--block", nargs=2, type=int, default=[128, 64])
+    parser.add_argument("--kernels", nargs="+", default=[*SPARSE, *LINEAR])
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    entries = []
+    for target in args.targets:
+        maker = NVIDIA if target.startswith("sm_") else AMD
+        for dtype, width in itertools.product(args.dtypes, args.widths):
+            for name, kernel, tile, constants in variants(
+                DTYPES[dtype], width, tuple(args.block), maker
+            ):
+                if name not in args.kernels:
+                    continue
+                entry = {"kernel": name, "target": target, "dtype": dtype, "width": width}
+                entry |= {"block": args.block, "tile": vars(tile)}
+                entry |= report(kernel, target, dtype, tile, constants)
+                entries.append(entry)
+                sys.stdout.write(json.dumps(entry) + "\n")
+                sys.stdout.flush()
+    if args.out:
+        made = {"triton": triton.__version__, "kernels": entries}
+        args.out.write_text(json.dumps(made, indent=1))
+    return 0 if all(map(sound, entries)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Launch the Triton kernels of the sparse branch: three of them, and never a wait for the host."""
+
+import torch
+from torch import Tensor
+
+from sla_kernels.select.blocks import num_blocks
+from sla_kernels.select.columns import columns_of
+from sla_kernels.sparse.kernels import (
+    _sparse_bwd_kv_kernel,
+    _sparse_bwd_q_kernel,
+    _sparse_fwd_kernel,
+)
+from sla_kernels.sparse.lists import BlockLists
+from sla_kernels.tiles import Tile, backward_kv_tile, backward_q_tile, forward_tile, vendor
+from sla_kernels.triton_runtime import next_power
+
+LOG2_E = 1.4426950408889634
+
+
+def sparse_forward(
+    q: Tensor, k: Tensor, v: Tensor, lists: BlockLists, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    tile = forward_tile(q.dtype, q.shape[3], (lists.block_q, lists.block_k), vendor())
+    _sparse_fwd_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+        q,
+        k,
+        v,
+        out,
+        lse,
+        lists.indices,
+        lists.counts,
+        *q.stride(),
+        *k.stride(),
+        *v.stride(),
+        *_sizes(q, k, lists),
+        scale * LOG2_E,
+        **_constants(q, lists, tile),
+    )
+    return out, lse
+
+
+def sparse_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    lists: BlockLists,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of q, k and v; the same bits on every run."""
+    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    lse, delta = lse.contiguous(), torch.empty(lse.shape, dtype=lse.dtype, device=lse.device)
+    block = (lists.block_q, lists.block_k)
+    tile = backward_q_tile(q.dtype, q.shape[3], block, vendor())
+    strides = [step for x in (grad, q, k, v) for step in x.stride()]
+    _sparse_bwd_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+        grad,
+        q,
+        k,
+        v,
+        out,
+        lse,
+        delta,
+        dq,
+        lists.indices,
+        lists.counts,
+        *strides,
+        *out.stride(),
+        *_sizes(q, k, lists),
+        scale,
+        scale * LOG2_E,
+        **_constants(q, lists, tile),
+    )
+    tile = backward_kv_tile(q.dtype, q.shape[3], block, vendor())
+    key_blocks = num_blocks(k.shape[2] - lists.pinned, lists.block_k)
+    columns = columns_of(lists.indices, key_blocks, k.shape[1])
+    tiles = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
+    _sparse_bwd_kv_kernel[(tiles, k.shape[0] * k.shape[1])](
+        grad,
+        q,
+        k,
+        v,
+        lse,
+        delta,
+        dk,
+        dv,
+        columns.offsets,
+        columns.rows,
+        columns.order,
+        *strides,
+        *_sizes(q, k, lists),
+        key_blocks,
+        scale,
+        scale * LOG2_E,
+        **_constants(q, lists, tile),
+    )
+    return dq, dk, dv
+
+
+def _sizes(q: Tensor, k: Tensor, lists: BlockLists) -> tuple[int, ...]:
+    """The lengths a kernel takes: n, free, m, heads, group, kept, query_blocks."""
+    group = q.shape[1] // k.shape[1]
+    return (
+        q.shape[2],
+        k.shape[2] - lists.pinned,
+        k.shape[2],
+        q.shape[1],
+        group,
+        lists.indices.shape[3],
+        lists.indices.shape[2],
+    )
+
+
+def _constants(q: Tensor, lists: BlockLists, tile: Tile) -> dict[str, int | str]:
+    """What is compiled into a kernel."""
+    return {
+        "D": q.shape[3],
+        "BLOCK_D": next_power(q.shape[3]),
+        "BLOCK_Q": lists.block_q,
+        "BLOCK_K": lists.block_k,
+        "TILE_M": tile.m,
+        "TILE_N": tile.n,
+        "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32",
+        "num_warps": tile.warps,
+        "num_stages": tile.stages,
+    }

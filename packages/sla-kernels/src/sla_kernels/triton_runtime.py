@@ -1,0 +1,46 @@
+"""Where the Triton kernels can run."""
+
+import torch
+import triton
+from torch import Tensor
+from triton.runtime.interpreter import InterpretedFunction
+
+from sla_kernels.sparse.kernels import _sparse_fwd_kernel
+from sla_kernels.tiles import backward_kv_tile, backward_q_tile, forward_tile, vendor
+
+INTERPRETED = isinstance(_sparse_fwd_kernel, InterpretedFunction)
+
+
+def check_device(q: Tensor) -> None:
+    """Refuse tensors that the kernels cannot reach or cannot compute truly."""
+    if q.device.type != "cpu":
+        return
+    if not INTERPRETED:
+        raise ValueError(
+            "backend='triton' but q is on the CPU; pass backend='eager', "
+            "move the tensors to a GPU, or set TRITON_INTERPRET=1 before Triton is imported"
+        )
+    if q.dtype == torch.bfloat16:
+        raise ValueError(
+            "backend='triton' with torch.bfloat16 on the CPU: Triton's interpreter multiplies "
+            "bfloat16 wrongly; use float32 or float16 there, or backend='eager'"
+        )
+
+
+def next_power(width: int) -> int:
+    """The smallest power of two that is at least `width`."""
+    power: int = triton.next_power_of_2(width)
+    return power
+
+
+def describe(q: Tensor, block: tuple[int, int]) -> str:
+    """The tiles of the three sparse kernels, in words."""
+    tiles = {
+        "forward": forward_tile(q.dtype, q.shape[3], block, vendor()),
+        "dq": backward_q_tile(q.dtype, q.shape[3], block, vendor()),
+        "dk and dv": backward_kv_tile(q.dtype, q.shape[3], block, vendor()),
+    }
+    parts = (
+        f"{name} {t.m} by {t.n}, {t.warps} warps, {t.stages} stages" for name, t in tiles.items()
+    )
+    return "; ".join(parts) + (" (interpreted)" if INTERPRETED else "")
