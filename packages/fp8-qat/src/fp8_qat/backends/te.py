@@ -83,11 +83,8 @@ class TransformerEngineLinear(Fp8Linear):
                 "exclude the layer, or use backend 'scaled_mm', which fills up with zeros"
             )
         status = te_status()
-        if not status.available:
-            found.append(status.reason)
-        elif device.type != "cuda":
-            found.append(f"it is on {device}: move the model to a CUDA device first")
-        return found
+        problem = _device_problem(device) if status.available else status.reason
+        return [*found, problem] if problem else found
 
     def derive(self) -> None:
         te = importlib.import_module("transformer_engine.pytorch")
@@ -115,6 +112,10 @@ class TransformerEngineLinear(Fp8Linear):
         with te.autocast(enabled=True, recipe=self.__dict__["engine_recipe"]):
             y: Tensor = self.engine(x)
         return y[:rows].reshape(*input.shape[:-1], self.out_features)
+
+
+def _device_problem(device: torch.device) -> str | None:
+    return None if device.type == "cuda" else f"it is on {device}: move the model to CUDA first"
 
 
 def _mapping(recipe: Recipe) -> tuple[str, dict[str, Any], bool | None]:
