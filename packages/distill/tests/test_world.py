@@ -1,0 +1,81 @@
+"""Two processes are one: same weights, same evaluation, no batch twice."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import distill
+from distill.world import World
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.train(tmp_path_factory.mktemp("one"))
+
+
+def torchrun(folder, mode):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", str(SCRIPT)]
+    command += [str(folder / "run"), str(folder / "told.json"), mode]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f"told.{rank}").read_text()) for rank in (0, 1)]
+
+
+def largest_difference(one, other):
+    assert one.keys() == other.keys()
+    return max(
+        (torch.tensor(one[name]) - torch.tensor(other[name])).abs().max().item() for name in one
+    )
+
+
+def test_two_processes_equal_one_with_accumulation(one_process, tmp_path):
+    first, second = torchrun(tmp_path, "whole")
+    assert largest_difference(first["weights"], second["weights"]) == 0
+    assert largest_difference(first["weights"], one_process["weights"]) <= 1e-6
+    assert first["losses"] == pytest.approx(one_process["losses"], rel=1e-6)
+    assert first["metrics"] == pytest.approx(one_process["metrics"], rel=1e-6)
+    assert first["metrics"] == second["metrics"]
+    assert first["images"] == one_process["images"] == [4] * 12
+    assert not set(first["indices"]) & set(second["indices"])
+    assert sorted(first["indices"] + second["indices"]) == one_process["indices"]
+
+
+def test_a_run_may_go_on_with_another_number_of_processes(one_process, tmp_path):
+    """Killed at step 9 under two processes, continued from step 8 by one."""
+    with pytest.raises(AssertionError):
+        torchrun(tmp_path, "fail")
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    told = module.train(tmp_path / "run")
+    assert min(told["indices"]) == 16
+    assert largest_difference(told["weights"], one_process["weights"]) <= 1e-6
+
+
+def test_a_world_of_one_changes_nothing():
+    world, values = World.current(), torch.randn(3)
+    assert world == World(0, 1) and world.leads
+    assert world.sum(values) is values and list(world.share(3)) == [0, 1, 2]
+    assert world.any(True) and not world.any(False)
+    assert world.first(["a", "b"]) == ["a", "b"]
+
+
+def test_a_mean_is_exact_and_the_same_in_any_order():
+    values = [1e16, 1.0, -1e16]
+    mean = distill.sharded_mean(3, lambda item: {"m": values[item]})
+    assert mean == {"m": 1 / 3}
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        distill.sharded_mean(0, lambda item: {})
+    with pytest.raises(ValueError, match="Item 1 has metrics"):
+        distill.sharded_mean(2, lambda item: {str(item): 0.0})
