@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from recon_backbones import load_backbone
 from recon_backbones.da3 import DA3Config, DepthAnything3
 
-STAND_INS = ("omegaconf", "evo", "evo.core", "evo.core.trajectory", "xformers", "xformers.ops")
+STAND_INS = ("omegaconf", "evo", "evo.core", "evo.core.trajectory")
 UPSTREAM_NAMES = {384: "vits", 768: "vitb", 1024: "vitl", 1536: "vitg"}
 TOLERANCE = 3e-5
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .attention import AttentionSite
+from .cameras import check_cameras
 from .prediction import Prediction
 from .token_order import TokenOrder
 
@@ -65,8 +66,9 @@ class Backbone(nn.Module, ABC):
         return dict(state)
 
     def __call__(self, images: Any, **options: Any) -> Prediction:
-        """Check the images, then run `forward` with its hooks."""
+        """Check images and cameras, then run `forward` with its hooks."""
         check_images(images, self.patch_size)
+        check_cameras(images, options.get("world_to_camera"), options.get("intrinsics"))
         prediction: Prediction = super().__call__(images, **options)
         return prediction
 

@@ -129,8 +129,7 @@ class DA3Net(nn.Module):
     def _level(self, tokens: Tokens, index: int, rows: Tensor) -> Float[Tensor, "r n d"]:
         """Patch tokens of some input views: the local half raw, the current half normalised."""
         level = tokens.levels[index]
-        v = tokens.views.shape[1]
-        scene, place = rows // v, tokens.views.flatten()[rows]
+        scene, place = rows // level.views.shape[1], level.views.flatten()[rows]
         local, current = level.local[scene, place, 1:], level.current[scene, place, 1:]
         joined = torch.cat((local, self.backbone.pretrained.norm(current)), dim=-1)
         joined = joined.to(self.head.norm.get_parameter("weight").dtype)
@@ -139,9 +138,9 @@ class DA3Net(nn.Module):
     def _camera_features(self, tokens: Tokens) -> Float[Tensor, "b v d"]:
         """Both halves of the special token of the last level, raw."""
         level = tokens.levels[-1]
-        scene = torch.arange(len(tokens.views), device=tokens.views.device)[:, None]
+        scene = torch.arange(len(level.views), device=level.views.device)[:, None]
         halves = (level.local[:, :, 0], level.current[:, :, 0])
-        return torch.cat([half[scene, tokens.views] for half in halves], dim=-1)
+        return torch.cat([half[scene, level.views] for half in halves], dim=-1)
 
     def init_weights(self) -> None:
         """Draw weights for training from scratch, from the global random state."""

@@ -17,24 +17,27 @@ from .reference import Reference, leading_order, reference_view, take_views
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """Tokens of one out layer, `b v n c` each, in the network's own order of views and tokens."""
+    """Tokens of one out layer, `b v n c` each, in the network's own order of views and tokens.
+
+    `views[i, j]` is the place that input view j of scene i has in this level.
+    """
 
     local: Tensor
     current: Tensor
+    views: Int64[Tensor, "b v"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """What the transformer hands to the heads.
 
-    `views[i, j]` is the place that input view j of scene i took inside the network; `raster[n]` the
-    place of patch n in raster order (None if tokens already are in raster order).
+    `raster[n]` is the place of patch n in raster order (None if tokens already lie so);
+    `features` are in the order of the input; `reference` is the leading view.
     """
 
     levels: tuple[Level, ...]
     features: dict[int, Tensor]
     grid: tuple[int, int]
-    views: Int64[Tensor, "b v"]
     raster: Int64[Tensor, " n"] | None
     reference: Int64[Tensor, " b"]
 
@@ -95,11 +98,11 @@ class VisionTransformer(nn.Module):
                 to_front = leading_order(leader, v)
                 x, places = take_views(x, to_front), to_front.argsort(dim=1)
             if i == config.alt_start:
-                x = torch.cat((self._cameras(camera_tokens, b, v, x), x[:, :, 1:]), dim=2)
+                local = x = torch.cat((self._cameras(camera_tokens, b, v, x), x[:, :, 1:]), dim=2)
             x = _run(block, x, stages[config.is_global(i)], i, config)
             local = local if config.is_global(i) else x
             if i in config.out_layers:
-                levels.append(Level(local=local, current=x))
+                levels.append(Level(local=local, current=x, views=places))
             if i in features:
                 unordered = x if i < config.alt_start - 1 else take_views(x, places)
                 patches = self.norm(unordered)[:, :, 1:]
@@ -108,7 +111,6 @@ class VisionTransformer(nn.Module):
             levels=tuple(levels),
             features=kept,
             grid=grid,
-            views=places,
             raster=raster,
             reference=leader,
         )
