@@ -41,5 +41,6 @@ from distill.reporter import StepRecord as StepRecord
 from distill.reporter import Together as Together
 from distill.result import Result as Result
 from distill.targets import TargetCache as TargetCache
+from distill.tensorboard import TensorBoard as TensorBoard
 
 __version__ = version("distill")

@@ -1,0 +1,95 @@
+"""What listeners hear."""
+
+import io
+import sys
+from types import ModuleType
+
+import pytest
+from rich.console import Console
+
+from distill import DistillConfig, Pair, TerminalProgress, Together, distill, freeze_except
+from distill.tensorboard import TensorBoard
+
+PAIRS = [Pair(teacher="blocks.0.attn", student="blocks.0.attn")]
+
+
+class Everything:
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *args: self.calls.append((name, *args))
+
+
+def run(models, batches, reporter, **options):
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    config = DistillConfig(steps=4, evaluate_every=2)
+    return distill(
+        student,
+        teacher,
+        batches,
+        pairs=PAIRS,
+        config=config,
+        held_out=batches,
+        count_images=len,
+        reporter=reporter,
+        **options,
+    )
+
+
+def test_a_listener_hears_everything_in_order(models, batches):
+    one, other = Everything(), Everything()
+    result = run(models, batches, Together(one, other))
+    assert one.calls == other.calls
+    names = [call[0] for call in one.calls]
+    block = ["stepped", "stepped", "evaluated"]
+    assert names == ["started", "warned", *block, *block, "ended"]
+    start, warning, record = one.calls[0][1], one.calls[1][1], one.calls[2][1]
+    assert (start.equal, start.different, start.unmatched) == (20, 0, 0)
+    assert "4 of 6 trainable parameters get no gradient" in warning
+    assert record.step == 1 and record.images == 2 and record.losses == result.history[1]["losses"]
+    assert one.calls[-2][1:] == (4, result.metrics) and one.calls[-1] == ("ended", "finished")
+
+
+def test_a_student_that_differs_from_its_teacher_is_counted(models, batches):
+    heard = Everything()
+    teacher, student = models()
+    teacher.head.weight.data += 1
+    freeze_except(student, "*.proj_l.*")
+    distill(student, teacher, batches, pairs=PAIRS, config=DistillConfig(steps=1), reporter=heard)
+    assert (heard.calls[0][1].equal, heard.calls[0][1].different) == (19, 1)
+
+
+def test_the_terminal_shows_loss_speed_and_metrics(models, batches):
+    screen = io.StringIO()
+    console = Console(file=screen, width=120, force_terminal=True)
+    result = run(models, batches, TerminalProgress(console))
+    text = screen.getvalue()
+    assert "216 of 1,305 parameters train" in text and "20 equal to the teacher's" in text
+    assert f"step 4: loss {result.metrics['loss']:.4g}" in text
+    assert "4/4" in text and "images/s" in text and "left" in text and "warning" in text
+
+
+def test_nothing_is_printed_without_a_listener(models, batches, capfd):
+    run(models, batches, None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tensorboard_gets_every_scalar(models, batches, monkeypatch, tmp_path):
+    writer = Everything()
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = lambda directory: writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    run(models, batches, TensorBoard(tmp_path))
+    scalars = {(call[1], call[3]) for call in writer.calls if call[0] == "add_scalar"}
+    names = ["train/loss", "train/attention", "step/learning_rate", "step/gradient_norm"]
+    assert {(name, step) for name in names for step in (1, 2, 3, 4)} <= scalars
+    assert {("evaluation/loss", 2), ("evaluation/attention", 4)} <= scalars
+    assert writer.calls[-1] == ("close",)
+
+
+def test_tensorboard_must_be_installed(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError):
+        TensorBoard(tmp_path)
