@@ -86,6 +86,16 @@ def test_the_report_counts_and_compares() -> None:
     assert "2 layers on backend reference, recipe rowwise" in str(report)
 
 
+def test_the_report_names_what_stays_in_high_precision() -> None:
+    model = mlp()
+    prepare(model, recipes.rowwise(), exclude="2")
+    report = convert(model)
+    assert report.left == ("2",)
+    assert "1 linear layers stay in high precision" in str(report)
+    with pytest.raises(ValueError, match="already deployed"):
+        prepare(model, recipes.rowwise())
+
+
 def test_the_report_measures_the_weight_as_trained() -> None:
     layer = nn.Linear(48, 32)
     prepare(layer, recipes.tensorwise())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fp8_qat import convert, load_fp8, prepare, recipes, save_fp8, sqnr
+from fp8_qat import convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
 from fp8_qat.linear import FrozenLinear, QuantLinear, ReleasedLinear
 
 WITHOUT_CALIBRATION = [name for name in recipes.names() if name != "static"]
@@ -86,11 +86,98 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
         prepare(Odd(), recipes.rowwise(), include="blocks.*")
 
 
-def test_scaled_mm_is_close_to_the_reference() -> None:
-    model = mlp()
-    x = torch.randn(33, 48)
+def test_predicates_and_patterns_choose() -> None:
+    handle = prepare(Odd(), recipes.rowwise(), include=lambda name, layer: layer.out_features == 4)
+    assert [entry.name for entry in handle.layers] == ["head"]
+    handle = prepare(Odd(), recipes.rowwise(), include=["fc", "h*"])
+    assert [entry.name for entry in handle.layers] == ["fc", "head"]
+    reasons = {s.name: s.reason for s in prepare(Odd(), recipes.rowwise(), include="fc").skipped}
+    assert reasons["head"] == "not named by include"
+
+
+def test_a_fast_path_that_reads_weights_is_not_fooled() -> None:
+    encoder = nn.TransformerEncoderLayer(16, 2, 32)
+    with pytest.raises(ValueError, match=r"TransformerEncoderLayer .* reads its weight directly"):
+        prepare(encoder, recipes.rowwise())
+
+
+def test_subclasses_and_other_dtypes_are_named() -> None:
+    class Scaled(nn.Linear):
+        pass
+
+    model = nn.Sequential(Scaled(4, 4), nn.Linear(4, 4).double())
+    before = [type(m) for m in model.modules()]
+    with pytest.raises(ValueError, match=r"layer '1' has a weight of torch\.float64"):
+        prepare(model, recipes.rowwise())
+    assert [type(m) for m in model.modules()] == before
+    handle = prepare(model.float(), recipes.rowwise())
+    assert "a subclass of nn.Linear" in handle.skipped[0].reason
+    with pytest.raises(ValueError, match="no layer is left to quantise"):
+        prepare(nn.Conv2d(1, 1, 1), recipes.rowwise())
+    with pytest.raises(ValueError, match="choose one of auto, keep, none"):
+        prepare(mlp(), recipes.rowwise(), frozen="yes")
+
+
+def test_hooks_shared_layers_and_copies_survive() -> None:
+    shared = nn.Linear(16, 16)
+    model, seen = nn.Sequential(shared, nn.ReLU(), shared), []
+    shared.register_forward_hook(lambda *args: seen.append(1))
     prepare(model, recipes.rowwise())
-    other = copy.deepcopy(model)
+    assert model[0] is model[2]
+    x = torch.randn(3, 16)
+    expected = model(x)
+    assert len(seen) == 2
+    assert torch.equal(copy.deepcopy(model)(x), expected)
+
+
+def test_the_handle_switches_off_and_on() -> None:
+    model, x = mlp(), torch.randn(5, 48)
+    plain = model(x)
+    handle = prepare(model, recipes.rowwise())
+    quantised = model(x)
+    with handle.disabled():
+        assert torch.equal(model(x), plain)
+    assert torch.equal(model(x), quantised)
+    handle.enabled(False)
+    assert torch.equal(model(x), plain)
+
+
+def test_released_weights_are_gone_and_say_so() -> None:
+    model = mlp().requires_grad_(False)
+    weight = model[0].weight.clone()
+    handle = prepare(model, recipes.rowwise())
+    assert dict(model[0].named_parameters()).keys() == {"bias"}
+    assert torch.equal(model[0].weight, fake_quantize(weight, recipes.rowwise().weight))
+    for refused in (handle.undo, lambda: handle.enabled(False)):
+        with pytest.raises(ValueError, match="released their original weight"):
+            refused()
+    with pytest.raises(ValueError, match="choose one of refuse, dequantize"):
+        handle.undo(released="guess")
+    assert isinstance(model[0], ReleasedLinear)
+
+
+def test_state_dicts_of_frozen_layers_load() -> None:
+    source, target = mlp().requires_grad_(False), mlp().requires_grad_(False)
+    plain = copy.deepcopy(source)
+    for model in (source, target):
+        prepare(model, recipes.rowwise())
+    x = torch.randn(4, 48)
+    target.load_state_dict(source.state_dict())
+    assert (target(x) - source(x)).norm() < 1e-6 * source(x).norm()
+    again = copy.deepcopy(source)
+    again.load_state_dict(source.state_dict())
+    assert torch.equal(again(x), source(x))
+    target.load_state_dict(plain.state_dict())
+    assert torch.equal(target(x), source(x))
+    with pytest.raises(RuntimeError, match=r"Missing key.*0\.weight"):
+        target.load_state_dict({k: v for k, v in plain.state_dict().items() if k != "0.weight"})
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\.weight"):
+        target.load_state_dict(plain.state_dict() | {"0.weight": torch.ones(1, 1)})
+
+
+def test_undo_and_convert_exclude_each_other() -> None:
+    model = mlp()
+    handle = prepare(model, recipes.rowwise())
     convert(model)
-    convert(other, backend="scaled_mm")
-    assert sqnr(model(x), other(x)) > 45
+    with pytest.raises(ValueError, match="no longer a prepared layer"):
+        handle.undo()

@@ -26,8 +26,9 @@ def convert(
     Each layer keeps the very codes and scales it trained with.
 
     backend: "reference" multiplies back before the product and equals training bit for bit;
-        "scaled_mm" multiplies FP8 codes; "weight_only" leaves activations in high precision;
-        "torchao" and "te" hand over to those libraries.
+        "scaled_mm" multiplies FP8 codes, "scaled_mm_fast" sums them in the shorter
+        accumulator of Hopper; "weight_only" leaves activations in high precision; "torchao"
+        and "te" hand over to those libraries.
     batches: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
@@ -45,7 +46,12 @@ def convert(
     done = tuple(
         _convert_layer(name, layer, kind, noise.get(name)) for name, layer in layers.items()
     )
-    return Report(backend=backend, recipe=recipe, layers=done)
+    left = tuple(
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and not isinstance(layer, Fp8Linear)
+    )
+    return Report(backend=backend, recipe=recipe, layers=done, left=left)
 
 
 def _convert_layer(

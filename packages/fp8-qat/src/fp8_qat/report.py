@@ -48,11 +48,15 @@ class ConvertedLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `convert` did, layer by layer."""
+    """What `convert` did, layer by layer.
+
+    left: names of the linear layers that stay in high precision, as they were not prepared.
+    """
 
     backend: str
     recipe: str
     layers: tuple[ConvertedLayer, ...]
+    left: tuple[str, ...] = ()
 
     @property
     def bytes_saved(self) -> int:
@@ -68,7 +72,9 @@ class Report:
             f"{len(self.layers)} layers on backend {self.backend}, recipe {self.recipe}, "
             f"{self.bytes_saved} bytes saved"
         )
-        return "\n".join([head, *map(_line, self.layers)])
+        left = f"{len(self.left)} linear layers stay in high precision"
+        names = [f"  {name}" for name in self.left]
+        return "\n".join([head, *map(_line, self.layers), left, *names])
 
 
 def _line(layer: ConvertedLayer) -> str:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from fp8_qat.deployed import Fp8Linear
 from fp8_qat.linear import PREPARED
 
 Predicate = Callable[[str, nn.Linear], bool]
@@ -66,6 +67,8 @@ def _reason(model: nn.Module, name: str, module: nn.Module) -> str | None:
     """Why a module cannot be quantised; "" for one that has no weight matrix of its own."""
     if isinstance(module, PREPARED):
         raise ValueError(f"{name or 'the model'} is already prepared: undo() its handle first")
+    if isinstance(module, Fp8Linear):
+        raise ValueError(f"{name or 'the model'} is already deployed: prepare a plain model")
     reader = _reader(model, name)
     if isinstance(module, nn.Linear):
         if reader is not None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from fp8_qat.backends.scaled_mm import FastScaledMMLinear as FastScaledMMLinear
 from fp8_qat.backends.scaled_mm import ScaledMMLinear as ScaledMMLinear
 from fp8_qat.backends.te import Status as Status
 from fp8_qat.backends.te import TransformerEngineLinear as TransformerEngineLinear
@@ -19,6 +20,7 @@ LAYERS: dict[str, type[Fp8Linear]] = {
     for kind in (
         Fp8Linear,
         ScaledMMLinear,
+        FastScaledMMLinear,
         WeightOnlyLinear,
         TorchaoLinear,
         TransformerEngineLinear,

@@ -27,6 +27,7 @@ class ScaledMMLinear(Fp8Linear):
     """
 
     backend: ClassVar[str] = "scaled_mm"
+    fast: ClassVar[bool] = False
     filled: Tensor | None
     producer: Callable[[Tensor, Spec], QuantizedTensor] | None = None  # set by `fuse`
 
@@ -77,6 +78,8 @@ class ScaledMMLinear(Fp8Linear):
             scale_w = F.pad(scale_w, (0, -self.out_features % MULTIPLE))
         if self.in_features % MULTIPLE:
             codes = F.pad(codes, (0, -self.in_features % MULTIPLE))
+        rounded = dtype != torch.float32  # CUDA takes a bias of the output's dtype, not float32
+        inside = self.bias is not None and self.bias.dtype == dtype and rounded
         y = F.scaled_mm(
             codes.view(x.codes.dtype),
             (self.weight if self.filled is None else self.filled).t(),
@@ -84,9 +87,24 @@ class ScaledMMLinear(Fp8Linear):
             kind,
             scale_w.contiguous(),
             kind,
+            bias=self._filled_bias() if inside else None,
             output_dtype=dtype,
+            use_fast_accum=self.fast,
         )[:, : self.out_features]
-        return y if self.bias is None else y + self.bias.to(dtype)
+        return y if self.bias is None or inside else y + self.bias.to(dtype)
+
+    def _filled_bias(self) -> Tensor:
+        return F.pad(self.bias, (0, -self.out_features % MULTIPLE))
+
+
+class FastScaledMMLinear(ScaledMMLinear):
+    """Sums in the shorter accumulator of Hopper's tensor cores: faster, and less exact.
+
+    Other devices, CPUs among them, compute the same as `ScaledMMLinear`.
+    """
+
+    backend: ClassVar[str] = "scaled_mm_fast"
+    fast: ClassVar[bool] = True
 
 
 def _recipe_problems(recipe: Recipe) -> list[str]:

@@ -86,6 +86,10 @@ class TransformerEngineLinear(Fp8Linear):
         problem = _device_problem(device) if status.available else status.reason
         return [*found, problem] if problem else found
 
+    @classmethod
+    def note(cls, layer: nn.Linear, recipe: Recipe) -> str:
+        return "Transformer Engine quantises the multiplied-back weight again"
+
     def derive(self) -> None:
         te = importlib.import_module("transformer_engine.pytorch")
         weight = dequantize(self.quantized_weight(), self.like.dtype)
