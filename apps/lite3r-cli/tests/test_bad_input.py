@@ -195,3 +195,17 @@ def test_damaged_checkpoint_is_not_resumed(lite3r: Any, run: Path) -> None:
     for file in (run / "checkpoints").rglob("tensors.safetensors"):
         file.write_bytes(b"")
     refused(lite3r.distill("--out", run, "--resume"), "damaged", "Remove this directory")
+
+
+def test_export_refuses_what_it_cannot_do(lite3r: Any, run: Path) -> None:
+    refused(lite3r("export", "nowhere", "--out", "light"), "holds no student")
+    refused(lite3r("export", run, "--out", run), "exists already", "--overwrite")
+    assert lite3r.distill("--out", "dense", "--fp8", "none", "--quiet").code == 0
+    refused(lite3r("export", "dense", "--out", "light"), "no prepared layer")
+    assert not Path("light").exists()
+
+
+def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:
+    refused(lite3r("data", "make", run), "exists already")
+    refused(lite3r("data", "make", "scenes", "--scenes", "0"), "scenes is 0")
+    refused(lite3r("data", "check", "nowhere"), "nowhere does not exist")

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
+
+import lite3r as lite3r_module
 
 
 def test_help_answers_at_once_without_torch() -> None:
@@ -85,7 +88,7 @@ def test_every_recipe_runs(lite3r: Any) -> None:
         (
             ("--fp8", "none", "--linear", "complement"),
             ("--scope", "both", "--token-order", "raster", "--feature-map", "elu1"),
-            ("--trainable", "attention", "--fp8", "tensorwise", "--recompute"),
+            ("--trainable", "attn", "--fp8", "tensorwise", "--recompute"),
         )
     ):
         done = lite3r.distill(*words, "--out", f"run{number}", "--quiet")
@@ -151,3 +154,49 @@ def test_version(lite3r: Any) -> None:
 @pytest.mark.parametrize("words", [("--help",), ("distill", "--help"), ("reconstruct", "--help")])
 def test_help_ends_well(lite3r: Any, words: tuple[str, ...]) -> None:
     assert lite3r(*words).code == 0
+
+
+def test_scenes_made_on_disk_are_checked_and_evaluated(lite3r: Any) -> None:
+    words = ("--scenes", "2", "--views", "3", "--size", "56")
+    assert lite3r("data", "make", "scenes", *words).code == 0
+    assert json.loads(lite3r("data", "check", "scenes", "--json").out)["problems"] == []
+    found = {}
+    for data in ("synthetic", "scenes"):
+        done = lite3r("eval", "--weights", "random", "--data", data, *words, "--json")
+        assert done.code == 0, done.err
+        entries = json.loads(done.out)["entries"]
+        found[data] = [e["numbers"]["abs_rel"] for e in entries if "abs_rel" in e["numbers"]]
+    assert found["scenes"] == pytest.approx(found["synthetic"], rel=0.05)  # JPEG, other order
+
+
+def test_check_names_every_broken_file(lite3r: Any, photos: Path) -> None:
+    (photos / "4.jpg").write_text("no picture")
+    done = lite3r("data", "check", photos, "--json")
+    assert done.code == 2
+    (problem,) = json.loads(done.out)["problems"]
+    assert "4.jpg" in problem
+    lite3r("data", "make", "scenes", "--scenes", "2", "--views", "2", "--size", "28")
+    broken = next(Path("scenes").glob("*1/rendered_depth_maps/00000000.pfm"))
+    broken.write_bytes(b"Pf\n28 28\n-1.0\n")
+    done = lite3r("data", "check", "scenes", "--json")
+    assert done.code == 2
+    (problem,) = json.loads(done.out)["problems"]
+    assert broken.name in problem
+
+
+def test_an_exported_student_needs_no_teacher_and_predicts_the_same(lite3r: Any) -> None:
+    """What is deployed computes, bit for bit, what was trained."""
+    assert lite3r.distill("--out", "run", "--quiet").code == 0
+    done = lite3r("export", "run", "--out", "light", "--json")
+    assert done.code == 0, done.err
+    assert {p.name for p in Path("light").iterdir()} == {"config.json", "model.safetensors"}
+    config = json.loads(Path("light/config.json").read_text())
+    config["teacher"]["weights"] = "/nowhere"
+    Path("light/config.json").write_text(json.dumps(config))
+    images = torch.rand(2, 3, 84, 84)
+    trained, deployed = lite3r_module.load("run"), lite3r_module.load("light")
+    one, other = trained.reconstruct(images), deployed.reconstruct(images)
+    assert torch.equal(one.depth, other.depth)
+    assert torch.equal(one.world_to_camera, other.world_to_camera)
+    whole = sum(p.numel() * 4 for p in trained.teacher.load().parameters())
+    assert Path("light/model.safetensors").stat().st_size < 0.6 * whole

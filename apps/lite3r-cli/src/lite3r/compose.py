@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 import distill
 import fp8_qat
-from recon_backbones import AttentionSite, Backbone, replace_attention
+from recon_backbones import AttentionSite, Backbone, load_backbone, replace_attention
 from sla_kernels import SparseLinearAttention
 
+from . import atomic
 from .measuring import evaluate as evaluate
 from .recipes import Recipe, Training
 from .student import Student, TeacherSpec, weights_digest
@@ -37,7 +38,8 @@ def lighten(
 ) -> Student:
     """Make an untrained student; the teacher stays as it is.
 
-    Frozen weights are shared with the teacher until FP8 takes them over. Before training
+    Where only projections train, weights are shared with the teacher until FP8 takes them
+    over. Before training
     the linear branch adds nothing, so this is the training-free student.
     Raises ValueError when the recipe names layers that the backbone does not have.
     """
@@ -45,19 +47,52 @@ def lighten(
     spec = spec or TeacherSpec.of(teacher)
     digest = weights_digest(teacher)
     teacher.requires_grad_(False)
-    light = _share(teacher, recipe)
-    light.set_token_order(recipe.token_order)
-    like = next(teacher.parameters())
-    replace_attention(
-        light,
-        lambda site: _sparse(site, recipe).to(device=like.device, dtype=like.dtype),
-        where=lambda site: site.scope in recipe.scopes,
-    )
-    distill.freeze_except(light, list(recipe.trained_patterns))
+    shared = {id(p): p for p in teacher.parameters()} if recipe.trainable == "proj" else {}
+    light = copy.deepcopy(teacher, memo=dict(shared))
+    sparsify(light, recipe)
+    sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
+    distill.train_only(light, recipe.trainable, sites=sites)
     handle = None if recipe.fp8 == "none" else _quantise(light, recipe)
     return Student(
         backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest, handle=handle
     )
+
+
+def sparsify(backbone: Backbone, recipe: Recipe) -> None:
+    """Give a backbone the token order and the attention of a recipe, in place."""
+    like = next(backbone.parameters())
+    backbone.set_token_order(recipe.token_order)
+    replace_attention(
+        backbone,
+        lambda site: _sparse(site, recipe).to(device=like.device, dtype=like.dtype),
+        where=lambda site: site.scope in recipe.scopes,
+    )
+
+
+def deploy(student: Student, *, backend: str = "reference") -> fp8_qat.Report:
+    """Turn the FP8 layers of a student into deployed ones, in place.
+
+    backend: as `fp8_qat.convert` takes it; "reference" computes what training computed.
+    Raises ValueError for a student without FP8, or one that the backend cannot run.
+    """
+    return fp8_qat.convert(student.backbone, backend=backend)
+
+
+def write_deployed(student: Student, path: Path) -> None:
+    """Write all weights of a deployed student, FP8 as FP8: loadable without its teacher."""
+    with atomic.new_file(path) as partial:
+        fp8_qat.save_fp8(student.backbone, partial)
+
+
+def read_deployed(
+    path: Path, recipe: Recipe, spec: TeacherSpec, digest: str, *, device: str, backend: str
+) -> Student:
+    """Build a student around the weights that `write_deployed` wrote."""
+    backbone = load_backbone(spec.backbone, weights="random", device=device)
+    sparsify(backbone, recipe)
+    fp8_qat.load_fp8(backbone, path, backend=backend)
+    backbone.requires_grad_(False).eval()
+    return Student(backbone=backbone, recipe=recipe, teacher=spec, weights_sha256=digest)
 
 
 def distil(
@@ -113,17 +148,6 @@ def progress(console: Console) -> distill.Reporter:
 
 def _forward(model: nn.Module, images: Tensor) -> Any:
     return model(images.to(next(model.parameters()).device))
-
-
-def _share(teacher: Backbone, recipe: Recipe) -> Backbone:
-    """A copy whose frozen parameters are the teacher's own tensors."""
-    patterns = recipe.trained_patterns
-    frozen = {
-        id(p): p
-        for name, p in teacher.named_parameters()
-        if not any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
-    return copy.deepcopy(teacher, memo=dict(frozen))
 
 
 def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:

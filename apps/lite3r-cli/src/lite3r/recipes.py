@@ -9,13 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
-Trainable = Literal["projections", "attention", "all"]
-
-TRAINED = {
-    "projections": ("*.core.*",),
-    "attention": ("*.core.*", "*.attn.qkv.*", "*.attn.proj.*"),
-    "all": ("*",),
-}
+Trainable = Literal["proj", "attn", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +34,7 @@ class Recipe:
     """Names of the linear layers that run in FP8, as shell patterns."""
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
-    trainable: Trainable = "projections"
+    trainable: Trainable = "proj"
     """What distillation changes: the projections of the linear branch, all of attention, or all."""
 
     def __post_init__(self) -> None:
@@ -55,7 +49,7 @@ class Recipe:
                 "token_order": ("raster", "tile8"),
                 "scope": ("global", "frame", "both"),
                 "fp8": ("rowwise", "tensorwise", "block", "mxfp8", "none"),
-                "trainable": tuple(TRAINED),
+                "trainable": ("proj", "attn", "all"),
             }[field]
             if getattr(self, field) not in known:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; known: {', '.join(known)}")
@@ -64,11 +58,6 @@ class Recipe:
     def scopes(self) -> tuple[str, ...]:
         """The attention scopes that become sparse."""
         return ("global", "frame") if self.scope == "both" else (self.scope,)
-
-    @property
-    def trained_patterns(self) -> tuple[str, ...]:
-        """Shell patterns of the parameters that distillation changes."""
-        return TRAINED[self.trainable]
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON values."""

@@ -2,8 +2,9 @@
 
     config.json           backbone, digest of the teacher's weights, recipe, versions
     adapter.safetensors   only what distillation changed
+    model.safetensors     instead, for a deployed student: all weights, FP8 as FP8
 
-Loading needs the teacher's weights, and checks that they are the same ones.
+With an adapter, loading needs the teacher's weights and checks that they are the same ones.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from .photos import load_batch
 from .recipes import Recipe
 
 FORMAT = "lite3r-student/1"
-CONFIG, ADAPTER = "config.json", "adapter.safetensors"
+CONFIG, ADAPTER, DEPLOYED = "config.json", "adapter.safetensors", "model.safetensors"
 PACKAGES = (
     "lite3r-cli",
     "sla-kernels",
@@ -106,6 +107,20 @@ class Student:
             save_file(trained, partial, metadata={"format": FORMAT})
         atomic.write_json(folder / CONFIG, self.config())
 
+    def export(self, folder: str | Path, *, backend: str = "reference") -> Any:
+        """Deploy the FP8 layers, in place, and write a folder that loads without the teacher.
+
+        Returns what `fp8_qat.convert` did to every layer. Raises ValueError for a student
+        without FP8 layers.
+        """
+        from .compose import deploy, write_deployed
+
+        folder = Path(folder)
+        report = deploy(self, backend=backend)
+        write_deployed(self, folder / DEPLOYED)
+        atomic.write_json(folder / CONFIG, self.config())
+        return report
+
     def config(self) -> dict[str, Any]:
         """What `config.json` holds."""
         return {
@@ -116,10 +131,17 @@ class Student:
         }
 
 
-def load(folder: str | Path, *, device: str = "cpu", weights: str | Path | None = None) -> Student:
-    """Load a student that `Student.save` wrote, strictly.
+def load(
+    folder: str | Path,
+    *,
+    device: str = "cpu",
+    weights: str | Path | None = None,
+    backend: str = "reference",
+) -> Student:
+    """Load a student that `Student.save` or `Student.export` wrote, strictly.
 
     weights: the teacher's weights, when they are no longer where they were.
+    backend: what multiplies the FP8 layers of a deployed student.
     Raises ValueError when a file is missing, damaged or of another model, naming what differs.
     """
     folder = Path(folder)
@@ -127,10 +149,15 @@ def load(folder: str | Path, *, device: str = "cpu", weights: str | Path | None 
     spec = {k: v for k, v in config["teacher"].items() if k != "sha256"}
     if weights is not None:
         spec["weights"] = str(weights)
-    teacher = TeacherSpec(**spec)
-    from .compose import lighten
+    teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
+    from .compose import lighten, read_deployed
 
-    student = lighten(teacher.load(device=device), Recipe.from_dict(config["recipe"]), teacher)
+    if (folder / DEPLOYED).is_file():
+        digest = config["teacher"]["sha256"]
+        return read_deployed(
+            folder / DEPLOYED, recipe, teacher, digest, device=device, backend=backend
+        )
+    student = lighten(teacher.load(device=device), recipe, teacher)
     if student.weights_sha256 != config["teacher"]["sha256"]:
         raise ValueError(
             f"{folder} was distilled from other weights of {teacher.backbone} (sha256 "

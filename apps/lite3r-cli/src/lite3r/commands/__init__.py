@@ -2,8 +2,10 @@
 
 from typing import Protocol, runtime_checkable
 
+from .data import Data as Data
 from .distill import Distill as Distill
 from .eval import Eval as Eval
+from .export import Export as Export
 from .info import Info as Info
 from .pretrain import Pretrain as Pretrain
 from .reconstruct import Reconstruct as Reconstruct
@@ -21,6 +23,8 @@ COMMANDS: dict[str, type[Command]] = {
     "distill": Distill,
     "reconstruct": Reconstruct,
     "eval": Eval,
+    "export": Export,
+    "data": Data,
     "pretrain": Pretrain,
     "info": Info,
 }

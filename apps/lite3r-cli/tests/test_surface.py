@@ -1,0 +1,46 @@
+"""The commands and options are a promise: a change here is a change of the interface."""
+
+from typing import Any
+
+import pytest
+
+from lite3r.commands import COMMANDS
+
+OUTPUT = "--json --quiet --log-file"
+RECIPE = (
+    "--keep --block --feature-map --linear --token-order --scope --fp8 --fp8-include "
+    "--fp8-exclude --trainable"
+)
+TRAINING = "--steps --learning-rate --accumulation --checkpoint-every --recompute"
+OPTIONS = {
+    "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
+    f"--eval-scenes --seed --device {RECIPE} {TRAINING} {OUTPUT}",
+    "reconstruct": f"STR --model --backbone --weights --out --overwrite --formats --size "
+    f"--max-views --confidence-percentile --edge-tolerance --max-points --seed --device {OUTPUT}",
+    "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "
+    f"--device {OUTPUT}",
+    "export": f"PATH --out --weights --overwrite {OUTPUT}",
+    "data make": f"PATH --scenes --views --size --split --seed --overwrite {OUTPUT}",
+    "data check": f"PATH {OUTPUT}",
+    "pretrain": f"--out --scenes --processes --small-steps --large-steps --test-scenes {OUTPUT}",
+    "info": f"{{None}}|PATH {OUTPUT}",
+}
+
+
+def help_words(lite3r: Any, *command: str) -> set[str]:
+    """Every option and positional argument that the help of a command lists."""
+    text = lite3r(*command, "--help").out
+    lines = [line.strip("│ ").split() for line in text.splitlines()]
+    first = {words[0].rstrip(",") for words in lines if words}
+    box = text.partition("positional arguments")[2].partition("╰")[0].splitlines()[1:2]
+    positional = {line.strip("│ ").split()[0].strip("[]") for line in box}
+    return {w for w in first if w.startswith("--")} | positional
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_lists_what_was_promised_and_no_more(lite3r: Any, command: str) -> None:
+    assert help_words(lite3r, *command.split()) == set(OPTIONS[command].split())
+
+
+def test_every_command_is_promised() -> None:
+    assert {k.split()[0] for k in OPTIONS} == set(COMMANDS)
