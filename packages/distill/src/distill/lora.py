@@ -45,7 +45,8 @@ def add_lora(
 
     The update's parameters are `<layer>.parametrizations.weight.0.up` and `.down`: the pattern
     "*.parametrizations.weight.0.*" lets them train. Add it before an optimiser is made, and
-    after anything that replaces layers.
+    after anything that replaces layers; a layer that computes with a stored copy of its
+    weight would not see the update.
 
     Args:
         model: Changed in place.

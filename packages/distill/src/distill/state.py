@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from distill.average import Average
+from distill.buffers import Buffers
 
 
 @dataclass(kw_only=True)
@@ -67,9 +68,9 @@ class TrainingState:
     """
 
     def __init__(self, student: nn.Module, optimizer: Optimizer, average: Average | None) -> None:
-        self._student, self._optimizer, self._average = student, optimizer, average
+        self._optimizer, self._average = optimizer, average
         self.parameters = trainable_parameters(student)
-        self._buffers = {name: b.detach().clone() for name, b in student.named_buffers()}
+        self._buffers = Buffers(student)
 
     def capture(self) -> dict[str, Tensor]:
         """Return references to the present tensors."""
@@ -79,9 +80,8 @@ class TrainingState:
                 tensors[f"optimizer/{name}/{key}"] = value
         for name, value in (self._average.tensors if self._average else {}).items():
             tensors[f"average/{name}"] = value
-        for name, buffer in self._student.named_buffers():
-            if name not in self._buffers or not torch.equal(buffer, self._buffers[name]):
-                tensors[f"buffer/{name}"] = buffer
+        for name, buffer in self._buffers.changed().items():
+            tensors[f"buffer/{name}"] = buffer
         return tensors
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ class TrainingState:
             _check("average", self._average.tensors, groups["average"])
             _copy(groups["average"], self._average.tensors)
         self._restore_optimizer(groups["optimizer"])
-        self._restore_buffers(groups["buffer"])
+        self._buffers.restore(groups["buffer"])
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         self._optimizer.state.clear()
@@ -111,17 +111,6 @@ class TrainingState:
             parameter = self.parameters[name]
             device = tensor.device if key == "step" else parameter.device
             self._optimizer.state[parameter][key] = tensor.to(device, copy=True)
-
-    def _restore_buffers(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, buffer in {**self._buffers, **tensors}.items():
-            path, _, leaf = name.rpartition(".")
-            module = self._student.get_submodule(path)
-            present = getattr(module, leaf, None)
-            if present is not None and present.shape == buffer.shape:
-                present.copy_(buffer)
-            else:
-                device = next(self._student.parameters()).device
-                setattr(module, leaf, buffer.to(device, copy=True))
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
