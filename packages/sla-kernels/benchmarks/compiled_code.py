@@ -4,7 +4,7 @@
     python benchmarks/compiled_code.py --targets sm_90 gfx942 --widths 64 --dtypes bf16
 
 Each entry has registers, shared memory, spilled bytes and the tensor-core instructions.
-Exits with 1 where a kernel spills or uses no tensor cores.
+Exits with 1 where a kernel does not fit, spills or uses no tensor cores.
 """
 
 import argparse
@@ -43,7 +43,7 @@ TARGETS = {
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS}
-FLOATS = {"LSE", "Delta", "States", "Sums", "DStates", "DSums"}
+FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
 INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order"}
 SPARSE = {
     "sparse_fwd": (sparse._sparse_fwd_kernel, forward_tile),
@@ -52,9 +52,18 @@ SPARSE = {
 }
 LINEAR = {
     "linear_state": linear._linear_state_kernel,
+    "linear_bwd_state": linear._linear_state_kernel,
     "linear_fwd": linear._linear_fwd_kernel,
     "linear_bwd_q": linear._linear_bwd_q_kernel,
     "linear_bwd_kv": linear._linear_bwd_kv_kernel,
+}
+SHARED_BYTES = {  # what one program may have
+    "sm_80": 163 << 10,
+    "sm_86": 99 << 10,
+    "sm_90": 227 << 10,
+    "sm_100": 227 << 10,
+    "sm_120": 99 << 10,
+    "gfx942": 64 << 10,
 }
 TENSOR_CORES = {
     "sm_80": r"\bHMMA",
@@ -86,6 +95,9 @@ def variants(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str)
             {
                 **common,
                 "TILE": tile.m,
+                "PART": min(64, next_power(width)),
+                "SCALED": name == "linear_bwd_state",
+                "ADD": True,
                 "FEATURE": "softmax",
                 "BLOCK_Q": 0,
                 "BLOCK_K": 0,
@@ -164,9 +176,9 @@ def amd(made: Any) -> dict[str, Any]:
 
 
 def sound(entry: dict[str, Any]) -> bool:
-    """No spills, and tensor cores used; float32 products are exact and use none on NVIDIA."""
-    exempt = entry["dtype"] == "fp32"
-    return entry["spilled_bytes"] == 0 and (exempt or bool(entry["tensor_cores"]))
+    """It fits, spills nothing and uses tensor cores; exact float32 products use none on NVIDIA."""
+    fits = entry["shared_bytes"] <= SHARED_BYTES[entry["target"]] and not entry["spilled_bytes"]
+    return fits and (entry["dtype"] == "fp32" or bool(entry["tensor_cores"]))
 
 
 def main() -> int:

@@ -117,6 +117,24 @@ def test_branches_add_up() -> None:
     torch.testing.assert_close(out, branches.sparse + F.linear(branches.linear, weight, bias))
 
 
+def test_a_mix_weighs_the_branches_head_by_head() -> None:
+    leaves, grad = [*qkv(100, 130), *parameters(32), torch.rand(2)], torch.randn(1, 2, 100, 32)
+    selection = select_blocks(*leaves[:2], keep=0.3, block=(32, 16))
+
+    def call(q, k, v, weight, bias, mix):  # type: ignore[no-untyped-def]
+        return sla_attention(q, k, v, selection=selection, weight=weight, bias=bias, mix=mix)
+
+    def by_hand(q, k, v, weight, bias, mix):  # type: ignore[no-untyped-def]
+        parts = sla_attention(
+            q, k, v, selection=selection, return_branches=True, backend="reference"
+        )
+        ratio = mix[None, :, None, None]
+        return ratio * parts.sparse + (1 - ratio) * F.linear(parts.linear, weight, bias)
+
+    expected = value_and_gradients(by_hand, [x.double() for x in leaves], grad.double())
+    assert max(errors(value_and_gradients(call, leaves, grad), expected)) < FLOAT32
+
+
 def test_a_zero_projection_leaves_the_sparse_branch() -> None:
     q, k, v = qkv(100, 130)
     selection = select_blocks(q, k, keep=0.3, block=(32, 16))

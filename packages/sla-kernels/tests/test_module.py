@@ -58,6 +58,15 @@ def test_gradient_steps_bring_the_output_nearer_to_dense_attention() -> None:
     assert losses[-1] < 0.95 * losses[0]
 
 
+def test_a_learned_mix_starts_near_the_sparse_branch() -> None:
+    q, k, v = qkv(228, 228)
+    module = make(combine="alpha", heads=2)
+    assert set(module.state_dict()) == {"proj_l.weight", "proj_l.bias", "mix_logit"}
+    torch.testing.assert_close(module(q, k, v), 0.982014 * make()(q, k, v))
+    module(q, k, v).square().sum().backward()
+    assert module.mix_logit.grad.abs().min() > 0
+
+
 def test_autocast_casts_as_dense_attention_does() -> None:
     q, k, v = qkv(228, 228)
     module = make()

@@ -7,6 +7,9 @@ from sla_kernels.attention import sla_attention as sla_attention
 from sla_kernels.explain import Explanation as Explanation
 from sla_kernels.explain import explain as explain
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
+from sla_kernels.sdpa_override import Overridden as Overridden
+from sla_kernels.sdpa_override import Site as Site
+from sla_kernels.sdpa_override import sdpa_override as sdpa_override
 from sla_kernels.select import BlockSelection as BlockSelection
 from sla_kernels.select import select_blocks as select_blocks
 from sla_kernels.sparse import block_sparse_attention as block_sparse_attention

@@ -7,17 +7,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels import op as op
 from sla_kernels.autocast import under_autocast
 from sla_kernels.backend import resolve
-from sla_kernels.checks import check_attention_inputs, check_choice
-from sla_kernels.linear import FEATURE_MAPS
-from sla_kernels.linear.reference import linear_reference
+from sla_kernels.checks import check_attention_inputs
+from sla_kernels.linear.public import check_linear_arguments, check_scope, linear_branch
 from sla_kernels.select import BlockSelection, select_blocks
-from sla_kernels.select.blocks import lists_to_mask
 from sla_kernels.sparse import block_sparse_attention
 from sla_kernels.sparse.public import check_selection
-
-SCOPES = ("all", "complement", "marginal", None)
 
 
 class Branches(NamedTuple):
@@ -38,6 +35,7 @@ def sla_attention(
     block: tuple[int, int] = (128, 64),
     weight: Float[Tensor, "d d"] | None = None,
     bias: Float[Tensor, " d"] | None = None,
+    mix: Float[Tensor, " h"] | None = None,
     feature_map: str = "softmax",
     linear: str | None = "all",
     negligible: float = 0.0,
@@ -54,6 +52,8 @@ def sla_attention(
     arXiv 2509.24006). Without a weight o_l is added as it is.
 
     - `keep`, `block`, `pinned`, `negligible`: as in `select_blocks`. Or give a `selection` instead.
+    - `mix`: a ratio for each head; then out = mix o_s + (1 - mix) (weight o_l + bias)
+      (SLA2, arXiv 2602.12675, with one ratio a head).
     - `feature_map`: phi, "softmax" over the head width, "elu1" (elu + 1) or "relu".
     - `linear`: the scope. "all" keys; the "complement" of the kept blocks; "marginal", the
       complement less the negligible blocks; None for no linear branch. Pinned keys are attended
@@ -62,12 +62,14 @@ def sla_attention(
     - `backend`: "eager" (blocked, CPU), "triton", "flex" (compiled, CPU, no gradient),
       "reference" (quadratic), or "auto", which `explain` puts into words.
 
-    Differentiable in q, k, v, weight and bias, not through the selection.
+    Differentiable in q, k, v, weight, bias and mix, not through the selection.
     Raises ValueError where an argument cannot work.
     """
     q, k, v = under_autocast(q, k, v)
     check_attention_inputs(q, k, v)
-    check_linear_arguments(linear, feature_map, negligible, weight, bias, q, eps)
+    check_linear_arguments(linear, feature_map, negligible, weight, bias, q.shape[3], eps)
+    if linear is None and (mix is not None or return_branches):
+        raise ValueError("mix and return_branches need a linear branch, but linear=None")
     if (keep is None) == (selection is None):
         raise ValueError(
             f"keep={keep!r} with {'no' if selection is None else 'a'} selection; give exactly one"
@@ -80,115 +82,68 @@ def sla_attention(
     elif pinned is not None:
         raise ValueError("pinned belongs to the selection when one is given; pass it there")
     check_selection(selection, q, k)
-    sparse = block_sparse_attention(q, k, v, selection, scale=scale, backend=backend)
-    assert isinstance(sparse, Tensor)
+    check_scope(linear, selection)
+    name, _ = resolve(backend, q)
     if linear is None:
-        return sparse
-    if return_branches:
-        found = linear_branch(
-            q, k, v, None, None, None, selection, linear, feature_map, eps, backend
-        )
-        projected = found if weight is None else F.linear(found, weight, bias)
-        return Branches(sparse + projected, sparse, found)
-    return linear_branch(
-        q, k, v, weight, bias, sparse, selection, linear, feature_map, eps, backend
-    )
+        only = block_sparse_attention(q, k, v, selection, scale=scale, backend=name)
+        assert isinstance(only, Tensor)
+        return only
+    scale = q.shape[3] ** -0.5 if scale is None else scale
+    if name in ("eager", "triton") and mix is None and not return_branches:
+        return _both(q, k, v, weight, bias, selection, scale, linear, feature_map, eps, name)
+    sparse = block_sparse_attention(q, k, v, selection, scale=scale, backend=name)
+    assert isinstance(sparse, Tensor)
+    found = linear_branch(q, k, v, selection, linear, feature_map, eps, name)
+    out = combine(sparse, found, weight, bias, mix)
+    return Branches(out, sparse, found) if return_branches else out
 
 
-def linear_branch(
+def combine(
+    sparse: Float[Tensor, "b h n d"],
+    linear: Float[Tensor, "b h n d"],
+    weight: Float[Tensor, "d d"] | None,
+    bias: Float[Tensor, " d"] | None,
+    mix: Float[Tensor, " h"] | None,
+) -> Float[Tensor, "b h n d"]:
+    """Project the linear branch and add it, or mix both by a ratio for each head."""
+    if weight is not None:
+        bias = None if bias is None else bias.to(linear.dtype)
+        linear = F.linear(linear, weight.to(linear.dtype), bias)
+    if mix is None:
+        return sparse + linear
+    return torch.lerp(linear, sparse, mix.to(linear.dtype)[:, None, None])
+
+
+def _both(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    base: Tensor | None,
     selection: BlockSelection,
+    scale: float,
     scope: str,
     feature_map: str,
     eps: float,
     backend: str,
-) -> Float[Tensor, "b h n d"]:
-    """Return base plus the linear branch over a scope, projected where a weight is given."""
-    name, _ = resolve(backend, q)
-    if name == "reference":
-        exact = torch.promote_types(q.dtype, torch.float32)
-        found = linear_reference(
-            q.to(exact), k.to(exact), v.to(exact), scope_mask(selection, scope), feature_map, eps
-        )
-        if weight is not None:
-            bias = None if bias is None else bias.to(found.dtype)
-            found = F.linear(found, weight.to(found.dtype), bias)
-        return (found if base is None else found + base).to(q.dtype)
-    everything = scope == "all"
-    kept, negligible = (None, None) if everything else skipped_lists(selection, scope)
-    out: Tensor = torch.ops.sla_kernels.linear_forward(
+) -> Tensor:
+    """Run the operator that computes both branches and their sum."""
+    out: Tensor = torch.ops.sla_kernels.sla_forward(
         q,
         k,
         v,
         weight,
         bias,
-        base,
-        kept,
-        negligible,
-        None if everything else selection.token_order(),
-        0 if everything else selection.num_pinned,
+        selection.indices,
+        selection.counts,
+        selection.negligible,
+        selection.token_order(),
+        selection.num_pinned,
         *selection.block,
+        scale,
+        scope,
         feature_map,
         eps,
-        "eager" if name == "flex" else name,
-    )
+        backend,
+    )[0]
     return out
-
-
-def skipped_lists(selection: BlockSelection, scope: str) -> tuple[Tensor, Tensor | None]:
-    """The key blocks out of scope: the kept ones, and in scope "marginal" the negligible ones."""
-    if scope == "complement":
-        return selection.indices, None
-    if selection.negligible is None:
-        raise ValueError(
-            "linear='marginal' needs a selection with a negligible class; "
-            "pass negligible=0.1, say, to select_blocks or sla_attention"
-        )
-    return selection.indices, selection.negligible
-
-
-def scope_mask(selection: BlockSelection, scope: str) -> Tensor | None:
-    """The query-key pairs in scope; None for all of them."""
-    if scope == "all":
-        return None
-    _, negligible = skipped_lists(selection, scope)
-    outside = selection.block_mask()
-    if negligible is not None:
-        outside = outside | lists_to_mask(negligible, selection.key_blocks)
-    return selection.expand(~outside, pinned_rows=False, pinned_columns=False)
-
-
-def check_linear_arguments(
-    linear: str | None,
-    feature_map: str,
-    negligible: float,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    q: Tensor,
-    eps: float,
-) -> None:
-    """Refuse what no linear branch can be made of."""
-    check_choice("linear", linear, SCOPES)
-    check_choice("feature_map", feature_map, tuple(FEATURE_MAPS))
-    width = q.shape[3]
-    if linear is None and weight is not None:
-        raise ValueError(
-            "weight projects the linear branch, but linear=None; pass one or the other"
-        )
-    if bias is not None and weight is None:
-        raise ValueError("bias is given without weight; pass both or neither")
-    if weight is not None and weight.shape != (width, width):
-        raise ValueError(f"weight has shape {tuple(weight.shape)}; it must be ({width}, {width})")
-    if bias is not None and bias.shape != (width,):
-        raise ValueError(f"bias has shape {tuple(bias.shape)}; it must be ({width},)")
-    if not eps >= 0:
-        raise ValueError(f"eps={eps!r}; it must be at least 0")
-    if negligible and linear != "marginal":
-        raise ValueError(
-            f"negligible={negligible!r} concerns scope 'marginal' alone, but linear={linear!r}"
-        )

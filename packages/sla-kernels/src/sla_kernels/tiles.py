@@ -42,7 +42,7 @@ def backward_q_tile(dtype: torch.dtype, width: int, block: tuple[int, int], make
     if dtype == torch.float32:
         return _fit(Tile(m=32, n=32, warps=4, stages=1), block, maker)
     if width > 64:
-        return _fit(Tile(m=64, n=32, warps=4, stages=2), block, maker)
+        return _fit(Tile(m=64, n=32, warps=8, stages=2), block, maker)
     return _fit(Tile(m=128, n=64, warps=8, stages=2), block, maker)
 
 
@@ -58,7 +58,7 @@ def backward_kv_tile(dtype: torch.dtype, width: int, block: tuple[int, int], mak
 def _fit(tile: Tile, block: tuple[int, int], maker: str) -> Tile:
     """Shrink a tile to the blocks: a tile never spans two."""
     m, n = min(tile.m, block[0]), min(tile.n, block[1])
-    warps = tile.warps if m * n >= 4096 and maker == NVIDIA else min(tile.warps, 4)
+    warps = tile.warps if m * n >= 2048 and maker == NVIDIA else min(tile.warps, 4)
     return Tile(m=m, n=n, warps=warps, stages=tile.stages)
 
 

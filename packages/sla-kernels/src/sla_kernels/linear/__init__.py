@@ -1,4 +1,3 @@
 """The branch of linear attention that sees what the sparse branch leaves out."""
 
 from sla_kernels.linear import op as op
-from sla_kernels.linear.features import FEATURE_MAPS as FEATURE_MAPS

@@ -66,10 +66,12 @@ def linear_backward(
     scope: Scope,
     feature_map: str,
     eps: float,
+    into: tuple[Tensor, ...] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of q, k, v and weight (empty without a weight)."""
+    """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
     phi = FEATURE_MAPS[feature_map]
-    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    made = into or tuple(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    dq, dk, dv = made
     d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
     for batch, keys, queries in _heads(q, k):
         heads, here, there = _count(keys), (batch, queries), (batch, keys)
@@ -81,7 +83,7 @@ def linear_backward(
         d_num = _blocks(grad[here], scope.block_q, heads) / total
         d_total = -(rows @ states.mixed).mul_(d_num).div_(total).sum(-1, keepdim=True)
         d_rows = (d_num @ states.mixed.mT).add_(d_total * states.mixed_sum.mT)
-        dq[here] = _tokens(phi.pull_back(x, rows, d_rows), _count(queries), q.shape[2])
+        dq[here] += _tokens(phi.pull_back(x, rows, d_rows), _count(queries), q.shape[2])
         key_blocks = states.own.shape[1]
         d_state, d_sum = (part.unmix(rows.mT @ y, key_blocks) for y in (d_num, d_total))
         if weight is not None:
@@ -89,8 +91,8 @@ def linear_backward(
             d_state = d_state @ weight.to(d_state.dtype)
         x = _blocks(k[there], scope.block_k, heads)
         d_phi = (states.values @ d_state.mT).add_(d_sum.mT)
-        dk[there] = _tokens(phi.pull_back(x, states.phi, d_phi), heads, k.shape[2])
-        dv[there] = _tokens(states.phi @ d_state, heads, k.shape[2])
+        dk[there] += _tokens(phi.pull_back(x, states.phi, d_phi), heads, k.shape[2])
+        dv[there] += _tokens(states.phi @ d_state, heads, k.shape[2])
     return dq, dk, dv, q.new_empty(0) if weight is None else d_weight
 
 

@@ -3,14 +3,13 @@
 States are d by d in float32. For float16 and bfloat16 inputs their products run in TF32: a state
 sums over all tokens, which float16 cannot hold and bfloat16 rounds too much. A span is a run of
 tokens that one program sums over: a block where the scope goes by blocks, else a share of all.
+States are taken PART columns at a time, so that wide heads fit the shared memory.
 """
 
 from typing import no_type_check  # a run-time checker would hide the source from Triton
 
 import triton
 import triton.language as tl
-
-from sla_kernels.sparse.kernels import _load_tile, _store_tile
 
 LENGTHS = ["n", "m", "span", "spans", "heads", "group", "rows_per_head", "key_rows"]
 
@@ -54,105 +53,111 @@ def _inside(start, limit, ROWS: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.const
 
 @triton.jit
 @no_type_check
-def _matrix(base, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Pointers to a d by d matrix and which of them are real."""
-    at = tl.arange(0, BLOCK_D)
-    inside = (at < D)[:, None] & (at < D)[None, :]
-    return base + at[:, None] * D + at[None, :], inside
+def _load_part(
+    base, start, limit, column, stride_n, stride_d,
+    ROWS: tl.constexpr, PART: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """Load PART columns of ROWS tokens in float32; zero beyond the last token and column."""
+    rows = tl.arange(0, ROWS)
+    columns = column + tl.arange(0, PART)
+    tile = base + tl.cast(start, tl.int64) * stride_n
+    inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
+    pointers = tile + rows[:, None] * stride_n + columns[None, :] * stride_d
+    return tl.load(pointers, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+@no_type_check
+def _store_part(
+    base, values, start, limit, column,
+    ROWS: tl.constexpr, PART: tl.constexpr, D: tl.constexpr, ADD: tl.constexpr,
+):  # fmt: skip
+    """Store, or add to what is there, PART columns of tokens of a contiguous head."""
+    rows = tl.arange(0, ROWS)
+    columns = column + tl.arange(0, PART)
+    inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
+    pointers = base + tl.cast(start, tl.int64) * D + rows[:, None] * D + columns[None, :]
+    if ADD:
+        values += tl.load(pointers, mask=inside, other=0.0).to(tl.float32)
+    tl.store(pointers, values.to(base.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+@no_type_check
+def _state_part(base, column, D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.constexpr):
+    """Pointers to PART columns of a d by d state, and which of them are real."""
+    rows = tl.arange(0, BLOCK_D)
+    columns = column + tl.arange(0, PART)
+    inside = (rows < D)[:, None] & (columns < D)[None, :]
+    return base + rows[:, None] * D + columns[None, :], inside
 
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
 def _linear_state_kernel(
-    K,
-    V,
-    States,
-    Sums,
-    stride_kb,
-    stride_kh,
-    stride_kn,
-    stride_kd,
-    stride_vb,
-    stride_vh,
-    stride_vn,
-    stride_vd,
-    m,
-    heads,
-    span,
-    spans,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    TILE: tl.constexpr,
-    FEATURE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Sum phi(k)^T v and phi(k) over one span of keys; `heads` are those of k."""
+    X, Y, Total, DTotal, States, Sums,
+    stride_xb, stride_xh, stride_xn, stride_xd,
+    stride_yb, stride_yh, stride_yn, stride_yd,
+    m, heads, span, spans,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.constexpr, TILE: tl.constexpr,
+    FEATURE: tl.constexpr, PRECISION: tl.constexpr, SCALED: tl.constexpr,
+):  # fmt: skip
+    """Sum phi(x)^T y and phi(x) over one span of tokens, for PART columns of y.
+
+    Forward, x and y are keys and values. Backward (SCALED) they are queries and gradients, y is
+    divided by the query's denominator and phi(x) is weighted by the denominator's gradient.
+    """
     run = tl.program_id(0)
-    bg = tl.program_id(1).to(tl.int64)
-    b, g = bg // heads, bg % heads
-    k_head, v_head = K + b * stride_kb + g * stride_kh, V + b * stride_vb + g * stride_vh
-    state = tl.zeros([BLOCK_D, BLOCK_D], tl.float32)
-    total = tl.zeros([BLOCK_D], tl.float32)
+    bh = tl.program_id(1).to(tl.int64)
+    column = tl.program_id(2) * PART
+    b, h = bh // heads, bh % heads
+    x_head, y_head = X + b * stride_xb + h * stride_xh, Y + b * stride_yb + h * stride_yh
+    state = tl.zeros([BLOCK_D, PART], tl.float32)
+    sums = tl.zeros([BLOCK_D], tl.float32)
     end = tl.minimum(m, (run + 1) * span)
     for start in range(run * span, end, TILE):
-        inside = _inside(start, end, TILE, D, BLOCK_D)
-        k = _load_tile(k_head, start, end, stride_kn, stride_kd, TILE, D, BLOCK_D, True)
-        v = _load_tile(v_head, start, end, stride_vn, stride_vd, TILE, D, BLOCK_D, True)
-        phi = _features(k.to(tl.float32), inside, FEATURE)
-        state = tl.dot(tl.trans(phi), v.to(tl.float32), state, input_precision=PRECISION)
-        total += tl.sum(phi, 0)
-    at = bg * spans + run
-    pointers, inside = _matrix(States + at * D * D, D, BLOCK_D)
+        x = _load_part(x_head, start, end, 0, stride_xn, stride_xd, TILE, BLOCK_D, D)
+        y = _load_part(y_head, start, end, column, stride_yn, stride_yd, TILE, PART, D)
+        phi = _features(x, _inside(start, end, TILE, D, BLOCK_D), FEATURE)
+        if SCALED:
+            rows = start + tl.arange(0, TILE)
+            y = y / tl.load(Total + bh * m + rows, mask=rows < end, other=1.0)[:, None]
+            d_total = tl.load(DTotal + bh * m + rows, mask=rows < end, other=0.0)
+            sums += tl.sum(phi * d_total[:, None], 0)
+        else:
+            sums += tl.sum(phi, 0)
+        state = tl.dot(tl.trans(phi), y, state, input_precision=PRECISION)
+    at = bh * spans + run
+    pointers, inside = _state_part(States + at * D * D, column, D, BLOCK_D, PART)
     tl.store(pointers, state, mask=inside)
     columns = tl.arange(0, BLOCK_D)
-    tl.store(Sums + at * D + columns, total, mask=columns < D)
+    tl.store(Sums + at * D + columns, sums, mask=(columns < D) & (column == 0))
 
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
 def _linear_fwd_kernel(
-    Q,
-    States,
-    Sums,
-    Bias,
-    Base,
-    Out,
-    stride_qb,
-    stride_qh,
-    stride_qn,
-    stride_qd,
-    stride_bb,
-    stride_bh,
-    stride_bn,
-    stride_bd,
-    n,
-    heads,
-    group,
-    rows_per_head,
-    eps,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BLOCK_Q: tl.constexpr,
-    TILE: tl.constexpr,
-    FEATURE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    SCOPED: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    HAS_BASE: tl.constexpr,
-):
-    """Divide phi(q) state by phi(q) sum, and add bias and base."""
+    Q, States, Sums, Bias, Base, Out,
+    stride_qb, stride_qh, stride_qn, stride_qd,
+    stride_bb, stride_bh, stride_bn, stride_bd,
+    n, heads, group, rows_per_head, eps,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.constexpr, BLOCK_Q: tl.constexpr,
+    TILE: tl.constexpr, FEATURE: tl.constexpr, PRECISION: tl.constexpr, SCOPED: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_BASE: tl.constexpr,
+):  # fmt: skip
+    """Divide phi(q) state by phi(q) sum, and add bias and base, for PART columns."""
     start = tl.program_id(0) * TILE
     bh = tl.program_id(1).to(tl.int64)
+    column = tl.program_id(2) * PART
     b, h = bh // heads, bh % heads
-    inside = _inside(start, n, TILE, D, BLOCK_D)
     q_head = Q + b * stride_qb + h * stride_qh
-    q = _load_tile(q_head, start, n, stride_qn, stride_qd, TILE, D, BLOCK_D, True)
-    phi = _features(q.to(tl.float32), inside, FEATURE)
+    q = _load_part(q_head, start, n, 0, stride_qn, stride_qd, TILE, BLOCK_D, D)
+    phi = _features(q, _inside(start, n, TILE, D, BLOCK_D), FEATURE)
     at = bh * rows_per_head + start // BLOCK_Q if SCOPED else bh // group
-    columns = tl.arange(0, BLOCK_D)
-    pointers, real = _matrix(States + at * D * D, D, BLOCK_D)
+    rows, columns = tl.arange(0, BLOCK_D), column + tl.arange(0, PART)
+    pointers, real = _state_part(States + at * D * D, column, D, BLOCK_D, PART)
     state = tl.load(pointers, mask=real, other=0.0)
-    sums = tl.load(Sums + at * D + columns, mask=columns < D, other=0.0)
+    sums = tl.load(Sums + at * D + rows, mask=rows < D, other=0.0)
     total = tl.sum(phi * sums[None, :], 1) + eps
     total = tl.where(total == 0.0, float("inf"), total)
     out = tl.dot(phi, state, input_precision=PRECISION) / total[:, None]
@@ -160,121 +165,79 @@ def _linear_fwd_kernel(
         out += tl.load(Bias + columns, mask=columns < D, other=0.0).to(tl.float32)[None, :]
     if HAS_BASE:
         b_head = Base + b * stride_bb + h * stride_bh
-        base = _load_tile(b_head, start, n, stride_bn, stride_bd, TILE, D, BLOCK_D, True)
-        out += base.to(tl.float32)
-    _store_tile(Out + bh * n * D, out, start, n, TILE, D, BLOCK_D)
+        out += _load_part(b_head, start, n, column, stride_bn, stride_bd, TILE, PART, D)
+    _store_part(Out + bh * n * D, out, start, n, column, TILE, PART, D, False)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
 def _linear_bwd_q_kernel(
-    Grad,
-    Q,
-    States,
-    Sums,
-    DQ,
-    DStates,
-    DSums,
-    stride_gb,
-    stride_gh,
-    stride_gn,
-    stride_gd,
-    stride_qb,
-    stride_qh,
-    stride_qn,
-    stride_qd,
-    n,
-    heads,
-    group,
-    span,
-    spans,
-    eps,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    TILE: tl.constexpr,
-    FEATURE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    SCOPED: tl.constexpr,
-):
-    """Write dq over one span of queries, and the span's share of the gradient of its state."""
-    run = tl.program_id(0)
+    Grad, Q, States, Sums, DQ, Total, DTotal,
+    stride_gb, stride_gh, stride_gn, stride_gd,
+    stride_qb, stride_qh, stride_qn, stride_qd,
+    n, heads, group, rows_per_head, eps,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.constexpr, BLOCK_Q: tl.constexpr,
+    TILE: tl.constexpr, FEATURE: tl.constexpr, PRECISION: tl.constexpr, SCOPED: tl.constexpr,
+    ADD: tl.constexpr,
+):  # fmt: skip
+    """Write dq, the denominators and their gradients, which the gradient of the state needs."""
+    start = tl.program_id(0) * TILE
     bh = tl.program_id(1).to(tl.int64)
     b, h = bh // heads, bh % heads
     g_head, q_head = Grad + b * stride_gb + h * stride_gh, Q + b * stride_qb + h * stride_qh
-    at = bh * spans + run if SCOPED else bh // group
+    q = _load_part(q_head, start, n, 0, stride_qn, stride_qd, TILE, BLOCK_D, D)
+    phi = _features(q, _inside(start, n, TILE, D, BLOCK_D), FEATURE)
+    at = bh * rows_per_head + start // BLOCK_Q if SCOPED else bh // group
     columns = tl.arange(0, BLOCK_D)
-    pointers, real = _matrix(States + at * D * D, D, BLOCK_D)
-    state = tl.load(pointers, mask=real, other=0.0)
     sums = tl.load(Sums + at * D + columns, mask=columns < D, other=0.0)
-    d_state = tl.zeros([BLOCK_D, BLOCK_D], tl.float32)
-    d_sums = tl.zeros([BLOCK_D], tl.float32)
-    end = tl.minimum(n, (run + 1) * span)
-    for start in range(run * span, end, TILE):
-        inside = _inside(start, end, TILE, D, BLOCK_D)
-        q = _load_tile(q_head, start, end, stride_qn, stride_qd, TILE, D, BLOCK_D, True)
-        grad = _load_tile(g_head, start, end, stride_gn, stride_gd, TILE, D, BLOCK_D, True)
-        q = q.to(tl.float32)
-        phi = _features(q, inside, FEATURE)
-        total = tl.sum(phi * sums[None, :], 1) + eps
-        total = tl.where(total == 0.0, float("inf"), total)
-        d_num = grad.to(tl.float32) / total[:, None]
+    total = tl.sum(phi * sums[None, :], 1) + eps
+    total = tl.where(total == 0.0, float("inf"), total)
+    d_total = tl.zeros([TILE], tl.float32)
+    d_phi = tl.zeros([TILE, BLOCK_D], tl.float32)
+    for column in tl.static_range(0, BLOCK_D, PART):
+        grad = _load_part(g_head, start, n, column, stride_gn, stride_gd, TILE, PART, D)
+        d_num = grad / total[:, None]
+        pointers, real = _state_part(States + at * D * D, column, D, BLOCK_D, PART)
+        state = tl.load(pointers, mask=real, other=0.0)
         num = tl.dot(phi, state, input_precision=PRECISION)
-        d_total = -tl.sum(num * d_num, 1) / total
-        d_phi = tl.dot(d_num, tl.trans(state), input_precision=PRECISION)
-        d_phi += d_total[:, None] * sums[None, :]
-        d_state = tl.dot(tl.trans(phi), d_num, d_state, input_precision=PRECISION)
-        d_sums += tl.sum(phi * d_total[:, None], 0)
-        dq = _pull_back(q, phi, d_phi, FEATURE)
-        _store_tile(DQ + bh * n * D, dq, start, end, TILE, D, BLOCK_D)
-    out = bh * spans + run
-    pointers, real = _matrix(DStates + out * D * D, D, BLOCK_D)
-    tl.store(pointers, d_state, mask=real)
-    tl.store(DSums + out * D + columns, d_sums, mask=columns < D)
+        d_total -= tl.sum(num * d_num, 1) / total
+        d_phi = tl.dot(d_num, tl.trans(state), d_phi, input_precision=PRECISION)
+    d_phi += d_total[:, None] * sums[None, :]
+    dq = _pull_back(q, phi, d_phi, FEATURE)
+    _store_part(DQ + bh * n * D, dq, start, n, 0, TILE, BLOCK_D, D, ADD)
+    rows = start + tl.arange(0, TILE)
+    tl.store(Total + bh * n + rows, total, mask=rows < n)
+    tl.store(DTotal + bh * n + rows, d_total, mask=rows < n)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
 def _linear_bwd_kv_kernel(
-    K,
-    V,
-    DStates,
-    DSums,
-    DK,
-    DV,
-    stride_kb,
-    stride_kh,
-    stride_kn,
-    stride_kd,
-    stride_vb,
-    stride_vh,
-    stride_vn,
-    stride_vd,
-    m,
-    heads,
-    key_rows,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    TILE: tl.constexpr,
-    FEATURE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    SCOPED: tl.constexpr,
-):
+    K, V, DStates, DSums, DK, DV,
+    stride_kb, stride_kh, stride_kn, stride_kd,
+    stride_vb, stride_vh, stride_vn, stride_vd,
+    m, heads, key_rows,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.constexpr, BLOCK_K: tl.constexpr,
+    TILE: tl.constexpr, FEATURE: tl.constexpr, PRECISION: tl.constexpr, SCOPED: tl.constexpr,
+    ADD: tl.constexpr,
+):  # fmt: skip
     """Write dk and dv of one tile from the gradient of its state; `heads` are those of k."""
     start = tl.program_id(0) * TILE
     bg = tl.program_id(1).to(tl.int64)
     b, g = bg // heads, bg % heads
     k_head, v_head = K + b * stride_kb + g * stride_kh, V + b * stride_vb + g * stride_vh
-    inside = _inside(start, m, TILE, D, BLOCK_D)
-    k = _load_tile(k_head, start, m, stride_kn, stride_kd, TILE, D, BLOCK_D, True).to(tl.float32)
-    v = _load_tile(v_head, start, m, stride_vn, stride_vd, TILE, D, BLOCK_D, True).to(tl.float32)
+    k = _load_part(k_head, start, m, 0, stride_kn, stride_kd, TILE, BLOCK_D, D)
+    phi = _features(k, _inside(start, m, TILE, D, BLOCK_D), FEATURE)
     at = bg * key_rows + start // BLOCK_K if SCOPED else bg
     columns = tl.arange(0, BLOCK_D)
-    pointers, real = _matrix(DStates + at * D * D, D, BLOCK_D)
-    d_state = tl.load(pointers, mask=real, other=0.0)
     d_sums = tl.load(DSums + at * D + columns, mask=columns < D, other=0.0)
-    phi = _features(k, inside, FEATURE)
-    d_phi = tl.dot(v, tl.trans(d_state), input_precision=PRECISION) + d_sums[None, :]
-    _store_tile(DK + bg * m * D, _pull_back(k, phi, d_phi, FEATURE), start, m, TILE, D, BLOCK_D)
-    dv = tl.dot(phi, d_state, input_precision=PRECISION)
-    _store_tile(DV + bg * m * D, dv, start, m, TILE, D, BLOCK_D)
+    d_phi = tl.zeros([TILE, BLOCK_D], tl.float32) + d_sums[None, :]
+    for column in tl.static_range(0, BLOCK_D, PART):
+        v = _load_part(v_head, start, m, column, stride_vn, stride_vd, TILE, PART, D)
+        pointers, real = _state_part(DStates + at * D * D, column, D, BLOCK_D, PART)
+        d_state = tl.load(pointers, mask=real, other=0.0)
+        d_phi = tl.dot(v, tl.trans(d_state), d_phi, input_precision=PRECISION)
+        dv = tl.dot(phi, d_state, input_precision=PRECISION)
+        _store_part(DV + bg * m * D, dv, start, m, column, TILE, PART, D, ADD)
+    dk = _pull_back(k, phi, d_phi, FEATURE)
+    _store_part(DK + bg * m * D, dk, start, m, 0, TILE, BLOCK_D, D, ADD)

@@ -14,6 +14,7 @@ from sla_kernels.select.blocks import num_blocks
 from sla_kernels.tiles import Tile, linear_tile, vendor
 from sla_kernels.triton_runtime import next_power
 
+PART = 64  # columns of a state that a kernel holds at a time
 SPANS = 64  # programs that share the tokens of a head where the scope has no blocks
 
 
@@ -34,7 +35,8 @@ def linear_forward(
     states, sums = _in_scope(_projected(states, weight), sums, scope, q.shape[1] // k.shape[1])
     tile = _tile(q, scope, scope.block_q)
     rows = num_blocks(q.shape[2], scope.block_q)
-    _linear_fwd_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+    grid = (num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1], _parts(q))
+    _linear_fwd_kernel[grid](
         q,
         states,
         sums,
@@ -52,10 +54,7 @@ def linear_forward(
         SCOPED=bool(scope.skipped),
         HAS_BIAS=bias is not None,
         HAS_BASE=base is not None,
-        **_constants(q, feature_map),
-        TILE=tile.m,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        **_constants(q, feature_map, tile),
     )
     return out
 
@@ -69,38 +68,36 @@ def linear_backward(
     scope: Scope,
     feature_map: str,
     eps: float,
+    into: tuple[Tensor, ...] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of q, k, v and weight (empty without a weight)."""
-    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
+    made = into or tuple(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     group, own = q.shape[1] // k.shape[1], _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(own[0], weight), own[1], scope, group)
+    total, d_total = torch.empty(2, *q.shape[:3], dtype=torch.float32, device=q.device)
     tile = _tile(q, scope, scope.block_q)
-    span, spans = _spans(q.shape[2], scope.block_q, scope)
-    d_states, d_sums = _empty_states(q, spans)
-    _linear_bwd_q_kernel[(spans, q.shape[0] * q.shape[1])](
+    _linear_bwd_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         grad,
         q,
         states,
         sums,
-        dq,
-        d_states,
-        d_sums,
+        made[0],
+        total,
+        d_total,
         *grad.stride(),
         *q.stride(),
         q.shape[2],
         q.shape[1],
         group,
-        span,
-        spans,
+        num_blocks(q.shape[2], scope.block_q),
         eps,
+        BLOCK_Q=scope.block_q if scope.skipped else 0,
         SCOPED=bool(scope.skipped),
-        **_constants(q, feature_map),
-        TILE=tile.m,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        ADD=into is not None,
+        **_constants(q, feature_map, tile),
     )
-    key_blocks = num_blocks(k.shape[2], scope.block_k)
-    heads = k.shape[0] * k.shape[1]
+    d_states, d_sums = _sums(q, grad, (total, d_total), scope.block_q, scope, feature_map)
+    heads, key_blocks = k.shape[0] * k.shape[1], num_blocks(k.shape[2], scope.block_k)
     d_states, d_sums = (
         scope.unmix(x.reshape(heads, -1, *x.shape[2:]), key_blocks) for x in (d_states, d_sums)
     )
@@ -114,8 +111,8 @@ def linear_backward(
         v,
         d_states.contiguous(),
         d_sums.contiguous(),
-        dk,
-        dv,
+        made[1],
+        made[2],
         *k.stride(),
         *v.stride(),
         k.shape[2],
@@ -123,56 +120,56 @@ def linear_backward(
         key_blocks,
         BLOCK_K=scope.block_k if scope.skipped else 0,
         SCOPED=bool(scope.skipped),
-        **_constants(q, feature_map),
-        TILE=tile.m,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        ADD=into is not None,
+        **_constants(q, feature_map, tile),
     )
-    return dq, dk, dv, d_weight
+    return made[0], made[1], made[2], d_weight
 
 
 def _states(k: Tensor, v: Tensor, scope: Scope, feature_map: str) -> tuple[Tensor, Tensor]:
     """States (key_heads, key_blocks, d, d) and sums (key_heads, key_blocks, d, 1)."""
-    span, spans = _spans(k.shape[2], scope.block_k, scope)
-    states, sums = _empty_states(k, spans)
-    tile = _tile(k, scope, scope.block_k)
-    _linear_state_kernel[(spans, k.shape[0] * k.shape[1])](
-        k,
-        v,
-        states,
-        sums,
-        *k.stride(),
-        *v.stride(),
-        k.shape[2],
-        k.shape[1],
-        span,
-        spans,
-        **_constants(k, feature_map),
-        TILE=tile.m,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
-    )
+    states, sums = _sums(k, v, None, scope.block_k, scope, feature_map)
     if scope.skipped:
         return states, sums
     return states.sum(1, keepdim=True), sums.sum(1, keepdim=True)
+
+
+def _sums(
+    x: Tensor,
+    y: Tensor,
+    totals: tuple[Tensor, Tensor] | None,
+    block: int,
+    scope: Scope,
+    feature_map: str,
+) -> tuple[Tensor, Tensor]:
+    """Sum phi(x)^T y and phi(x) over spans: blocks, or shares of at least 128 tokens."""
+    tokens = x.shape[2]
+    span = block if scope.skipped else max(128, num_blocks(num_blocks(tokens, SPANS), 128) * 128)
+    spans, heads = num_blocks(tokens, span), x.shape[0] * x.shape[1]
+    states = torch.empty(heads, spans, x.shape[3], x.shape[3], device=x.device)
+    sums = torch.empty(heads, spans, x.shape[3], 1, device=x.device)
+    _linear_state_kernel[(spans, heads, _parts(x))](
+        x,
+        y,
+        *((states, states) if totals is None else totals),
+        states,
+        sums,
+        *x.stride(),
+        *y.stride(),
+        tokens,
+        x.shape[1],
+        span,
+        spans,
+        SCALED=totals is not None,
+        **_constants(x, feature_map, _tile(x, scope, block)),
+    )
+    return states, sums
 
 
 def _tile(x: Tensor, scope: Scope, block: int) -> Tile:
     """The tile of a kernel; one that goes by blocks never spans two."""
     widest = block if scope.skipped else 256
     return linear_tile(x.dtype, x.shape[3], widest, vendor())
-
-
-def _spans(tokens: int, block: int, scope: Scope) -> tuple[int, int]:
-    """The length and number of spans: blocks, or shares of at least 128 tokens."""
-    span = block if scope.skipped else max(128, num_blocks(num_blocks(tokens, SPANS), 128) * 128)
-    return span, num_blocks(tokens, span)
-
-
-def _empty_states(x: Tensor, spans: int) -> tuple[Tensor, Tensor]:
-    size = (x.shape[0] * x.shape[1], spans, x.shape[3])
-    states = torch.empty(*size, x.shape[3], dtype=torch.float32, device=x.device)
-    return states, torch.empty(*size, 1, dtype=torch.float32, device=x.device)
 
 
 def _projected(states: Tensor, weight: Tensor | None) -> Tensor:
@@ -186,11 +183,20 @@ def _in_scope(states: Tensor, sums: Tensor, scope: Scope, group: int) -> tuple[T
     return scope.mix(states, group), scope.mix(sums, group)
 
 
-def _constants(x: Tensor, feature_map: str) -> dict[str, int | str]:
+def _parts(x: Tensor) -> int:
+    """How many programs share the columns of a state."""
+    return num_blocks(next_power(x.shape[3]), PART)
+
+
+def _constants(x: Tensor, feature_map: str, tile: Tile) -> dict[str, int | str]:
     """What is compiled into every kernel."""
     return {
         "D": x.shape[3],
         "BLOCK_D": next_power(x.shape[3]),
+        "PART": min(PART, next_power(x.shape[3])),
+        "TILE": tile.m,
         "FEATURE": feature_map,
         "PRECISION": "ieee" if x.dtype == torch.float32 else "tf32",
+        "num_warps": tile.warps,
+        "num_stages": tile.stages,
     }

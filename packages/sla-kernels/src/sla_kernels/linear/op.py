@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.library import register, register_gradient
@@ -16,8 +17,7 @@ _REST = (
     "str feature_map, float eps, str backend"
 )
 _FORWARD = (
-    "linear_forward(Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, Tensor? base, "
-    f"{_REST}) -> Tensor"
+    f"linear_forward(Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, {_REST}) -> Tensor"
 )
 _BACKWARD = (
     "linear_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor? weight, "
@@ -93,24 +93,34 @@ def backward(
     feature_map: str,
     eps: float,
     backend: str,
+    into: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Differentiate `forward`."""
+    """Differentiate `forward`; the gradients of q, k and v are added to `into` if given."""
     run = kernels_of(backend).linear_backward
     scope = scope_of(q, k, kept, negligible, block_q, block_k)
     sums = torch.float64 if q.dtype == torch.float64 else torch.float32
     d_bias = q.new_empty(0) if weight is None else grad.sum((0, 1, 2), dtype=sums)
     if order is None:
-        return (*run(grad, q, k, v, weight, scope, feature_map, eps), d_bias)
+        return (*run(grad, q, k, v, weight, scope, feature_map, eps, into), d_bias)
     inside = order[: q.shape[2] - pinned]
     grad, q, k, v = (x.index_select(2, inside) for x in (grad, q, k, v))
     *found, d_weight = run(grad, q, k, v, weight, scope, feature_map, eps)
     back = order.argsort()
-    padded = [torch.nn.functional.pad(x, (0, 0, 0, pinned)).index_select(2, back) for x in found]
-    return padded[0], padded[1], padded[2], d_weight, d_bias
+    made = [F.pad(x, (0, 0, 0, pinned)).index_select(2, back) for x in found]
+    if into is not None:
+        made = [x.add_(y) for x, y in zip(into, made, strict=True)]
+    return made[0], made[1], made[2], d_weight, d_bias
 
 
-def forward_fake(q: Tensor, *rest: Any) -> Tensor:
-    """Say what `forward` returns, from shapes alone."""
+def alone(
+    q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any
+) -> Tensor:
+    """Run the linear branch by itself."""
+    return forward(q, k, v, weight, bias, None, *rest)
+
+
+def alone_fake(q: Tensor, *rest: Any) -> Tensor:
+    """Say what `alone` returns, from shapes alone."""
     return q.new_empty(q.shape)
 
 
@@ -128,9 +138,8 @@ def backward_fake(
 
 def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """Keep for the backward pass what the caller owns anyway."""
-    q, k, v, weight, bias, base, kept, negligible, order, *ctx.rest = inputs
+    q, k, v, weight, bias, kept, negligible, order, *ctx.rest = inputs
     ctx.bias_dtype = None if bias is None else bias.dtype
-    ctx.has_base = base is not None
     ctx.save_for_backward(q, k, v, weight, kept, negligible, order)
 
 
@@ -146,11 +155,10 @@ def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dv,
         None if weight is None else d_weight.to(weight.dtype),
         None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype),
-        grad if ctx.has_base else None,
         *(None,) * 9,
     )
 
 
-register(_FORWARD, forward, forward_fake)
+register(_FORWARD, alone, alone_fake)
 register(_BACKWARD, backward, backward_fake)
 register_gradient("linear_forward", differentiate, save)

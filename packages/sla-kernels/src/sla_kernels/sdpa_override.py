@@ -1,0 +1,162 @@
+"""Run any model's dense attention as sparse linear attention, its code unchanged."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One place in a model that calls `scaled_dot_product_attention`."""
+
+    name: str  # of the submodule whose forward calls it, "" for the model itself
+    call: int  # which call of that forward, from 0
+    heads: int
+    head_dim: int
+    scale: float | None
+
+
+@dataclass
+class Overridden:
+    """What replaces each place: the answers of `make`, made at the first call of the place."""
+
+    attention: dict[tuple[str, int], Attention | None] = field(default_factory=dict)
+
+    def modules(self) -> nn.ModuleDict:
+        """The replacements that are modules, by place, to train or save."""
+        found = {
+            f"{name}.{call}".replace(".", "_"): made
+            for (name, call), made in self.attention.items()
+            if isinstance(made, nn.Module)
+        }
+        return nn.ModuleDict(found)
+
+
+@contextmanager
+def sdpa_override(
+    module: nn.Module, make: Callable[[Site], Attention | None]
+) -> Iterator[Overridden]:
+    """Within this context `module` computes its dense attention by what `make` returns.
+
+    Each place in the model that calls `torch.nn.functional.scaled_dot_product_attention` is shown
+    to `make` once, at its first call; the answer is called as (q, k, v), shaped b h n d, from then
+    on. None leaves the place dense. Calls made outside the module's forward are left alone.
+
+    A place that passes a mask, dropout or causality cannot be replaced: ValueError, which names the
+    place; return None for it. Modules that `make` returns are collected in the yielded object.
+
+        with sdpa_override(model, lambda site: SparseLinearAttention(site.head_dim, keep=0.25)):
+            model(images)
+    """
+    overridden, stack = Overridden(), _Stack()
+    handles = [
+        handle
+        for name, part in module.named_modules()
+        for handle in (
+            part.register_forward_pre_hook(stack.enter(name)),
+            part.register_forward_hook(stack.leave, always_call=True),
+        )
+    ]
+    try:
+        with _Mode(overridden, stack, make):
+            yield overridden
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Stack:
+    """The submodules whose forward is running, with the calls each has made."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.calls: list[int] = []
+
+    def enter(self, name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            self.names.append(name)
+            self.calls.append(0)
+
+        return hook
+
+    def leave(self, *_: Any) -> None:
+        self.names.pop()
+        self.calls.pop()
+
+    def call(self) -> tuple[str, int]:
+        self.calls[-1] += 1
+        return self.names[-1], self.calls[-1] - 1
+
+
+class _Mode(TorchFunctionMode):
+    """Catch `scaled_dot_product_attention` while a forward of the module runs."""
+
+    def __init__(
+        self, overridden: Overridden, stack: _Stack, make: Callable[[Site], Attention | None]
+    ) -> None:
+        super().__init__()
+        self.overridden, self.stack, self.make = overridden, stack, make
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention or not self.stack.names:
+            return func(*args, **kwargs)
+        return self._attend(func, *args, **kwargs)
+
+    def _attend(
+        self,
+        dense: Callable[..., Tensor],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        place = self.stack.call()
+        if place not in self.overridden.attention:
+            site = Site(
+                name=place[0],
+                call=place[1],
+                heads=query.shape[-3],
+                head_dim=query.shape[-1],
+                scale=scale,
+            )
+            self.overridden.attention[place] = self.make(site)
+        attention = self.overridden.attention[place]
+        if attention is None:
+            rest = (attn_mask, dropout_p, is_causal)
+            return dense(query, key, value, *rest, scale=scale, enable_gqa=enable_gqa)
+        _check(place, query, attn_mask, dropout_p, is_causal)
+        with torch._C.DisableTorchFunctionSubclass():
+            return attention(query, key, value)
+
+
+def _check(
+    place: tuple[str, int], q: Tensor, mask: Tensor | None, dropout: float, causal: bool
+) -> None:
+    """Refuse a call that sparse linear attention cannot stand in for."""
+    reasons = {
+        "attn_mask": mask is not None,
+        f"dropout_p={dropout}": dropout > 0,
+        "is_causal=True": causal,
+        f"a query of {q.dim()} axes": q.dim() != 4,
+    }
+    found = [reason for reason, holds in reasons.items() if holds]
+    if found:
+        raise ValueError(
+            f"call {place[1]} in module {place[0]!r} passes {', '.join(found)}, which sparse "
+            "linear attention does not know; let make return None for this place"
+        )

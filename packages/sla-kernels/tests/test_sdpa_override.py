@@ -1,0 +1,82 @@
+"""A model's dense attention replaced from outside."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sla_kernels import Site, SparseLinearAttention, sdpa_override
+
+
+class Block(nn.Module):
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.qkv, self.options = nn.Linear(64, 192), options
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, 2, 32).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v, **self.options)
+        return x + out.transpose(1, 2).reshape(b, n, 64)
+
+
+def make(site: Site) -> SparseLinearAttention:
+    return SparseLinearAttention(site.head_dim, keep=0.25, block=(32, 16))
+
+
+def test_keeping_all_changes_nothing_and_keeping_less_does() -> None:
+    model, x = nn.Sequential(Block(), Block()), torch.randn(2, 100, 64)
+    dense = model(x)
+    sites = []
+
+    def keep_all(site: Site) -> SparseLinearAttention:
+        sites.append(site)
+        return SparseLinearAttention(site.head_dim, keep=1.0)
+
+    with sdpa_override(model, keep_all):
+        torch.testing.assert_close(model(x), dense)
+        model(x)
+    assert [(s.name, s.call, s.heads, s.head_dim) for s in sites] == [
+        ("0", 0, 2, 32),
+        ("1", 0, 2, 32),
+    ]
+    with sdpa_override(model, make):
+        assert (model(x) - dense).abs().max() > 1e-3
+    assert torch.equal(model(x), dense)
+
+
+def test_replacements_can_be_trained() -> None:
+    model, x = nn.Sequential(Block(), Block()), torch.randn(2, 100, 64)
+    with sdpa_override(model, make) as overridden:
+        model(x).sum().backward()
+    modules = overridden.modules()
+    assert set(modules) == {"0_0", "1_0"}
+    assert all(p.grad is not None for p in modules.parameters())
+
+
+def test_places_answered_with_none_stay_dense() -> None:
+    model, x = nn.Sequential(Block(is_causal=True), Block()), torch.randn(2, 100, 64)
+    dense = model(x)
+    with sdpa_override(model, lambda site: None):
+        assert torch.equal(model(x), dense)
+    with sdpa_override(model, lambda site: make(site) if site.name == "1" else None):
+        assert not torch.equal(model(x), dense)
+
+
+@pytest.mark.parametrize(
+    "options", [{"is_causal": True}, {"dropout_p": 0.1}, {"attn_mask": torch.ones(100, 100) > 0}]
+)
+def test_what_cannot_be_replaced_is_refused_by_name_and_nothing_stays(options: dict) -> None:
+    model, x = nn.Sequential(Block(), Block(**options)), torch.randn(2, 100, 64)
+    with pytest.raises(ValueError, match="module '1' passes"), sdpa_override(model, make):
+        model(x)
+    assert not model[0]._forward_hooks and not model[0]._forward_pre_hooks
+    q = torch.randn(1, 2, 100, 32)
+    assert F.scaled_dot_product_attention(q, q, q).shape == q.shape
+
+
+def test_calls_outside_the_model_are_left_alone() -> None:
+    q = torch.randn(1, 2, 100, 32)
+    dense = F.scaled_dot_product_attention(q, q, q)
+    with sdpa_override(Block(), make):
+        assert torch.equal(F.scaled_dot_product_attention(q, q, q), dense)
