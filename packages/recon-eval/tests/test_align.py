@@ -13,6 +13,7 @@ from recon_eval.align import (
     align_cameras,
     align_cameras_ransac,
     icp,
+    ransac,
     umeyama,
 )
 
@@ -135,7 +136,7 @@ def test_ransac_withstands_wrong_cameras_that_ruin_a_fit_of_all() -> None:
     predicted[::7, :, 3] += 10
     robust = align_cameras_ransac(predicted, target, trials=50)
     assert robust.scale == pytest.approx(1, abs=1e-6)
-    assert "of 20 cameras" in robust.method
+    assert (robust.method, robust.support) == ("ransac", 17 / 20)
     assert abs(align_cameras(predicted, target).scale - 1) > 0.1
     again = align_cameras_ransac(predicted, target, trials=50)
     assert torch.equal(robust.rotation, again.rotation)
@@ -160,3 +161,31 @@ def test_icp_finds_a_small_motion(scale: float) -> None:
     assert (found.apply(source) - target[:2500]).norm(dim=-1).max() < 1e-6
     with pytest.raises(DegenerateAlignment, match="lie within"):
         icp(source + 50, target, max_distance=0.1)
+    assert (found.method, found.support) == ("icp", 1.0)
+
+
+@given(seed=seeds)
+@settings(deadline=None, max_examples=20)
+def test_one_similarity_then_another_is_their_composition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y, z = (torch.from_numpy(rng.normal(size=(8, 3))) for _ in range(3))
+    first, second = umeyama(x, y), umeyama(y, z)
+    joined = first.then(second)
+    assert torch.allclose(joined.apply(x), second.apply(first.apply(x)), atol=1e-12)
+    assert joined.method == "umeyama+umeyama"
+
+
+def test_ransac_of_points_recovers_what_outliers_hide() -> None:
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(rng.normal(size=(60, 3)))
+    scale, rotation, translation = similarity(rng)
+    y = scale * x @ rotation.T + translation
+    y[:20] = torch.from_numpy(rng.normal(size=(20, 3))) * 5
+    found = ransac(x, y, threshold=1e-6)
+    assert found.scale == pytest.approx(scale)
+    assert torch.allclose(found.rotation, rotation, atol=1e-9)
+    assert found.support == pytest.approx(40 / 60)
+    with pytest.raises(DegenerateAlignment, match="none of 5 draws"):
+        ransac(torch.zeros(9, 3), torch.rand(9, 3), threshold=0.1, trials=5)
+    with pytest.raises(ValueError, match="draw 2"):
+        ransac(x, y, threshold=0.1, draw=2)

@@ -16,7 +16,10 @@ from recon_eval import data
 from recon_eval.data.colmap import colmap_frames
 
 on_disk = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=60,
 )
 
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from recon_eval.data import read_pfm, write_pfm
 
 on_disk = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=60,
 )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from recon_eval import points
+from recon_eval import align, points
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -106,3 +106,23 @@ def test_what_cannot_be_compared_is_refused() -> None:
         points.evaluate(x.index_fill(0, torch.tensor([3]), float("inf")), y)
     with pytest.raises(ValueError, match="neighbours is 99"):
         points.estimate_normals(x, neighbours=99)
+
+
+def test_an_alignment_is_applied_and_recorded() -> None:
+    x, _ = clouds(3)
+    turn = torch.from_numpy(Rotation.random(random_state=1).as_matrix())
+    moved = (x @ turn.T) * 3 + 5
+    normals = torch.nn.functional.normalize(x - 0.5, dim=-1)
+    found = points.evaluate(
+        moved,
+        x,
+        thresholds=(1e-6,),
+        alignment=align.umeyama(moved, x),
+        predicted_normals=normals @ turn.T,
+        target_normals=normals,
+    )
+    assert found.overall < 1e-9
+    assert found.normal_consistency == pytest.approx(1)
+    assert found.protocol == "points/umeyama"
+    assert found.provenance()["scale"] == pytest.approx(1 / 3)
+    assert points.evaluate(moved, x).overall > 1

@@ -14,7 +14,10 @@ from PIL import Image
 from recon_eval import data
 
 on_disk = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=60,
 )
 CALIBRATION = """cam0=[100 0 4.5; 0 100 3.25; 0 0 1]
 cam1=[100 0 6.5; 0 100 3.25; 0 0 1]

@@ -3,11 +3,13 @@
 Source: P. Besl, N. McKay, "A method for registration of 3-D shapes", PAMI 14(2), 1992.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..points.neighbours import Neighbours
+from ..neighbours import Neighbours
 from .similarity import DegenerateAlignment, Similarity, umeyama
 
 
@@ -25,7 +27,8 @@ def icp(
     Point to point: each step pairs every source point with its nearest target closer than
     `max_distance` and fits the pairs. Ends when neither the share of paired points nor their root
     mean square distance (over `max_distance`) changes by more than `tolerance`. A local method:
-    align coarsely first. The result's `method` says how many steps and what share of points.
+    align coarsely first (`Similarity.then` joins the two). The result's `support` is the share of
+    paired points.
     """
     if not max_distance > 0 or steps < 1:
         raise ValueError(f"max_distance is {max_distance}, steps {steps}: above 0, at least 1")
@@ -33,9 +36,7 @@ def icp(
     tree = Neighbours(goal.numpy())
     fit: Similarity | None = None
     before = (-1.0, -1.0)
-    done = 0
-    while done < steps:
-        done += 1
+    for _ in range(steps):
         moved = start if fit is None else fit.apply(start)
         distance, index = tree.nearest(moved.numpy(), limit=max_distance)
         paired = torch.from_numpy(distance < max_distance)
@@ -51,10 +52,4 @@ def icp(
             break
         before = now
     assert fit is not None
-    return Similarity(
-        scale=fit.scale,
-        rotation=fit.rotation,
-        translation=fit.translation,
-        spread=fit.spread,
-        method=f"icp ({done} steps, {now[0]:.4f} of the points paired)",
-    )
+    return replace(fit, method="icp", support=now[0])

@@ -1,9 +1,12 @@
-"""Aligning rigs of which some cameras are wrong.
+"""Similarities between points, or cameras, of which some are wrong: seeded random sampling.
 
-The procedure of Depth Anything 3's benchmark: fit half of the cameras ten times, keep the fit with
-the most inliers, and refit on those. The threshold is the median distance from an estimated centre,
-after a first fit of all, to the nearest true centre.
+Source: M. Fischler, R. Bolles, "Random sample consensus", CACM 24(6), 1981. For cameras the
+settings are those of Depth Anything 3's benchmark: half of the cameras are drawn, ten times, and
+the threshold is the median distance from an estimated centre, after a first fit of all, to the
+nearest true one.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +14,48 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .similarity import MIN_SPREAD, DegenerateAlignment, Similarity, camera_centres, umeyama
+
+
+def ransac(
+    source: Float[Tensor, "p 3"],
+    target: Float[Tensor, "p 3"],
+    *,
+    threshold: float,
+    draw: int = 3,
+    trials: int = 100,
+    seed: int = 0,
+    min_spread: float = MIN_SPREAD,
+) -> Similarity:
+    """Return the least-squares similarity of the pairs that the best of `trials` draws agrees with.
+
+    A pair agrees when it is at most `threshold` apart; its share is the result's `support`.
+    Degenerate draws are skipped. Raises DegenerateAlignment where no draw has three pairs that
+    agree.
+    """
+    if trials < 1 or not 3 <= draw <= len(source) or not threshold >= 0:
+        raise ValueError(
+            f"trials is {trials} (at least 1), draw {draw} (3 to the {len(source)} points), "
+            f"threshold {threshold} (at least 0)"
+        )
+    x, y = source.double(), target.double()
+    rng = np.random.default_rng(seed)
+    best = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for _ in range(trials):
+        index = torch.from_numpy(rng.choice(len(x), size=draw, replace=False)).to(x.device)
+        try:
+            fit = umeyama(x[index], y[index], min_spread=min_spread)
+        except DegenerateAlignment:
+            continue
+        agrees = (fit.apply(x) - y).norm(dim=-1) <= threshold
+        if int(agrees.sum()) > int(best.sum()):
+            best = agrees
+    if int(best.sum()) < 3:
+        raise DegenerateAlignment(
+            f"points: none of {trials} draws of {draw} gave a fit that 3 of {len(x)} agree with; "
+            "raise the threshold or the trials"
+        )
+    found = umeyama(x[best], y[best], min_spread=min_spread)
+    return replace(found, method="ransac", support=float(best.double().mean()))
 
 
 def align_cameras_ransac(
@@ -21,37 +66,16 @@ def align_cameras_ransac(
     seed: int = 42,
     min_spread: float = MIN_SPREAD,
 ) -> Similarity:
-    """Return the similarity that most camera centres agree on; the same for the same seed.
-
-    Draws that are degenerate are skipped; raises DegenerateAlignment where every draw was, or the
-    rig itself is.
-    """
-    if trials < 1:
-        raise ValueError(f"trials is {trials}: it must be at least 1")
+    """Return the similarity that most camera centres agree on; the same for the same seed."""
     source, goal = camera_centres(predicted), camera_centres(target)
     first = umeyama(source, goal, min_spread=min_spread).apply(source)
-    threshold = float(torch.cdist(first, goal).amin(1).quantile(0.5))
-    rng = np.random.default_rng(seed)
-    size = max(3, (len(source) + 1) // 2)
-    best: Tensor | None = None
-    for _ in range(trials):
-        draw = torch.from_numpy(rng.choice(len(source), size=size, replace=False))
-        try:
-            fit = umeyama(source[draw], goal[draw], min_spread=min_spread)
-        except DegenerateAlignment:
-            continue
-        inliers = (fit.apply(source) - goal).norm(dim=-1) <= threshold
-        if best is None or int(inliers.sum()) > int(best.sum()):
-            best = inliers
-    if best is None or int(best.sum()) < 3:
-        raise DegenerateAlignment(
-            f"cameras: no draw of {size} out of {len(source)} gave a fit that 3 cameras agree on"
-        )
-    found = umeyama(source[best], goal[best], min_spread=min_spread)
-    return Similarity(
-        scale=found.scale,
-        rotation=found.rotation,
-        translation=found.translation,
-        spread=found.spread,
-        method=f"ransac ({int(best.sum())} of {len(source)} cameras)",
+    nearest = (first[:, None] - goal[None]).norm(dim=-1).amin(1)
+    return ransac(
+        source,
+        goal,
+        threshold=float(nearest.quantile(0.5)),
+        draw=max(3, (len(source) + 1) // 2),
+        trials=trials,
+        seed=seed,
+        min_spread=min_spread,
     )

@@ -22,7 +22,8 @@ class Similarity:
     """The map p -> scale * rotation @ p + translation, and how well the points determined it.
 
     `spread` is the smaller over both clouds of the second over the first singular value of the
-    centred points: 0 on a line, 1 for a disc. `method` names the estimator that was used.
+    centred points: 0 on a line, 1 for a disc. `method` names the estimator that was used and
+    `support` is the share of the points that it rests on.
     """
 
     scale: float
@@ -30,6 +31,18 @@ class Similarity:
     translation: Float[Tensor, "3"]
     spread: float
     method: str = "umeyama"
+    support: float = 1.0
+
+    def then(self, after: "Similarity") -> "Similarity":
+        """Return the map that applies this one first and `after` to its result."""
+        return Similarity(
+            scale=after.scale * self.scale,
+            rotation=after.rotation @ self.rotation,
+            translation=after.apply(self.translation),
+            spread=min(self.spread, after.spread),
+            method=f"{self.method}+{after.method}",
+            support=min(self.support, after.support),
+        )
 
     def apply(self, points: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:
         """Map points; the result is float64."""

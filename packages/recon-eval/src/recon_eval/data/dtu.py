@@ -20,7 +20,7 @@ import numpy as np
 
 from .cam_txt import TwoNumbers, check_camera
 from .dtu_scans import scan_numbers
-from .files import require_folder
+from .files import read_arrays, require_folder
 from .frames import Frame, Pinhole, load_frames
 from .images import SUFFIXES
 from .mvsnet import by_number, choose, mvsnet_frames, require_file
@@ -48,6 +48,7 @@ class DTU:
         layout: Layout | None = None,
         views: int | Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
+        first: int | None = None,
         light: int = LIGHT,
         two_numbers: TwoNumbers = "auto",
     ) -> None:
@@ -55,7 +56,8 @@ class DTU:
             raise ValueError(f"layout is {layout!r}: it must be one of {', '.join(LAYOUTS)}")
         self.root = require_folder(root, "the folder of DTU")
         self.scans = scan_numbers(scans)
-        self.views, self.size, self.light, self.two_numbers = views, size, light, two_numbers
+        self.views, self.first, self.size = views, first, size
+        self.light, self.two_numbers = light, two_numbers
         if not self.scans:
             raise ValueError("scans: is empty")
         self.layouts = {scan: layout or find_layout(self.root, scan) for scan in self.scans}
@@ -67,7 +69,11 @@ class DTU:
         """Return the files of item `index`."""
         scan = self.scans[index]
         found = LAYOUTS[self.layouts[scan]](self.root, scan, self.light)
-        return choose(found, self.views, f"{self.root} scan {scan}")
+        chosen = choose(found, self.views, f"{self.root} scan {scan}")
+        if self.first in found and (reference := found[self.first]) in chosen:
+            chosen.remove(reference)
+            chosen.insert(0, reference)
+        return chosen
 
     def __getitem__(self, index: int) -> Scene:
         name, frames = f"scan{self.scans[index]}", self.frames(index)
@@ -179,20 +185,20 @@ def read_idr_cameras(path: Path) -> dict[int, Pinhole]:
 
     `scale_mat_i`, which maps the unit sphere to the object, is not applied.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: does not exist")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            matrices = {
-                int(name.removeprefix("world_mat_")): stored[name].astype(np.float64)
-                for name in stored
-                if name.startswith("world_mat_") and name.removeprefix("world_mat_").isdecimal()
-            }
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: is no file of NumPy arrays: {error}") from error
-    if not matrices or any(matrix.shape != (4, 4) for matrix in matrices.values()):
-        raise ValueError(f"{path}: must hold world_mat_0, world_mat_1, ... of 4 x 4 numbers")
+    matrices = {
+        int(number): values.astype(np.float64)
+        for name, values in read_arrays(path).items()
+        if name.startswith("world_mat_") and (number := name[10:]).isdecimal()
+    }
+    if not matrices or any(not _is_invertible(matrix) for matrix in matrices.values()):
+        raise ValueError(f"{path}: must hold world_mat_0, world_mat_1, ... of 4 x 4 finite numbers")
     return {number: _decompose(matrix, path) for number, matrix in matrices.items()}
+
+
+def _is_invertible(matrix: np.ndarray) -> bool:
+    return matrix.shape == (4, 4) and bool(
+        np.isfinite(matrix).all() and np.linalg.matrix_rank(matrix[:3, :3]) == 3
+    )
 
 
 def _decompose(matrix: np.ndarray, path: Path) -> Pinhole:

@@ -1,8 +1,28 @@
 """Opening files of a data set: bounded sizes, and errors that name the file and the rule."""
 
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 
+import numpy as np
+
+MAX_ARRAYS = 1 << 30  # bytes, also after decompression
 MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
+
+# what NumPy's reader raises on damaged files
+_BROKEN = (
+    ValueError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def require_folder(path: str | Path, what: str) -> Path:
@@ -17,11 +37,7 @@ def require_folder(path: str | Path, what: str) -> Path:
 
 def read_bounded(path: Path, limit: int) -> bytes:
     """Return a file's bytes; ValueError where it is empty or larger than `limit` bytes."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: does not exist or is no file")
-    size = path.stat().st_size
-    if not 0 < size <= limit:
-        raise ValueError(f"{path}: has {size} bytes; a file of this kind has 1 to {limit}")
+    _require_bounded(path, limit)
     return path.read_bytes()
 
 
@@ -45,3 +61,37 @@ def numbers(words: list[str], path: Path, what: str) -> list[float]:
             raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is not finite")
         found.append(value)
     return found
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the numbers of a .npy file; nothing is unpickled."""
+    _require_bounded(path, MAX_ARRAYS)
+    try:
+        values = np.load(path, allow_pickle=False)
+    except _BROKEN as error:
+        raise ValueError(f"{path}: is no NumPy array: {error}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: is no NumPy array of numbers")
+    return values
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npz file by name; nothing is unpickled."""
+    _require_bounded(path, MAX_ARRAYS)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_ARRAYS:
+            raise ValueError(f"unpacks to {size} bytes, and at most {MAX_ARRAYS} are read")
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: np.asarray(stored[name]) for name in stored}
+    except _BROKEN as error:
+        raise ValueError(f"{path}: is no file of NumPy arrays: {error}") from error
+
+
+def _require_bounded(path: Path, limit: int) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist or is no file")
+    size = path.stat().st_size
+    if not 0 < size <= limit:
+        raise ValueError(f"{path}: has {size} bytes; a file of this kind has 1 to {limit}")

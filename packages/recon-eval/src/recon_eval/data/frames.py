@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..depth import resize
 from .cam_txt import TwoNumbers, read_camera
-from .files import read_bounded
+from .files import read_array
 from .images import read_image, read_mask
-from .pfm import MAX_BYTES, read_pfm
+from .pfm import read_pfm
 from .resample import resample
 from .scene import Scene
 
@@ -118,23 +118,12 @@ def _join(name: str, views: Sequence[Scene]) -> Scene:
 
 def read_depth(path: Path) -> Float[np.ndarray, "y x"]:
     """Return a depth map with 0 wherever there is no finite depth above 0."""
-    depth = _read_npy(path) if path.suffix == ".npy" else read_pfm(path)
+    depth = read_array(path).astype(np.float32) if path.suffix == ".npy" else read_pfm(path)
     if depth.ndim != 2:
         raise ValueError(
             f"{path}: has the shape {depth.shape}, and a depth map has rows and columns"
         )
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    read_bounded(path, MAX_BYTES)
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: is no NumPy array: {error}") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: holds no array of numbers")
-    return values.astype(np.float32)
 
 
 def _all_or_none(name: str, frames: Sequence[Frame]) -> None:

@@ -1,5 +1,7 @@
 """Reading photographs: only common formats, bounded in size, turned as their EXIF tag says."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,23 @@ from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+ORIENTATION = 0x0112  # the EXIF tag
 MAX_PIXELS = 170_000_000
+
+# what Pillow raises on damaged files
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -22,7 +40,7 @@ def open_image(path: str | Path) -> Image.Image:
             if upright.mode.startswith("I;16"):  # sixteen bits a pixel: Pillow would clip at 255
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except _BROKEN as error:
             raise ValueError(f"{path}: is broken and cannot be decoded: {error}") from error
 
 
@@ -30,7 +48,10 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Return height and width of the upright image from its header, without decoding it."""
     path = Path(path)
     with _opened(path) as image:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        try:
+            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        except _BROKEN as error:
+            raise ValueError(f"{path}: has a broken EXIF block: {error}") from error
         width, height = image.size
         return (width, height) if turned else (height, width)
 
@@ -61,7 +82,7 @@ def _opened(path: Path) -> Image.Image:
             f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
             "remove the file or replace it"
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
     width, height = image.size
     if width * height > MAX_PIXELS or width < 1 or height < 1:

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 MAX_BYTES = 8 << 30
+MAX_ASCII = 1 << 30  # words of text take many times their bytes
 MAX_HEADER = 1 << 16
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
@@ -47,6 +48,8 @@ def read_ply(path: str | Path) -> PointCloud:
         order, count, fields, start = _read_header(file.read(MAX_HEADER), path)
         file.seek(start)
         if order == "=":
+            if size > MAX_ASCII:
+                raise ValueError(f"{path}: has {size} bytes of text; convert it to binary PLY")
             table = _read_ascii(file.read(), count, fields, path)
         else:
             layout = np.dtype([(name, order + kind) for name, kind in fields])

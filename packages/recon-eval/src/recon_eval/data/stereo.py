@@ -8,6 +8,7 @@ GCPR 2014. Depth is baseline * focal / (disparity + doffs), in the unit of the b
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from .files import read_text, require_folder
+from .files import read_arrays, read_text, require_folder
 from .images import read_image
 from .pfm import read_pfm
 from .scene import Scene
@@ -37,8 +38,11 @@ class StereoCalibration:
     baseline: float
 
     def __post_init__(self) -> None:
-        if not (self.focal > 0 and self.baseline > 0):
-            raise ValueError(f"focal {self.focal} and baseline {self.baseline} must be above 0")
+        values = (self.focal, self.column, self.row, self.offset, self.baseline)
+        if not (all(map(math.isfinite, values)) and self.focal > 0 and self.baseline > 0):
+            raise ValueError(
+                f"focal {self.focal} and baseline {self.baseline} must be above 0, all finite"
+            )
 
 
 def read_stereo(folder: str | Path) -> Scene:
@@ -88,9 +92,11 @@ def _read_middlebury(path: Path) -> StereoCalibration:
         camera = [float(word) for word in re.findall(r"[-+.\deE]+", found["cam0"])]
         focal, _, column, _, _, row = camera[:6]
         offset, baseline = float(found["doffs"]), float(found["baseline"])
+        return StereoCalibration(
+            focal=focal, column=column, row=row, offset=offset, baseline=baseline
+        )
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: needs cam0=[...], doffs= and baseline=: {error}") from None
-    return StereoCalibration(focal=focal, column=column, row=row, offset=offset, baseline=baseline)
 
 
 def _read_json(path: Path) -> StereoCalibration:
@@ -99,19 +105,17 @@ def _read_json(path: Path) -> StereoCalibration:
         focal, column, row, offset, baseline = (
             float(found[name]) for name in ("fx", "cx", "cy", "doffs", "baseline_mm")
         )
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return StereoCalibration(
+            focal=focal, column=column, row=row, offset=offset, baseline=baseline
+        )
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: needs fx, cx, cy, doffs, baseline_mm: {error}") from None
-    return StereoCalibration(focal=focal, column=column, row=row, offset=offset, baseline=baseline)
 
 
 def _read_npz(path: Path) -> Float[np.ndarray, "y x"]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            values: np.ndarray = stored["arr_0"]
-    except (ValueError, OSError, KeyError, EOFError) as error:
-        raise ValueError(f"{path}: holds no disparity map arr_0: {error}") from None
-    if values.ndim != 2 or values.dtype.kind != "f":
-        raise ValueError(f"{path}: is {values.shape} {values.dtype}; a disparity map has two sides")
+    values = read_arrays(path).get("arr_0")
+    if values is None or values.ndim != 2 or values.dtype.kind != "f":
+        raise ValueError(f"{path}: holds no disparity map arr_0 with rows and columns")
     return values
 
 

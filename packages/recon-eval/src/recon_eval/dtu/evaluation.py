@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..data.ply import read_ply
-from ..points.neighbours import Neighbours, check_cloud
+from ..neighbours import Neighbours, check_cloud
 from .observation import Observation
 from .thinning import thin
 from .truth import Truth, find_truth

@@ -1,14 +1,32 @@
 """Where DTU's scanner could see: a voxel mask for predictions, a half-space for the reference."""
 
+import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from scipy.io import loadmat  # type: ignore[import-untyped]
+from scipy.io import loadmat, whosmat  # type: ignore[import-untyped]
+from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 
 MAX_BYTES = 1 << 30
+MAX_ELEMENTS = 1 << 30
+# what SciPy's reader raises on damaged files
+_BROKEN = (
+    ValueError,
+    TypeError,
+    OSError,
+    NotImplementedError,
+    LookupError,
+    AttributeError,
+    NameError,
+    ArithmeticError,
+    MemoryError,
+    MatReadError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +74,37 @@ class Observation:
 def read_observation(mask: Path, plane: Path) -> Observation:
     """Read `ObsMask{scan}_10.mat` (ObsMask, BB, Res) and `Plane{scan}.mat` (P)."""
     found = _read_mat(mask, ("ObsMask", "BB", "Res"))
-    normal = np.asarray(_read_mat(plane, ("P",))["P"], dtype=np.float64).ravel()
-    box = np.asarray(found["BB"], dtype=np.float64)
-    grid, size = np.asarray(found["ObsMask"]), np.asarray(found["Res"], dtype=np.float64)
-    if grid.ndim != 3 or box.shape != (2, 3) or size.size != 1 or normal.shape != (4,):
+    normal = _numbers(plane, _read_mat(plane, ("P",)), "P").ravel()
+    box, size = _numbers(mask, found, "BB"), _numbers(mask, found, "Res")
+    grid = np.asarray(found["ObsMask"])
+    if (
+        grid.ndim != 3
+        or grid.dtype.kind not in "fiub"
+        or box.shape != (2, 3)
+        or size.size != 1
+        or normal.shape != (4,)
+    ):
         raise ValueError(
             f"{mask}: ObsMask {grid.shape} must have 3 dimensions, BB {box.shape} be 2 x 3, Res "
             f"{size.shape} one number, and P of {plane.name} {normal.shape} 4 numbers"
         )
-    return Observation(
-        mask=grid.astype(bool),
-        low=box[0],
-        high=box[1],
-        resolution=float(size.ravel()[0]),
-        plane=normal,
-    )
+    try:
+        return Observation(
+            mask=grid.astype(bool),
+            low=box[0],
+            high=box[1],
+            resolution=float(size.ravel()[0]),
+            plane=normal,
+        )
+    except ValueError as error:
+        raise ValueError(f"{mask}: {error}") from None
+
+
+def _numbers(path: Path, found: dict[str, Any], name: str) -> Float64[np.ndarray, "..."]:
+    values = np.asarray(found[name])
+    if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+        raise ValueError(f"{path}: {name} must hold finite numbers")
+    return values.astype(np.float64)
 
 
 def _read_mat(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -79,8 +113,11 @@ def _read_mat(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: is larger than {MAX_BYTES} bytes")
     try:
+        shapes = [shape for name, shape, _ in whosmat(path) if name in names]
+        if any(math.prod(shape) > MAX_ELEMENTS for shape in shapes):
+            raise ValueError(f"arrays of {shapes} have more than {MAX_ELEMENTS} elements")
         found: dict[str, Any] = loadmat(path, variable_names=list(names))
-    except (ValueError, TypeError, OSError, NotImplementedError, KeyError, IndexError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path}: is no MATLAB file of version 5 to 7.2: {error}") from error
     missing = [name for name in names if name not in found]
     if missing:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .neighbours import Neighbours, check_cloud
+from ..align.similarity import Similarity
+from ..neighbours import Neighbours, check_cloud
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,12 @@ class PointsResult:
     normal_consistency: float
     predicted_points: int
     target_points: int
+    alignment: Similarity | None
 
     @property
     def protocol(self) -> str:
         """The identifier under which numbers may be compared."""
-        return "points/as-given"
+        return f"points/{self.alignment.method if self.alignment else 'as-given'}"
 
     @property
     def overall(self) -> float:
@@ -57,7 +59,15 @@ class PointsResult:
 
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
-        return {"predicted_points": self.predicted_points, "target_points": self.target_points}
+        fit = self.alignment
+        return {
+            "predicted_points": self.predicted_points,
+            "target_points": self.target_points,
+            "alignment": fit.method if fit else "none",
+            "scale": fit.scale if fit else 1.0,
+            "spread": fit.spread if fit else None,
+            "support": fit.support if fit else None,
+        }
 
 
 def evaluate(
@@ -67,10 +77,12 @@ def evaluate(
     thresholds: Sequence[float] = (),
     predicted_normals: Float[Tensor, "p 3"] | None = None,
     target_normals: Float[Tensor, "q 3"] | None = None,
+    alignment: Similarity | None = None,
     workers: int = -1,
 ) -> PointsResult:
-    """Compare two clouds in one frame and unit; align first (`recon_eval.align`) if they are not.
+    """Compare two clouds in the frame and unit of `target`.
 
+    `alignment` takes the prediction there (`recon_eval.align`); without it both are as given.
     A point counts as within a threshold when its distance is below it, so a higher threshold never
     lowers a score. Normals need no orientation. Raises ValueError for an empty or non-finite cloud.
     """
@@ -78,6 +90,10 @@ def evaluate(
         raise ValueError(f"thresholds is {tuple(thresholds)}: each must be above 0")
     if (predicted_normals is None) != (target_normals is None):
         raise ValueError("predicted_normals and target_normals: give both or neither")
+    if alignment is not None:
+        predicted = alignment.apply(predicted)
+        if predicted_normals is not None:
+            predicted_normals = predicted_normals.double() @ alignment.rotation.T
     x, y = (points.detach().double().cpu().numpy() for points in (predicted, target))
     check_cloud(x, "predicted")
     check_cloud(y, "target")
@@ -99,6 +115,7 @@ def evaluate(
         normal_consistency=consistency,
         predicted_points=len(x),
         target_points=len(y),
+        alignment=alignment,
     )
 
 

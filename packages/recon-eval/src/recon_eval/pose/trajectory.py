@@ -45,6 +45,7 @@ class TrajectoryResult:
             "aligned_by": self.similarity.method,
             "scale": self.similarity.scale,
             "spread": self.similarity.spread,
+            "support": self.similarity.support,
             "views": self.views,
             "delta": self.delta,
         }
