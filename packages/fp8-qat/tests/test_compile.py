@@ -14,7 +14,6 @@ PROGRAM = Path(__file__).parent / "programs" / "compiled.py"
     shutil.which("g++") is None and shutil.which("clang++") is None,
     reason="torch.compile needs a C++ compiler on a CPU",
 )
-@pytest.mark.parametrize("check", ["bytes", "model"])
-def test_compiled_equals_eager(check: str) -> None:
-    done = subprocess.run([sys.executable, PROGRAM, check], capture_output=True, text=True)
+def test_compiled_equals_eager() -> None:
+    done = subprocess.run([sys.executable, str(PROGRAM)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
