@@ -281,5 +281,18 @@ def test_images_that_break_the_rules_are_refused(backbone: Backbone, make: Any, 
         backbone(make(images_for(backbone)))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_cuda_agrees_with_the_cpu(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    images = images_for(backbone, 4, (9, 10))
+    here = backbone(images)
+    there = load_backbone(backbone.name, weights="random", seed=3, device="cuda")(images.cuda())
+    for name in ("depth", "depth_conf", "world_to_camera", "intrinsics"):
+        a, b = getattr(there, name).cpu(), getattr(here, name)
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max(), name
+
+
 def test_every_name_is_listed() -> None:
     assert set(NAMES) <= set(list_backbones())

@@ -15,18 +15,21 @@ Size = tuple[int, int]
 
 
 def sincos_map(
-    channels: int, grid: Size, *, aspect: float, device: torch.device
+    channels: int, grid: Size, *, aspect: float, device: torch.device, gain: float = 1.0
 ) -> Float[Tensor, "c y x"]:
     """Encode where each cell of a grid lies in an image of the given aspect (width over height).
 
     Coordinates lie on the image's plane scaled to a unit diagonal. A quarter of the channels each:
-    sin and cos of the column, sin and cos of the row, at frequencies 100^(-k / (channels/4)).
+    sin and cos of the column, sin and cos of the row, at frequencies 100^(-k / (channels/4)),
+    times `gain`.
     """
     height, width = grid
     diagonal = (aspect * aspect + 1) ** 0.5
     frequency = 100.0 ** -(torch.arange(channels // 4, device=device) / (channels // 4))
-    u = _wave(width, aspect / diagonal, frequency)[:, None, :].expand(-1, height, -1)
-    v = _wave(height, 1 / diagonal, frequency)[:, :, None].expand(-1, -1, width)
+    u = gain * _wave(width, aspect / diagonal, frequency)
+    v = gain * _wave(height, 1 / diagonal, frequency)
+    u = u[:, None, :].expand(-1, height, -1)
+    v = v[:, :, None].expand(-1, -1, width)
     return torch.cat((u, v))
 
 
@@ -41,8 +44,9 @@ def _wave(count: int, span: float, frequency: Tensor) -> Tensor:
 def add_position(x: Float[Tensor, "b c y x"], aspect: float) -> Float[Tensor, "b c y x"]:
     """Add a tenth of the sin-cos map to fresh activations, in place."""
     height, width = x.shape[-2:]
-    position = sincos_map(x.shape[1], (height, width), aspect=aspect, device=x.device)
-    return x.add_(0.1 * position.to(x.dtype))
+    grid = (height, width)
+    position = sincos_map(x.shape[1], grid, aspect=aspect, device=x.device, gain=0.1)
+    return x.add_(position.to(x.dtype))
 
 
 def resize(x: Float[Tensor, "b c y x"], size: Size) -> Float[Tensor, "b c Y X"]:
@@ -92,8 +96,9 @@ class FusionBlock(nn.Module):
 class DptTrunk(nn.Module):
     """Four token levels to four laterals, and laterals to one map; heads add what follows.
 
-    `position` adds the sin-cos map to the levels. Weights live under `norm`, `projects`,
-    `resize_layers` and `scratch`, as in the public checkpoints.
+    `position` adds the sin-cos map to the levels. Outputs of single convolutions are overwritten
+    by what follows: record laterals and fusion blocks instead. Weights live under `norm`,
+    `projects`, `resize_layers` and `scratch`, as in the public checkpoints.
     """
 
     def __init__(
