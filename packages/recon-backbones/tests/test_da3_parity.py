@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
-from recon_backbones.cameras import decode_pose, invert_rigid
+from recon_backbones.cameras import decode_pose, encode_pose, invert_rigid
 from recon_backbones.da3.reference import leading_order, take_views
 
 from .cases import error, parametrise
@@ -58,6 +59,30 @@ def test_case_equals_upstream(case: tuple[Path, str]) -> None:
         assert error(value, file[f"out.{key}"]) < bound, key
     if "out.ref_idx" in file:
         assert torch.equal(out.reference, file["out.ref_idx"])
+
+
+@torch.no_grad()
+def test_what_passes_between_the_stages_equals_upstream(case: tuple[Path, str]) -> None:
+    directory, name = case
+    net, _ = network(directory)
+    file = load_file(directory / f"case_{name}.safetensors")
+    images = file["in.x"]
+    found: dict[str, Tensor] = {}
+    first = net.backbone.pretrained.blocks[0]
+    first.register_forward_hook(lambda _m, _i, out: found.update(block0_out=out))
+    token = None
+    if "in.extrinsics" in file:
+        camera_to_world = invert_rigid(file["in.extrinsics"][..., :3, :])
+        size = (images.shape[-2], images.shape[-1])
+        token = net.cam_enc(encode_pose(camera_to_world, file["in.intrinsics"], size))
+        found["cam_token"] = token
+    tokens = net.backbone.pretrained(images, camera_tokens=token)
+    rows = torch.arange(images.shape[0] * images.shape[1])
+    for i in range(4):
+        patches = net._level(tokens, i, rows)
+        found[f"feats.{i}.patch"] = patches.reshape(*images.shape[:2], *patches.shape[1:])
+    for key, value in found.items():
+        assert error(value, file[f"out.{key}"]) < 3e-5, key
 
 
 @torch.no_grad()
