@@ -73,5 +73,5 @@ def batches() -> list[Tensor]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kill-points", type=int, default=24, help="how often test_faults kills a run"
+        "--kill-points", type=int, default=12, help="how often test_faults kills a run"
     )

@@ -45,7 +45,7 @@ def worker():
 
 
 def test_every_resume_after_a_kill_is_bit_equal(worker, tmp_path, request):
-    points = request.config.getoption("--kill-points", default=24)
+    points = request.config.getoption("--kill-points", default=12)
     whole = worker.run(tmp_path / "whole")
     assert whole["code"] == 0
     expected = (tmp_path / "whole" / "student.json").read_text()

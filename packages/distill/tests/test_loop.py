@@ -1,5 +1,6 @@
 """The loop: it learns, it resumes bit-equal, it finds bad input before the first update."""
 
+import contextlib
 import copy
 import dataclasses
 import random
@@ -184,6 +185,51 @@ def test_recomputed_activations_give_the_same_student(models, batches):
         assert "forward" not in vars(student.blocks[0])
 
 
+def test_autocast_computes_in_bfloat16_and_learns_in_float32(models, batches):
+    teacher, student = trainee(models)
+    kinds = set()
+    student.blocks[0].attn.register_forward_hook(lambda _, __, out: kinds.add(out.dtype))
+    config = dataclasses.replace(CONFIG, autocast="bfloat16", steps=60)
+    result = distill(student, teacher, batches, pairs=PAIRS, config=config)
+    assert kinds == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in student.parameters())
+    assert result.losses["loss"] < 0.9 * result.history[0]["losses"]["loss"]
+
+
+def test_deterministic_mode_holds_during_the_run_only(models, batches):
+    teacher, student = trainee(models)
+    seen = []
+    student.head.register_forward_hook(
+        lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())
+    )
+    config = dataclasses.replace(CONFIG, deterministic=True)
+    distill(student, teacher, batches, pairs=PAIRS, config=config)
+    assert all(seen) and not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.gpu
+def test_a_resumed_run_ends_the_same_on_a_gpu(models, batches, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    source = [batch.cuda() for batch in batches]
+    config = dataclasses.replace(CONFIG, autocast="bfloat16", deterministic=True)
+    students = []
+    for directory, stop in ((None, None), (tmp_path, 7), (tmp_path, None)):
+        teacher, student = (model.cuda() for model in trainee(models, dropout=0.2))
+        with contextlib.suppress(Stop):
+            distill(
+                student,
+                teacher,
+                source,
+                pairs=PAIRS,
+                config=config,
+                directory=directory,
+                reporter=StopAfter(stop),
+            )
+        students.append(student)
+    assert_equal(weights(students[0]), weights(students[2]))
+
+
 class TestBadInput:
     """Everything here raises before the first update and leaves no hook behind."""
 
@@ -240,6 +286,8 @@ class TestBadInput:
         config = dataclasses.replace(CONFIG, monitor="los")
         self.refuse(models, batches, "monitor is 'los'", config=config, held_out=batches)
         self.refuse(models, batches, "held_out is empty", held_out=[])
+        config = dataclasses.replace(CONFIG, keep="best")
+        self.refuse(models, batches, "needs a directory", config=config, held_out=batches)
 
     @pytest.mark.parametrize(
         ("field", "value"),

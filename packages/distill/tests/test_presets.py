@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from distill import DistillConfig, Pair, add_lora, distill, merge_lora, train_only
+from distill import DistillConfig, Pair, Quiet, add_lora, distill, merge_lora, train_only
+
+
+class Heard(Quiet):
+    def started(self, start):
+        self.start = start
+
 
 SITES = [f"blocks.{i}.attn" for i in range(3)]
 PAIRS = [Pair(teacher=name, student=name) for name in SITES]
@@ -72,7 +78,9 @@ def test_lora_learns_and_leaves_the_frozen_weights(models, batches):
     train_only(student, "lora", sites=SITES, rank=2)
     frozen = {n: p.detach().clone() for n, p in student.named_parameters() if not p.requires_grad}
     config = DistillConfig(steps=60, learning_rate=1e-2)
-    result = distill(student, teacher, batches, pairs=PAIRS, config=config)
+    heard = Heard()
+    result = distill(student, teacher, batches, pairs=PAIRS, config=config, reporter=heard)
+    assert (heard.start.equal, heard.start.different, heard.start.unmatched) == (20, 0, 0)
     assert result.losses["loss"] < 0.6 * result.history[0]["losses"]["loss"]
     assert all(torch.equal(student.get_parameter(n), p) for n, p in frozen.items())
 

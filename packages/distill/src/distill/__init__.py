@@ -10,6 +10,9 @@ from distill.batches import Streamed as Streamed
 from distill.config import DistillConfig as DistillConfig
 from distill.config import GuardConfig as GuardConfig
 from distill.evaluate import sharded_mean as sharded_mean
+from distill.fit import Fit as Fit
+from distill.fit import FitResult as FitResult
+from distill.fit import fit_projections as fit_projections
 from distill.freeze import TrainableReport as TrainableReport
 from distill.freeze import freeze_except as freeze_except
 from distill.freeze import trainable_report as trainable_report

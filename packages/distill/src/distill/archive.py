@@ -5,7 +5,6 @@ log.jsonl          one line a step, evaluation, rollback or warning
 checkpoints/       see `distill.checkpoint`
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from distill.checkpoint import (
     save_checkpoint,
 )
 from distill.files import is_full, remove_partial, write_atomically
-from distill.identity import differences
+from distill.identity import differences, digest
 from distill.journal import Journal, read_journal
 
 Resume = Literal["auto", "new", "continue"]
@@ -60,7 +59,7 @@ class Archive:
             self._check(json.loads(run.read_text(encoding="utf-8")))
         found = list_checkpoints(self.directory / "checkpoints")
         checkpoint = load_checkpoint(found[-1]) if found else None
-        if checkpoint and checkpoint.state["run"] != self._digest():
+        if checkpoint and checkpoint.state["run"] != digest(self._identity):
             raise ValueError(
                 f"Checkpoint {found[-1]} belongs to another run than {run}. Remove it, or "
                 "choose another directory."
@@ -85,7 +84,7 @@ class Archive:
         """Write a checkpoint; return a warning where the disk is full, else None."""
         if self.directory is None or not self._writes:
             return None
-        state = {"run": self._digest(), "progress": progress}
+        state = {"run": digest(self._identity), "progress": progress}
         try:
             save_checkpoint(self.directory / "checkpoints", step, tensors, state)
         except OSError as error:
@@ -126,14 +125,6 @@ class Archive:
                 + "\n  ".join(changed)
                 + "\nGive the settings of the run, or start a new one in another directory."
             )
-
-    def _digest(self) -> str:
-        text = json.dumps(self._stable(), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-    def _stable(self) -> dict[str, Any]:
-        config = {k: v for k, v in self._identity["config"].items() if k != "keep_last"}
-        return {**self._identity, "config": config}
 
     def _full(self, step: int, tensors: Mapping[str, Tensor]) -> str:
         need = sum(tensor.nbytes for tensor in tensors.values())

@@ -1,6 +1,7 @@
 """What makes a run the same run: its settings and the models it started from."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in dict.fromkeys([*old, *new])
         if old.get(name, absent) != new.get(name, absent) and name not in FREE
     ]
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """Return a digest of all settings that a resumed run must share."""
+    kept = [entry for entry in _flatten(dict(identity)) if entry[0] not in FREE]
+    return hashlib.blake2b(json.dumps(kept).encode(), digest_size=16).hexdigest()
 
 
 def _describe(value: Any) -> Any:

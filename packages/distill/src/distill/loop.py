@@ -80,6 +80,8 @@ def distill(
         Diverged: The guard rolled back more often than allowed.
     """
     trainable = trainable_report(student)
+    if config.keep == "best" and directory is None:
+        raise ValueError('keep="best" needs a directory, where the best checkpoint is kept.')
     task = Task(
         student=student,
         teacher=teacher,
@@ -154,10 +156,12 @@ def _finish(run: Run, archive: Archive, interrupted: bool) -> None:
 
 def _result(run: Run, archive: Archive, trainable: TrainableReport, interrupted: bool) -> Result:
     history, progress = archive.history(), run.progress
+    stopped = "interrupted" if interrupted else progress.stopped
+    assert stopped is not None
     steps = [entry for entry in history if entry["kind"] == "step"]
     evaluations = [entry for entry in history if entry["kind"] == "evaluation"]
     return Result(
-        stopped="interrupted" if interrupted else progress.stopped,  # type: ignore[arg-type]
+        stopped=stopped,
         steps=progress.step,
         losses=_numbers(steps[-1]["losses"]) if steps else {},
         metrics=_numbers(evaluations[-1]["metrics"]) if evaluations else {},

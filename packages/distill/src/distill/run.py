@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.archive import Archive
 from distill.average import Average
 from distill.config import DistillConfig
-from distill.evaluate import Evaluator, Metrics, judge
+from distill.evaluate import Evaluator, judge
 from distill.guard import Diverged, find_fault
 from distill.interrupt import Interrupt
 from distill.observe import Observer, measure
@@ -45,8 +45,6 @@ class Run:
         self.state = TrainingState(task.student, self.optimizer, self.average)
         self.progress = Progress()
         self._evaluator = Evaluator(task, observer)
-        self.losses: dict[str, float] = {}
-        self.metrics: Metrics = {}
         self._snapshot: dict[str, Tensor] = {}
         self._updating = False
         self._checked = False
@@ -97,7 +95,6 @@ class Run:
         )
         norm = self._update(losses["loss"], rate)
         seconds = time.perf_counter() - began
-        self.losses = losses
         self.progress.seconds += seconds
         self._report(
             StepRecord(
@@ -220,11 +217,11 @@ class Run:
             return False
         began = time.perf_counter()
         with self.average.applied() if self.average else nullcontext():
-            self.metrics = self._evaluator(self._calls())
+            metrics = self._evaluator(self._calls())
         self.progress.seconds += time.perf_counter() - began
-        self._archive.note(step=step, kind="evaluation", metrics=self.metrics)
-        self._reporter.evaluated(step, self.metrics)
-        return judge(config, self.progress, self.metrics)
+        self._archive.note(step=step, kind="evaluation", metrics=metrics)
+        self._reporter.evaluated(step, metrics)
+        return judge(config, self.progress, metrics)
 
     def _take_snapshot(self, tensors: dict[str, Tensor]) -> None:
         if self.task.config.guard is None:

@@ -19,7 +19,11 @@ def describe_start(
 ) -> Start:
     """Count the student's frozen parameters that equal the teacher's of the same name."""
     theirs, trained = dict(teacher.named_parameters()), trainable_parameters(student)
-    frozen = {name: p for name, p in student.named_parameters() if name not in trained}
+    frozen = {
+        name.replace(".parametrizations.weight.original", ".weight"): parameter
+        for name, parameter in student.named_parameters()
+        if name not in trained
+    }
     shared = {name: p for name, p in frozen.items() if name in theirs}
     equal = sum(_equal(p, theirs[name]) for name, p in shared.items())
     return Start(

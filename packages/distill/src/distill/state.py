@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Progress:
     snapshot_step: int = 0
     closed: bool = True
     calls: dict[str, int] = field(default_factory=dict)
-    stopped: str | None = None
+    stopped: Literal["finished", "early"] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""

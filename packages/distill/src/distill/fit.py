@@ -1,0 +1,204 @@
+"""Solve for projections instead of training them.
+
+A sparse linear attention is its sparse part plus a projection of its linear part, so the
+projection that brings it closest to the teacher's attention is a least-squares solution: one
+pass over some batches finds it. Training then starts from there.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.batches import as_batches
+from distill.observe import Forward, call
+from distill.pairs import Pair, Tap, find_module
+from distill.record import Recorder, Records
+from distill.rng import isolated_rng, seed_all
+from distill.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A linear layer to solve for, so that a module of the student puts out what its pair does.
+
+    The module's output must be a base plus the layer applied to some features along the last
+    axis: it is probed with the layer set to zero and to the identity.
+
+    Args:
+        pair: The module of the student that holds the layer, and the teacher's to match.
+        layer: Dotted name of a square `nn.Linear` in the student.
+    """
+
+    pair: Pair
+    layer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """How well one layer was fitted, over all tokens of the batches.
+
+    Attributes:
+        layer: Its name.
+        before: Mean squared difference from the teacher with the layer at zero, over the mean
+            square of the teacher.
+        after: The same with the solution, for the inputs that it was solved on.
+    """
+
+    layer: str
+    before: float
+    after: float
+
+
+def fit_projections(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Any,
+    fits: Sequence[Fit],
+    *,
+    count: int,
+    rounds: int = 2,
+    ridge: float = 1e-6,
+    seed: int = 0,
+    forward: Forward = call,
+) -> list[FitResult]:
+    """Set linear layers of the student to their least-squares solutions.
+
+    Layers are solved together, on the inputs that the student has in that round; a further
+    round sees the inputs that the solutions before it lead to.
+
+    Args:
+        student: Changed in place: weight and bias of the layers.
+        teacher: Runs without gradients.
+        batches: As in `distill`; a plain iterable serves one round only.
+        fits: The layers.
+        count: Batches in a round; processes of `torch.distributed` share them.
+        rounds: How often to solve.
+        ridge: Added to the squared features, as a share of their mean; draws to zero what the
+            data do not decide.
+        seed: Every batch is drawn with random generators seeded by this and its number.
+        forward: As in `distill`.
+
+    Returns:
+        One result a layer, of the last round.
+
+    Raises:
+        ValueError: A module or layer does not exist, a layer is not square, an output is not
+            affine in its layer, or `count` or `rounds` is below 1.
+    """
+    if count < 1 or rounds < 1 or not fits:
+        raise ValueError(
+            f"count is {count}, rounds {rounds}, fits {len(fits)}: all must be at least 1."
+        )
+    source, results = as_batches(batches, seed=seed), []
+    with isolated_rng(), torch.no_grad():
+        for _ in range(rounds):
+            probes = [_Probe(student, fit) for fit in fits]
+            _collect(student, teacher, source.at, probes, count, seed, forward)
+            results = [probe.solve(ridge) for probe in probes]
+    return results
+
+
+class _Probe:
+    """Collects the normal equations of one layer while the student runs."""
+
+    def __init__(self, student: nn.Module, fit: Fit) -> None:
+        self.fit = fit
+        self.module = find_module(student, fit.pair.student, "student")
+        layer = find_module(student, fit.layer, "student")
+        if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
+            raise ValueError(f"{fit.layer!r} is {layer}, must be a linear layer, square.")
+        self._layer, self._aims = layer, list[Tensor]()
+        size = layer.in_features + 1
+        self._squares = torch.zeros(size, size, dtype=torch.float64)
+        self._products = torch.zeros(size, size - 1, dtype=torch.float64)
+        self._energies = torch.zeros(2, dtype=torch.float64)  # of target and teacher
+        self._checked = False
+
+    def aim(self, records: Records) -> None:
+        self._aims = list(records[self.fit.pair.teacher_tap])
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        base = self._output(0.0, args, kwargs)
+        features = self._output(1.0, args, kwargs) - base
+        if not self._checked:
+            self._check(self._output(2.0, args, kwargs) - base, 2 * features)
+        aim = self._aims.pop(0)
+        self._add(features, aim.to(base) - base, aim)
+
+    def _output(self, scale: float, args: Any, kwargs: Any) -> Tensor:
+        """What the module puts out with the layer at `scale` times the identity."""
+        layer = self._layer
+        kept = layer.weight.clone(), None if layer.bias is None else layer.bias.clone()
+        try:
+            layer.weight.copy_(scale * torch.eye(layer.in_features).to(layer.weight))
+            if layer.bias is not None:
+                layer.bias.zero_()
+            value = self.module.forward(*args, **kwargs)
+            chosen = value if isinstance(value, Tensor) else value[self.fit.pair.item]
+            return chosen.double()
+        finally:
+            layer.weight.copy_(kept[0])
+            if kept[1] is not None:
+                layer.bias.copy_(kept[1])
+
+    def _check(self, found: Tensor, expected: Tensor) -> None:
+        self._checked = True
+        error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+        if error > 0.02:  # a probe in bfloat16 rounds by 0.004
+            raise ValueError(
+                f"The output of {self.fit.pair.student!r} is not a base plus {self.fit.layer!r} "
+                f"applied to features: doubling the layer errs by {float(error):.2g}."
+            )
+
+    def _add(self, features: Tensor, target: Tensor, aim: Tensor) -> None:
+        x = features.reshape(-1, features.shape[-1])
+        x = torch.cat([x, torch.full_like(x[:, :1], float(self._layer.bias is not None))], 1)
+        y = target.reshape(-1, target.shape[-1])
+        self._squares += (x.T @ x).cpu()
+        self._products += (x.T @ y).cpu()
+        self._energies += torch.stack([y.square().sum(), aim.double().square().sum()]).cpu()
+
+    def solve(self, ridge: float) -> FitResult:
+        world = World.current()
+        squares, products = world.sum(self._squares), world.sum(self._products)
+        target, teacher = world.sum(self._energies).tolist()
+        damping = ridge * squares.diagonal().mean().clamp_min(1e-30)
+        damped = squares + damping * torch.eye(len(squares), dtype=squares.dtype)
+        solution = torch.linalg.solve(damped, products)
+        self._layer.weight.copy_(solution[:-1].T)
+        if self._layer.bias is not None:
+            self._layer.bias.copy_(solution[-1])
+        left = target - 2 * (solution * products).sum() + (solution * (squares @ solution)).sum()
+        scale = max(teacher, 1e-30)
+        return FitResult(
+            layer=self.fit.layer, before=target / scale, after=max(0.0, float(left)) / scale
+        )
+
+
+def _collect(
+    student: nn.Module,
+    teacher: nn.Module,
+    at: Callable[[int], Any],
+    probes: Sequence[_Probe],
+    count: int,
+    seed: int,
+    forward: Forward,
+) -> None:
+    taps: list[Tap] = [probe.fit.pair.teacher_tap for probe in probes]
+    with ExitStack() as stack, Recorder(teacher, taps, "teacher") as recorder:
+        handles = [p.module.register_forward_hook(p, with_kwargs=True) for p in probes]
+        for handle in handles:
+            stack.callback(handle.remove)
+        for index in World.current().share(count):
+            seed_all(seed, "fit", index)
+            batch = at(index)
+            with recorder.recording():
+                forward(teacher, batch)
+            records = recorder.take()
+            for probe in probes:
+                probe.aim(records)
+            forward(student, batch)

@@ -1,0 +1,117 @@
+"""Projections that are solved for are the least-squares solution, and training agrees."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from distill import DistillConfig, Fit, Pair, distill, fit_projections, freeze_except
+
+PAIRS = [Pair(teacher=f"blocks.{i}.attn.mix", student=f"blocks.{i}.attn.mix") for i in range(3)]
+FITS = [Fit(pair=pair, layer=f"{pair.student}.proj_l") for pair in PAIRS]
+
+
+class Mix(nn.Module):
+    """A sparse part plus a projected linear part, as sparse linear attention has them."""
+
+    def __init__(self, width, sharpness):
+        super().__init__()
+        self.proj_l, self.sharpness = nn.Linear(width, width), sharpness
+        nn.init.zeros_(self.proj_l.weight)
+        nn.init.zeros_(self.proj_l.bias)
+
+    def forward(self, q, k, v, *, scale=1.0):
+        weights = (self.sharpness * scale * q @ k.transpose(-1, -2)).softmax(-1)
+        return weights @ v + self.proj_l(v.tanh())
+
+
+class Attention(nn.Module):
+    def __init__(self, width, sharpness):
+        super().__init__()
+        self.qkv, self.mix = nn.Linear(width, 3 * width), Mix(width, sharpness)
+
+    def forward(self, x):
+        return self.mix(*self.qkv(x).chunk(3, -1), scale=0.5)
+
+
+@pytest.fixture
+def attentive(models):
+    teacher, student = models()
+    for model, sharpness in ((teacher, 2.0), (student, 0.2)):
+        for block in model.blocks:
+            qkv = block.attn.qkv
+            block.attn = Attention(8, sharpness)
+            block.attn.qkv = qkv
+    return teacher, student
+
+
+def error(student, teacher, batches, name):
+    outputs = []
+    for model in (student, teacher):
+        module, seen = model.get_submodule(name), []
+        handle = module.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out))
+        for batch in batches:
+            model(batch)
+        handle.remove()
+        outputs.append(torch.stack(seen).double())
+    return ((outputs[0] - outputs[1]).square().sum() / outputs[1].square().sum()).item()
+
+
+def test_the_solution_of_the_first_layer_is_least_squares(attentive, batches):
+    teacher, student = attentive
+    before = error(student, teacher, batches, "blocks.0.attn.mix")
+    (result,) = fit_projections(student, teacher, batches, FITS[:1], count=4, rounds=1, ridge=0.0)
+    after = error(student, teacher, batches, "blocks.0.attn.mix")
+    assert result.layer == "blocks.0.attn.mix.proj_l"
+    assert result.before == pytest.approx(before, rel=1e-4)
+    assert result.after == pytest.approx(after, rel=1e-4)
+    assert after < 0.8 * before
+    layer = student.blocks[0].attn.mix.proj_l
+    for parameter in layer.parameters():  # no small step leads lower
+        for _ in range(5):
+            step = 1e-2 * torch.randn_like(parameter)
+            for sign in (1, -1):
+                with torch.no_grad():
+                    parameter.add_(step, alpha=sign)
+                assert error(student, teacher, batches, "blocks.0.attn.mix") > after
+                with torch.no_grad():
+                    parameter.add_(step, alpha=-sign)
+
+
+def test_a_second_round_sees_the_inputs_of_the_first(attentive, batches):
+    teacher, student = attentive
+    before = error(student, teacher, batches, "blocks.2.attn.mix")
+    last = {}
+    for rounds in (1, 2):
+        results = fit_projections(student, teacher, batches, FITS, count=4, rounds=rounds)
+        last[rounds] = error(student, teacher, batches, "blocks.2.attn.mix")
+    assert last[1] < before and last[2] <= last[1] * 1.01
+    assert len(results) == 3 and not any(m._forward_hooks for m in student.modules())
+
+
+def test_training_goes_on_from_the_solution(attentive, batches):
+    teacher, student = attentive
+    freeze_except(student, "*.proj_l.*")
+    fit_projections(student, teacher, batches, FITS, count=4)
+    config = DistillConfig(steps=40, learning_rate=1e-3)
+    result = distill(student, teacher, batches, pairs=PAIRS, config=config)
+    first = result.history[0]["losses"]["loss"]
+    assert result.losses["loss"] < 1.05 * first
+
+
+def test_bad_input_is_refused(attentive, batches):
+    teacher, student = attentive
+    with pytest.raises(ValueError, match="square"):
+        wrong = dataclasses.replace(FITS[0], layer="blocks.0.attn.qkv")
+        fit_projections(student, teacher, batches, [wrong], count=1)
+    with pytest.raises(ValueError, match="all must be at least 1"):
+        fit_projections(student, teacher, batches, FITS, count=0)
+    with pytest.raises(ValueError, match=r"no module 'blocks.0.attn.mix.proj_k'"):
+        wrong = dataclasses.replace(FITS[0], layer="blocks.0.attn.mix.proj_k")
+        fit_projections(student, teacher, batches, [wrong], count=1)
+    pair = Pair(teacher="blocks.1", student="blocks.1")
+    with pytest.raises(ValueError, match="is not a base plus"):
+        wrong = Fit(pair=pair, layer="blocks.1.mlp")
+        fit_projections(student, teacher, batches, [wrong], count=1)
+    assert not any(m._forward_hooks for model in (teacher, student) for m in model.modules())
