@@ -1,32 +1,12 @@
 """Where DTU's scanner could see: a voxel mask for predictions, a half-space for the reference."""
 
-import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from scipy.io import loadmat, whosmat  # type: ignore[import-untyped]
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 
-MAX_BYTES = 1 << 30
-MAX_ELEMENTS = 1 << 30
-# what SciPy's reader raises on damaged files
-_BROKEN = (
-    ValueError,
-    TypeError,
-    OSError,
-    NotImplementedError,
-    LookupError,
-    AttributeError,
-    NameError,
-    ArithmeticError,
-    MemoryError,
-    MatReadError,
-    zlib.error,
-)
+from ..data.mat import read_mat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +23,11 @@ class Observation:
     plane: Float64[np.ndarray, "4"]
 
     def __post_init__(self) -> None:
-        if not self.resolution > 0 or not (self.low < self.high).all():
+        values = np.array([self.resolution, *self.low, *self.high, *self.plane])
+        if not np.isfinite(values).all() or self.resolution <= 0 or (self.low >= self.high).any():
             raise ValueError(
-                f"observation: resolution {self.resolution} must be above 0 and the box "
-                f"{self.low} to {self.high} must not be empty"
+                f"observation: resolution {self.resolution} must be above 0, the box {self.low} to "
+                f"{self.high} not empty, and both and the plane {self.plane} finite"
             )
 
     def observed(
@@ -73,17 +54,10 @@ class Observation:
 
 def read_observation(mask: Path, plane: Path) -> Observation:
     """Read `ObsMask{scan}_10.mat` (ObsMask, BB, Res) and `Plane{scan}.mat` (P)."""
-    found = _read_mat(mask, ("ObsMask", "BB", "Res"))
-    normal = _numbers(plane, _read_mat(plane, ("P",)), "P").ravel()
-    box, size = _numbers(mask, found, "BB"), _numbers(mask, found, "Res")
-    grid = np.asarray(found["ObsMask"])
-    if (
-        grid.ndim != 3
-        or grid.dtype.kind not in "fiub"
-        or box.shape != (2, 3)
-        or size.size != 1
-        or normal.shape != (4,)
-    ):
+    found = read_mat(mask, ("ObsMask", "BB", "Res"))
+    normal = read_mat(plane, ("P",))["P"].ravel()
+    grid, box, size = found["ObsMask"], found["BB"], found["Res"]
+    if grid.ndim != 3 or box.shape != (2, 3) or size.size != 1 or normal.shape != (4,):
         raise ValueError(
             f"{mask}: ObsMask {grid.shape} must have 3 dimensions, BB {box.shape} be 2 x 3, Res "
             f"{size.shape} one number, and P of {plane.name} {normal.shape} 4 numbers"
@@ -91,35 +65,10 @@ def read_observation(mask: Path, plane: Path) -> Observation:
     try:
         return Observation(
             mask=grid.astype(bool),
-            low=box[0],
-            high=box[1],
+            low=box[0].astype(np.float64),
+            high=box[1].astype(np.float64),
             resolution=float(size.ravel()[0]),
-            plane=normal,
+            plane=normal.astype(np.float64),
         )
     except ValueError as error:
-        raise ValueError(f"{mask}: {error}") from None
-
-
-def _numbers(path: Path, found: dict[str, Any], name: str) -> Float64[np.ndarray, "..."]:
-    values = np.asarray(found[name])
-    if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
-        raise ValueError(f"{path}: {name} must hold finite numbers")
-    return values.astype(np.float64)
-
-
-def _read_mat(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: does not exist; it comes with DTU's SampleSet archive")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: is larger than {MAX_BYTES} bytes")
-    try:
-        shapes = [shape for name, shape, _ in whosmat(path) if name in names]
-        if any(math.prod(shape) > MAX_ELEMENTS for shape in shapes):
-            raise ValueError(f"arrays of {shapes} have more than {MAX_ELEMENTS} elements")
-        found: dict[str, Any] = loadmat(path, variable_names=list(names))
-    except _BROKEN as error:
-        raise ValueError(f"{path}: is no MATLAB file of version 5 to 7.2: {error}") from error
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise ValueError(f"{path}: has no variable {', '.join(missing)}")
-    return found
+        raise ValueError(f"{mask} or {plane}: {error}") from None
