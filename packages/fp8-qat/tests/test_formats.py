@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fp8_qat.formats import E4M3, E5M2, decode, encode, round_
 
@@ -51,6 +52,26 @@ def test_codes_saturate_beyond_the_range_and_keep_nan(format) -> None:
     assert torch.equal(decode(encode(x, format), format), torch.full((3,), format.max))
     assert torch.equal(decode(encode(-x, format), format), torch.full((3,), -format.max))
     assert decode(encode(torch.tensor([torch.nan]), format), format).isnan().all()
+
+
+class Casts(TorchDispatchMode):
+    """Keeps what was cast to FP8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if str((kwargs or {}).get("dtype")).startswith("torch.float8"):
+            self.seen.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@any_format
+def test_no_value_beyond_the_range_reaches_the_cast(format) -> None:
+    with Casts() as casts:
+        encode(torch.tensor([1e4, -torch.inf, 3e38]), format)
+    assert casts.seen and all(x.abs().max() <= format.max for x in casts.seen)
 
 
 @any_format

@@ -38,7 +38,7 @@ class PlainDelayed:
 @pytest.mark.parametrize("margin", [0, 2])
 def test_delayed_scales_follow_the_published_update(most_recent: bool, margin: int) -> None:
     spec = recipes.delayed(history=5, margin=margin, most_recent=most_recent).activation
-    ours, theirs = DelayedQuantizer(spec), PlainDelayed(5, margin, most_recent)
+    ours, theirs = DelayedQuantizer(spec, "x"), PlainDelayed(5, margin, most_recent)
     for step in range(200):
         hard = {7: 0.0, 30: torch.inf, 31: 1e-45, 32: 3e38}
         amax = torch.tensor(hard.get(step, torch.rand(()).item() * 10))
@@ -97,7 +97,7 @@ def test_a_resumed_delayed_model_goes_on_bit_for_bit() -> None:
 def test_static_scales_are_refused_before_calibration() -> None:
     model = mlp()
     prepare(model, recipes.static())
-    with pytest.raises(ValueError, match="not calibrated"):
+    with pytest.raises(ValueError, match="the input of layer '0' is not calibrated"):
         model(torch.randn(3, 48))
 
 

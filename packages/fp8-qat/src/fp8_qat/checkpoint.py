@@ -174,8 +174,11 @@ def _deploy(
     if isinstance(layer, Fp8Linear):  # shared, and met under its other name
         return
     prefix, weight, activation = f"{name}." if name else "", layer.weight, recipe.activation
-    made = None if activation is None else make_quantizer(activation, weight.device)
-    layer.input_quantizer = None if made is None else made.train(layer.training)
+    layer.input_quantizer = None
+    if activation is not None:
+        where = f"the input of layer {name!r}"
+        made = make_quantizer(activation, where=where, device=weight.device)
+        layer.input_quantizer = made.train(layer.training)
     layer.recipe, layer.weight_sqnr_db = recipe, float("nan")  # the original is not at hand
     quantized = QuantizedTensor(
         codes=tensors[f"{prefix}weight"].to(weight.device),

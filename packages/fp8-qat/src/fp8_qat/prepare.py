@@ -166,10 +166,14 @@ def _prepare_layer(name: str, layer: Any, recipe: Recipe, frozen: str) -> Prepar
         kind = "released" if frozen == "auto" else "frozen"
     device = weight.device
     activation = recipe.activation
-    layer.input_quantizer = None if activation is None else make_quantizer(activation, device)
+    layer.input_quantizer = None
+    if activation is not None:
+        where = f"the input of layer {name!r}"
+        layer.input_quantizer = make_quantizer(activation, where=where, device=device)
     layer.recipe, layer.enabled, layer.weight_sqnr_db = recipe, True, ratio
     if kind == "trained":
-        layer.weight_quantizer = make_quantizer(recipe.weight, device)
+        where = f"the weight of layer {name!r}"
+        layer.weight_quantizer = make_quantizer(recipe.weight, where=where, device=device)
         _become(layer, QuantLinear)
     else:
         _become(layer, FrozenLinear).set_quantized(quantized)

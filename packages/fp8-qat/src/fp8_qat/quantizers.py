@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fp8_qat.fake import fake_quantize
-from fp8_qat.quantize import QuantizedTensor, quantize
+from fp8_qat.quantize import HIGH_PRECISION, QuantizedTensor, quantize
 from fp8_qat.scales import Scale, scale_of
 from fp8_qat.spec import Spec
 
@@ -22,9 +22,9 @@ _FLOAT32_MAX = torch.finfo(torch.float32).max
 class Quantizer(nn.Module):
     """A dynamic quantizer, and the interface of the others: no state, no parameters."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, where: str = "a tensor") -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.where = spec, where
         self.updating = True  # False once scales are frozen
         self.watching: Callable[[Tensor], None] | None = None  # set while calibrating
 
@@ -33,6 +33,11 @@ class Quantizer(nn.Module):
 
         While `watching` is set, tensors are handed to it and pass unchanged.
         """
+        if x.dtype not in HIGH_PRECISION:
+            raise ValueError(
+                f"{self.where} is {x.dtype} and cannot be quantised: give float32, bfloat16 or "
+                "float16"
+            )
         if self.watching is not None:
             self.watching(x.detach())
             return x
@@ -75,8 +80,8 @@ class DelayedQuantizer(Quantizer):
     amax_history: Tensor
     multiplier: Tensor
 
-    def __init__(self, spec: Spec, device: torch.device | None = None) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: Spec, where: str, device: torch.device | None = None) -> None:
+        super().__init__(spec, where)
         self.register_buffer("amax_history", torch.zeros(spec.history, device=device))
         self.register_buffer("multiplier", torch.ones(1, 1, device=device))
 
@@ -108,17 +113,24 @@ class StaticQuantizer(Quantizer):
 
     scale: Tensor
 
-    def __init__(self, spec: Spec, device: torch.device | None = None) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: Spec, where: str, device: torch.device | None = None) -> None:
+        super().__init__(spec, where)
+        self.known = False  # that the scale is set, so that later forwards need not ask
         self.register_buffer("scale", torch.full((1, 1), torch.nan, device=device))
 
     def current_scale(self) -> Scale:
-        if not torch.compiler.is_compiling() and bool(torch.isnan(self.scale)):
-            raise ValueError(
-                "a static activation scale is not calibrated: run "
-                "fp8_qat.calibrate(model, batches) before the first forward"
-            )
+        if not self.known and not torch.compiler.is_compiling():
+            if bool(torch.isnan(self.scale)):
+                raise ValueError(
+                    f"the static scale of {self.where} is not calibrated: run "
+                    "fp8_qat.calibrate(model, batches) before the first forward"
+                )
+            self.known = True
         return Scale(None, self.scale)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.known = False
 
     @torch.no_grad()
     def set_amax(self, amax: Float[Tensor, ""]) -> None:
@@ -135,7 +147,12 @@ def keep_dtype(module: nn.Module, before: dict[str, Tensor | None]) -> None:
             module._buffers[name] = old.to(new.device)
 
 
-def make_quantizer(spec: Spec, device: torch.device | None = None) -> Quantizer:
-    """Make the quantizer for the spec's mode, its state on `device`."""
-    made: dict[str, Any] = {"delayed": DelayedQuantizer, "static": StaticQuantizer}
-    return made[spec.mode](spec, device) if spec.mode in made else Quantizer(spec)
+def make_quantizer(
+    spec: Spec, *, where: str = "a tensor", device: torch.device | None = None
+) -> Quantizer:
+    """Make the quantizer for the spec's mode, its state on `device`; errors say `where`."""
+    if spec.mode == "delayed":
+        return DelayedQuantizer(spec, where, device)
+    if spec.mode == "static":
+        return StaticQuantizer(spec, where, device)
+    return Quantizer(spec, where)

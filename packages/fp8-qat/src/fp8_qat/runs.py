@@ -1,6 +1,7 @@
 """Running a model on batches and comparing what comes out."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -32,8 +33,10 @@ def outputs(model: nn.Module, batches: Iterable[Any], run: Run) -> list[list[Ten
 
 
 def floats(value: Any) -> list[Tensor]:
-    """Give the floating-point tensors of nested containers, in order."""
-    leaves = tree_leaves(vars(value) if hasattr(value, "__dataclass_fields__") else value)
+    """Give the floating-point tensors of a dataclass or of nested containers, in order."""
+    if is_dataclass(value):
+        value = [getattr(value, field.name) for field in fields(value)]
+    leaves = tree_leaves(value)
     return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
 
 
