@@ -111,7 +111,7 @@ def test_scaled_mm_names_the_layers_it_refuses_and_changes_nothing(name: str) ->
     model = mlp()
     prepare(model, recipes.by_name(name))
     kinds = [type(m) for m in model.modules()]
-    with pytest.raises(ValueError, match=r"cannot run 2 layers(.|\n)*0: recipe(.|\n)*2: recipe"):
+    with pytest.raises(ValueError, match=r"cannot run every layer(.|\n)*0: recipe(.|\n)*2: recipe"):
         convert(model, backend="scaled_mm")
     assert [type(m) for m in model.modules()] == kinds
 
@@ -130,10 +130,16 @@ def test_bad_calls_are_refused() -> None:
     with pytest.raises(ValueError, match="no prepared layer"):
         convert(model)
     prepare(model, recipes.rowwise())
-    with pytest.raises(ValueError, match="choose one of reference, scaled_mm"):
+    with pytest.raises(ValueError, match="choose one of auto, reference, scaled_mm"):
         convert(model, backend="fast")
     with pytest.raises(ValueError, match="already prepared"):
         prepare(model, recipes.rowwise())
+
+
+def test_auto_is_the_reference_on_a_cpu_and_says_so() -> None:
+    model = mlp()
+    prepare(model, recipes.rowwise())
+    assert convert(model).backend == "reference"
 
 
 def test_gradients_reach_the_input_of_a_deployed_layer() -> None:

@@ -1,6 +1,7 @@
 """Preparing a model: what changes, what does not, and what is refused."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -77,6 +78,7 @@ def test_summary_names_every_skipped_layer_and_why() -> None:
     reasons = {s.name: s.reason for s in handle.skipped}
     assert reasons.keys() == {"attention", "attention.out_proj", "head", "conv"}
     assert "reads its weight directly" in reasons["attention.out_proj"]
+    assert json.loads(json.dumps(handle.as_dict()))["skipped"][0]["kind"] == "MultiheadAttention"
     for word in ("fc", *reasons.keys(), *reasons.values()):
         assert word in handle.summary()
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fp8_qat.backends import check_layers, layer_class
+from fp8_qat.backends import layer_class
 from fp8_qat.deployed import Fp8Linear, deploy
 from fp8_qat.layouts import Layout, layout_named, quantization_config
 from fp8_qat.quantize import QuantizedTensor
@@ -56,13 +56,14 @@ def load_fp8(
     model: nn.Module,
     path: str | Path,
     *,
-    backend: str = "reference",
+    backend: str = "auto",
     recipe: Recipe | None = None,
     layout: str | None = None,
 ) -> None:
     """Read FP8 weights into a high-precision model of the same shape.
 
-    The linear layers that the file holds in FP8 become deployed layers on `backend`.
+    The linear layers that the file holds in FP8 become deployed layers on `backend`, chosen as
+    `convert` does.
 
     recipe, layout: for files of other programs, whose metadata names neither. Every layer
         with an FP8 weight then follows that recipe.
@@ -75,8 +76,7 @@ def load_fp8(
     tensors, recipes = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
     _check_tensors(model, recipes, tensors, path)
-    kind = layer_class(backend)
-    check_layers(kind, {name: (layers[name], recipes[name]) for name in recipes})
+    kind = layer_class(backend, {name: (layers[name], recipes[name]) for name in recipes})
     for name in recipes:
         _deploy(layers[name], name, recipes[name], tensors, kind)
     model.load_state_dict(tensors)

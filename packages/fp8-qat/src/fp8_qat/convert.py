@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from fp8_qat.backends import check_layers, layer_class
+from fp8_qat.backends import layer_class
 from fp8_qat.deployed import Fp8Linear, deploy
 from fp8_qat.linear import PREPARED, ReleasedLinear
 from fp8_qat.measure import layer_sqnr
@@ -17,7 +17,7 @@ from fp8_qat.runs import Run, call
 def convert(
     model: nn.Module,
     *,
-    backend: str = "reference",
+    backend: str = "auto",
     batches: Iterable[Any] | None = None,
     run: Run = call,
 ) -> Report:
@@ -25,22 +25,22 @@ def convert(
 
     Each layer keeps the very codes and scales it trained with.
 
-    backend: "reference" multiplies back before the product and equals training bit for bit;
-        "scaled_mm" multiplies FP8 codes, "scaled_mm_fast" sums them in the shorter
-        accumulator of Hopper; "weight_only" leaves activations in high precision; "torchao"
-        and "te" hand over to those libraries.
+    backend: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8,
+        and "reference" elsewhere; the report says which. "reference" multiplies back before
+        the product and equals training bit for bit; "scaled_mm" multiplies FP8 codes, and
+        "scaled_mm_fast" sums them in the shorter accumulator of Hopper; "weight_only" leaves
+        activations in high precision; "torchao" and "te" hand over to those libraries.
     batches: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
     prepared layers, and naming every layer that the backend cannot run and why.
     """
-    kind = layer_class(backend)
     layers: dict[str, Any] = {
         name: layer for name, layer in model.named_modules() if isinstance(layer, PREPARED)
     }
     if not layers:
         raise ValueError("the model holds no prepared layer: call prepare(model, recipe) first")
-    check_layers(kind, {name: (layer, layer.recipe) for name, layer in layers.items()})
+    kind = layer_class(backend, {n: (layer, layer.recipe) for n, layer in layers.items()})
     noise = {} if batches is None else layer_sqnr(model, batches, run=run)
     recipe = next(iter(layers.values())).recipe.name
     done = tuple(
@@ -51,7 +51,7 @@ def convert(
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear) and not isinstance(layer, Fp8Linear)
     )
-    return Report(backend=backend, recipe=recipe, layers=done, left=left)
+    return Report(backend=kind.backend, recipe=recipe, layers=done, left=left)
 
 
 def _convert_layer(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import torch
@@ -88,6 +88,15 @@ class Handle:
         lines.append(f"{len(self.skipped)} layers skipped")
         lines += [f"  {s.name or '(the model)'}  {s.kind}: {s.reason}" for s in self.skipped]
         return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, object]:
+        """Give what `summary` says as plain values, for JSON."""
+        layers = [
+            {field.name: getattr(entry, field.name) for field in fields(entry) if field.repr}
+            for entry in self.layers
+        ]
+        skipped = [asdict(entry) for entry in self.skipped]
+        return {"recipe": asdict(self.recipe), "layers": layers, "skipped": skipped}
 
     def enabled(self, value: bool) -> None:
         """Switch quantisation of all layers on or off.

@@ -28,22 +28,37 @@ LAYERS: dict[str, type[Fp8Linear]] = {
 }
 
 
-def layer_class(backend: str) -> type[Fp8Linear]:
-    """Give the layer class of a backend; ValueError lists the known ones."""
+Chosen = Mapping[str, tuple[nn.Linear, Recipe]]
+
+
+def layer_class(backend: str, layers: Chosen) -> type[Fp8Linear]:
+    """Give the layer class of a backend that can run all layers.
+
+    "auto" is "scaled_mm" where every layer is on a device that multiplies FP8 and follows a
+    recipe which that product covers, and "reference" everywhere else.
+
+    Raises ValueError for an unknown backend, which lists the known ones, and naming every
+    layer that the backend cannot run, and why.
+    """
+    if backend == "auto":
+        on_cuda = all(layer.weight.is_cuda for layer, _ in layers.values())
+        covered = on_cuda and not _problems(ScaledMMLinear, layers)
+        return ScaledMMLinear if covered else Fp8Linear
     if backend not in LAYERS:
-        raise ValueError(f"backend is {backend!r}; choose one of {', '.join(LAYERS)}")
-    return LAYERS[backend]
+        raise ValueError(f"backend is {backend!r}; choose one of auto, {', '.join(LAYERS)}")
+    kind = LAYERS[backend]
+    problems = _problems(kind, layers)
+    if problems:
+        raise ValueError(
+            f"backend {backend!r} cannot run every layer, and nothing was changed:\n"
+            + "\n".join(problems)
+        )
+    return kind
 
 
-def check_layers(kind: type[Fp8Linear], layers: Mapping[str, tuple[nn.Linear, Recipe]]) -> None:
-    """Raise ValueError naming every layer that a backend cannot run, and why."""
-    problems = [
+def _problems(kind: type[Fp8Linear], layers: Chosen) -> list[str]:
+    return [
         f"{name or '(the model)'}: {problem}"
         for name, (layer, recipe) in layers.items()
         for problem in kind.problems(layer, recipe, layer.weight.device)
     ]
-    if problems:
-        raise ValueError(
-            f"backend {kind.backend!r} cannot run {len(problems)} layers, and nothing was "
-            "changed:\n" + "\n".join(problems)
-        )
