@@ -34,6 +34,7 @@ from sla_kernels.tiles import (
     backward_q_tile,
     forward_tile,
     linear_tile,
+    precision,
 )
 from sla_kernels.triton_runtime import next_power
 
@@ -80,7 +81,7 @@ def variants(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str)
     common = {
         "D": width,
         "BLOCK_D": next_power(width),
-        "PRECISION": "ieee" if dtype == torch.float32 else "tf32",
+        "PRECISION": precision(dtype, maker),
     }
     for name, (kernel, tile_of) in SPARSE.items():
         tile = tile_of(dtype, width, block, maker)
@@ -176,9 +177,9 @@ def amd(made: Any) -> dict[str, Any]:
 
 
 def sound(entry: dict[str, Any]) -> bool:
-    """It fits, spills nothing and uses tensor cores; exact float32 products use none on NVIDIA."""
+    """It fits, spills nothing and uses tensor cores."""
     fits = entry["shared_bytes"] <= SHARED_BYTES[entry["target"]] and not entry["spilled_bytes"]
-    return fits and (entry["dtype"] == "fp32" or bool(entry["tensor_cores"]))
+    return fits and bool(entry["tensor_cores"])
 
 
 def main() -> int:

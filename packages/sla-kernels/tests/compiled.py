@@ -63,4 +63,6 @@ def test_operators_are_registered_as_pytorch_wants_them(pinned: torch.Tensor | N
     torch.library.opcheck(ops.linear_forward, linear)
     rest = (None, *lists, 0.25, "complement", "softmax", 1e-5, "eager")
     both = (q, k, v, weight, bias, selection.indices, selection.counts, *rest)
-    torch.library.opcheck(ops.sla_forward, both)
+    torch.library.opcheck(ops.sla_forward, (True, *both))
+    with torch.no_grad():
+        torch.library.opcheck(ops.sla_forward, (False, *(x.detach() for x in both[:5]), *both[5:]))

@@ -128,7 +128,9 @@ def _both(
     backend: str,
 ) -> Tensor:
     """Run the operator that computes both branches and their sum."""
+    leaves = [x for x in (q, k, v, weight, bias) if x is not None]
     out: Tensor = torch.ops.sla_kernels.sla_forward(
+        torch.is_grad_enabled() and any(x.requires_grad for x in leaves),
         q,
         k,
         v,

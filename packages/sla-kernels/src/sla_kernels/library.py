@@ -30,10 +30,11 @@ def outside_autocast(run: Callable[..., Any]) -> Callable[..., Any]:
     """Let an operator choose its own precision: autocast ends at its border."""
 
     @functools.wraps(run)
-    def wrapped(first: torch.Tensor, *rest: Any) -> Any:
-        if not torch.is_autocast_enabled(first.device.type):
-            return run(first, *rest)
-        with torch.autocast(first.device.type, enabled=False):
-            return run(first, *rest)
+    def wrapped(*args: Any) -> Any:
+        device = next(x for x in args if isinstance(x, torch.Tensor)).device.type
+        if not torch.is_autocast_enabled(device):
+            return run(*args)
+        with torch.autocast(device, enabled=False):
+            return run(*args)
 
     return wrapped

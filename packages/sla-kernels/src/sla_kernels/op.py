@@ -18,7 +18,7 @@ _REST = (
     "int block_q, int block_k, float scale, str scope, str feature_map, float eps, str backend"
 )
 _FORWARD = (
-    "sla_forward(Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, "
+    "sla_forward(bool training, Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, "
     f"{_REST}) -> (Tensor, Tensor, Tensor)"
 )
 _BACKWARD = (
@@ -37,6 +37,7 @@ def linear_lists(
 
 
 def forward(
+    training: bool,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -55,12 +56,16 @@ def forward(
     eps: float,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sum of both branches, the sparse branch and its log-sum-exp."""
+    """Return the sum of both branches, the sparse branch and its log-sum-exp.
+
+    Without `training` the sum takes the sparse branch's place, which is returned empty.
+    """
     lists = (indices, counts, order, pinned, block_q, block_k)
     kept, lse = sparse.forward(q, k, v, *lists, scale, backend)
     left = linear_lists(scope, indices, negligible, order, pinned)
     rest = (*left, block_q, block_k, feature_map, eps, backend)
-    return linear.forward(q, k, v, weight, bias, kept, *rest), kept, lse
+    out = linear.forward(q, k, v, weight, bias, kept, *rest, in_place=not training)
+    return out, kept if training else kept.new_empty(0), lse
 
 
 def backward(
@@ -92,9 +97,12 @@ def backward(
     return linear.backward(grad, q, k, v, weight, *rest, into=made)
 
 
-def forward_fake(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def forward_fake(
+    training: bool, q: Tensor, k: Tensor, v: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     """Say what `forward` returns, from shapes alone."""
-    return q.new_empty(q.shape), *sparse.forward_fake(q, k, v)
+    kept, lse = sparse.forward_fake(q, k, v)
+    return q.new_empty(q.shape), kept if training else q.new_empty(0), lse
 
 
 def backward_fake(
@@ -106,7 +114,7 @@ def backward_fake(
 
 def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     """Keep the inputs, the sparse branch and one number a query."""
-    q, k, v, weight, bias, indices, counts, negligible, order, *ctx.rest = inputs
+    _, q, k, v, weight, bias, indices, counts, negligible, order, *ctx.rest = inputs
     ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(*output[1:])
@@ -116,12 +124,13 @@ def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor
 def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     """Call the backward operator; only the sum is differentiable."""
     if grad is None:
-        return (None,) * 17
+        return (None,) * 18
     weight = ctx.saved_tensors[3]
     dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.sla_backward(
         grad, *ctx.saved_tensors, *ctx.rest
     )
     return (
+        None,
         dq,
         dk,
         dv,

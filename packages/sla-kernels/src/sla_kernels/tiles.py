@@ -1,7 +1,7 @@
 """Tile sizes, warps and stages of the Triton kernels: a table, so that no call is ever timed.
 
-The entries are those that compile without spilled registers for sm_80, 86, 90, 100, 120 and
-gfx942; a test compiles every one of them.
+The entries for float16 and bfloat16 compile without spilled registers for sm_80, 86, 90, 100, 120
+and gfx942; `benchmarks/compiled_code.py` shows it, a test repeats it for the commonest width.
 """
 
 from dataclasses import dataclass
@@ -26,6 +26,13 @@ NVIDIA = "nvidia"
 def vendor() -> str:
     """Whose GPUs this PyTorch was built for."""
     return NVIDIA if torch.version.hip is None else AMD
+
+
+def precision(dtype: torch.dtype, maker: str) -> str:
+    """How float32 operands are multiplied: TF32 in three parts keeps float32's accuracy."""
+    if dtype != torch.float32:
+        return "tf32"
+    return "tf32x3" if maker == NVIDIA else "ieee"
 
 
 def forward_tile(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str) -> Tile:
@@ -64,5 +71,5 @@ def _fit(tile: Tile, block: tuple[int, int], maker: str) -> Tile:
 
 def linear_tile(dtype: torch.dtype, width: int, block: int, maker: str) -> Tile:
     """The tile of the kernels of the linear branch; `n` is not used."""
-    rows = 32 if width > 64 or dtype == torch.float32 else 64
+    rows = 16 if width > 64 else 32 if dtype == torch.float32 else 64
     return Tile(m=min(rows, block), n=0, warps=8 if maker == NVIDIA else 4, stages=1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from sla_kernels.linear.features import FEATURE_MAPS, FeatureMap
 from sla_kernels.linear.scope import Scope
 
-HEADS_ELEMENTS = 1 << 19  # key elements of the heads handled together
+HEADS_ELEMENTS = 1 << 18  # key elements of the heads handled together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,13 @@ def linear_forward(
     scope: Scope,
     feature_map: str,
     eps: float,
+    in_place: bool = False,
 ) -> Tensor:
     """Return base plus the linear branch, projected by weight and bias, as far as given."""
     phi = FEATURE_MAPS[feature_map]
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if in_place and base is not None:
+        out = base
     for batch, keys, queries in _heads(q, k):
         heads, here = _count(keys), (batch, queries)
         part = scope.part(*here)
@@ -71,29 +74,37 @@ def linear_backward(
     """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
     phi = FEATURE_MAPS[feature_map]
     made = into or tuple(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-    dq, dk, dv = made
     d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
     for batch, keys, queries in _heads(q, k):
-        heads, here, there = _count(keys), (batch, queries), (batch, keys)
-        part = scope.part(*here)
+        here, there, part = (batch, queries), (batch, keys), scope.part(batch, queries)
         states = _states(k[there], v[there], weight, part, phi, _count(queries))
-        x = _blocks(q[here], scope.block_q, heads)
-        rows = phi.map(x)
-        total = _total(rows, states, eps)
-        d_num = _blocks(grad[here], scope.block_q, heads) / total
-        d_total = -(rows @ states.mixed).mul_(d_num).div_(total).sum(-1, keepdim=True)
-        d_rows = (d_num @ states.mixed.mT).add_(d_total * states.mixed_sum.mT)
-        dq[here] += _tokens(phi.pull_back(x, rows, d_rows), _count(queries), q.shape[2])
+        dq, *gradients = _pull_back_queries(grad[here], q[here], states, part, phi, eps)
+        made[0][here] += dq
         key_blocks = states.own.shape[1]
-        d_state, d_sum = (part.unmix(rows.mT @ y, key_blocks) for y in (d_num, d_total))
+        d_state, d_sum = (part.unmix(x, key_blocks) for x in gradients)
         if weight is not None:
             d_weight += torch.einsum("xjab,xjac->bc", d_state, states.own)
             d_state = d_state @ weight.to(d_state.dtype)
-        x = _blocks(k[there], scope.block_k, heads)
+        x = _blocks(k[there], scope.block_k, _count(keys))
         d_phi = (states.values @ d_state.mT).add_(d_sum.mT)
-        dk[there] += _tokens(phi.pull_back(x, states.phi, d_phi), heads, k.shape[2])
-        dv[there] += _tokens(states.phi @ d_state, heads, k.shape[2])
-    return dq, dk, dv, q.new_empty(0) if weight is None else d_weight
+        made[1][there] += _tokens(phi.pull_back(x, states.phi, d_phi), *k[there].shape[:2])
+        made[2][there] += _tokens(states.phi @ d_state, *v[there].shape[:2])
+    return made[0], made[1], made[2], q.new_empty(0) if weight is None else d_weight
+
+
+def _pull_back_queries(
+    grad: Tensor, q: Tensor, states: "_States", scope: Scope, phi: FeatureMap, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of q, of the mixed states and of their sums."""
+    heads = states.own.shape[0]
+    x = _blocks(q, scope.block_q, heads)
+    rows = phi.map(x)
+    total = _total(rows, states, eps)
+    d_num = _blocks(grad, scope.block_q, heads) / total
+    d_total = -(rows @ states.mixed).mul_(d_num).div_(total).sum(-1, keepdim=True)
+    d_rows = (d_num @ states.mixed.mT).add_(d_total * states.mixed_sum.mT)
+    dq = _tokens(phi.pull_back(x, rows, d_rows), *q.shape[:2])
+    return dq, rows.mT @ d_num, rows.mT @ d_total
 
 
 def _heads(q: Tensor, k: Tensor) -> Iterator[tuple[int, slice, slice]]:
@@ -116,8 +127,10 @@ def _type(x: Tensor) -> torch.dtype:
 
 def _blocks(x: Tensor, size: int, heads: int) -> Tensor:
     """Cut (heads * group, tokens, d) into (heads, group * blocks, size, d), zero-padded."""
-    padded = F.pad(x.to(_type(x)), (0, 0, 0, -x.shape[1] % size))
-    return padded.reshape(heads, -1, size, x.shape[2])
+    x = x.to(_type(x))
+    if x.shape[1] % size:
+        x = F.pad(x, (0, 0, 0, -x.shape[1] % size))
+    return x.reshape(heads, -1, size, x.shape[2])
 
 
 def _tokens(blocks: Tensor, heads: int, tokens: int) -> Tensor:

@@ -11,7 +11,7 @@ from sla_kernels.linear.kernels import (
 )
 from sla_kernels.linear.scope import Scope
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.tiles import Tile, linear_tile, vendor
+from sla_kernels.tiles import Tile, linear_tile, precision, vendor
 from sla_kernels.triton_runtime import next_power
 
 PART = 64  # columns of a state that a kernel holds at a time
@@ -28,9 +28,12 @@ def linear_forward(
     scope: Scope,
     feature_map: str,
     eps: float,
+    in_place: bool = False,
 ) -> Tensor:
     """Return base plus the linear branch, projected by weight and bias, as far as given."""
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if in_place and base is not None:
+        out = base
     states, sums = _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(states, weight), sums, scope, q.shape[1] // k.shape[1])
     tile = _tile(q, scope, scope.block_q)
@@ -196,7 +199,7 @@ def _constants(x: Tensor, feature_map: str, tile: Tile) -> dict[str, int | str]:
         "PART": min(PART, next_power(x.shape[3])),
         "TILE": tile.m,
         "FEATURE": feature_map,
-        "PRECISION": "ieee" if x.dtype == torch.float32 else "tf32",
+        "PRECISION": precision(x.dtype, vendor()),
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }

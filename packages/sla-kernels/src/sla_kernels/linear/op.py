@@ -61,12 +61,13 @@ def forward(
     feature_map: str,
     eps: float,
     backend: str,
+    in_place: bool = False,
 ) -> Tensor:
     """Add the linear branch to base; pinned tokens, where named, are in nobody's scope."""
     run = kernels_of(backend).linear_forward
     scope = scope_of(q, k, kept, negligible, block_q, block_k)
     if order is None:
-        out: Tensor = run(q, k, v, weight, bias, base, scope, feature_map, eps)
+        out: Tensor = run(q, k, v, weight, bias, base, scope, feature_map, eps, in_place)
         return out
     free = q.shape[2] - pinned
     q, k, v = (x.index_select(2, order[:free]) for x in (q, k, v))
@@ -99,7 +100,7 @@ def backward(
     run = kernels_of(backend).linear_backward
     scope = scope_of(q, k, kept, negligible, block_q, block_k)
     sums = torch.float64 if q.dtype == torch.float64 else torch.float32
-    d_bias = q.new_empty(0) if weight is None else grad.sum((0, 1, 2), dtype=sums)
+    d_bias = q.new_empty(0) if weight is None else sum_of_tokens(grad, sums)
     if order is None:
         return (*run(grad, q, k, v, weight, scope, feature_map, eps, into), d_bias)
     inside = order[: q.shape[2] - pinned]
@@ -110,6 +111,13 @@ def backward(
     if into is not None:
         made = [x.add_(y) for x, y in zip(into, made, strict=True)]
     return made[0], made[1], made[2], d_weight, d_bias
+
+
+def sum_of_tokens(grad: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum (b, h, n, d) over all but d; on the CPU, where a copy comes first, head by head."""
+    if grad.device.type != "cpu":
+        return grad.sum((0, 1, 2), dtype=dtype)
+    return torch.stack([x.sum((0, 1), dtype=dtype) for x in grad.unbind(1)]).sum(0)
 
 
 def alone(

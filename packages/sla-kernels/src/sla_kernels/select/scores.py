@@ -7,11 +7,19 @@ from torch import Tensor
 
 from sla_kernels.select.blocks import block_sizes
 
+CPU_ELEMENTS = 1 << 20  # averaged at a time
 SUBBLOCKS = 4  # per side of a block, for the "subblock_lse" estimator
 
 
 def block_means(x: Float[Tensor, "b h n d"], size: int) -> Float32[Tensor, "b h blocks d"]:
     """Average every run of `size` tokens in float32; the last run over its true length."""
+    heads = x.shape[1]
+    if x.device.type == "cpu":  # where a float32 copy precedes the sum: keep it small
+        heads = max(1, CPU_ELEMENTS // (x.shape[0] * x.shape[2] * x.shape[3]))
+    return torch.cat([_means(part, size) for part in x.split(heads, 1)], 1)
+
+
+def _means(x: Tensor, size: int) -> Tensor:
     whole = x.shape[2] // size * size
     runs = x[:, :, :whole].reshape(*x.shape[:2], -1, size, x.shape[3])
     means = runs.mean(3, dtype=torch.float32)

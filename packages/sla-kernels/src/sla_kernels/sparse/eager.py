@@ -21,7 +21,7 @@ _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 BATCH_BYTES = 1 << 20  # gathered keys of one batch; keys, values and queries then share the cache
-HEADS_ELEMENTS = 1 << 20  # key elements of the heads handled together
+HEADS_ELEMENTS = 1 << 19  # key elements of the heads handled together
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -51,8 +51,9 @@ def _heads(q: Tensor, k: Tensor) -> Iterator[_Heads]:
 
 def blocked(x: Tensor, size: int) -> Tensor:
     """Cut `x` (heads, tokens, width) into (heads * blocks, size, width), the last zero-padded."""
-    padded = F.pad(x, (0, 0, 0, -x.shape[1] % size))
-    return padded.reshape(-1, size, x.shape[2])
+    if x.shape[1] % size:
+        x = F.pad(x, (0, 0, 0, -x.shape[1] % size))
+    return x.reshape(-1, size, x.shape[2])
 
 
 def unblocked(rows: Tensor, heads: int, tokens: int) -> Tensor:
@@ -93,7 +94,9 @@ class _KeyGradients:
         gradient = gradient[:, 0].to(self.blocks.dtype)
         if pinned:
             self.fixed.index_add_(0, batch.heads, gradient[:, :pinned])
-        free = F.pad(gradient[:, pinned:], (0, 0, 0, pinned + width - batch.length))
+        free = gradient[:, pinned:]
+        if batch.length < pinned + width:
+            free = F.pad(free, (0, 0, 0, pinned + width - batch.length))
         self.blocks.index_add_(
             0, batch.blocks.flatten(), free.reshape(rows * batch.blocks.shape[1], -1)
         )
@@ -104,7 +107,7 @@ class _KeyGradients:
             self.fixed.shape[0],
             self.keys.free,
         )
-        return torch.cat([free, self.fixed], 1)
+        return torch.cat([free, self.fixed], 1) if self.keys.pinned else free
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,14 @@ from sla_kernels.sparse.kernels import (
     _sparse_fwd_kernel,
 )
 from sla_kernels.sparse.lists import BlockLists
-from sla_kernels.tiles import Tile, backward_kv_tile, backward_q_tile, forward_tile, vendor
+from sla_kernels.tiles import (
+    Tile,
+    backward_kv_tile,
+    backward_q_tile,
+    forward_tile,
+    precision,
+    vendor,
+)
 from sla_kernels.triton_runtime import next_power
 
 LOG2_E = 1.4426950408889634
@@ -125,7 +132,7 @@ def _constants(q: Tensor, lists: BlockLists, tile: Tile) -> dict[str, int | str]
         "BLOCK_K": lists.block_k,
         "TILE_M": tile.m,
         "TILE_N": tile.n,
-        "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32",
+        "PRECISION": precision(q.dtype, vendor()),
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }
