@@ -35,6 +35,15 @@ def error(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
+def compare(found: dict[str, Tensor], file: dict[str, Tensor], *, needed: set[str]) -> None:
+    """Hold every tensor that a case file has against it: 3e-5, poses 2e-5."""
+    there = {key for key in found if f"out.{key}" in file}
+    assert needed <= there
+    for key in sorted(there):
+        bound = 2e-5 if key.startswith("pose_enc") else 3e-5
+        assert error(found[key], file[f"out.{key}"]) < bound, key
+
+
 def _has_rules(directory: Path, name: str) -> bool:
     with safe_open(directory / f"case_{name}.safetensors", "pt") as file:
         return "out.first.depth" in set(file.keys())

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from recon_backbones.da3.config import DA3Config
 from recon_backbones.da3.model import DA3Net
@@ -14,6 +15,7 @@ from recon_backbones.da3.model import DA3Net
 def network(directory: Path) -> tuple[DA3Net, dict[str, Any]]:
     c = json.loads((directory / "config.json").read_text())
     camera = c.get("cam_enc", {})
+    state = load_file(directory / "weights.safetensors")
     config = DA3Config(
         embed_dim=c["embed_dim"],
         depth=c["depth"],
@@ -29,14 +31,23 @@ def network(directory: Path) -> tuple[DA3Net, dict[str, Any]]:
         head_out_channels=tuple(c["head"]["out_channels"]),
         cam_enc_depth=camera.get("trunk_depth", 4),
         cam_enc_heads=camera.get("num_heads", 16),
-        gaussian_head=any(
-            "gs_head" in name for name in load_file(directory / "weights.safetensors")
-        ),
+        **_gaussian_sizes(state),
         patch_size=c["patch_size"],
         pos_grid=c["pos_grid"],
     )
     with torch.device("meta"):
         net = DA3Net(config)
-    state = load_file(directory / "weights.safetensors")
     net.load_state_dict({n.removeprefix("model."): t for n, t in state.items()}, assign=True)
     return net.eval(), c
+
+
+def _gaussian_sizes(state: dict[str, Tensor]) -> dict[str, Any]:
+    """Sizes of the Gaussian head, read off its weights: the case files do not all state them."""
+    head = "model.gs_head"
+    if f"{head}.projects.0.weight" not in state:
+        return {}
+    return {
+        "gaussian_head": True,
+        "gaussian_features": len(state[f"{head}.scratch.layer1_rn.weight"]),
+        "gaussian_out_channels": tuple(len(state[f"{head}.projects.{i}.weight"]) for i in range(4)),
+    }

@@ -281,6 +281,35 @@ def test_images_that_break_the_rules_are_refused(backbone: Backbone, make: Any, 
         backbone(make(images_for(backbone)))
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [({"head_chunk": 0}, "head_chunk 0"), ({"heads": ("depth", "sky")}, "'sky' is unknown")],
+)
+@pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
+def test_unknown_options_are_refused(name: str, options: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        build_on_meta(name).internals(torch.rand(1, 2, 3, 28, 28), **options)
+
+
+def test_unknown_words_and_blocks_are_refused() -> None:
+    # Where literals are enforced they speak first, with a TypeError of their own.
+    da3: Any = build_on_meta("da3-tiny")
+    images = torch.rand(1, 2, 3, 28, 28)
+    with pytest.raises(ValueError, match="feature block 10"):
+        da3.internals(images, features=(3, 10))
+    with pytest.raises(ValueError, match="gaussians"):
+        da3.internals(images, heads=("gaussians",))
+    for run in (
+        lambda: da3(images, reference="best"),
+        lambda: da3(images, cameras="guess"),
+        lambda: da3.set_token_order("spiral"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=r"best|guess|spiral"):
+            run()
+    with pytest.raises(ValueError, match="queries"):
+        build_on_meta("vggt-tiny").track(images, torch.full((1, 2, 2), float("nan")))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.no_grad()

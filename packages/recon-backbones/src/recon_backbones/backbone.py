@@ -1,7 +1,7 @@
 """The interface that every backbone fulfils, and the checks that guard its entrance."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -99,3 +99,18 @@ def check_images(images: Tensor, patch_size: int) -> None:
     low, high = (bound.item() for bound in images.detach().aminmax())
     if not low >= -1e-3 or not high <= 1 + 1e-3:  # NaN fails both
         raise ValueError(f"images range over [{low:g}, {high:g}]; the rule is finite, in [0, 1]")
+
+
+def check_choice(name: str, value: object, known: Sequence[object]) -> None:
+    """Refuse a value that is none of the known ones; raises ValueError naming them."""
+    if value not in known:
+        listed = ", ".join(str(k) for k in known) or "none"
+        raise ValueError(f"{name} {value!r} is unknown; known: {listed}")
+
+
+def check_heads(heads: Sequence[str], known: Sequence[str], head_chunk: int) -> None:
+    """Refuse unknown heads and chunks without a view; raises ValueError."""
+    for head in heads:
+        check_choice("head", head, known)
+    if head_chunk < 1:
+        raise ValueError(f"head_chunk {head_chunk} must be at least 1 view")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..alignment import robust_umeyama, umeyama
 from ..attention import AttentionSite
-from ..backbone import Backbone, check_images
+from ..backbone import Backbone, check_choice, check_heads, check_images
 from ..cameras import check_cameras, decode_pose, invert_rigid, normalise_scene
 from ..patches import imagenet_normalise
 from ..prediction import Prediction
@@ -50,11 +50,13 @@ class DepthAnything3(Backbone):
         """Reconstruct scenes; the world is near the frame of the reference view.
 
         Given cameras are encoded into the network and returned as they are, with the depth brought
-        to their unit by aligning camera centres. `with_rays` also runs the ray head; `cameras`
-        says whether poses and intrinsics come from the camera decoder or are fitted to the rays.
+        to their unit by aligning camera centres; rays stay in the network's frame. `with_rays`
+        also runs the ray head; `cameras` says whether poses and intrinsics come from the camera
+        decoder or are fitted to the rays.
 
         Raises ValueError for images or cameras that break the rules, before any heavy work.
         """
+        check_choice("cameras", cameras, ("decoder", "rays"))
         output = self.internals(
             images,
             world_to_camera=world_to_camera,
@@ -100,6 +102,10 @@ class DepthAnything3(Backbone):
         """
         check_images(images, self.patch_size)
         check_cameras(images, world_to_camera, intrinsics)
+        check_heads(heads, self._known_heads(), head_chunk)
+        check_choice("reference", reference, get_args(Reference))
+        for block in features:
+            check_choice("feature block", block, range(self.config.depth))
         if world_to_camera is not None:
             world_to_camera = normalise_scene(world_to_camera)
         normalised = imagenet_normalise(images).to(self.model.backbone.pretrained.cls_token.dtype)
@@ -113,6 +119,9 @@ class DepthAnything3(Backbone):
             head_chunk=head_chunk,
         )
         return output
+
+    def _known_heads(self) -> tuple[str, ...]:
+        return ("depth", "rays", *(("gaussians",) if self.config.gaussian_head else ()))
 
     def attention_sites(self) -> list[AttentionSite]:
         """List the transformer's attentions, then those of the camera encoder."""
@@ -147,6 +156,7 @@ class DepthAnything3(Backbone):
 
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the transformer."""
+        check_choice("token_order", order, get_args(TokenOrder))
         self.model.backbone.pretrained.token_order = order
 
     @classmethod

@@ -12,7 +12,9 @@ class DA3Config:
     `out_layers` are the four blocks whose tokens the heads read. `head_features` and
     `head_out_channels` size the dense heads, `cam_enc_depth` and `cam_enc_heads` the encoder of
     given cameras. `layer_scale` is the start of the per-channel residual factors; it matters for
-    training from scratch only. `pos_grid` is the side of the stored position table, in patches.
+    training from scratch only. The Gaussian head, where there is one, has the sizes of the
+    depth head unless it is given its own. `pos_grid` is the side, in patches, of the stored
+    position table.
     """
 
     embed_dim: int
@@ -30,6 +32,8 @@ class DA3Config:
     cam_enc_depth: int = 4
     cam_enc_heads: int = 16
     gaussian_head: bool = False
+    gaussian_features: int | None = None
+    gaussian_out_channels: tuple[int, int, int, int] | None = None
     patch_size: int = 14
     pos_grid: int = 37
     layer_scale: float = 1.0

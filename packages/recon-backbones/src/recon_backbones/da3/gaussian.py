@@ -26,11 +26,11 @@ class GaussianDpt(DptTrunk):
     """A dense head that also looks at the image itself."""
 
     def __init__(self, config: DA3Config) -> None:
-        features = config.head_features
+        features = config.gaussian_features or config.head_features
         super().__init__(
             2 * config.embed_dim,
             features,
-            config.head_out_channels,
+            config.gaussian_out_channels or config.head_out_channels,
             skip="plain",
             norm=False,
             position=True,

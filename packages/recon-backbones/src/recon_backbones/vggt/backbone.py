@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..attention import AttentionSite
-from ..backbone import Backbone, check_images
+from ..backbone import Backbone, check_choice, check_heads, check_images
 from ..cameras import decode_pose
 from ..patches import imagenet_normalise
 from ..prediction import Prediction
@@ -99,6 +99,7 @@ class Vggt(Backbone):
         head_chunk: int = 8,
     ) -> VggtOutput:
         """Everything before conversion; `heads` is any of "depth", "points"."""
+        check_heads(heads, ("depth", "points"), head_chunk)
         tokens = self._trunk(images)
         with torch.autocast(images.device.type, enabled=False):
             encodings = self.camera_head(tokens.pairs[-1].special())
@@ -111,7 +112,16 @@ class Vggt(Backbone):
         *,
         head_chunk: int = 8,
     ) -> Tracks:
-        """Follow pixels (x, y) of the first view through all views."""
+        """Follow pixels (x, y) of the first view through all views.
+
+        Raises ValueError for images or queries that break the rules.
+        """
+        check_heads((), (), head_chunk)
+        if queries.shape[:1] != images.shape[:1] or not queries.isfinite().all():
+            raise ValueError(
+                f"queries {tuple(queries.shape)} must be finite pixels (x, y) of each of the "
+                f"{len(images)} scenes"
+            )
         tokens, head = self._trunk(images), self.track_head
         size = (images.shape[-2], images.shape[-1])
         with torch.autocast(images.device.type, enabled=False):
@@ -217,6 +227,7 @@ class Vggt(Backbone):
 
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the trunk."""
+        check_choice("token_order", order, get_args(TokenOrder))
         self.aggregator.token_order = order
 
 
