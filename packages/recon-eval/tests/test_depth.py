@@ -1,6 +1,7 @@
 """Depth metrics: formulas written out, laws of alignment, refusals."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -41,6 +42,12 @@ def test_metrics_equal_their_formulas() -> None:
         "inlier_103": np.mean(ratio < 1.03),
     }
     assert found == pytest.approx(wanted, rel=1e-12)
+    assert list(found) == [field.name for field in fields(depth.DepthMetrics)]
+    result = depth.evaluate(
+        torch.from_numpy(d)[None, None], torch.from_numpy(g)[None, None], alignment="none"
+    )
+    assert result.numbers() == pytest.approx(wanted, rel=1e-12)
+    assert result.rmse == result.numbers()["rmse"]
 
 
 def test_truth_scores_perfectly() -> None:

@@ -17,7 +17,7 @@ def test_latency_is_that_of_a_call_of_known_length() -> None:
 
     result = efficiency.measure(sleep, warmup=2, repeats=5, views=4)
     assert len(result.latencies_ms) == 5
-    assert 20 <= result.latency_ms < 200
+    assert 20 <= result.latency_ms < 2000
     assert len(calls) == 2 + 5 + 1  # the last one for memory
     assert result.numbers()["views_per_second"] == pytest.approx(4000 / result.latency_ms)
     low, high = result.quartiles_ms()

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .alignment import ALIGNMENTS, Alignment, Scope, align
-from .metrics import METRICS, measure
+from .metrics import METRICS, DepthMetrics, measure
 
 _Aligned = tuple[Tensor, tuple[float, ...], tuple[float, ...]]
 
@@ -16,8 +16,8 @@ CLAMP = (1e-3, 1e3)  # allowed depths after alignment, in medians of the true de
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthResult:
-    """Depth metrics of one scene: means over its views, and what they rest on.
+class DepthResult(DepthMetrics):
+    """Depth metrics of one scene, means over its views that have valid pixels, and their ground.
 
     `per_view` holds each metric of each view, NaN where a view has no valid pixel;
     `dropped_views` counts those, and they are left out of the means. `clamped` counts valid
@@ -40,23 +40,13 @@ class DepthResult:
         return f"depth/{self.alignment}/{self.scope}"
 
     def numbers(self) -> dict[str, float]:
-        """Return each metric's mean over the views that have valid pixels, by name."""
-        return {name: _mean(values) for name, values in self.per_view.items()}
+        """Return every metric by name."""
+        return {name: float(getattr(self, name)) for name in METRICS}
 
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
         names = ("alignment", "scope", "scales", "shifts", "valid", "ignored", "clamped")
         return {name: getattr(self, name) for name in (*names, "dropped_views")}
-
-    @property
-    def abs_rel(self) -> float:
-        """Mean of |d - g| / g."""
-        return self.numbers()["abs_rel"]
-
-    @property
-    def delta1(self) -> float:
-        """Fraction of pixels within a factor of 1.25."""
-        return self.numbers()["delta1"]
 
 
 def evaluate(
@@ -90,7 +80,10 @@ def evaluate(
         measure(d[i][m], g[i][m]) if bool(m.any()) else dict.fromkeys(METRICS, math.nan)
         for i, m in enumerate(mask)
     ]
+    per_view = {name: tuple(row[name] for row in rows) for name in METRICS}
+    means = {name: _mean(values) for name, values in per_view.items()}
     return DepthResult(
+        **means,
         alignment=alignment,
         scope=scope,
         scales=scales,
@@ -99,7 +92,7 @@ def evaluate(
         ignored=int((~mask).sum()),
         clamped=clamped,
         dropped_views=sum(not bool(m.any()) for m in mask),
-        per_view={name: tuple(row[name] for row in rows) for name in METRICS},
+        per_view=per_view,
     )
 
 

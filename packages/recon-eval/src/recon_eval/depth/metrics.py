@@ -9,6 +9,7 @@ max(d/g, g/d) < 1.25^k. inlier_103: the same with 1.03 (Schröppel et al., robus
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -36,6 +37,23 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "delta3": _within(1.25**3),
     "inlier_103": _within(1.03),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthMetrics:
+    """Every metric as a number; the formulas are at the head of this file."""
+
+    abs_rel: float
+    sq_rel: float
+    mae: float
+    rmse: float
+    log_rmse: float
+    log10: float
+    silog: float
+    delta1: float
+    delta2: float
+    delta3: float
+    inlier_103: float
 
 
 def measure(predicted: Float[Tensor, " p"], target: Float[Tensor, " p"]) -> dict[str, float]:
