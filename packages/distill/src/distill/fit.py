@@ -5,8 +5,9 @@ projection that brings it closest to the teacher's attention is a least-squares 
 pass over some batches finds it. Training then starts from there.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from distill.batches import as_batches
 from distill.observe import Forward, call
-from distill.pairs import Pair, Tap, find_module
-from distill.record import Recorder, Records
+from distill.pairs import Pair, find_module
+from distill.record import PassEnded, Recorder
 from distill.rng import isolated_rng, seed_all
 from distill.world import World
 
@@ -60,46 +61,42 @@ def fit_projections(
     fits: Sequence[Fit],
     *,
     count: int,
-    rounds: int = 2,
     ridge: float = 1e-6,
     seed: int = 0,
     forward: Forward = call,
 ) -> list[FitResult]:
-    """Set linear layers of the student to their least-squares solutions.
+    """Set linear layers of the student to their least-squares solutions, one after another.
 
-    Layers are solved together, on the inputs that the student has in that round; a further
-    round sees the inputs that the solutions before it lead to.
+    Each is solved on the inputs that the student has once the layers before it are solved;
+    the forward passes for it end with its module.
 
     Args:
         student: Changed in place: weight and bias of the layers.
         teacher: Runs without gradients.
-        batches: As in `distill`; a plain iterable serves one round only.
-        fits: The layers.
-        count: Batches in a round; processes of `torch.distributed` share them.
-        rounds: How often to solve.
+        batches: As in `distill`, but not a plain iterable: they are read once a layer.
+        fits: The layers, in the order in which they run.
+        count: Batches to solve on; processes of `torch.distributed` share them.
         ridge: Added to the squared features, as a share of their mean; draws to zero what the
             data do not decide.
         seed: Every batch is drawn with random generators seeded by this and its number.
         forward: As in `distill`.
 
     Returns:
-        One result a layer, of the last round.
+        One result a layer.
 
     Raises:
         ValueError: A module or layer does not exist, a layer is not square, an output is not
-            affine in its layer, or `count` or `rounds` is below 1.
+            affine in its layer, there are no fits, or `count` is below 1.
     """
-    if count < 1 or rounds < 1 or not fits:
-        raise ValueError(
-            f"count is {count}, rounds {rounds}, fits {len(fits)}: all must be at least 1."
-        )
-    source, results = as_batches(batches, seed=seed), []
+    if count < 1 or not fits:
+        raise ValueError(f"count is {count}, fits {len(fits)}: both must be at least 1.")
+    source = as_batches(batches, seed=seed)
+    probes = [_Probe(student, fit) for fit in fits]
     with isolated_rng(), torch.no_grad():
-        for _ in range(rounds):
-            probes = [_Probe(student, fit) for fit in fits]
-            _collect(student, teacher, source.at, probes, count, seed, forward)
-            results = [probe.solve(ridge) for probe in probes]
-    return results
+        for probe in probes:
+            _collect(student, teacher, source.at, probe, count, seed, forward)
+            probe.solve(ridge)
+    return [probe.result for probe in probes]
 
 
 class _Probe:
@@ -111,23 +108,23 @@ class _Probe:
         layer = find_module(student, fit.layer, "student")
         if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
             raise ValueError(f"{fit.layer!r} is {layer}, must be a linear layer, square.")
-        self._layer, self._aims = layer, list[Tensor]()
+        self._layer, self.aims = layer, list[Tensor]()
+        self.result = FitResult(layer=fit.layer, before=math.nan, after=math.nan)
         size = layer.in_features + 1
         self._squares = torch.zeros(size, size, dtype=torch.float64)
         self._products = torch.zeros(size, size - 1, dtype=torch.float64)
         self._energies = torch.zeros(2, dtype=torch.float64)  # of target and teacher
         self._checked = False
 
-    def aim(self, records: Records) -> None:
-        self._aims = list(records[self.fit.pair.teacher_tap])
-
     def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         base = self._output(0.0, args, kwargs)
         features = self._output(1.0, args, kwargs) - base
         if not self._checked:
             self._check(self._output(2.0, args, kwargs) - base, 2 * features)
-        aim = self._aims.pop(0)
+        aim = self.aims.pop(0)
         self._add(features, aim.to(base) - base, aim)
+        if not self.aims:
+            raise PassEnded
 
     def _output(self, scale: float, args: Any, kwargs: Any) -> Tensor:
         """What the module puts out with the layer at `scale` times the identity."""
@@ -162,7 +159,7 @@ class _Probe:
         self._products += (x.T @ y).cpu()
         self._energies += torch.stack([y.square().sum(), aim.double().square().sum()]).cpu()
 
-    def solve(self, ridge: float) -> FitResult:
+    def solve(self, ridge: float) -> None:
         world = World.current()
         squares, products = world.sum(self._squares), world.sum(self._products)
         target, teacher = world.sum(self._energies).tolist()
@@ -174,7 +171,7 @@ class _Probe:
             self._layer.bias.copy_(solution[-1])
         left = target - 2 * (solution * products).sum() + (solution * (squares @ solution)).sum()
         scale = max(teacher, 1e-30)
-        return FitResult(
+        self.result = FitResult(
             layer=self.fit.layer, before=target / scale, after=max(0.0, float(left)) / scale
         )
 
@@ -183,22 +180,22 @@ def _collect(
     student: nn.Module,
     teacher: nn.Module,
     at: Callable[[int], Any],
-    probes: Sequence[_Probe],
+    probe: _Probe,
     count: int,
     seed: int,
     forward: Forward,
 ) -> None:
-    taps: list[Tap] = [probe.fit.pair.teacher_tap for probe in probes]
-    with ExitStack() as stack, Recorder(teacher, taps, "teacher") as recorder:
-        handles = [p.module.register_forward_hook(p, with_kwargs=True) for p in probes]
-        for handle in handles:
-            stack.callback(handle.remove)
-        for index in World.current().share(count):
-            seed_all(seed, "fit", index)
-            batch = at(index)
-            with recorder.recording():
-                forward(teacher, batch)
-            records = recorder.take()
-            for probe in probes:
-                probe.aim(records)
-            forward(student, batch)
+    tap = probe.fit.pair.teacher_tap
+    handle = probe.module.register_forward_hook(probe, with_kwargs=True)
+    try:
+        with Recorder(teacher, [tap], "teacher") as recorder:
+            for index in World.current().share(count):
+                seed_all(seed, "fit", index)
+                batch = at(index)
+                with recorder.recording():
+                    forward(teacher, batch)
+                probe.aims = recorder.take()[tap]
+                with suppress(PassEnded):
+                    forward(student, batch)
+    finally:
+        handle.remove()
