@@ -21,6 +21,7 @@ from recon_backbones import AttentionSite, Backbone, load_backbone, replace_atte
 from sla_kernels import SparseLinearAttention
 
 from . import atomic
+from .measuring import compared
 from .measuring import evaluate as evaluate
 from .recipes import Recipe, Training
 from .student import Student, TeacherSpec, weights_digest
@@ -128,7 +129,7 @@ def distil(
         pairs=distill.pair_sites(sites),
         objectives=[distill.AttentionOutputs(loss="relative_mse")],
         config=config,
-        forward=_forward,
+        forward=compared,
         directory=directory,
         count_images=lambda images: images.shape[0] * images.shape[1],
         reporter=reporter,
@@ -144,10 +145,6 @@ def _blocks(backbone: Backbone) -> tuple[str, ...]:
 def progress(console: Console) -> distill.Reporter:
     """A bar that shows loss, speed and time left."""
     return distill.TerminalProgress(console, title="distilling")
-
-
-def _forward(model: nn.Module, images: Tensor) -> Any:
-    return model(images.to(next(model.parameters()).device))
 
 
 def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:

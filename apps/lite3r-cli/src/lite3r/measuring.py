@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from recon_backbones import Backbone, Prediction
 from recon_eval import Report, depth, efficiency, pose
@@ -32,11 +34,23 @@ class Figures:
         return {"label": label, **vars(self), **more}
 
 
+def compared(backbone: Any, images: Float[Tensor, "b v 3 y x"]) -> Prediction:
+    """Run a model that is to be compared with another: the first view leads in both.
+
+    Depth Anything 3 chooses the leading view from its own tokens, and the last bits decide
+    between similar views. Two models that choose differently answer in different orders and
+    frames, and nothing can be said of their layers.
+    """
+    images = images.to(next(backbone.parameters()).device)
+    fixed = {"reference": "first"} if backbone.family == "da3" else {}
+    prediction: Prediction = backbone(images, **fixed)
+    return prediction
+
+
 def predict(backbone: Backbone, scene: Scene) -> Prediction:
-    """Run a model on one scene; the result is on the CPU."""
-    device = next(backbone.parameters()).device
+    """Run a model on one scene, as `compared`; the result is on the CPU."""
     with torch.inference_mode():
-        return backbone(scene.images[None].to(device)).to("cpu")
+        return compared(backbone, scene.images[None]).to("cpu")
 
 
 def evaluate(
