@@ -62,19 +62,17 @@ class Pair:
     frame: Tensor
     spread: Tensor
 
-    def special(self) -> Float[Tensor, "b v d"]:
-        """Both halves of every view's camera token."""
-        return torch.cat((self.frame[:, :, 0], self.spread[:, :, 0]), dim=-1)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """What the trunk hands to the heads: the pairs of the out layers, in the order of the network.
 
-    `raster[n]` is the place of patch n in raster order (None if already so).
+    `raster[n]` is the place of patch n in raster order (None if already so). `camera` holds both
+    halves of every view's camera token after the last pair.
     """
 
     pairs: tuple[Pair, ...]
+    camera: Float[Tensor, "b v d"]
     grid: tuple[int, int]
     raster: Int64[Tensor, " n"] | None
 
@@ -105,14 +103,15 @@ class Aggregator(nn.Module):
         first = torch.arange(config.special_tokens, device=x.device)
         starts = torch.arange(v, device=x.device)[:, None] * x.shape[2]
         pinned = (starts + first).flatten()
-        pairs = []
+        pairs, frame = [], x
         blocks = zip(self.frame_blocks, self.global_blocks, strict=True)
         for i, (frame_block, global_block) in enumerate(blocks):
             frame = frame_block(x.flatten(0, 1), rope=frame_rope, pinned=first).reshape(x.shape)
             x = global_block(frame.flatten(1, 2), rope=global_rope, pinned=pinned).reshape(x.shape)
             if i in config.out_layers:
                 pairs.append(Pair(frame=frame, spread=x))
-        return Tokens(pairs=tuple(pairs), grid=grid, raster=raster)
+        camera = torch.cat((frame[:, :, 0], x[:, :, 0]), dim=-1)
+        return Tokens(pairs=tuple(pairs), camera=camera, grid=grid, raster=raster)
 
     def _special(self, b: int, v: int) -> Float[Tensor, "b v s c"]:
         """Entry 0 for the first view, entry 1 for every other."""

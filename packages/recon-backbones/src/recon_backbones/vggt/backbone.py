@@ -102,7 +102,7 @@ class Vggt(Backbone):
         check_heads(heads, ("depth", "points"), head_chunk)
         tokens = self._trunk(images)
         with torch.autocast(images.device.type, enabled=False):
-            encodings = self.camera_head(tokens.pairs[-1].special())
+            encodings = self.camera_head(tokens.camera)
             return self._dense(tokens, images, encodings, heads, head_chunk)
 
     def track(

@@ -73,10 +73,8 @@ class VggtConfig:
         if self.head_dim % 4:
             raise ValueError(f"head width {self.head_dim} must be a multiple of 4 for 2-D rotation")
         ascending = sorted(set(self.out_layers)) == list(self.out_layers)
-        if not ascending or self.out_layers[-1] != self.depth - 1:
-            raise ValueError(
-                f"out_layers {self.out_layers} must ascend to the last pair {self.depth - 1}"
-            )
+        if not ascending or self.out_layers[-1] >= self.depth:
+            raise ValueError(f"out_layers {self.out_layers} must ascend below depth {self.depth}")
 
     @property
     def head_dim(self) -> int:
