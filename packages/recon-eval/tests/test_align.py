@@ -12,6 +12,7 @@ from recon_eval.align import (
     DegenerateAlignment,
     align_cameras,
     align_cameras_ransac,
+    camera_centres,
     icp,
     ransac,
     umeyama,
@@ -121,6 +122,18 @@ def test_a_moved_rig_is_aligned_exactly_also_on_a_line(seed: int, count: int, li
     assert found.scale == pytest.approx(scale, rel=1e-6)
     moved = found.apply_to_cameras(predicted)
     assert torch.allclose(moved, target, atol=1e-5)
+
+
+def test_rounding_errors_are_not_taken_for_a_rig() -> None:
+    rng = np.random.default_rng(0)
+    target = rig(rng, torch.from_numpy(rng.normal(size=(9, 3))))
+    still = rig(rng, torch.full((9, 3), 3.7, dtype=torch.float64)).float()
+    centres = camera_centres(still)
+    assert 0 < float((centres - centres[0]).norm(dim=-1).max()) < 1e-5
+    with pytest.raises(DegenerateAlignment, match="predicted cameras: all 9 stand in one place"):
+        align_cameras(still, target.float())
+    with pytest.raises(DegenerateAlignment, match="stand in one place"):
+        umeyama(centres.float(), torch.rand(9, 3))
 
 
 def test_a_rig_in_one_place_has_no_scale() -> None:

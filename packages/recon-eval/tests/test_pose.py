@@ -139,6 +139,14 @@ def test_a_missing_true_baseline_is_counted_and_a_missing_predicted_one_fails() 
     assert pose.evaluate(still, rig(3, views=3)).direction_median_degrees == 180
 
 
+def test_rounding_errors_of_cameras_in_one_place_are_no_baselines() -> None:
+    target = rig(9)
+    still = target.clone()
+    still[:, :, 3:] = -still[:, :, :3] @ torch.full((3, 1), 3.7, dtype=torch.float64)
+    assert pose.evaluate(still.float(), target.float()).direction_median_degrees == 180
+    assert pose.evaluate(target.float(), still.float()).undefined_directions == 15
+
+
 def test_all_cameras_in_one_place_leave_no_direction_metric() -> None:
     target = rig(4)
     target[:, :, 3] = 0

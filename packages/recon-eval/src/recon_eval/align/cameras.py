@@ -9,6 +9,7 @@ from .similarity import (
     DegenerateAlignment,
     Similarity,
     camera_centres,
+    check_extent,
     spread,
     umeyama,
 )
@@ -27,6 +28,8 @@ def align_cameras(
     then says "orientations". Raises DegenerateAlignment where either rig stands in one place.
     """
     source, goal = camera_centres(predicted), camera_centres(target)
+    check_extent(source, predicted.dtype, "predicted cameras")
+    check_extent(goal, target.dtype, "target cameras")
     try:
         return umeyama(source, goal, min_spread=min_spread)
     except DegenerateAlignment:
@@ -38,12 +41,6 @@ def _align_by_orientation(
 ) -> Similarity:
     mean_x, mean_y = source.mean(0), goal.mean(0)
     x, y = source - mean_x, goal - mean_y
-    size = float(mean_x.norm() + mean_y.norm() + 1)
-    if float(x.norm()) < 1e-9 * size or float(y.norm()) < 1e-9 * size:
-        raise DegenerateAlignment(
-            f"cameras: all {len(x)} of a rig stand in one place, so there is no scale to fit. "
-            "Compare rotations only (pose.evaluate), or use views with a baseline"
-        )
     # sum of R_target^T R_predicted: each is the rotation of the world seen by one camera
     total = target[:, :, :3].double().transpose(1, 2) @ predicted[:, :, :3].double()
     u, _, vt = torch.linalg.svd(total.sum(0))

@@ -13,7 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .similarity import MIN_SPREAD, DegenerateAlignment, Similarity, camera_centres, umeyama
+from .similarity import (
+    MIN_SPREAD,
+    DegenerateAlignment,
+    Similarity,
+    camera_centres,
+    check_extent,
+    umeyama,
+)
 
 
 def ransac(
@@ -68,6 +75,8 @@ def align_cameras_ransac(
 ) -> Similarity:
     """Return the similarity that most camera centres agree on; the same for the same seed."""
     source, goal = camera_centres(predicted), camera_centres(target)
+    check_extent(source, predicted.dtype, "predicted cameras")
+    check_extent(goal, target.dtype, "target cameras")
     first = umeyama(source, goal, min_spread=min_spread).apply(source)
     nearest = (first[:, None] - goal[None]).norm(dim=-1).amin(1)
     return ransac(

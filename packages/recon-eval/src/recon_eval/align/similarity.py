@@ -77,6 +77,8 @@ def umeyama(
     x, y = source.double(), target.double()
     w = _normalised(weights, x)
     _check_points(x, y)
+    for name, points, dtype in (("source", x, source.dtype), ("target", y, target.dtype)):
+        check_extent(points, dtype, name)
     mean_x, mean_y = w @ x, w @ y
     x, y = x - mean_x, y - mean_y
     width = min(spread(x, w), spread(y, w))
@@ -106,6 +108,21 @@ def _normalised(weights: Tensor | None, points: Tensor) -> Tensor:
     if not bool((w >= 0).all()) or not bool(w.sum() > 0):
         raise ValueError("weights: they must be at least 0, and not all 0")
     return w / w.sum()
+
+
+def check_extent(points: Float[Tensor, "p 3"], dtype: torch.dtype, name: str) -> None:
+    """Raise DegenerateAlignment where points differ by no more than the rounding of `dtype`.
+
+    Such a cloud has a shape, but only of rounding errors: its scale would be arbitrary.
+    """
+    extent = float((points - points.mean(0)).norm(dim=-1).max())
+    rounding = 64 * torch.finfo(dtype).eps * float(points.norm(dim=-1).max())
+    if not extent > rounding:
+        raise DegenerateAlignment(
+            f"{name}: all {len(points)} stand in one place (within {extent:.2g}; {dtype} there "
+            f"resolves {rounding:.2g}), so there is no scale to fit. Compare rotations only "
+            "(pose.evaluate), or use views with a baseline"
+        )
 
 
 def _check_points(x: Tensor, y: Tensor) -> None:
