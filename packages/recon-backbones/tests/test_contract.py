@@ -242,6 +242,13 @@ def test_a_seed_means_the_same_weights_and_leaves_the_state_alone(backbone: Back
     )
 
 
+@torch.no_grad()
+def test_shapes_can_be_had_without_computing(backbone: Backbone) -> None:
+    images = images_for(backbone)
+    out, full = build_on_meta(backbone.name)(images.to("meta")), backbone(images)
+    assert out.depth.is_meta and out.depth.shape == full.depth.shape
+
+
 def test_meta_builds_have_the_same_names(backbone: Backbone) -> None:
     empty = build_on_meta(backbone.name).state_dict()
     assert all(tensor.is_meta for tensor in empty.values())

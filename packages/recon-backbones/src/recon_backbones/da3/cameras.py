@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..precision import at_least_float32
 from ..transformer import Block, Mlp
 from .config import DA3Config
 
@@ -52,7 +53,7 @@ class CameraDecoder(nn.Module):
 
     def forward(self, token: Float[Tensor, "b v c"]) -> Float[Tensor, "b v 9"]:
         """Return translation, quaternion (x, y, z, w, any length), fields of view (y, x)."""
-        x = token.to(torch.promote_types(token.dtype, torch.float32))
+        x = at_least_float32(token)
         for layer in (self.backbone[0], self.backbone[2]):
             x = F.relu(_linear(layer, x))
         fov = F.relu(_linear(self.fc_fov[0], x))

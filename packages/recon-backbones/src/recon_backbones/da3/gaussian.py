@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..dpt import DptTrunk, Size, add_position, resize
+from ..precision import at_least_float32
 from .config import DA3Config
 
 
@@ -52,6 +52,5 @@ class GaussianDpt(DptTrunk):
         """Predict from laterals and the normalised images they came from."""
         x = resize(self.scratch["output_conv1"](self.fuse(laterals)), size)
         x = add_position(x + self.images_merger(images), size[1] / size[0])
-        y = self.scratch["output_conv2"](x).permute(0, 2, 3, 1)
-        y = y.to(torch.promote_types(y.dtype, torch.float32))
+        y = at_least_float32(self.scratch["output_conv2"](x).permute(0, 2, 3, 1))
         return RawGaussians(y[..., :37], y[..., 37].sigmoid())

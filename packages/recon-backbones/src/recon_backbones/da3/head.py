@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..dpt import DptTrunk, Size, add_position, fusion_blocks, resize
+from ..precision import at_least_float32
 from .config import DA3Config
 
 
@@ -53,7 +53,7 @@ class DualDpt(DptTrunk):
         aspect = size[1] / size[0]
         x = self.scratch["output_conv1"](self.fuse(laterals))
         x = add_position(resize(x, size), aspect)
-        y = _as_float(self.scratch["output_conv2"](x))
+        y = at_least_float32(self.scratch["output_conv2"](x))
         return Depth(y[:, 0].exp(), y[:, 1].exp() + 1)
 
     def rays(self, laterals: Sequence[Tensor], size: Size) -> Rays:
@@ -67,7 +67,7 @@ class DualDpt(DptTrunk):
         tail = self.scratch["output_conv2_aux"].get_submodule
         x = tail("3.0")(x).permute(0, 2, 3, 1)
         x = F.relu(tail("0.2")(x)).permute(0, 3, 1, 2)  # one norm, shared by the levels
-        y = _as_float(tail("3.5")(x).permute(0, 2, 3, 1))
+        y = at_least_float32(tail("3.5")(x).permute(0, 2, 3, 1))
         return Rays(y[..., :6], y[..., 6].exp() + 1)
 
 
@@ -84,7 +84,3 @@ def _ray_tail(half: int, level: int) -> nn.ModuleDict:
         tail["2"] = nn.LayerNorm(32)
     tail["5"] = nn.Conv2d(32, 7, 1)
     return tail
-
-
-def _as_float(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..cameras import encode_pose, invert_rigid
+from ..precision import without_autocast
 from ..transformer import init_transformer
 from .cameras import CameraDecoder, CameraEncoder
 from .config import DA3Config
@@ -77,12 +78,12 @@ class DA3Net(nn.Module):
         camera_tokens = None
         if world_to_camera is not None and intrinsics is not None:
             encoding = encode_pose(invert_rigid(world_to_camera), intrinsics, size)
-            with _full_precision(images):
+            with without_autocast(images):
                 camera_tokens = self.cam_enc(encoding)
         tokens = self.backbone.pretrained(
             images, camera_tokens=camera_tokens, reference=reference, features=features
         )
-        with _full_precision(images):
+        with without_autocast(images):
             return self._heads(tokens, images, heads, head_chunk)
 
     def _heads(self, tokens: Tokens, images: Tensor, heads: Sequence[str], chunk: int) -> DA3Output:
@@ -149,11 +150,6 @@ class DA3Net(nn.Module):
         for token in (vit.cls_token, vit.camera_token, vit.pos_embed):
             nn.init.trunc_normal_(token, std=0.02)
         self.cam_dec.init()
-
-
-def _full_precision(x: Tensor) -> torch.autocast:
-    """Leave autocast: heads and camera modules run in the dtype of their weights."""
-    return torch.autocast(x.device.type, enabled=False)
 
 
 def _join(parts: Sequence[tuple[Tensor, Tensor]], b: int, v: int) -> tuple[Tensor, Tensor]:

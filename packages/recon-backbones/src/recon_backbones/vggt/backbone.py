@@ -12,6 +12,7 @@ from ..attention import AttentionSite
 from ..backbone import Backbone, check_choice, check_heads, check_images
 from ..cameras import decode_pose
 from ..patches import imagenet_normalise
+from ..precision import without_autocast
 from ..prediction import Prediction
 from ..token_order import TokenOrder
 from ..transformer import init_transformer
@@ -101,7 +102,7 @@ class Vggt(Backbone):
         """Everything before conversion; `heads` is any of "depth", "points"."""
         check_heads(heads, ("depth", "points"), head_chunk)
         tokens = self._trunk(images)
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images):
             encodings = self.camera_head(tokens.camera)
             return self._dense(tokens, images, encodings, heads, head_chunk)
 
@@ -124,7 +125,7 @@ class Vggt(Backbone):
             )
         tokens, head = self._trunk(images), self.track_head
         size = (images.shape[-2], images.shape[-1])
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images):
             maps = [
                 head.feature_extractor.feature_map(levels, tokens.grid, size)
                 for levels in self._chunks(tokens, images, head_chunk)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..precision import at_least_float32
 from ..transformer import Block, Mlp
 from .config import VggtConfig
 
@@ -53,8 +54,7 @@ class CameraHead(nn.Module):
             seen = self.embed_pose(start if encoding is None else encoding.to(dtype))
             shift, scale, gate = self.poseLN_modulation(seen).chunk(3, dim=-1)
             x = self.trunk(gate * (plain * (1 + scale) + shift) + tokens)
-            delta = self.pose_branch(self.trunk_norm(x))
-            delta = delta.to(torch.promote_types(dtype, torch.float32))
+            delta = at_least_float32(self.pose_branch(self.trunk_norm(x)))
             encoding = delta if encoding is None else encoding + delta
             found.append(torch.cat((encoding[..., :7], F.relu(encoding[..., 7:])), dim=-1))
         return found

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..dpt import DptTrunk, Size, add_position, resize
+from ..precision import at_least_float32
 from .config import VggtConfig
 
 
@@ -44,8 +44,7 @@ class DenseHead(DptTrunk):
         aspect = size[1] / size[0]
         x = self.scratch["output_conv1"](self.fuse(self.laterals(levels, grid, aspect)))
         x = add_position(resize(x, size), aspect)
-        y: Tensor = self.scratch["output_conv2"](x).permute(0, 2, 3, 1)
-        return y.to(torch.promote_types(y.dtype, torch.float32))
+        return at_least_float32(self.scratch["output_conv2"](x).permute(0, 2, 3, 1))
 
 
 def depth_of(raw: Float[Tensor, "b y x 2"]) -> Dense:
