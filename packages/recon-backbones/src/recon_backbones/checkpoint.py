@@ -41,7 +41,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise ValueError(f"{path} has suffix {path.suffix!r}; known: .safetensors, .pt, .pth, .bin")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as tensors only: {error}") from error
     for wrapper in ("state_dict", "model"):
