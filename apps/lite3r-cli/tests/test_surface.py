@@ -11,7 +11,7 @@ RECIPE = (
     "--keep --block --feature-map --linear --token-order --scope --fp8 --fp8-include "
     "--fp8-exclude --trainable"
 )
-TRAINING = "--steps --learning-rate --accumulation --checkpoint-every --recompute"
+TRAINING = "--steps --learning-rate --accumulation --checkpoint-every --solve-batches --recompute"
 OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
     f"--eval-scenes --seed --device {RECIPE} {TRAINING} {OUTPUT}",
@@ -20,6 +20,8 @@ OPTIONS = {
     "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "
     f"--device {OUTPUT}",
     "export": f"PATH --out --weights --overwrite {OUTPUT}",
+    "bench": f"--backbone --weights --views --height --width --repeats --no-compile --out "
+    f"--overwrite --seed --device {RECIPE} {OUTPUT}",
     "data make": f"PATH --scenes --views --size --split --seed --overwrite {OUTPUT}",
     "data check": f"PATH {OUTPUT}",
     "pretrain": f"--out --scenes --processes --small-steps --large-steps --test-scenes {OUTPUT}",

@@ -6,13 +6,13 @@ evaluation (recon_eval, by `measuring`) says what is left of the teacher.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 import distill
@@ -25,6 +25,9 @@ from .measuring import compared
 from .measuring import evaluate as evaluate
 from .recipes import Recipe, Training
 from .student import Student, TeacherSpec, weights_digest
+from .terminal import Advance, Terminal
+
+RIDGE = 0.01  # keeps solutions small, so that training goes on from them
 
 FP8_RECIPES: dict[str, Callable[[], Any]] = {
     "rowwise": fp8_qat.recipes.rowwise,
@@ -53,7 +56,7 @@ def lighten(
     sparsify(light, recipe)
     sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
     distill.train_only(light, recipe.trainable, sites=sites)
-    handle = None if recipe.fp8 == "none" else _quantise(light, recipe)
+    handle = None if recipe.fp8 == "none" else quantise(light, recipe)
     return Student(
         backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest, handle=handle
     )
@@ -76,7 +79,12 @@ def deploy(student: Student, *, backend: str = "reference") -> fp8_qat.Report:
     backend: as `fp8_qat.convert` takes it; "reference" computes what training computed.
     Raises ValueError for a student without FP8, or one that the backend cannot run.
     """
-    return fp8_qat.convert(student.backbone, backend=backend)
+    return convert(student.backbone, backend=backend)
+
+
+def convert(backbone: Backbone, *, backend: str) -> fp8_qat.Report:
+    """Turn the FP8 layers of a backbone into deployed ones, in place."""
+    return fp8_qat.convert(backbone, backend=backend)
 
 
 def write_deployed(student: Student, path: Path) -> None:
@@ -103,7 +111,7 @@ def distil(
     training: Training,
     *,
     seed: int,
-    directory: Path,
+    directory: Path | None,
     reporter: distill.Reporter,
 ) -> distill.Result:
     """Teach a student to answer as the teacher does, attention by attention.
@@ -112,6 +120,61 @@ def distil(
     directory: where log and checkpoints go; a run that is there already is continued.
     """
     sites = [s for s in teacher.attention_sites() if s.scope in student.recipe.scopes]
+    with same_token_order(teacher, student.recipe):
+        begun = directory is not None and any(directory.glob("step-*"))
+        if training.solve_batches and student.recipe.trainable == "proj" and not begun:
+            _solve(student, teacher, batches, sites, training.solve_batches, seed)
+        return _train(student, teacher, batches, sites, training, seed, directory, reporter)
+
+
+@contextmanager
+def same_token_order(teacher: Backbone, recipe: Recipe) -> Iterator[None]:
+    """Let the teacher keep its tokens in the student's order, so that they can be compared.
+
+    What the teacher puts out does not depend on the order.
+    """
+    teacher.set_token_order(recipe.token_order)
+    try:
+        yield
+    finally:
+        teacher.set_token_order("raster")
+
+
+def _solve(
+    student: Student,
+    teacher: Backbone,
+    batches: distill.Batches,
+    sites: Sequence[AttentionSite],
+    count: int,
+    seed: int,
+) -> None:
+    """Set every projection to the least-squares solution on some batches, layer after layer."""
+    fits = [
+        distill.Fit(pair=pair, layer=f"{pair.student}.proj_l")
+        for pair in distill.pair_sites(sites, suffix=".core")
+    ]
+    distill.fit_projections(
+        student.backbone,
+        teacher,
+        batches,
+        fits,
+        count=count,
+        ridge=RIDGE,
+        seed=seed,
+        forward=compared,
+    )
+
+
+def _train(
+    student: Student,
+    teacher: Backbone,
+    batches: distill.Batches,
+    sites: Sequence[AttentionSite],
+    training: Training,
+    seed: int,
+    directory: Path | None,
+    reporter: distill.Reporter,
+) -> distill.Result:
     config = distill.DistillConfig(
         steps=training.steps,
         learning_rate=training.learning_rate,
@@ -142,9 +205,25 @@ def _blocks(backbone: Backbone) -> tuple[str, ...]:
     return tuple(site.name.rpartition(".")[0] for site in sites)
 
 
-def progress(console: Console) -> distill.Reporter:
-    """A bar that shows loss, speed and time left."""
-    return distill.TerminalProgress(console, title="distilling")
+class Watched(distill.Quiet):
+    """Tells a terminal how distillation goes on."""
+
+    def __init__(self, terminal: Terminal, advance: Advance) -> None:
+        self._terminal, self._advance = terminal, advance
+
+    def started(self, start: distill.Start) -> None:
+        """Say where a resumed run goes on."""
+        if start.step:
+            self._terminal.say(f"resumed after step {start.step}")
+            self._advance(to=start.step)
+
+    def stepped(self, record: distill.StepRecord) -> None:
+        """Move the bar."""
+        self._advance(to=record.step, note=f"loss {record.losses['loss']:.3g}")
+
+    def warned(self, text: str) -> None:
+        """Repeat the warning."""
+        self._terminal.say(text)
 
 
 def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:
@@ -157,7 +236,9 @@ def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:
     )
 
 
-def _quantise(light: Backbone, recipe: Recipe) -> Any:
+def quantise(light: Backbone, recipe: Recipe) -> fp8_qat.Handle:
+    """Make the linear layers that a recipe names compute in FP8, in place."""
+
     def left_alone(name: str, layer: nn.Linear) -> bool:
         # proj_l of the linear branch is part of the attention operator, not a layer.
         return ".core." in name or any(fnmatchcase(name, p) for p in recipe.fp8_exclude)

@@ -119,7 +119,8 @@ class Distillation:
             )
 
     def _distil(self, student: Student, teacher: Backbone, batches: Any) -> Any:
-        with reported():
+        steps = self.options.training.steps
+        with self.terminal.progress("distilling", steps) as advance, reported():
             result = compose.distil(
                 student,
                 teacher,
@@ -127,7 +128,7 @@ class Distillation:
                 self.options.training,
                 seed=self.options.seed,
                 directory=self.folder / runs.CHECKPOINTS,
-                reporter=compose.progress(self.terminal.console),
+                reporter=compose.Watched(self.terminal, advance),
             )
         student.backbone.eval()
         if result.stopped == "interrupted":
@@ -148,7 +149,7 @@ class Distillation:
         self.terminal.say("measuring time and memory ...")
         costs = compare_costs(
             {TEACHER: teacher, STUDENT: student.backbone},
-            scene,
+            scene.images[None],
             repeats=REPEATS,
             device=self.device,
         )

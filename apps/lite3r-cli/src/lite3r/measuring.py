@@ -115,10 +115,10 @@ class Cost:
 
 
 def compare_costs(
-    models: Mapping[str, Backbone], scene: Scene, *, repeats: int, device: str
+    models: Mapping[str, Backbone], images: Float[Tensor, "b v 3 y x"], *, repeats: int, device: str
 ) -> dict[str, Cost]:
-    """Time models on one scene in turn, so that what disturbs the machine disturbs all."""
-    images = scene.images[None].to(device)
+    """Time models on images in turn, so that what disturbs the machine disturbs all."""
+    images = images.to(device)
 
     def call(model: Backbone) -> Callable[[], object]:
         def run() -> object:

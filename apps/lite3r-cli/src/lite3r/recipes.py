@@ -90,6 +90,8 @@ class Training:
     """Scenes in one step."""
     checkpoint_every: int = 10
     """Steps between checkpoints."""
+    solve_batches: int = 8
+    """Scenes on which projections are solved for, by least squares, before the first step."""
     recompute: bool = False
     """Recompute activations in backward instead of keeping them: less memory, more time."""
 
@@ -97,6 +99,8 @@ class Training:
         for name in ("steps", "accumulation", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.solve_batches < 0:
+            raise ValueError(f"solve_batches is {self.solve_batches}; it must be at least 0")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive")
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from .bench import Bench as Bench
 from .data import Data as Data
 from .distill import Distill as Distill
 from .eval import Eval as Eval
@@ -24,6 +25,7 @@ COMMANDS: dict[str, type[Command]] = {
     "reconstruct": Reconstruct,
     "eval": Eval,
     "export": Export,
+    "bench": Bench,
     "data": Data,
     "pretrain": Pretrain,
     "info": Info,

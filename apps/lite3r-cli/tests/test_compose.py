@@ -1,0 +1,125 @@
+"""A student is its teacher but for what the recipe says, and is taught what it deploys."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import distill
+from lite3r import compose
+from lite3r.recipes import Recipe, Training, paper, sparse_only
+from lite3r.scenes import PhotoBatches, SceneBatches
+from lite3r.student import TeacherSpec, weights_digest
+from recon_backbones import Backbone, load_backbone
+
+IMAGES = torch.rand(1, 2, 3, 140, 126, generator=torch.Generator().manual_seed(0))
+SMALL = (16, 16)
+
+
+@pytest.fixture
+def teacher() -> Backbone:
+    return load_backbone("da3-tiny", weights="random")
+
+
+@pytest.mark.parametrize("token_order", ["raster", "tile8"])
+def test_all_blocks_kept_without_fp8_is_the_teacher(teacher: Backbone, token_order: Any) -> None:
+    recipe = Recipe(keep=1.0, block=SMALL, fp8="none", scope="both", token_order=token_order)
+    student = compose.lighten(teacher, recipe)
+    with torch.no_grad():
+        one, other = teacher(IMAGES), student.backbone(IMAGES)
+    torch.testing.assert_close(one.depth, other.depth, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(one.world_to_camera, other.world_to_camera, rtol=1e-4, atol=1e-4)
+    assert compose.kept_density(student, IMAGES) == 1.0
+
+
+def test_lightening_leaves_the_teacher_as_it_was(teacher: Backbone) -> None:
+    before = weights_digest(teacher)
+    for recipe in (Recipe(block=SMALL), paper(), Recipe(block=SMALL, trainable="all")):
+        student = compose.lighten(teacher, recipe)
+        with torch.no_grad():
+            for parameter in student.trained().values():
+                parameter.add_(1.0)
+        assert weights_digest(teacher) == before
+        assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_frozen_weights_are_shared_with_the_teacher(teacher: Backbone) -> None:
+    student = compose.lighten(teacher, sparse_only())
+    theirs = dict(teacher.named_parameters())
+    for name, parameter in student.backbone.named_parameters():
+        assert parameter.requires_grad == (".core." in name)
+        assert parameter.requires_grad or parameter is theirs[name]
+
+
+def test_the_same_tokens_are_compared_in_any_order(teacher: Backbone) -> None:
+    """A student that computes what its teacher does has nothing to learn."""
+    recipe = Recipe(keep=1.0, block=SMALL, fp8="none", token_order="tile8")
+    student = compose.lighten(teacher, recipe)
+    result = compose.distil(
+        student,
+        teacher,
+        PhotoBatches(IMAGES[0], 2),
+        Training(steps=1, solve_batches=0),
+        seed=0,
+        directory=None,
+        reporter=distill.Quiet(),
+    )
+    assert result.losses["loss"] < 1e-9
+
+
+def test_solving_lowers_the_loss_before_the_first_step(teacher: Backbone, tmp_path: Path) -> None:
+    losses = {}
+    for count in (0, 1):
+        student = compose.lighten(teacher, Recipe(block=SMALL))
+        result = compose.distil(
+            student,
+            teacher,
+            PhotoBatches(IMAGES[0], 2),
+            Training(steps=1, solve_batches=count),
+            seed=0,
+            directory=tmp_path / str(count),
+            reporter=distill.Quiet(),
+        )
+        losses[count] = result.losses["loss"]
+    assert losses[1] < losses[0]
+
+
+def test_density_follows_keep(teacher: Backbone) -> None:
+    found = [
+        compose.kept_density(compose.lighten(teacher, Recipe(keep=keep, block=SMALL)), IMAGES)
+        for keep in (0.1, 0.25, 0.5)
+    ]
+    assert found == sorted(found)
+    assert 0.25 <= found[1] < 0.45  # whole blocks, and the pinned tokens besides
+
+
+def test_recipes_survive_json() -> None:
+    for recipe in (Recipe(), paper(), sparse_only()):
+        assert Recipe.from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(ValueError, match=r"unknown \['new'\], missing \['keep'\]"):
+        Recipe.from_dict({k: v for k, v in Recipe().to_dict().items() if k != "keep"} | {"new": 1})
+
+
+def test_a_loaded_backbone_knows_where_it_came_from() -> None:
+    spec = TeacherSpec(backbone="da3-tiny", weights="random", seed=3)
+    assert TeacherSpec.of(spec.load()) == spec
+
+
+def test_scene_batches_are_the_same_for_the_same_number() -> None:
+    class Once:
+        drawn = 0
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Any:
+            Once.drawn += 1
+            return type("Scene", (), {"images": torch.full((4, 3, 2, 2), float(index))})
+
+    batches = SceneBatches(Once())
+    assert [float(batches.at(i)[0, 0, 0, 0, 0]) for i in range(5)] == [0, 1, 0, 1, 0]
+    assert Once.drawn == 2
+    torch.manual_seed(0)
+    photos = PhotoBatches(torch.arange(5.0)[:, None, None, None].expand(5, 3, 1, 1), 3)
+    assert len({float(x) for x in photos.at(0)[0, :, 0, 0, 0]}) == 3
