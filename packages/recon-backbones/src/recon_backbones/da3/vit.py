@@ -63,9 +63,9 @@ class VisionTransformer(nn.Module):
         self.config = config
         self.token_order: TokenOrder = "raster"
         self.patch_embed = PatchEmbed(config.patch_size, c)
-        self.cls_token = nn.Parameter(torch.empty(1, 1, c))
-        self.camera_token = nn.Parameter(torch.empty(1, 2, c))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.pos_grid**2, c))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, c))
+        self.camera_token = nn.Parameter(torch.zeros(1, 2, c))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pos_grid**2, c))
         self.blocks = nn.ModuleList(_block(config, i) for i in range(config.depth))
         self.norm = nn.LayerNorm(c)
 

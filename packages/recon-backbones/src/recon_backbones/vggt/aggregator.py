@@ -20,10 +20,10 @@ class DinoEncoder(nn.Module):
         super().__init__()
         c = config.embed_dim
         self.patch_embed = PatchEmbed(config.patch_size, c)
-        self.cls_token = nn.Parameter(torch.empty(1, 1, c))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.pos_grid**2, c))
-        self.register_tokens = nn.Parameter(torch.empty(1, config.dino_registers, c))
-        self.mask_token = nn.Parameter(torch.empty(1, c))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, c))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pos_grid**2, c))
+        self.register_tokens = nn.Parameter(torch.zeros(1, config.dino_registers, c))
+        self.mask_token = nn.Parameter(torch.zeros(1, c))
         self.blocks = nn.ModuleList(
             Block(
                 c,
@@ -86,8 +86,8 @@ class Aggregator(nn.Module):
         self.config = config
         self.token_order: TokenOrder = "raster"
         self.patch_embed = DinoEncoder(config)
-        self.camera_token = nn.Parameter(torch.empty(1, 2, 1, c))
-        self.register_token = nn.Parameter(torch.empty(1, 2, config.num_registers, c))
+        self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, c))
+        self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_registers, c))
         self.frame_blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
         self.global_blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
 

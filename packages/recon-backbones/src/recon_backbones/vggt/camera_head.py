@@ -34,7 +34,7 @@ class CameraHead(nn.Module):
             )
         )
         self.trunk_norm = nn.LayerNorm(d)
-        self.empty_pose_tokens = nn.Parameter(torch.empty(1, 1, 9))
+        self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, 9))
         self.embed_pose = nn.Linear(9, d)
         self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(d, 3 * d))
         self.pose_branch = Mlp(d, d // 2, 9)

@@ -31,7 +31,7 @@ class Tracker(nn.Module):
         c, width = config.features, config.token_width
         self.config = config
         self.corr_mlp = Mlp(config.levels * config.window, config.hidden, c)
-        self.query_ref_token = nn.Parameter(torch.empty(1, 2, width))
+        self.query_ref_token = nn.Parameter(torch.zeros(1, 2, width))
         self.updateformer = UpdateFormer(config)
         self.fmap_norm = nn.LayerNorm(c)
         self.ffeat_norm = nn.GroupNorm(1, c)

@@ -19,7 +19,7 @@ class UpdateFormer(nn.Module):
         d, depth, heads = config.hidden, config.depth, config.num_heads
         self.input_norm = nn.LayerNorm(config.token_width)
         self.input_transform = nn.Linear(config.token_width, d)
-        self.virual_tracks = nn.Parameter(torch.empty(1, config.virtual_tracks, 1, d))
+        self.virual_tracks = nn.Parameter(torch.zeros(1, config.virtual_tracks, 1, d))
         self.time_blocks = nn.ModuleList(SelfBlock(d, heads) for _ in range(depth))
         self.space_virtual_blocks = nn.ModuleList(SelfBlock(d, heads) for _ in range(depth))
         self.space_point2virtual_blocks = nn.ModuleList(CrossBlock(d, heads) for _ in range(depth))
