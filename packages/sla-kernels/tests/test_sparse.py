@@ -1,6 +1,7 @@
 """The sparse branch against its definition in float64."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -108,6 +109,17 @@ def test_keeping_all_is_dense_attention(n: int) -> None:
     selection = select_blocks(q, k, keep=1.0)
     dense = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     torch.testing.assert_close(block_sparse_attention(q, k, v, selection), dense)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention needs a C++ compiler")
+def test_flex_computes_the_same_and_refuses_gradients() -> None:
+    q, k, v = qkv(300, 500, h=4, g=2, d=64)
+    selection = random_selection(4, 300, 500, (128, 64))
+    with torch.no_grad():
+        found = block_sparse_attention(q, k, v, selection, backend="flex")
+    torch.testing.assert_close(found, block_sparse_attention(q, k, v, selection))
+    with pytest.raises(ValueError, match="no backward pass on the CPU"):
+        block_sparse_attention(q.requires_grad_(), k, v, selection, backend="flex")
 
 
 def test_the_log_sum_exp() -> None:

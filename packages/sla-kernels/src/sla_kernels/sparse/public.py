@@ -8,6 +8,7 @@ from sla_kernels.autocast import under_autocast
 from sla_kernels.backend import resolve
 from sla_kernels.checks import check_attention_inputs
 from sla_kernels.select.blocks import BlockSelection
+from sla_kernels.sparse.flex import flex_forward
 from sla_kernels.sparse.reference import sparse_reference
 
 
@@ -40,6 +41,10 @@ def block_sparse_attention(
         mask = selection.token_mask()
         out, lse = sparse_reference(q.to(exact), k.to(exact), v.to(exact), mask, scale)
         out = out.to(q.dtype)
+    elif name == "flex":
+        if return_lse:
+            raise ValueError("backend='flex' returns no log-sum-exp; pass backend='eager'")
+        return flex_forward(q, k, v, selection, scale)
     else:
         out, lse = torch.ops.sla_kernels.sparse_forward(
             q,
