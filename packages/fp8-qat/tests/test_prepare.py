@@ -177,6 +177,16 @@ def test_state_dicts_of_frozen_layers_load() -> None:
         target.load_state_dict(plain.state_dict() | {"0.weight": torch.ones(1, 1)})
 
 
+def test_layers_that_start_at_zero_train_and_report() -> None:
+    layer = nn.Linear(16, 16)
+    nn.init.zeros_(layer.weight)
+    handle = prepare(layer, recipes.rowwise())
+    (gradient,) = torch.autograd.grad(layer(torch.randn(3, 16)).sum(), layer.weight)
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
+    assert json.loads(json.dumps(handle.as_dict(), allow_nan=False))["layers"][0]["name"] == ""
+    json.dumps(convert(layer).as_dict(), allow_nan=False)
+
+
 def test_undo_and_convert_exclude_each_other() -> None:
     model = mlp()
     handle = prepare(model, recipes.rowwise())

@@ -186,6 +186,18 @@ def test_tails_are_blocks_of_their_own() -> None:
     assert corner.scale.item() == quantized.scale[1, 1].item()
 
 
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_large_tensors_taken_in_parts_are_the_same(granularity) -> None:
+    x = torch.randn(701, 515)  # more values than either part size
+    for spec in (Spec(granularity=granularity), Spec(granularity=granularity, rule="multiply")):
+        quantized = quantize(x, spec)
+        back = fake_quantize(x, spec)
+        assert torch.equal(back, dequantize(quantized))
+        rows = fake_quantize(x[:3], spec)
+        if granularity == "row":
+            assert torch.equal(rows, back[:3])
+
+
 def test_empty_batches_pass() -> None:
     for granularity in GRANULARITIES:
         assert fake_quantize(torch.empty(2, 0, 64), Spec(granularity=granularity)).shape == (

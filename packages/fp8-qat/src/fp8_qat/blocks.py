@@ -1,10 +1,14 @@
 """Matrices seen as blocks that share a scale."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from fp8_qat.spec import Granularity
+
+_AT_ONCE_ELSEWHERE = 2**22
 
 
 def to_blocks(
@@ -45,6 +49,33 @@ def blocks_amax(
         return blocks.new_zeros(block_rows, block_columns, dtype=torch.float32)
     high, low = blocks.amax((1, 3)), blocks.amin((1, 3))  # exact in any dtype
     return torch.maximum(high, low.neg_()).abs_().float()
+
+
+def in_parts(
+    blocks: Shaped[Tensor, "block_rows r block_columns c"], at_once: int
+) -> Iterator[tuple[tuple[slice, slice], slice]]:
+    """Part blocks by rows: index pairs for the blocks, and the matching ones for scales.
+
+    at_once: about how many values a part has on a CPU; elsewhere parts have 4 million.
+
+    Elementwise work on large tensors goes part by part, because float32 copies of a whole
+    one would cost memory and cache. Compiled code needs no copies and takes it whole.
+    """
+    block_rows, r, _, _ = blocks.shape
+    at_once = at_once if blocks.device.type == "cpu" else _AT_ONCE_ELSEWHERE
+    if torch.compiler.is_compiling() or blocks.numel() <= at_once:
+        yield (slice(None), slice(None)), slice(None)
+    elif block_rows > 1:
+        for rows in _slices(block_rows, at_once * block_rows // blocks.numel()):
+            yield (rows, slice(None)), rows
+    else:
+        for rows in _slices(r, at_once * r // blocks.numel()):
+            yield (slice(None), rows), slice(None)
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    for start in range(0, length, max(1, step)):
+        yield slice(start, start + max(1, step))
 
 
 def over_blocks(

@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fp8_qat.blocks import from_blocks, over_blocks, to_blocks
+from fp8_qat.blocks import from_blocks, in_parts, over_blocks, to_blocks
 from fp8_qat.formats import round_
 from fp8_qat.quantize import check_high_precision, dynamic_scale, scaled
 from fp8_qat.scales import Scale
 from fp8_qat.spec import Spec
+
+_AT_ONCE = 2**18  # fits the second-level cache of common CPUs
 
 
 def fake_quantize(
@@ -41,12 +43,18 @@ class _FakeQuantize(torch.autograd.Function):
     ) -> Tensor:
         blocks = to_blocks(x, spec.granularity)
         scale = dynamic_scale(blocks, spec) if back is None else Scale(multiplier, back)
-        values = scaled(blocks, scale)
         ctx.masked = back is not None
         if ctx.masked:
-            ctx.save_for_backward(from_blocks(values.abs() <= spec.fp8.max, x.shape))
-        rounded = round_(values, spec.fp8).mul_(over_blocks(scale.scale))
-        return from_blocks(rounded, x.shape).to(x.dtype)
+            inside = scaled(blocks, scale).abs_() <= spec.fp8.max
+            ctx.save_for_backward(from_blocks(inside, x.shape))
+        result = torch.empty_like(blocks)
+        for part, rows in in_parts(blocks, _AT_ONCE):
+            own = Scale(
+                None if scale.multiplier is None else scale.multiplier[rows], scale.scale[rows]
+            )
+            rounded = round_(scaled(blocks[part], own), spec.fp8)
+            result[part] = rounded.mul_(over_blocks(own.scale))
+        return from_blocks(result, x.shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:

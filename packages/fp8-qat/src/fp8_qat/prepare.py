@@ -11,7 +11,7 @@ from torch import nn
 from fp8_qat.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear
 from fp8_qat.quantize import HIGH_PRECISION, dequantize, quantize
 from fp8_qat.quantizers import Quantizer, make_quantizer
-from fp8_qat.report import sqnr
+from fp8_qat.report import finite, sqnr
 from fp8_qat.selection import Choice, Skipped, select_layers
 from fp8_qat.spec import Recipe
 
@@ -90,13 +90,15 @@ class Handle:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, object]:
-        """Give what `summary` says as plain values, for JSON."""
+        """Give what `summary` says as plain values, for JSON; what is not finite becomes None."""
         layers = [
             {field.name: getattr(entry, field.name) for field in fields(entry) if field.repr}
             for entry in self.layers
         ]
         skipped = [asdict(entry) for entry in self.skipped]
-        return {"recipe": asdict(self.recipe), "layers": layers, "skipped": skipped}
+        plain = {"recipe": asdict(self.recipe), "layers": layers, "skipped": skipped}
+        result: dict[str, object] = finite(plain)
+        return result
 
     def enabled(self, value: bool) -> None:
         """Switch quantisation of all layers on or off.

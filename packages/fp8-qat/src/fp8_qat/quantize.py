@@ -6,13 +6,12 @@ import torch
 from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
-from fp8_qat.blocks import blocks_amax, from_blocks, over_blocks, to_blocks
+from fp8_qat.blocks import blocks_amax, from_blocks, in_parts, over_blocks, to_blocks
 from fp8_qat.formats import decode, encode
 from fp8_qat.scales import Scale, exponents_of, scale_of
 from fp8_qat.spec import Spec
 
-_AT_ONCE = {"cpu": 2**16}  # values multiplied back at once, by device
-_AT_ONCE_ELSEWHERE = 2**22
+_AT_ONCE = 2**16  # small, as what is saved in memory here is a float32 copy of a weight
 HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -60,13 +59,8 @@ def dequantize(
     codes, spec = quantized.codes, quantized.spec
     blocks = to_blocks(codes.view(torch.uint8), spec.granularity).view(codes.dtype)
     result = torch.empty(blocks.shape, dtype=dtype, device=codes.device)
-    # Some rows of blocks at a time: float32 copies of a large weight would cost more
-    # memory than its bytes save.
-    at_once = _AT_ONCE.get(codes.device.type, _AT_ONCE_ELSEWHERE)
-    rows = max(1, at_once * blocks.shape[0] // max(1, blocks.numel()))
-    parts = zip(blocks.split(rows), result.split(rows), quantized.scale.split(rows), strict=True)
-    for part, out, scale in parts:
-        out.copy_(decode(part, spec.fp8).mul_(over_blocks(scale)))
+    for part, rows in in_parts(blocks, _AT_ONCE):
+        result[part] = decode(blocks[part], spec.fp8).mul_(over_blocks(quantized.scale[rows]))
     return from_blocks(result, codes.shape)
 
 

@@ -1,6 +1,8 @@
 """How much quantisation changed, and what a conversion really did."""
 
+import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,6 +25,15 @@ def sqnr(signal: Float[Tensor, "*shape"], approximation: Float[Tensor, "*shape"]
     if noise == 0:
         return float("inf")
     return float(20 * torch.log10(torch.linalg.vector_norm(a) / noise))
+
+
+def finite(value: Any) -> Any:
+    """Put None for every float in nested dicts and sequences that JSON cannot express."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +75,9 @@ class Report:
         return sum(layer.bytes_before - layer.bytes_after for layer in self.layers)
 
     def as_dict(self) -> dict[str, object]:
-        """Give the report as plain values, for JSON."""
-        return asdict(self) | {"bytes_saved": self.bytes_saved}
+        """Give the report as plain values, for JSON; what is not finite becomes None."""
+        plain: dict[str, object] = finite(asdict(self))
+        return plain | {"bytes_saved": self.bytes_saved}
 
     def __str__(self) -> str:
         head = (

@@ -49,10 +49,12 @@ class ScaledMMLinear(Fp8Linear):
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         x = quantized_input(None, input)
+        assert self.input_quantizer is not None
         if x.dtype == torch.float32 and x.is_cuda:
             raise ValueError(
-                "CUDA multiplies row-scaled FP8 into bfloat16 alone: cast the model to bfloat16 "
-                "or run it under torch.autocast('cuda', torch.bfloat16)"
+                f"{self.input_quantizer.where} is float32, and CUDA multiplies row-scaled FP8 into "
+                "bfloat16 alone: cast the model to bfloat16, or run it under "
+                "torch.autocast('cuda', torch.bfloat16)"
             )
         y = self.multiply(self.quantized_operand(x), x.dtype)
         return y.reshape(*input.shape[:-1], self.out_features)
