@@ -24,9 +24,9 @@ class Pretrain:
     """Folder of the rendered training scenes, 5 GB."""
     processes: int = 2
     """Training processes, one CPU core each."""
-    small_steps: int = 8000
+    small_steps: int = 3800
     """Steps at 112 pixels."""
-    large_steps: int = 1200
+    large_steps: int = 500
     """Steps at 224 pixels."""
     test_scenes: int = 64
     """Unseen scenes that the result is measured on."""

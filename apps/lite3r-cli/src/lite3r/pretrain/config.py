@@ -63,7 +63,7 @@ class PretrainConfig:
         return min(1.0, (step + 1) / self.warmup, left)
 
 
-def da3_tiny_recipe(*, small_steps: int = 8000, large_steps: int = 1200) -> PretrainConfig:
+def da3_tiny_recipe(*, small_steps: int = 3800, large_steps: int = 500) -> PretrainConfig:
     """Mostly 112 px, where steps are cheap; the end at 224 px, where the model is used."""
     return PretrainConfig(
         phases=(
