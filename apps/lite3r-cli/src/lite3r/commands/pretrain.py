@@ -15,7 +15,8 @@ from ..terminal import Output
 class Pretrain:
     """Train da3-tiny from scratch on synthetic scenes, export it, and measure it.
 
-    An interrupted run goes on where it was. The recipe needs about two hours on two CPU cores.
+    An interrupted run goes on where it was. The shipped weights took an hour and a half on two CPU
+    cores that had other work to do as well.
     """
 
     out: Path = Path("runs/pretrain")
