@@ -25,15 +25,15 @@ def prediction(seed: int, views: int = 2, size: tuple[int, int] = (7, 9)) -> Pre
 
 
 @given(seed=st.integers(0, 10**6))
-def test_unprojected_points_project_to_their_pixels(seed: int) -> None:
+def test_unprojected_points_project_to_their_pixel_centres(seed: int) -> None:
     p = prediction(seed)
     points = p.unproject()
     rotation, shift = p.world_to_camera[..., :3], p.world_to_camera[..., 3]
     seen = torch.einsum("bvij,bvyxj->bvyxi", rotation, points) + shift[:, :, None, None]
     torch.testing.assert_close(seen[..., 2], p.depth)
     pixels = torch.einsum("bvij,bvyxj->bvyxi", p.intrinsics, seen / seen[..., 2:])
-    x = torch.arange(9.0, dtype=torch.float64).expand(1, 2, 7, -1)
-    y = torch.arange(7.0, dtype=torch.float64)[:, None].expand(1, 2, -1, 9)
+    x = (torch.arange(9.0, dtype=torch.float64) + 0.5).expand(1, 2, 7, -1)
+    y = (torch.arange(7.0, dtype=torch.float64) + 0.5)[:, None].expand(1, 2, -1, 9)
     torch.testing.assert_close(pixels[..., 0], x)
     torch.testing.assert_close(pixels[..., 1], y)
 

@@ -58,7 +58,7 @@ def test_case_equals_upstream(case: tuple[Path, str]) -> None:
         "depth_conf": out.depth_conf,
         "world_points": out.points,
         "world_points_conf": out.points_conf,
-        "points_from_depth": unproject(out.depth, world_to_camera, intrinsics),
+        "points_from_depth": unproject(out.depth, world_to_camera, intrinsics, pixel_centre=0.0),
     }
     compare(found, file, needed={"depth", "depth_conf", "pose_enc.3"})
 
@@ -128,4 +128,4 @@ def test_the_sincos_map_equals_upstream() -> None:
 
 def test_unprojection_equals_upstream() -> None:
     depth, w2c, k = (UNITS[f"unproj.{n}"] for n in ("depth", "extrinsics", "intrinsics"))
-    assert error(unproject(depth[..., 0], w2c, k), UNITS["unproj.points"]) < 2e-6
+    assert error(unproject(depth[..., 0], w2c, k, pixel_centre=0.0), UNITS["unproj.points"]) < 2e-6

@@ -95,14 +95,18 @@ def unproject(
     depth: Float[Tensor, "*batch y x"],
     world_to_camera: Float[Tensor, "*batch 3 4"],
     intrinsics: Float[Tensor, "*batch 3 3"],
+    *,
+    pixel_centre: float = 0.5,
 ) -> Float[Tensor, "*batch y x 3"]:
     """World points of every pixel, in the unit of the depth.
 
-    Pixel (u, v) is the integer index, as both model families use it in their exports.
+    The pixel in column x and row y has its centre at (x, y) + `pixel_centre`. The exports of both
+    model families unproject whole numbers, `pixel_centre=0`, although their principal point is the
+    middle of the image.
     """
     height, width = depth.shape[-2:]
-    u = torch.arange(width, dtype=depth.dtype, device=depth.device)
-    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None]
+    u = torch.arange(width, dtype=depth.dtype, device=depth.device) + pixel_centre
+    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None] + pixel_centre
     k = intrinsics[..., None, None, :, :]
     x = (u - k[..., 0, 2]) / k[..., 0, 0] * depth
     y = (v - k[..., 1, 2]) / k[..., 1, 1] * depth
