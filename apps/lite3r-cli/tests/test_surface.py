@@ -8,10 +8,12 @@ from lite3r.commands import COMMANDS
 
 OUTPUT = "--json --quiet --log-file"
 RECIPE = (
-    "--keep --block --feature-map --linear --token-order --scope --fp8 --fp8-include "
+    "--keep --block --estimator --feature-map --linear --token-order --scope --fp8 --fp8-include "
     "--fp8-exclude --trainable"
 )
-TRAINING = "--steps --learning-rate --accumulation --checkpoint-every --solve-batches --recompute"
+TRAINING = (
+    "--steps --learning-rate --accumulation --checkpoint-every --match --solve-batches --recompute"
+)
 OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
     f"--eval-scenes --seed --device {RECIPE} {TRAINING} {OUTPUT}",

@@ -27,6 +27,11 @@ from .recipes import Recipe, Training
 from .student import Student, TeacherSpec, weights_digest
 from .terminal import Advance, Terminal
 
+_ATTENTION = distill.AttentionOutputs(loss="relative_mse")
+OBJECTIVES: dict[str, tuple[distill.Objective, ...]] = {
+    "attention": (_ATTENTION,),
+    "outputs": (_ATTENTION, distill.Depth(weight=2.0), distill.Pose(weight=5.0)),
+}
 RIDGE = 0.01  # keeps solutions small, so that training goes on from them
 
 FP8_RECIPES: dict[str, Callable[[], Any]] = {
@@ -182,7 +187,7 @@ def _train(
         accumulation=training.accumulation,
         checkpoint_every=training.checkpoint_every,
         checkpoint_activations=_blocks(teacher) if training.recompute else (),
-        run_until="last_pair",
+        run_until="last_pair" if training.match == "attention" else "end",
         seed=seed,
     )
     return distill.distill(
@@ -190,7 +195,7 @@ def _train(
         teacher,
         batches,
         pairs=distill.pair_sites(sites),
-        objectives=[distill.AttentionOutputs(loss="relative_mse")],
+        objectives=OBJECTIVES[training.match],
         config=config,
         forward=compared,
         directory=directory,
@@ -231,6 +236,7 @@ def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:
         site.head_dim,
         keep=recipe.keep,
         block=recipe.block,
+        estimator=recipe.estimator,
         feature_map=recipe.feature_map,
         linear=recipe.linear,
     )

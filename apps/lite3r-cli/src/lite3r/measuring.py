@@ -16,6 +16,7 @@ from recon_backbones import Backbone, Prediction
 from recon_eval import Report, depth, efficiency, pose
 from recon_eval.data import Scene
 
+SECONDS = 30.0  # what repetitions of one comparison may take
 DEPTH, POSE = "depth/median/sequence", "pose/pairs/signed"
 
 
@@ -117,7 +118,10 @@ class Cost:
 def compare_costs(
     models: Mapping[str, Backbone], images: Float[Tensor, "b v 3 y x"], *, repeats: int, device: str
 ) -> dict[str, Cost]:
-    """Time models on images in turn, so that what disturbs the machine disturbs all."""
+    """Time models on images in turn, so that what disturbs the machine disturbs all.
+
+    One round warms up; of `repeats` timed rounds, as many as fit into 30 s are made, one at least.
+    """
     images = images.to(device)
 
     def call(model: Backbone) -> Callable[[], object]:
@@ -128,12 +132,15 @@ def compare_costs(
         return run
 
     calls = {name: call(model) for name, model in models.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(repeats + 1):  # the first round warms up
-        for name, run in calls.items():
-            elapsed = efficiency.time_calls(run, warmup=0, repeats=1, device=device)
-            if number:
-                times[name] += elapsed
+
+    def round_of_calls() -> dict[str, tuple[float, ...]]:
+        timed = efficiency.time_calls
+        return {n: timed(run, warmup=0, repeats=1, device=device) for n, run in calls.items()}
+
+    warm = sum(sum(times) for times in round_of_calls().values()) / 1e3
+    affordable = int(SECONDS / max(warm, 1e-3))
+    rounds = [round_of_calls() for _ in range(max(1, min(repeats, affordable)))]
+    times = {name: [ms for found in rounds for ms in found[name]] for name in calls}
     costs = {}
     for name, run in calls.items():
         with _silent_profiler():

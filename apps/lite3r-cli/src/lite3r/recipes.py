@@ -6,10 +6,20 @@ same module tree. Variants are functions; each is a few changes to another.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
 Trainable = Literal["proj", "attn", "all"]
+
+KNOWN = {
+    "estimator": ("mean", "subblock_lse"),
+    "feature_map": ("softmax", "elu1", "relu"),
+    "linear": ("all", "complement"),
+    "token_order": ("raster", "tile8"),
+    "scope": ("global", "frame", "both"),
+    "fp8": get_args(Fp8),
+    "trainable": get_args(Trainable),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +30,11 @@ class Recipe:
     """Share of the key blocks that softmax attention keeps, above 0 and at most 1."""
     block: tuple[int, int] = (64, 64)
     """Query and key tokens in a block."""
+    estimator: Literal["mean", "subblock_lse"] = "mean"
+    """How the weight of a key block is guessed: from block means, or finer."""
     feature_map: Literal["softmax", "elu1", "relu"] = "softmax"
     """Feature map of the linear branch."""
-    linear: Literal["all", "complement", "marginal"] = "all"
+    linear: Literal["all", "complement"] = "all"
     """What the linear branch sums over: all keys, or those that the sparse branch drops."""
     token_order: Literal["raster", "tile8"] = "tile8"
     """Order of a view's patches inside the network; tiles make a block a compact patch."""
@@ -30,7 +42,7 @@ class Recipe:
     """Which attention becomes sparse: over all views, inside each view, or both."""
     fp8: Fp8 = "rowwise"
     """Scaling of the FP8 linear layers; none keeps them as they are."""
-    fp8_include: tuple[str, ...] = ("*.blocks.*",)
+    fp8_include: tuple[str, ...] = ("*blocks.*",)
     """Names of the linear layers that run in FP8, as shell patterns."""
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
@@ -42,15 +54,7 @@ class Recipe:
             raise ValueError(f"keep is {self.keep}; it must be above 0 and at most 1 (1 is dense)")
         if min(self.block) < 1:
             raise ValueError(f"block is {self.block}; both sizes must be at least 1")
-        for field in ("feature_map", "linear", "token_order", "scope", "fp8", "trainable"):
-            known = {
-                "feature_map": ("softmax", "elu1", "relu"),
-                "linear": ("all", "complement", "marginal"),
-                "token_order": ("raster", "tile8"),
-                "scope": ("global", "frame", "both"),
-                "fp8": ("rowwise", "tensorwise", "block", "mxfp8", "none"),
-                "trainable": ("proj", "attn", "all"),
-            }[field]
+        for field, known in KNOWN.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; known: {', '.join(known)}")
 
@@ -82,15 +86,17 @@ class Recipe:
 class Training:
     """How a student is taught to answer as its teacher does."""
 
-    steps: int = 80
+    steps: int = 100
     """Optimiser steps."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     """Highest learning rate of AdamW."""
     accumulation: int = 1
     """Scenes in one step."""
     checkpoint_every: int = 10
     """Steps between checkpoints."""
-    solve_batches: int = 8
+    match: Literal["attention", "outputs"] = "attention"
+    """What the student is asked to match: the outputs of attention, or depth and cameras too."""
+    solve_batches: int = 0
     """Scenes on which projections are solved for, by least squares, before the first step."""
     recompute: bool = False
     """Recompute activations in backward instead of keeping them: less memory, more time."""
