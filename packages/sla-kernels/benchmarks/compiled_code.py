@@ -35,6 +35,7 @@ from sla_kernels.tiles import (
     forward_tile,
     linear_tile,
     precision,
+    state_tile,
 )
 from sla_kernels.triton_runtime import next_power
 
@@ -89,6 +90,8 @@ def variants(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str)
         yield name, kernel, tile, {**common, **sizes}
     for name, kernel in LINEAR.items():
         tile = linear_tile(dtype, width, 64, maker)
+        if name.endswith("state"):
+            tile = state_tile(dtype, 64, maker)
         yield (
             name,
             kernel,

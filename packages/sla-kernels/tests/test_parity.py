@@ -21,9 +21,8 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def test_the_folder_holds_cases(request: pytest.FixtureRequest) -> None:
-    folder = Path(request.config.getoption("--parity"))
-    assert list(folder.glob("*.safetensors")), f"no .safetensors case in {folder}"
+def test_the_folder_holds_cases(parity: Path) -> None:
+    assert list(parity.glob("*.safetensors")), f"no .safetensors case in {parity}"
 
 
 @pytest.mark.parametrize("backend", ["reference", "eager", "triton"])

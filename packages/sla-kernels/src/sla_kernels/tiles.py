@@ -70,6 +70,12 @@ def _fit(tile: Tile, block: tuple[int, int], maker: str) -> Tile:
 
 
 def linear_tile(dtype: torch.dtype, width: int, block: int, maker: str) -> Tile:
-    """The tile of the kernels of the linear branch; `n` is not used."""
+    """The tile of the kernels that apply states to tokens; `n` is not used."""
     rows = 16 if width > 64 else 32 if dtype == torch.float32 else 64
+    return Tile(m=min(rows, block), n=0, warps=8 if maker == NVIDIA else 4, stages=1)
+
+
+def state_tile(dtype: torch.dtype, block: int, maker: str) -> Tile:
+    """The tile of the kernel that sums states; `n` is not used."""
+    rows = 32 if dtype == torch.float32 else 64
     return Tile(m=min(rows, block), n=0, warps=8 if maker == NVIDIA else 4, stages=1)

@@ -11,7 +11,7 @@ from sla_kernels.linear.kernels import (
 )
 from sla_kernels.linear.scope import Scope
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.tiles import Tile, linear_tile, precision, vendor
+from sla_kernels.tiles import Tile, linear_tile, precision, state_tile, vendor
 from sla_kernels.triton_runtime import next_power
 
 PART = 64  # columns of a state that a kernel holds at a time
@@ -36,7 +36,7 @@ def linear_forward(
         out = base
     states, sums = _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(states, weight), sums, scope, q.shape[1] // k.shape[1])
-    tile = _tile(q, scope, scope.block_q)
+    tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_q), vendor())
     rows = num_blocks(q.shape[2], scope.block_q)
     grid = (num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1], _parts(q))
     _linear_fwd_kernel[grid](
@@ -78,7 +78,7 @@ def linear_backward(
     group, own = q.shape[1] // k.shape[1], _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(own[0], weight), own[1], scope, group)
     total, d_total = torch.empty(2, *q.shape[:3], dtype=torch.float32, device=q.device)
-    tile = _tile(q, scope, scope.block_q)
+    tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_q), vendor())
     _linear_bwd_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         grad,
         q,
@@ -108,7 +108,7 @@ def linear_backward(
     if weight is not None:
         d_weight = torch.einsum("xjab,xjac->bc", d_states, own[0])
         d_states = d_states @ weight.to(d_states.dtype)
-    tile = _tile(q, scope, scope.block_k)
+    tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_k), vendor())
     _linear_bwd_kv_kernel[(num_blocks(k.shape[2], tile.m), heads)](
         k,
         v,
@@ -164,15 +164,14 @@ def _sums(
         span,
         spans,
         SCALED=totals is not None,
-        **_constants(x, feature_map, _tile(x, scope, block)),
+        **_constants(x, feature_map, state_tile(x.dtype, _longest(scope, block), vendor())),
     )
     return states, sums
 
 
-def _tile(x: Tensor, scope: Scope, block: int) -> Tile:
-    """The tile of a kernel; one that goes by blocks never spans two."""
-    widest = block if scope.skipped else 256
-    return linear_tile(x.dtype, x.shape[3], widest, vendor())
+def _longest(scope: Scope, block: int) -> int:
+    """How long a tile may be: one that goes by blocks never spans two."""
+    return block if scope.skipped else 256
 
 
 def _projected(states: Tensor, weight: Tensor | None) -> Tensor:

@@ -67,10 +67,11 @@ class BlockSelection:
 
         Reads the lists, so on an accelerator it waits for the device.
         """
-        queries = block_sizes(self.num_queries - self.num_pinned, self.block[0])
-        keys = block_sizes(self.num_keys - self.num_pinned, self.block[1])
-        kept = self.block_mask().double() @ keys.double().to(self.indices.device)
-        rows = (kept + self.num_pinned) @ queries.double().to(self.indices.device)
+        device = self.indices.device
+        queries = block_sizes(self.num_queries - self.num_pinned, self.block[0], device)
+        keys = block_sizes(self.num_keys - self.num_pinned, self.block[1], device)
+        kept = self.block_mask().double() @ keys.double()
+        rows = (kept + self.num_pinned) @ queries.double()
         pairs = float(rows.mean()) + self.num_pinned * self.num_keys
         return pairs / (self.num_queries * self.num_keys)
 
@@ -142,9 +143,9 @@ def num_blocks(tokens: int, size: int) -> int:
     return (tokens + size - 1) // size
 
 
-def block_sizes(tokens: int, size: int) -> Int64[Tensor, " blocks"]:
+def block_sizes(tokens: int, size: int, device: torch.device) -> Int64[Tensor, " blocks"]:
     """The true length of each block."""
-    starts = torch.arange(num_blocks(tokens, size)) * size
+    starts = torch.arange(num_blocks(tokens, size), device=device) * size
     return (tokens - starts).clamp(max=size)
 
 

@@ -55,15 +55,17 @@ def top_p(
     share: float,
 ) -> Bool[Tensor, "b h query_blocks key_blocks"]:
     """The fewest best blocks whose estimated softmax mass reaches `share`; at least one."""
-    mass = (scores + sizes.to(scores.device).log()).softmax(-1)
+    mass = (scores + sizes.log()).softmax(-1)
     order = rank(mass).sort(-1, descending=True).indices
     best_first = mass.gather(-1, order)
     before = best_first.cumsum(-1) - best_first
     return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, before < share)
 
 
-def diagonal(query_blocks: int, key_blocks: int, block: tuple[int, int]) -> Bool[Tensor, "r c"]:
+def diagonal(
+    query_blocks: int, key_blocks: int, block: tuple[int, int], device: torch.device
+) -> Bool[Tensor, "r c"]:
     """The key blocks that hold tokens of the query block itself."""
-    rows = torch.arange(query_blocks)[:, None] * block[0]
-    columns = torch.arange(key_blocks) * block[1]
+    rows = torch.arange(query_blocks, device=device)[:, None] * block[0]
+    columns = torch.arange(key_blocks, device=device) * block[1]
     return (columns < rows + block[0]) & (rows < columns + block[1])

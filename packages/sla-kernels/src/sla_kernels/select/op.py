@@ -35,9 +35,9 @@ def select(
         mask = torch.zeros_like(scores, dtype=torch.bool)
         mask.scatter_(-1, top_k(scores, kept).long(), True)
         if share < 1:
-            mask &= top_p(scores, block_sizes(k.shape[2], block_k), share)
+            mask &= top_p(scores, block_sizes(k.shape[2], block_k, k.device), share)
         if keep_diagonal:
-            mask |= diagonal(scores.shape[2], scores.shape[3], (block_q, block_k)).to(q.device)
+            mask |= diagonal(scores.shape[2], scores.shape[3], (block_q, block_k), q.device)
         indices = mask_to_lists(
             mask, list_width(kept, scores.shape[3], keep_diagonal, block_q, block_k)
         )

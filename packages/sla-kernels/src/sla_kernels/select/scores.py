@@ -47,7 +47,7 @@ def subblock_lse_scores(
     """
     small = (block[0] // SUBBLOCKS, block[1] // SUBBLOCKS)
     scores = mean_scores(q, k, small, scale)
-    scores = scores + block_sizes(k.shape[2], small[1]).to(q.device).log()
+    scores = scores + block_sizes(k.shape[2], small[1], k.device).log()
     missing = [-size % SUBBLOCKS for size in scores.shape[2:]]
     padded = F.pad(scores, (0, missing[1], 0, missing[0]), value=float("-inf"))
     rows, columns = (size // SUBBLOCKS for size in padded.shape[2:])
