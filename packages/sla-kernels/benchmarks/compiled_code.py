@@ -26,6 +26,7 @@ from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
 from sla_kernels.sparse import kernels as sparse
+from sla_kernels.sparse.backward import kernels as sparse_backward
 from sla_kernels.tiles import (
     AMD,
     NVIDIA,
@@ -49,8 +50,8 @@ FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums
 INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order"}
 SPARSE = {
     "sparse_fwd": (sparse._sparse_fwd_kernel, forward_tile),
-    "sparse_bwd_q": (sparse._sparse_bwd_q_kernel, backward_q_tile),
-    "sparse_bwd_kv": (sparse._sparse_bwd_kv_kernel, backward_kv_tile),
+    "sparse_bwd_q": (sparse_backward._sparse_bwd_q_kernel, backward_q_tile),
+    "sparse_bwd_kv": (sparse_backward._sparse_bwd_kv_kernel, backward_kv_tile),
 }
 LINEAR = {
     "linear_state": linear._linear_state_kernel,

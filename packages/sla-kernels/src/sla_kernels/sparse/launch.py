@@ -5,11 +5,8 @@ from torch import Tensor
 
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.columns import columns_of
-from sla_kernels.sparse.kernels import (
-    _sparse_bwd_kv_kernel,
-    _sparse_bwd_q_kernel,
-    _sparse_fwd_kernel,
-)
+from sla_kernels.sparse.backward.kernels import _sparse_bwd_kv_kernel, _sparse_bwd_q_kernel
+from sla_kernels.sparse.kernels import _sparse_fwd_kernel
 from sla_kernels.sparse.lists import BlockLists
 from sla_kernels.tiles import (
     Tile,

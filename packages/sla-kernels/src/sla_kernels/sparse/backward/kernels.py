@@ -1,0 +1,230 @@
+"""Triton kernels of the sparse branch's gradients: one for q, one for k and v.
+
+The first walks the list of a query block, as the forward kernel does. The second walks the column
+of a key block: the query blocks that attend it, or all of them where the keys are pinned.
+"""
+
+from typing import no_type_check  # a run-time checker would hide the source from Triton
+
+import triton
+import triton.language as tl
+
+from sla_kernels.sparse.kernels import LENGTHS, _key_tile, _load_tile, _store_tile
+
+
+@triton.jit
+@no_type_check
+def _pull_back_q(
+    q,
+    grad,
+    lse_log2,
+    delta,
+    acc,
+    k_head,
+    v_head,
+    start,
+    end,
+    stride_kn,
+    stride_kd,
+    stride_vn,
+    stride_vd,
+    scale_log2,
+    TILE_N: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Add one key tile's share of the gradient of q."""
+    k = _load_tile(k_head, start, end, stride_kn, stride_kd, TILE_N, D, BLOCK_D, MASKED)
+    v = _load_tile(v_head, start, end, stride_vn, stride_vd, TILE_N, D, BLOCK_D, MASKED)
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale_log2
+    if MASKED:
+        scores = tl.where((start + tl.arange(0, TILE_N) < end)[None, :], scores, float("-inf"))
+    weights = tl.exp2(scores - lse_log2[:, None])
+    d_weights = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
+    d_scores = weights * (d_weights - delta[:, None])
+    return tl.dot(d_scores.to(k.dtype), k, acc, input_precision=PRECISION)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def _sparse_bwd_q_kernel(
+    Grad,
+    Q,
+    K,
+    V,
+    Out,
+    LSE,
+    Delta,
+    DQ,
+    Indices,
+    Counts,
+    stride_gb,
+    stride_gh,
+    stride_gn,
+    stride_gd,
+    stride_qb,
+    stride_qh,
+    stride_qn,
+    stride_qd,
+    stride_kb,
+    stride_kh,
+    stride_kn,
+    stride_kd,
+    stride_vb,
+    stride_vh,
+    stride_vn,
+    stride_vd,
+    stride_ob,
+    stride_oh,
+    stride_on,
+    stride_od,
+    n,
+    free,
+    m,
+    heads,
+    group,
+    kept,
+    query_blocks,
+    scale,
+    scale_log2,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    TILE_M: tl.constexpr,
+    TILE_N: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Write dq and delta, the products out . grad of each query, which dk needs."""
+    start_m = tl.program_id(0) * TILE_M
+    bh = tl.program_id(1).to(tl.int64)
+    b, h = bh // heads, bh % heads
+    k_head = K + b * stride_kb + (h // group) * stride_kh
+    v_head = V + b * stride_vb + (h // group) * stride_vh
+    row = bh * query_blocks + start_m // BLOCK_Q
+    listed, count = Indices + row * kept, tl.load(Counts + row)
+    q_head, g_head = Q + b * stride_qb + h * stride_qh, Grad + b * stride_gb + h * stride_gh
+    out_head = Out + b * stride_ob + h * stride_oh
+    q = _load_tile(q_head, start_m, n, stride_qn, stride_qd, TILE_M, D, BLOCK_D, True)
+    grad = _load_tile(g_head, start_m, n, stride_gn, stride_gd, TILE_M, D, BLOCK_D, True)
+    out = _load_tile(out_head, start_m, n, stride_on, stride_od, TILE_M, D, BLOCK_D, True)
+    delta = tl.sum(out.to(tl.float32) * grad.to(tl.float32), 1)
+    rows = start_m + tl.arange(0, TILE_M)
+    tl.store(Delta + bh * n + rows, delta, mask=rows < n)
+    lse_log2 = tl.load(LSE + bh * n + rows, mask=rows < n, other=0.0) * 1.4426950408889634
+    acc = tl.zeros([TILE_M, BLOCK_D], tl.float32)
+    parts: tl.constexpr = BLOCK_K // TILE_N
+    whole = (count - 1) * parts
+    for t in range(0, whole):
+        start = tl.load(listed + t // parts) * BLOCK_K + (t % parts) * TILE_N
+        acc = _pull_back_q(
+            q, grad, lse_log2, delta, acc, k_head, v_head, start, free, stride_kn, stride_kd,
+            stride_vn, stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, False,
+        )  # fmt: skip
+    for t in range(whole, count * parts + tl.cdiv(m - free, TILE_N)):
+        start, end = _key_tile(t, listed, count, free, m, BLOCK_K, TILE_N)
+        acc = _pull_back_q(
+            q, grad, lse_log2, delta, acc, k_head, v_head, start, end, stride_kn, stride_kd,
+            stride_vn, stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, True,
+        )  # fmt: skip
+    _store_tile(DQ + bh * n * D, acc * scale, start_m, n, TILE_M, D, BLOCK_D)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def _sparse_bwd_kv_kernel(
+    Grad,
+    Q,
+    K,
+    V,
+    LSE,
+    Delta,
+    DK,
+    DV,
+    Offsets,
+    Rows,
+    Order,
+    stride_gb,
+    stride_gh,
+    stride_gn,
+    stride_gd,
+    stride_qb,
+    stride_qh,
+    stride_qn,
+    stride_qd,
+    stride_kb,
+    stride_kh,
+    stride_kn,
+    stride_kd,
+    stride_vb,
+    stride_vh,
+    stride_vn,
+    stride_vd,
+    n,
+    free,
+    m,
+    heads,
+    group,
+    kept,
+    query_blocks,
+    key_blocks,
+    scale,
+    scale_log2,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    TILE_M: tl.constexpr,
+    TILE_N: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Write dk and dv of one key tile from the query blocks in its column.
+
+    Pinned tiles, whose column is everything, come first; then columns by falling length.
+    """
+    parts: tl.constexpr = BLOCK_K // TILE_N
+    pieces: tl.constexpr = BLOCK_Q // TILE_M
+    bg = tl.program_id(1).to(tl.int64)
+    key_heads = heads // group
+    b, g = bg // key_heads, bg % key_heads
+    tile = tl.program_id(0)
+    pinned_tiles = tl.cdiv(m - free, TILE_N)
+    listed = tile >= pinned_tiles
+    at = tl.where(listed, (tile - pinned_tiles) // parts, 0)
+    block = tl.load(Order + bg * key_blocks + at)
+    start_n = tl.where(
+        listed, block * BLOCK_K + ((tile - pinned_tiles) % parts) * TILE_N, free + tile * TILE_N
+    )
+    end = tl.where(listed, free, m)
+    k_head, v_head = K + b * stride_kb + g * stride_kh, V + b * stride_vb + g * stride_vh
+    k = _load_tile(k_head, start_n, end, stride_kn, stride_kd, TILE_N, D, BLOCK_D, True)
+    v = _load_tile(v_head, start_n, end, stride_vn, stride_vd, TILE_N, D, BLOCK_D, True)
+    dk = tl.zeros([TILE_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([TILE_N, BLOCK_D], tl.float32)
+    for member in range(0, group):
+        h = g * group + member
+        bh = b * heads + h
+        q_head, g_head = Q + b * stride_qb + h * stride_qh, Grad + b * stride_gb + h * stride_gh
+        column = Offsets + bh * (key_blocks + 1) + block
+        first = tl.where(listed, tl.load(column), 0)
+        last = tl.where(listed, tl.load(column + 1), query_blocks)
+        rows_of = Rows + bh * query_blocks * kept
+        for t in range(first * pieces, last * pieces):
+            row = tl.load(rows_of + t // pieces, mask=listed, other=0)
+            row = tl.where(listed, row, t // pieces)
+            start_m = row * BLOCK_Q + (t % pieces) * TILE_M
+            q = _load_tile(q_head, start_m, n, stride_qn, stride_qd, TILE_M, D, BLOCK_D, True)
+            grad = _load_tile(g_head, start_m, n, stride_gn, stride_gd, TILE_M, D, BLOCK_D, True)
+            rows = start_m + tl.arange(0, TILE_M)
+            lse = tl.load(LSE + bh * n + rows, mask=rows < n, other=0.0)
+            delta = tl.load(Delta + bh * n + rows, mask=rows < n, other=0.0)
+            scores = tl.dot(k, tl.trans(q), input_precision=PRECISION) * scale_log2
+            weights = tl.exp2(scores - lse[None, :] * 1.4426950408889634)  # [TILE_N, TILE_M]
+            dv = tl.dot(weights.to(grad.dtype), grad, dv, input_precision=PRECISION)
+            d_weights = tl.dot(v, tl.trans(grad), input_precision=PRECISION)
+            d_scores = weights * (d_weights - delta[None, :])
+            dk = tl.dot(d_scores.to(q.dtype), q, dk, input_precision=PRECISION)
+    _store_tile(DK + bg * m * D, dk * scale, start_n, end, TILE_N, D, BLOCK_D)
+    _store_tile(DV + bg * m * D, dv, start_n, end, TILE_N, D, BLOCK_D)
