@@ -241,12 +241,14 @@ class Distillation:
             facts=document["facts"],
             rows=document["rows"],
             loss=document["losses"],
-            scenes=[
-                scene_figure(scene, {TEACHER: teacher, STUDENT: student.backbone})
-                for scene in shown
-            ],
+            scenes=[scene_figure(scene, self._shown(teacher, student)) for scene in shown],
             notes=document["notes"],
         )
+
+    def _shown(self, teacher: Backbone, student: Student) -> dict[str, Backbone]:
+        """Whose depth the page shows; without ground truth the teacher's is the reference."""
+        light = {STUDENT: student.backbone}
+        return {TEACHER: teacher} | light if self.has_truth else light
 
     def _show(self, report: Mapping[str, Any]) -> None:
         title = f"{report['facts'][1][1]}"
@@ -278,7 +280,11 @@ def scene_figure(scene: Scene, models: Mapping[str, Backbone]) -> SceneFigure:
     truth = None if scene.depth is None else scene.depth[views].numpy()
     pictures = (scene.images[views].permute(0, 2, 3, 1) * 255).round().byte().numpy()
     return SceneFigure(
-        name=scene.name, images=np.ascontiguousarray(pictures), truth=truth, depth=depth
+        name=scene.name,
+        images=np.ascontiguousarray(pictures),
+        truth=truth,
+        depth=depth,
+        truth_label="true depth" if TEACHER in models else TEACHER,
     )
 
 

@@ -32,7 +32,7 @@ def loss_curve(values: Sequence[float], *, label: str, smooth: int = 9) -> str:
     )
     steps = "".join(
         f'<text x="{x(s):.1f}" y="{HEIGHT - 18}" text-anchor="{anchor}">{s}</text>'
-        for s, anchor in ((1, "start"), ((len(values) + 1) // 2, "middle"), (len(values), "end"))
+        for s, anchor in _steps(len(values))
     )
     lines = "".join(
         f'<polyline class="{kind}" points="'
@@ -48,6 +48,12 @@ def loss_curve(values: Sequence[float], *, label: str, smooth: int = 9) -> str:
     )
 
 
+def _steps(count: int) -> list[tuple[int, str]]:
+    """The steps that are written below the axis: first, middle and last."""
+    middle = [((count + 1) // 2, "middle")] if count > 4 else []
+    return [(1, "start"), *middle, (count, "end")]
+
+
 def _ticks(low: float, high: float) -> list[float]:
     """At most six exponents between `low` and `high`, evenly spaced."""
     step = next(s for s in (0.25, 0.5, 1, 2, 4, 8, 16, 400) if (high - low) / s <= 5)
@@ -55,7 +61,9 @@ def _ticks(low: float, high: float) -> list[float]:
     return [n * step for n in range(first, floor(high / step) + 1)]
 
 
-def _running_median(values: Sequence[float], width: int) -> list[float]:
+def _running_median(values: Sequence[float], width: int) -> Sequence[float]:
+    if len(values) <= width:
+        return values
     half = width // 2
     windows = (sorted(values[max(0, i - half) : i + half + 1]) for i in range(len(values)))
     return [window[len(window) // 2] for window in windows]

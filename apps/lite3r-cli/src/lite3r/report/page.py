@@ -17,12 +17,16 @@ WORST_ERROR = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class SceneFigure:
-    """What the page shows of one scene: photos, and one depth per model in the unit of `truth`."""
+    """What the page shows of one scene: photos, and one depth per model in the unit of `truth`.
+
+    truth_label: what `truth` is, where it is not the true depth.
+    """
 
     name: str
     images: UInt8[np.ndarray, "v y x 3"]
     truth: Float[np.ndarray, "v y x"] | None
     depth: Mapping[str, Float[np.ndarray, "v y x"]]
+    truth_label: str = "true depth"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +101,7 @@ def _scene(scene: SceneFigure) -> str:
     near, far = figures.depth_range(*known)
     strips = [_strip("photo", [figures.data_uri(image, kind="jpeg") for image in scene.images])]
     if scene.truth is not None:
-        strips.append(_depth_strip("true depth", scene.truth, near, far))
+        strips.append(_depth_strip(scene.truth_label, scene.truth, near, far))
     for label, depth in scene.depth.items():
         strips.append(_depth_strip(label, depth, near, far))
     if scene.truth is not None:
