@@ -42,7 +42,10 @@ def help_words(lite3r: Any, *command: str) -> set[str]:
 
 
 @pytest.mark.parametrize("command", OPTIONS)
-def test_help_lists_what_was_promised_and_no_more(lite3r: Any, command: str) -> None:
+def test_help_lists_what_was_promised_and_no_more(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # a wider terminal sets options in two columns
     assert help_words(lite3r, *command.split()) == set(OPTIONS[command].split())
 
 
