@@ -192,7 +192,7 @@ def test_damaged_teacher_weights(lite3r: Any) -> None:
 
 def test_damaged_checkpoint_is_not_resumed(lite3r: Any, run: Path) -> None:
     (run / "report.json").unlink()
-    for file in (run / "checkpoints").rglob("tensors.safetensors"):
+    for file in (run / "training").rglob("tensors.safetensors"):
         file.write_bytes(b"")
     refused(lite3r.distill("--out", run, "--resume"), "damaged", "Remove this directory")
 

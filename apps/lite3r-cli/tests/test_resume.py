@@ -36,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "adapter.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("place", ["run.json", "checkpoints/step-*3", "config.json"])
+@pytest.mark.parametrize("place", ["run.json", "training/checkpoints/step-*3", "config.json"])
 def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path, whole: bytes, place: str) -> None:
     """Killed before the first step, in the middle, and after training."""
     process = start(tmp_path / "run")
@@ -51,7 +51,7 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path, whole: bytes, pl
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, whole: bytes) -> None:
     process = start(tmp_path / "run")
-    wait_for(tmp_path / "run", "checkpoints/step-*", process)
+    wait_for(tmp_path / "run", "training/checkpoints/step-*", process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130

@@ -127,7 +127,7 @@ class Distillation:
                 batches,
                 self.options.training,
                 seed=self.options.seed,
-                directory=self.folder / runs.CHECKPOINTS,
+                directory=self.folder / runs.TRAINING,
                 reporter=compose.Watched(self.terminal, advance),
             )
         student.backbone.eval()

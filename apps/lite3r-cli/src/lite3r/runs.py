@@ -10,11 +10,11 @@ from . import atomic
 from .errors import UserError
 
 SETTINGS = "run.json"
-CHECKPOINTS = "checkpoints"
+TRAINING = "training"
 REPORT = "report.json"
 OWN_FILES = {
     SETTINGS,
-    CHECKPOINTS,
+    TRAINING,
     REPORT,
     "report.html",
     "config.json",

@@ -58,7 +58,7 @@ def _ticks(low: float, high: float) -> list[float]:
     """At most six exponents between `low` and `high`, evenly spaced."""
     step = next(s for s in (0.25, 0.5, 1, 2, 4, 8, 16, 400) if (high - low) / s <= 5)
     first = ceil(low / step)
-    return [n * step for n in range(first, floor(high / step) + 1)]
+    return [float(n * step) for n in range(first, floor(high / step) + 1)]
 
 
 def _running_median(values: Sequence[float], width: int) -> Sequence[float]:
