@@ -125,9 +125,10 @@ def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Ten
     """Call the backward operator; only the sum is differentiable."""
     if grad is None:
         return (None,) * 18
-    weight = ctx.saved_tensors[3]
+    saved = ctx.saved_tensors  # checkpointing lets them be read once
+    weight = saved[3]
     dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.sla_backward(
-        grad, *ctx.saved_tensors, *ctx.rest
+        grad, *saved, *ctx.rest
     )
     return (
         None,

@@ -153,9 +153,10 @@ def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Call the backward operator."""
-    weight = ctx.saved_tensors[3]
+    saved = ctx.saved_tensors  # checkpointing lets them be read once
+    weight = saved[3]
     dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.linear_backward(
-        grad, *ctx.saved_tensors, *ctx.rest
+        grad, *saved, *ctx.rest
     )
     return (
         dq,
