@@ -1,6 +1,7 @@
 """The module: parameters, training, autocast; and what `explain` says of it."""
 
 import torch
+import torch.utils.checkpoint
 import torch.nn.functional as F
 
 from sla_kernels import SparseLinearAttention, explain, select_blocks, sla_attention
@@ -88,3 +89,23 @@ def test_explain_says_what_runs() -> None:
     assert told.kept_blocks == (4, 4) and told.key_blocks == 14 and not told.dense
     assert explain(q, k, keep=1.0).dense and "dense" in str(explain(q, k, keep=1.0))
     assert "on the CPU" in str(told)
+
+
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    module = SparseLinearAttention(16, keep=0.5, block=(16, 16))
+    torch.nn.init.normal_(module.proj_l.weight)
+    found = []
+    for recompute in (False, True):
+        q, k, v = (
+            torch.randn(1, 2, 70, 16, generator=torch.Generator().manual_seed(i)).requires_grad_()
+            for i in range(3)
+        )
+        module.zero_grad()
+        out = (
+            torch.utils.checkpoint.checkpoint(module, q, k, v, use_reentrant=False)
+            if recompute
+            else module(q, k, v)
+        )
+        out.square().sum().backward()
+        found.append([x.grad for x in (q, k, v, module.proj_l.weight, module.proj_l.bias)])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
