@@ -1,8 +1,8 @@
 """The module: parameters, training, autocast; and what `explain` says of it."""
 
 import torch
-import torch.utils.checkpoint
 import torch.nn.functional as F
+import torch.utils.checkpoint
 
 from sla_kernels import SparseLinearAttention, explain, select_blocks, sla_attention
 
