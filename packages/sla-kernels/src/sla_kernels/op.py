@@ -127,9 +127,7 @@ def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Ten
         return (None,) * 18
     saved = ctx.saved_tensors  # checkpointing lets them be read once
     weight = saved[3]
-    dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.sla_backward(
-        grad, *saved, *ctx.rest
-    )
+    dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.sla_backward(grad, *saved, *ctx.rest)
     return (
         None,
         dq,

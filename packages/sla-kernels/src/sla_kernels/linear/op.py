@@ -155,9 +155,7 @@ def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Call the backward operator."""
     saved = ctx.saved_tensors  # checkpointing lets them be read once
     weight = saved[3]
-    dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.linear_backward(
-        grad, *saved, *ctx.rest
-    )
+    dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.linear_backward(grad, *saved, *ctx.rest)
     return (
         dq,
         dk,
