@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 TokenOrder = Literal["raster", "tile8"]
-TILE = 8
+TILE, HALF = 8, 4
 
 
 def order_index(
@@ -15,8 +15,9 @@ def order_index(
 ) -> tuple[Int64[Tensor, " n"] | None, Int64[Tensor, " n"] | None]:
     """Return (index that puts raster tokens in order, index that puts them back).
 
-    "tile8" lists 8x8 tiles row after row, raster order inside each; tiles on the lower and right
-    border are as large as the grid leaves them. Both are None for "raster".
+    "tile8" lists 8x8 tiles row after row, each as four 4x4 quarters in raster order, so that blocks
+    of 64 and of 16 tokens both are squares; tiles on the lower and right border are as large as
+    the grid leaves them. Both are None for "raster".
 
     Raises ValueError for an unknown order.
     """
@@ -29,6 +30,7 @@ def order_index(
     column = torch.arange(width, device=device).expand(height, width)
     tiles_across = -(-width // TILE)
     tile = (row // TILE) * tiles_across + column // TILE
-    within = (row % TILE) * TILE + column % TILE
+    quarter = (row % TILE // HALF) * 2 + column % TILE // HALF
+    within = quarter * HALF * HALF + (row % HALF) * HALF + column % HALF
     forward = (tile * TILE * TILE + within).flatten().argsort()
     return forward, forward.argsort()
