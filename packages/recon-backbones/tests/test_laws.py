@@ -106,3 +106,12 @@ def test_a_constant_table_stays_constant(by: str) -> None:
     assert resized.shape == (1, 21, 2)
     torch.testing.assert_close(resized, torch.full_like(resized, 0.3))
     assert resize_positions(table, (3, 3), by=by) is table  # type: ignore[arg-type]
+
+
+def test_runs_of_16_and_of_64_tokens_are_squares() -> None:
+    forward, _ = order_index("tile8", (16, 24), CPU)
+    assert forward is not None
+    for run, side in ((16, 4), (64, 8)):
+        for tokens in forward.split(run):
+            row, column = tokens // 24, tokens % 24
+            assert int(row.max() - row.min()) == int(column.max() - column.min()) == side - 1
