@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lite3r.export import WRITERS, PointCloud, PointOptions, View, gather_points
+from lite3r.export import (
+    WRITERS,
+    PointCloud,
+    PointOptions,
+    Reconstruction,
+    View,
+    gather_points,
+)
 from lite3r.export.colmap import quaternion_wxyz
 from lite3r.export.points import depth_edges, thin, unproject
 from recon_eval.data.synthetic import SyntheticScenes
@@ -58,8 +65,9 @@ def cloud(views: list[View]) -> PointCloud:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, cloud: PointCloud, views: list[View]) -> Path:
     folder = tmp_path_factory.mktemp("exports")
+    made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
     for write in WRITERS.values():
-        write(folder, cloud, views, Path("../photos"))
+        write(folder, made)
     return folder
 
 

@@ -15,7 +15,7 @@ from recon_backbones import Backbone, Prediction
 from . import atomic
 from .distillation import default_weights, pick_device
 from .errors import UserError, reported
-from .export import WRITERS, PointOptions, View, gather_points
+from .export import WRITERS, PointOptions, Reconstruction, View, gather_points
 from .photos import Batch, common_folder, find_photos, load_batch
 from .student import TeacherSpec, load
 from .terminal import Terminal
@@ -55,11 +55,16 @@ def write(
             max_points=options.max_points,
         ),
     )
-    photos = Path(os.path.relpath(root, folder.absolute()))
+    made = Reconstruction(
+        title=root.name,
+        cloud=cloud,
+        views=views,
+        photos=Path(os.path.relpath(root, folder.absolute())),
+    )
     with reported(), atomic.new_folder(folder, overwrite=options.overwrite) as partial:
         for name in options.formats:
             terminal.say(f"writing {name} ...")
-            WRITERS[name](partial, cloud, views, photos)
+            WRITERS[name](partial, made)
     terminal.result(
         {"out": str(folder), "views": len(views), "points": len(cloud)},
         f"{len(views)} views, {len(cloud):,} points in {folder}",

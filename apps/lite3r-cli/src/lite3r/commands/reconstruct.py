@@ -8,8 +8,8 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from ..terminal import Output
 
-Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap"]
-FORMATS: tuple[Format, ...] = ("ply", "glb", "npz", "depth", "transforms", "colmap")
+Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html"]
+FORMATS: tuple[Format, ...] = ("ply", "glb", "npz", "depth", "transforms", "colmap", "html")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
 """What every exporter takes: views with depth and cameras, in one world frame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -64,3 +66,19 @@ class PointCloud:
             rgb=np.concatenate([c.rgb for c in clouds]),
             confidence=np.concatenate([c.confidence for c in clouds]),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """A scene as it is written: points, views, and what a reader should know of them.
+
+    photos: folder of the photos, relative to the folder that is written; names of views
+    are relative to it.
+    facts: label and text of what the scene was made with, for the report page.
+    """
+
+    title: str
+    cloud: PointCloud
+    views: Sequence[View]
+    photos: Path
+    facts: Sequence[tuple[str, str]] = ()
