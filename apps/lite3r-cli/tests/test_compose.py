@@ -10,7 +10,7 @@ import distill
 from lite3r import compose
 from lite3r.recipes import Recipe, Training, paper, sparse_only
 from lite3r.scenes import PhotoBatches, SceneBatches
-from lite3r.student import TeacherSpec, weights_digest
+from lite3r.student import TeacherSpec, load, weights_digest
 from recon_backbones import Backbone, load_backbone
 
 IMAGES = torch.rand(1, 2, 3, 140, 126, generator=torch.Generator().manual_seed(0))
@@ -83,6 +83,26 @@ def test_solving_lowers_the_loss_before_the_first_step(teacher: Backbone, tmp_pa
         )
         losses[count] = result.losses["loss"]
     assert losses[1] < losses[0]
+
+
+def test_low_rank_updates_are_deployed_as_they_were_trained(
+    teacher: Backbone, tmp_path: Path
+) -> None:
+    recipe = Recipe(block=SMALL, trainable="lora", lora_rank=2)
+    student = compose.lighten(teacher, recipe)
+    with torch.no_grad():
+        untrained = compose.lighten(teacher, Recipe(block=SMALL)).backbone(IMAGES)
+        assert torch.equal(student.backbone(IMAGES).depth, untrained.depth)
+        for name, value in student.trained().items():
+            value.add_(0.02 if name.endswith(".up") else 0.0)
+        trained = student.backbone(IMAGES)
+    student.save(tmp_path / "trained")
+    student.export(tmp_path / "deployed")
+    assert not torch.equal(trained.depth, untrained.depth)
+    for folder in ("trained", "deployed"):
+        with torch.no_grad():
+            again = load(tmp_path / folder).backbone(IMAGES)
+        assert torch.equal(again.depth, trained.depth), folder
 
 
 def test_density_follows_keep(teacher: Backbone) -> None:

@@ -9,7 +9,7 @@ from lite3r.commands import COMMANDS
 OUTPUT = "--json --quiet --log-file"
 RECIPE = (
     "--keep --block --estimator --feature-map --linear --token-order --scope --fp8 --fp8-include "
-    "--fp8-exclude --trainable"
+    "--fp8-exclude --trainable --lora-rank"
 )
 TRAINING = (
     "--steps --learning-rate --accumulation --checkpoint-every --match --solve-batches --recompute"

@@ -47,24 +47,37 @@ def lighten(
 ) -> Student:
     """Make an untrained student; the teacher stays as it is.
 
-    Where only projections train, weights are shared with the teacher until FP8 takes them
-    over. Before training
-    the linear branch adds nothing, so this is the training-free student.
+    Where the teacher's own weights stay frozen they are shared with it until FP8 takes them
+    over. Before training the linear branch and low-rank updates add nothing, so this is the
+    training-free student.
     Raises ValueError when the recipe names layers that the backbone does not have.
     """
     recipe = recipe or Recipe()
     spec = spec or TeacherSpec.of(teacher)
     digest = weights_digest(teacher)
     teacher.requires_grad_(False)
-    shared = {id(p): p for p in teacher.parameters()} if recipe.trainable == "proj" else {}
+    adds_only = recipe.trainable in ("proj", "lora")  # the teacher's own weights stay frozen
+    shared = {id(p): p for p in teacher.parameters()} if adds_only else {}
     light = copy.deepcopy(teacher, memo=dict(shared))
     sparsify(light, recipe)
-    sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
-    distill.train_only(light, recipe.trainable, sites=sites)
-    handle = None if recipe.fp8 == "none" else quantise(light, recipe)
+    handle = _choose_trained(light, recipe)
     return Student(
         backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest, handle=handle
     )
+
+
+def _choose_trained(light: Backbone, recipe: Recipe) -> fp8_qat.Handle | None:
+    """Let what the recipe trains train, and quantise: frozen layers for good, others as they go."""
+    sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
+    low_rank = recipe.trainable == "lora"
+    # A weight that gets an update must be quantised anew at every step, as a trained one is.
+    distill.train_only(light, "attn" if low_rank else recipe.trainable, sites=sites)
+    handle = None if recipe.fp8 == "none" else quantise(light, recipe)
+    if low_rank:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # one recipe is one student
+            distill.train_only(light, "lora", sites=sites, rank=recipe.lora_rank)
+    return handle
 
 
 def sparsify(backbone: Backbone, recipe: Recipe) -> None:
@@ -82,8 +95,11 @@ def deploy(student: Student, *, backend: str = "reference") -> fp8_qat.Report:
     """Turn the FP8 layers of a student into deployed ones, in place.
 
     backend: as `fp8_qat.convert` takes it; "reference" computes what training computed.
+    Low-rank updates become part of their weights first.
     Raises ValueError for a student without FP8, or one that the backend cannot run.
     """
+    if student.recipe.trainable == "lora":
+        distill.merge_lora(student.backbone)
     return convert(student.backbone, backend=backend)
 
 

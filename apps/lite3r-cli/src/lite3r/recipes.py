@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
-Trainable = Literal["proj", "attn", "all"]
+Trainable = Literal["proj", "lora", "attn", "all"]
 
 KNOWN = {
     "estimator": ("mean", "subblock_lse"),
@@ -47,13 +47,18 @@ class Recipe:
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
     trainable: Trainable = "proj"
-    """What distillation changes: the projections of the linear branch, all of attention, or all."""
+    """What distillation changes: the projections of the linear branch, these and a low-rank
+    update of the sparse attentions' layers, all of these attentions, or everything."""
+    lora_rank: int = 8
+    """Rank of the low-rank updates."""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep is {self.keep}; it must be above 0 and at most 1 (1 is dense)")
         if min(self.block) < 1:
             raise ValueError(f"block is {self.block}; both sizes must be at least 1")
+        if self.lora_rank < 1:
+            raise ValueError(f"lora_rank is {self.lora_rank}; it must be at least 1")
         for field, known in KNOWN.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; known: {', '.join(known)}")
