@@ -16,6 +16,8 @@ from recon_backbones import Backbone, Prediction
 from recon_eval import Report, depth, efficiency, pose
 from recon_eval.data import Scene
 
+from .flops import formulas
+
 SECONDS = 30.0  # what repetitions of one comparison may take
 DEPTH, POSE = "depth/median/sequence", "pose/pairs/signed"
 
@@ -104,10 +106,14 @@ def figures(report: Report) -> Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one scene costs a model on this machine; every repetition is kept."""
+    """What one scene costs a model on this machine; every repetition is kept.
+
+    flops: floating-point operations of one scene, a multiply-add as two; `flops` says of what.
+    """
 
     latencies_ms: list[float] = field(default_factory=list)
     peak_memory_bytes: int
+    flops: int
 
     @property
     def latency_ms(self) -> float:
@@ -141,12 +147,18 @@ def compare_costs(
     affordable = int(SECONDS / max(warm, 1e-3))
     rounds = [round_of_calls() for _ in range(max(1, min(repeats, affordable)))]
     times = {name: [ms for found in rounds for ms in found[name]] for name in calls}
-    costs = {}
-    for name, run in calls.items():
-        with _silent_profiler():
-            peak = efficiency.peak_memory(run, device=device)
-        costs[name] = Cost(latencies_ms=times[name], peak_memory_bytes=peak.working_bytes)
-    return costs
+    return {name: _cost(run, times[name], device) for name, run in calls.items()}
+
+
+def _cost(run: Callable[[], object], times: list[float], device: str) -> Cost:
+    """Put memory and operations to the times: one more call each."""
+    with _silent_profiler():
+        peak = efficiency.peak_memory(run, device=device)
+    return Cost(
+        latencies_ms=times,
+        peak_memory_bytes=peak.working_bytes,
+        flops=efficiency.count_flops(run, formulas=formulas()),
+    )
 
 
 @contextmanager

@@ -1,0 +1,175 @@
+"""Operations: equal to the pairs attended, to dense attention, and to what the CPU multiplies."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import fp8_qat
+from lite3r.flops import formulas
+from recon_eval import efficiency
+from sla_kernels import SparseLinearAttention, block_sparse_attention, select_blocks, sla_attention
+from sla_kernels.linear import op as linear
+from sla_kernels.sparse import op as sparse
+
+D = 16
+
+
+def count(fn: Callable[[], object]) -> int:
+    return efficiency.count_flops(fn, formulas=formulas())
+
+
+def tensors(n: int, m: int, *, heads: int = 2, key_heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(n + m)
+    sizes = ((heads, n), (key_heads, m), (key_heads, m))
+    q, k, v = (torch.randn(1, *size, D, generator=generator) for size in sizes)
+    return q, k, v
+
+
+def test_every_operator_has_a_formula() -> None:
+    names = torch._C._dispatch_get_all_op_names()
+    registered = {name[13:] for name in names if name.startswith("sla_kernels::")}
+    assert {str(operator).rpartition(".")[2] for operator in formulas()} == registered
+
+
+@given(
+    n=st.integers(1, 200),
+    m=st.integers(1, 200),
+    choice=st.sampled_from([{"keep": 0.1}, {"keep": 0.5}, {"keep": 1.0, "top_p": 0.5}]),
+    group=st.sampled_from([1, 2]),
+)
+@settings(deadline=None, max_examples=40)
+def test_the_sparse_branch_costs_what_it_attends(
+    n: int, m: int, choice: dict[str, float], group: int
+) -> None:
+    q, k, v = tensors(n, m, key_heads=2 // group)
+    selection = select_blocks(q, k, block=(32, 16), **choice)
+    attended = int(selection.token_mask().sum())
+    assert count(lambda: block_sparse_attention(q, k, v, selection)) == 4 * D * attended
+
+
+def test_pinned_tokens_are_counted() -> None:
+    q, k, v = tensors(90, 90)
+    pinned = torch.tensor([0, 40, 41])
+    selection = select_blocks(q, k, keep=0.3, block=(32, 16), pinned=pinned)
+    attended = int(selection.token_mask().sum())
+    assert count(lambda: block_sparse_attention(q, k, v, selection)) == 4 * D * attended
+
+
+@pytest.mark.parametrize(("n", "m"), [(64, 64), (70, 45)])
+def test_keeping_all_costs_what_pytorch_counts_for_dense_attention(n: int, m: int) -> None:
+    q, k, v = tensors(n, m)
+
+    def dense() -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return F.scaled_dot_product_attention(q, k, v)
+
+    counter = FlopCounterMode(display=False)  # PyTorch's, with none of our formulas
+    with torch.no_grad(), counter:
+        dense()
+    whole = counter.get_total_flops()
+    assert whole == 4 * 2 * n * m * D
+    selection = select_blocks(q, k, keep=1.0, block=(32, 16))
+    assert count(lambda: block_sparse_attention(q, k, v, selection)) == whole
+    assert count(lambda: F.scaled_dot_product_attention(q, k, v)) == whole
+
+
+def test_the_backward_pass_of_keeping_all_costs_what_dense_attention_does() -> None:
+    q, k, v = (x.requires_grad_() for x in tensors(64, 48))
+    selection = select_blocks(q, k, keep=1.0, block=(32, 16))
+
+    def pull_back(attend: Callable[[], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.enable_grad():
+                attend().sum().backward()
+
+        return run
+
+    both = count(pull_back(lambda: block_sparse_attention(q, k, v, selection)))
+    assert both == (4 + 10) * 2 * 64 * 48 * D
+    assert both == count(pull_back(lambda: F.scaled_dot_product_attention(q, k, v)))
+
+
+@pytest.mark.parametrize("pinned", [0, 8])
+@pytest.mark.parametrize("scope", ["all", "complement"])
+@pytest.mark.parametrize("projected", [True, False])
+def test_formulas_equal_what_the_cpu_backend_multiplies(
+    scope: str, projected: bool, pinned: int
+) -> None:
+    """Run below the operators, where PyTorch sees every product of whole blocks."""
+    free = 128
+    q, k, v = tensors(free + pinned, free + pinned)
+    weight, bias = (torch.randn(D, D), torch.randn(D)) if projected else (None, None)
+    positions = torch.arange(3, 3 + pinned) if pinned else None
+    made = select_blocks(q, k, keep=0.4, block=(32, 16), pinned=positions)
+    order, out = made.token_order(), torch.empty(0)
+    lists = (made.indices, made.counts, order, pinned, 32, 16)
+    left = (made.indices, None, order, pinned) if scope != "all" else (None, None, None, 0)
+    rest = (*left, 32, 16, "softmax", 1e-5, "eager")
+
+    def inside() -> Tensor:
+        nonlocal out
+        out, lse = sparse.forward(q, k, v, *lists, D**-0.5, "eager")
+        linear.forward(q, k, v, weight, bias, None, *rest)
+        return lse
+
+    def inside_backward() -> None:
+        sparse.backward(out, q, k, v, out, lse, *lists, D**-0.5, "eager")
+        linear.backward(out, q, k, v, weight, *rest)
+
+    forward = efficiency.count_flops(inside)
+    lse = inside()
+    backward = efficiency.count_flops(inside_backward)
+    # the CPU sums states by a product with a mask of zeros and ones, which is no work of the method
+    sums = 0 if scope == "all" else 2 * 2 * 4 * 8 * (D * D + D)
+    operator = torch.ops.sla_kernels
+    args = (*lists[:2], None, *lists[2:], D**-0.5, scope, "softmax", 1e-5, "eager")
+    counted = count(lambda: operator.sla_forward(True, q, k, v, weight, bias, *args))
+    assert counted == forward - sums
+    counted = count(lambda: operator.sla_backward(out, q, k, v, weight, out, lse, *args))
+    assert counted == backward - 2 * sums
+
+
+def test_one_operator_for_both_branches_costs_their_sum() -> None:
+    q, k, v = tensors(100, 100)
+    weight = torch.randn(D, D)
+    selection = select_blocks(q, k, keep=0.4, block=(32, 16), negligible=0.2)
+    for scope in ("all", "complement", "marginal"):
+        kwargs = {"selection": selection, "linear": scope, "weight": weight}
+        together = count(lambda: sla_attention(q, k, v, **kwargs))  # noqa: B023
+        parts = count(lambda: sla_attention(q, k, v, **kwargs, return_branches=True))  # noqa: B023
+        # apart, every token is projected; together, every state
+        states = 2 if scope == "all" else 2 * 7
+        assert parts - 2 * 2 * 100 * D * D == together - 2 * states * D**3
+
+
+@pytest.mark.parametrize(("estimator", "parts"), [("mean", 1), ("subblock_lse", 4)])
+def test_selection_costs_the_products_of_its_means(estimator: str, parts: int) -> None:
+    q, k, _ = tensors(100, 77)
+    cost = count(lambda: select_blocks(q, k, keep=0.5, block=(32, 16), estimator=estimator))
+    rows, columns = -(-100 // (32 // parts)), -(-77 // (16 // parts))
+    assert cost == 2 * 2 * rows * columns * D
+
+
+def test_a_sparse_module_costs_less_than_a_dense_one_and_never_nothing() -> None:
+    q, k, v = tensors(512, 512)
+    light = SparseLinearAttention(D, keep=0.1, block=(32, 16))
+    dense = count(lambda: F.scaled_dot_product_attention(q, k, v))
+    assert 0.1 * dense < count(lambda: light(q, k, v)) < 0.4 * dense
+
+
+@pytest.mark.parametrize("backend", [None, "reference", "weight_only", "scaled_mm"])
+def test_an_fp8_layer_costs_what_a_plain_one_does(backend: str | None) -> None:
+    model = nn.Sequential(nn.Linear(32, 48)).requires_grad_(False)
+    x = torch.randn(10, 32)
+    plain = count(lambda: model(x))
+    fp8_qat.prepare(model, fp8_qat.recipes.rowwise())
+    if backend is not None:
+        fp8_qat.convert(model, backend=backend)
+    assert count(lambda: model(x)) == plain == 2 * 10 * 32 * 48
