@@ -1,9 +1,13 @@
 """Costs: what is known in advance is measured as that."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recon_eval import efficiency
 
@@ -53,9 +57,49 @@ def test_an_operator_counts_by_the_formula_given_for_it() -> None:
 
     operator = torch.ops.recon_eval_test.double
     x = torch.rand(3, 5)
-    formulas = {operator: lambda shape, out_shape=None, **_: shape[0] * shape[1]}
+    formulas = {operator: lambda x: x.numel()}
     assert efficiency.count_flops(lambda: operator(x)) == 0
     assert efficiency.count_flops(lambda: operator(x), formulas=formulas) == 15
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+def test_attention_on_a_cpu_counts_as_its_two_products(heads: int) -> None:
+    q, k, v = torch.rand(2, 4, 20, 8), torch.rand(2, heads, 30, 8), torch.rand(2, heads, 30, 8)
+
+    def attend() -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=heads != 4)
+
+    assert efficiency.count_flops(attend) == 2 * 2 * (2 * 4 * 20 * 30 * 8)
+    with sdpa_kernel(SDPBackend.MATH):  # made of products that PyTorch counts by itself
+        assert efficiency.count_flops(attend) == 2 * 2 * (2 * 4 * 20 * 30 * 8)
+
+
+def test_the_backward_pass_of_attention_on_a_cpu_counts_as_five_products() -> None:
+    q, k, v = (torch.rand(2, 4, n, 8, requires_grad=True) for n in (20, 30, 30))
+
+    def pull_back() -> None:
+        with torch.enable_grad():
+            F.scaled_dot_product_attention(q, k, v).sum().backward()
+
+    assert efficiency.count_flops(pull_back) == (2 + 5) * 2 * (2 * 4 * 20 * 30 * 8)
+
+
+def test_a_product_of_fp8_codes_counts_as_any_product() -> None:
+    a, b = torch.rand(16, 32).to(torch.float8_e4m3fn), torch.rand(48, 32).to(torch.float8_e4m3fn)
+    one, kind = torch.ones(1, 1), F.ScalingType.TensorWise
+
+    def multiply() -> torch.Tensor:
+        return F.scaled_mm(a, b.t(), one, kind, one, kind, output_dtype=torch.bfloat16)
+
+    assert multiply().shape == (16, 48)
+    assert efficiency.count_flops(multiply) == 2 * 16 * 32 * 48
+
+
+def test_a_compiled_function_counts_as_the_one_it_was_made_of() -> None:
+    a = torch.rand(16, 32)
+    compiled = torch.compile(lambda: a @ a.T, backend="aot_eager")
+    compiled()
+    assert efficiency.count_flops(compiled) == 2 * 16 * 32 * 16
 
 
 def test_bad_arguments_are_refused() -> None:
@@ -65,6 +109,98 @@ def test_bad_arguments_are_refused() -> None:
         efficiency.time_calls(lambda: None, device="meta")
     with pytest.raises(ValueError, match="'cpu' and 'cuda'"):
         efficiency.peak_memory(lambda: None, device="meta")
+
+
+class FakeCuda:
+    """Stands in for `torch.cuda` and writes down what was asked of it, in order.
+
+    Its clock ticks at every call of the measured function; 100 bytes are held, 70 more at the peak.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.clock = 0
+        self.peak = 1000  # of what ran before
+        for name in (
+            "Event",
+            "device",
+            "synchronize",
+            "memory_allocated",
+            "reset_peak_memory_stats",
+            "max_memory_allocated",
+            "get_device_name",
+        ):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def call(self) -> None:
+        self.log.append("call")
+        self.clock += 1
+        self.peak = max(self.peak, 170)
+
+    def Event(self, *, enable_timing: bool) -> "FakeEvent":
+        assert enable_timing
+        return FakeEvent(self)
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.log.append(f"enter {device}")
+        yield
+        self.log.append("leave")
+
+    def synchronize(self, device: object = None) -> None:
+        self.log.append("synchronise")
+
+    def memory_allocated(self, device: object) -> int:
+        return 100
+
+    def reset_peak_memory_stats(self, device: object) -> None:
+        self.log.append("reset the peak")
+        self.peak = 100
+
+    def max_memory_allocated(self, device: object) -> int:
+        self.log.append("read the peak")
+        return self.peak
+
+    def get_device_name(self, device: object) -> str:
+        return "a stand-in"
+
+
+class FakeEvent:
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+        self.at = -1
+
+    def record(self) -> None:
+        self.cuda.log.append("record")
+        self.at = self.cuda.clock
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        self.cuda.log.append("read the clock")
+        return float(end.at - self.at)
+
+
+def test_on_cuda_events_enclose_the_call_and_are_read_after_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    times = efficiency.time_calls(cuda.call, warmup=2, repeats=2, device="cuda:1")
+    timed = ["synchronise", "record", "call", "record", "synchronise", "read the clock"]
+    assert cuda.log == ["call", "call", *2 * ["enter cuda:1", *timed, "leave"]]
+    assert times == (1.0, 1.0)
+
+
+def test_on_cuda_the_peak_is_reset_before_the_call_and_read_after_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    peak = efficiency.peak_memory(cuda.call, device="cuda")
+    around = ("synchronise", "reset the peak", "call", "synchronise", "read the peak")
+    assert cuda.log == list(around)
+    assert (peak.working_bytes, peak.held_bytes) == (70, 100)
+    result = efficiency.measure(cuda.call, warmup=1, repeats=3, device="cuda", views=2)
+    assert (result.device_name, result.protocol) == ("a stand-in", "efficiency/cuda")
+    assert result.numbers()["held_memory_mib"] == 100 / 2**20
+    assert result.numbers()["views_per_second"] == 2000.0
 
 
 @pytest.mark.gpu

@@ -1,22 +1,66 @@
-"""Floating-point operations of a call, by PyTorch's own counter."""
+"""Floating-point operations of a call, by PyTorch's own counter.
+
+A multiply-add counts as two. PyTorch counts matrix products, convolutions and attention, and
+nothing that works element by element. Two of its operators it overlooks: its attention on CPUs, and
+the scaled product of FP8 codes. Both are counted here like their relatives.
+"""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+Formula = Callable[..., int]
 
 
 def count_flops(
-    fn: Callable[[], object], *, formulas: Mapping[object, Callable[..., int]] | None = None
+    fn: Callable[[], object], *, formulas: Mapping[object, Formula] | None = None
 ) -> int:
-    """Return the floating-point operations of one call (a multiply-add counts as two).
+    """Return the floating-point operations of one call.
 
-    PyTorch counts matrix products, convolutions and attention; element-wise work is not counted.
-    `formulas` maps further operators (`torch.ops.library.name`) to a function of the shapes of
-    their tensor arguments and `out_shape`, as `torch.utils.flop_counter` takes them. An operator
-    without a formula counts as nothing, so a custom kernel must be given one.
+    `formulas` maps further operators (`torch.ops.library.name`) to functions of their arguments,
+    tensors included. An operator without a formula counts as nothing, so a custom kernel must be
+    given one. What was compiled is run eagerly, since a compiled graph hides its operators.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=dict(formulas or {}))
-    with torch.no_grad(), counter:
+    known = {**_OVERLOOKED, **(formulas or {})}
+    raw = {operator: _OfArguments(formula) for operator, formula in known.items()}
+    counter = FlopCounterMode(display=False, custom_mapping=raw)
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), counter:
         fn()
     return int(counter.get_total_flops())
+
+
+class _OfArguments:
+    """A formula as the counter calls it, with tensors instead of their shapes."""
+
+    _get_raw = True  # the counter's own mark for that
+
+    def __init__(self, formula: Formula) -> None:
+        self.formula = formula
+
+    def __call__(self, *args: Any, out_val: object = None, **kwargs: Any) -> int:
+        return self.formula(*args, **kwargs)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(q.shape, k.shape, v.shape))
+
+
+def _attention_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: object, **__: object
+) -> int:
+    return int(sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape))
+
+
+def _scaled_product(a: Tensor, b: Tensor, *_: object, **__: object) -> int:
+    return 2 * a.shape[0] * a.shape[1] * b.shape[1]
+
+
+_ATEN = torch.ops.aten
+_OVERLOOKED: dict[object, Formula] = {
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    _ATEN._scaled_mm_v2: _scaled_product,
+}
