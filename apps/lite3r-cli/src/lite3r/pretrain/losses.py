@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_backbones.cameras import rotation_from_quaternion
+
 from .targets import IGNORE, Targets, rays
 
 WEIGHTS = {
@@ -60,21 +62,10 @@ def direction_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"])
 
 def _towards(pose: Float[Tensor, "b v 9"]) -> Float[Tensor, "b v v 3"]:
     """Direction from view i to view j in the frame of view i; shorter where the views are near."""
-    rotation = _rotation(pose[..., 3:7])
+    rotation = rotation_from_quaternion(pose[..., 3:7])
     baseline = pose[:, None, :, :3] - pose[:, :, None, :3]
     local = torch.einsum("biyx,bijy->bijx", rotation, baseline)
     return local / (local.square().sum(-1, keepdim=True) + NEAR * NEAR).sqrt()
-
-
-def _rotation(quaternion: Float[Tensor, "b v 4"]) -> Float[Tensor, "b v 3 3"]:
-    """Rotation matrices of quaternions xyzw of any length."""
-    x, y, z, w = F.normalize(quaternion, dim=-1).unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def ray_term(predicted: Float[Tensor, "b v rows columns 6"], targets: Targets) -> Tensor:
