@@ -12,63 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lite3r.export import (
-    WRITERS,
     PointCloud,
     PointOptions,
-    Reconstruction,
     View,
     gather_points,
+    read_npz,
+    write_depth,
+    write_npz,
 )
 from lite3r.export.colmap import quaternion_wxyz
 from lite3r.export.points import depth_edges, thin, unproject
-from recon_eval.data.synthetic import SyntheticScenes
 
-NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]
-
-
-@pytest.fixture(scope="module")
-def views() -> list[View]:
-    scene = SyntheticScenes("test", count=1, views=3, height=42, width=56)[0]
-    assert scene.depth is not None
-    assert scene.world_to_camera is not None
-    assert scene.intrinsics is not None
-    twice = np.diag([2.0, 2.0, 1.0])
-    return [
-        View(
-            name=name,
-            image=(image.permute(1, 2, 0) * 255).byte().numpy(),
-            depth=depth.numpy(),
-            confidence=np.full((42, 56), 1.0 + number, dtype=np.float32),
-            world_to_camera=pose.double().numpy(),
-            intrinsics=camera.double().numpy(),
-            original_intrinsics=twice @ camera.double().numpy(),
-            original_size=(112, 84),
-        )
-        for number, (name, image, depth, pose, camera) in enumerate(
-            zip(
-                NAMES,
-                scene.images,
-                scene.depth,
-                scene.world_to_camera,
-                scene.intrinsics,
-                strict=True,
-            )
-        )
-    ]
-
-
-@pytest.fixture(scope="module")
-def cloud(views: list[View]) -> PointCloud:
-    return gather_points(views, PointOptions(confidence_percentile=0.0))
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, cloud: PointCloud, views: list[View]) -> Path:
-    folder = tmp_path_factory.mktemp("exports")
-    made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
-    for write in WRITERS.values():
-        write(folder, made)
-    return folder
+NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]  # as conftest names them
 
 
 def project(view: View, xyz: np.ndarray, camera: np.ndarray) -> np.ndarray:
@@ -151,7 +106,7 @@ def test_pycolmap_reads_the_model(
 def test_transforms_json_follows_nerfstudio(written: Path, views: list[View]) -> None:
     document = json.loads((written / "transforms.json").read_text())
     for view, frame in zip(views, document["frames"], strict=True):
-        assert frame["file_path"] == f"../photos/{view.name}"
+        assert Image.open(written / frame["file_path"]).size == (112, 84)
         pose = np.array(frame["transform_matrix"])
         ahead = pose[:3, :3] @ [0, 0, -1]  # an OpenGL camera looks along -z
         np.testing.assert_allclose(ahead, view.world_to_camera[2, :3], atol=1e-6)
@@ -167,6 +122,8 @@ def test_depth_images_hold_the_depth(written: Path, views: list[View]) -> None:
         assert values.dtype == np.uint16
         np.testing.assert_allclose(values * scale, view.depth, atol=scale)
         assert Image.open(written / f"depth/{name}_preview.png").mode == "RGB"
+        exact = np.asarray(Image.open(written / f"depth/{name}.tiff"))
+        np.testing.assert_array_equal(exact, view.depth)
 
 
 def test_npz_holds_everything(written: Path, views: list[View]) -> None:
@@ -174,6 +131,40 @@ def test_npz_holds_everything(written: Path, views: list[View]) -> None:
         assert list(data["names"]) == NAMES
         np.testing.assert_array_equal(data["depth"], [view.depth for view in views])
         np.testing.assert_array_equal(data["world_to_camera"][1], views[1].world_to_camera)
+    for read, view in zip(read_npz(written / "prediction.npz"), views, strict=True):
+        assert (read.name, read.original_size) == (view.name, view.original_size)
+        for field in ("image", "depth", "confidence", "intrinsics", "original_intrinsics", "known"):
+            np.testing.assert_array_equal(getattr(read, field), getattr(view, field))
+
+
+def test_masked_pixels_become_neither_points_nor_depth(views: list[View], tmp_path: Path) -> None:
+    keep = np.zeros((42, 56), dtype=bool)
+    keep[:, :7] = True
+    masked = [View(**vars(view) | {"keep": keep}) for view in views]
+    write_npz(tmp_path / "p.npz", masked)
+    read = read_npz(tmp_path / "p.npz")
+    cloud = gather_points(read, PointOptions(confidence_percentile=0.0, edge_tolerance=100.0))
+    assert len(cloud) == sum((view.known & keep).sum() for view in views)
+    write_depth(tmp_path, masked)
+    assert not np.asarray(Image.open(tmp_path / "a.png"))[:, 7:].any()
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "half", "objects", "other shapes"])
+def test_a_bad_archive_is_refused_by_name(written: Path, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "prediction.npz"
+    whole = (written / "prediction.npz").read_bytes()
+    with np.load(written / "prediction.npz") as data:
+        arrays = dict(data)
+    if damage == "text":
+        path.write_text("no archive")
+    elif damage == "half":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "objects":
+        np.savez(path, **arrays | {"names": np.array([{}], dtype=object)})
+    elif damage == "other shapes":
+        np.savez(path, **arrays | {"depth": arrays["depth"][:, :-1]})
+    with pytest.raises(ValueError, match=r"prediction\.npz"):
+        read_npz(path)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e-3, 1.0, np.pi]))

@@ -19,6 +19,7 @@ DEPTH_STOPS = (
     "#14243f",
 )
 ERROR_STOPS = ("#f7f9fa", "#cfe3e6", "#f6d77c", "#ec8a4b", "#c23b4e", "#6b1f4e")
+SHARE_STOPS = ("#f3f7f1", "#b9dcb4", "#5fae86", "#227a73", "#0b3f52")
 MISSING = (200, 204, 208)
 
 
@@ -49,7 +50,12 @@ def error_picture(
     return _painted(np.abs(np.where(known, depth, 1.0) - safe) / safe / worst, known, ERROR_STOPS)
 
 
-def data_uri(picture: UInt8[np.ndarray, "y x 3"], *, kind: str = "png") -> str:
+def share_picture(share: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:
+    """A share in colour, from 0 (light) to 1 (dark)."""
+    return _painted(share, np.isfinite(share), SHARE_STOPS)
+
+
+def data_uri(picture: UInt8[np.ndarray, "y x channels"], *, kind: str = "png") -> str:
     """A picture as the text of an `img` element's `src`. kind: "png" or "jpeg"."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format=kind, quality=88, optimize=True)

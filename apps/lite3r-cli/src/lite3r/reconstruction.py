@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,59 +17,207 @@ from . import atomic
 from .distillation import default_weights, pick_device
 from .errors import UserError, reported
 from .export import WRITERS, PointOptions, Reconstruction, View, gather_points
-from .photos import Batch, common_folder, find_photos, load_batch
-from .student import TeacherSpec, load
+from .gathering import FRAMES, Gathered, gather
+from .inference import Outcome, Scene, run_plan
+from .masks import keep_pixels
+from .memory import resident
+from .photos import Batch, load_batch
+from .planning import Situation, make_plan
+from .scale import KnownDistance, parse_end, scale_from_distance, scaled
+from .settings import readable
+from .student import TeacherSpec, load, versions
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from .commands.reconstruct import Reconstruct
 
+MARK = "reconstruction.json"
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A predicted scene, ready to be written."""
+
+    views: list[View]
+    root: Path
+    facts: Facts
+
 
 def run_reconstruct(options: "Reconstruct", terminal: Terminal) -> None:
-    """Find photos, predict, and write the exports into a new folder."""
+    """Find photos, predict, and write the exports into a new folder, whole or not at all."""
     with reported():
-        paths = spread(find_photos(options.photos), options.max_views)
-        folder = options.out or Path("reconstructions") / common_folder(paths).name
-        if folder.exists() and not options.overwrite:
-            raise UserError(f"{folder} exists already; add --overwrite, or choose another --out")
-        atomic.check_writable(folder)
-        backbone = load_model(
-            options.model, options.backbone, options.weights, options.seed, options.device
+        folder = options.out or Path("reconstructions") / _title(options.photos)
+        check_folder(folder, options.photos, overwrite=options.overwrite)
+        with atomic.new_folder(folder, overwrite=options.overwrite) as partial:
+            made = make(options, partial, terminal)
+            points = write(options, partial, folder, made, terminal)
+    terminal.result(
+        {"out": str(folder), "views": len(made.views), "points": points} | dict(made.facts),
+        f"{len(made.views)} views, {points:,} points in {folder}",
+    )
+
+
+def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse, before any work, a folder that cannot be written or would lose something.
+
+    Raises UserError for one that exists without `overwrite`, that holds anything but a
+    reconstruction, or that holds an input; OSError where nothing can be written.
+    """
+    atomic.check_writable(folder)
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{folder} exists already; add --overwrite, or choose another --out")
+    inside = [given for given in inputs if Path(given).resolve().is_relative_to(folder.resolve())]
+    if inside:
+        raise UserError(f"{folder} holds {inside[0]}, which would be lost; choose another --out")
+    held = sorted(path.name for path in folder.iterdir())
+    if held and MARK not in held:
+        raise UserError(
+            f"{folder} is no reconstruction of lite3r (it holds {', '.join(held[:3])}); choose "
+            "another --out"
         )
-        with terminal.progress("reading photos", len(paths)) as advance:
-            batch = load_batch(paths, backbone, options.size, advance=advance)
-    height, width = batch.images.shape[-2:]
-    terminal.say(f"reconstructing {len(paths)} views of {width} x {height} pixels ...")
-    views = to_views(predict(backbone, batch.images), batch)
-    write(options, folder, views, common_folder(batch.paths), terminal)
+
+
+def make(options: "Reconstruct", partial: Path, terminal: Terminal) -> Made:
+    """Gather, predict, scale and mask. Frames of a video go to `partial`."""
+    gathered = gather(options.photos, options.inputs, partial, terminal)
+    distance = known_distance(options.known_distance)
+    if distance is not None and gathered.cameras is not None:
+        raise ValueError(
+            "--cameras already give the scale, so --known-distance contradicts them; leave one out"
+        )
+    held = resident()
+    backbone = load_model(
+        options.model, options.backbone, options.weights, options.seed, options.device
+    )
+    with terminal.progress("reading photos", len(gathered.paths)) as advance:
+        batch = load_batch(gathered.paths, backbone, options.size, advance=advance)
+    scene = to_scene(gathered, batch)
+    outcome = predict(options, backbone, scene, held, terminal)
+    prediction, unit = metric(outcome.prediction, distance, gathered, batch)
+    pictures = (scene.images.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    keep = keep_pixels(prediction, pictures, batch.seen, options.masks)
+    given = gathered.cameras is not None
+    views = to_views(prediction, batch, gathered.names, pictures, keep, given_frame=given)
+    facts = (
+        *gathered.facts,
+        ("model", _model_name(options, backbone)),
+        ("passes", outcome.plan.describe()),
+        ("unit", unit),
+        ("frame", "that of the given cameras" if given else "the first camera"),
+    )
+    return Made(views=views, root=gathered.root, facts=facts)
+
+
+def to_scene(gathered: Gathered, batch: Batch) -> Scene:
+    """Images, and the known cameras in their pixels.
+
+    Raises ValueError when cameras do not fit the photos.
+    """
+    intrinsics = gathered.intrinsics(batch.sizes)
+    poses = gathered.world_to_camera()
+    return Scene(
+        images=batch.images,
+        world_to_camera=None if poses is None else poses.float(),
+        intrinsics=None if intrinsics is None else batch.from_photos(intrinsics).float(),
+    )
+
+
+def predict(
+    options: "Reconstruct", backbone: Backbone, scene: Scene, held: int, terminal: Terminal
+) -> Outcome:
+    """Plan by memory, say what was chosen, and run.
+
+    held: bytes in memory before the weights were loaded.
+    """
+    views, _, height, width = scene.images.shape
+    device = str(next(backbone.parameters()).device)
+    teacher = options.model == "teacher"
+    if options.memory.precision == "bfloat16" and not teacher:
+        raise ValueError(
+            "precision bfloat16 is for --model teacher; a student keeps the precision that it was "
+            "trained for"
+        )
+    on_gpu = torch.device(device).type == "cuda"
+    situation = Situation(
+        backbone=backbone.name,
+        views=views,
+        height=height,
+        width=width,
+        device=device,
+        held=0 if on_gpu else held,
+        convertible=teacher,
+    )
+    plan = make_plan(options.memory, situation)
+    for sentence in plan.why:
+        terminal.say(sentence)
+    if plan.bfloat16:
+        backbone = backbone.to(torch.bfloat16)
+    needs = f"; about {readable(plan.needs)} of memory" if plan.needs else ""
+    terminal.say(f"{views} views of {width} x {height} pixels, {plan.describe()}{needs}")
+    outcome = run_plan(backbone, scene, plan, terminal)
+    for join in outcome.joins:
+        if join.weak:
+            terminal.say(
+                f"the windows that meet at view {join.first_view + 1} disagree (depths by a factor "
+                f"of {join.scale_spread:.2f}); a larger --overlap may help"
+            )
+    return outcome
+
+
+def metric(
+    prediction: Prediction, distance: KnownDistance | None, gathered: Gathered, batch: Batch
+) -> tuple[Prediction, str]:
+    """The scene in metres where a distance is known, and what its unit is."""
+    if gathered.cameras is not None:
+        return prediction, "that of the given cameras"
+    if distance is None:
+        return prediction, "the network's own"
+    factor = scale_from_distance(distance, prediction, batch, gathered.names)
+    return scaled(prediction, factor), f"metres, from the known distance (times {factor:.4g})"
+
+
+def known_distance(given: tuple[str, str, float] | None) -> KnownDistance | None:
+    """What `--known-distance` means."""
+    if given is None:
+        return None
+    first, second, metres = given
+    return KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)
 
 
 def write(
-    options: "Reconstruct", folder: Path, views: Sequence[View], root: Path, terminal: Terminal
-) -> None:
-    """Write the chosen formats, all of them or nothing; `root` holds the photos."""
-    cloud = gather_points(
-        views,
-        PointOptions(
-            confidence_percentile=options.confidence_percentile,
-            edge_tolerance=options.edge_tolerance,
-            max_points=options.max_points,
-        ),
+    options: "Reconstruct", partial: Path, folder: Path, made: Made, terminal: Terminal
+) -> int:
+    """Write the chosen formats into `partial`, which becomes `folder`; the number of points."""
+    everything = PointOptions(
+        confidence_percentile=0.0, edge_tolerance=float("inf"), max_points=options.max_points
+    )  # views say themselves which pixels to keep
+    photos = Path(FRAMES)
+    if not made.root.is_relative_to(partial.absolute()):
+        photos = Path(os.path.relpath(made.root, folder.absolute()))
+    reconstruction = Reconstruction(
+        title=folder.name,
+        cloud=gather_points(made.views, everything),
+        views=made.views,
+        photos=photos,
+        facts=made.facts,
     )
-    made = Reconstruction(
-        title=root.name,
-        cloud=cloud,
-        views=views,
-        photos=Path(os.path.relpath(root, folder.absolute())),
+    for name in options.formats:
+        terminal.say(f"writing {name} ...")
+        WRITERS[name](partial, reconstruction)
+    atomic.write_json(
+        partial / MARK,
+        {
+            "format": "lite3r-reconstruction/1",
+            "views": [view.name for view in made.views],
+            "points": len(reconstruction.cloud),
+            "facts": [list(fact) for fact in made.facts],
+            "versions": versions(),
+        },
     )
-    with reported(), atomic.new_folder(folder, overwrite=options.overwrite) as partial:
-        for name in options.formats:
-            terminal.say(f"writing {name} ...")
-            WRITERS[name](partial, made)
-    terminal.result(
-        {"out": str(folder), "views": len(views), "points": len(cloud)},
-        f"{len(views)} views, {len(cloud):,} points in {folder}",
-    )
+    return len(reconstruction.cloud)
 
 
 def load_model(model: str, backbone: str, weights: str | None, seed: int, device: str) -> Backbone:
@@ -80,23 +229,24 @@ def load_model(model: str, backbone: str, weights: str | None, seed: int, device
     return spec.load(device=where)
 
 
-def predict(backbone: Backbone, images: Float[Tensor, "v 3 y x"]) -> Prediction:
-    """Run the network on one scene; the result is on the CPU."""
-    device = next(backbone.parameters()).device
-    with torch.inference_mode():
-        return backbone(images[None].to(device)).to("cpu")
-
-
-def to_views(prediction: Prediction, batch: Batch) -> list[View]:
-    """Views for the exporters, in the frame of the first camera."""
+def to_views(
+    prediction: Prediction,
+    batch: Batch,
+    names: Sequence[str],
+    pictures: np.ndarray,
+    keep: np.ndarray,
+    *,
+    given_frame: bool,
+) -> list[View]:
+    """Views for the exporters, in the frame of the first camera unless cameras were given."""
     intrinsics = prediction.intrinsics[0].double()
     originals = batch.to_photos(intrinsics)
-    cameras = first_is_origin(prediction.world_to_camera[0].double())
-    root = common_folder(batch.paths)
-    pictures = (batch.images.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    cameras = prediction.world_to_camera[0].double()
+    if not given_frame:
+        cameras = first_is_origin(cameras)
     return [
         View(
-            name=path.absolute().relative_to(root).as_posix(),
+            name=name,
             image=np.ascontiguousarray(pictures[i]),
             depth=prediction.depth[0, i].float().numpy(),
             confidence=prediction.depth_conf[0, i].float().numpy(),
@@ -104,8 +254,9 @@ def to_views(prediction: Prediction, batch: Batch) -> list[View]:
             intrinsics=intrinsics[i].numpy(),
             original_intrinsics=originals[i].numpy(),
             original_size=batch.sizes[i],
+            keep=keep[i],
         )
-        for i, path in enumerate(batch.paths)
+        for i, name in enumerate(names)
     ]
 
 
@@ -116,8 +267,13 @@ def first_is_origin(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v
     return (square @ torch.linalg.inv(square[0]))[:, :3]
 
 
-def spread(paths: list[Path], count: int | None) -> list[Path]:
-    """At most `count` of the paths, evenly spaced, the first and the last among them."""
-    if count is None or len(paths) <= count:
-        return paths
-    return [paths[i] for i in np.linspace(0, len(paths) - 1, count).round().astype(int)]
+def _title(inputs: Sequence[str]) -> str:
+    """A name for the reconstruction, after the first input."""
+    first = Path(inputs[0]).absolute()
+    if first.is_dir():
+        return first.name or "scene"
+    return first.stem if len(inputs) == 1 and first.is_file() else first.parent.name or "scene"
+
+
+def _model_name(options: "Reconstruct", backbone: Backbone) -> str:
+    return backbone.name if options.model == "teacher" else f"student {options.model}"

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import OmitArgPrefixes, Positional
 
+from ..settings import InputOptions, MaskOptions, MemoryOptions
 from ..terminal import Output
 
-Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html"]
-FORMATS: tuple[Format, ...] = ("ply", "glb", "npz", "depth", "transforms", "colmap", "html")
+Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html", "report"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Reconstruct:
     """Reconstruct a scene from photos: points, depth and cameras, in the formats others read."""
 
     photos: Positional[tuple[str, ...]]
-    """A folder, photos, a shell pattern in quotes, or a .txt file with one path per line."""
+    """A folder, photos, a shell pattern in quotes, a .txt with one path per line, or a video."""
     model: str = "teacher"
     """A student's folder, as runs/da3-tiny, or teacher for the dense backbone."""
     backbone: str = "da3-tiny"
@@ -27,19 +28,18 @@ class Reconstruct:
     out: Path | None = None
     """Folder to write; reconstructions/NAME unless given."""
     overwrite: bool = False
-    """Replace that folder."""
+    """Replace that folder, if it holds a reconstruction."""
     formats: tuple[Format, ...] = FORMATS
     """What to write."""
     size: int = 224
     """Longer side in pixels at which the network sees a photo."""
-    max_views: int | None = None
-    """Use at most this many photos, evenly spaced."""
-    confidence_percentile: float = 20.0
-    """Drop this share (percent) of the pixels from the points: those of least confidence."""
-    edge_tolerance: float = 0.1
-    """Drop pixels whose depth differs from a neighbour's by more than this fraction."""
+    inputs: Annotated[InputOptions, OmitArgPrefixes] = field(default_factory=InputOptions)
+    masks: Annotated[MaskOptions, OmitArgPrefixes] = field(default_factory=MaskOptions)
     max_points: int = 1_000_000
     """Thin the points to at most this many, one per voxel."""
+    known_distance: tuple[str, str, float] | None = None
+    """A known length: two ends and metres; an end is PHOTO (its camera) or PHOTO:X,Y (a pixel)."""
+    memory: Annotated[MemoryOptions, OmitArgPrefixes] = field(default_factory=MemoryOptions)
     seed: int = 0
     """Decides random weights."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -49,17 +49,10 @@ class Reconstruct:
     def __post_init__(self) -> None:
         if self.size < 14:
             raise ValueError(f"size is {self.size}; it must be at least 14 pixels, one patch")
-        if self.max_views is not None and self.max_views < 2:
-            raise ValueError(f"max_views is {self.max_views}; it must be at least 2")
+        if self.max_points < 1:
+            raise ValueError(f"max_points is {self.max_points}; it must be at least 1")
         if not self.photos:
-            raise ValueError("photos: name a folder, photos, a pattern or a .txt list")
-        from ..export.points import PointOptions
-
-        PointOptions(
-            confidence_percentile=self.confidence_percentile,
-            edge_tolerance=self.edge_tolerance,
-            max_points=self.max_points,
-        )
+            raise ValueError("photos: name a folder, photos, a pattern, a .txt list or a video")
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""

@@ -1,5 +1,6 @@
 """Everything that was predicted, as one NumPy archive."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,28 +10,89 @@ import numpy as np
 from .. import atomic
 from .reconstruction import View
 
+FIELDS = {
+    "images": "image",
+    "depth": "depth",
+    "confidence": "confidence",
+    "world_to_camera": "world_to_camera",
+    "intrinsics": "intrinsics",
+    "original_intrinsics": "original_intrinsics",
+}
+ARRAYS = ("names", "original_size", "known", *FIELDS)
+
 
 def write_npz(path: Path, views: Sequence[View]) -> None:
     """Write `names`, `images`, `depth`, `confidence`, cameras and original sizes, stacked by view.
 
     Axes: `depth` v y x, `images` v y x 3 (uint8), `world_to_camera` v 3 4, `intrinsics`
-    v 3 3 in pixels of `images`, `original_intrinsics` v 3 3, `original_size` v 2 (width, height).
+    v 3 3 in pixels of `images`, `original_intrinsics` v 3 3, `original_size` v 2 (width, height),
+    `known` v y x (False where depth is unknown or masked).
+    `keep` v y x marks the pixels that became points.
+    View follows view into the file: nothing is stacked in memory.
     """
-    arrays: dict[str, Any] = {
-        field: np.stack([getattr(view, name) for view in views])
-        for field, name in {
-            "images": "image",
-            "depth": "depth",
-            "confidence": "confidence",
-            "world_to_camera": "world_to_camera",
-            "intrinsics": "intrinsics",
-            "original_intrinsics": "original_intrinsics",
-        }.items()
-    }
-    with atomic.new_file(path) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            names=np.array([view.name for view in views]),
-            original_size=np.array([view.original_size for view in views]),
-            **arrays,
+    with atomic.new_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        _append(archive, "names", [np.array([view.name for view in views])])
+        _append(archive, "original_size", [np.array([view.original_size for view in views])])
+        _append(archive, "known", [view.known[None] for view in views])
+        for field, name in FIELDS.items():
+            _append(archive, field, [getattr(view, name)[None] for view in views])
+        kept = [np.ones(v.depth.shape, bool) if v.keep is None else v.keep for v in views]
+        _append(archive, "keep", [keep[None] for keep in kept])
+
+
+def read_npz(path: Path) -> list[View]:
+    """Read what `write_npz` wrote.
+
+    Raises ValueError when the file is missing, damaged, of another kind, or holds Python objects.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"{path} does not exist; a reconstruction that can be shown holds it: run "
+            "lite3r reconstruct with npz among its --formats"
         )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ARRAYS}
+    except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is no archive of lite3r reconstruct ({error})") from error
+    _check(path, arrays)
+    return [
+        View(
+            name=str(arrays["names"][i]),
+            original_size=(int(size[0]), int(size[1])),
+            keep=arrays["known"][i],
+            **{name: arrays[field][i] for field, name in FIELDS.items()},
+        )
+        for i, size in enumerate(arrays["original_size"])
+    ]
+
+
+def _append(archive: zipfile.ZipFile, name: str, parts: Sequence[np.ndarray]) -> None:
+    """Add one array, given as parts along its first axis."""
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    header = {
+        "descr": np.lib.format.dtype_to_descr(parts[0].dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype=parts[0].dtype).tobytes())
+
+
+def _check(path: Path, arrays: dict[str, Any]) -> None:
+    views, (height, width) = len(arrays["names"]), arrays["depth"].shape[-2:]
+    wanted = {
+        "images": (views, height, width, 3),
+        "depth": (views, height, width),
+        "confidence": (views, height, width),
+        "known": (views, height, width),
+        "world_to_camera": (views, 3, 4),
+        "intrinsics": (views, 3, 3),
+        "original_intrinsics": (views, 3, 3),
+        "original_size": (views, 2),
+    }
+    for name, shape in wanted.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{path}: {name} has shape {arrays[name].shape}, not {shape}")

@@ -1,9 +1,10 @@
-"""Depth maps as images: 16-bit PNG for programs, colour PNG for people."""
+"""Depth maps as images: 16-bit PNG and 32-bit TIFF for programs, colour PNG for people."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from .. import atomic
@@ -14,21 +15,32 @@ LARGEST = 65535
 
 
 def write_depth(folder: Path, views: Sequence[View]) -> None:
-    """Write `NAME.png` (16 bits, 0 for no depth), `NAME_preview.png`, and `scale.json`.
+    """Write `NAME.png`, `NAME.tiff`, `NAME_preview.png` for every view, and `scale.json`.
 
-    Depth in units of the reconstruction = pixel value * `depth_per_value`, the same for
-    every view; the farthest depth is 65535.
+    PNG: 16 bits, 0 for no depth; depth in units of the reconstruction = pixel value *
+    `depth_per_value`, the same for every view; the farthest depth is 65535.
+    TIFF: 32-bit floats, depth itself, 0 for none. View after view: nothing is stacked.
+    Raises ValueError when no pixel has a depth.
     """
-    stacked = [np.where(np.isfinite(v.depth) & (v.depth > 0), v.depth, 0.0) for v in views]
-    farthest = max(float(depth.max()) for depth in stacked)
+    farthest = max(float(_known(view).max()) for view in views)
     if farthest <= 0:
         raise ValueError("no pixel has a positive depth, so no depth image can be written")
-    near, far = depth_range(*stacked)
-    for name, depth in zip(file_names(views), stacked, strict=True):
+    near, far = depth_range(*(_known(view)[::4, ::4] for view in views))
+    for name, view in zip(file_names(views), views, strict=True):
+        depth = _known(view)
         values = np.maximum((depth / farthest * LARGEST).round(), depth > 0).astype(np.uint16)
         _save(folder / f"{name}.png", Image.fromarray(values))
+        _save(folder / f"{name}.tiff", Image.fromarray(depth), compression="tiff_adobe_deflate")
         _save(folder / f"{name}_preview.png", Image.fromarray(depth_picture(depth, near, far)))
     atomic.write_json(folder / "scale.json", {"depth_per_value": farthest / LARGEST})
+
+
+def _known(view: View) -> Float[np.ndarray, "y x"]:
+    """Depth of a view, 0 where there is none."""
+    there = np.isfinite(view.depth) & (view.depth > 0)
+    if view.keep is not None:
+        there &= view.keep
+    return np.where(there, view.depth, 0.0).astype(np.float32)
 
 
 def file_names(views: Sequence[View]) -> list[str]:
@@ -42,6 +54,6 @@ def file_names(views: Sequence[View]) -> list[str]:
     return names
 
 
-def _save(path: Path, image: Image.Image) -> None:
+def _save(path: Path, image: Image.Image, **options: str) -> None:
     with atomic.new_file(path) as partial:
-        image.save(partial, format="png")
+        image.save(partial, format=path.suffix[1:], **options)

@@ -24,24 +24,22 @@ class _Buffer:
     """Arrays laid one after the other, each with its glTF view and accessor."""
 
     def __init__(self) -> None:
-        self.blocks: list[bytes] = []
+        self.blocks: list[np.ndarray] = []
         self.views: list[dict[str, object]] = []
         self.accessors: list[dict[str, object]] = []
         self.length = 0
 
     def add(self, array: np.ndarray, **accessor: object) -> int:
         """Append an array and return the number of its accessor."""
-        block = array.tobytes()
-        self.views.append({"buffer": 0, "byteOffset": self.length, "byteLength": len(block)})
+        self.views.append({"buffer": 0, "byteOffset": self.length, "byteLength": array.nbytes})
         kind = {"f": FLOAT, "u": UNSIGNED_BYTE}[array.dtype.kind]
         self.accessors.append(
             {"bufferView": len(self.views) - 1, "componentType": kind, "count": len(array)}
             | {"type": f"VEC{array.shape[1]}"}
             | accessor
         )
-        block += b"\0" * (-len(block) % 4)
-        self.blocks.append(block)
-        self.length += len(block)
+        self.blocks.append(np.ascontiguousarray(array))
+        self.length += array.nbytes + -array.nbytes % 4
         return len(self.accessors) - 1
 
     def positions(self, xyz: np.ndarray) -> int:
@@ -124,4 +122,6 @@ def _write(path: Path, document: dict[str, object], buffer: _Buffer) -> None:
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + buffer.length))
         file.write(struct.pack("<I4s", len(text), b"JSON") + text)
         file.write(struct.pack("<I4s", buffer.length, b"BIN\0"))
-        file.writelines(buffer.blocks)
+        for block in buffer.blocks:
+            file.write(block.data)
+            file.write(b"\0" * (-block.nbytes % 4))

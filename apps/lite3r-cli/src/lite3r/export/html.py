@@ -20,6 +20,7 @@ from PIL import Image
 
 from .. import atomic
 from ..figures import data_uri
+from .frame import upright
 from .points import thin
 from .reconstruction import PointCloud, View
 
@@ -44,7 +45,7 @@ def write_html(
     """
     if not models or any(not len(m.cloud) or not m.views for m in models):
         raise ValueError("a scene page needs at least one reconstruction with points and views")
-    to_page = page_frame(models[0].views)
+    to_page = upright(models[0].views)
     clouds = [thin(m.cloud, max_points) for m in models]
     head, blobs = _scene(models, clouds, to_page)
     data = [_script("scene", "application/json", json.dumps(head).replace("</", "<\\/"))]
@@ -58,34 +59,18 @@ def write_html(
     atomic.write_text(path, page)
 
 
-def page_frame(views: Sequence[View]) -> Float[np.ndarray, "3 3"]:
-    """Rotation from the world to the page: y up, and the cameras looking along -z on average."""
-    poses = np.stack([view.camera_to_world[:3, :3] for view in views])
-    up = _unit(-poses[:, :, 1].mean(axis=0), [0.0, -1.0, 0.0])
-    ahead = poses[:, :, 2].mean(axis=0)
-    back = _unit(-(ahead - up * (ahead @ up)), np.cross(up, _least_aligned(up)))
-    return np.stack([np.cross(up, back), up, back])
-
-
-def _unit(vector: np.ndarray, instead: Any) -> np.ndarray:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length > 1e-6 else np.asarray(instead) / np.linalg.norm(instead)
-
-
-def _least_aligned(vector: np.ndarray) -> np.ndarray:
-    return np.eye(3)[np.abs(vector).argmin()]
-
-
 def _scene(
     models: Sequence[Model], clouds: Sequence[PointCloud], to_page: np.ndarray
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
     centre = np.median(clouds[0].xyz, axis=0) @ to_page.T
     away = np.linalg.norm(clouds[0].xyz @ to_page.T - centre, axis=1)
-    radius = float(np.percentile(away, 90)) or 1.0
+    cameras = [to_page @ view.camera_to_world[:3, 3] - centre for view in models[0].views]
+    reach = max(float(np.percentile(away, 90)), 0.8 * max(map(np.linalg.norm, cameras)))
+    radius = reach or 1.0
     head: dict[str, Any] = {
         "centre": centre.tolist(),
         "radius": radius,
-        "frustum": radius * 0.1,
+        "frustum": radius * 0.08,
         "models": [],
     }
     blobs: list[tuple[str, bytes]] = []
@@ -131,8 +116,8 @@ def ranks(confidence: Float[np.ndarray, " p"]) -> UInt8[np.ndarray, " p"]:
 def _spacing(views: Sequence[View], count: int) -> float:
     """Width that a point must have for the surface to close: a pixel's, more after thinning."""
     pixels = sum(view.depth.size for view in views)
-    widths = [np.median(v.depth[v.depth > 0]) / v.intrinsics[0, 0] for v in views if v.depth.any()]
-    return float(np.median(widths)) * float(np.sqrt(max(1.0, pixels / count))) * 1.2
+    widths = [np.median(v.depth[v.known]) / v.intrinsics[0, 0] for v in views if v.known.any()]
+    return float(np.median(widths)) * float(np.sqrt(max(1.0, pixels / count))) * 1.5
 
 
 def _camera(view: View, to_page: np.ndarray) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
 
 def points_of(view: View, *, threshold: float, options: PointOptions) -> PointCloud:
     """The points of one view: confident, in front of the camera, not across a depth edge."""
-    kept = np.isfinite(view.depth) & (view.depth > 0) & (view.confidence >= threshold)
+    kept = view.known & (view.confidence >= threshold)
     kept &= ~depth_edges(view.depth, options.edge_tolerance)
     return PointCloud(
         xyz=unproject(view)[kept].astype(np.float32),

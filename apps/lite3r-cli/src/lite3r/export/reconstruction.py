@@ -20,6 +20,7 @@ class View:
     intrinsics: in pixels of `image`.
     original_intrinsics: the same camera in pixels of the photo on disk.
     original_size: width and height of the photo on disk.
+    keep: pixels that become points and depth images; None for all.
     """
 
     name: str
@@ -30,6 +31,13 @@ class View:
     intrinsics: Float[np.ndarray, "3 3"]
     original_intrinsics: Float[np.ndarray, "3 3"]
     original_size: tuple[int, int]
+    keep: Bool[np.ndarray, "y x"] | None = None
+
+    @property
+    def known(self) -> Bool[np.ndarray, "y x"]:
+        """Pixels with a depth: finite, positive, and kept."""
+        there: Bool[np.ndarray, "y x"] = np.isfinite(self.depth) & (self.depth > 0)
+        return there if self.keep is None else there & self.keep
 
     @property
     def camera_to_world(self) -> Float[np.ndarray, "4 4"]:

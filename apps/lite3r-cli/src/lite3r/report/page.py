@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,6 +10,7 @@ from jaxtyping import Float, UInt8
 from .. import figures
 from .columns import COLUMNS, Column, Row
 from .curve import loss_curve
+from .parts import document, facts, heading, legend, strip
 
 WORST_ERROR = 0.5
 
@@ -44,19 +44,15 @@ class Page:
 
 def render_page(page: Page) -> str:
     """The page as HTML."""
-    style = files("lite3r.report").joinpath("style.css").read_text(encoding="utf-8")
-    sections = [
-        f"<header><h1>{escape(page.title)}</h1><p class='lead'>{escape(page.summary)}</p></header>",
-        _table(page.rows),
-        _curve(page.loss),
-        *(_scene(scene) for scene in page.scenes),
-        _facts(page.facts, page.notes),
-    ]
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(page.title)}</title><style>{style}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    return document(
+        page.title,
+        [
+            heading(page.title, page.summary),
+            _table(page.rows),
+            _curve(page.loss),
+            *(_scene(scene) for scene in page.scenes),
+            facts("How this was made", page.facts, page.notes),
+        ],
     )
 
 
@@ -99,7 +95,7 @@ def _curve(loss: Sequence[float]) -> str:
 def _scene(scene: SceneFigure) -> str:
     known = [scene.truth] if scene.truth is not None else list(scene.depth.values())
     near, far = figures.depth_range(*known)
-    strips = [_strip("photo", [figures.data_uri(image, kind="jpeg") for image in scene.images])]
+    strips = [strip("photo", [figures.data_uri(image, kind="jpeg") for image in scene.images])]
     if scene.truth is not None:
         strips.append(_depth_strip(scene.truth_label, scene.truth, near, far))
     for label, depth in scene.depth.items():
@@ -110,40 +106,19 @@ def _scene(scene: SceneFigure) -> str:
                 figures.error_picture(d, t, worst=WORST_ERROR)
                 for d, t in zip(depth, scene.truth, strict=True)
             ]
-            strips.append(_strip(f"error, {label}", [figures.data_uri(p) for p in pictures]))
+            strips.append(strip(f"error, {label}", [figures.data_uri(p) for p in pictures]))
     return (
         f"<section><h2>{escape(scene.name)}</h2><div class='strips'>{''.join(strips)}</div>"
-        f"{_legend(near, far, with_error=scene.truth is not None)}</section>"
+        f"{legend(*_scales(near, far, with_error=scene.truth is not None))}</section>"
     )
 
 
 def _depth_strip(label: str, depth: Float[np.ndarray, "v y x"], near: float, far: float) -> str:
     pictures = [figures.data_uri(figures.depth_picture(d, near, far)) for d in depth]
-    return _strip(label, pictures)
+    return strip(label, pictures)
 
 
-def _strip(label: str, sources: Sequence[str]) -> str:
-    images = "".join(
-        f"<img src='{source}' alt='{escape(label)}, view {number}' loading='lazy'>"
-        for number, source in enumerate(sources, start=1)
-    )
-    return f"<figure><figcaption>{escape(label)}</figcaption><div>{images}</div></figure>"
-
-
-def _legend(near: float, far: float, *, with_error: bool) -> str:
-    bars: list[tuple[tuple[str, ...], str, str]] = [
-        (figures.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)")
-    ]
-    if with_error:
-        bars.append((figures.ERROR_STOPS, "relative error 0", f"{WORST_ERROR:.0%} and more"))
-    spans = "".join(
-        f"<span>{low}<i style='background:{figures.css_gradient(stops)}'></i>{high}</span>"
-        for stops, low, high in bars
-    )
-    return f"<p class='legend'>{spans}</p>"
-
-
-def _facts(facts: Sequence[tuple[str, str]], notes: Sequence[str]) -> str:
-    items = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in facts)
-    remarks = "".join(f"<p class='note'>{escape(note)}</p>" for note in notes)
-    return f"<section><h2>How this was made</h2><dl class='card'>{items}</dl>{remarks}</section>"
+def _scales(near: float, far: float, *, with_error: bool) -> list[tuple[tuple[str, ...], str, str]]:
+    depth = (figures.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)")
+    error = (figures.ERROR_STOPS, "relative error 0", f"{WORST_ERROR:.0%} and more")
+    return [depth, error] if with_error else [depth]

@@ -1,8 +1,8 @@
 // ---- what a person does -----------------------------------------------------------------
 
 function whole() {
-  Object.assign(eye, { target: scene.centre, distance: scene.radius * 2.4, fov: 0.9 });
-  Object.assign(eye, { turn: 0.45, rise: 0.35 });
+  Object.assign(eye, { target: scene.centre, distance: scene.radius * 2.5, fov: 0.9 });
+  Object.assign(eye, { turn: 0.3, rise: 0.3 });
   choose(-1);
 }
 
