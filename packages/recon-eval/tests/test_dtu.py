@@ -241,6 +241,7 @@ def test_scan_lists_are_those_of_the_literature() -> None:
     assert sizes == {
         "mvsnet_test": 22,
         "mvsnet_validation": 18,
+        "mvsnet_training": 79,
         "surface_15": 15,
         "views_15": 15,
         "dtu64": 13,
@@ -248,4 +249,9 @@ def test_scan_lists_are_those_of_the_literature() -> None:
     lists = {name: set(scans) for name, scans in dtu.SCANS.items()}
     assert lists["dtu64"] == lists["surface_15"] - {106, 110}
     assert lists["mvsnet_test"] & lists["surface_15"] == {24, 110, 114, 118}
-    assert not lists["mvsnet_test"] & lists["mvsnet_validation"]
+    splits = [lists[f"mvsnet_{name}"] for name in ("test", "validation", "training")]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == 119
+    # there are no scans 78 to 81, and MVSNet left five of the 124 out
+    assert set(range(1, 129)) - set.union(*splits) == {25, 26, 27, 54, 73, *range(78, 82)}
+    assert sum(lists["surface_15"]) == 1208 and sum(lists["views_15"]) == 815
+    assert all(scans == tuple(sorted(scans)) for scans in dtu.SCANS.values())

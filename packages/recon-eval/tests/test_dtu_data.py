@@ -9,7 +9,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from recon_eval import data
-from recon_eval.data.dtu import LAYOUTS, read_idr_cameras
+from recon_eval.data.dtu import LAYOUTS
+from recon_eval.data.idr import read_idr_cameras
 
 SIZE = (30, 40)
 K = np.array([[2892.33, 0, 823.205], [0, 2883.18, 619.071], [0, 0, 1]])  # of 1600 x 1200 pixels
@@ -41,6 +42,16 @@ def text(path: Path, content: str) -> None:
     path.write_text(content)
 
 
+def write_depth(folder: Path, view: int, size: tuple[int, int], *, grey: int = 255) -> None:
+    """A depth that grows by a millimetre a column; its lower half is unknown in the picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    depth = np.tile(600.0 + view + np.arange(size[1]), (size[0], 1)).astype(np.float32)
+    data.write_pfm(folder / f"depth_map_{view:04d}.pfm", depth)
+    visual = np.zeros(size, dtype=np.uint8)
+    visual[: size[0] // 2] = grey
+    Image.fromarray(visual).save(folder / f"depth_visual_{view:04d}.png")
+
+
 def write(root: Path, layout: str, views: int = 3) -> Path:
     scaled = np.diag([0.025, 0.025, 1]) @ K  # of 40 x 30 pixels, corner convention kept below
     scaled[:2, 2] = (K[:2, 2] + 0.5) * 0.025 - 0.5
@@ -62,18 +73,11 @@ def write(root: Path, layout: str, views: int = 3) -> Path:
             (root / "scan7/depths").mkdir(exist_ok=True)
             np.save(root / f"scan7/depths/{v:08d}.npy", np.full(SIZE, 600.0 + v))
         if layout == "mvsnet_train":
-            small = np.diag([0.1, 128 / 1200, 1]) @ K  # of 160 x 128 pixels
-            small[:2, 2] = (K[:2, 2] + 0.5) * [0.1, 128 / 1200] - 0.5
+            # as published: halved, cropped, quartered, pixel centres left where they were
+            small = np.array([[361.54125, 0, 82.900625], [0, 360.3975, 66.383875], [0, 0, 1]])
             text(root / f"Cameras/train/{v:08d}_cam.txt", camera_text(v, small))
             photo(root / f"Rectified/scan7_train/rect_{v + 1:03d}_3_r5000.png", v, (128, 160))
-            depths = root / "Depths/scan7_train"
-            depths.mkdir(parents=True, exist_ok=True)
-            data.write_pfm(
-                depths / f"depth_map_{v:04d}.pfm", np.full((32, 40), 600.0 + v, dtype=np.float32)
-            )
-            mask = np.zeros((32, 40), dtype=np.uint8)
-            mask[:16] = 255
-            Image.fromarray(mask).save(depths / f"depth_visual_{v:04d}.png")
+            write_depth(root / "Depths/scan7_train", v, (32, 40), grey=60)
     if layout == "idr":
         world = {}
         for v in range(views):
@@ -99,7 +103,10 @@ def test_every_layout_is_recognised_and_gives_the_same_scene(tmp_path: Path, lay
     assert torch.allclose(scene.world_to_camera, wanted, rtol=1e-4, atol=1e-3)
     corner = K.copy()
     corner[:2, 2] += 0.5
-    expected = torch.from_numpy(np.diag([width / 1600, height / 1200, 1]) @ corner).float()
+    whole = np.diag([width / 1600, height / 1200, 1]) @ corner
+    half = np.array([[0.5, 0, -80], [0, 0.5, -44], [0, 0, 1]]) @ corner
+    part = np.diag([width / 640, height / 512, 1]) @ half
+    expected = torch.from_numpy(part if layout == "mvsnet_train" else whole).float()
     assert torch.allclose(scene.intrinsics[0], expected, rtol=1e-4, atol=1e-3)
     pixels = np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
     assert torch.equal(
@@ -112,8 +119,49 @@ def test_training_depth_is_enlarged_by_repetition_and_masked(tmp_path: Path) -> 
     assert scene.depth is not None and scene.valid is not None
     assert scene.depth.shape == (3, 128, 160)
     assert scene.valid[:, :64].all() and not scene.valid[:, 64:].any()
-    assert torch.equal(scene.depth[2][scene.valid[2]].unique(), torch.tensor([602.0]))
+    assert torch.equal(scene.depth[2, 0], 602.0 + torch.arange(40).repeat_interleave(4))
     assert not scene.depth[:, 64:].any()
+
+
+@pytest.mark.parametrize("folder", ["Depths_raw", "depth_raw/Depths"])
+def test_raw_depth_belongs_to_whole_photographs(tmp_path: Path, folder: str) -> None:
+    root = write(tmp_path, "official")
+    for view in range(3):
+        write_depth(root / folder / "scan7", view, SIZE, grey=30)
+    scene = data.DTU(root, [7])[0]
+    assert scene.depth is not None and scene.valid is not None
+    assert torch.equal(scene.depth[1, 0], 601.0 + torch.arange(40))
+    assert scene.valid[:, :15].all() and not scene.valid[:, 15:].any()
+
+
+def test_raw_depth_is_halved_and_cropped_for_training_images(tmp_path: Path) -> None:
+    root = write(tmp_path, "mvsnet_train", views=1)
+    for path in (root / "Depths/scan7_train").iterdir():
+        path.unlink()
+    (root / "Depths/scan7_train").rmdir()
+    photo(root / "Rectified/scan7_train/rect_001_3_r5000.png", 0, (512, 640))
+    write_depth(root / "Depths_raw/scan7", 0, (1200, 1600))
+    scene = data.DTU(root, [7])[0]
+    assert scene.depth is not None and scene.valid is not None
+    assert scene.depth.shape == (1, 512, 640)
+    assert torch.equal(scene.depth[0, 0], 600.0 + 2 * (80 + torch.arange(640.0)))
+    assert scene.valid[:, : 300 - 44].all() and not scene.valid[:, 300 - 44 :].any()
+    write_depth(root / "Depths_raw/scan7", 0, (600, 800))
+    with pytest.raises(ValueError, match=r"depth_map_0000\.pfm: .*it must hold its image"):
+        data.DTU(root, [7])[0]
+
+
+def test_cameras_of_neus_are_found_by_their_name(tmp_path: Path) -> None:
+    root = write(tmp_path, "idr")
+    wanted = data.DTU(root, [7])[0].world_to_camera
+    (root / "scan7/cameras.npz").rename(root / "scan7/cameras_sphere.npz")
+    dataset = data.DTU(root, [7])
+    assert dataset.layouts == {7: "idr"}
+    found = dataset[0].world_to_camera
+    assert found is not None and wanted is not None and torch.equal(found, wanted)
+    (root / "scan7/cameras_sphere.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no cameras\.npz or cameras_sphere\.npz"):
+        data.DTU(root, [7], layout="idr")[0]
 
 
 def test_masks_without_depth_are_the_validity(tmp_path: Path) -> None:
@@ -138,6 +186,17 @@ def test_views_are_chosen_by_number_or_evenly(tmp_path: Path) -> None:
     for wrong in (8, 0, [1, 9], []):
         with pytest.raises(ValueError, match="views is"):
             names(wrong)
+
+
+@pytest.mark.parametrize("layout", ["dtu64", "idr"])
+def test_the_first_view_is_chosen_among_those_there_are(tmp_path: Path, layout: str) -> None:
+    root = write(tmp_path, layout, views=5)
+    names = [int(frame.name) for frame in data.DTU(root, [7], first=3).frames(0)]
+    assert names == [3, 0, 1, 2, 4]
+    with pytest.raises(ValueError, match="first is 33, which is none of the views of scan 7"):
+        data.DTU(root, [7], first=33).frames(0)
+    with pytest.raises(ValueError, match="first is 3, which is none"):
+        data.DTU(root, [7], views=[0, 1], first=3).frames(0)
 
 
 def test_lights_and_lists_are_chosen_by_name(tmp_path: Path) -> None:

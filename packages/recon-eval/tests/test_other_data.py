@@ -152,13 +152,31 @@ def test_seven_scenes_that_are_broken_are_refused(tmp_path: Path) -> None:
         data.SevenScenes(root, "test", step=1)[0]
 
 
+def nerfstudio(world_to_camera: np.ndarray) -> list[list[float]]:
+    """Camera to world as nerfstudio's converter writes it, step by step."""
+    matrix = np.linalg.inv(world_to_camera)
+    matrix[:3, 1:3] *= -1  # the camera's y up and z backwards
+    matrix = matrix[[1, 0, 2, 3]]  # the world's x and y swapped
+    matrix[2] *= -1  # and its z reversed
+    return matrix.tolist()
+
+
 def scannetpp(root: Path, **changes: object) -> Path:
-    flip = np.diag([1.0, -1, -1, 1])
     frames = []
     for i, pose in enumerate(poses(3)):
         photo(root / f"a1b2/dslr/undistorted_images/DSC{i:05d}.JPG", i, 24, 36)
-        matrix = (np.linalg.inv(pose) @ flip).tolist()
-        frames.append({"file_path": f"DSC{i:05d}.JPG", "transform_matrix": matrix})
+        mask = np.full((24, 36), 255, dtype=np.uint8)
+        mask[:2], mask[2:4] = 0, 254  # interpolation leaves greys, which are no use either
+        (root / "a1b2/dslr/undistorted_anon_masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(root / f"a1b2/dslr/undistorted_anon_masks/DSC{i:05d}.png")
+        name = f"DSC{i:05d}"
+        frames.append(
+            {
+                "file_path": f"{name}.JPG",
+                "mask_path": f"{name}.png",
+                "transform_matrix": nerfstudio(pose),
+            }
+        )
     stored = {"fl_x": 50, "fl_y": 51, "cx": 36, "cy": 24, "w": 72, "h": 48}
     stored |= {"frames": frames[::-1][:2], "test_frames": frames[:1]} | changes
     path = root / "a1b2/dslr/nerfstudio/transforms_undistorted.json"
@@ -167,7 +185,7 @@ def scannetpp(root: Path, **changes: object) -> Path:
     return root
 
 
-def test_scannetpp_poses_are_turned_from_opengl(tmp_path: Path) -> None:
+def test_scannetpp_cameras_stand_in_the_world_of_the_scan(tmp_path: Path) -> None:
     scene = data.ScanNetPP(scannetpp(tmp_path))[0]
     assert scene.name == "a1b2"
     assert scene.world_to_camera is not None and scene.intrinsics is not None
@@ -175,13 +193,22 @@ def test_scannetpp_poses_are_turned_from_opengl(tmp_path: Path) -> None:
         scene.world_to_camera, torch.from_numpy(poses(3)[:, :3]).float(), atol=1e-5
     )
     assert scene.intrinsics[0].tolist() == [[25, 0, 18], [0, 25.5, 12], [0, 0, 1]]
+    assert scene.valid is not None and scene.depth is None
+    assert not scene.valid[:, :4].any() and scene.valid[:, 4:].all()
+    dslr = tmp_path / "a1b2/dslr"
+    (dslr / "undistorted_images").rename(dslr / "resized_undistorted_images")
+    (dslr / "undistorted_anon_masks").rename(dslr / "resized_undistorted_masks")
+    again = data.ScanNetPP(tmp_path)[0]
+    assert torch.equal(again.images, scene.images)
+    assert again.valid is not None and torch.equal(again.valid, scene.valid)
 
 
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
         ({"fl_x": None}, "no file of undistorted transforms"),
-        ({"frames": [], "test_frames": []}, "names no image"),
+        ({"frames": [], "test_frames": []}, "names 0 images"),
+        ({"h": 0}, "images of 0 x 72 pixels"),
         ({"frames": [{"file_path": "a"}]}, "no file of undistorted transforms"),
         ({"frames": [{"file_path": "a", "transform_matrix": [[1]]}]}, "not 4 x 4"),
         (

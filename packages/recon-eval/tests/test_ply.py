@@ -78,6 +78,24 @@ def test_a_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, 
         read_ply(path)
 
 
+def test_text_is_read_in_blocks_wherever_they_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = np.random.default_rng(0).normal(size=(40, 3))
+    text = "\n".join(" ".join(f"{x:.17g}" for x in row) for row in points)
+    header = HEADER.replace(b"vertex 2", b"vertex 40").replace(b"float", b"double")
+    (tmp_path / "a.ply").write_bytes(header + text.encode())
+    for size in (1, 7, 64, 1 << 20):
+        monkeypatch.setattr("recon_eval.data.ply.TEXT_BLOCK", size)
+        assert np.array_equal(read_ply(tmp_path / "a.ply").points, points)
+
+
+def test_one_endless_word_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.ply").write_bytes(HEADER + b"1 2 3 4 5 " + b"9" * 3_000_000)
+    with pytest.raises(ValueError, match=r"a\.ply: holds a word of more than 64 bytes"):
+        read_ply(tmp_path / "a.ply")
+
+
 @given(
     content=st.binary(max_size=60),
     cut=st.integers(0, len(HEADER)),

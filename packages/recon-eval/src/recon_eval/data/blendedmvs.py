@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .cam_txt import TwoNumbers, read_pairs
+from .cam_txt import read_pairs
 from .files import require_folder
 from .frames import Frame, load_frames, read_depth
 from .scene import Scene
@@ -55,7 +55,6 @@ class BlendedMVS:
         samples: int = 1,
         size: tuple[int, int] | None = None,
         unit: Unit = "median_depth",
-        two_numbers: TwoNumbers = "auto",
         seed: int = 0,
     ) -> None:
         if split not in get_args(Split):
@@ -66,7 +65,7 @@ class BlendedMVS:
             raise ValueError(f"views is {views} and samples {samples}: both must be at least 1")
         self.root = require_folder(root, "the folder of BlendedMVS scenes")
         self.split, self.views, self.samples, self.size = split, views, samples, size
-        self.unit, self.two_numbers, self.seed = unit, two_numbers, seed
+        self.unit, self.seed = unit, seed
         self.scenes = [_SceneFolder(path) for path in self._choose(scenes)]
 
     def __len__(self) -> int:
@@ -79,7 +78,7 @@ class BlendedMVS:
         frames = self.frames(index)
         scale = 1 / folder.median_depth if self.unit == "median_depth" else 1.0
         name = folder.path.name + (f"-{index % self.samples}" if self.samples > 1 else "")
-        return load_frames(name, frames, size=self.size, scale=scale, two_numbers=self.two_numbers)
+        return load_frames(name, frames, size=self.size, scale=scale)
 
     def frames(self, index: int) -> list[Frame]:
         """Return the files of item `index`."""

@@ -7,9 +7,10 @@
 The tail has dialects. Four numbers: min, interval, planes, max (BlendedMVS). Three: min, interval,
 planes. Two are ambiguous: min and interval (MVSNet, CasMVSNet) or min and max (PatchmatchNet and
 many exports). A second number above the first is then read as max, which an interval never is in
-practice.
+practice, with a warning.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -49,13 +50,18 @@ class CameraFile:
 
 
 def read_camera(
-    path: str | Path, *, two_numbers: TwoNumbers = "auto", planes: int = DEFAULT_PLANES
+    path: str | Path,
+    *,
+    two_numbers: TwoNumbers = "auto",
+    planes: int = DEFAULT_PLANES,
+    interval_scale: float = 1.0,
 ) -> CameraFile:
     """Read a cam.txt of any dialect.
 
-    `two_numbers` settles what a tail of two numbers means; `planes` is the number of depth planes
-    where the file gives an interval but no number. Raises ValueError where the file is malformed or
-    its extrinsic is not a rotation and a translation.
+    `two_numbers` settles what a tail of two numbers means; "auto" guesses, and warns. Where the
+    file gives an interval but no maximum, that is min + `interval_scale` interval (planes - 1),
+    with `planes` where the file gives no number; MVSNet trains on DTU with a scale of 1.06. Raises
+    ValueError where the file is malformed or its extrinsic is no rotation and translation.
     """
     path = Path(path)
     if two_numbers not in get_args(TwoNumbers):
@@ -70,9 +76,16 @@ def read_camera(
     extrinsic = np.array(numbers(words[1:17], path, "extrinsic")).reshape(4, 4)
     intrinsics = np.array(numbers(words[18:27], path, "intrinsic")).reshape(3, 3)
     check_camera(extrinsic, intrinsics, str(path))
-    tail, low, high, guessed = _read_tail(
-        numbers(words[27:], path, "depth range"), path, two_numbers, planes
-    )
+    depths = numbers(words[27:], path, "depth range")
+    guessed = len(depths) == 2 and depths[0] > 0 and two_numbers == "auto"  # 0 0 means nothing
+    if guessed:
+        two_numbers = "min_max" if depths[1] > depths[0] else "min_interval"
+        warnings.warn(
+            f"{path}: the depth range {depths} is taken for {two_numbers}; say what it is by "
+            "two_numbers",
+            stacklevel=2,
+        )
+    tail, low, high = _read_tail(depths, path, two_numbers, planes, interval_scale)
     known = low is not None and high is not None and 0 < low < high
     return CameraFile(
         world_to_camera=extrinsic[:3],
@@ -85,22 +98,19 @@ def read_camera(
 
 
 def _read_tail(
-    values: list[float], path: Path, two_numbers: TwoNumbers, planes: int
-) -> tuple[Tail, float | None, float | None, bool]:
+    values: list[float], path: Path, two_numbers: TwoNumbers, planes: int, scale: float
+) -> tuple[Tail, float | None, float | None]:
     match values:
         case []:
-            return "none", None, None, False
-        case [low, second]:
-            guessed = two_numbers == "auto"
-            if guessed:
-                two_numbers = "min_max" if second > low else "min_interval"
-            if two_numbers == "min_max":
-                return "min_max", low, second, guessed
-            return "min_interval", low, low + second * (planes - 1), guessed
+            return "none", None, None
+        case [low, high] if two_numbers == "min_max":
+            return "min_max", low, high
+        case [low, interval]:
+            return "min_interval", low, low + scale * interval * (planes - 1)
         case [low, interval, count]:
-            return "min_interval_planes", low, low + interval * (count - 1), False
+            return "min_interval_planes", low, low + scale * interval * (count - 1)
         case [low, _, _, high]:
-            return "min_interval_planes_max", low, high, False
+            return "min_interval_planes_max", low, high
     raise ValueError(f"{path}: the depth range has {len(values)} numbers; it may have 0, 2, 3 or 4")
 
 

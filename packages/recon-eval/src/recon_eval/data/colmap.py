@@ -36,13 +36,19 @@ def colmap_frames(model: Path, images: Path) -> dict[int, Frame]:
         check_camera(extrinsic, intrinsics, f"{path}: {name}")
         found[name] = Frame(
             name=Path(name).stem,
-            image=require_file(images / name, path),
+            image=require_file(_inside(images, name, path), path),
             camera=Pinhole(world_to_camera=extrinsic[:3], intrinsics=intrinsics),
             camera_size=size,
         )
     if not found:
         raise ValueError(f"{model / 'images.txt'}: names no image")
     return dict(enumerate(found[name] for name in sorted(found)))
+
+
+def _inside(folder: Path, name: str, path: Path) -> Path:
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise ValueError(f"{path}: the image {name[:60]!r} lies outside {folder}")
+    return folder / name
 
 
 def _read_cameras(path: Path) -> dict[str, tuple[tuple[int, int], Float64[np.ndarray, "3 3"]]]:

@@ -1,9 +1,11 @@
 """Opening files of a data set: bounded sizes, and errors that name the file and the rule."""
 
+import json
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,14 @@ def read_text(path: Path) -> str:
         return read_bounded(path, MAX_TEXT).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not a text file ({error.reason})") from error
+
+
+def parse_json(raw: bytes, path: Path) -> Any:
+    """Return what JSON text says; ValueError where it is none, or nested too deeply."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is no JSON: {error}") from None
 
 
 def numbers(words: list[str], path: Path, what: str) -> list[float]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from ..depth import resize
-from .cam_txt import TwoNumbers, read_camera
+from .cam_txt import read_camera
 from .files import read_array
 from .images import read_image, read_mask
 from .pfm import read_pfm
@@ -32,16 +32,19 @@ class Pinhole:
 class Frame:
     """The files of one view.
 
-    `depth` is a PFM or NumPy map of the image's size or smaller by a whole factor; `mask` an image
-    whose bright pixels are valid. `camera_size` is the (height, width) of the image that the camera
-    speaks of, where that is not the image itself.
+    `depth` is a PFM or NumPy map of the image's size or smaller by a whole factor; or, with a
+    `depth_corner`, one twice as fine whose halved pixel (row, column) is the image's first. `mask`
+    is an image whose pixels above `mask_above` (of 255) are valid. `camera_size` is the (height,
+    width) of the image that the camera speaks of, where that is not the image itself.
     """
 
     name: str
     image: Path
     camera: Path | Pinhole
     depth: Path | None = None
+    depth_corner: tuple[int, int] | None = None
     mask: Path | None = None
+    mask_above: int = 127
     camera_size: tuple[int, int] | None = None
 
 
@@ -51,7 +54,6 @@ def load_frames(
     *,
     size: tuple[int, int] | None = None,
     scale: float = 1.0,
-    two_numbers: TwoNumbers = "auto",
 ) -> Scene:
     """Read frames into a scene of the (height, width) `size`, or of their own.
 
@@ -65,20 +67,19 @@ def load_frames(
     _all_or_none(name, frames)
     views = []
     for frame in frames:
-        view = _load_frame(name, frame, scale, two_numbers)
+        view = _load_frame(name, frame, scale)
         views.append(view if size is None else resample(view, height=size[0], width=size[1]))
     return _join(name, views)
 
 
-def _load_frame(name: str, frame: Frame, scale: float, two_numbers: TwoNumbers) -> Scene:
+def _load_frame(name: str, frame: Frame, scale: float) -> Scene:
     image = read_image(frame.image)
     size = (image.shape[1], image.shape[2])
-    camera = _camera(frame, size, two_numbers)
-    depth = None if frame.depth is None else _sized_depth(frame.depth, size)
+    camera = _camera(frame, size)
+    depth = None if frame.depth is None else _sized_depth(frame.depth, size, frame.depth_corner)
     valid = None if depth is None else depth > 0
     if frame.mask is not None:
-        mask = torch.from_numpy(read_mask(frame.mask).astype(bool))[None]
-        mask = resize(mask, height=size[0], width=size[1])[0]
+        mask = _sized_mask(frame, size)
         valid = mask if valid is None else valid & mask
     if depth is not None and valid is not None:
         depth = scale * depth.where(valid, 0)
@@ -133,10 +134,10 @@ def _all_or_none(name: str, frames: Sequence[Frame]) -> None:
             raise ValueError(f"{name}: frames {lacking[:3]} have no {part}, and others have one")
 
 
-def _camera(frame: Frame, size: tuple[int, int], two_numbers: TwoNumbers) -> Pinhole:
+def _camera(frame: Frame, size: tuple[int, int]) -> Pinhole:
     camera = frame.camera
     if isinstance(camera, Path):
-        found = read_camera(camera, two_numbers=two_numbers)
+        found = read_camera(camera, two_numbers="min_max")  # a scene has no depth range
         camera = Pinhole(
             world_to_camera=found.world_to_camera, intrinsics=found.intrinsics_from_corner
         )
@@ -147,9 +148,37 @@ def _camera(frame: Frame, size: tuple[int, int], two_numbers: TwoNumbers) -> Pin
     return Pinhole(world_to_camera=camera.world_to_camera, intrinsics=change @ camera.intrinsics)
 
 
-def _sized_depth(path: Path, size: tuple[int, int]) -> Float[Tensor, "y x"]:
-    """A depth map enlarged to the image's size by repeating pixels."""
+def _sized_mask(frame: Frame, size: tuple[int, int]) -> Bool[Tensor, "y x"]:
+    """A mask at the image's size, by the nearest pixel, cropped as the depth is."""
+    assert frame.mask is not None
+    bright = read_mask(frame.mask, threshold=frame.mask_above).astype(bool)
+    mask = torch.from_numpy(bright)
+    if frame.depth_corner is not None:
+        return _halved(mask, size, frame.depth_corner, frame.mask)
+    return resize(mask[None], height=size[0], width=size[1])[0]
+
+
+def _halved(
+    values: Shaped[Tensor, "y x"], size: tuple[int, int], corner: tuple[int, int], path: Path
+) -> Shaped[Tensor, "h w"]:
+    """Every second pixel from the first on, cropped to the image."""
+    (row, column), half = corner, values[::2, ::2]
+    window = half[row : row + size[0], column : column + size[1]]
+    if tuple(window.shape) != size:
+        raise ValueError(
+            f"{path}: is {tuple(values.shape)}; halved and cut from {corner} on, it must hold its "
+            f"image of {size}"
+        )
+    return window
+
+
+def _sized_depth(
+    path: Path, size: tuple[int, int], corner: tuple[int, int] | None
+) -> Float[Tensor, "y x"]:
+    """A depth map at the image's size: enlarged by repeating pixels, or halved and cropped."""
     depth = torch.from_numpy(read_depth(path))
+    if corner is not None:
+        return _halved(depth, size, corner, path)
     factors = {new / old for new, old in zip(size, depth.shape, strict=True)}
     if len(factors) > 1 or not (factor := factors.pop()).is_integer() or factor < 1:
         raise ValueError(

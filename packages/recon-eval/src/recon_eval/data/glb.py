@@ -3,7 +3,6 @@
 Source: Khronos, "glTF 2.0 specification", section 4 (GLB). Node transforms are not applied.
 """
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from .files import read_bounded
+from .files import parse_json, read_bounded
 
 MAX_BYTES = 4 << 30
+MAX_STRIDE = 252  # of glTF
 
 
 def read_glb_points(path: str | Path) -> Float32[Tensor, "p 3"]:
@@ -25,14 +25,14 @@ def read_glb_points(path: str | Path) -> Float32[Tensor, "p 3"]:
     chunks = _chunks(raw, path)
     if b"JSON" not in chunks or b"BIN\0" not in chunks:
         raise ValueError(f"{path}: needs a JSON and a BIN chunk; it has {sorted(chunks)}")
+    scene = parse_json(chunks[b"JSON"], path)
     try:
-        scene = json.loads(chunks[b"JSON"])
         parts = [
             _positions(scene, primitive["attributes"]["POSITION"], chunks[b"BIN\0"])
             for mesh in scene["meshes"]
             for primitive in mesh["primitives"]
         ]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: its scene is malformed: {error!r}") from None
     if not parts:
         raise ValueError(f"{path}: has no primitive with positions")
@@ -64,8 +64,12 @@ def _positions(scene: dict[str, Any], index: int, binary: bytes) -> np.ndarray:
     stride = int(view.get("byteStride", 12))
     start = int(view.get("byteOffset", 0)) + int(accessor.get("byteOffset", 0))
     count = int(accessor["count"])
-    if count < 1 or stride < 12 or start < 0 or start + (count - 1) * stride + 12 > len(binary):
-        raise ValueError(f"{count} positions from byte {start} do not fit {len(binary)} bytes")
+    fits = start >= 0 and start + (count - 1) * stride + 12 <= len(binary)
+    if count < 1 or not 12 <= stride <= MAX_STRIDE or not fits:
+        raise ValueError(
+            f"{count} positions, {stride} bytes apart from byte {start} on, do not fit the "
+            f"{len(binary)} bytes, or their distance is not 12 to {MAX_STRIDE}"
+        )
     layout = np.dtype({"names": ["p"], "formats": ["<3f4"], "offsets": [0], "itemsize": stride})
     padded = binary[start : start + count * stride].ljust(count * stride, b"\0")
     return np.frombuffer(padded, dtype=layout, count=count)["p"].copy()

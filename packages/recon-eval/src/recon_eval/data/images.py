@@ -16,7 +16,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 MAX_PIXELS = 170_000_000
 
 # what Pillow raises on damaged files
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -34,23 +34,23 @@ _BROKEN = (
 def open_image(path: str | Path) -> Image.Image:
     """Return an RGB image, upright. Raises ValueError where it is no image, broken or too large."""
     path = Path(path)
-    with _opened(path) as image:
+    with opened(path) as image:
         try:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I;16"):  # sixteen bits a pixel: Pillow would clip at 255
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ValueError(f"{path}: is broken and cannot be decoded: {error}") from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """Return height and width of the upright image from its header, without decoding it."""
     path = Path(path)
-    with _opened(path) as image:
+    with opened(path) as image:
         try:
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ValueError(f"{path}: has a broken EXIF block: {error}") from error
         width, height = image.size
         return (width, height) if turned else (height, width)
@@ -72,7 +72,8 @@ def read_mask(path: str | Path, *, threshold: int = 127) -> UInt8[np.ndarray, "y
     return (grey > threshold).astype(np.uint8)
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """Return an image of which the header was read; its errors are those of `open_image`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: does not exist or is no file")
     try:
@@ -82,7 +83,7 @@ def _opened(path: Path) -> Image.Image:
             f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
             "remove the file or replace it"
         ) from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
     width, height = image.size
     if width * height > MAX_PIXELS or width < 1 or height < 1:

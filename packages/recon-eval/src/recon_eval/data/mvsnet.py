@@ -8,7 +8,6 @@ pair.txt              (not needed here)
 from collections.abc import Sequence
 from pathlib import Path
 
-from .cam_txt import TwoNumbers
 from .files import require_folder
 from .frames import DEPTH_KINDS, Frame, load_frames
 from .images import SUFFIXES
@@ -23,7 +22,6 @@ def read_mvsnet(
     *,
     views: int | Sequence[int] | None = None,
     size: tuple[int, int] | None = None,
-    two_numbers: TwoNumbers = "auto",
 ) -> Scene:
     """Read one scene; `views` are frame numbers, or how many to take evenly, or None for all.
 
@@ -32,7 +30,7 @@ def read_mvsnet(
     """
     folder = require_folder(folder, "a scene with images and cams")
     frames = choose(mvsnet_frames(folder), views, str(folder))
-    return load_frames(folder.name, frames, size=size, two_numbers=two_numbers)
+    return load_frames(folder.name, frames, size=size)
 
 
 def mvsnet_frames(folder: Path) -> dict[int, Frame]:

@@ -3,8 +3,10 @@
 Source: G. Turk, "The PLY polygon file format", 1994.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 MAX_BYTES = 8 << 30
-MAX_ASCII = 1 << 30  # words of text take many times their bytes
+TEXT_BLOCK = 1 << 20  # bytes of text at once: as words they take thirty times that
+MAX_WORD = 64
 MAX_HEADER = 1 << 16
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
@@ -48,9 +51,7 @@ def read_ply(path: str | Path) -> PointCloud:
         order, count, fields, start = _read_header(file.read(MAX_HEADER), path)
         file.seek(start)
         if order == "=":
-            if size > MAX_ASCII:
-                raise ValueError(f"{path}: has {size} bytes of text; convert it to binary PLY")
-            table = _read_ascii(file.read(), count, fields, path)
+            table = _read_ascii(file, size - start, count, fields, path)
         else:
             layout = np.dtype([(name, order + kind) for name, kind in fields])
             if size - start < count * layout.itemsize:
@@ -115,20 +116,40 @@ def _vertex_count(name: str, number: str, path: Path) -> int:
     return int(number)
 
 
-def _read_ascii(raw: bytes, count: int, fields: list[tuple[str, str]], path: Path) -> np.ndarray:
-    words = raw.split(maxsplit=count * len(fields))[: count * len(fields)]
-    if len(words) < count * len(fields):
-        raise ValueError(
-            f"{path}: {count} vertices need {count * len(fields)} numbers, {len(words)} found"
-        )
-    try:
-        values = np.array(words, dtype="S").astype(np.float64).reshape(count, len(fields))
-    except ValueError as error:
-        raise ValueError(f"{path}: a vertex holds what is no number: {error}") from None
+def _read_ascii(
+    file: BinaryIO, size: int, count: int, fields: list[tuple[str, str]], path: Path
+) -> np.ndarray:
+    wanted, found = count * len(fields), 0
+    values = np.empty(min(wanted, size))  # a number has a byte at least
+    for words in _words(file, path):
+        part = words[: len(values) - found]
+        try:
+            values[found : found + len(part)] = np.array(part, dtype="S").astype(np.float64)
+        except ValueError as error:
+            raise ValueError(f"{path}: a vertex holds what is no number: {error}") from None
+        found += len(part)
+        if found == len(values):
+            break
+    if found < wanted:
+        raise ValueError(f"{path}: {count} vertices need {wanted} numbers, {found} found")
+    rows = values.reshape(count, len(fields))
     table = np.empty(count, dtype=[(name, kind) for name, kind in fields])
     for column, (name, _) in enumerate(fields):
-        table[name] = values[:, column]
+        table[name] = rows[:, column]
     return table
+
+
+def _words(file: BinaryIO, path: Path) -> Iterator[list[bytes]]:
+    """The words of a text, a block at a time."""
+    rest = b""
+    while block := file.read(TEXT_BLOCK):
+        block = rest + block
+        words = block.split()
+        rest = b"" if block[-1:].isspace() or not words else words.pop()
+        if max(map(len, [rest, *words])) > MAX_WORD:
+            raise ValueError(f"{path}: holds a word of more than {MAX_WORD} bytes, no number")
+        yield words
+    yield [rest] if rest else []
 
 
 def _to_cloud(table: np.ndarray, path: Path) -> PointCloud:

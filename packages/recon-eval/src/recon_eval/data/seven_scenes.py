@@ -16,11 +16,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from .cam_txt import check_camera
 from .files import numbers, read_text, require_folder
-from .images import read_image
+from .images import BROKEN, opened, read_image
 from .mvsnet import require_file
 from .resample import resample
 from .scene import Scene
@@ -88,11 +87,11 @@ def _sibling(image: Path, kind: str) -> Path:
 
 def _read_depth(path: Path) -> np.ndarray:
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        with opened(path) as image:
             if image.size != (SIZE[1], SIZE[0]) or not image.mode.startswith("I"):
                 raise ValueError(f"is {image.size} {image.mode}, not 640 x 480 of 16 bits")
             millimetres = np.asarray(image).astype(np.float32)
-    except (OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         raise ValueError(f"{path}: is no depth map of 7-Scenes: {error}") from error
     return np.where(millimetres == UNKNOWN, np.float32(0), millimetres / np.float32(1000))
 

@@ -7,7 +7,6 @@ Source: D. Scharstein et al., "High-resolution stereo datasets with subpixel-acc
 GCPR 2014. Depth is baseline * focal / (disparity + doffs), in the unit of the baseline (mm).
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -17,7 +16,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from .files import read_arrays, read_text, require_folder
+from .files import (
+    MAX_TEXT,
+    parse_json,
+    read_arrays,
+    read_bounded,
+    read_text,
+    require_folder,
+)
 from .images import read_image
 from .pfm import read_pfm
 from .scene import Scene
@@ -100,15 +106,15 @@ def _read_middlebury(path: Path) -> StereoCalibration:
 
 
 def _read_json(path: Path) -> StereoCalibration:
+    found = parse_json(read_bounded(path, MAX_TEXT), path)
     try:
-        found = json.loads(read_text(path))
         focal, column, row, offset, baseline = (
             float(found[name]) for name in ("fx", "cx", "cy", "doffs", "baseline_mm")
         )
         return StereoCalibration(
             focal=focal, column=column, row=row, offset=offset, baseline=baseline
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{path}: needs fx, cx, cy, doffs, baseline_mm: {error}") from None
 
 

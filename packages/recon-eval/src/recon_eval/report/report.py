@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..data.files import parse_json, read_bounded
 from .entry import Entry, Result
 from .markdown import render
 from .statistics import Summary, summarise
 
 FORMAT = "recon-eval-report/1"
+MAX_BYTES = 1 << 28
 LIBRARIES = ("recon-eval", "torch", "numpy", "scipy", "pillow")
 
 
@@ -144,9 +146,11 @@ class Report:
     @classmethod
     def load(cls, path: str | Path) -> "Report":
         """Read a report that was saved as JSON."""
+        path = Path(path)
+        stored = parse_json(read_bounded(path, MAX_BYTES), path)
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+            return cls.from_dict(stored)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: is not a report written by Report.save: {error}") from error
 
     def markdown(self) -> str:
