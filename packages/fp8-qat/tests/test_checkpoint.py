@@ -125,6 +125,20 @@ def test_delayed_state_comes_back_in_the_plain_layout(tmp_path) -> None:
     assert torch.equal(mlp_copy.eval()(x), model.eval()(x))
 
 
+def test_what_a_file_leaves_in_high_precision_is_reported(tmp_path) -> None:
+    plain, model = deployed("tensorwise")
+    report = load_fp8(plain, saved(model, tmp_path / "model.safetensors"))
+    assert report.left == ("2",) and [entry.name for entry in report.layers] == ["0"]
+    assert report.recipe == "tensorwise" and report.backend == "reference"
+    assert report.layers[0].bytes_after == 300 * 200 + 4
+    assert "nan" not in str(report) and report.as_dict()["layers"][0]["weight_sqnr_db"] is None
+
+
+def saved(model, path):
+    save_fp8(model, path)
+    return path
+
+
 def change(path, edit) -> None:
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
@@ -140,6 +154,9 @@ def change(path, edit) -> None:
         (lambda t: t.update({"9.weight_scale": torch.ones(1)}), r"extra \['9.weight_scale'\]"),
         (lambda t: t.update({"0.weight_scale": torch.ones(3, 1)}), r"shape \['0.weight_scale'\]"),
         (lambda t: t.pop("1.bias"), r"missing \['1.bias'\]"),
+        (lambda t: t["2.weight_scale"].mul_(-1), r"weight_scale of layer '2' must hold positive"),
+        (lambda t: t["0.weight_scale"][3].fill_(torch.nan), r"of layer '0' must hold positive"),
+        (lambda t: t.update({"2.weight": t["2.weight"].float()}), r"weight of layer '2' is torch"),
     ],
 )
 def test_damaged_files_are_refused_and_nothing_changes(edit, message, tmp_path) -> None:
@@ -159,6 +176,8 @@ def test_other_files_and_models_are_refused(tmp_path) -> None:
     path = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match="cannot be read"):
         load_fp8(plain, path)
+    with pytest.raises(ValueError, match="layer '0' is on the meta device"):
+        load_fp8(mlp().to("meta"), saved(model, path))
     path.write_bytes(struct.pack("<Q", 10**9))
     with pytest.raises(ValueError, match="cannot be read"):
         load_fp8(plain, path)

@@ -29,6 +29,7 @@ def deployed(act: nn.Module | None = None) -> Mlp:
     return model
 
 
+@torch.no_grad()
 def test_a_fused_model_computes_the_same_and_keeps_its_names() -> None:
     model = deployed()
     fused = copy.deepcopy(model)
@@ -37,8 +38,7 @@ def test_a_fused_model_computes_the_same_and_keeps_its_names() -> None:
     assert sqnr(model(x), fused(x)) > 60
     assert model.state_dict().keys() == fused.state_dict().keys()
     other = copy.deepcopy(fused)
-    with torch.no_grad():
-        other.norm.weight.mul_(2.0)  # the copy's layer reads the copy's norm
+    other.norm.weight.mul_(2.0)  # the copy's layer reads the copy's norm
     assert not torch.equal(other(x), fused(x))
 
 
@@ -58,3 +58,10 @@ def test_pairs_that_cannot_be_fused_are_refused(make, pairs, message) -> None:
     with pytest.raises(ValueError, match=message):
         fuse(model, pairs)
     assert [type(m) for m in model.modules()] == kinds
+
+
+def test_a_fused_layer_drops_no_gradient_without_a_word() -> None:
+    model = deployed()
+    fuse(model, PAIRS)
+    with pytest.raises(ValueError, match=r"layer 'fc1' passes no gradient.*torch\.no_grad"):
+        model(torch.randn(3, 48))

@@ -103,6 +103,15 @@ def test_a_fast_path_that_reads_weights_is_not_fooled() -> None:
         prepare(encoder, recipes.rowwise())
 
 
+def test_a_replaced_forward_is_not_passed_by() -> None:
+    model = mlp()
+    model[0].forward = lambda x: torch.zeros(len(x), 80)
+    handle = prepare(model, recipes.rowwise())
+    assert [(s.name, s.reason.split(",")[0]) for s in handle.skipped] == [
+        ("0", "its forward was replaced")
+    ]
+
+
 def test_subclasses_and_other_dtypes_are_named() -> None:
     class Scaled(nn.Linear):
         pass
@@ -112,6 +121,8 @@ def test_subclasses_and_other_dtypes_are_named() -> None:
     with pytest.raises(ValueError, match=r"layer '1' has a weight of torch\.float64"):
         prepare(model, recipes.rowwise())
     assert [type(m) for m in model.modules()] == before
+    with pytest.raises(ValueError, match=r"layer '1' has a weight on the meta device"):
+        prepare(nn.Sequential(Scaled(4, 4), nn.Linear(4, 4, device="meta")), recipes.rowwise())
     handle = prepare(model.float(), recipes.rowwise())
     assert "a subclass of nn.Linear" in handle.skipped[0].reason
     with pytest.raises(ValueError, match="no layer is left to quantise"):

@@ -11,10 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fp8_qat.backends import layer_class
+from fp8_qat.convert import describe, left_over
 from fp8_qat.deployed import Fp8Linear, deploy
+from fp8_qat.inputs import named
 from fp8_qat.layouts import Layout, layout_named, quantization_config
 from fp8_qat.quantize import QuantizedTensor
 from fp8_qat.quantizers import make_quantizer
+from fp8_qat.report import Report
 from fp8_qat.spec import Recipe, Spec
 
 _FORMAT = "fp8_qat"
@@ -59,19 +62,21 @@ def load_fp8(
     backend: str = "auto",
     recipe: Recipe | None = None,
     layout: str | None = None,
-) -> None:
+) -> Report:
     """Read FP8 weights into a high-precision model of the same shape.
 
     The linear layers that the file holds in FP8 become deployed layers on `backend`, chosen as
-    `convert` does.
+    `convert` does. The report names them, and under `left` the linear layers that the file
+    holds in high precision; `weight_sqnr_db` is NaN, as the original weights are not at hand.
 
     recipe, layout: for files of other programs, whose metadata names neither. Every layer
         with an FP8 weight then follows that recipe.
 
     Raises ValueError, before anything changes, for a file that cannot be read, one that
     names no recipe where none is given, a layer that the model lacks or that is no plain
-    `nn.Linear`, missing or extra tensors (scales among them), other shapes, and a layer
-    that the backend cannot run.
+    `nn.Linear`, missing or extra tensors (scales among them), other shapes or dtypes, scales
+    that are not positive numbers, a model on the meta device, and a layer that the backend
+    cannot run.
     """
     tensors, recipes = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
@@ -80,6 +85,9 @@ def load_fp8(
     for name in recipes:
         _deploy(layers[name], name, recipes[name], tensors, kind)
     model.load_state_dict(tensors)
+    done = tuple(describe(name, layers[name]) for name in recipes)
+    used = ", ".join(dict.fromkeys(recipe.name for recipe in recipes.values()))
+    return Report(backend=kind.backend, recipe=used, layers=done, left=left_over(model))
 
 
 def _split(key: str, layers: Any) -> tuple[str | None, str]:
@@ -135,6 +143,11 @@ def _linear(model: nn.Module, name: str, path: str | Path) -> nn.Linear:
             f"{path} holds an FP8 layer {name!r}, which is a {type(layer).__name__} in the model: "
             "load into the plain model, before prepare"
         )
+    if layer.weight.is_meta:
+        raise ValueError(
+            f"{named(name)} is on the meta device, where nothing can be loaded: call "
+            "model.to_empty(device='cpu') first"
+        )
     return layer
 
 
@@ -155,6 +168,26 @@ def _check_tensors(
             f"{path} does not fit the model: missing {sorted(missing)}, extra {sorted(extra)}, "
             f"of another shape {sorted(wrong)}"
         )
+    for name, recipe in recipes.items():
+        _check_values(name, recipe, tensors, path)
+
+
+def _check_values(name: str, recipe: Recipe, tensors: dict[str, Tensor], path: str | Path) -> None:
+    prefix, dtype = f"{name}." if name else "", recipe.weight.fp8.dtype
+    weight = tensors[f"{prefix}weight"]
+    if weight.dtype != dtype:
+        raise ValueError(
+            f"{path}: the weight of {named(name)} is {weight.dtype} and its recipe "
+            f"{recipe.name!r} says {dtype}: name the recipe that the file was written with"
+        )
+    for key in ("weight_scale", "input_quantizer.scale", "input_quantizer.multiplier"):
+        scale = tensors.get(f"{prefix}{key}", torch.ones(1)).float()
+        if not bool((torch.isfinite(scale) & (scale > 0)).all()):
+            raise ValueError(
+                f"{path}: {key} of {named(name)} must hold positive numbers, and holds "
+                f"{scale.min().item():g} to {scale.max().item():g}: the file is damaged, or was "
+                "written before calibration"
+            )
 
 
 def _scale_shape(shape: torch.Size, spec: Spec) -> torch.Size:
@@ -174,9 +207,9 @@ def _deploy(
     if isinstance(layer, Fp8Linear):  # shared, and met under its other name
         return
     prefix, weight, activation = f"{name}." if name else "", layer.weight, recipe.activation
-    layer.input_quantizer = None
+    layer.where, layer.input_quantizer = named(name), None
     if activation is not None:
-        where = f"the input of layer {name!r}"
+        where = f"the input of {layer.where}"
         made = make_quantizer(activation, where=where, device=weight.device)
         layer.input_quantizer = made.train(layer.training)
     layer.recipe, layer.weight_sqnr_db = recipe, float("nan")  # the original is not at hand

@@ -46,12 +46,31 @@ def convert(
     done = tuple(
         _convert_layer(name, layer, kind, noise.get(name)) for name, layer in layers.items()
     )
-    left = tuple(
+    return Report(backend=kind.backend, recipe=recipe, layers=done, left=left_over(model))
+
+
+def left_over(model: nn.Module) -> tuple[str, ...]:
+    """Name the linear layers of a model that are not deployed in FP8."""
+    return tuple(
         name
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear) and not isinstance(layer, Fp8Linear)
     )
-    return Report(backend=kind.backend, recipe=recipe, layers=done, left=left)
+
+
+def describe(name: str, layer: Any, output_sqnr_db: float | None = None) -> ConvertedLayer:
+    """Say what became of one deployed layer."""
+    n, k = layer.out_features, layer.in_features
+    return ConvertedLayer(
+        name=name,
+        backend=layer.backend,
+        shape=(n, k),
+        weight_sqnr_db=layer.weight_sqnr_db,
+        output_sqnr_db=output_sqnr_db,
+        bytes_before=n * k * layer.weight_dtype.itemsize,
+        bytes_after=sum(b.numel() * b.element_size() for b in layer.buffers(recurse=False)),
+        note=layer.note(layer, layer.recipe),
+    )
 
 
 def _convert_layer(
@@ -61,13 +80,4 @@ def _convert_layer(
     if not isinstance(layer, ReleasedLinear):  # it may have been trained since prepare
         layer.weight_sqnr_db = sqnr(layer.weight, dequantize(quantized))
     deploy(layer, kind, quantized, dtype)
-    return ConvertedLayer(
-        name=name,
-        backend=kind.backend,
-        shape=(layer.out_features, layer.in_features),
-        weight_sqnr_db=layer.weight_sqnr_db,
-        output_sqnr_db=output_sqnr_db,
-        bytes_before=quantized.codes.numel() * dtype.itemsize,
-        bytes_after=sum(b.numel() * b.element_size() for b in layer.buffers(recurse=False)),
-        note=kind.note(layer, layer.recipe),
-    )
+    return describe(name, layer, output_sqnr_db)

@@ -25,6 +25,7 @@ class Fp8Linear(nn.Linear):
 
     backend: ClassVar[str] = "reference"
     recipe: Recipe
+    where: str
     input_quantizer: Quantizer | None
     weight_scale: Tensor
     like: Tensor  # holds no values: its dtype and device are those of the product
@@ -44,8 +45,18 @@ class Fp8Linear(nn.Linear):
         """Make anew what a backend derives from codes and scales, after any change of them."""
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        x = quantized_input(self.input_quantizer, input)
+        x = quantized_input(self, input)
         return F.linear(x, dequantize(self.quantized_weight(), self.like.dtype), self.bias)
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The dtype of the weight that the layer multiplies with."""
+        return self.like.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layer computes."""
+        return self.like.device
 
     def quantized_weight(self) -> QuantizedTensor:
         """Give the codes and scales of the weight."""

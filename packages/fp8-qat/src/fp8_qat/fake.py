@@ -9,16 +9,14 @@ gradients below 2^-10 would become zero.
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fp8_qat.blocks import from_blocks, in_parts, over_blocks, to_blocks
+from fp8_qat.blocks import AT_ONCE, from_blocks, in_parts, over_blocks, to_blocks
 from fp8_qat.formats import round_
 from fp8_qat.quantize import check_high_precision, dynamic_scale, scaled
 from fp8_qat.scales import Scale
 from fp8_qat.spec import Spec
-
-_AT_ONCE = 2**18  # fits the second-level cache of common CPUs
 
 
 def fake_quantize(
@@ -36,6 +34,15 @@ def fake_quantize(
     return result
 
 
+def unsaturated(x: Float[Tensor, "*lead k"], spec: Spec, scale: Scale) -> Bool[Tensor, "*lead k"]:
+    """Tell which values a given scale leaves within the range of the format."""
+    blocks = to_blocks(x, spec.granularity)
+    inside = torch.empty(blocks.shape, dtype=torch.bool, device=x.device)
+    for part, _ in in_parts(blocks, AT_ONCE):
+        inside[part] = scaled(blocks[part], scale).abs_() <= spec.fp8.max
+    return from_blocks(inside, x.shape)
+
+
 class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -45,10 +52,9 @@ class _FakeQuantize(torch.autograd.Function):
         scale = dynamic_scale(blocks, spec) if back is None else Scale(multiplier, back)
         ctx.masked = back is not None
         if ctx.masked:
-            inside = scaled(blocks, scale).abs_() <= spec.fp8.max
-            ctx.save_for_backward(from_blocks(inside, x.shape))
+            ctx.save_for_backward(unsaturated(x, spec, scale))
         result = torch.empty_like(blocks)
-        for part, rows in in_parts(blocks, _AT_ONCE):
+        for part, rows in in_parts(blocks, AT_ONCE):
             own = Scale(
                 None if scale.multiplier is None else scale.multiplier[rows], scale.scale[rows]
             )

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fp8_qat.inputs import layer_input
 from fp8_qat.quantize import QuantizedTensor, dequantize, quantize
 from fp8_qat.quantizers import Quantizer, keep_dtype
 from fp8_qat.spec import Recipe, Spec
@@ -20,10 +21,11 @@ from fp8_qat.spec import Recipe, Spec
 class QuantLinear(nn.Linear):
     """A linear layer whose weight and input are quantised and multiplied back in every forward.
 
-    recipe: how. enabled: False computes the plain layer.
+    recipe: how. enabled: False computes the plain layer. where: the layer's name in errors.
     """
 
     recipe: Recipe
+    where: str
     input_quantizer: Quantizer | None
     weight_quantizer: Quantizer
     enabled: bool
@@ -31,12 +33,22 @@ class QuantLinear(nn.Linear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             return F.linear(input, self.weight, self.bias)
-        x = quantized_input(self.input_quantizer, input)
+        x = quantized_input(self, input)
         return F.linear(x, self.weight_quantizer(self.weight), self.bias)
 
     def quantized_weight(self) -> QuantizedTensor:
         """Give the codes and scales of the weight as the next forward would use them."""
         return self.weight_quantizer.quantize(self.weight.detach())
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The dtype of the weight that the layer multiplies with."""
+        return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layer computes."""
+        return self.weight.device
 
 
 class FrozenLinear(nn.Linear):
@@ -49,6 +61,7 @@ class FrozenLinear(nn.Linear):
     """
 
     recipe: Recipe
+    where: str
     input_quantizer: Quantizer | None
     enabled: bool
     weight_bytes: Tensor
@@ -57,7 +70,7 @@ class FrozenLinear(nn.Linear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             return F.linear(input, self.weight, self.bias)
-        x = quantized_input(self.input_quantizer, input)
+        x = quantized_input(self, input)
         spec = self.recipe.weight.once()
         y: Tensor = _FrozenLinear.apply(  # type: ignore[no-untyped-call]
             x, self.bias, self.weight_bytes, self.weight_scale, spec, self.weight_dtype
@@ -79,6 +92,11 @@ class FrozenLinear(nn.Linear):
     def weight_dtype(self) -> torch.dtype:
         """The dtype of the weight that the layer multiplies with."""
         return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layer computes."""
+        return self.weight_bytes.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenLinear":
         before = {"weight_scale": self._buffers["weight_scale"]}
@@ -113,7 +131,7 @@ class ReleasedLinear(FrozenLinear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             raise ValueError(
-                "a layer that released its original weight cannot be disabled: "
+                f"{self.where} released its original weight and cannot be disabled: "
                 "prepare the model with frozen='keep' to compare with the plain layer"
             )
         return super().forward(input)
@@ -179,11 +197,7 @@ def _weight(codes: Tensor, scale: Tensor, spec: Spec, dtype: torch.dtype) -> Ten
     return dequantize(quantized, dtype)
 
 
-def quantized_input(
-    quantizer: Quantizer | None, x: Float[Tensor, "*lead k"]
-) -> Float[Tensor, "*lead k"]:
-    """Bring an input to the dtype the product will have under autocast, then quantise it."""
-    kind = x.device.type
-    if torch.is_autocast_enabled(kind):
-        x = x.to(torch.get_autocast_dtype(kind))
-    return x if quantizer is None else quantizer(x)
+def quantized_input(layer: Any, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
+    """Check the input of a prepared or deployed layer and quantise it as its recipe says."""
+    x = layer_input(layer, x)
+    return x if layer.input_quantizer is None else layer.input_quantizer(x)

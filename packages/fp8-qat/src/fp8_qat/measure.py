@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fp8_qat.linear import PREPARED, ReleasedLinear, quantized_input
+from fp8_qat.inputs import layer_input
+from fp8_qat.linear import PREPARED, ReleasedLinear
 from fp8_qat.runs import Run, call, outputs
 
 
@@ -39,7 +40,7 @@ def layer_sqnr(
 
 def _adder(sums: list[float]) -> Any:
     def hook(layer: nn.Linear, args: tuple[Tensor], output: Tensor) -> None:
-        plain = F.linear(quantized_input(None, args[0]), layer.weight, layer.bias).double()
+        plain = F.linear(layer_input(layer, args[0]), layer.weight, layer.bias).double()
         sums[0] += float(plain.square().sum())
         sums[1] += float((plain - output.double()).square().sum())
 

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fp8_qat.inputs import named
 from fp8_qat.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear
 from fp8_qat.quantize import HIGH_PRECISION, dequantize, quantize
 from fp8_qat.quantizers import Quantizer, make_quantizer
@@ -43,11 +44,7 @@ def prepare(
         raise ValueError(f"frozen is {frozen!r}; choose one of {', '.join(FROZEN)}")
     chosen, skipped = select_layers(model, include, exclude)
     for name, layer in chosen.items():
-        if layer.weight.dtype not in HIGH_PRECISION:
-            raise ValueError(
-                f"layer {name!r} has a weight of {layer.weight.dtype}: cast it to float32, "
-                "bfloat16 or float16, or exclude it"
-            )
+        _check_weight(name, layer.weight)
     entries = [_prepare_layer(name, layer, recipe, frozen) for name, layer in chosen.items()]
     return Handle(model=model, recipe=recipe, layers=entries, skipped=skipped)
 
@@ -159,7 +156,7 @@ def restore(layer: nn.Linear) -> None:
         layer._non_persistent_buffers_set.discard(buffer)
     for child in ("input_quantizer", "weight_quantizer"):
         layer._modules.pop(child, None)
-    for attribute in ("recipe", "enabled", "weight_sqnr_db"):
+    for attribute in ("recipe", "where", "enabled", "weight_sqnr_db"):
         layer.__dict__.pop(attribute, None)
     _become(layer, nn.Linear)
     if weight is not None:
@@ -177,13 +174,14 @@ def _prepare_layer(name: str, layer: Any, recipe: Recipe, frozen: str) -> Prepar
         kind = "released" if frozen == "auto" else "frozen"
     device = weight.device
     activation = recipe.activation
+    layer.where = named(name)
     layer.input_quantizer = None
     if activation is not None:
-        where = f"the input of layer {name!r}"
+        where = f"the input of {layer.where}"
         layer.input_quantizer = make_quantizer(activation, where=where, device=device)
     layer.recipe, layer.enabled, layer.weight_sqnr_db = recipe, True, ratio
     if kind == "trained":
-        where = f"the weight of layer {name!r}"
+        where = f"the weight of {layer.where}"
         layer.weight_quantizer = make_quantizer(recipe.weight, where=where, device=device)
         _become(layer, QuantLinear)
     else:
@@ -195,6 +193,19 @@ def _prepare_layer(name: str, layer: Any, recipe: Recipe, frozen: str) -> Prepar
     layer.train(layer.training)
     shape = (layer.out_features, layer.in_features)
     return Prepared(name=name, shape=shape, weight=kind, weight_sqnr_db=ratio, layer=layer)
+
+
+def _check_weight(name: str, weight: Tensor) -> None:
+    if weight.dtype not in HIGH_PRECISION:
+        raise ValueError(
+            f"{named(name)} has a weight of {weight.dtype}: cast it to float32, bfloat16 or "
+            "float16, or exclude it"
+        )
+    if weight.is_meta:
+        raise ValueError(
+            f"{named(name)} has a weight on the meta device, which holds no values: load the "
+            "model's weights first"
+        )
 
 
 def _become(layer: Any, kind: Callable[..., Any]) -> Any:

@@ -40,7 +40,8 @@ def finite(value: Any) -> Any:
 class ConvertedLayer:
     """What became of one layer.
 
-    shape: (n outputs, k inputs). weight_sqnr_db: quantised against original weight.
+    shape: (n outputs, k inputs). weight_sqnr_db: quantised against original weight; NaN where
+        the original is not at hand.
     output_sqnr_db: of the layer's output against high precision, where data was given and
         the original weight was at hand.
     bytes_before, bytes_after: of the weight in high precision; of codes, scales and whatever
@@ -95,7 +96,7 @@ def _line(layer: ConvertedLayer) -> str:
         f"  {layer.name or '(the model)'}",
         f"{layer.shape[0]} x {layer.shape[1]}",
         layer.backend,
-        f"weight {layer.weight_sqnr_db:.1f} dB",
+        "" if math.isnan(layer.weight_sqnr_db) else f"weight {layer.weight_sqnr_db:.1f} dB",
         f"output {output:.1f} dB" if output is not None else "",
         f"{layer.bytes_before} -> {layer.bytes_after} bytes",
         layer.note,

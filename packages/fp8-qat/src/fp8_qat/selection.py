@@ -75,6 +75,8 @@ def _reason(model: nn.Module, name: str, module: nn.Module) -> str | None:
             return f"{reader} reads its weight directly"
         if type(module) is not nn.Linear:
             return "a subclass of nn.Linear, which may compute something else"
+        if "forward" in vars(module):
+            return "its forward was replaced, and would pass the quantised one by"
         return None
     matrices = [key for key, p in module.named_parameters(recurse=False) if p.ndim >= 2]
     return f"not an nn.Linear (holds {', '.join(matrices)})" if matrices else ""

@@ -9,16 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import ScalingType
 
-from fp8_qat.deployed import Fp8Linear
+from fp8_qat.backends.codes import CodesLinear
 from fp8_qat.fused.op import quantize_activation
-from fp8_qat.linear import quantized_input
 from fp8_qat.quantize import QuantizedTensor
 from fp8_qat.spec import Recipe, Spec
 
 MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 
 
-class ScaledMMLinear(Fp8Linear):
+class ScaledMMLinear(CodesLinear):
     """Quantises the input and multiplies FP8 codes, one scale per tensor or per row.
 
     The codes are multiplied exactly and summed in float32; the result is that of the
@@ -47,17 +46,13 @@ class ScaledMMLinear(Fp8Linear):
         filled = F.pad(self.weight.view(torch.uint8), missing).view(self.weight.dtype)
         self.register_buffer("filled", filled if any(missing) else None, persistent=False)
 
-    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        x = quantized_input(None, input)
-        assert self.input_quantizer is not None
-        if x.dtype == torch.float32 and x.is_cuda:
-            raise ValueError(
-                f"{self.input_quantizer.where} is float32, and CUDA multiplies row-scaled FP8 into "
-                "bfloat16 alone: cast the model to bfloat16, or run it under "
-                "torch.autocast('cuda', torch.bfloat16)"
-            )
-        y = self.multiply(self.quantized_operand(x), x.dtype)
-        return y.reshape(*input.shape[:-1], self.out_features)
+    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
+        return self.multiply(self.quantized_operand(x), x.dtype)
+
+    def gradient_problem(self) -> str | None:
+        if self.producer is None:
+            return None
+        return "it is fused with what comes before it: run under torch.no_grad(), or do not fuse it"
 
     def quantized_operand(self, x: Float[Tensor, "*lead k"]) -> QuantizedTensor:
         """Give the codes and scales of an input, in one pass where there is a kernel."""
@@ -69,12 +64,16 @@ class ScaledMMLinear(Fp8Linear):
         return self.input_quantizer.quantize(x)
 
     def multiply(self, x: QuantizedTensor, dtype: torch.dtype) -> Float[Tensor, "m n"]:
-        """Multiply codes that were made elsewhere, in a fused kernel for example."""
+        """Multiply codes that were made elsewhere, in a fused kernel for example.
+
+        Raises ValueError for a dtype in which CUDA gives no row-scaled product.
+        """
         scale_x, scale_w = x.scale, self.weight_scale.t()
         kind = ScalingType.TensorWise
         codes = x.bytes.reshape(-1, self.in_features)
         if scale_x.numel() > 1 or scale_w.numel() > 1:  # where one is per row, both must be
             kind = ScalingType.RowWise
+            _check_row_scaled(self.where, dtype, codes.device)
             scale_x = scale_x.expand(codes.shape[0], 1)
             scale_w = scale_w.expand(1, self.out_features)
             scale_w = F.pad(scale_w, (0, -self.out_features % MULTIPLE))
@@ -107,6 +106,15 @@ class FastScaledMMLinear(ScaledMMLinear):
 
     backend: ClassVar[str] = "scaled_mm_fast"
     fast: ClassVar[bool] = True
+
+
+def _check_row_scaled(where: str, dtype: torch.dtype, device: torch.device) -> None:
+    if device.type == "cuda" and dtype != torch.bfloat16:
+        raise ValueError(
+            f"the input of {where} is {dtype}, and the row-scaled product gives bfloat16 alone on "
+            "most CUDA devices: cast the model to bfloat16, run it under torch.autocast('cuda', "
+            "torch.bfloat16), or prepare it with recipes.tensorwise()"
+        )
 
 
 def _recipe_problems(recipe: Recipe) -> list[str]:

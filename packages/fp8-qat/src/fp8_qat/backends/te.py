@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fp8_qat.deployed import Fp8Linear
-from fp8_qat.linear import quantized_input
+from fp8_qat.inputs import layer_input
 from fp8_qat.quantize import dequantize
 from fp8_qat.spec import Recipe, Spec
 
@@ -110,7 +110,7 @@ class TransformerEngineLinear(Fp8Linear):
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         te = importlib.import_module("transformer_engine.pytorch")
-        x = quantized_input(None, input).reshape(-1, self.in_features)
+        x = layer_input(self, input).reshape(-1, self.in_features)
         rows = x.shape[0]
         x = nn.functional.pad(x, (0, 0, 0, -rows % ROWS))
         with te.autocast(enabled=True, recipe=self.__dict__["engine_recipe"]):

@@ -12,15 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.linear import quantized_input
+from fp8_qat.backends.codes import CodesLinear
 from fp8_qat.quantize import QuantizedTensor
 from fp8_qat.spec import Recipe
 
 _TENSORS = "torchao.quantization.quantize_.workflows.float8.float8_tensor"
 
 
-class TorchaoLinear(Fp8Linear):
+class TorchaoLinear(CodesLinear):
     """Wraps codes and scales as `Float8Tensor` and calls `torch.nn.functional.linear`."""
 
     backend: ClassVar[str] = "torchao"
@@ -46,16 +45,11 @@ class TorchaoLinear(Fp8Linear):
     def derive(self) -> None:
         self.__dict__["operand"] = self._wrap(self.quantized_weight(), self.like.dtype)
 
-    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        x = quantized_input(None, input)
+    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.input_quantizer is None:
-            y: Tensor = F.linear(x, self.operand, bias)
-            return y
-        flat = x.reshape(-1, self.in_features)
-        wrapped = self._wrap(self.input_quantizer.quantize(flat), x.dtype)
-        y = F.linear(wrapped, self.operand, bias)
-        return y.reshape(*input.shape[:-1], self.out_features)
+            return F.linear(x, self.operand, bias)
+        return F.linear(self._wrap(self.input_quantizer.quantize(x), x.dtype), self.operand, bias)
 
     def _wrap(self, quantized: QuantizedTensor, dtype: torch.dtype) -> Any:
         module = importlib.import_module(_TENSORS)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fp8_qat.deployed import Fp8Linear
-from fp8_qat.linear import quantized_input
+from fp8_qat.inputs import layer_input
 from fp8_qat.quantize import dequantize
 from fp8_qat.spec import Recipe
 
@@ -27,5 +27,5 @@ class WeightOnlyLinear(Fp8Linear):
         return "activations were quantised in training and are not here"
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        x = quantized_input(None, input)
+        x = layer_input(self, input)
         return F.linear(x, dequantize(self.quantized_weight(), self.like.dtype), self.bias)

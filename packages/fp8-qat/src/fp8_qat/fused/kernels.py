@@ -125,7 +125,8 @@ def _quantize_rows_kernel(
     elif BEFORE == "gelu":
         x = _gelu(x).to(loaded.dtype).to(tl.float32)
     tile = tl.reshape(x, (BLOCK // WIDTH, WIDTH))  # [runs, width]
-    amax = tl.max(tl.abs(tile), 1)
+    nan = tl.max((tile != tile).to(tl.int32), 1) > 0  # which the maximum may or may not show
+    amax = tl.where(nan, float("nan"), tl.max(tl.abs(tile), 1))
     multiplier, scale = _multiplier_and_scale(amax, FMAX, LARGEST, RULE)
     if RULE == "divide":
         tile = tl.div_rn(tile, tl.broadcast_to(scale[:, None], tile.shape))

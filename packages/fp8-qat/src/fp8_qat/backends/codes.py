@@ -1,0 +1,62 @@
+"""Layers that multiply FP8 codes, and their straight-through gradient."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fp8_qat.deployed import Fp8Linear
+from fp8_qat.fake import unsaturated
+from fp8_qat.inputs import layer_input
+from fp8_qat.quantize import dequantize
+
+
+class CodesLinear(Fp8Linear):
+    """The base of backends whose product has no gradient of its own.
+
+    Gradients are those of the reference: the multiplied-back weight, zero where a delayed
+    or static scale saturated the input. So what lies before a deployed layer can be trained.
+    """
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        x = layer_input(self, input).reshape(-1, self.in_features)
+        needed = x.requires_grad or (self.bias is not None and self.bias.requires_grad)
+        if torch.is_grad_enabled() and needed:
+            if problem := self.gradient_problem():
+                raise ValueError(f"{self.where} passes no gradient, because {problem}")
+            y: Tensor = _StraightThrough.apply(x, self.bias, self)  # type: ignore[no-untyped-call]
+        else:
+            y = self.product(x)
+        return y.reshape(*input.shape[:-1], self.out_features)
+
+    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
+        """Quantise the input, multiply it with the weight and add the bias."""
+        raise NotImplementedError
+
+    def gradient_problem(self) -> str | None:
+        """Say why no gradient can pass; None if it can."""
+        return None
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: Any) -> Tensor:
+        ctx.layer, ctx.bias_dtype = layer, None if bias is None else bias.dtype
+        quantizer = layer.input_quantizer
+        scale = None if quantizer is None else quantizer.current_scale()
+        inside = None if scale is None else unsaturated(x, quantizer.spec, scale)
+        ctx.save_for_backward(inside)
+        y: Tensor = layer.product(x)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        grad_x = grad_bias = None
+        (inside,) = ctx.saved_tensors
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ dequantize(ctx.layer.quantized_weight(), grad.dtype)
+            grad_x = grad_x if inside is None else torch.where(inside, grad_x, 0.0)
+        if ctx.needs_input_grad[1]:
+            grad_bias = grad.sum(0).to(ctx.bias_dtype)
+        return grad_x, grad_bias, None

@@ -1,0 +1,46 @@
+"""What a quantised layer asks of its input, and the dtype in which it multiplies."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fp8_qat.quantize import HIGH_PRECISION
+
+
+def named(name: str) -> str:
+    """Give a layer's qualified name as errors say it."""
+    return f"layer {name or '(the model)'!r}"
+
+
+def layer_input(layer: Any, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
+    """Check an input and bring it to the dtype that the product will have under autocast.
+
+    layer: a prepared or deployed layer; errors say its name, which `where` holds.
+    Raises ValueError for an input of another width, device or dtype than the layer reads.
+    """
+    device = x.device.type
+    if x.device != layer.device:
+        raise ValueError(
+            f"the input of {layer.where} is on {x.device} and the layer on {layer.device}: "
+            "move one to the other"
+        )
+    if x.dtype not in HIGH_PRECISION:
+        raise ValueError(
+            f"the input of {layer.where} is {x.dtype} and cannot be quantised: give float32, "
+            "bfloat16 or float16"
+        )
+    if x.ndim == 0 or x.shape[-1] != layer.in_features:
+        raise ValueError(
+            f"the input of {layer.where} has shape {tuple(x.shape)}, and its last axis must have "
+            f"{layer.in_features} values"
+        )
+    if torch.is_autocast_enabled(device):
+        return x.to(torch.get_autocast_dtype(device))
+    if x.dtype != layer.weight_dtype:
+        raise ValueError(
+            f"the input of {layer.where} is {x.dtype} and its weight {layer.weight_dtype}: cast "
+            "one to the other, or use torch.autocast"
+        )
+    return x

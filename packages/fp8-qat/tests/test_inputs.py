@@ -1,0 +1,38 @@
+"""An input that a layer cannot take is refused with the layer's name, the rule and the way out."""
+
+import pytest
+import torch
+from torch import nn
+
+from fp8_qat import convert, prepare, recipes
+
+STAGES = ["trained", "frozen", "released", "reference", "scaled_mm", "weight_only"]
+BAD = {
+    r"is torch\.float64 and cannot be quantised: give float32": torch.randn(3, 48).double(),
+    r"has shape \(3, 47\), and its last axis must have 48": torch.randn(3, 47),
+    r"is on meta and the layer on cpu: move one": torch.empty(3, 48, device="meta"),
+    r"is torch\.bfloat16 and its weight torch\.float32: cast one": torch.randn(3, 48).bfloat16(),
+}
+
+
+def staged(stage: str) -> nn.Module:
+    model = nn.ModuleDict({"fc": nn.Linear(48, 32)})
+    model.forward = lambda x: model["fc"](x)
+    if stage in ("frozen", "released"):
+        model.requires_grad_(False)
+    prepare(model, recipes.rowwise(), frozen="keep" if stage == "frozen" else "auto")
+    if stage in STAGES[3:]:
+        convert(model, backend=stage)
+    return model
+
+
+@pytest.mark.parametrize("message", BAD)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_kind_of_layer_names_itself(stage: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"the input of layer 'fc' {message}"):
+        staged(stage)(BAD[message])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_empty_batches_pass_through_every_kind_of_layer(stage: str) -> None:
+    assert staged(stage)(torch.empty(2, 0, 48)).shape == (2, 0, 32)
