@@ -14,11 +14,16 @@ RECIPE = (
 TRAINING = (
     "--steps --learning-rate --accumulation --checkpoint-every --match --solve-batches --recompute"
 )
+INPUTS = "--fps --frames --max-views --drop-blurred --cameras"
+MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background"
+MEMORY = "--budget --window --overlap --precision"
 OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
     f"--eval-scenes --seed --device {RECIPE} {TRAINING} {OUTPUT}",
     "reconstruct": f"STR --model --backbone --weights --out --overwrite --formats --size "
-    f"--max-views --confidence-percentile --edge-tolerance --max-points --seed --device {OUTPUT}",
+    f"--max-points --known-distance --seed --device {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
+    "view": f"PATH --html --overwrite --host --port --confidence-percentile --edge-tolerance "
+    f"--max-points {OUTPUT}",
     "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "
     f"--device {OUTPUT}",
     "export": f"PATH --out --weights --overwrite {OUTPUT}",

@@ -10,6 +10,7 @@ from .export import Export as Export
 from .info import Info as Info
 from .pretrain import Pretrain as Pretrain
 from .reconstruct import Reconstruct as Reconstruct
+from .view import View as View
 
 
 @runtime_checkable
@@ -23,6 +24,7 @@ class Command(Protocol):
 COMMANDS: dict[str, type[Command]] = {
     "distill": Distill,
     "reconstruct": Reconstruct,
+    "view": View,
     "eval": Eval,
     "export": Export,
     "bench": Bench,
