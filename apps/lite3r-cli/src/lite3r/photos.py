@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from recon_backbones import Backbone
-from recon_backbones.preprocess import preprocess
-from recon_eval.data import open_image
+from recon_backbones.preprocess import PixelMap, preprocess
 from recon_eval.data.images import SUFFIXES
+
+from .inputs import decode_photo
+
+MAX_LIST = 16 << 20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +27,32 @@ class Batch:
     images: in [0, 1].
     paths: the files, in the order of `images`.
     sizes: width and height of each upright photo.
-    to_photos: takes intrinsics in pixels of `images` to those of the upright photos.
+    seen: False where an image shows padding and no photo.
     """
 
     images: Float[Tensor, "v 3 y x"]
     paths: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
-    to_photos: Callable[[Float[Tensor, "v 3 3"]], Float[Tensor, "v 3 3"]]
+    seen: Bool[np.ndarray, "v y x"]
+    maps: tuple[PixelMap, ...]
+    factors: tuple[int, ...]
+
+    def to_photos(self, intrinsics: Float[Tensor, "v 3 3"]) -> Float[Tensor, "v 3 3"]:
+        """Intrinsics in pixels of `images` to those of the upright photos, in float64."""
+        pairs = zip(self.maps, intrinsics.double(), strict=True)
+        return self._scaled(torch.stack([m.intrinsics_to_photo(k) for m, k in pairs]), 1)
+
+    def from_photos(self, intrinsics: Float[Tensor, "v 3 3"]) -> Float[Tensor, "v 3 3"]:
+        """Intrinsics in pixels of the upright photos to those of `images`, in float64."""
+        pairs = zip(self.maps, self._scaled(intrinsics.double(), -1), strict=True)
+        return torch.stack([m.intrinsics_from_photo(k) for m, k in pairs])
+
+    def _scaled(self, intrinsics: Float[Tensor, "v 3 3"], power: int) -> Float[Tensor, "v 3 3"]:
+        """Between the photos and what was decoded of them, smaller by whole factors."""
+        factors = torch.tensor(self.factors, dtype=torch.float64) ** power
+        scaled = intrinsics.clone()
+        scaled[:, :2] *= factors[:, None, None]
+        return scaled
 
 
 def load_batch(
@@ -45,28 +67,26 @@ def load_batch(
     size: longer side in pixels; aspect ratios are kept, photos of different shapes are
     cropped to what they share. Raises ValueError naming a file that is no whole image.
     """
-    photos, sizes, factors = [], [], []
+    photos = []
     for path in paths:
-        image = open_image(path)
-        factor = max(1, max(image.size) // (2 * size))
-        sizes.append(image.size)
-        factors.append(float(factor))
-        photos.append(np.asarray(image.reduce(factor) if factor > 1 else image))
+        photos.append(decode_photo(path, at_least=2 * size))
         advance()
-    prepared = preprocess(photos, backbone, size=size)
-    enlarge = torch.tensor(factors, dtype=torch.float64)
-
-    def to_photos(intrinsics: Float[Tensor, "v 3 3"]) -> Float[Tensor, "v 3 3"]:
-        found = prepared.intrinsics_to_photos(intrinsics[None].double())
-        found[:, :2] *= enlarge[:, None, None]
-        return found
-
+    prepared = preprocess([photo.image for photo in photos], backbone, size=size)
     return Batch(
         images=prepared.images[0],
         paths=tuple(Path(p) for p in paths),
-        sizes=tuple(sizes),
-        to_photos=to_photos,
+        sizes=tuple(photo.size for photo in photos),
+        seen=np.stack([_seen(mapping) for mapping in prepared.maps]),
+        maps=prepared.maps,
+        factors=tuple(photo.factor for photo in photos),
     )
+
+
+def _seen(mapping: PixelMap) -> Bool[np.ndarray, "y x"]:
+    top, left, bottom, right = mapping.seen()
+    seen = np.zeros(mapping.size, dtype=bool)
+    seen[top:bottom, left:right] = True
+    return seen
 
 
 def find_photos(inputs: Sequence[str | Path], *, at_least: int = 2) -> list[Path]:
@@ -79,6 +99,9 @@ def find_photos(inputs: Sequence[str | Path], *, at_least: int = 2) -> list[Path
     found: dict[Path, Path] = {}
     for given in inputs:
         for path in _expand(str(given)):
+            if not path.is_file():
+                what = "is a link to nothing" if path.is_symlink() else "is no file"
+                raise ValueError(f"{path} {what}; leave it out of the photos")
             found.setdefault(path.resolve(), path)
     if len(found) < at_least:
         raise ValueError(
@@ -97,7 +120,7 @@ def common_folder(paths: Sequence[Path]) -> Path:
 def _expand(given: str) -> list[Path]:
     path = Path(given)
     if path.is_dir():
-        photos = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+        photos = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir()]
         if not photos:
             held = sorted(p.name for p in path.iterdir())[:3]
             raise ValueError(
@@ -106,14 +129,23 @@ def _expand(given: str) -> list[Path]:
             )
         return sorted(photos, key=_natural)
     if path.suffix.lower() == ".txt" and path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [path.parent / line.strip() for line in lines if line.strip()]
+        return _listed(path)
     if path.is_file():
         return [path]
     matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_natural)
     if not matches:
         raise ValueError(f"{given} does not exist, and matches no file as a pattern")
     return [m for m in matches if m.is_file()]
+
+
+def _listed(path: Path) -> list[Path]:
+    if path.stat().st_size > MAX_LIST:
+        raise ValueError(f"{path} is larger than {MAX_LIST >> 20} MB; a list has a path per line")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason})") from error
+    return [path.parent / line.strip() for line in lines if line.strip()]
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -1,0 +1,204 @@
+"""Choose how a reconstruction is cut, so that it fits the memory there is, and say why.
+
+What is given up, in this order: nothing (all views at once, eight in the dense heads); time
+(fewer views in the heads, then blocks in slices: the same result); on a GPU, precision
+(bfloat16); at last, that every view sees every other (windows, see `sequence`). The keep of
+a student is left as it was trained: attention of either kind needs memory in proportion to
+its tokens, so keeping less would save time but no memory.
+"""
+
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from .memory import Footprint, Work, footprint
+from .settings import MemoryOptions, parse_bytes, readable
+
+CHUNKS: tuple[tuple[int, int | None], ...] = ((8, None), (4, None), (2, None), (1, None), (1, 4096))
+FEWEST = 4  # views of a window that is still worth aligning
+FREE_SHARE = 0.9  # of free memory, when no budget is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the views go through the network.
+
+    window: views of one pass, at most all. overlap: views that neighbouring passes share.
+    head_chunk, slice_tokens: as `memory.Work` has them. needs: predicted peak in bytes,
+    None where nothing was predicted. why: what was given up for memory, in words.
+    """
+
+    views: int
+    window: int
+    overlap: int
+    head_chunk: int = 8
+    slice_tokens: int | None = None
+    bfloat16: bool = False
+    needs: int | None = None
+    why: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every view sees every other."""
+        return self.window >= self.views
+
+    def describe(self) -> str:
+        """The choices in one line."""
+        passes = (
+            "all views at once"
+            if self.whole
+            else (f"windows of {self.window} views that share {self.overlap}")
+        )
+        parts = [passes, f"dense heads {self.head_chunk} views at a time"]
+        if self.slice_tokens is not None:
+            parts.append(f"blocks in slices of {self.slice_tokens} tokens")
+        parts.append("bfloat16" if self.bfloat16 else "float32")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is to be reconstructed where.
+
+    backbone: its registered name. held: bytes that the process has in memory already and
+    that count (on a GPU none). convertible: whether its precision may change.
+    """
+
+    backbone: str
+    views: int
+    height: int
+    width: int
+    device: str
+    held: int
+    convertible: bool = True
+
+
+def make_plan(options: MemoryOptions, situation: Situation) -> Plan:
+    """The first of the candidates that fits.
+
+    Raises ValueError when none does, saying what the least needs.
+    """
+    if options.budget is None:
+        limit = available(situation.device) + situation.held
+    else:
+        limit = parse_bytes(options.budget)
+    first = None
+    least = 0
+    for plan in _candidates(options, situation):
+        least = needed(plan, situation)
+        first = first or replace(plan, needs=least)
+        if least <= limit:
+            return replace(plan, needs=least, why=_why(first, plan, limit))
+    raise ValueError(
+        f"{situation.views} views of {situation.width} x {situation.height} pixels need "
+        f"{readable(least)} at the very least (windows of {FEWEST} views), and "
+        f"{readable(limit)} may be used; give a larger --budget, a smaller --size, or a smaller "
+        "--backbone"
+    )
+
+
+def needed(plan: Plan, situation: Situation) -> int:
+    """Predicted peak of a plan in bytes, the process's own memory included."""
+    return situation.held + _footprint(plan, situation).total(situation.device)
+
+
+def thriftier(plan: Plan) -> Plan | None:
+    """What to try after memory ran out: chunks first, then half the views; None at the end."""
+    if plan.slice_tokens is None:
+        return replace(plan, head_chunk=1, slice_tokens=CHUNKS[-1][1], needs=None)
+    window = min(plan.window, plan.views) // 2
+    if window < min(FEWEST, plan.views - 1):
+        return None
+    return replace(plan, window=window, overlap=default_overlap(window), needs=None)
+
+
+def default_overlap(window: int) -> int:
+    """A quarter of the window, at least one view."""
+    return max(1, window // 4)
+
+
+def available(device: str) -> int:
+    """Bytes that may be taken beyond those held, unless the user says otherwise.
+
+    On a GPU most of what the driver calls free; else most of the least that the system, the
+    container and the process's own limit leave.
+    """
+    if torch.device(device).type == "cuda":
+        return int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
+    limits = [limit for limit in (_system(), _container(), _process()) if limit is not None]
+    return int(FREE_SHARE * min(limits)) if limits else 1 << 62
+
+
+def _candidates(options: MemoryOptions, situation: Situation) -> Iterator[Plan]:
+    views = situation.views
+    window = min(options.window or views, views)
+    overlap = min(options.overlap or default_overlap(window), max(1, window - 1))
+    start = Plan(
+        views=views, window=window, overlap=overlap, bfloat16=options.precision == "bfloat16"
+    )
+    for chunk, tokens in CHUNKS:
+        yield replace(start, head_chunk=chunk, slice_tokens=tokens)
+    on_gpu = torch.device(situation.device).type == "cuda"
+    thrifty = replace(start, head_chunk=CHUNKS[-1][0], slice_tokens=CHUNKS[-1][1])
+    if on_gpu and options.precision == "auto" and situation.convertible:
+        thrifty = replace(thrifty, bfloat16=True)
+        yield thrifty
+    while options.window is None and (window := window * 3 // 4) >= min(FEWEST, views - 1) >= 2:
+        overlap = min(options.overlap or default_overlap(window), window - 1)
+        yield replace(thrifty, window=window, overlap=overlap)
+
+
+def _footprint(plan: Plan, situation: Situation) -> Footprint:
+    work = Work(
+        views=plan.window,
+        height=situation.height,
+        width=situation.width,
+        head_chunk=plan.head_chunk,
+        slice_tokens=plan.slice_tokens,
+        bytes_per_value=2 if plan.bfloat16 else 4,
+    )
+    return footprint(situation.backbone, work)
+
+
+def _why(first: Plan, chosen: Plan, limit: int) -> tuple[str, ...]:
+    """Sentences about what was given up, none when nothing was."""
+    if first.needs is None or first.needs <= limit:
+        return ()
+    found = [
+        f"all at once would need {readable(first.needs)}, and {readable(limit)} may be used",
+        f"so: {chosen.describe()}",
+    ]
+    if not chosen.whole:
+        found.append("views of different windows do not see each other, and drift can add up")
+    return tuple(found)
+
+
+def _system() -> int | None:
+    listing = Path("/proc/meminfo")
+    if listing.is_file():
+        for line in listing.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return None
+
+
+def _container() -> int | None:
+    """What a control group leaves; its files say "max" where there is no limit."""
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        return max(0, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _process() -> int | None:
+    """What a limit on the address space leaves, as `ulimit -v` sets it."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = Path("/proc/self/statm")
+    if soft == resource.RLIM_INFINITY or not pages.is_file():
+        return None
+    used = int(pages.read_text().split()[0]) * resource.getpagesize()
+    return max(0, soft - used)

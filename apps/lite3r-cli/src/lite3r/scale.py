@@ -1,0 +1,124 @@
+"""Real lengths: from one known distance to a reconstruction in metres."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from recon_backbones import Prediction
+
+from .photos import Batch
+
+PIXEL = re.compile(r"(.+):(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
+AROUND = 1  # pixels on each side whose median depth is taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """One end of a known distance: where a photo was taken, or what one of its pixels shows.
+
+    pixel: x and y in the upright photo at its own size, None for the camera itself.
+    """
+
+    photo: str
+    pixel: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownDistance:
+    """A distance in the world that the user knows."""
+
+    first: End
+    second: End
+    metres: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.metres < 1e9:
+            raise ValueError(f"the known distance is {self.metres}; it must be positive, in metres")
+        if self.first == self.second:
+            raise ValueError("the two ends of the known distance are one and the same")
+
+
+def parse_end(text: str) -> End:
+    """Read an end: PHOTO for its camera, PHOTO:X,Y for what the pixel shows."""
+    found = PIXEL.fullmatch(text)
+    if found is None:
+        return End(photo=text)
+    return End(photo=found[1], pixel=(float(found[2]), float(found[3])))
+
+
+def scale_from_distance(
+    known: KnownDistance, prediction: Prediction, batch: Batch, names: Sequence[str]
+) -> float:
+    """Metres per unit of the prediction.
+
+    names: of the photos, in the order of the views. Raises ValueError when a photo is not among
+    them or its name fits several, when a pixel was not seen or has no depth, and when the two
+    ends lie in one place.
+    """
+    first, second = (
+        _position(end, prediction, batch, names) for end in (known.first, known.second)
+    )
+    distance = float(np.linalg.norm(first - second))
+    depths = prediction.depth[0]
+    if not distance > 1e-6 * float(depths[depths > 0].median()):
+        raise ValueError(
+            f"{known.first.photo} and {known.second.photo} lie in one place of the "
+            "reconstruction, so their distance gives no scale; name two ends that are apart"
+        )
+    return known.metres / distance
+
+
+def scaled(prediction: Prediction, factor: float) -> Prediction:
+    """The same scene in another unit."""
+    cameras = prediction.world_to_camera.clone()
+    cameras[..., 3] *= factor
+    return Prediction(
+        depth=prediction.depth * factor,
+        depth_conf=prediction.depth_conf,
+        world_to_camera=cameras,
+        intrinsics=prediction.intrinsics,
+    )
+
+
+def _position(
+    end: End, prediction: Prediction, batch: Batch, names: Sequence[str]
+) -> Float64[np.ndarray, "3"]:
+    view = _view(end.photo, names)
+    camera = prediction.world_to_camera[0, view].double().numpy()
+    rotation, translation = camera[:, :3], camera[:, 3]
+    if end.pixel is None:
+        return -rotation.T @ translation
+    intrinsics = prediction.intrinsics[0].double()
+    original = batch.to_photos(intrinsics)[view].numpy()
+    ray = np.linalg.inv(original) @ [*end.pixel, 1.0]
+    seen = intrinsics[view].numpy() @ ray
+    depth = _depth_at(end, prediction.depth[0, view].double().numpy(), seen[:2] / seen[2])
+    return np.asarray(rotation.T @ (ray * depth - translation))
+
+
+def _view(photo: str, names: Sequence[str]) -> int:
+    fits = [i for i, name in enumerate(names) if name == photo]
+    fits = fits or [i for i, name in enumerate(names) if name.rpartition("/")[2] == photo]
+    if len(fits) != 1:
+        known = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+        what = "is none of the photos" if not fits else "is the name of several photos"
+        raise ValueError(f"{photo} {what}; they are {known}. Write PHOTO or PHOTO:X,Y")
+    return fits[0]
+
+
+def _depth_at(end: End, depth: np.ndarray, pixel: np.ndarray) -> float:
+    height, width = depth.shape
+    x, y = int(np.floor(pixel[0])), int(np.floor(pixel[1]))
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(
+            f"pixel {end.pixel} of {end.photo} lies outside of what the network saw; choose one "
+            "nearer the middle"
+        )
+    near = depth[max(0, y - AROUND) : y + AROUND + 1, max(0, x - AROUND) : x + AROUND + 1]
+    known = near[np.isfinite(near) & (near > 0)]
+    if not len(known):
+        raise ValueError(f"pixel {end.pixel} of {end.photo} has no depth; choose another")
+    return float(np.median(known))
