@@ -1,6 +1,7 @@
 """The BlendedMVS loader: splits, views, units, and what is missing."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,11 @@ def test_the_official_lists_are_disjoint_and_complete() -> None:
     assert (len(train), len(validation)) == (106, 7)
     assert not train & validation
     assert all(len(name) == 24 and int(name, 16) for name in train | validation)
+    joined = {k: "\n".join(sorted(v)) + "\n" for k, v in (("t", train), ("v", validation))}
+    assert {k: sha256(text.encode()).hexdigest()[:16] for k, text in joined.items()} == {
+        "t": "b78af64839d03250",  # of the lists as published, sorted
+        "v": "16d9844fab302b88",
+    }
 
 
 def test_splits_hold_their_official_scenes_only(make_blendedmvs: Make) -> None:
@@ -26,8 +32,10 @@ def test_splits_hold_their_official_scenes_only(make_blendedmvs: Make) -> None:
     for split, names in (("train", [TRAIN]), ("validation", [VALIDATION])):
         assert [scene.name for scene in map_items(data.BlendedMVS(root, split))] == names
     assert len(data.BlendedMVS(root, "all")) == 3
-    with pytest.raises(ValueError, match=f"scene {TRAIN}: is not in the official validation list"):
-        data.BlendedMVS(root, "validation", scenes=[TRAIN])
+    assert [s.name for s in map_items(data.BlendedMVS(root, "held_out"))] == [VALIDATION, "mine"]
+    for split in ("validation", "held_out"):
+        with pytest.raises(ValueError, match=f"{TRAIN}: by the official lists .* split '{split}'"):
+            data.BlendedMVS(root, split, scenes=[TRAIN])
     assert len(data.BlendedMVS(root, "all", scenes=["mine"])) == 1
 
 
@@ -37,8 +45,14 @@ def map_items(dataset: data.BlendedMVS) -> list[data.Scene]:
 
 def test_a_tree_without_official_scenes_says_what_to_do(make_blendedmvs: Make) -> None:
     root = make_blendedmvs("mine")
-    with pytest.raises(ValueError, match=r'none of the official validation list.*split="all"'):
+    with pytest.raises(ValueError, match=r"none of split 'validation'.*split=\"held_out\""):
         data.BlendedMVS(root, "validation")
+    assert len(data.BlendedMVS(root, "held_out")) == 1
+
+
+def test_training_scenes_alone_leave_nothing_to_evaluate(make_blendedmvs: Make) -> None:
+    with pytest.raises(ValueError, match="none of split 'held_out'"):
+        data.BlendedMVS(make_blendedmvs(TRAIN), "held_out")
 
 
 def test_all_frames_in_order_with_depth_validity_and_cameras(make_blendedmvs: Make) -> None:

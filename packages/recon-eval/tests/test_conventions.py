@@ -1,5 +1,7 @@
 """Published definitions: their flaws, as measured, beside what they should have said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from recon_eval import Report, conventions, points, pose
 from recon_eval.conventions import lite3r
+from recon_eval.data import Scene
 
 
 def rig(seed: int, views: int) -> torch.Tensor:
@@ -82,6 +85,40 @@ def test_lite3r_geometry_sees_scale_where_the_shape_is_perfect() -> None:
     assert one == again
     assert one.values["chamfer"] != other.values["chamfer"]
     assert one.facts["predicted_points"] == 50_000
+
+
+def test_lite3r_divides_lengths_by_what_the_drawn_views_happen_to_hold() -> None:
+    cameras = torch.eye(3, 4).repeat(3, 1, 1)
+    cameras[:, 2, 3] = torch.tensor([1.0, 3.0, 8.0])
+    depth = torch.full((3, 2, 2), 4.0)
+    scene = Scene(
+        name="s",
+        images=torch.zeros(3, 3, 2, 2),
+        depth=depth,
+        valid=depth > 0,
+        world_to_camera=cameras,
+    )
+
+    def unit(views: list[int]) -> float:
+        made = lite3r.normalise(scene.select(views))
+        assert made.depth is not None and made.world_to_camera is not None
+        assert torch.equal(made.world_to_camera[:, :, :3], cameras[views][:, :, :3])
+        factor = float(made.depth[0, 0, 0]) / 4
+        shifts = cameras[views][:, :, 3] * factor
+        assert torch.allclose(made.world_to_camera[:, :, 3], shifts)
+        return 1 / factor
+
+    assert [unit(views) for views in ([0, 1], [1, 2], [0, 1, 2])] == pytest.approx([4, 8, 8])
+    moved = replace(scene, world_to_camera=cameras + torch.tensor([0, 0, 0, 100.0]))
+    assert lite3r.normalise(moved).depth[0, 0, 0] < 0.05  # type: ignore[index]
+    poses = lite3r.normalise(replace(scene, depth=None, valid=None)).world_to_camera
+    assert poses is not None and float(poses[2, 2, 3]) == 1
+    with pytest.raises(ValueError, match="s: has no cameras"):
+        lite3r.normalise(replace(scene, world_to_camera=None))
+    with pytest.raises(ValueError, match="s: has no depth and stands at the origin"):
+        lite3r.normalise(
+            replace(scene, depth=None, world_to_camera=torch.eye(3, 4).repeat(3, 1, 1))
+        )
 
 
 def test_vggt_folds_and_is_otherwise_free_of_gauge() -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from recon_eval import data
+from recon_eval import conventions, data, dtu
 from recon_eval.data.dtu import LAYOUTS
 from recon_eval.data.idr import read_idr_cameras
 
@@ -197,6 +197,32 @@ def test_the_first_view_is_chosen_among_those_there_are(tmp_path: Path, layout: 
         data.DTU(root, [7], first=33).frames(0)
     with pytest.raises(ValueError, match="first is 3, which is none"):
         data.DTU(root, [7], views=[0, 1], first=3).frames(0)
+
+
+def test_dtu64_has_all_views_of_thirteen_scans_number_33_first(tmp_path: Path) -> None:
+    root = write(tmp_path, "dtu64", views=36)
+    for scan in dtu.SCANS["dtu64"][:-1]:
+        (root / f"scan{scan}").symlink_to(root / "scan7")
+    with pytest.raises(FileNotFoundError, match="scan 122 is there in no known layout"):
+        dtu.dtu64(root)
+    (root / "scan122").symlink_to(root / "scan7")
+    dataset = dtu.dtu64(root, size=(15, 20))
+    assert dataset.scans == (24, 37, 40, 55, 63, 65, 69, 83, 97, 105, 114, 118, 122)
+    numbers = [int(frame.name) for frame in dataset.frames(12)]
+    assert numbers == [33, *range(33), 34, 35]
+    assert dataset[0].images.shape == (36, 3, 15, 20)
+
+
+def test_dtu64_poses_are_measured_both_ways() -> None:
+    target = torch.from_numpy(np.stack([pose_of(view)[:3] for view in range(9)]))
+    predicted = target.clone()
+    turn = Rotation.from_rotvec([0.0, 0.01, 0.0]).as_matrix()
+    predicted[4] = torch.from_numpy(turn) @ target[4]
+    correct, published = dtu.evaluate_poses(predicted, target)
+    assert (correct.protocol, published.protocol) == ("pose/pairs/signed", "da3/pose")
+    assert set(correct.auc) == {3, 5, 15, 30}
+    assert correct.rotation_mean_degrees == pytest.approx(np.rad2deg(0.01) * 8 / 36)
+    assert published == conventions.evaluate_pose(predicted, target, convention="da3")
 
 
 def test_lights_and_lists_are_chosen_by_name(tmp_path: Path) -> None:

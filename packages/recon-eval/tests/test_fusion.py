@@ -66,3 +66,42 @@ def test_bad_depth_and_limits_are_refused(scene: Scene) -> None:
         points.back_project(depth, valid & False, cameras, intrinsics)
     with pytest.raises(ValueError, match="min_views is 5"):
         points.fuse_consistent(depth, valid, cameras, intrinsics, min_views=5)
+    with pytest.raises(ValueError, match="max_distance is 0"):
+        points.fuse_close(depth, valid, cameras, intrinsics, max_distance=0.0)
+    with pytest.raises(ValueError, match="max_pixels is 0"):
+        points.fuse_consistent(depth, valid, cameras, intrinsics, max_pixels=0.0)
+
+
+def wall(noise: float) -> Parts:
+    """Four cameras before the plane z = 5, which all see everywhere; one of them is off."""
+    cameras = torch.eye(3, 4, dtype=torch.float64).repeat(4, 1, 1)
+    cameras[:, 0, 3] = torch.tensor([0.0, 0.5, 1.0, 1.5])  # whole pixels apart
+    intrinsics = torch.tensor([[20.0, 0, 10], [0, 20, 8], [0, 0, 1]], dtype=torch.float64)
+    depth = torch.full((4, 16, 20), 5.0, dtype=torch.float64)
+    depth[3] += noise
+    return depth, torch.ones(4, 16, 20, dtype=torch.bool), cameras, intrinsics.repeat(4, 1, 1)
+
+
+def test_points_are_the_mean_of_those_that_are_close_enough() -> None:
+    depth, valid, cameras, intrinsics = wall(0.04)
+    fused = points.fuse_close(
+        depth, valid, cameras, intrinsics, max_distance=0.1, min_views=4
+    ).points
+    assert torch.allclose(fused[:, 2], torch.tensor(5 + 0.04 / 4, dtype=torch.float64), atol=1e-9)
+    # four views overlap in 14 of 20 columns, and each gives its own pixels
+    assert len(fused) == 4 * 14 * 16
+    apart = {"max_distance": 0.03, "min_views": 4}
+    assert len(points.fuse_close(depth, valid, cameras, intrinsics, **apart).points) == 0
+    three = points.fuse_close(depth, valid, cameras, intrinsics, max_distance=0.03, min_views=3)
+    assert set(three.pixels[:, 0].tolist()) == {0, 1, 2}
+    assert torch.equal(three.points[:, 2], torch.full_like(three.points[:, 2], 5.0))
+
+
+def test_a_draw_keeps_order_and_depends_on_its_seed(scene: Scene) -> None:
+    cloud = points.back_project(*parts(scene))
+    drawn, again, other = (cloud.draw(50, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(drawn.pixels, again.pixels)
+    assert not torch.equal(drawn.pixels, other.pixels)
+    places = (drawn.pixels * torch.tensor([4800, 80, 1])).sum(1)
+    assert (places.diff() > 0).all() and torch.equal(drawn.points, cloud.points[places])
+    assert cloud.draw(10**9, seed=0) is cloud

@@ -207,5 +207,5 @@ def test_a_straight_trajectory_says_how_it_was_aligned() -> None:
     centres = torch.arange(6.0, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, 0.5])
     target[:, :, 3:] = -target[:, :, :3] @ centres[..., None]
     result = pose.evaluate_trajectory(in_world(target, 4, 2.0), target)
-    assert result.provenance()["aligned_by"] == "orientations"
+    assert result.provenance()["alignment"] == "orientations"
     assert result.ate_rmse < 1e-9

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,90 @@ def test_pairing_sees_a_difference_that_is_small_against_the_spread_of_scenes() 
     assert row.high - row.low < (spread.high - spread.low) / 2
     assert "| teacher | student |" in found.markdown()
     assert json.dumps(found.to_dict(), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A result that is one known number."""
+
+    value: float
+    protocol: str = "fixed/1"
+
+    def numbers(self) -> dict[str, float]:
+        return {"error": self.value}
+
+    def provenance(self) -> dict[str, object]:
+        return {"scale": 2.0, "valid": 7}
+
+
+def fixed(model: str, *values: float) -> Report:
+    made = Report(model=model, dataset="by hand", seed=0)
+    for scene, value in zip("abc", values, strict=False):
+        made.add(scene, Fixed(value), frames=[3])
+    return made
+
+
+def test_a_comparison_equals_one_made_by_hand() -> None:
+    """Differences 1 and 3: their mean is 2; draws of two have the means 1, 2, 2 and 3."""
+    found = compare(fixed("teacher", 1.0, 10.0), fixed("student", 2.0, 13.0))
+    (row,) = found.differences
+    assert (row.mean, row.low, row.high, row.scenes) == (2.0, 1.0, 3.0, 2)
+    assert (found.first_means, found.second_means) == ((5.5,), (7.5,))
+    half = compare(fixed("t", 1.0, 10.0), fixed("s", 2.0, 13.0), level=0.4).differences[0]
+    assert (half.low, half.high, half.level) == (2.0, 2.0, 0.4)  # half of all draws
+    assert found.markdown() == (
+        "| protocol | metric | teacher | student | difference | 95 % interval | scenes |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n"
+        "| fixed/1 | error | 5.5 | 7.5 | 2 | 1 to 3 | 2 |\n"
+    )
+    assert found.to_dict() == [
+        {
+            "protocol": "fixed/1",
+            "metric": "error",
+            "first": 5.5,
+            "second": 7.5,
+            "difference": 2.0,
+            "low": 1.0,
+            "high": 3.0,
+            "level": 0.95,
+            "scenes": 2,
+        }
+    ]
+
+
+def test_a_scene_undefined_in_one_model_is_left_out_of_both_means() -> None:
+    found = compare(fixed("t", 1.0, 10.0, math.nan), fixed("s", 2.0, 13.0, 5.0))
+    assert (found.first_means, found.second_means) == ((5.5,), (7.5,))
+    assert (found.differences[0].scenes, found.differences[0].undefined) == (2, 1)
+
+
+def test_a_report_on_disk_holds_means_and_intervals(tmp_path: Path) -> None:
+    made = fixed("m", 1.0, 3.0)
+    made.save(tmp_path / "report.json")
+    stored = json.loads((tmp_path / "report.json").read_text())
+    assert stored["summary"] == [
+        {
+            "protocol": "fixed/1",
+            "metric": "error",
+            "mean": 2.0,
+            "low": 1.0,
+            "high": 3.0,
+            "level": 0.95,
+            "scenes": 2,
+            "undefined": 0,
+        }
+    ]
+    assert stored["entries"][0] == {
+        "scene": "a",
+        "protocol": "fixed/1",
+        "frames": ["3"],
+        "numbers": {"error": 1.0},
+        "provenance": {"scale": 2.0, "valid": 7},
+    }
+    text = made.markdown()
+    assert "| fixed/1 | error | 2 | 1 to 3 | 2 | 0 |" in text
+    assert "| fixed/1 | a | 3 | scale 2, valid 7 |" in text
+    assert f"recon-eval {made.versions['recon-eval']}" in text and "Seed 0." in text
 
 
 def test_a_model_does_not_differ_from_itself() -> None:

@@ -62,7 +62,7 @@ def ransac(
             "raise the threshold or the trials"
         )
     found = umeyama(x[best], y[best], min_spread=min_spread)
-    return replace(found, method="ransac", support=float(best.double().mean()))
+    return replace(found, method="ransac", support=float(best.double().mean()), seed=seed)
 
 
 def align_cameras_ransac(

@@ -22,8 +22,8 @@ class Similarity:
     """The map p -> scale * rotation @ p + translation, and how well the points determined it.
 
     `spread` is the smaller over both clouds of the second over the first singular value of the
-    centred points: 0 on a line, 1 for a disc. `method` names the estimator that was used and
-    `support` is the share of the points that it rests on.
+    centred points: 0 on a line, 1 for a disc. `method` names the estimator that was used, `support`
+    is the share of the points that it rests on, and `seed` decided its random draws, if any.
     """
 
     scale: float
@@ -32,6 +32,12 @@ class Similarity:
     spread: float
     method: str = "umeyama"
     support: float = 1.0
+    seed: int | None = None
+
+    def provenance(self) -> dict[str, object]:
+        """Return what a number after this alignment rests on, ready for JSON."""
+        names = ("scale", "spread", "support", "seed")
+        return {"alignment": self.method, **{name: getattr(self, name) for name in names}}
 
     def then(self, after: "Similarity") -> "Similarity":
         """Return the map that applies this one first and `after` to its result."""
@@ -42,6 +48,7 @@ class Similarity:
             spread=min(self.spread, after.spread),
             method=f"{self.method}+{after.method}",
             support=min(self.support, after.support),
+            seed=self.seed if after.seed is None else after.seed,
         )
 
     def apply(self, points: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:

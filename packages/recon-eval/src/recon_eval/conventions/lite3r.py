@@ -8,18 +8,23 @@ zero included: with two views every number is half the error of the pair. The tr
 in the data set's unit, after one least-squares scale that may be negative, so that a camera on the
 wrong side can score 0.
 
+Unit: `normalise` divides lengths by the larger of the median depth and the farthest camera's |t| in
+the views that were drawn, which depends on the draw and on where the world has its origin.
+
 Geometry: clouds of up to 50 000 random points in whatever scale the model has. "Chamfer" is half
 the sum of the mean *squared* distances, "F5cm" the F-score at 0.05 of the data set's unit. Both
 mostly measure a wrong scale.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..align import camera_centres
+from ..data.scene import Scene
 from ..points.chamfer import CHAMFER, two_way_distances
 from ..pose.angles import rotation_angle_degrees
 from ..pose.cameras import check_cameras
@@ -30,6 +35,21 @@ MIN_PIXELS = 100
 MAX_POINTS = 50_000
 F_THRESHOLD = 0.05
 DEPTH_METRICS = ("abs_rel", "delta1", "delta2", "delta3", "rmse")
+
+
+def normalise(scene: Scene) -> Scene:
+    """Return the views of one sample in the unit that the published code gives them."""
+    cameras = scene.world_to_camera
+    if cameras is None:
+        raise ValueError(f"{scene.name}: has no cameras, and the unit comes from them")
+    unit = float(cameras[:, :, 3].norm(dim=-1).max())
+    if scene.depth is not None and scene.valid is not None and bool(scene.valid.any()):
+        unit = max(unit, float(scene.depth[scene.valid].median()))
+    if not unit > 0:
+        raise ValueError(f"{scene.name}: has no depth and stands at the origin: there is no unit")
+    moved = torch.cat([cameras[:, :, :3], cameras[:, :, 3:] / unit], dim=-1)
+    depth = None if scene.depth is None else scene.depth / unit
+    return replace(scene, depth=depth, world_to_camera=moved)
 
 
 def evaluate_depth(

@@ -21,13 +21,17 @@ from .files import require_folder
 from .frames import Frame, load_frames, read_depth
 from .scene import Scene
 
-Split = Literal["train", "validation", "all"]
+Split = Literal["train", "validation", "held_out", "all"]
 Unit = Literal["median_depth", "file"]
 PARTS = ("blended_images", "cams", "rendered_depth_maps")
 
 
 def official_scenes(split: Literal["train", "validation"]) -> frozenset[str]:
-    """Return the 106 training or the 7 validation scenes that the authors published."""
+    """Return the 106 training or the 7 validation scenes that the authors published.
+
+    From github.com/YoYo000/BlendedMVS, `project_lists/BlendedMVS_training.txt` and the rest of
+    `BlendedMVS.txt`; the scenes added by BlendedMVG are in neither.
+    """
     name = {"train": "blendedmvs_training.txt", "validation": "blendedmvs_validation.txt"}[split]
     return frozenset((files(__package__) / "lists" / name).read_text().split())
 
@@ -35,11 +39,13 @@ def official_scenes(split: Literal["train", "validation"]) -> frozenset[str]:
 class BlendedMVS:
     """Scenes of BlendedMVS: `dataset[i]` is a `Scene` of `views` frames of one scene.
 
-    `split="train"` and "validation" hold the official scenes found under `root`, and nothing else,
-    so that no training scene is evaluated by mistake; "all" takes every folder of this layout.
-    `scenes` narrows the choice by name. With `views`, frames are chosen by seed, scene and sample
-    number: a reference and the views that pair.txt scores highest with those already chosen;
-    without it, all frames are taken in order. `size` is the (height, width) to cover and crop to.
+    `split="train"` and "validation" hold the official scenes found under `root`, and nothing else;
+    "held_out" every folder of this layout but the official training scenes, so that none of them is
+    evaluated by mistake; "all" every folder. `scenes` narrows the choice by name.
+
+    With `views`, frames are chosen by seed, scene and sample number: a reference and the views that
+    pair.txt scores highest with those already chosen; without it, all frames are taken in order.
+    `size` is the (height, width) to cover and crop to.
 
     With `unit="median_depth"` depths and camera positions are divided by the median over *all*
     frames of the scene of their median depths: the same number whichever frames are chosen.
@@ -96,14 +102,14 @@ class BlendedMVS:
                 "holds the scenes' folders"
             )
         present = {path.name: path for path in found}
-        allowed = set(present) if self.split == "all" else official_scenes(self.split)
+        allowed = self._allowed(set(present))
         for name in names or ():
             if name not in present:
                 raise FileNotFoundError(f"{self.root / name}: there is no such scene")
             if name not in allowed:
                 raise ValueError(
-                    f"scene {name}: is not in the official {self.split} list, and mixing the lists "
-                    "would evaluate what was trained on"
+                    f"{self.root / name}: by the official lists the scene is not in split "
+                    f"{self.split!r}, and mixing them would evaluate what was trained on"
                 )
         chosen = [
             present[name] for name in sorted(set(names or present) & allowed) if name in present
@@ -111,10 +117,19 @@ class BlendedMVS:
         if not chosen:
             raise ValueError(
                 f"{self.root}: holds {len(present)} scenes ({', '.join(sorted(present)[:3])} ..), "
-                f"none of the official {self.split} list. For data of this layout that is not the "
-                'official release, give split="all"'
+                f"none of split {self.split!r} by the official lists. For data of this layout that "
+                'is not the official release, give split="held_out"'
             )
         return chosen
+
+    def _allowed(self, present: set[str]) -> frozenset[str]:
+        match self.split:
+            case "all":
+                return frozenset(present)
+            case "held_out":
+                return frozenset(present) - official_scenes("train")
+            case "train" | "validation":
+                return official_scenes(self.split)
 
 
 class _SceneFolder:

@@ -17,8 +17,8 @@ class PointsResult:
     """Distances in the units of the clouds, and shares of points within thresholds.
 
     Accuracy is measured from each predicted point to the nearest true one, completeness the other
-    way, `overall` is the mean of the two means. `normal_consistency` is the mean of |n . n'| over
-    both directions, NaN without normals.
+    way, `overall` is the mean of the two means. `normal_accuracy` and `normal_completeness` are the
+    means of |n . n'| over the same pairs of points, NaN without normals.
     """
 
     accuracy_mean: float
@@ -27,7 +27,8 @@ class PointsResult:
     completeness_median: float
     precision: dict[float, float]
     recall: dict[float, float]
-    normal_consistency: float
+    normal_accuracy: float
+    normal_completeness: float
     predicted_points: int
     target_points: int
     alignment: Similarity | None
@@ -43,6 +44,11 @@ class PointsResult:
         return (self.accuracy_mean + self.completeness_mean) / 2
 
     @property
+    def normal_consistency(self) -> float:
+        """The mean of its two directions."""
+        return (self.normal_accuracy + self.normal_completeness) / 2
+
+    @property
     def f_score(self) -> dict[float, float]:
         """The harmonic mean of precision and recall at each threshold; 0 where both are 0."""
         pairs = ((t, self.precision[t], self.recall[t]) for t in self.precision)
@@ -52,21 +58,19 @@ class PointsResult:
         """Return every metric by a flat name, as `f_score@0.05`."""
         names = ("accuracy_mean", "accuracy_median", "completeness_mean", "completeness_median")
         flat = {name: float(getattr(self, name)) for name in (*names, "overall")}
-        flat["normal_consistency"] = self.normal_consistency
+        for name in ("normal_accuracy", "normal_completeness", "normal_consistency"):
+            flat[name] = float(getattr(self, name))
         for name in ("precision", "recall", "f_score"):
             flat |= {f"{name}@{t:g}": value for t, value in getattr(self, name).items()}
         return flat
 
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
-        fit = self.alignment
+        fit = {"alignment": "none"} if self.alignment is None else self.alignment.provenance()
         return {
+            **fit,
             "predicted_points": self.predicted_points,
             "target_points": self.target_points,
-            "alignment": fit.method if fit else "none",
-            "scale": fit.scale if fit else 1.0,
-            "spread": fit.spread if fit else None,
-            "support": fit.support if fit else None,
         }
 
 
@@ -99,12 +103,12 @@ def evaluate(
     check_cloud(y, "target")
     to_target, target_index = Neighbours(y, workers=workers).nearest(x)
     to_predicted, predicted_index = Neighbours(x, workers=workers).nearest(y)
-    consistency = np.nan
+    normals = (np.nan, np.nan)
     if predicted_normals is not None and target_normals is not None:
-        consistency = (
-            _agreement(predicted_normals, target_normals, target_index)
-            + _agreement(target_normals, predicted_normals, predicted_index)
-        ) / 2
+        normals = (
+            _agreement(predicted_normals, target_normals, target_index),
+            _agreement(target_normals, predicted_normals, predicted_index),
+        )
     return PointsResult(
         accuracy_mean=float(to_target.mean()),
         accuracy_median=float(np.median(to_target)),
@@ -112,7 +116,8 @@ def evaluate(
         completeness_median=float(np.median(to_predicted)),
         precision={float(t): float((to_target < t).mean()) for t in thresholds},
         recall={float(t): float((to_predicted < t).mean()) for t in thresholds},
-        normal_consistency=consistency,
+        normal_accuracy=normals[0],
+        normal_completeness=normals[1],
         predicted_points=len(x),
         target_points=len(y),
         alignment=alignment,

@@ -41,14 +41,7 @@ class TrajectoryResult:
 
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
-        return {
-            "aligned_by": self.similarity.method,
-            "scale": self.similarity.scale,
-            "spread": self.similarity.spread,
-            "support": self.similarity.support,
-            "views": self.views,
-            "delta": self.delta,
-        }
+        return {**self.similarity.provenance(), "views": self.views, "delta": self.delta}
 
 
 def evaluate_trajectory(

@@ -44,6 +44,7 @@ class Comparison:
                 "difference": _json(d.mean),
                 "low": _json(d.low),
                 "high": _json(d.high),
+                "level": d.level,
                 "scenes": d.scenes,
             }
             for d, a, b in zip(self.differences, self.first_means, self.second_means, strict=True)

@@ -3,12 +3,13 @@
 import json
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..data.files import parse_json, read_bounded
-from .entry import Entry, Result
+from .entry import Entry, Result, plain
 from .markdown import render
 from .statistics import Summary, summarise
 
@@ -110,20 +111,21 @@ class Report:
         return merged
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole report as JSON values, scenes in order."""
+        """Return the whole report as JSON values, scenes in order, means and intervals first."""
         return {
             "format": FORMAT,
             "model": self.model,
             "dataset": self.dataset,
             "seed": self.seed,
             "versions": self.versions,
+            "summary": [plain(asdict(row)) for row in self.summary()],
             "entries": [entry.to_dict() for _, entry in sorted(self.entries.items())],
             "dropped": dict(sorted(self.dropped.items())),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Report":
-        """Read what `to_dict` wrote."""
+        """Read what `to_dict` wrote; the summary is made anew from the entries."""
         if values.get("format") != FORMAT:
             raise ValueError(f"format is {values.get('format')!r}: a report has {FORMAT!r}")
         report = cls(model=values["model"], dataset=values["dataset"], seed=values["seed"])

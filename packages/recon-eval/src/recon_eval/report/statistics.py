@@ -3,17 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """The mean of one metric over scenes, with a bootstrap interval over those scenes.
 
-    `undefined` counts the scenes whose value is NaN: they are left out of mean and interval. With
-    one scene there is no interval, and `low` and `high` are NaN.
+    `undefined` counts the scenes whose value is NaN: they are left out of mean and interval.
+    `level` is how often such intervals hold the true mean. With one scene there is no interval, and
+    `low` and `high` are NaN.
     """
 
     protocol: str
@@ -21,6 +23,7 @@ class Summary:
     mean: float
     low: float
     high: float
+    level: float
     scenes: int
     undefined: int
 
@@ -37,10 +40,14 @@ def bootstrap_interval(
         raise ValueError(f"level is {level}, resamples {resamples}: in (0, 1), and at least 1")
     if len(values) < 2:
         return math.nan, math.nan
-    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    means = values[draws].mean(axis=1)
+    means = values[_draws(len(values), resamples, seed)].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=1)  # every metric of a report draws the same scenes
+def _draws(count: int, resamples: int, seed: int) -> Int[np.ndarray, "resamples scenes"]:
+    return np.random.default_rng(seed).integers(count, size=(resamples, count))
 
 
 def summarise(
@@ -61,6 +68,7 @@ def summarise(
         mean=math.fsum(kept) / len(kept) if len(kept) else math.nan,
         low=low,
         high=high,
+        level=level,
         scenes=len(kept),
         undefined=len(values) - len(kept),
     )
