@@ -1,8 +1,9 @@
 """Costs: what is known in advance is measured as that."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +94,19 @@ def test_a_product_of_fp8_codes_counts_as_any_product() -> None:
 
     assert multiply().shape == (16, 48)
     assert efficiency.count_flops(multiply) == 2 * 16 * 32 * 48
+
+
+@pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_a_module_given_its_parameter_is_counted(context: Callable[[], Any]) -> None:
+    layer = torch.nn.Linear(8, 8)
+    identity = torch.nn.Identity()
+    x = torch.rand(4, 8)
+
+    def call() -> None:
+        with context():
+            F.linear(x, identity(layer.weight))
+
+    assert efficiency.count_flops(call) == 2 * 4 * 8 * 8
 
 
 def test_a_compiled_function_counts_as_the_one_it_was_made_of() -> None:

@@ -27,9 +27,24 @@ def count_flops(
     known = {**_OVERLOOKED, **(formulas or {})}
     raw = {operator: _OfArguments(formula) for operator, formula in known.items()}
     counter = FlopCounterMode(display=False, custom_mapping=raw)
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
     with torch.no_grad(), torch.compiler.set_stance("force_eager"), counter:
         fn()
     return int(counter.get_total_flops())
+
+
+class _NoModules:
+    """In the place of the counter's module tracker, which counts by module.
+
+    Only the total is wanted, and the tracker's hooks fail on a parameter that is given to a module
+    where no gradient is recorded.
+    """
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class _OfArguments:
