@@ -131,7 +131,10 @@ def sliced(backbone: Backbone, tokens: int | None) -> Iterator[None]:
 def _counted(
     backbone: Backbone, scene: Scene, plan: Plan, passes: int, advance: Advance
 ) -> Iterator[None]:
-    """Move a bar of `STEPS` steps as the layers of the network work."""
+    """Move a bar of `STEPS` steps as the layers of the network work, where anybody sees it."""
+    if not advance.seen:
+        yield
+        return
     height, width = scene.images.shape[-2:]
     views = min(plan.window, plan.views)
     total = passes * work(backbone.name, views, height, width, plan.head_chunk)

@@ -19,6 +19,7 @@ from .settings import MemoryOptions, parse_bytes, readable
 
 CHUNKS: tuple[tuple[int, int | None], ...] = ((8, None), (4, None), (2, None), (1, None), (1, 4096))
 FEWEST = 4  # views of a window that is still worth aligning
+PLENTY = 16 << 10  # bytes for a pixel, far above what any backbone was measured to need
 FREE_SHARE = 0.9  # of free memory, when no budget is given
 
 
@@ -83,6 +84,9 @@ def make_plan(options: MemoryOptions, situation: Situation) -> Plan:
     """
     if options.budget is None:
         limit = available(situation.device) + situation.held
+        plan = next(_candidates(options, situation))
+        if situation.held + PLENTY * plan.window * situation.height * situation.width < limit:
+            return plan  # so little that predicting it would take longer than it
     else:
         limit = parse_bytes(options.budget)
     first = None

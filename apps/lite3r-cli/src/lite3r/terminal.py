@@ -72,9 +72,10 @@ class Terminal:
 
 
 class Advance:
-    """Moves a progress bar: `advance()` by one, or `advance(to=n)`."""
+    """Moves a progress bar: `advance()` by one, or `advance(to=n)`; `seen` on a terminal only."""
 
     def __init__(self, bars: Progress, what: str, total: int) -> None:
+        self.seen = bars.console.is_terminal
         self._bars = bars
         self._what = what
         self._task = bars.add_task(what, total=total)

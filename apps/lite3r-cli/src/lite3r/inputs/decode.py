@@ -1,6 +1,7 @@
 """Decode one photo at about the size that is needed, so that memory never holds many whole ones."""
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,11 @@ def _opened(path: Path) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: does not exist or is no file")
     try:
-        return Image.open(path, formats=FORMATS)
+        with warnings.catch_warnings():  # Pillow's own bound is half of ours
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise ValueError(
             f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
@@ -90,7 +95,7 @@ def _check(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ValueError(
-            f"{path}: is {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller first"
+            f"{path}: is {width} x {height}, more than {MAX_PIXELS:,} pixels; make it smaller"
         )
     if min(width, height) < SMALLEST:
         raise ValueError(

@@ -1,7 +1,8 @@
 """Which views to take: copies left out, an even spread, and of neighbours the sharpest.
 
 Sharpness is the variance of the Laplacian of the grey photo at 256 pixels (Pech-Pacheco et
-al., ICPR 2000); it compares photos of one scene, and means nothing by itself.
+al., ICPR 2000) over the variance of the photo itself, so that contrast does not count; it
+compares photos of one scene, and means nothing by itself.
 """
 
 import hashlib
@@ -49,7 +50,8 @@ def thumbnail(image: UInt8[np.ndarray, "y x 3"]) -> Thumbnail:
     beside = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     small = picture.resize((GREY, GREY), Image.Resampling.BOX)
     return Thumbnail(
-        sharpness=float((beside - 4 * centre).var()), grey=np.asarray(small, dtype=np.float32)
+        sharpness=float((beside - 4 * centre).var() / (grey.var() + 1)),
+        grey=np.asarray(small, dtype=np.float32),
     )
 
 

@@ -1,5 +1,7 @@
 """Cameras of a NumPy archive, such as `prediction.npz` of a reconstruction."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ def read_arrays(path: Path) -> list[KnownCamera]:
             )
         if sizes is not None and sizes.shape != (count, 2):
             raise ValueError(f"original_size has shape {sizes.shape}, not ({count}, 2)")
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: {error}; an archive of cameras has names (v), world_to_camera (v, 3, 4) "
             "and intrinsics (v, 3, 3) in pixels of the photos"

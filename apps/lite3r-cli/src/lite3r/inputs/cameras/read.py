@@ -56,7 +56,7 @@ def _read_cam_txt(folder: Path) -> list[KnownCamera]:
     """MVSNet's files; they name no image size, so they speak of the photos as they are."""
     found = []
     for file in sorted(folder.glob("*_cam.txt")):
-        camera = read_camera(file)
+        camera = read_camera(file, two_numbers="min_interval")  # depth ranges are not used
         found.append(
             KnownCamera(
                 name=file.name.removesuffix("_cam.txt"),
