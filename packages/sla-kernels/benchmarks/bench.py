@@ -8,7 +8,12 @@ same lists, thu-ml/SLA where it can be imported, our sparse branch, and our whol
 both branches, projection). First each contender's values and gradients are held against a float64
 reference at 700 tokens; one that does not match is not timed. Then all are timed in turns, so that
 what else the machine does falls on all of them. Reported: medians with every repetition, peak
-memory above the inputs, TFLOP/s on kept pairs (forward 2, backward 5 products).
+memory, TFLOP/s on kept pairs (forward 2, backward 5 products).
+
+Peak memory is what a step holds at most above its live inputs, its output counted. On a GPU the
+allocator says it. On the CPU it is resident memory, read in a process of its own for each contender
+and step, after the same step ran on few tokens, so that its code is loaded; there glibc is told to
+give freed memory back at once, so that what was resident before the step is what was live.
 """
 
 import argparse
@@ -38,6 +43,7 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 TOLERANCE = {"bf16": 2e-2, "fp16": 4e-3, "fp32": 1e-5}  # norm of the difference over the norm
 CHECKED_TOKENS = 700
+GIVE_BACK = ["MALLOC_MMAP_THRESHOLD_=65536", "MALLOC_TRIM_THRESHOLD_=65536"]  # for glibc
 
 
 def contenders(q: Tensor, k: Tensor, args: argparse.Namespace, keep: float) -> dict[str, Attention]:
@@ -170,10 +176,10 @@ def seconds(step: Callable[[], None], device: str) -> float:
 
 
 def peak_bytes(name: str, step: str, tokens: int, keep: float, args: argparse.Namespace) -> int:
-    """The most memory a step holds above its inputs; on the CPU in a process of its own."""
+    """The most memory a step holds above its live inputs, its output counted."""
     if args.device == "cpu":
         place = [name, step, str(tokens), str(keep)]
-        command = [sys.executable, __file__, *sys.argv[1:], "--memory", *place]
+        command = ["env", *GIVE_BACK, sys.executable, __file__, *sys.argv[1:], "--memory", *place]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return int(done.stdout.split()[-1])
     leaves = inputs(tokens, args, gradient=True)

@@ -3,7 +3,8 @@
 A query block's numerator and denominator are its features times the sum of the states in its
 scope. Scope "all" is one block of all keys and one of all queries. The projection acts on the
 value side of a state, so it is applied to the state and costs nothing for each token. Sums run
-in float32 (float64 for float64 inputs); nothing of the size of the inputs is kept for backward.
+in float32 (float64 for float64 inputs). Tokens pass by in runs: beyond the states nothing larger
+than one run exists in float32, and nothing of the size of the inputs is kept for backward.
 """
 
 from collections.abc import Iterator
@@ -15,19 +16,45 @@ from torch import Tensor
 
 from sla_kernels.linear.features import FEATURE_MAPS, FeatureMap
 from sla_kernels.linear.scope import Scope
+from sla_kernels.select.blocks import num_blocks
 
-HEADS_ELEMENTS = 1 << 18  # key elements of the heads handled together
+RUN_ELEMENTS = 1 << 16  # of the heads and tokens handled together
 
 
 @dataclass(frozen=True, kw_only=True)
 class _States:
     """Sums over key blocks, before and after projection and mixing by scope."""
 
-    phi: Tensor  # [heads blocks size d], zero beyond the last key
-    values: Tensor  # [heads blocks size d]
-    own: Tensor  # [heads blocks d d], phi^T values
-    mixed: Tensor  # [heads rows d d], in scope of each query block, projected
-    mixed_sum: Tensor  # [heads rows d 1]
+    own: Tensor  # [key_heads key_blocks d d], phi^T values
+    mixed: Tensor  # [heads query_blocks d d], in scope of each query block, projected
+    mixed_sum: Tensor  # [heads query_blocks d 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """Consecutive tokens: some whole blocks, or a part of one."""
+
+    tokens: slice
+    blocks: slice
+    size: int  # tokens in a piece: of a block, or of the part
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Cut (heads, tokens, d) into (heads, pieces, size, d), zero-padded, to sum in."""
+        x = x[:, self.tokens].to(_type(x))
+        if x.shape[1] % self.size:
+            x = F.pad(x, (0, 0, 0, -x.shape[1] % self.size))
+        return x.reshape(x.shape[0], -1, self.size, x.shape[2])
+
+    def joined(self, pieces: Tensor) -> Tensor:
+        """Undo `cut`: (heads, tokens of the run, d)."""
+        return pieces.flatten(1, 2)[:, : self.tokens.stop - self.tokens.start]
+
+    def inside(self, pieces: Tensor) -> Tensor:
+        """Zero what lies beyond the last token."""
+        count = self.tokens.stop - self.tokens.start
+        if pieces.shape[1] * self.size > count:
+            pieces.flatten(1, 2)[:, count:] = 0
+        return pieces
 
 
 def linear_forward(
@@ -44,19 +71,19 @@ def linear_forward(
 ) -> Tensor:
     """Return base plus the linear branch, projected by weight and bias, as far as given."""
     phi = FEATURE_MAPS[feature_map]
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    if in_place and base is not None:
-        out = base
-    for batch, keys, queries in _heads(q, k):
-        heads, here = _count(keys), (batch, queries)
-        part = scope.part(*here)
-        states = _states(k[batch, keys], v[batch, keys], weight, part, phi, _count(queries))
-        rows = phi.map(_blocks(q[here], scope.block_q, heads))
-        found = (rows @ states.mixed).div_(_total(rows, states, eps))
-        if bias is not None:
-            found += bias
-        found = _tokens(found, _count(queries), q.shape[2])
-        out[here] = found if base is None else found.add_(base[here])
+    into = base if in_place else None
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device) if into is None else into
+    for here, there in _heads(q, k):
+        states = _states(k[there], v[there], weight, scope.part(*here), phi, _count(here))
+        for run in _runs(q[here], scope.block_q):
+            rows = phi.map(run.cut(q[here]))
+            found = rows @ states.mixed[:, run.blocks]
+            found = run.joined(found.div_(_total(rows, states, run, eps)))
+            if bias is not None:
+                found += bias
+            if base is not None:
+                found += base[here][:, run.tokens]
+            out[here][:, run.tokens] = found
     return out
 
 
@@ -73,90 +100,107 @@ def linear_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
     phi = FEATURE_MAPS[feature_map]
-    made = into or tuple(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    dq, dk, dv = into or (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
-    for batch, keys, queries in _heads(q, k):
-        here, there, part = (batch, queries), (batch, keys), scope.part(batch, queries)
-        states = _states(k[there], v[there], weight, part, phi, _count(queries))
-        dq, *gradients = _pull_back_queries(grad[here], q[here], states, part, phi, eps)
-        made[0][here] += dq
-        key_blocks = states.own.shape[1]
-        d_state, d_sum = (part.unmix(x, key_blocks) for x in gradients)
+    for here, there in _heads(q, k):
+        part = scope.part(*here)
+        states = _states(k[there], v[there], weight, part, phi, _count(here))
+        gradients = _pull_back_queries(grad[here], q[here], dq[here], states, part, phi, eps)
+        by_key_head = (x.reshape(_count(there), -1, *x.shape[2:]) for x in gradients)
+        d_state, d_sum = (part.unmix(x, states.own.shape[1]) for x in by_key_head)
         if weight is not None:
             d_weight += torch.einsum("xjab,xjac->bc", d_state, states.own)
             d_state = d_state @ weight.to(d_state.dtype)
-        x = _blocks(k[there], scope.block_k, _count(keys))
-        d_phi = (states.values @ d_state.mT).add_(d_sum.mT)
-        made[1][there] += _tokens(phi.pull_back(x, states.phi, d_phi), *k[there].shape[:2])
-        made[2][there] += _tokens(states.phi @ d_state, *v[there].shape[:2])
-    return made[0], made[1], made[2], q.new_empty(0) if weight is None else d_weight
+        for run in _runs(k[there], scope.block_k):
+            x, values = run.cut(k[there]), run.cut(v[there])
+            features = phi.map(x)
+            d_phi = (values @ d_state[:, run.blocks].mT).add_(d_sum[:, run.blocks].mT)
+            dk[there][:, run.tokens] += run.joined(phi.pull_back(x, features, d_phi))
+            dv[there][:, run.tokens] += run.joined(features @ d_state[:, run.blocks])
+    return dq, dk, dv, q.new_empty(0) if weight is None else d_weight
 
 
 def _pull_back_queries(
-    grad: Tensor, q: Tensor, states: "_States", scope: Scope, phi: FeatureMap, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of q, of the mixed states and of their sums."""
-    heads = states.own.shape[0]
-    x = _blocks(q, scope.block_q, heads)
-    rows = phi.map(x)
-    total = _total(rows, states, eps)
-    d_num = _blocks(grad, scope.block_q, heads) / total
-    d_total = -(rows @ states.mixed).mul_(d_num).div_(total).sum(-1, keepdim=True)
-    d_rows = (d_num @ states.mixed.mT).add_(d_total * states.mixed_sum.mT)
-    dq = _tokens(phi.pull_back(x, rows, d_rows), *q.shape[:2])
-    return dq, rows.mT @ d_num, rows.mT @ d_total
+    grad: Tensor,
+    q: Tensor,
+    dq: Tensor,
+    states: _States,
+    scope: Scope,
+    phi: FeatureMap,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Add the gradient of q to dq; return those of the mixed states and of their sums."""
+    made = torch.zeros(states.mixed.shape, dtype=_type(q), device=q.device)
+    made_sum = torch.zeros(states.mixed_sum.shape, dtype=_type(q), device=q.device)
+    for run in _runs(q, scope.block_q):
+        x, at = run.cut(q), run.blocks
+        rows = phi.map(x)
+        total = _total(rows, states, run, eps)
+        d_num = run.cut(grad).div_(total)
+        d_total = -(rows @ states.mixed[:, at]).mul_(d_num).div_(total).sum(-1, keepdim=True)
+        d_rows = (d_num @ states.mixed[:, at].mT).add_(d_total * states.mixed_sum[:, at].mT)
+        dq[:, run.tokens] += run.joined(phi.pull_back(x, rows, d_rows))
+        made[:, at] += rows.mT @ d_num
+        made_sum[:, at] += rows.mT @ d_total
+    return made, made_sum
 
 
-def _heads(q: Tensor, k: Tensor) -> Iterator[tuple[int, slice, slice]]:
-    """Batch entry, key heads and query heads, a cache-sized part at a time."""
+Part = tuple[int, slice]  # batch entry and heads
+
+
+def _heads(q: Tensor, k: Tensor) -> Iterator[tuple[Part, Part]]:
+    """Parts of q and k: all their heads where tokens are few."""
     group = q.shape[1] // k.shape[1]
-    step = max(1, HEADS_ELEMENTS // (k.shape[2] * k.shape[3]))
+    step = max(1, RUN_ELEMENTS // (k.shape[2] * k.shape[3]))
     for batch in range(k.shape[0]):
         for start in range(0, k.shape[1], step):
             end = min(start + step, k.shape[1])
-            yield batch, slice(start, end), slice(start * group, end * group)
+            yield (batch, slice(start * group, end * group)), (batch, slice(start, end))
 
 
-def _count(part: slice) -> int:
-    return int(part.stop - part.start)
+def _runs(x: Tensor, block: int) -> Iterator[_Run]:
+    """The tokens of x (heads, tokens, d), about RUN_ELEMENTS at a time."""
+    heads, tokens, width = x.shape
+    about = max(1, RUN_ELEMENTS // (heads * width))
+    step = min(about, block) if tokens <= block else max(1, about // block) * block
+    for start in range(0, tokens, step):
+        end = min(start + step, tokens)
+        yield _Run(
+            tokens=slice(start, end),
+            blocks=slice(start // block, num_blocks(end, block)),
+            size=min(step, block),
+        )
+
+
+def _count(part: Part) -> int:
+    return int(part[1].stop - part[1].start)
 
 
 def _type(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _blocks(x: Tensor, size: int, heads: int) -> Tensor:
-    """Cut (heads * group, tokens, d) into (heads, group * blocks, size, d), zero-padded."""
-    x = x.to(_type(x))
-    if x.shape[1] % size:
-        x = F.pad(x, (0, 0, 0, -x.shape[1] % size))
-    return x.reshape(heads, -1, size, x.shape[2])
-
-
-def _tokens(blocks: Tensor, heads: int, tokens: int) -> Tensor:
-    """Undo `_blocks`."""
-    return blocks.reshape(heads, -1, blocks.shape[3])[:, :tokens]
-
-
 def _states(
     k: Tensor, v: Tensor, weight: Tensor | None, scope: Scope, phi: FeatureMap, queries: int
 ) -> _States:
-    heads = k.shape[0]
-    features = _blocks(phi.map(k.to(_type(k))), scope.block_k, heads)
-    values = _blocks(v, scope.block_k, heads)
-    own = features.mT @ values
+    heads, blocks, d = k.shape[0], num_blocks(k.shape[1], scope.block_k), k.shape[2]
+    own = torch.zeros(heads, blocks, d, d, dtype=_type(k), device=k.device)
+    sums = torch.zeros(heads, blocks, d, 1, dtype=_type(k), device=k.device)
+    for run in _runs(k, scope.block_k):
+        features = run.inside(phi.map(run.cut(k)))
+        own[:, run.blocks] += features.mT @ run.cut(v)
+        sums[:, run.blocks] += features.sum(2)[..., None]
     projected = own if weight is None else own @ weight.to(own.dtype).T
     group = queries // heads
+    mixed, mixed_sum = (scope.mix(x, group) for x in (projected, sums))
     return _States(
-        phi=features,
-        values=values,
         own=own,
-        mixed=scope.mix(projected, group),
-        mixed_sum=scope.mix(features.sum(2)[..., None], group),
+        mixed=mixed.reshape(queries, -1, d, d),
+        mixed_sum=mixed_sum.reshape(queries, -1, d, 1),
     )
 
 
-def _total(rows: Tensor, states: _States, eps: float) -> Tensor:
+def _total(rows: Tensor, states: _States, run: _Run, eps: float) -> Tensor:
     """The denominators; infinite where no key is in scope, so that the branch is zero there."""
-    total = rows @ states.mixed_sum + eps
+    total = rows @ states.mixed_sum[:, run.blocks] + eps
     return torch.where(total == 0, torch.inf, total)

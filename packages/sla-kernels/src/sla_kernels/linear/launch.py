@@ -31,9 +31,8 @@ def linear_forward(
     in_place: bool = False,
 ) -> Tensor:
     """Return base plus the linear branch, projected by weight and bias, as far as given."""
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    if in_place and base is not None:
-        out = base
+    into = base if in_place else None
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device) if into is None else into
     states, sums = _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(states, weight), sums, scope, q.shape[1] // k.shape[1])
     tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_q), vendor())

@@ -114,10 +114,11 @@ def backward(
 
 
 def sum_of_tokens(grad: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum (b, h, n, d) over all but d; on the CPU, where a copy comes first, head by head."""
+    """Sum (b, h, n, d) over all but d; on the CPU, where a copy comes first, a part at a time."""
     if grad.device.type != "cpu":
         return grad.sum((0, 1, 2), dtype=dtype)
-    return torch.stack([x.sum((0, 1), dtype=dtype) for x in grad.unbind(1)]).sum(0)
+    parts = (x for head in grad.unbind(1) for x in head.split(1024, 1))
+    return torch.stack([x.sum((0, 1), dtype=dtype) for x in parts]).sum(0)
 
 
 def alone(

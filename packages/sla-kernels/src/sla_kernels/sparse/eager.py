@@ -4,10 +4,11 @@ Query blocks whose lists have equal length form one batch: their key and value b
 side by side, a cache-sized batch at a time, and go through the flash kernel of PyTorch. A row of
 the batch holds every key its queries attend, so its log-sum-exp is final and the backward pass
 needs no second look: it runs the same batches through the kernel's own backward and adds the
-gathered key and value gradients up in float32. Memory beyond inputs and outputs is O(N).
+gathered key and value gradients up in float32, head by head. Beyond inputs and outputs there is
+one batch, and in the backward pass the float32 sums of one head.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,8 @@ from sla_kernels.sparse.lists import BlockLists
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
-BATCH_BYTES = 1 << 20  # gathered keys of one batch; keys, values and queries then share the cache
-HEADS_ELEMENTS = 1 << 19  # key elements of the heads handled together
+BATCH_BYTES = 1 << 20  # keys, values, queries and output of one batch, so that it fits the cache
+HEADS_ELEMENTS = 1 << 17  # key elements of the heads handled together
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -50,15 +51,19 @@ def _heads(q: Tensor, k: Tensor) -> Iterator[_Heads]:
 
 
 def blocked(x: Tensor, size: int) -> Tensor:
-    """Cut `x` (heads, tokens, width) into (heads * blocks, size, width), the last zero-padded."""
+    """Cut `x` (heads, tokens, width) into (heads * blocks, size, width), the last zero-padded.
+
+    Of one head whose tokens fill the blocks it is a view.
+    """
     if x.shape[1] % size:
         x = F.pad(x, (0, 0, 0, -x.shape[1] % size))
     return x.reshape(-1, size, x.shape[2])
 
 
-def unblocked(rows: Tensor, heads: int, tokens: int) -> Tensor:
-    """Undo `blocked`."""
-    return rows.reshape(heads, -1, *rows.shape[2:])[:, :tokens]
+def put(made: Tensor, rows: Tensor) -> None:
+    """Undo `blocked` into `made`, unless the rows are a view of it and so are there already."""
+    if rows.data_ptr() != made.data_ptr():
+        made.copy_(rows.reshape(made.shape[0], -1, made.shape[2])[:, : made.shape[1]])
 
 
 class _Keys:
@@ -66,7 +71,7 @@ class _Keys:
 
     def __init__(self, x: Tensor, block: int, pinned: int) -> None:
         self.free, self.pinned, self.block = x.shape[1] - pinned, pinned, block
-        self.blocks = blocked(x[:, : self.free], block).flatten(1)  # [heads * blocks, block * d]
+        self.blocks = blocked(x[:, : self.free], block)
         self.fixed = x[:, self.free :]
 
     def gather(self, batch: "_Batch") -> Tensor:
@@ -85,8 +90,8 @@ class _KeyGradients:
     def __init__(self, keys: _Keys) -> None:
         dtype = accumulator(keys.blocks.dtype)
         self.keys = keys
-        self.blocks = torch.zeros_like(keys.blocks, dtype=dtype)
-        self.fixed = torch.zeros_like(keys.fixed, dtype=dtype)
+        self.blocks = torch.zeros(keys.blocks.shape, dtype=dtype).flatten(1)
+        self.fixed = torch.zeros(keys.fixed.shape, dtype=dtype)
 
     def add(self, gradient: Tensor, batch: "_Batch") -> None:
         rows = batch.blocks.shape[0]
@@ -101,13 +106,11 @@ class _KeyGradients:
             0, batch.blocks.flatten(), free.reshape(rows * batch.blocks.shape[1], -1)
         )
 
-    def total(self) -> Tensor:
-        free = unblocked(
-            self.blocks.view(-1, self.keys.block, self.fixed.shape[2]),
-            self.fixed.shape[0],
-            self.keys.free,
-        )
-        return torch.cat([free, self.fixed], 1) if self.keys.pinned else free
+    def put(self, made: Tensor) -> None:
+        """Write the sums where the gradient of the keys belongs."""
+        rows = self.blocks.view(-1, self.keys.block, self.fixed.shape[2])
+        put(made[:, : self.keys.free], rows)
+        made[:, self.keys.free :] = self.fixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,10 @@ class _Batch:
 
 
 def _batches(lists: BlockLists, heads: _Heads, free_keys: int, width: int) -> Iterator[_Batch]:
-    """Group the rows of some heads by length and cut the groups to the cache."""
+    """Group the rows of some heads by length and cut the groups to the cache.
+
+    `width` is what a token takes, in bytes.
+    """
     key_blocks = num_blocks(free_keys, lists.block_k)
     indices = lists.indices[heads.batch, heads.queries]
     per_head = indices.shape[1] * (indices.shape[0] // (heads.keys.stop - heads.keys.start))
@@ -135,7 +141,7 @@ def _batches(lists: BlockLists, heads: _Heads, free_keys: int, width: int) -> It
     lengths = lists.pinned + counts * lists.block_k - missing
     for length in sorted(set(lengths.tolist())):
         rows = (lengths == length).nonzero()[:, 0]
-        for part in rows.split(max(1, BATCH_BYTES // (length * width))):
+        for part in rows.split(max(1, BATCH_BYTES // (2 * width * (length + lists.block_q)))):
             count = num_blocks(length - lists.pinned, lists.block_k)
             offset = head[part] * key_blocks
             yield _Batch(
@@ -152,16 +158,13 @@ def _keeps_all(lists: BlockLists, k: Tensor) -> bool:
     return lists.indices.shape[3] == key_blocks and int(lists.counts.min()) == key_blocks
 
 
-def _whole(heads: _Heads, queries: tuple[Tensor, ...], keys: tuple[Tensor, ...]) -> list[Tensor]:
-    """Some heads of query-like and key-like tensors, each key head repeated for its queries."""
-    made = [x[heads.batch, heads.queries][None] for x in queries]
+def _whole(heads: _Heads, keys: Sequence[Tensor], queries: Sequence[Tensor]) -> list[Tensor]:
+    """Some heads of key-like and query-like tensors, each key head repeated for its queries."""
     group = queries[0].shape[1] // keys[0].shape[1]
-    return made + [
-        x[heads.batch, heads.keys].repeat_interleave(group, 0)[None]
-        if group > 1
-        else x[heads.batch, heads.keys][None]
-        for x in keys
-    ]
+    made = [x[heads.batch, heads.keys] for x in keys]
+    if group > 1:
+        made = [x.repeat_interleave(group, 0) for x in made]
+    return [x[None] for x in (*made, *(x[heads.batch, heads.queries] for x in queries))]
 
 
 def sparse_forward(
@@ -169,26 +172,25 @@ def sparse_forward(
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.empty(q.shape[:3], dtype=accumulator(q.dtype), device=q.device)
+    lse = torch.empty((*q.shape[:3], 1), dtype=accumulator(q.dtype), device=q.device)
+    whole = _keeps_all(lists, k)
     for heads in _heads(q, k):
-        here, there = (heads.batch, heads.queries), (heads.batch, heads.keys)
-        if _keeps_all(lists, k):
-            out[here], lse[here] = _flash(*_whole(heads, (q,), (k, v)), scale=scale)
+        here = (heads.batch, heads.queries)
+        if whole:
+            k_h, v_h, q_h = _whole(heads, (k, v), (q,))
+            out[here], lse[here][..., 0] = _flash(q_h, k_h, v_h, scale=scale)
             continue
-        keys, values = (_Keys(x[there], lists.block_k, lists.pinned) for x in (k, v))
-        rows = blocked(q[here], lists.block_q)
-        out_rows = torch.empty_like(rows)
-        lse_rows = rows.new_empty(rows.shape[:2], dtype=lse.dtype)
+        keys, values = _keys(heads, k, v, lists)
+        rows, *made = (blocked(x[here], lists.block_q) for x in (q, out, lse))
         for batch in _batches(lists, heads, keys.free, q.shape[3] * q.element_size()):
             found = _flash(
                 rows[batch.rows, None], keys.gather(batch), values.gather(batch), scale=scale
             )
-            out_rows[batch.rows] = found[0][:, 0]
-            lse_rows[batch.rows] = found[1][:, 0]
-        group = heads.queries.stop - heads.queries.start
-        out[here] = unblocked(out_rows, group, q.shape[2])
-        lse[here] = unblocked(lse_rows, group, q.shape[2])
-    return out, lse
+            made[0][batch.rows] = found[0][:, 0]
+            made[1][batch.rows] = found[1][:, 0, :, None]
+        for x, written in zip((out, lse), made, strict=True):
+            put(x[here], written)
+    return out, lse[..., 0]
 
 
 def sparse_backward(
@@ -196,47 +198,56 @@ def sparse_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    out: Tensor,
+    out: Tensor | None,
     lse: Tensor,
     lists: BlockLists,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of q, k and v."""
-    made = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
+    """Return the gradients of q, k and v; an output that was not kept is made anew by batches."""
+    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    queries = [x for x in (grad, q, lse[..., None], out) if x is not None]
+    whole, group = _keeps_all(lists, k), q.shape[1] // k.shape[1]
     for heads in _heads(q, k):
         here, there = (heads.batch, heads.queries), (heads.batch, heads.keys)
-        if _keeps_all(lists, k):
-            grad_h, q_h, out_h, k_h, v_h = _whole(heads, (grad, q, out), (k, v))
-            found = _flash_backward(
-                grad_h, q_h, k_h, v_h, out_h, lse[here][None], 0.0, False, scale=scale
-            )
-            made[0][here] = found[0][0]
-            group = q.shape[1] // k.shape[1]
-            made[1][there], made[2][there] = (
-                x[0].unflatten(0, (-1, group)).sum(1) for x in found[1:]
-            )
+        if whole:
+            found = _pull_back(scale, *_whole(heads, (k, v), queries))
+            dq[here] = found[0][0]
+            dk[there], dv[there] = (x[0].unflatten(0, (-1, group)).sum(1) for x in found[1:])
             continue
-        keys, values = (_Keys(x[there], lists.block_k, lists.pinned) for x in (k, v))
+        keys, values = _keys(heads, k, v, lists)
         sums = [_KeyGradients(x) for x in (keys, values)]
-        rows = [blocked(x[here], lists.block_q) for x in (grad, q, out, lse[..., None])]
-        grad_rows = torch.empty_like(rows[1])
+        made, *rows = (blocked(x[here], lists.block_q) for x in (dq, *queries))
         for batch in _batches(lists, heads, keys.free, q.shape[3] * q.element_size()):
-            grad_b, q_b, out_b, lse_b = (x[batch.rows, None] for x in rows)
-            found = _flash_backward(
-                grad_b,
-                q_b,
-                keys.gather(batch),
-                values.gather(batch),
-                out_b,
-                lse_b[..., 0],
-                0.0,
-                False,
-                scale=scale,
-            )
-            grad_rows[batch.rows] = found[0][:, 0]
+            gathered = (x[batch.rows, None] for x in rows)
+            found = _pull_back(scale, keys.gather(batch), values.gather(batch), *gathered)
+            made[batch.rows] = found[0][:, 0]
             sums[0].add(found[1], batch)
             sums[1].add(found[2], batch)
-        group = heads.queries.stop - heads.queries.start
-        made[0][here] = unblocked(grad_rows, group, q.shape[2])
-        made[1][there], made[2][there] = sums[0].total(), sums[1].total()
-    return made[0], made[1], made[2]
+        put(dq[here], made)
+        sums[0].put(dk[there])
+        sums[1].put(dv[there])
+    return dq, dk, dv
+
+
+def _keys(heads: _Heads, k: Tensor, v: Tensor, lists: BlockLists) -> tuple[_Keys, _Keys]:
+    """The key and value blocks of some heads."""
+    made = [_Keys(x[heads.batch, heads.keys], lists.block_k, lists.pinned) for x in (k, v)]
+    return made[0], made[1]
+
+
+def _pull_back(
+    scale: float,
+    k: Tensor,
+    v: Tensor,
+    grad: Tensor,
+    q: Tensor,
+    lse: Tensor,
+    out: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v of one batch; `lse` has a last axis of 1."""
+    if out is None:
+        out = _flash(q, k, v, scale=scale)[0]
+    found: tuple[Tensor, Tensor, Tensor] = _flash_backward(
+        grad, q, k, v, out, lse[..., 0], 0.0, False, scale=scale
+    )
+    return found

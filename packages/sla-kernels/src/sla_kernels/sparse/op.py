@@ -62,7 +62,7 @@ def backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    out: Tensor,
+    out: Tensor | None,
     lse: Tensor,
     indices: Tensor,
     counts: Tensor,
@@ -73,7 +73,7 @@ def backward(
     scale: float,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Differentiate `forward`."""
+    """Differentiate `forward`; on the CPU it may do without the output."""
     run = kernels_of(backend).sparse_backward
     lists = BlockLists(
         indices=indices, counts=counts, block_q=block_q, block_k=block_k, pinned=pinned
@@ -81,14 +81,16 @@ def backward(
     if order is None:
         dq, dk, dv = run(grad, q, k, v, out, lse, lists, scale)
         return dq, dk, dv
-    free = q.shape[2] - pinned
-    grad, q, k, v, out, lse = (x.index_select(2, order) for x in (grad, q, k, v, out, lse))
-    upper = [x[:, :, :free] for x in (grad, q, out, lse)]
-    lower = [x[:, :, free:] for x in (grad, q, out, lse)]
-    blocks = run(*upper[:2], k, v, *upper[2:], lists, scale)
-    rows = run(*lower[:2], k, v, *lower[2:], every_block(lists, pinned, free), scale)
+    free, back = q.shape[2] - pinned, order.argsort()
+    parts: list[tuple[Tensor | None, Tensor | None]] = [
+        (None, None) if x is None else x.index_select(2, order).split([free, pinned], 2)
+        for x in (grad, q, out, lse)
+    ]
+    k, v = (x.index_select(2, order) for x in (k, v))
+    (grad_b, q_b, *rest_b), (grad_r, q_r, *rest_r) = zip(*parts, strict=True)
+    blocks = run(grad_b, q_b, k, v, *rest_b, lists, scale)
+    rows = run(grad_r, q_r, k, v, *rest_r, every_block(lists, pinned, free), scale)
     dq, dk, dv = torch.cat([blocks[0], rows[0]], 2), blocks[1] + rows[1], blocks[2] + rows[2]
-    back = order.argsort()
     return dq.index_select(2, back), dk.index_select(2, back), dv.index_select(2, back)
 
 

@@ -1,0 +1,54 @@
+"""The memory of attention on the CPU, as PyTorch's allocator counts it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from sla_kernels import SparseLinearAttention
+
+from .cases import qkv
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """The most that a step holds at a time of what it allocates, its result counted."""
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        step()
+    held = most = 0
+    for event in trace.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def test_the_peak_counts_results_and_what_was_freed() -> None:
+    def step() -> torch.Tensor:
+        return torch.empty(1 << 20, dtype=torch.uint8).to(torch.float32) + 1
+
+    assert peak_bytes(step) == pytest.approx(8 << 20, rel=0.2)
+
+
+@pytest.mark.parametrize("scope", ["all", None])
+def test_peak_memory_is_that_of_dense_attention_and_one_batch(scope: str | None) -> None:
+    n = 2048
+    leaves = [x.requires_grad_() for x in qkv(n, n, h=8, g=8, d=64, dtype=torch.bfloat16)]
+    grad = torch.randn(1, 8, n, 64).bfloat16()
+    module = SparseLinearAttention(64, keep=0.1, linear=scope).bfloat16()
+
+    def steps(attend: Callable[..., torch.Tensor]) -> list[int]:
+        def forward() -> torch.Tensor:
+            with torch.no_grad():
+                return attend(*leaves)
+
+        def both() -> object:
+            return torch.autograd.grad(attend(*leaves), leaves, grad)
+
+        return [peak_bytes(forward), peak_bytes(both)]
+
+    ours, dense = steps(module), steps(F.scaled_dot_product_attention)
+    assert ours[0] <= dense[0] + (1 << 20)  # one batch of gathered blocks, however few the tokens
+    assert ours[1] <= dense[1]
