@@ -71,6 +71,12 @@ def batches() -> list[Tensor]:
     return [torch.randn(2, 6, 8, generator=generator) for _ in range(4)]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks this small lose time to threads that wait for each other."""
+    torch.set_num_threads(1)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kill-points", type=int, default=12, help="how often test_faults kills a run"

@@ -1,4 +1,4 @@
-"""Two processes are one: same weights, same evaluation, no batch twice."""
+"""Two processes are one: same weights, same evaluation, no batch twice, whole or sharded."""
 
 import importlib.util
 import json
@@ -23,13 +23,18 @@ def one_process(tmp_path_factory):
     return module.train(tmp_path_factory.mktemp("one"))
 
 
-def torchrun(folder, mode):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", str(SCRIPT)]
+def torchrun(folder, mode, restarts=0):
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", f"--max-restarts={restarts}", str(SCRIPT)]
     command += [str(folder / "run"), str(folder / "told.json"), mode]
     done = subprocess.run(command, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"told.{rank}").read_text()) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    return torchrun(tmp_path_factory.mktemp("two"), "ways")
 
 
 def largest_difference(one, other):
@@ -39,8 +44,8 @@ def largest_difference(one, other):
     )
 
 
-def test_two_processes_equal_one_with_accumulation(one_process, tmp_path):
-    first, second = torchrun(tmp_path, "whole")
+def test_two_processes_equal_one_with_accumulation(one_process, two_processes):
+    first, second = (told["whole"] for told in two_processes)
     assert largest_difference(first["weights"], second["weights"]) == 0
     assert largest_difference(first["weights"], one_process["weights"]) <= 1e-6
     assert first["losses"] == pytest.approx(one_process["losses"], rel=1e-6)
@@ -51,8 +56,18 @@ def test_two_processes_equal_one_with_accumulation(one_process, tmp_path):
     assert sorted(first["indices"] + second["indices"]) == one_process["indices"]
 
 
-def test_a_run_may_go_on_with_another_number_of_processes(one_process, tmp_path):
-    """Killed at step 9 under two processes, continued from step 8 by one."""
+@pytest.mark.parametrize("way", ["sharded", "early", "recomputed"])
+def test_sharded_models_learn_the_same(two_processes, way):
+    for told in two_processes:
+        assert told["whole"]["held"] == 1.0 and 0.5 < told[way]["held"] < 0.75
+        assert told[way]["weights"] == told["whole"]["weights"]
+        assert told[way]["losses"] == told["whole"]["losses"]
+        assert told[way]["metrics"] == told["whole"]["metrics"]
+        assert told[way]["frozen"]
+
+
+def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
+    """Killed at step 9 under two processes, continued from step 8 by one, with whole models."""
     with pytest.raises(AssertionError):
         torchrun(tmp_path, "fail")
     spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
@@ -63,12 +78,26 @@ def test_a_run_may_go_on_with_another_number_of_processes(one_process, tmp_path)
     assert largest_difference(told["weights"], one_process["weights"]) <= 1e-6
 
 
+def test_a_restart_by_torchrun_ends_bit_equal(two_processes, tmp_path):
+    """Process 0 dies at step 9; torchrun starts both again, and they go on from step 8."""
+    for rank, told in enumerate(torchrun(tmp_path, "fail", restarts=1)):
+        assert min(told["indices"]) == 16 + rank
+        assert told["weights"] == two_processes[rank]["whole"]["weights"]
+        assert told["metrics"] == two_processes[rank]["whole"]["metrics"]
+
+
 def test_a_world_of_one_changes_nothing():
     world, values = World.current(), torch.randn(3)
     assert world == World(0, 1) and world.leads
     assert world.sum(values) is values and list(world.share(3)) == [0, 1, 2]
     assert world.any(True) and not world.any(False)
     assert world.first(["a", "b"]) == ["a", "b"]
+    assert world.idle_turns(3) == 0 and [World(r, 4).idle_turns(6) for r in range(4)] == [
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_a_mean_is_exact_and_the_same_in_any_order():

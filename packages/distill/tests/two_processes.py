@@ -1,9 +1,10 @@
 """One process of a distributed run, started by torchrun.
 
-Arguments: directory of the run, file for the result, "whole" or "fail" (then process 0 dies
-at step 9 the first time).
+Arguments: directory of the run, file for the result, and what to do: "ways" trains in several
+ways, each for itself; "fail" trains once, sharded, and process 0 dies at step 9 the first time.
 """
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -12,10 +13,11 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import distributed
 
 import distill
-from distill import DistillConfig, Pair, Quiet
+from distill import DistillConfig, Pair, Quiet, Sharding
 
 PLACE = Path(__file__).with_name("conftest.py")
 SPEC = importlib.util.spec_from_file_location("networks", PLACE)
@@ -45,6 +47,17 @@ class Seen:
         return self._items[2 * index % 10 : 2 * index % 10 + 2]
 
 
+class Watched:
+    """Runs a model and notes the largest share of its values that this process holds."""
+
+    held = 0.0
+
+    def __call__(self, model, batch):
+        local = [getattr(p, "_local_tensor", p).numel() for p in model.parameters()]
+        self.held = max(self.held, sum(local) / sum(p.numel() for p in model.parameters()))
+        return model(batch)
+
+
 class Dying(Quiet):
     """Kills its process once, at step 9."""
 
@@ -57,26 +70,42 @@ class Dying(Quiet):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(directory, reporter=None):
+SHARDING = Sharding(smallest_unit=1)
+WAYS = {
+    "whole": {},
+    "sharded": {"sharding": SHARDING},
+    "early": {"sharding": SHARDING, "run_until": "last_pair"},
+    "recomputed": {"sharding": SHARDING, "checkpoint_activations": ("blocks.*",)},
+}
+
+
+def train(directory, reporter=None, sharding=None, **changes):
     teacher, student = networks.make_models(dropout=0.2)
     distill.freeze_except(student, "*.proj_l.*")
     generator = torch.Generator().manual_seed(6)
-    source = Seen()
+    source, watched = Seen(), Watched()
     result = distill.distill(
         student,
         teacher,
         source,
         pairs=[Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)],
-        config=CONFIG,
+        config=dataclasses.replace(CONFIG, **changes),
         directory=directory,
         held_out=list(torch.randn(5, 1, 6, 8, generator=generator)),
         count_images=len,
         reporter=reporter,
+        sharding=sharding,
+        forward=watched,
     )
-    weights = {n: p.tolist() for n, p in student.named_parameters() if p.requires_grad}
     images = [entry["images"] for entry in result.history if entry["kind"] == "step"]
     return {
-        "weights": weights,
+        "weights": {n: p.tolist() for n, p in student.named_parameters() if p.requires_grad},
+        "frozen": all(
+            torch.equal(p, dict(teacher.named_parameters())[n])
+            for n, p in student.named_parameters()
+            if not p.requires_grad
+        ),
+        "held": watched.held,
         "losses": result.losses,
         "metrics": result.metrics,
         "indices": source.indices,
@@ -87,9 +116,12 @@ def train(directory, reporter=None):
 def main():
     directory, output, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo")
-    dies = mode == "fail"
-    told = train(directory, Dying(directory.with_suffix(".died")) if dies else None)
+    distill.join_processes()
+    assert distill.sharding_of(Accelerator(cpu=True)) is None
+    if mode == "fail":
+        told = train(directory, Dying(directory.with_suffix(".died")), SHARDING)
+    else:
+        told = {way: train(directory / way, **how) for way, how in WAYS.items()}
     rank = distributed.get_rank()
     output.with_suffix(f".{rank}").write_text(json.dumps(told))
     distributed.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from distill.accelerated import sharding_of as sharding_of
 from distill.attention import AttentionDistillation as AttentionDistillation
 from distill.batches import Batches as Batches
 from distill.batches import Cycled as Cycled
@@ -18,6 +19,7 @@ from distill.freeze import freeze_except as freeze_except
 from distill.freeze import trainable_report as trainable_report
 from distill.guard import Diverged as Diverged
 from distill.journal import read_journal as read_journal
+from distill.launch import join_processes as join_processes
 from distill.loop import distill as distill
 from distill.lora import add_lora as add_lora
 from distill.lora import merge_lora as merge_lora
@@ -43,6 +45,7 @@ from distill.reporter import Start as Start
 from distill.reporter import StepRecord as StepRecord
 from distill.reporter import Together as Together
 from distill.result import Result as Result
+from distill.sharding import Sharding as Sharding
 from distill.targets import TargetCache as TargetCache
 from distill.tensorboard import TensorBoard as TensorBoard
 

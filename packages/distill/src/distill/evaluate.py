@@ -23,7 +23,9 @@ def sharded_mean(
     """Return the mean of each metric over items 0 to `count` - 1.
 
     Each process measures its share of the items; the mean is taken over all of them in
-    order, so that it is bit-equal for every number of processes.
+    order, so that it is bit-equal for every number of processes. A process whose share is
+    smaller measures its last item again and drops the result: where a model is spread over
+    the processes, all of them must run it equally often.
 
     Args:
         count: Number of items, at least 1.
@@ -36,13 +38,16 @@ def sharded_mean(
     if count < 1:
         raise ValueError("There is nothing to evaluate: at least one item is needed.")
     world, rows, names = World.current(), {}, None
-    for item in world.share(count):
+    share = [*world.share(count), *[count - 1] * world.idle_turns(count)]
+    for item in share:
         seed_all(seed, "held-out", item)
         metrics = measure(item)
         names = names or list(metrics)
         if list(metrics) != names:
             raise ValueError(f"Item {item} has metrics {list(metrics)}, others have {names}.")
         rows[item] = list(metrics.values())
+    for item in share[len(world.share(count)) :]:
+        del rows[item]
     return _merge(world, count, rows, names)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from distill.objectives import AttentionOutputs, Objective
 from distill.observe import Forward, Observer, TargetStore, call
 from distill.pairs import Pair
 from distill.recompute import recomputed_activations
-from distill.reporter import Quiet, Reporter
+from distill.reporter import Quiet, Reporter, Start
 from distill.result import Result
 from distill.rng import isolated_rng
 from distill.run import Run
-from distill.start import describe_start
-from distill.state import Progress
+from distill.sharding import Sharding, sharded
+from distill.start import Likeness, compare_weights
+from distill.state import Progress, trainable_parameters
 from distill.task import Task, complete_objectives
 from distill.world import World
 
@@ -46,12 +48,13 @@ def distill(
     count_images: Callable[[Any], int] | None = None,
     store: TargetStore | None = None,
     reporter: Reporter | None = None,
+    sharding: Sharding | None = None,
 ) -> Result:
     """Train a student in place to imitate its teacher.
 
-    What trains is what requires gradients, see `freeze_except`. In a process group of
-    `torch.distributed`, call it in every process with equal arguments: batches are dealt out
-    without overlap, gradients are summed, and only the first process writes and reports.
+    What trains is what requires gradients, see `freeze_except`. In several processes, see
+    `join_processes`, call it in each with equal arguments: batches are dealt out without
+    overlap, gradients are summed, and only the first process writes and reports.
 
     Args:
         student: Changed in place. Models and random generators are left in their modes.
@@ -72,6 +75,8 @@ def distill(
         count_images: Number of images in a batch, for the speed that is reported.
         store: Keeps the teacher's targets; the source must have `key(index)`.
         reporter: Who listens; nobody by default.
+        sharding: Spreads the frozen weights of both models over the processes, see
+            `Sharding`; the teacher stays whole where there is a store.
 
     Raises:
         ValueError: The input is wrong, which is found before the first update: a module that
@@ -93,30 +98,37 @@ def distill(
         count_images=count_images,
         keys=_keys(batches, config) if store else None,
     )
-    observer = Observer(
-        student,
-        teacher,
-        task.objectives,
-        forward=forward,
-        autocast=config.autocast,
-        store=store,
-    )
+    likeness = compare_weights(student, teacher)
     world = World.current()
     identity = identify(student, teacher, task.objectives, config)
     archive = Archive(directory, identity, writes=world.leads)
     listener = reporter if reporter and world.leads else Quiet()
     with (
         isolated_rng(),
-        _training_mode(student, teacher),
+        _spread(task, sharding, spread_teacher=store is None) as task,
+        _training_mode(task.student, task.teacher),
         _determinism(config.deterministic),
-        recomputed_activations(student, config.checkpoint_activations),
-        observer,
+        recomputed_activations(task.student, config.checkpoint_activations),
+        Observer(
+            task.student,
+            task.teacher,
+            task.objectives,
+            forward=forward,
+            autocast=config.autocast,
+            store=store,
+        ) as observer,
     ):
-        return _train(Run(task, observer, archive, listener), archive, listener, trainable, resume)
+        run = Run(task, observer, archive, listener)
+        return _train(run, archive, listener, trainable, likeness, resume)
 
 
 def _train(
-    run: Run, archive: Archive, listener: Reporter, trainable: TrainableReport, resume: Resume
+    run: Run,
+    archive: Archive,
+    listener: Reporter,
+    trainable: TrainableReport,
+    likeness: Likeness,
+    resume: Resume,
 ) -> Result:
     task, world = run.task, World.current()
     checkpoint = archive.open(resume)
@@ -125,14 +137,17 @@ def _train(
     _check_processes(run)
     archive.prepare(run.progress.step)
     world.wait()
-    start = describe_start(
-        task.student,
-        task.teacher,
-        trainable,
-        step=run.progress.step,
-        steps=task.config.steps,
+    listener.started(
+        Start(
+            step=run.progress.step,
+            steps=task.config.steps,
+            trainable=trainable,
+            equal=likeness.equal,
+            different=likeness.different,
+            unmatched=likeness.unmatched,
+            processes=world.size,
+        )
     )
-    listener.started(start)
     why = "failed"
     try:
         with Interrupt() as interrupt:
@@ -202,6 +217,19 @@ def _check_processes(run: Run) -> None:
             "The trainable parameters differ between processes. Build the student the same way "
             "in each, with the same seed."
         )
+
+
+@contextmanager
+def _spread(task: Task, sharding: Sharding | None, *, spread_teacher: bool) -> Iterator[Task]:
+    pairs = [pair for objective in task.objectives for pair in objective.pairs]
+    trained = trainable_parameters(task.student)
+    with (
+        sharded(task.student, sharding, trained, [p.student for p in pairs]) as student,
+        sharded(
+            task.teacher, sharding if spread_teacher else None, {}, [p.teacher for p in pairs]
+        ) as teacher,
+    ):
+        yield replace(task, student=student, teacher=teacher)
 
 
 @contextmanager

@@ -1,22 +1,29 @@
 """Compare a student with its teacher before the first step."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
-from distill.freeze import TrainableReport
-from distill.reporter import Start
 from distill.state import trainable_parameters
-from distill.world import World
 
 
-def describe_start(
-    student: nn.Module,
-    teacher: nn.Module,
-    trainable: TrainableReport,
-    *,
-    step: int,
-    steps: int,
-) -> Start:
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How many frozen parameters of a student are its teacher's.
+
+    Attributes:
+        equal: Equal to the teacher's of the same name.
+        different: Different from it.
+        unmatched: The teacher has none of that name.
+    """
+
+    equal: int
+    different: int
+    unmatched: int
+
+
+def compare_weights(student: nn.Module, teacher: nn.Module) -> Likeness:
     """Count the student's frozen parameters that equal the teacher's of the same name."""
     theirs, trained = dict(teacher.named_parameters()), trainable_parameters(student)
     frozen = {
@@ -26,15 +33,7 @@ def describe_start(
     }
     shared = {name: p for name, p in frozen.items() if name in theirs}
     equal = sum(_equal(p, theirs[name]) for name, p in shared.items())
-    return Start(
-        step=step,
-        steps=steps,
-        trainable=trainable,
-        equal=equal,
-        different=len(shared) - equal,
-        unmatched=len(frozen) - len(shared),
-        processes=World.current().size,
-    )
+    return Likeness(equal=equal, different=len(shared) - equal, unmatched=len(frozen) - len(shared))
 
 
 def _equal(one: nn.Parameter, other: nn.Parameter) -> bool:

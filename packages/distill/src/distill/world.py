@@ -21,8 +21,20 @@ class World:
 
     @classmethod
     def current(cls) -> "World":
-        """Return the initialised process group, or a world of one."""
-        if not (distributed.is_available() and distributed.is_initialized()):
+        """Return the initialised process group, or a world of one.
+
+        Raises:
+            ValueError: A launcher started this process and nothing joined it to the others:
+                each would train, and write, alone.
+        """
+        if not distributed.is_available():
+            return cls()
+        if not distributed.is_initialized():
+            if distributed.is_torchelastic_launched():
+                raise ValueError(
+                    "This process was started by torchrun or accelerate launch, and has not "
+                    "joined the others. Call `distill.join_processes()` first."
+                )
             return cls()
         return cls(distributed.get_rank(), distributed.get_world_size())
 
@@ -31,15 +43,26 @@ class World:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are summed: this process's GPU under nccl, else the CPU."""
+        if self.size > 1 and distributed.get_backend() == "nccl":
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
+
     def share(self, count: int) -> range:
         """Return which of `count` things this process does; together all, none twice."""
         return range(self.rank, count, self.size)
+
+    def idle_turns(self, count: int) -> int:
+        """Return how many things of its share this process has fewer than the first."""
+        return len(range(0, count, self.size)) - len(self.share(count))
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum over all processes."""
         if self.size == 1:
             return values
-        total = values.to(_device(), copy=True)
+        total = values.to(self.device, copy=True)
         distributed.all_reduce(total)
         return total.to(values.device)
 
@@ -86,8 +109,3 @@ def _gradient(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
-
-
-def _device() -> torch.device:
-    nccl = distributed.get_backend() == "nccl"
-    return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
