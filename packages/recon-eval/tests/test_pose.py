@@ -171,6 +171,12 @@ def test_what_is_no_camera_is_refused_by_view() -> None:
         pose.evaluate(broken, good)
     with pytest.raises(ValueError, match="at least 2"):
         pose.evaluate(good[:1], good[:1])
+    with pytest.raises((ValueError, TypeError), match=r"the same v of at least 2|Type-check"):
+        pose.evaluate(good[:3], good)
+    with pytest.raises((ValueError, TypeError), match=r"the same v of at least 2|Type-check"):
+        pose.evaluate_trajectory(good[:3], good)
+    with pytest.raises(ValueError, match=r"delta is 6: with 6 views it must be in 1\.\.5"):
+        pose.evaluate_trajectory(good, good, delta=6)
     with pytest.raises((ValueError, TypeError), match="both"):
         pose.evaluate(good, good, direction="both")
 
@@ -180,6 +186,20 @@ def test_a_trajectory_in_another_world_has_no_error() -> None:
     result = pose.evaluate_trajectory(in_world(target, 9, 3.0), target)
     assert result.similarity.scale == pytest.approx(1 / 3)
     assert max(result.numbers().values()) < 1e-5
+
+
+@given(seed=seeds, scale=st.floats(0.05, 20))
+@settings(deadline=None, max_examples=30)
+def test_trajectory_errors_depend_on_neither_world(seed: int, scale: float) -> None:
+    target = rig(seed)
+    predicted = disturbed(target, seed, 3, 0.1)
+    one = pose.evaluate_trajectory(predicted, target).numbers()
+    other = pose.evaluate_trajectory(in_world(predicted, seed + 1, scale), target).numbers()
+    assert other == pytest.approx(one, rel=1e-6, abs=1e-9)
+    moved = pose.evaluate_trajectory(predicted, in_world(target, seed + 2, 2.0)).numbers()
+    assert moved["ate_rmse"] == pytest.approx(2 * one["ate_rmse"], rel=1e-6)
+    angle = "rpe_rotation_rmse_degrees"
+    assert moved[angle] == pytest.approx(one[angle], rel=1e-6, abs=1e-6)
 
 
 def test_trajectory_errors_equal_literal_sums() -> None:

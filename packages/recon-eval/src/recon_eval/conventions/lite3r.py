@@ -27,7 +27,7 @@ from ..align import camera_centres
 from ..data.scene import Scene
 from ..points.chamfer import CHAMFER, two_way_distances
 from ..pose.angles import rotation_angle_degrees
-from ..pose.cameras import check_cameras
+from ..pose.cameras import check_rigs
 from .named import NamedResult
 
 MIN_DEPTH = 1e-3
@@ -77,8 +77,7 @@ def evaluate_pose(
     target_world_to_camera: Float[Tensor, "v 3 4"],
 ) -> NamedResult:
     """Return `rot_err_deg` and `trans_err` of one sample."""
-    check_cameras(predicted_world_to_camera, "predicted")
-    check_cameras(target_world_to_camera, "target")
+    check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=1)
     rotation, t = _relative_to_first(predicted_world_to_camera)
     true_rotation, true_t = _relative_to_first(target_world_to_camera)
     scale = float((t * true_t).sum() / (t * t).sum().clamp_min(1e-8))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..pose.angles import direction_angle_degrees, rotation_angle_degrees
 from ..pose.auc import auc_histogram
-from ..pose.cameras import check_cameras
+from ..pose.cameras import check_rigs
 from .named import NamedResult
 
 PoseConvention = Literal["vggt", "da3"]
@@ -36,10 +36,7 @@ def evaluate_pose(
     if convention not in get_args(PoseConvention):
         known = ", ".join(get_args(PoseConvention))
         raise ValueError(f"convention is {convention!r}: it must be one of {known}")
-    if len(target_world_to_camera) < 2:
-        raise ValueError("target: has one view, and a pair needs two")
-    check_cameras(predicted_world_to_camera, "predicted")
-    check_cameras(target_world_to_camera, "target")
+    check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
     pose, truth = (
         _relative(cameras.double(), convention)
         for cameras in (predicted_world_to_camera, target_world_to_camera)

@@ -7,6 +7,19 @@ from torch import Tensor
 ORTHOGONALITY = 1e-3  # largest entry of R R^T - I; float32 network outputs stay below 1e-5
 
 
+def check_rigs(
+    predicted: Float[Tensor, "v 3 4"], target: Float[Tensor, "w 3 4"], *, at_least: int
+) -> None:
+    """Raise ValueError where two rigs cannot be compared view by view, or hold no cameras."""
+    if predicted.shape != target.shape or len(target) < at_least:
+        raise ValueError(
+            f"predicted is {tuple(predicted.shape)} and target {tuple(target.shape)}: both must be "
+            f"(v, 3, 4) with the same v of at least {at_least}"
+        )
+    check_cameras(predicted, "predicted")
+    check_cameras(target, "target")
+
+
 def check_cameras(world_to_camera: Float[Tensor, "v 3 4"], name: str) -> None:
     """Raise ValueError where a matrix is not finite, not orthonormal, or mirrors.
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .angles import direction_angle_degrees, rotation_angle_degrees
-from .cameras import check_cameras
+from .cameras import check_rigs
 
 Direction = Literal["signed", "folded"]
 ZERO_BASELINE = 1e-9  # of the largest distance in the rig
@@ -51,13 +51,7 @@ def pair_errors(
     """
     if direction not in ("signed", "folded"):
         raise ValueError(f"direction is {direction!r}: it must be 'signed' or 'folded'")
-    if predicted.shape != target.shape or len(target) < 2:
-        raise ValueError(
-            f"predicted is {tuple(predicted.shape)} and target {tuple(target.shape)}: both must be "
-            "(v, 3, 4) with the same v of at least 2"
-        )
-    check_cameras(predicted, "predicted")
-    check_cameras(target, "target")
+    check_rigs(predicted, target, at_least=2)
     pairs = torch.combinations(torch.arange(len(target), device=target.device))
     (rotation, baseline, zero), (true_rotation, true_baseline, undefined) = (
         _relative(cameras.to(target.device), pairs) for cameras in (predicted, target)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..align import MIN_SPREAD, Similarity, align_cameras, camera_centres
 from .angles import rotation_angle_degrees
-from .cameras import check_cameras
+from .cameras import check_rigs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +57,10 @@ def evaluate_trajectory(
     `similarity.method` says so (`align.align_cameras`). RPE compares camera-to-world motions
     C_i^-1 C_{i+delta}, over all i.
     """
-    if predicted_world_to_camera.shape != target_world_to_camera.shape:
-        raise ValueError(
-            f"predicted is {tuple(predicted_world_to_camera.shape)} and target "
-            f"{tuple(target_world_to_camera.shape)}: both must be (v, 3, 4) with the same v"
-        )
+    check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
     if not 1 <= delta < len(target_world_to_camera):
-        raise ValueError(f"delta is {delta}: with v views it must be in 1..v - 1")
-    check_cameras(predicted_world_to_camera, "predicted")
-    check_cameras(target_world_to_camera, "target")
+        last = len(target_world_to_camera) - 1
+        raise ValueError(f"delta is {delta}: with {last + 1} views it must be in 1..{last}")
     similarity = align_cameras(
         predicted_world_to_camera, target_world_to_camera, min_spread=min_spread
     )
