@@ -5,11 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from recon_eval.data import write_pfm
 
+settings.register_profile(  # for parsers, which hypothesis feeds by files in one folder
+    "on_disk",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=60,
+)
 FIXTURES = Path(__file__).parent / "fixtures"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_eval.data import read_camera, read_pairs
@@ -22,12 +22,7 @@ intrinsic
 0.0 0.0 1.0
 
 """
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=60,
-)
+on_disk = settings.get_profile("on_disk")
 
 
 def camera(folder: Path, tail: str, head: str = HEAD) -> Path:

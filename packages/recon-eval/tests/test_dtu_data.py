@@ -164,6 +164,25 @@ def test_cameras_of_neus_are_found_by_their_name(tmp_path: Path) -> None:
         data.DTU(root, [7], layout="idr")[0]
 
 
+def test_a_missing_mask_or_depth_map_is_named_with_its_image(tmp_path: Path) -> None:
+    root = write(tmp_path, "mvsnet_train")
+    for name in ("depth_visual_0001.png", "depth_map_0002.pfm"):
+        (root / "Depths/scan7_train" / name).rename(tmp_path / name)
+        with pytest.raises(FileNotFoundError, match=rf"{name}: does not exist, and rect_00\d_3_"):
+            data.DTU(root, [7])[0]
+        (tmp_path / name).rename(root / "Depths/scan7_train" / name)
+    (root / "Depths/scan7_train/depth_visual_0000.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"depth_visual_0000\.png: its content is no"):
+        data.DTU(root, [7])[0]
+
+
+def test_a_mask_that_only_some_views_have_is_refused(tmp_path: Path) -> None:
+    root = write(tmp_path, "dtu64")
+    (root / "scan7/mask/001.png").unlink()
+    with pytest.raises(ValueError, match=r"frames \['000001'\] have no mask, and others have one"):
+        data.DTU(root, [7])[0]
+
+
 def test_masks_without_depth_are_the_validity(tmp_path: Path) -> None:
     scene = data.DTU(write(tmp_path, "dtu64"), [7])[0]
     assert scene.depth is None and scene.valid is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
@@ -15,12 +15,7 @@ from recon_eval import data
 from recon_eval.data.files import read_array, read_arrays
 from recon_eval.dtu.observation import read_observation
 
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=60,
-)
+on_disk = settings.get_profile("on_disk")
 damages = st.lists(
     st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4
 )

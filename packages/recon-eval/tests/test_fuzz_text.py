@@ -8,19 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from recon_eval import Report, data
 from recon_eval.data.colmap import colmap_frames
 
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=60,
-)
+on_disk = settings.get_profile("on_disk")
 POSE = "1 0 0 0.5\n0 1 0 0\n0 0 1 2\n0 0 0 1\n"
 CALIBRATION = "cam0=[100 0 4; 0 100 3; 0 0 1]\ndoffs=2\nbaseline=50\n"
 CAMERAS = "1 PINHOLE 8 6 50 51 4 3\n"

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -15,12 +15,7 @@ from scipy.spatial.transform import Rotation
 from recon_eval import data
 from recon_eval.data.colmap import colmap_frames
 
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=60,
-)
+on_disk = settings.get_profile("on_disk")
 
 
 def photo(path: Path, seed: int, height: int, width: int) -> None:

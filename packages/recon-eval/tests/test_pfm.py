@@ -5,17 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_eval.data import read_pfm, write_pfm
 
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=60,
-)
+on_disk = settings.get_profile("on_disk")
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 1000))

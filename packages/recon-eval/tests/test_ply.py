@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_eval.data import read_ply, write_ply
 
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=80,
-)
+on_disk = settings.get_profile("on_disk")
 HEADER = b"ply\nformat ascii 1.0\ncomment made here\nelement vertex 2\nproperty float x\n"
 HEADER += b"property float y\nproperty float z\nend_header\n"
 

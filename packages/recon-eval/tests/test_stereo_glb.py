@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from recon_eval import data
 
-on_disk = settings(
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=60,
-)
+on_disk = settings.get_profile("on_disk")
 CALIBRATION = """cam0=[100 0 4.5; 0 100 3.25; 0 0 1]
 cam1=[100 0 6.5; 0 100 3.25; 0 0 1]
 doffs=2
