@@ -27,8 +27,9 @@ OPTIONS = {
     "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "
     f"--device {OUTPUT}",
     "export": f"PATH --out --weights --overwrite {OUTPUT}",
-    "bench": f"--backbone --weights --views --height --width --repeats --no-compile --out "
+    "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
     f"--overwrite --seed --device {RECIPE} {OUTPUT}",
+    "bench plot": f"PATH --out --overwrite {OUTPUT}",
     "data make": f"PATH --scenes --views --size --split --seed --overwrite {OUTPUT}",
     "data check": f"PATH {OUTPUT}",
     "pretrain": f"--out --scenes --processes --small-steps --large-steps --test-scenes {OUTPUT}",

@@ -122,15 +122,21 @@ class Cost:
 
 
 def compare_costs(
-    models: Mapping[str, Backbone], images: Float[Tensor, "b v 3 y x"], *, repeats: int, device: str
+    models: Mapping[str, Any],
+    images: Float[Tensor, "b v 3 y x"],
+    *,
+    repeats: int,
+    device: str,
+    seconds: float = SECONDS,
 ) -> dict[str, Cost]:
     """Time models on images in turn, so that what disturbs the machine disturbs all.
 
-    One round warms up; of `repeats` timed rounds, as many as fit into 30 s are made, one at least.
+    One round warms up; of `repeats` timed rounds, as many as fit into `seconds` are made, one at
+    least.
     """
     images = images.to(device)
 
-    def call(model: Backbone) -> Callable[[], object]:
+    def call(model: Any) -> Callable[[], object]:
         def run() -> object:
             with torch.inference_mode():
                 return model(images)
@@ -144,7 +150,7 @@ def compare_costs(
         return {n: timed(run, warmup=0, repeats=1, device=device) for n, run in calls.items()}
 
     warm = sum(sum(times) for times in round_of_calls().values()) / 1e3
-    affordable = int(SECONDS / max(warm, 1e-3))
+    affordable = int(seconds / max(warm, 1e-3))
     rounds = [round_of_calls() for _ in range(max(1, min(repeats, affordable)))]
     times = {name: [ms for found in rounds for ms in found[name]] for name in calls}
     return {name: _cost(run, times[name], device) for name, run in calls.items()}

@@ -1,33 +1,36 @@
 """`lite3r bench`: how fast, beside the strongest dense baseline, on this machine."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from ..recipes import Recipe
 from ..terminal import Output
 
+SIZE = re.compile(r"(\d+)(?:x(\d+))?")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Time dense and light variants of a backbone in turn, on this machine."""
+class Speed:
+    """Time dense and light variants of a backbone in turn, each checked before it is timed."""
 
     backbone: str = "da3-tiny"
     """Which architecture."""
     weights: str = "random"
-    """random, bundled, hub, or a file; the speed does not depend on it."""
+    """random, bundled, hub, or a file; the speed does not depend on it, and the result says it."""
     views: tuple[int, ...] = (2, 8)
     """Numbers of views."""
-    height: int = 224
-    """Height of an image in pixels."""
-    width: int = 224
-    """Width of an image in pixels."""
+    sizes: tuple[str, ...] = ("224",)
+    """Sizes of an image in pixels, as 518 for a square or 518x392 for width x height."""
     repeats: int = 5
     """Timed rounds, after one that is not timed."""
+    seconds: float = 60.0
+    """What the timed rounds of one setting may take; fewer are made where they take longer."""
     no_compile: bool = False
-    """Leave the compiled baseline out."""
+    """Leave the compiled variants out."""
     out: Path | None = None
     """Also write every repetition, with hardware, versions and commit, as this .json file."""
     overwrite: bool = False
@@ -44,50 +47,117 @@ class Bench:
             raise ValueError(f"views is {self.views}; give numbers of at least 1")
         if self.repeats < 1:
             raise ValueError(f"repeats is {self.repeats}; it must be at least 1")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds is {self.seconds}; it must be positive")
         if self.out is not None and self.out.suffix != ".json":
             raise ValueError(f"out is {self.out}; results end in .json")
+        for size in self.sizes:
+            width_and_height(size)
 
     def run(self) -> None:
         """Measure, print Markdown tables, write the file."""
-        import torch
-
         from .. import atomic
-        from ..benching import bench, markdown
-        from ..distillation import pick_device
+        from ..bench import markdown
         from ..environment import environment
         from ..errors import UserError, reported
         from ..terminal import Terminal
 
-        terminal, device = Terminal(self.output), pick_device(self.device)
+        terminal = Terminal(self.output)
         if self.out is not None:
             if self.out.exists() and not self.overwrite:
                 raise UserError(f"{self.out} exists already; add --overwrite, or choose another")
             with reported():
                 atomic.check_writable(self.out.parent)
-        tables = {}
-        for views in self.views:
-            setting = f"{self.backbone}, {views} views, {self.width} x {self.height}"
-            terminal.say(f"{setting} ...")
-            generator = torch.Generator().manual_seed(self.seed)
-            images = torch.rand(1, views, 3, self.height, self.width, generator=generator)
-            with reported():
-                tables[setting] = bench(
-                    self.backbone,
-                    self.weights,
-                    images,
-                    self.recipe,
-                    device=device,
-                    repeats=self.repeats,
-                    with_compile=not self.no_compile,
-                    seed=self.seed,
-                )
+        results = [
+            self._measure(views, size, terminal) for size in self.sizes for views in self.views
+        ]
         document = {
-            "what": "lite3r bench",
+            "what": "lite3r bench speed",
             "environment": environment(),
-            "weights": self.weights,
             "recipe": self.recipe.to_dict(),
-            "tables": tables,
+            "repeats": self.repeats,
+            "results": results,
         }
         if self.out is not None:
             atomic.write_json(self.out, document)
-        terminal.result(document, markdown(tables))
+        terminal.result(document, markdown(results))
+
+    def _measure(self, views: int, size: str, terminal: Any) -> dict[str, Any]:
+        from ..bench import Setting, bench
+        from ..distillation import pick_device
+        from ..errors import reported
+
+        width, height = width_and_height(size)
+        setting = Setting(
+            backbone=self.backbone,
+            weights=self.weights,
+            views=views,
+            height=height,
+            width=width,
+            seed=self.seed,
+        )
+        terminal.say(f"{setting} ...")
+        with reported():
+            return bench(
+                setting,
+                self.recipe,
+                device=pick_device(self.device),
+                repeats=self.repeats,
+                seconds=self.seconds,
+                with_compile=not self.no_compile,
+                say=terminal.say,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Draw the results of `lite3r bench speed` as an SVG: latency and memory over views."""
+
+    results: Positional[Path]
+    """The .json file that `lite3r bench speed --out` wrote."""
+    out: Path
+    """The .svg file to write."""
+    overwrite: bool = False
+    """Replace that file."""
+    output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".svg":
+            raise ValueError(f"out is {self.out}; a plot ends in .svg")
+
+    def run(self) -> None:
+        """Read, draw, write."""
+        from .. import atomic
+        from ..bench.plot import draw, read_results
+        from ..errors import UserError, reported
+        from ..terminal import Terminal
+
+        if self.out.exists() and not self.overwrite:
+            raise UserError(f"{self.out} exists already; add --overwrite, or choose another")
+        with reported():
+            atomic.check_writable(self.out.parent)
+            atomic.write_text(self.out, draw(read_results(self.results)))
+        Terminal(self.output).result({"out": str(self.out)}, f"{self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure speed and memory on this machine, or draw what was measured."""
+
+    action: OmitSubcommandPrefixes[
+        Annotated[Speed, subcommand("speed")] | Annotated[Plot, subcommand("plot")]
+    ]
+
+    def run(self) -> None:
+        """Do it."""
+        self.action.run()
+
+
+def width_and_height(size: str) -> tuple[int, int]:
+    """Read 518 or 518x392. Raises ValueError for anything else."""
+    match = SIZE.fullmatch(size)
+    if match is None:
+        raise ValueError(
+            f"sizes holds {size!r}; write 518 for a square, 518x392 for width x height"
+        )
+    return int(match[1]), int(match[2] or match[1])

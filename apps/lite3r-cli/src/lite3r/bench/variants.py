@@ -1,0 +1,121 @@
+"""The rows of a benchmark: what runs, against what it is checked, and why it cannot run here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from recon_backbones import Backbone
+
+from .. import compose
+from ..recipes import Recipe
+from .upstream import upstream
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}  # median of |depth / twin's depth - 1|
+
+Build = Callable[[Backbone], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row.
+
+    build: makes the model from a backbone in `dtype`.
+    twin: makes what it is held against from the same backbone in float32.
+    compiled: whether torch.compile wraps it.
+    missing: why it cannot run on this machine, if so.
+    """
+
+    name: str
+    dtype: str
+    build: Build
+    twin: Build
+    compiled: bool = False
+    missing: str | None = None
+
+
+def variants(
+    backbone: str, recipe: Recipe, *, device: str, with_compile: bool, with_upstream: bool = True
+) -> list[Variant]:
+    """Dense float32 (the paper's baseline), dense bfloat16, the parts of the student, upstream."""
+    sparse = _light(replace(recipe, fp8="none"))
+    found = [
+        Variant(name="dense float32", dtype="float32", build=_same, twin=_same),
+        Variant(name="dense bfloat16", dtype="bfloat16", build=_same, twin=_same),
+        Variant(name="SLA bfloat16", dtype="bfloat16", build=sparse, twin=sparse),
+    ]
+    if recipe.fp8 != "none":
+        why = no_fp8(device)
+        quantised, both = _quantised(recipe, "scaled_mm"), _light(recipe, "scaled_mm")
+        found += [
+            Variant(
+                name="FP8",
+                dtype="bfloat16",
+                build=quantised,
+                twin=_quantised(recipe, None),
+                missing=why,
+            ),
+            Variant(
+                name="SLA + FP8", dtype="bfloat16", build=both, twin=_light(recipe), missing=why
+            ),
+        ]
+    if with_compile:
+        found += [
+            replace(v, name=f"{v.name}, compiled", build=_compiled(v.build), compiled=True)
+            for v in found
+            if v.name in ("dense bfloat16", "SLA bfloat16", "SLA + FP8")
+        ]
+    if with_upstream and backbone.startswith("da3"):
+        build, why = upstream(backbone)
+        found.append(
+            Variant(
+                name="upstream DA3, autocast",
+                dtype="bfloat16",
+                build=build,
+                twin=_same,
+                missing=why,
+            )
+        )
+    return found
+
+
+def no_fp8(device: str) -> str | None:
+    """Why a device multiplies no FP8; None where it does."""
+    if device != "cuda":
+        return f"{device} multiplies no FP8"
+    major, minor = torch.cuda.get_device_capability()
+    return None if (major, minor) >= (8, 9) else f"sm_{major}{minor} multiplies no FP8 (sm_89 does)"
+
+
+def _same(backbone: Backbone) -> Backbone:
+    return backbone
+
+
+def _compiled(build: Build) -> Build:
+    def compiled(backbone: Backbone) -> Any:
+        model = build(backbone)
+        model.compile()
+        return model
+
+    return compiled
+
+
+def _light(recipe: Recipe, backend: str | None = None) -> Build:
+    def build(backbone: Backbone) -> Backbone:
+        student = compose.lighten(backbone, recipe)
+        if backend is not None:
+            compose.deploy(student, backend=backend)
+        return student.backbone
+
+    return build
+
+
+def _quantised(recipe: Recipe, backend: str | None) -> Build:
+    def build(backbone: Backbone) -> Backbone:
+        compose.quantise(backbone.requires_grad_(False), recipe)
+        if backend is not None:
+            compose.convert(backbone, backend=backend)
+        return backbone
+
+    return build
