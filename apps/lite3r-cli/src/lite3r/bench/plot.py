@@ -89,8 +89,8 @@ def _panel(
     if not values:
         return ""
     views = sorted({result["views"] for result in results})
-    low, high = floor(log10(min(values)) * 2) / 2, ceil(log10(max(values)) * 2) / 2
-    high = max(high, low + 0.5)
+    ticks = _ticks(min(values), max(values))
+    low, high = log10(ticks[0]), log10(ticks[-1])
     first, last = log2(views[0]) - 0.3, log2(views[-1]) + 0.3
 
     def x(count: int) -> float:
@@ -101,8 +101,7 @@ def _panel(
         return top + TOP + share * (PANEL_HEIGHT - TOP - BOTTOM)
 
     text = f'<text x="{left + LEFT}" y="{top + 20}" class="title">{escape(title)}</text>'
-    for step in range(round((high - low) * 2) + 1):
-        value = 10 ** (low + step / 2)
+    for value in ticks:
         text += (
             f'<line class="grid" x1="{left + LEFT}" x2="{left + PANEL_WIDTH - 16}" '
             f'y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
@@ -159,6 +158,15 @@ def _key(names: Sequence[str], top: float) -> str:
         f"{escape(name)}</text>"
         for i, name in enumerate(names)
     )
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """1, 3, 10, 30, ... from the last that is not above `least` to the first not below `most`."""
+    exponents = range(floor(log10(least)) - 1, ceil(log10(most)) + 2)
+    steps = [digit * 10.0**exponent for exponent in exponents for digit in (1, 3)]
+    first = max(i for i, step in enumerate(steps) if step <= least)
+    last = min(i for i, step in enumerate(steps) if step >= most and i > first)
+    return steps[first : last + 1]
 
 
 def _short(value: float) -> str:
