@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recon_eval import data
+from recon_eval import data, pose
 from recon_eval.data.blendedmvs import official_scenes
 
 TRAIN = "5c1f33f1d33e1f2e4aa6dda4"
@@ -63,6 +63,20 @@ def test_all_frames_in_order_with_depth_validity_and_cameras(make_blendedmvs: Ma
     assert [int((~mask).sum()) for mask in scene.valid] == [1, 2, 3, 4, 5]
     assert scene.intrinsics is not None
     assert scene.intrinsics[0, :2, 2].tolist() == [4.0, 3.0]  # half a pixel from 3.5, 2.5
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "tail", ["", "2.5 0.1", "2.5 9.5", "2.5 0.1 128", "2.5 0.1 128 15.2", "-1 0.1 128 3 ", "0 0"]
+)
+def test_a_scene_does_not_depend_on_the_dialect_of_its_cameras(
+    make_blendedmvs: Make, tail: str
+) -> None:
+    scene = data.BlendedMVS(make_blendedmvs("mine", tail=tail), "held_out")[0]
+    assert scene.world_to_camera is not None and scene.depth is not None
+    angles = pose.evaluate(scene.world_to_camera, scene.world_to_camera)
+    assert angles.auc[3] == 1
+    assert float(scene.depth[scene.valid].median()) == pytest.approx(1, rel=0.3)
 
 
 def test_the_unit_is_the_median_depth_whichever_views_are_chosen(make_blendedmvs: Make) -> None:

@@ -85,6 +85,38 @@ def test_no_other_fit_has_a_smaller_residual(seed: int, kind: depth.Alignment) -
         assert float(((s * d + t - g).abs() ** power).sum()) >= least * (1 - 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("predicted", "target", "scale"),
+    [
+        ([1.0, 2.0, 9.0], [2.0, 8.0, 9.0], 8 / 2),
+        ([1.0, 2.0, 3.0, 50.0], [2.0, 4.0, 6.0, 7.0], 5 / 2.5),  # even: between the middle two
+        ([4.0], [1.0], 0.25),
+    ],
+)
+def test_the_median_scale_is_the_ratio_of_the_medians(
+    predicted: list[float], target: list[float], scale: float
+) -> None:
+    aligned, found, shift = depth.align(torch.tensor(predicted), torch.tensor(target), "median")
+    assert (found, shift) == (pytest.approx(scale), 0.0)
+    assert aligned.tolist() == pytest.approx([scale * d for d in predicted])
+
+
+@given(seed=seeds)
+@settings(deadline=None, max_examples=20)
+def test_each_view_alone_is_aligned_as_if_there_were_no_other(seed: int) -> None:
+    predicted, target, valid = maps(seed, views=3)
+    for kind in depth.ALIGNMENTS:
+        together = depth.evaluate(predicted, target, valid, alignment=kind, scope="image")
+        for i in range(3):
+            part = (x[i : i + 1] for x in (predicted, target, valid))
+            alone = depth.evaluate(*part, alignment=kind, scope="image")
+            assert (together.scales[i], together.shifts[i]) == (alone.scales[0], alone.shifts[0])
+            assert together.per_view["rmse"][i] == pytest.approx(alone.rmse)
+        if kind != "none":
+            joint = depth.evaluate(predicted, target, valid, alignment=kind)
+            assert len(joint.scales) == 1
+
+
 def test_affine_fits_recover_an_affine_map() -> None:
     _, target, valid = maps(3)
     for kind in ("affine_l1", "affine_l2"):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from recon_eval import points
 from recon_eval.data import Scene, SyntheticScenes
@@ -70,6 +71,28 @@ def test_bad_depth_and_limits_are_refused(scene: Scene) -> None:
         points.fuse_close(depth, valid, cameras, intrinsics, max_distance=0.0)
     with pytest.raises(ValueError, match="max_pixels is 0"):
         points.fuse_consistent(depth, valid, cameras, intrinsics, max_pixels=0.0)
+
+
+@pytest.mark.parametrize("fuse", ["consistent", "close"])
+def test_a_cloud_moves_with_the_world_and_grows_with_its_unit(scene: Scene, fuse: str) -> None:
+    depth, valid, cameras, intrinsics = (
+        x.double() if x.is_floating_point() else x for x in parts(scene)
+    )
+    turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
+    shift = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+
+    def run(depth: torch.Tensor, cameras: torch.Tensor, scale: float) -> points.FusedCloud:
+        if fuse == "consistent":
+            return points.fuse_consistent(depth, valid, cameras, intrinsics, min_views=2)
+        limit = 0.03 * scale
+        return points.fuse_close(depth, valid, cameras, intrinsics, min_views=2, max_distance=limit)
+
+    one = run(depth, cameras, 1.0)
+    rotation = cameras[:, :, :3] @ turn.T
+    moved = 2 * cameras[:, :, 3:] - rotation @ shift[:, None]
+    other = run(2 * depth, torch.cat([rotation, moved], dim=-1), 2.0)
+    assert len(one.points) > 100 and torch.equal(one.pixels, other.pixels)
+    assert torch.allclose(2 * one.points @ turn.T + shift, other.points, atol=1e-5)
 
 
 def wall(noise: float) -> Parts:

@@ -137,6 +137,23 @@ def test_a_missing_true_baseline_is_counted_and_a_missing_predicted_one_fails() 
     still = target.clone()
     still[:, :, 3] = 0
     assert pose.evaluate(still, rig(3, views=3)).direction_median_degrees == 180
+    folded = pose.evaluate(still, rig(3, views=3), direction="folded")
+    assert folded.direction_median_degrees == 90
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_a_baseline_is_judged_by_the_size_of_its_rig(unit: float) -> None:
+    target = rig(9)
+    predicted = disturbed(target, 9, 2, 0.1)
+    one = pose.pair_errors(predicted, target)
+    small, large = predicted.clone(), target.clone()
+    small[:, :, 3] *= unit
+    large[:, :, 3] *= unit
+    other = pose.pair_errors(small, large)
+    assert not other.undefined.any()
+    assert torch.allclose(one.direction_degrees, other.direction_degrees)
+    large[1, :, 3] = large[1, :, :3] @ large[0, :, :3].T @ large[0, :, 3]
+    assert int(pose.pair_errors(small, large).undefined.sum()) == 1
 
 
 def test_rounding_errors_of_cameras_in_one_place_are_no_baselines() -> None:
