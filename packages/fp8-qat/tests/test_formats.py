@@ -4,11 +4,18 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fp8_qat import calibrate, convert, prepare, quantize, recipes
 from fp8_qat.formats import E4M3, E5M2, decode, encode, round_
 
 PUBLIC = {"e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2}
+PRODUCT = {  # the specs that the scaled product covers
+    spec
+    for name in ("rowwise", "tensorwise", "te_current", "te_current_pow2", "delayed", "static")
+    for spec in (recipes.by_name(name).weight, recipes.by_name(name).activation)
+}
 any_format = pytest.mark.parametrize("format", [E4M3, E5M2], ids=lambda f: f.name)
 
 
@@ -72,6 +79,25 @@ def test_no_value_beyond_the_range_reaches_the_cast(format) -> None:
     with Casts() as casts:
         encode(torch.tensor([1e4, -torch.inf, 3e38]), format)
     assert casts.seen and all(x.abs().max() <= format.max for x in casts.seen)
+
+
+@pytest.mark.parametrize("backend", ["reference", "scaled_mm", "weight_only"])
+@pytest.mark.parametrize("name", recipes.names())
+def test_no_layer_casts_a_value_beyond_the_range(name: str, backend: str) -> None:
+    recipe = recipes.by_name(name)
+    if backend == "scaled_mm" and not {recipe.activation, recipe.weight} <= PRODUCT:
+        pytest.skip("refused by scaled_mm")
+    layer, x = nn.Linear(64, 32), torch.randn(8, 64)
+    with Casts() as casts:
+        prepare(layer, recipe)
+        if name == "static":
+            calibrate(layer, [x])
+        layer(x)
+        layer(x * 1000).sum().backward()  # far beyond what past steps or calibration saw
+        convert(layer, backend=backend)
+        layer(x * 1000)
+        quantize(x * 3e37, recipe.weight.once())
+    assert casts.seen and all(x.abs().max() <= E4M3.max for x in casts.seen)
 
 
 @any_format

@@ -1,5 +1,6 @@
 """The kernel, in Triton's interpreter, against the reference operations."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fp8_qat import Spec, dequantize, recipes
+from fp8_qat.formats import E4M3, E5M2, decode, encode
 from fp8_qat.fused import gelu_quantize, layer_norm_quantize, op, quantize_activation
 
 pytest.importorskip("triton", reason="the kernel needs Triton: pip install 'fp8-qat[triton]'")
@@ -100,9 +102,26 @@ def test_auto_is_the_reference_on_a_cpu() -> None:
     assert op._chosen(x, Spec(), "auto") == "reference"
 
 
-def test_the_kernel_compiles_for_hopper_with_the_hardware_cast() -> None:
-    program = Path(__file__).parent / "programs" / "ahead_of_time.py"
+def test_the_kernel_compiles_for_every_device_with_fp8_and_spills_nowhere(tmp_path) -> None:
+    out = tmp_path / "compiled.json"
+    program = Path(__file__).parents[1] / "benchmarks" / "compiled_kernels.py"
     command = ["env", "-u", "TRITON_INTERPRET", sys.executable, str(program)]
+    command += ["--columns", "1024", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.splitlines()) == 9
+    rows = json.loads(out.read_text())["rows"]
+    assert {row["sm"] for row in rows} == {89, 90, 100, 120} and len(rows) == 36
+    for row in rows:
+        assert row["fp8_casts_sass"] and not row["spill_instructions"] + row["local_bytes"], row
+        assert row["widest_load_bits"] == 128 and row["registers"] <= 64, row
+
+
+@pytest.mark.parametrize("format", [E4M3, E5M2], ids=lambda format: format.name)
+def test_a_rounded_value_survives_a_cast_by_way_of_float16(format) -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(format.dtype)
+    values = decode(codes, format)
+    assert torch.equal(values.half().float().nan_to_num(), values.nan_to_num())
+    beside_a_tie = torch.tensor([1.0 + 2.0 ** -(format.mantissa_bits + 1) + 2.0**-20])
+    truncated = (beside_a_tie.view(torch.int32) & ~0x1FFF).view(torch.float32)
+    assert encode(truncated, format).float() == 1.0 != encode(beside_a_tie, format).float()
+    assert op.rounds_first(89) and not op.rounds_first(90)

@@ -36,6 +36,22 @@ def test_train_forward_equals_deploy_forward(name, frozen, tmp_path) -> None:
     assert torch.equal(plain(x).view(torch.int32), trained.view(torch.int32))
 
 
+@any_recipe
+@pytest.mark.parametrize("autocast", [False, True])
+def test_train_forward_equals_deploy_forward_in_bfloat16(name: str, autocast: bool) -> None:
+    model, x = mlp(), torch.randn(3, 7, 48)
+    model[0].requires_grad_(False)
+    if not autocast:
+        model, x = model.bfloat16(), x.bfloat16()
+    prepare(model, recipes.by_name(name))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        model(x)
+        trained = model.eval()(x)
+        convert(model, backend="reference")
+        assert trained.dtype == torch.bfloat16
+        assert torch.equal(model(x).view(torch.int16), trained.view(torch.int16))
+
+
 def test_state_dict_names_stay() -> None:
     model = mlp()
     model[0].requires_grad_(False)

@@ -8,6 +8,7 @@ from torch import nn
 
 from fp8_qat import calibrate, convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
 from fp8_qat.quantizers import DelayedQuantizer, StaticQuantizer
+from fp8_qat.scales import Scale
 
 
 def mlp() -> nn.Sequential:
@@ -46,6 +47,48 @@ def test_delayed_scales_follow_the_published_update(most_recent: bool, margin: i
         theirs.step(amax.item())
         assert ours.multiplier.item() == theirs.multiplier, step
         assert ours.amax_history.tolist() == pytest.approx(theirs.history)
+
+
+def test_a_delayed_step_uses_the_scale_of_past_steps() -> None:
+    model, (first, second) = mlp(), torch.randn(2, 6, 48)
+    prepare(model, recipes.delayed(history=4))
+    quantizer = model[0].input_quantizer
+    one = torch.ones(1, 1)  # no past at all
+    assert torch.equal(
+        quantizer(first), fake_quantize(first, quantizer.spec, scale=Scale(one, one))
+    )
+    assert quantizer.multiplier.item() == (torch.tensor(448.0) / first.abs().max()).item()
+    scale = quantizer.current_scale()
+    expected = fake_quantize(second * 9, quantizer.spec, scale=scale)
+    assert torch.equal(quantizer(second * 9), expected)
+    largest = (448 * scale.scale).item()
+    assert expected.abs().max().item() == largest  # saturated where the past did not reach
+
+
+def test_the_history_is_in_the_state_dict_as_plain_tensors() -> None:
+    model = mlp()
+    prepare(model, recipes.delayed(history=7))
+    added = {k: tuple(v.shape) for k, v in model.state_dict().items() if "quantizer" in k}
+    shapes = {"amax_history": (7,), "multiplier": (1, 1)}
+    assert added == {
+        f"{layer}.{operand}_quantizer.{key}": shape
+        for layer in (0, 2)
+        for operand in ("input", "weight")
+        for key, shape in shapes.items()
+    }
+
+
+def test_gradients_stop_where_a_delayed_scale_saturates() -> None:
+    layer = nn.Linear(4, 3, bias=False)
+    prepare(layer, recipes.delayed())
+    layer.input_quantizer.set_amax(torch.tensor(2.0))
+    layer.weight_quantizer.set_amax(torch.tensor(1.0))
+    with torch.no_grad():
+        layer.weight[1, 2] = 1.5
+    x = torch.tensor([[0.5, 3.0, -2.5, 2.0]], requires_grad=True)
+    (layer(x) * 1e-6).sum().backward()
+    assert (x.grad == 0).tolist() == [[False, True, True, False]]
+    assert (layer.weight.grad == 0).nonzero().tolist() == [[1, 2]]
 
 
 def test_delayed_scales_stay_where_nothing_is_trained() -> None:

@@ -20,9 +20,9 @@ def _gelu(x):
 @jit
 @no_type_check
 def _layer_norm(x, inside, columns, weight_ptr, bias_ptr, eps, offsets):
-    mean = tl.sum(x, 0) / columns
-    centred = tl.where(inside, x - mean, 0.0)
-    variance = tl.sum(centred * centred, 0) / columns
+    length = tl.full((), columns, tl.float32)
+    centred = tl.where(inside, x - tl.div_rn(tl.sum(x, 0), length), 0.0)
+    variance = tl.div_rn(tl.sum(centred * centred, 0), length)
     weight = tl.load(weight_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     bias = tl.load(bias_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     return centred * tl.rsqrt(variance + eps) * weight + bias

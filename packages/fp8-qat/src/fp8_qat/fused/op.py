@@ -114,6 +114,25 @@ def _chosen(x: Tensor, spec: Spec, backend: str) -> str:
     return backend
 
 
+def rounds_first(capability: int) -> bool:
+    """Whether a device (89 for sm_89) needs values rounded in float32 before the cast.
+
+    Before sm_90 Triton casts by way of float16, truncating, and so rounds some values that
+    lie next to a tie wrongly. Its interpreter does too. Rounded values pass unchanged.
+    """
+    return capability < 90
+
+
+def _capability(device: torch.device) -> int:
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
+def warps(block: int) -> int:
+    """How many warps of 32 threads share a row of `block` values."""
+    return min(16, max(1, block // 256))
+
+
 def _launch(
     x: Tensor, spec: Spec, before: str, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> QuantizedTensor:
@@ -145,7 +164,7 @@ def _launch(
             BLOCK=block,
             MANTISSA=spec.fp8.mantissa_bits,
             SMALLEST=2.0**spec.fp8.min_exponent,
-            ROUND_FIRST=_interpreted(),  # the interpreter's cast rounds ties wrongly
-            num_warps=min(16, max(1, block // 256)),
+            ROUND_FIRST=_interpreted() or rounds_first(_capability(x.device)),
+            num_warps=warps(block),
         )
     return QuantizedTensor(codes=codes.view(x.shape), scale=scale, spec=spec)
