@@ -28,6 +28,7 @@ from distill.objectives import Consistency as Consistency
 from distill.objectives import Depth as Depth
 from distill.objectives import Features as Features
 from distill.objectives import Intrinsics as Intrinsics
+from distill.objectives import LocalAttention as LocalAttention
 from distill.objectives import Objective as Objective
 from distill.objectives import Observation as Observation
 from distill.objectives import Pose as Pose

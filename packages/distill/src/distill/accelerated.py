@@ -19,8 +19,8 @@ def sharding_of(accelerator: Any) -> Sharding | None:
     """Return how an `Accelerator` wants models spread, None where each process holds its own.
 
     Args:
-        accelerator: An `accelerate.Accelerator`, made after `join_processes`. What it sets for FSDP2 is used: resharding
-            after the forward pass, and offloading to the CPU.
+        accelerator: An `accelerate.Accelerator`, made after `join_processes`. What it sets for
+            FSDP2 is used: resharding after the forward pass, and offloading to the CPU.
 
     Raises:
         ValueError: It asks for something that the loop does itself, or cannot do: each with

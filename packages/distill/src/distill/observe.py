@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.fingerprint import fingerprint
+from distill.local import LocalSites
 from distill.objectives.base import Objective, Observation, read_field
+from distill.objectives.local import LocalAttention
 from distill.pairs import Tap
 from distill.record import Recorder, Records
 from distill.rng import seed_all
@@ -79,10 +81,19 @@ class Observer:
     ) -> None:
         self._models = {"teacher": teacher, "student": student}
         self._forward, self._autocast, self._store = forward, autocast, store
+        local = [o for o in objectives if isinstance(o, LocalAttention)]
+        others = [o for o in objectives if o not in local]
+        self._local = LocalSites(student, local)
+        self._student_runs = bool(others)
         self.fields = tuple(dict.fromkeys(f for o in objectives for f in o.fields))
-        pairs = [pair for objective in objectives for pair in objective.pairs]
+        pairs = [pair for objective in others for pair in objective.pairs]
         self._recorders = {
-            "teacher": Recorder(teacher, _unique(p.teacher_tap for p in pairs), "teacher"),
+            "teacher": Recorder(
+                teacher,
+                _unique(p.teacher_tap for p in pairs),
+                "teacher",
+                consumers=self._local.consumers(),
+            ),
             "student": Recorder(student, _unique(p.student_tap for p in pairs), "student"),
         }
         self.calls: dict[str, int] = {}
@@ -122,8 +133,10 @@ class Observer:
             calls: Tensors that a pass of "teacher" and "student" puts out; each pass ends
                 with the last of them. Without it, passes run to their end.
         """
+        self._local.learns = torch.is_grad_enabled()
         targets = self._targets(batch, seed, key, calls)
-        outputs = self._run("student", batch, seed, calls)
+        local = self._local.take()
+        outputs = self._run("student", batch, seed, calls) if self._student_runs else None
         return Observation(
             batch=batch,
             outputs=outputs,
@@ -131,6 +144,7 @@ class Observer:
             teacher=targets.records,
             student_fields={name: read_field(outputs, name) for name in self.fields},
             teacher_fields=targets.fields,
+            local=local,
         )
 
     def _targets(

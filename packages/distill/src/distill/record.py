@@ -1,6 +1,6 @@
 """Read tensors inside a model by forward hooks, without changing the model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from distill.pairs import Tap, find_module
 
 Records = dict[Tap, list[Tensor]]
+Consumer = Callable[[tuple[Any, ...], Mapping[str, Any], Any], None]
 
 
 class PassEnded(BaseException):
@@ -28,17 +29,27 @@ class Recorder:
         model: The model to read; it is not changed.
         taps: Where to read; repeated taps are read once.
         role: "teacher" or "student", for error messages.
+        consumers: Called with arguments, named arguments and output of a module each time it
+            runs in a recorded pass; nothing of them is kept.
 
     Raises:
         ValueError: On construction, when a tap names no module.
     """
 
     def __init__(
-        self, model: nn.Module, taps: Iterable[Tap], role: Literal["teacher", "student"]
+        self,
+        model: nn.Module,
+        taps: Iterable[Tap],
+        role: Literal["teacher", "student"],
+        consumers: Iterable[tuple[Tap, Consumer]] = (),
     ) -> None:
         self._role = role
         self.taps = list(dict.fromkeys(taps))
         self._modules = {tap: find_module(model, tap.module, role) for tap in self.taps}
+        self._consumers = [
+            (tap, find_module(model, tap.module, role), consume) for tap, consume in consumers
+        ]
+        self._passed = [0] * len(self._consumers)
         self._handles: list[RemovableHandle] = []
         self._records: Records = {}
         self._versions: dict[Tap, list[int]] = {}
@@ -48,6 +59,8 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         for tap, module in self._modules.items():
             self._handles.append(self._hook(tap, module))
+        for place, (_, module, consume) in enumerate(self._consumers):
+            self._handles.append(self._pass_on(place, module, consume))
         return self
 
     def __exit__(
@@ -78,8 +91,8 @@ class Recorder:
             self._active = False
 
     def count(self) -> int:
-        """Return how many tensors the last pass put out."""
-        return sum(map(len, self._records.values()))
+        """Return how many tensors the last pass put out, kept or passed on."""
+        return sum(map(len, self._records.values())) + sum(self._passed)
 
     def take(self) -> Records:
         """Return the tensors of the last pass, in call order, and forget them.
@@ -89,16 +102,16 @@ class Recorder:
         """
         for tap in self._modules:
             self._check(tap)
+        for count, (tap, _, _) in zip(self._passed, self._consumers, strict=True):
+            if not count:
+                raise _did_not_run(tap, self._role)
         records = {tap: self._records[tap] for tap in self._modules}
         self._clear()
         return records
 
     def _check(self, tap: Tap) -> None:
         if tap not in self._records:
-            raise ValueError(
-                f"Module {tap.module!r} of the {self._role} did not run in the forward pass, so "
-                "its pair has nothing to compare. Remove the pair, or feed the input it needs."
-            )
+            raise _did_not_run(tap, self._role)
         for tensor, version in zip(self._records[tap], self._versions[tap], strict=True):
             if tensor._version != version:
                 raise ValueError(
@@ -114,17 +127,44 @@ class Recorder:
     def _keep(self, tap: Tap, value: Any) -> None:
         if not self._active:
             return
-        tensor = value if isinstance(value, Tensor) else _element(value, tap, self._role)
+        tensor = chosen_tensor(value, tap, self._role)
         self._records.setdefault(tap, []).append(tensor)
         self._versions.setdefault(tap, []).append(tensor._version)
+        self._end_if_complete()
+
+    def _pass_on(self, place: int, module: nn.Module, consume: Consumer) -> RemovableHandle:
+        def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if self._active:
+                consume(args, kwargs, output)
+                self._passed[place] += 1
+                self._end_if_complete()
+
+        return module.register_forward_hook(hook, with_kwargs=True)
+
+    def _end_if_complete(self) -> None:
         if self._expected is not None and self.count() >= self._expected:
             raise PassEnded
 
     def _clear(self) -> None:
         self._records, self._versions = {}, {}
+        self._passed = [0] * len(self._consumers)
 
 
-def _element(value: Any, tap: Tap, role: str) -> Tensor:
+def _did_not_run(tap: Tap, role: str) -> ValueError:
+    return ValueError(
+        f"Module {tap.module!r} of the {role} did not run in the forward pass, so its pair has "
+        "nothing to compare. Remove the pair, or feed the input it needs."
+    )
+
+
+def chosen_tensor(value: Any, tap: Tap, role: str) -> Tensor:
+    """Return the tensor that a tap reads in what a module takes or returns.
+
+    Raises:
+        ValueError: There is no tensor at its place.
+    """
+    if isinstance(value, Tensor):
+        return value
     elements = list(value) if isinstance(value, tuple | list) else []
     chosen = elements[tap.item] if tap.item < len(elements) else None
     if isinstance(chosen, Tensor):

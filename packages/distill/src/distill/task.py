@@ -9,6 +9,7 @@ from torch import nn
 from distill.batches import Batches
 from distill.config import DistillConfig
 from distill.objectives.base import Objective
+from distill.objectives.local import LocalAttention
 from distill.objectives.modules import AttentionOutputs
 from distill.pairs import Pair
 from distill.state import trainable_parameters
@@ -71,6 +72,12 @@ class Task:
             raise ValueError(f"monitor is {config.monitor!r}, the metrics are {known}.")
 
     def _check_passes(self) -> None:
+        local = [o.name for o in self.objectives if isinstance(o, LocalAttention)]
+        if local and self.keys is not None:
+            raise ValueError(
+                f"{', '.join(local)} learns while the teacher runs, and a store of targets would "
+                "spare that. Leave the store out."
+            )
         readers = [o.name for o in self.objectives if o.reads_outputs or o.fields]
         if self.config.run_until == "last_pair" and readers:
             raise ValueError(
@@ -93,7 +100,7 @@ def complete_objectives(
         raise ValueError("There are no objectives: at least one is needed.")
     done = tuple(_with_pairs(objective, pairs) for objective in given)
     if pairs and not any(objective.pairs == pairs for objective in done):
-        raise ValueError("Pairs are given, but no AttentionOutputs objective uses them.")
+        raise ValueError("Pairs are given, but no AttentionOutputs or LocalAttention uses them.")
     names = [objective.name for objective in done]
     if len(set(names) | {"loss"}) <= len(names):
         raise ValueError(f'Objectives need names of their own, other than "loss": {names}.')
@@ -101,7 +108,7 @@ def complete_objectives(
 
 
 def _with_pairs(objective: Objective, pairs: tuple[Pair, ...]) -> Objective:
-    if not isinstance(objective, AttentionOutputs) or objective.pairs:
+    if not isinstance(objective, AttentionOutputs | LocalAttention) or objective.pairs:
         return objective
     if not pairs:
         raise ValueError(

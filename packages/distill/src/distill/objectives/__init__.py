@@ -6,6 +6,7 @@ from distill.objectives.base import read_field as read_field
 from distill.objectives.cameras import Intrinsics as Intrinsics
 from distill.objectives.cameras import Pose as Pose
 from distill.objectives.consistency import Consistency as Consistency
+from distill.objectives.local import LocalAttention as LocalAttention
 from distill.objectives.modules import AttentionOutputs as AttentionOutputs
 from distill.objectives.modules import Features as Features
 from distill.objectives.outputs import Depth as Depth

@@ -1,7 +1,7 @@
 """The shape of an objective, and what it gets to see."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -22,6 +22,8 @@ class Observation:
         teacher: Tensors recorded in the teacher's modules, without gradient.
         student_fields: Output tensors of the student by field name.
         teacher_fields: Output tensors of the teacher by field name, without gradient.
+        local: Losses of `LocalAttention` objectives by name and pair, with gradients that are
+            already taken.
     """
 
     batch: Any
@@ -30,6 +32,7 @@ class Observation:
     teacher: Records
     student_fields: Mapping[str, Tensor]
     teacher_fields: Mapping[str, Tensor]
+    local: Mapping[str, Mapping[Pair, Tensor]] = field(default_factory=dict)
 
 
 @runtime_checkable
