@@ -58,16 +58,17 @@ def test_lite3r_translation_error_equals_its_formula() -> None:
 def test_lite3r_depth_is_a_mean_over_all_pixels_after_one_scale() -> None:
     generator = torch.Generator().manual_seed(0)
     g = torch.rand(2, 10, 12, generator=generator) + 1
-    d = g * (1 + 0.2 * torch.rand(2, 10, 12, generator=generator)) * 3
+    d = 3 * g * torch.exp(0.6 * torch.randn(2, 10, 12, generator=generator))
     valid = torch.rand(2, 10, 12, generator=generator) > 0.2
     found = lite3r.evaluate_depth(d, g, valid).values
     p, t = d[valid].double(), g[valid].double()
     p = p * (p * t).sum() / (p * p).sum()
     assert found["abs_rel"] == pytest.approx(float(((p - t).abs() / t).mean()))
     assert found["rmse"] == pytest.approx(float(((p - t) ** 2).mean().sqrt()))
-    assert found["delta1"] == pytest.approx(
-        float((torch.maximum(p / t, t / p) < 1.25).double().mean())
-    )
+    ratio = torch.maximum(p / t, t / p)
+    for k in (1, 2, 3):
+        assert found[f"delta{k}"] == pytest.approx(float((ratio < 1.25**k).double().mean()))
+    assert 0 < found["delta1"] < found["delta2"] < found["delta3"] < 1
     few = torch.zeros_like(valid)
     few[0, 0] = True
     assert np.isnan(lite3r.evaluate_depth(d, g, few).values["abs_rel"])
@@ -137,6 +138,18 @@ def test_vggt_folds_and_is_otherwise_free_of_gauge() -> None:
     assert one.values == pytest.approx(other.values)
     correct = pose.evaluate(predicted, target, direction="folded")
     assert one.values["rra@5"] == correct.rra[5]
+
+
+@pytest.mark.parametrize("convention", ["vggt", "da3"])
+def test_a_pair_without_a_true_baseline_is_published_as_90_degrees_off(convention: str) -> None:
+    target = torch.eye(3, 4, dtype=torch.float64).repeat(3, 1, 1)
+    target[2, 0, 3] = 1  # cameras 0 and 1 stand in one place
+    found = conventions.evaluate_pose(
+        target, target, convention=convention, thresholds=(30, 90, 91)
+    ).values
+    assert found["rta@30"] == found["rta@90"] == pytest.approx(2 / 3)
+    assert found["rta@91"] == 1
+    assert found["rra@30"] == 1
 
 
 def test_da3_depends_on_the_first_camera_and_calls_good_cameras_worse() -> None:

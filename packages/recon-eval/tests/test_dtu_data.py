@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from recon_eval import conventions, data, dtu
 from recon_eval.data.dtu import LAYOUTS
-from recon_eval.data.idr import read_idr_cameras
+from recon_eval.data.projections import read_idr_cameras
 
 SIZE = (30, 40)
 K = np.array([[2892.33, 0, 823.205], [0, 2883.18, 619.071], [0, 0, 1]])  # of 1600 x 1200 pixels
@@ -64,7 +64,11 @@ def write(root: Path, layout: str, views: int = 3) -> Path:
             Image.fromarray(mask).save(root / f"scan7/mask/{v:03d}.png")
         if layout in ("dtu64", "official"):
             text(root / f"Cameras/{v:08d}_cam.txt", camera_text(v, K))
-        if layout == "official":
+        if layout == "sample_set":
+            folder = root / "Calibration/cal18"
+            folder.mkdir(parents=True, exist_ok=True)
+            np.savetxt(folder / f"pos_{v + 1:03d}.txt", K @ pose_of(v)[:3])
+        if layout in ("official", "sample_set"):
             photo(root / f"Rectified/scan7/rect_{v + 1:03d}_3_r5000.png", v)
             photo(root / f"Rectified/scan7/rect_{v + 1:03d}_0_r5000.png", v + 50)
         if layout == "mvsnet_test":
@@ -278,6 +282,14 @@ def test_frames_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     photo(root / "images/00000002.png", 2, (10, 12))
     with pytest.raises(ValueError, match="images have the sizes"):
         data.read_mvsnet(root)
+
+
+@pytest.mark.parametrize("content", ["1 2 3", "0 " * 12, "1 " * 13, "a " * 12, ""])
+def test_projections_that_are_none_are_refused(tmp_path: Path, content: str) -> None:
+    root = write(tmp_path, "sample_set")
+    (root / "Calibration/cal18/pos_002.txt").write_text(content)
+    with pytest.raises(ValueError, match=r"pos_002\.txt: "):
+        data.DTU(root, [7])[0]
 
 
 def test_stored_objects_are_not_unpickled(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from recon_eval import conventions, data, pose
 from recon_eval.align import camera_centres
-from recon_eval.data.idr import read_idr_cameras
+from recon_eval.data.projections import read_idr_cameras
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PID = "000000000000000000000000"

@@ -9,9 +9,11 @@
                   (CasMVSNet: Depths_raw/scan1/...)
     official      Rectified/scan1/rect_001_3_r5000.png, Cameras/00000000_cam.txt
                   [, Depths_raw/scan1/... or, as Depth Anything 3, depth_raw/Depths/scan1/...]
+    sample_set    Rectified/scan1/rect_001_3_r5000.png, Calibration/cal18/pos_001.txt
 
-Images of the last two count from 1, cameras from 0. `Cameras` speaks of 1600 x 1200 pixels,
-whatever size the images have, and raw depth maps have that size.
+Images of the last three count from 1, as does `Calibration`; other cameras count from 0. `Cameras`
+and `Calibration` speak of 1600 x 1200 pixels, whatever size the images have, and raw depth maps
+have that size.
 """
 
 import re
@@ -25,12 +27,12 @@ from .cam_txt import read_camera
 from .dtu_scans import scan_numbers
 from .files import require_folder
 from .frames import Frame, Pinhole, load_frames
-from .idr import read_idr_cameras
 from .images import SUFFIXES
 from .mvsnet import by_number, choose, mvsnet_frames, require_file
+from .projections import read_idr_cameras, read_projection
 from .scene import Scene
 
-Layout = Literal["dtu64", "idr", "mvsnet_test", "mvsnet_train", "official"]
+Layout = Literal["dtu64", "idr", "mvsnet_test", "mvsnet_train", "official", "sample_set"]
 FULL = (1200, 1600)
 TRAIN = (512, 640)
 TRAIN_CORNER = (44, 80)  # where a training image begins in a halved photograph
@@ -100,6 +102,7 @@ def find_layout(root: Path, scan: int) -> Layout:
         ("mvsnet_test", f"scan{scan}/images", f"scan{scan}/cams"),
         ("mvsnet_train", f"Rectified/scan{scan}_train", "Cameras/train"),
         ("official", f"Rectified/scan{scan}", "Cameras"),
+        ("sample_set", f"Rectified/scan{scan}", "Calibration/cal18"),
     ]
     for layout, images, cameras in marks:
         if (root / images).is_dir() and (root / cameras).exists():
@@ -202,6 +205,19 @@ def _official(root: Path, scan: int, light: int) -> dict[int, Frame]:
     }
 
 
+def _sample_set(root: Path, scan: int, light: int) -> dict[int, Frame]:
+    cameras = root / "Calibration/cal18"
+    return {
+        number: Frame(
+            name=image.stem,
+            image=image,
+            camera=read_projection(require_file(cameras / f"pos_{number + 1:03d}.txt", image)),
+            camera_size=FULL,
+        )
+        for number, image in _rectified(root / f"Rectified/scan{scan}", light).items()
+    }
+
+
 def _raw_depths(root: Path, scan: int) -> Path | None:
     folders = (root / name / f"scan{scan}" for name in RAW_DEPTHS)
     return next((folder for folder in folders if folder.is_dir()), None)
@@ -212,7 +228,11 @@ def _first_file(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 LAYOUTS: dict[Layout, Callable[[Path, int, int], dict[int, Frame]]] = dict(
-    zip(get_args(Layout), (_dtu64, _idr, _mvsnet_test, _mvsnet_train, _official), strict=True)
+    zip(
+        get_args(Layout),
+        (_dtu64, _idr, _mvsnet_test, _mvsnet_train, _official, _sample_set),
+        strict=True,
+    )
 )
 
 

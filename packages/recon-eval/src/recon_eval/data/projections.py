@@ -1,11 +1,11 @@
-"""Cameras as IDR and NeuS store them: one product K [R | t] for each view."""
+"""Cameras stored as products K [R | t]: by IDR and NeuS, and in DTU's own calibration."""
 
 from pathlib import Path
 
 import numpy as np
 
 from .cam_txt import check_camera
-from .files import read_arrays
+from .files import numbers, read_arrays, read_text
 from .frames import Pinhole
 
 
@@ -23,6 +23,14 @@ def read_idr_cameras(path: Path) -> dict[int, Pinhole]:
     if not matrices or any(not _is_invertible(matrix) for matrix in matrices.values()):
         raise ValueError(f"{path}: must hold world_mat_0, world_mat_1, ... of 4 x 4 finite numbers")
     return {number: _decompose(matrix, path) for number, matrix in matrices.items()}
+
+
+def read_projection(path: Path) -> Pinhole:
+    """Read twelve numbers, the 3 x 4 matrix K [R | t] of DTU's `Calibration/cal18/pos_001.txt`."""
+    values = np.array(numbers(read_text(path).split(), path, "the projection"))
+    if values.size != 12 or not _is_invertible(np.vstack([values.reshape(3, 4), [0, 0, 0, 1]])):
+        raise ValueError(f"{path}: {values.size} numbers, and a projection is 12 of full rank")
+    return _decompose(values.reshape(3, 4), path)
 
 
 def _is_invertible(matrix: np.ndarray) -> bool:
