@@ -11,8 +11,9 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def parametrise(metafunc: pytest.Metafunc, model: str) -> None:
-    """Give a test that takes `case` one (directory, name) per case of a model."""
-    if "case" not in metafunc.fixturenames:
+    """Give a test that takes `case`, or `<model>_case`, one (directory, name) per case."""
+    argument = next((n for n in ("case", f"{model}_case") if n in metafunc.fixturenames), None)
+    if argument is None:
         return
     given = metafunc.config.getoption("--parity", default=None)
     cases = []
@@ -26,7 +27,7 @@ def parametrise(metafunc: pytest.Metafunc, model: str) -> None:
                     continue
                 label = f"{root.name}/{path.parent.name}/{name}"
                 cases.append(pytest.param((path.parent, name), id=label))
-    metafunc.parametrize("case", cases)
+    metafunc.parametrize(argument, cases)
 
 
 def error(found: Tensor, expected: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Predictions: world points, masks, and cameras that are refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,35 @@ def test_casting_reaches_every_tensor() -> None:
     cast = prediction(0).to(torch.float32)
     assert cast.depth.dtype == cast.intrinsics.dtype == torch.float32
     assert cast.points is None
+
+
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.01, 100))
+def test_scaling_scales_every_point_and_turns_nothing(seed: int, scale: float) -> None:
+    p = prediction(seed)
+    rays = torch.randn(1, 2, 3, 4, 6, dtype=torch.float64)
+    p = replace(p, points=p.unproject(), rays=rays)
+    q = p.scaled(torch.tensor([scale], dtype=torch.float64))
+    torch.testing.assert_close(q.unproject(), scale * p.unproject())
+    assert q.points is not None and q.rays is not None
+    torch.testing.assert_close(q.points, q.unproject())
+    torch.testing.assert_close(q.rays, torch.cat((rays[..., :3], scale * rays[..., 3:]), -1))
+    assert torch.equal(q.world_to_camera[..., :3], p.world_to_camera[..., :3])
+    assert not q.metric
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="positive and finite"):
+        prediction(0).scaled(torch.tensor([bad]))
+
+
+def test_sky_is_seen_or_missing() -> None:
+    p = prediction(0)
+    with pytest.raises(ValueError, match="sky is missing"):
+        p.in_sky()
+    sky = torch.linspace(0, 1, p.depth.numel(), dtype=torch.float64).reshape(p.depth.shape)
+    assert torch.equal(replace(p, sky=sky).in_sky(), sky >= 0.3)
+    assert torch.equal(replace(p, sky=sky).in_sky(least=0.5), sky >= 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from .backbone import check_images as check_images
 from .cameras import unproject as unproject
 from .lite3r_import import Lite3RWeights as Lite3RWeights
 from .lite3r_import import import_lite3r as import_lite3r
+from .metric import in_metres as in_metres
+from .metric import to_metric as to_metric
 from .prediction import Prediction as Prediction
 from .preprocess import Prepared as Prepared
 from .preprocess import preprocess as preprocess
@@ -26,6 +28,8 @@ from .registry import list_backbones as list_backbones
 from .registry import load_backbone as load_backbone
 from .registry import register_backbone as register_backbone
 from .registry import unregister_backbone as unregister_backbone
+from .splats import Splats as Splats
+from .splats import world_splats as world_splats
 from .transformer import slice_blocks as slice_blocks
 
 __version__ = version("recon-backbones")

@@ -29,10 +29,12 @@ class Backbone(nn.Module, ABC):
     """A feed-forward reconstruction network with images in and one `Prediction` out.
 
     A subclass sets `name`, `patch_size` and `family`, keeps the names of its public checkpoints in
-    its state dict, and lists its attentions. `weights` is set by `load_backbone`.
+    its state dict, and lists its attentions. `needs_cameras` says that it finds none by itself, so
+    that they must be given. `weights` is set by `load_backbone`.
     """
 
     family: ClassVar[str]
+    needs_cameras: ClassVar[bool] = False
     name: str
     patch_size: int
     weights: WeightsSource | None = None

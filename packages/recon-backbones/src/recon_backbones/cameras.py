@@ -133,7 +133,7 @@ def check_cameras(
         raise ValueError(f"{missing} is missing: give both camera tensors or neither")
     if world_to_camera is None or intrinsics is None:
         return
-    compiling = torch.compiler.is_compiling()  # values are unknown then
+    unknown = torch.compiler.is_compiling() or world_to_camera.is_meta  # the values
     b, v = images.shape[:2]
     for name, given, shape in (
         ("world_to_camera", world_to_camera, (b, v, 3, 4)),
@@ -141,9 +141,9 @@ def check_cameras(
     ):
         if tuple(given.shape) != shape:
             raise ValueError(f"{name} has shape {tuple(given.shape)}; the images need {shape}")
-        if not (compiling or given.isfinite().all()):
+        if not (unknown or given.isfinite().all()):
             raise ValueError(f"{name} holds NaN or infinity; give finite cameras")
-    if compiling:
+    if unknown:
         return
     check_rotations(world_to_camera[..., :3], "world_to_camera")
     focal = torch.stack((intrinsics[..., 0, 0], intrinsics[..., 1, 1]))

@@ -3,7 +3,7 @@
 Source: DPT, arXiv 2103.13413, in the form that VGGT and Depth Anything 3 use.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -14,23 +14,24 @@ from torch import Tensor, nn
 Size = tuple[int, int]
 
 
-def sincos_map(
-    channels: int, grid: Size, *, aspect: float, device: torch.device, gain: float = 1.0
-) -> Float[Tensor, "c y x"]:
-    """Encode where each cell of a grid lies in an image of the given aspect (width over height).
+def add_position(
+    x: Float[Tensor, "b c y x"], aspect: float, *, gain: float = 0.1
+) -> Float[Tensor, "b c y x"]:
+    """Add to fresh activations, in place, where each cell lies in an image of the given aspect.
 
-    Coordinates lie on the image's plane scaled to a unit diagonal. A quarter of the channels each:
-    sin and cos of the column, sin and cos of the row, at frequencies 100^(-k / (channels/4)),
-    times `gain`.
+    The aspect is width over height; coordinates lie on the image's plane scaled to a unit diagonal.
+    A quarter of the channels each: sin and cos of the column, sin and cos of the row, at
+    frequencies 100^(-k / (channels/4)), times `gain`.
     """
-    height, width = grid
+    half, height, width = x.shape[1] // 2, x.shape[-2], x.shape[-1]
     diagonal = (aspect * aspect + 1) ** 0.5
-    frequency = 100.0 ** -(torch.arange(channels // 4, device=device) / (channels // 4))
-    u = gain * _wave(width, aspect / diagonal, frequency)
-    v = gain * _wave(height, 1 / diagonal, frequency)
-    u = u[:, None, :].expand(-1, height, -1)
-    v = v[:, :, None].expand(-1, -1, width)
-    return torch.cat((u, v))
+    count = half // 2
+    frequency = 100.0 ** -(torch.arange(count, device=x.device) / count)
+    columns = gain * _wave(width, aspect / diagonal, frequency)
+    rows = gain * _wave(height, 1 / diagonal, frequency)
+    x[:, :half] += columns[:, None, :].to(x.dtype)
+    x[:, half:] += rows[:, :, None].to(x.dtype)
+    return x
 
 
 def _wave(count: int, span: float, frequency: Tensor) -> Tensor:
@@ -39,14 +40,6 @@ def _wave(count: int, span: float, frequency: Tensor) -> Tensor:
     at = torch.linspace(-edge, edge, count, device=frequency.device)
     angle = torch.outer(frequency, at)
     return torch.cat((angle.sin(), angle.cos()))
-
-
-def add_position(x: Float[Tensor, "b c y x"], aspect: float) -> Float[Tensor, "b c y x"]:
-    """Add a tenth of the sin-cos map to fresh activations, in place."""
-    height, width = x.shape[-2:]
-    grid = (height, width)
-    position = sincos_map(x.shape[1], grid, aspect=aspect, device=x.device, gain=0.1)
-    return x.add_(position.to(x.dtype))
 
 
 def resize(x: Float[Tensor, "b c y x"], size: Size) -> Float[Tensor, "b c Y X"]:
@@ -153,6 +146,29 @@ class DptTrunk(nn.Module):
             top = self.scratch[f"refinenet{level}{suffix}"](top, lateral, size)
             lateral = below
         return top
+
+    def full_size(
+        self,
+        x: Float[Tensor, "b c y x"],
+        size: Size,
+        tails: Sequence[nn.Module],
+        *,
+        enrich: Callable[[Tensor, slice], Tensor] | None = None,
+    ) -> list[Float[Tensor, "b e Y X"]]:
+        """Bring features to image size and run every tail on them, one view at a time.
+
+        Features at image size are the largest activation of all; only those of one view are alive.
+        `enrich` changes them before the tails see them, given which rows they are.
+        """
+        found: list[list[Tensor]] = [[] for _ in tails]
+        for i in range(len(x)):
+            rows = slice(i, i + 1)
+            wide = resize(x[rows], size)
+            if enrich is not None:
+                wide = enrich(wide, rows)
+            for tail, outputs in zip(tails, found, strict=True):
+                outputs.append(tail(wide))
+        return [torch.cat(outputs) for outputs in found]
 
 
 def fusion_blocks(

@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -53,3 +53,16 @@ def resize_positions(
         patches = F.interpolate(square, scale_factor=factors, mode="bicubic", align_corners=False)
     patches = patches.flatten(2).transpose(1, 2).to(table.dtype)
     return torch.cat((table[:, :1], patches), dim=1)
+
+
+def embed_patches(
+    patches: Float[Tensor, "b n c"],
+    positions: Float[Tensor, "1 m c"],
+    special: Float[Tensor, "1 s c"],
+    order: Int64[Tensor, " n"] | None,
+) -> Float[Tensor, "b t c"]:
+    """Add positions (the class row is left out), bring patches into order, special tokens first."""
+    patches = patches + positions[:, 1:]
+    if order is not None:
+        patches = patches[:, order]
+    return torch.cat((special.expand(len(patches), -1, -1), patches), dim=1)

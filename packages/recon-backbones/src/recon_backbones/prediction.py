@@ -1,6 +1,6 @@
 """What every backbone returns: depth and cameras in one convention."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -9,16 +9,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .cameras import unproject
+from .splats import Splats
+
+SKY = 0.3
+"""Sky values from which a pixel is taken for sky, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """Depth and cameras of every view, in one world frame and one unit.
 
-    `depth` is z-depth (not metric unless the backbone says so), `depth_conf` at least 1 and higher
-    where surer. `world_to_camera` is [R | t], OpenCV; `intrinsics` are in pixels of the images that
-    the network saw. `points` are world points of a head of their own. `rays` hold direction and
-    origin in the world at a lower resolution.
+    `depth` is z-depth, `depth_conf` at least 1 and higher where surer. `world_to_camera` is
+    [R | t], OpenCV; `intrinsics` are in pixels of the images that the network saw. The unit is
+    metres if `metric` is true, and else that of the scene. `points` are world points of a head of
+    their own. `rays` hold direction and origin in the world at a lower resolution. `sky` is at
+    least 0 and grows where sky is seen. `splats` are Gaussians in the world, one a pixel.
     """
 
     depth: Float[Tensor, "b v y x"]
@@ -29,14 +34,37 @@ class Prediction:
     points_conf: Float[Tensor, "b v y x"] | None = None
     rays: Float[Tensor, "b v Y X 6"] | None = None
     rays_conf: Float[Tensor, "b v Y X"] | None = None
+    sky: Float[Tensor, "b v y x"] | None = None
+    splats: Splats | None = None
+    metric: bool = False
 
     def to(self, target: torch.device | torch.dtype | str) -> "Prediction":
         """Move or cast every tensor."""
         moved: dict[str, Any] = {}
         for field in fields(self):
-            tensor = getattr(self, field.name)
-            moved[field.name] = None if tensor is None else tensor.to(target)
+            value = getattr(self, field.name)
+            moved[field.name] = value.to(target) if isinstance(value, (Tensor, Splats)) else value
         return Prediction(**moved)
+
+    def scaled(self, scale: Float[Tensor, " b"]) -> "Prediction":
+        """Change the unit of each scene: lengths are multiplied by a positive scale.
+
+        Raises ValueError for a scale that is not positive and finite.
+        """
+        known = not (scale.is_meta or torch.compiler.is_compiling())
+        if known and not (scale.isfinite() & (scale > 0)).all():
+            raise ValueError(f"scale {scale.tolist()} must be positive and finite")
+        s = scale.to(self.depth.dtype)[:, None, None, None]
+        rays = self.rays
+        return replace(
+            self,
+            depth=self.depth * s,
+            world_to_camera=_stretched(self.world_to_camera, s.to(self.world_to_camera.dtype)),
+            points=None if self.points is None else self.points * s[..., None],
+            rays=None if rays is None else _stretched(rays, s[..., None]),
+            splats=None if self.splats is None else self.splats.scaled(scale),
+            metric=False,
+        )
 
     def unproject(self) -> Float[Tensor, "b v y x 3"]:
         """World points of every pixel centre, from depth and cameras."""
@@ -53,6 +81,18 @@ class Prediction:
         bound = flat[:, int(drop * flat.shape[1])]
         return self.depth_conf >= bound[:, None, None, None]
 
+    def in_sky(self, *, least: float = SKY) -> Bool[Tensor, "b v y x"]:
+        """Pixels that show sky, where depth says nothing: `sky` is at least `least`.
+
+        Raises ValueError if the prediction carries no sky.
+        """
+        if self.sky is None:
+            raise ValueError(
+                "sky is missing: it comes from a mono, metric or nested Depth Anything 3 backbone, "
+                "or from recon_backbones.metric.to_metric"
+            )
+        return self.sky >= least
+
     def edges(self, *, relative: float = 0.05) -> Bool[Tensor, "b v y x"]:
         """Pixels where depth jumps: it varies by more than `relative` within a 3x3 window.
 
@@ -63,3 +103,8 @@ class Prediction:
         high = F.max_pool2d(self.depth, 3, stride=1, padding=1)
         low = -F.max_pool2d(-self.depth, 3, stride=1, padding=1)
         return high > low * (1 + relative)
+
+
+def _stretched(x: Tensor, scale: Tensor) -> Tensor:
+    """Scale what lies behind the first three columns: a translation, or the origin of a ray."""
+    return torch.cat((x[..., :3], x[..., 3:] * scale), dim=-1)

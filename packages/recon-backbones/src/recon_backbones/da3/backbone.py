@@ -1,6 +1,7 @@
 """Depth Anything 3 as a backbone: images in [0, 1] to depth and world-to-camera poses."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, get_args
 
@@ -14,6 +15,7 @@ from ..backbone import Backbone, check_choice, check_heads, check_images
 from ..cameras import check_cameras, decode_pose, invert_rigid, normalise_scene
 from ..patches import imagenet_normalise
 from ..prediction import Prediction
+from ..splats import Splats, world_splats
 from ..token_order import TokenOrder
 from .config import DA3Config
 from .model import DA3Net, DA3Output
@@ -24,17 +26,16 @@ _ROBUST_FROM = 10  # views from which outlying cameras are voted out
 _SHARED_NORM = re.compile(r"(.*output_conv2_aux\.)[123](\.2\.(?:weight|bias))")
 
 
-class DepthAnything3(Backbone):
-    """Any-view Depth Anything 3 (arXiv 2511.10647); state-dict names are the public ones."""
+class AnyView(Backbone):
+    """What every backbone round an any-view network shares; `network` is that network."""
 
     family: ClassVar[str] = "da3"
+    config: DA3Config
 
-    def __init__(self, name: str, config: DA3Config) -> None:
-        super().__init__()
-        self.name = name
-        self.config = config
-        self.patch_size = config.patch_size
-        self.model = DA3Net(config)
+    @property
+    @abstractmethod
+    def network(self) -> DA3Net:
+        """The network of any number of views."""
 
     def forward(
         self,
@@ -44,6 +45,7 @@ class DepthAnything3(Backbone):
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
         reference: Reference = "saddle_balanced",
         with_rays: bool = False,
+        with_splats: bool = False,
         cameras: Literal["decoder", "rays"] = "decoder",
         head_chunk: int = 8,
     ) -> Prediction:
@@ -51,37 +53,34 @@ class DepthAnything3(Backbone):
 
         Given cameras are encoded into the network and returned as they are, with the depth brought
         to their unit by aligning camera centres; rays stay in the network's frame. `with_rays`
-        also runs the ray head; `cameras` says whether poses and intrinsics come from the camera
-        decoder or are fitted to the rays.
+        also runs the ray head, `with_splats` the Gaussian head of the giant models; `cameras` says
+        whether poses and intrinsics come from the camera decoder or are fitted to the rays.
 
         Raises ValueError for images or cameras that break the rules, before any heavy work.
         """
         check_choice("cameras", cameras, ("decoder", "rays"))
+        wanted = {"rays": with_rays or cameras == "rays", "gaussians": with_splats}
         output = self.internals(
             images,
             world_to_camera=world_to_camera,
             intrinsics=intrinsics,
             reference=reference,
-            heads=("depth", "rays") if with_rays or cameras == "rays" else ("depth",),
+            heads=("depth", *(head for head, asked in wanted.items() if asked)),
             head_chunk=head_chunk,
         )
-        size = (images.shape[-2], images.shape[-1])
-        if cameras == "rays" and output.rays is not None and output.rays_conf is not None:
-            found = cameras_from_rays(output.rays, output.rays_conf, size)
-        else:
-            camera_to_world, found_k = decode_pose(output.pose_encoding, size, tan_floor=1e-6)
-            found = (invert_rigid(camera_to_world), found_k)
-        depth = output.depth
+        found = _found_cameras(output, cameras, (images.shape[-2], images.shape[-1]))
+        unit = torch.ones(len(images), dtype=output.depth.dtype, device=images.device)
         if world_to_camera is not None and intrinsics is not None:
-            depth = depth / _unit(world_to_camera, found[0])[:, None, None, None].to(depth.dtype)
+            unit = _unit(world_to_camera, found[0]).to(unit.dtype)
             found = (world_to_camera, intrinsics)
         return Prediction(
-            depth=depth,
+            depth=output.depth / unit[:, None, None, None],
             depth_conf=output.depth_conf,
             world_to_camera=found[0],
             intrinsics=found[1],
             rays=output.rays,
             rays_conf=output.rays_conf,
+            splats=_splats(output, found, unit),
         )
 
     def internals(
@@ -108,9 +107,9 @@ class DepthAnything3(Backbone):
             check_choice("feature block", block, range(self.config.depth))
         if world_to_camera is not None:
             world_to_camera = normalise_scene(world_to_camera)
-        normalised = imagenet_normalise(images).to(self.model.backbone.pretrained.cls_token.dtype)
-        output: DA3Output = self.model(
-            normalised,
+        dtype = self.network.backbone.pretrained.cls_token.dtype
+        output: DA3Output = self.network(
+            imagenet_normalise(images).to(dtype),
             world_to_camera=world_to_camera,
             intrinsics=intrinsics,
             reference=reference,
@@ -123,41 +122,10 @@ class DepthAnything3(Backbone):
     def _known_heads(self) -> tuple[str, ...]:
         return ("depth", "rays", *(("gaussians",) if self.config.gaussian_head else ()))
 
-    def attention_sites(self) -> list[AttentionSite]:
-        """List the transformer's attentions, then those of the camera encoder."""
-        config = self.config
-        blocks = [
-            AttentionSite(
-                name=f"model.backbone.pretrained.blocks.{i}.attn",
-                scope="global" if config.is_global(i) else "frame",
-                num_heads=config.num_heads,
-                head_dim=config.head_dim,
-                special_tokens=1,
-                tokens_per_view=1 + config.pos_grid**2,
-            )
-            for i in range(config.depth)
-        ]
-        cameras = [
-            AttentionSite(
-                name=f"model.cam_enc.trunk.{i}.attn",
-                scope="camera",
-                num_heads=config.cam_enc_heads,
-                head_dim=config.embed_dim // config.cam_enc_heads,
-                special_tokens=0,
-                tokens_per_view=1,
-            )
-            for i in range(config.cam_enc_depth)
-        ]
-        return blocks + cameras
-
-    def init_weights(self) -> None:
-        """Draw weights for training from scratch: ViT defaults, cameras from identity."""
-        self.model.init_weights()
-
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the transformer."""
         check_choice("token_order", order, get_args(TokenOrder))
-        self.model.backbone.pretrained.token_order = order
+        self.network.backbone.pretrained.token_order = order
 
     @classmethod
     def convert_names(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -177,6 +145,80 @@ class DepthAnything3(Backbone):
             named.setdefault(stored, named[name])
             del named[name]
         return named
+
+
+class DepthAnything3(AnyView):
+    """Any-view Depth Anything 3 (arXiv 2511.10647); state-dict names are the public ones."""
+
+    def __init__(self, name: str, config: DA3Config) -> None:
+        super().__init__()
+        self.name = name
+        self.config = config
+        self.patch_size = config.patch_size
+        self.model = DA3Net(config)
+
+    @property
+    def network(self) -> DA3Net:
+        """The whole model."""
+        return self.model
+
+    def attention_sites(self) -> list[AttentionSite]:
+        """List the transformer's attentions, then those of the camera encoder."""
+        return any_view_sites(self.config, "model")
+
+    def init_weights(self) -> None:
+        """Draw weights for training from scratch: ViT defaults, cameras from identity."""
+        self.model.init_weights()
+
+
+def any_view_sites(config: DA3Config, prefix: str) -> list[AttentionSite]:
+    """Attention sites of an any-view network that lies at `prefix` in its backbone."""
+    blocks = [
+        AttentionSite(
+            name=f"{prefix}.backbone.pretrained.blocks.{i}.attn",
+            scope="global" if config.is_global(i) else "frame",
+            num_heads=config.num_heads,
+            head_dim=config.head_dim,
+            special_tokens=1,
+            tokens_per_view=1 + config.pos_grid**2,
+        )
+        for i in range(config.depth)
+    ]
+    cameras = [
+        AttentionSite(
+            name=f"{prefix}.cam_enc.trunk.{i}.attn",
+            scope="camera",
+            num_heads=config.cam_enc_heads,
+            head_dim=config.embed_dim // config.cam_enc_heads,
+            special_tokens=0,
+            tokens_per_view=1,
+        )
+        for i in range(config.cam_enc_depth)
+    ]
+    return blocks + cameras
+
+
+def _found_cameras(
+    output: DA3Output, how: Literal["decoder", "rays"], size: tuple[int, int]
+) -> tuple[Float[Tensor, "b v 3 4"], Float[Tensor, "b v 3 3"]]:
+    """World-to-camera poses and intrinsics that the network itself found."""
+    if how == "rays" and output.rays is not None and output.rays_conf is not None:
+        return cameras_from_rays(output.rays, output.rays_conf, size)
+    camera_to_world, intrinsics = decode_pose(output.pose_encoding, size, tan_floor=1e-6)
+    return invert_rigid(camera_to_world), intrinsics
+
+
+def _splats(
+    output: DA3Output, cameras: tuple[Tensor, Tensor], unit: Float[Tensor, " b"]
+) -> Splats | None:
+    """Splats in the frame and unit of the cameras, placed with them in the network's unit."""
+    if output.gaussians is None:
+        return None
+    world_to_camera, intrinsics = (t.to(output.depth.dtype) for t in cameras)
+    shift = world_to_camera[..., 3:] * unit[:, None, None, None]
+    placed = torch.cat((world_to_camera[..., :3], shift), dim=-1)
+    raw, opacity = output.gaussians
+    return world_splats(raw, opacity, output.depth, placed, intrinsics).scaled(1 / unit)
 
 
 def _unit(

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ..sizes import check_channels, check_heads_divide, check_out_layers, check_rotates
+
 
 @dataclass(frozen=True, kw_only=True)
 class DA3Config:
@@ -39,23 +41,15 @@ class DA3Config:
     layer_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, heads in (("num_heads", self.num_heads), ("cam_enc_heads", self.cam_enc_heads)):
-            if heads < 1 or self.embed_dim % heads:
-                raise ValueError(f"{name} {heads} must divide embed_dim {self.embed_dim}")
-        if (self.embed_dim // self.num_heads) % 4:
-            head_dim = self.embed_dim // self.num_heads
-            raise ValueError(f"head width {head_dim} must be a multiple of 4 for 2-D rotation")
+        check_heads_divide("num_heads", self.num_heads, self.embed_dim)
+        check_heads_divide("cam_enc_heads", self.cam_enc_heads, self.embed_dim)
+        check_rotates(self.head_dim)
+        check_out_layers(self.out_layers, self.depth)
+        check_channels((*self.head_out_channels, self.head_features // 2))
         if not 1 <= self.alt_start <= self.depth:
             raise ValueError(f"alt_start {self.alt_start} must be in 1..depth ({self.depth})")
-        if sorted(set(self.out_layers)) != list(self.out_layers) or self.out_layers[-1] >= (
-            self.depth
-        ):
-            raise ValueError(f"out_layers {self.out_layers} must ascend below depth {self.depth}")
         if self.ffn not in ("mlp", "swiglu"):
             raise ValueError(f"ffn {self.ffn!r} is unknown; known: 'mlp', 'swiglu'")
-        for channels in (*self.head_out_channels, self.head_features // 2):
-            if channels % 4:
-                raise ValueError(f"{channels} head channels must be a multiple of 4 (sin-cos map)")
 
     @property
     def head_dim(self) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dpt import DptTrunk, Size, add_position, resize
+from ..dpt import DptTrunk, Size, add_position
 from ..precision import at_least_float32
 from .config import DA3Config
 
@@ -50,7 +50,13 @@ class GaussianDpt(DptTrunk):
         self, laterals: Sequence[Tensor], images: Float[Tensor, "b 3 y x"], size: Size
     ) -> RawGaussians:
         """Predict from laterals and the normalised images they came from."""
-        x = resize(self.scratch["output_conv1"](self.fuse(laterals)), size)
-        x = add_position(x + self.images_merger(images), size[1] / size[0])
-        y = at_least_float32(self.scratch["output_conv2"](x).permute(0, 2, 3, 1))
+        (y,) = self.full_size(
+            self.scratch["output_conv1"](self.fuse(laterals)),
+            size,
+            [self.scratch["output_conv2"]],
+            enrich=lambda wide, rows: add_position(
+                wide + self.images_merger(images[rows]), size[1] / size[0]
+            ),
+        )
+        y = at_least_float32(y.permute(0, 2, 3, 1))
         return RawGaussians(y[..., :37], y[..., 37].sigmoid())

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dpt import DptTrunk, Size, add_position, fusion_blocks, resize
+from ..dpt import DptTrunk, Size, add_position, fusion_blocks
 from ..precision import at_least_float32
 from .config import DA3Config
 
@@ -52,8 +52,13 @@ class DualDpt(DptTrunk):
         """Depth at image size; `exp` runs in float32."""
         aspect = size[1] / size[0]
         x = self.scratch["output_conv1"](self.fuse(laterals))
-        x = add_position(resize(x, size), aspect)
-        y = at_least_float32(self.scratch["output_conv2"](x))
+        (y,) = self.full_size(
+            x,
+            size,
+            [self.scratch["output_conv2"]],
+            enrich=lambda wide, _: add_position(wide, aspect),
+        )
+        y = at_least_float32(y)
         return Depth(y[:, 0].exp(), y[:, 1].exp() + 1)
 
     def rays(self, laterals: Sequence[Tensor], size: Size) -> Rays:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..cameras import encode_pose, invert_rigid
+from ..onednn import by_onednn
 from ..precision import without_autocast
 from ..transformer import init_transformer
 from .cameras import CameraDecoder, CameraEncoder
@@ -59,6 +60,7 @@ class DA3Net(nn.Module):
         if config.gaussian_head:
             self.gs_head = GaussianDpt(config)
 
+    @by_onednn
     def forward(
         self,
         images: Float[Tensor, "b v 3 y x"],

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..patches import PatchEmbed, resize_positions
+from ..patches import PatchEmbed, embed_patches, resize_positions
 from ..rope import RotaryTable, grid_positions, rotary_table
 from ..token_order import TokenOrder, order_index
 from ..transformer import Block, Mlp, SwiGlu
@@ -119,11 +119,8 @@ class VisionTransformer(nn.Module):
         b, v = images.shape[:2]
         patches = self.patch_embed(images.flatten(0, 1))
         positions = resize_positions(self.pos_embed, grid, by="offset_scale")
-        special = (self.cls_token + positions[:, :1]).expand(b * v, -1, -1)
-        patches = patches + positions[:, 1:]
-        if order is not None:
-            patches = patches[:, order]
-        return torch.cat((special, patches), dim=1).reshape(b, v, -1, patches.shape[-1])
+        x = embed_patches(patches, positions, self.cls_token + positions[:, :1], order)
+        return x.reshape(b, v, *x.shape[1:])
 
     def _stages(
         self, views: int, grid: tuple[int, int], order: Tensor | None, x: Tensor

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..patches import PatchEmbed, resize_positions
+from ..patches import PatchEmbed, embed_patches, resize_positions
 from ..rope import RotaryTable, grid_positions, rotary_table
 from ..token_order import TokenOrder, order_index
 from ..transformer import Block, Mlp
@@ -43,11 +43,8 @@ class DinoEncoder(nn.Module):
         size = self.patch_embed.proj.kernel_size
         grid = (images.shape[-2] // size[0], images.shape[-1] // size[1])
         positions = resize_positions(self.pos_embed, grid, by="size")
-        patches = patches + positions[:, 1:]
-        if order is not None:
-            patches = patches[:, order]
         special = torch.cat((self.cls_token + positions[:, :1], self.register_tokens), dim=1)
-        x = torch.cat((special.expand(len(images), -1, -1), patches), dim=1)
+        x = embed_patches(patches, positions, special, order)
         pinned = torch.arange(special.shape[1], device=x.device)
         for block in self.blocks:
             x = block(x, pinned=pinned)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attention import AttentionSite
 from ..backbone import Backbone, check_choice, check_heads, check_images
 from ..cameras import decode_pose
+from ..onednn import by_onednn
 from ..patches import imagenet_normalise
 from ..precision import without_autocast
 from ..prediction import Prediction
@@ -92,6 +93,7 @@ class Vggt(Backbone):
             points_conf=output.points_conf,
         )
 
+    @by_onednn
     def internals(
         self,
         images: Float[Tensor, "b v 3 y x"],
@@ -106,6 +108,7 @@ class Vggt(Backbone):
             encodings = self.camera_head(tokens.camera)
             return self._dense(tokens, images, encodings, heads, head_chunk)
 
+    @by_onednn
     def track(
         self,
         images: Float[Tensor, "b v 3 y x"],

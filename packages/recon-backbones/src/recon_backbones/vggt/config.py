@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ..sizes import check_channels, check_heads_divide, check_out_layers, check_rotates
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackConfig:
@@ -63,18 +65,12 @@ class VggtConfig:
     layer_scale: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, heads, width in (
-            ("num_heads", self.num_heads, self.embed_dim),
-            ("dino_heads", self.dino_heads, self.embed_dim),
-            ("camera_heads", self.camera_heads, 2 * self.embed_dim),
-        ):
-            if heads < 1 or width % heads:
-                raise ValueError(f"{name} {heads} must divide the width {width}")
-        if self.head_dim % 4:
-            raise ValueError(f"head width {self.head_dim} must be a multiple of 4 for 2-D rotation")
-        ascending = sorted(set(self.out_layers)) == list(self.out_layers)
-        if not ascending or self.out_layers[-1] >= self.depth:
-            raise ValueError(f"out_layers {self.out_layers} must ascend below depth {self.depth}")
+        check_heads_divide("num_heads", self.num_heads, self.embed_dim)
+        check_heads_divide("dino_heads", self.dino_heads, self.embed_dim)
+        check_heads_divide("camera_heads", self.camera_heads, 2 * self.embed_dim)
+        check_rotates(self.head_dim)
+        check_out_layers(self.out_layers, self.depth)
+        check_channels((*self.head_out_channels, self.head_features // 2))
 
     @property
     def head_dim(self) -> int:

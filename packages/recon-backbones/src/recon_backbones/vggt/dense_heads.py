@@ -43,8 +43,13 @@ class DenseHead(DptTrunk):
         """Run the head up to its last convolution, in float32 from there."""
         aspect = size[1] / size[0]
         x = self.scratch["output_conv1"](self.fuse(self.laterals(levels, grid, aspect)))
-        x = add_position(resize(x, size), aspect)
-        return at_least_float32(self.scratch["output_conv2"](x).permute(0, 2, 3, 1))
+        (y,) = self.full_size(
+            x,
+            size,
+            [self.scratch["output_conv2"]],
+            enrich=lambda wide, _: add_position(wide, aspect),
+        )
+        return at_least_float32(y.permute(0, 2, 3, 1))
 
 
 def depth_of(raw: Float[Tensor, "b y x 2"]) -> Dense:

@@ -1,0 +1,111 @@
+"""Nested Depth Anything 3: an any-view network and a metric one that gives it metres and sky."""
+
+from dataclasses import replace
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..attention import AttentionSite
+from ..metric import in_metres, metric_scale, to_metric
+from ..patches import imagenet_normalise
+from ..prediction import Prediction
+from ..token_order import TokenOrder
+from .backbone import AnyView, any_view_sites
+from .config import DA3Config, da3_tiny
+from .model import DA3Net
+from .mono import MonoNet
+from .mono_backbone import single_view_sites
+from .mono_config import MonoConfig
+from .reference import Reference
+
+
+class NestedNet(nn.Module):
+    """Both networks under the names of the public checkpoints."""
+
+    def __init__(self, anyview: DA3Config, metric: MonoConfig) -> None:
+        super().__init__()
+        self.da3 = DA3Net(anyview)
+        self.da3_metric = MonoNet(metric)
+
+    def init_weights(self) -> None:
+        """Draw weights for training from scratch, from the global random state."""
+        self.da3.init_weights()
+        self.da3_metric.init_weights()
+
+
+class NestedDepthAnything3(AnyView):
+    """Depth Anything 3 Nested (arXiv 2511.10647): scenes in metres, with their sky."""
+
+    def __init__(self, name: str, anyview: DA3Config, metric: MonoConfig) -> None:
+        super().__init__()
+        self.name = name
+        self.config = anyview
+        self.metric_config = metric
+        self.patch_size = anyview.patch_size
+        self.model = NestedNet(anyview, metric)
+
+    @property
+    def network(self) -> DA3Net:
+        """The half that sees all views."""
+        return self.model.da3
+
+    def forward(
+        self,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
+        intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference = "saddle_balanced",
+        with_rays: bool = False,
+        with_splats: bool = False,
+        cameras: Literal["decoder", "rays"] = "decoder",
+        head_chunk: int = 8,
+    ) -> Prediction:
+        """Reconstruct scenes in metres, or in the unit of given cameras; the sky lies far away.
+
+        Options are those of `DepthAnything3`. Raises ValueError, too, if a scene shows too little
+        but sky for its scale to be found.
+        """
+        found = super().forward(
+            images,
+            world_to_camera=world_to_camera,
+            intrinsics=intrinsics,
+            reference=reference,
+            with_rays=with_rays,
+            with_splats=with_splats,
+            cameras=cameras,
+            head_chunk=head_chunk,
+        )
+        dtype = self.model.da3_metric.backbone.pretrained.cls_token.dtype
+        depth, sky = self.model.da3_metric(
+            imagenet_normalise(images).to(dtype), head_chunk=head_chunk
+        )
+        focal = self.metric_config.canonical_focal or 1.0
+        metric = to_metric(found, depth, sky, canonical_focal=focal)
+        if world_to_camera is None:
+            return metric
+        metres = in_metres(depth, found.intrinsics, canonical_focal=focal)
+        given = metric.scaled(1 / metric_scale(found, metres, sky))
+        return replace(given, world_to_camera=world_to_camera)
+
+    def attention_sites(self) -> list[AttentionSite]:
+        """List the attentions of the any-view network, then those of the metric one."""
+        return [
+            *any_view_sites(self.config, "model.da3"),
+            *single_view_sites(self.metric_config, "model.da3_metric"),
+        ]
+
+    def init_weights(self) -> None:
+        """Draw weights for training from scratch: ViT defaults, cameras from identity."""
+        self.model.init_weights()
+
+    def set_token_order(self, order: TokenOrder) -> None:
+        """Choose "raster" or "tile8" order of patch tokens inside both transformers."""
+        super().set_token_order(order)
+        self.model.da3_metric.backbone.pretrained.token_order = order
+
+
+def da3nested_tiny_views() -> DA3Config:
+    """The any-view half of the tiny nested network, about 1 million parameters."""
+    return replace(da3_tiny(), embed_dim=96, depth=6, out_layers=(2, 3, 4, 5))

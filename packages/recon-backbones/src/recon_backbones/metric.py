@@ -1,0 +1,99 @@
+"""From a scene without a unit to metres, with the depth and sky that a metric network sees.
+
+Source: Depth Anything 3 (arXiv 2511.10647), its nested model.
+"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .prediction import SKY, Prediction
+
+_FEWEST = 10  # pixels from which a scale or a far depth is trusted
+_NEAREST, _NEAREST_METRES = 1e-3, 1e-2  # depths below these take no part in the fit
+_FARTHEST_METRES = 200.0
+
+
+def in_metres(
+    depth: Float[Tensor, "b v y x"],
+    intrinsics: Float[Tensor, "b v 3 3"],
+    *,
+    canonical_focal: float = 300.0,
+) -> Float[Tensor, "b v y x"]:
+    """Depth that is metric at a canonical focal length, in metres for these cameras.
+
+    `intrinsics` are in pixels of the image that the network saw.
+    """
+    focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
+    return depth * (focal / canonical_focal)[..., None, None]
+
+
+def metric_scale(
+    prediction: Prediction, metres: Float[Tensor, "b v y x"], sky: Float[Tensor, "b v y x"]
+) -> Float[Tensor, " b"]:
+    """Metres per unit of each scene, by least squares over its surer half outside the sky.
+
+    Raises ValueError for a scene with fewer than 10 usable pixels.
+    """
+    ground = sky < SKY
+    middle = masked_quantile(prediction.depth_conf, ground, 0.5)
+    used = ground & (prediction.depth_conf >= middle[:, None, None, None])
+    used = used & (metres > _NEAREST_METRES) & (prediction.depth > _NEAREST)
+    if not (used.is_meta or torch.compiler.is_compiling()):
+        count = used.flatten(1).sum(1)
+        if (count < _FEWEST).any():
+            raise ValueError(
+                f"scene {int(count.argmin())} shows {int(count.min())} pixels that are sure and no "
+                f"sky; its scale in metres needs {_FEWEST}: give views of nearer things"
+            )
+    depth = torch.where(used, prediction.depth, 0).flatten(1)
+    return (depth * metres.flatten(1)).sum(1) / depth.square().sum(1)
+
+
+def to_metric(
+    prediction: Prediction,
+    depth: Float[Tensor, "b v y x"],
+    sky: Float[Tensor, "b v y x"],
+    *,
+    canonical_focal: float = 300.0,
+) -> Prediction:
+    """Bring a scene to metres: depth, cameras, points, rays and splats alike.
+
+    `depth` and `sky` are what a metric network saw in the same images (`MonoDepth`). The result
+    carries the sky; there depth is the far depth of the scene, at most 200 m, and confidence 1.
+
+    Raises ValueError if the scale is not determined.
+    """
+    metres = in_metres(depth, prediction.intrinsics, canonical_focal=canonical_focal)
+    scaled = prediction.scaled(metric_scale(prediction, metres, sky))
+    filled = fill_sky(scaled.depth, sky, farthest=_FARTHEST_METRES)
+    confidence = torch.where(sky < SKY, scaled.depth_conf, 1)
+    return replace(scaled, depth=filled, depth_conf=confidence, sky=sky, metric=True)
+
+
+def fill_sky(
+    depth: Float[Tensor, "b v y x"], sky: Float[Tensor, "b v y x"], *, farthest: float = torch.inf
+) -> Float[Tensor, "b v y x"]:
+    """Put the sky at the 99 % quantile of the other depth of its scene, at most `farthest`.
+
+    Scenes with 10 pixels or fewer on either side are left as they are.
+    """
+    ground = sky < SKY
+    far = masked_quantile(depth, ground, 0.99).clamp_max(farthest)
+    count = ground.flatten(1).sum(1)
+    clear = (count > _FEWEST) & (ground[0].numel() - count > _FEWEST)
+    hidden = ~ground & clear[:, None, None, None]
+    return torch.where(hidden, far[:, None, None, None], depth)
+
+
+def masked_quantile(
+    values: Float[Tensor, "b v y x"], mask: Bool[Tensor, "b v y x"], q: float
+) -> Float[Tensor, " b"]:
+    """Quantile of each scene's masked values, linear between neighbours; infinite for none."""
+    ordered = torch.where(mask, values, torch.inf).flatten(1).sort(dim=1).values
+    at = q * (mask.flatten(1).sum(1, keepdim=True) - 1).clamp_min(0).to(torch.float64)
+    low, high = (ordered.gather(1, index.long()) for index in (at.floor(), at.ceil()))
+    part = (at - at.floor()).to(values.dtype)
+    return torch.where(part > 0, low + (high - low) * part, low)[:, 0]

@@ -1,0 +1,86 @@
+"""Large linear layers go through oneDNN, without anyone seeing a difference."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from recon_backbones import onednn
+
+pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this PyTorch has no oneDNN")
+
+
+class Seen(TorchDispatchMode):
+    """Names of the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def operations(run: Callable[[], object]) -> set[str]:
+    with Seen() as seen:
+        run()
+    return {name for name in seen.names if "linear" in name or "mm" in name}
+
+
+LAYER = nn.Linear(128, 256)
+
+
+@onednn.by_onednn
+def forward(x: Tensor, layer: nn.Module = LAYER) -> Tensor:
+    y: Tensor = layer(x)
+    return y
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_agree(bias: bool) -> None:
+    layer = nn.Linear(128, 256, bias=bias)
+    x = torch.randn(3, 50, 128)
+    assert operations(lambda: forward(x, layer)) == {"mkldnn._linear_pointwise.default"}
+    torch.testing.assert_close(forward(x, layer), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_small_layers_and_other_types_go_the_usual_way() -> None:
+    large = torch.randn(200, 128)
+    usual = [lambda: forward(large)]
+    with torch.no_grad():
+        usual += [
+            lambda: forward(large[:2]),
+            lambda: forward(large.double(), nn.Linear(128, 256).double()),
+            lambda: forward(large.to("meta"), nn.Linear(128, 256, device="meta")),
+        ]
+        for run in usual[1:]:
+            assert not any("mkldnn" in name for name in operations(run))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert forward(large).dtype == torch.bfloat16
+    assert not any("mkldnn" in name for name in operations(usual[0]))
+    forward(large).sum().backward()
+    assert LAYER.weight.grad is not None
+    LAYER.zero_grad()
+
+
+@torch.no_grad()
+def test_hooks_still_see_the_layer() -> None:
+    seen: list[Tensor] = []
+    hook = LAYER.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    out = forward(torch.randn(200, 128))
+    hook.remove()
+    assert len(seen) == 1 and torch.equal(seen[0], out)
+
+
+@torch.no_grad()
+def test_operations_are_still_counted() -> None:
+    x = torch.randn(2, 100, 128)
+    with FlopCounterMode(display=False) as counter:
+        forward(x)
+    assert counter.get_total_flops() == 2 * 200 * 128 * 256
