@@ -27,17 +27,7 @@ from triton.compiler import ASTSource
 from sla_kernels.linear import kernels as linear
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse.backward import kernels as sparse_backward
-from sla_kernels.tiles import (
-    AMD,
-    NVIDIA,
-    Tile,
-    backward_kv_tile,
-    backward_q_tile,
-    forward_tile,
-    linear_tile,
-    precision,
-    state_tile,
-)
+from sla_kernels.tiles import Tile, precision, tiles_of
 from sla_kernels.triton_runtime import next_power
 
 TARGETS = {
@@ -49,16 +39,16 @@ LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
 INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order"}
 SPARSE = {
-    "sparse_fwd": (sparse._sparse_fwd_kernel, forward_tile),
-    "sparse_bwd_q": (sparse_backward._sparse_bwd_q_kernel, backward_q_tile),
-    "sparse_bwd_kv": (sparse_backward._sparse_bwd_kv_kernel, backward_kv_tile),
+    "sparse_fwd": (sparse._sparse_fwd_kernel, "forward"),
+    "sparse_bwd_q": (sparse_backward._sparse_bwd_q_kernel, "backward_q"),
+    "sparse_bwd_kv": (sparse_backward._sparse_bwd_kv_kernel, "backward_kv"),
 }
 LINEAR = {
-    "linear_state": linear._linear_state_kernel,
-    "linear_bwd_state": linear._linear_state_kernel,
-    "linear_fwd": linear._linear_fwd_kernel,
-    "linear_bwd_q": linear._linear_bwd_q_kernel,
-    "linear_bwd_kv": linear._linear_bwd_kv_kernel,
+    "linear_state": (linear._linear_state_kernel, "state"),
+    "linear_bwd_state": (linear._linear_state_kernel, "state"),
+    "linear_fwd": (linear._linear_fwd_kernel, "linear"),
+    "linear_bwd_q": (linear._linear_bwd_q_kernel, "linear"),
+    "linear_bwd_kv": (linear._linear_bwd_kv_kernel, "linear"),
 }
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,
@@ -78,39 +68,22 @@ TENSOR_CORES = {
 }
 
 
-def variants(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str) -> Iterator[tuple]:
+def variants(
+    target: str, dtype: torch.dtype, width: int, block: tuple[int, int]
+) -> Iterator[tuple[str, Any, Tile, dict[str, Any]]]:
     """Every kernel with its tile and what is compiled into it."""
-    common = {
-        "D": width,
-        "BLOCK_D": next_power(width),
-        "PRECISION": precision(dtype, maker),
-    }
-    for name, (kernel, tile_of) in SPARSE.items():
-        tile = tile_of(dtype, width, block, maker)
+    tiles = tiles_of(target, dtype, width)
+    common = {"D": width, "BLOCK_D": next_power(width), "PRECISION": precision(target, dtype)}
+    for name, (kernel, entry) in SPARSE.items():
+        tile = getattr(tiles, entry).within(block)
         sizes = {"BLOCK_Q": block[0], "BLOCK_K": block[1], "TILE_M": tile.m, "TILE_N": tile.n}
-        yield name, kernel, tile, {**common, **sizes}
-    for name, kernel in LINEAR.items():
-        tile = linear_tile(dtype, width, 64, maker)
-        if name.endswith("state"):
-            tile = state_tile(dtype, 64, maker)
-        yield (
-            name,
-            kernel,
-            tile,
-            {
-                **common,
-                "TILE": tile.m,
-                "PART": min(64, next_power(width)),
-                "SCALED": name == "linear_bwd_state",
-                "ADD": True,
-                "FEATURE": "softmax",
-                "BLOCK_Q": 0,
-                "BLOCK_K": 0,
-                "SCOPED": False,
-                "HAS_BIAS": True,
-                "HAS_BASE": True,
-            },
-        )
+        yield name, kernel, tile, common | sizes
+    flags = {"ADD": True, "SCOPED": False, "HAS_BIAS": True, "HAS_BASE": True}
+    fixed = {"FEATURE": "softmax", "BLOCK_Q": 0, "BLOCK_K": 0, **flags}
+    for name, (kernel, entry) in LINEAR.items():
+        tile = getattr(tiles, entry).within((64, next_power(width)))
+        sizes = {"TILE": tile.m, "PART": tile.n, "SCALED": name == "linear_bwd_state"}
+        yield name, kernel, tile, common | fixed | sizes
 
 
 def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
@@ -198,20 +171,18 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     entries = []
-    for target in args.targets:
-        maker = NVIDIA if target.startswith("sm_") else AMD
-        for dtype, width in itertools.product(args.dtypes, args.widths):
-            for name, kernel, tile, constants in variants(
-                DTYPES[dtype], width, tuple(args.block), maker
-            ):
-                if name not in args.kernels:
-                    continue
-                entry = {"kernel": name, "target": target, "dtype": dtype, "width": width}
-                entry |= {"block": args.block, "tile": vars(tile)}
-                entry |= report(kernel, target, dtype, tile, constants)
-                entries.append(entry)
-                sys.stdout.write(json.dumps(entry) + "\n")
-                sys.stdout.flush()
+    for target, dtype, width in itertools.product(args.targets, args.dtypes, args.widths):
+        for name, kernel, tile, constants in variants(
+            target, DTYPES[dtype], width, tuple(args.block)
+        ):
+            if name not in args.kernels:
+                continue
+            entry = {"kernel": name, "target": target, "dtype": dtype, "width": width}
+            entry |= {"block": args.block, "tile": vars(tile)}
+            entry |= report(kernel, target, dtype, tile, constants)
+            entries.append(entry)
+            sys.stdout.write(json.dumps(entry) + "\n")
+            sys.stdout.flush()
     if args.out:
         made = {"triton": triton.__version__, "kernels": entries}
         args.out.write_text(json.dumps(made, indent=1))

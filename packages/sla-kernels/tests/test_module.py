@@ -87,7 +87,6 @@ def test_explain_says_what_runs() -> None:
     selection = select_blocks(q, k, keep=0.3, block=(32, 16), pinned=PINNED)
     assert (told.backend, told.density, told.pinned) == ("eager", selection.density, 4)
     assert told.kept_blocks == (4, 4) and told.key_blocks == 14 and not told.dense
-    assert explain(q, k, keep=1.0).dense and "dense" in str(explain(q, k, keep=1.0))
     assert "on the CPU" in str(told)
 
 

@@ -55,7 +55,7 @@ def test_pinned_needs_self_attention() -> None:
     [
         ({"feature_map": "gelu"}, "'softmax', 'elu1', 'relu'"),
         ({"linear": "some"}, "'all', 'complement', 'marginal', None"),
-        ({"backend": "cuda"}, "'auto', 'reference', 'eager', 'flex', 'triton'"),
+        ({"backend": "cuda"}, "'auto', 'reference', 'eager', 'flex', 'triton', 'dense'"),
         ({"bias": torch.zeros(32)}, "without weight"),
         ({"eps": -1.0}, "at least 0"),
         ({"negligible": 1.5, "linear": "marginal"}, r"negligible=1.5; it must lie in \[0, 1\)"),

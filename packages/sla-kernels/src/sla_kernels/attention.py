@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sla_kernels import op as op
 from sla_kernels.autocast import under_autocast
-from sla_kernels.backend import resolve
+from sla_kernels.backend import own, resolve
 from sla_kernels.checks import check_attention_inputs
 from sla_kernels.linear.public import check_linear_arguments, check_scope, linear_branch
 from sla_kernels.select import BlockSelection, select_blocks
@@ -60,7 +60,8 @@ def sla_attention(
       exactly, so only "all" holds them; a pinned query has an empty complement, where o_l is 0.
     - `return_branches`: return `Branches(out, sparse, linear)` instead.
     - `backend`: "eager" (blocked, CPU), "triton", "flex" (compiled, CPU, no gradient),
-      "reference" (quadratic), or "auto", which `explain` puts into words.
+      "reference" (quadratic), "dense" (`scaled_dot_product_attention` for the sparse branch, only
+      where every block is kept), or "auto", which `explain` puts into words.
 
     Differentiable in q, k, v, weight, bias and mix, not through the selection.
     Raises ValueError where an argument cannot work.
@@ -83,7 +84,7 @@ def sla_attention(
         raise ValueError("pinned belongs to the selection when one is given; pass it there")
     check_selection(selection, q, k)
     check_scope(linear, selection)
-    name, _ = resolve(backend, q)
+    name, _ = resolve(backend, q, k, selection)
     if linear is None:
         only = block_sparse_attention(q, k, v, selection, scale=scale, backend=name)
         assert isinstance(only, Tensor)
@@ -93,7 +94,8 @@ def sla_attention(
         return _both(q, k, v, weight, bias, selection, scale, linear, feature_map, eps, name)
     sparse = block_sparse_attention(q, k, v, selection, scale=scale, backend=name)
     assert isinstance(sparse, Tensor)
-    found = linear_branch(q, k, v, selection, linear, feature_map, eps, name)
+    beside = own(q)[0] if name in ("flex", "dense") else name
+    found = linear_branch(q, k, v, selection, linear, feature_map, eps, beside)
     out = combine(sparse, found, weight, bias, mix)
     return Branches(out, sparse, found) if return_branches else out
 

@@ -6,20 +6,30 @@ import torch
 from torch import Tensor
 
 from sla_kernels.checks import check_choice
+from sla_kernels.select.blocks import BlockSelection
 
-BACKENDS = ("auto", "reference", "eager", "flex", "triton")
+BACKENDS = ("auto", "reference", "eager", "flex", "triton", "dense")
 TRITON_WIDTHS = (32, 64, 96, 128)
 TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+CROSSOVER = {"cpu": 0.9}  # density from which dense attention is faster; other kinds: not measured
 
 
-def resolve(backend: str, q: Tensor) -> tuple[str, str]:
+def resolve(
+    backend: str, q: Tensor, k: Tensor, selection: BlockSelection, *, lse: bool = False
+) -> tuple[str, str]:
     """Return the backend that runs and why; "auto" never changes a value, only who computes it.
+
+    "auto" is dense attention where the selection is known to keep every block, so that dense
+    attention computes the same; else the backend of the device. It reads no list to find out.
 
     Raises ValueError where the backend asked for cannot run on these tensors.
     """
     check_choice("backend", backend, BACKENDS)
+    obstacle = _obstacle_to_dense(q, k, selection, lse)
     if backend == "auto":
-        return _choose(q)
+        return (
+            own(q) if obstacle else ("dense", "every key block is kept, which is dense attention")
+        )
     if backend == "triton":
         _check_triton(q)
     elif backend in ("eager", "flex") and q.device.type != "cpu":
@@ -27,10 +37,24 @@ def resolve(backend: str, q: Tensor) -> tuple[str, str]:
             f"backend={backend!r} runs on the CPU but q is on {q.device}; "
             "pass backend='triton' or 'reference'"
         )
+    elif backend == "dense" and obstacle:
+        raise ValueError(f"backend='dense' cannot stand in here: {obstacle}; pass backend='auto'")
     return backend, "asked for"
 
 
-def _choose(q: Tensor) -> tuple[str, str]:
+def _obstacle_to_dense(q: Tensor, k: Tensor, selection: BlockSelection, lse: bool) -> str | None:
+    """Why dense attention would not compute the same, or not in the same memory."""
+    if not selection.keeps_all:
+        return "the selection is not known to keep every key block, as keep=1.0 does"
+    if lse:
+        return "dense attention returns no log-sum-exp"
+    if q.shape[1] != k.shape[1]:
+        return f"q has {q.shape[1]} heads and k {k.shape[1]}, which it may spread out in memory"
+    return None
+
+
+def own(q: Tensor) -> tuple[str, str]:
+    """The backend of the tensors' device, and why."""
     if q.device.type == "cpu":
         return "eager", "the tensors are on the CPU"
     _check_triton(q)
@@ -64,4 +88,5 @@ def tile_of(name: str, q: Tensor, block: tuple[int, int]) -> str:
         "reference": "the whole score matrix",
         "eager": f"batches of query blocks of {block[0]} with their gathered keys",
         "flex": f"compiled tiles of {block[0]} by {block[1]}",
+        "dense": "those of PyTorch's dense attention",
     }[name]

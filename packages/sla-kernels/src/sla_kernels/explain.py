@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.backend import resolve, tile_of
+from sla_kernels.backend import CROSSOVER, resolve, tile_of
 from sla_kernels.select import BlockSelection, select_blocks
 from sla_kernels.sparse.public import check_selection
 
@@ -23,6 +23,7 @@ class Explanation:
     pinned: int
     density: float
     dense: bool  # every key block is kept, so dense attention is what is computed
+    crossover: float | None  # density from which dense attention is faster here; None: not measured
 
     def __str__(self) -> str:
         low, high = self.kept_blocks
@@ -33,8 +34,17 @@ class Explanation:
             f"blocks   {kept} of {self.key_blocks} key blocks, {self.block} tokens, "
             f"{self.pinned} tokens pinned",
             f"density  {self.density:.4f}" + (" (dense: every block is kept)" * self.dense),
+            f"dense    {self._beside_dense()}",
         ]
         return "\n".join(lines)
+
+    def _beside_dense(self) -> str:
+        if self.crossover is None:
+            return "from which density dense attention is faster on this device is not measured"
+        faster = (
+            "dense attention (keep=1.0)" if self.density >= self.crossover else "this selection"
+        )
+        return f"{faster} is faster: the crossover lies at density {self.crossover}"
 
 
 def explain(
@@ -49,9 +59,9 @@ def explain(
 ) -> Explanation:
     """Say what `sla_attention` would run on these tensors: backend, tile, density, and why.
 
-    "auto" picks who computes, never what: lists are obeyed as they are. Where they keep every
-    block the result is dense attention, and this says so. Reads the lists, so on an accelerator it
-    waits for the device.
+    "auto" picks who computes, never what: lists are obeyed as they are, and dense attention runs
+    only where every block is kept. Where keeping fewer no longer pays, this says so. Reads the
+    lists, so on an accelerator it waits for the device.
 
     Raises ValueError where the call itself would.
     """
@@ -63,7 +73,7 @@ def explain(
         assert keep is not None
         selection = select_blocks(q, k, keep=keep, block=block, pinned=pinned)
     check_selection(selection, q, k)
-    name, reason = resolve(backend, q)
+    name, reason = resolve(backend, q, k, selection)
     counts = selection.counts
     return Explanation(
         backend=name,
@@ -75,4 +85,5 @@ def explain(
         pinned=selection.num_pinned,
         density=selection.density,
         dense=int(counts.min()) == selection.key_blocks,
+        crossover=CROSSOVER.get(q.device.type),
     )

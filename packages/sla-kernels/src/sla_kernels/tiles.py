@@ -1,81 +1,121 @@
 """Tile sizes, warps and stages of the Triton kernels: a table, so that no call is ever timed.
 
-The entries for float16 and bfloat16 compile without spilled registers for sm_80, 86, 90, 100, 120
-and gfx942; `benchmarks/compiled_code.py` shows it, a test repeats it for the commonest width.
+One entry for each architecture, type and head width. The entries were chosen by compiling them:
+they fit the shared memory, leave two programs or more to a processor where they can, and spill no
+registers. `benchmarks/compiled_code.py` compiles all of them and writes the evidence; a test
+repeats a part of it. What is fastest on a GPU is not measured.
 """
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import torch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """Queries and keys a program holds at a time, and what Triton is told of it."""
+    """What a program holds at a time, and what Triton is told of it.
+
+    `m` counts queries and `n` keys; in the linear kernels `m` counts tokens and `n` columns of a
+    state.
+    """
 
     m: int
     n: int
     warps: int
     stages: int
 
-
-AMD = "amd"
-NVIDIA = "nvidia"
-
-
-def vendor() -> str:
-    """Whose GPUs this PyTorch was built for."""
-    return NVIDIA if torch.version.hip is None else AMD
+    def within(self, block: tuple[int, int]) -> "Tile":
+        """Shrink to the blocks: a tile never spans two."""
+        m, n = min(self.m, block[0]), min(self.n, block[1])
+        if (m, n) == (self.m, self.n):
+            return self
+        return replace(self, m=m, n=n, warps=self.warps if m * n >= 2048 else min(self.warps, 4))
 
 
-def precision(dtype: torch.dtype, maker: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """The tiles of every kernel."""
+
+    forward: Tile
+    backward_q: Tile
+    backward_kv: Tile
+    linear: Tile
+    state: Tile
+
+
+def _tiles(*rows: tuple[int, int, int, int]) -> Tiles:
+    forward, backward_q, backward_kv, linear, state = (
+        Tile(m=m, n=n, warps=warps, stages=stages) for m, n, warps, stages in rows
+    )
+    return Tiles(
+        forward=forward, backward_q=backward_q, backward_kv=backward_kv, linear=linear, state=state
+    )
+
+
+# Each row: forward, dq, dk and dv, linear, states; each tile: m, n, warps, stages.
+_LARGE = {  # 163 KiB of shared memory and more
+    64: _tiles((128, 64, 8, 3), (128, 64, 8, 2), (64, 64, 8, 2), (64, 64, 8, 1), (64, 64, 8, 1)),
+    128: _tiles((128, 32, 8, 2), (64, 32, 8, 2), (32, 64, 8, 2), (16, 64, 8, 1), (64, 64, 8, 1)),
+}
+_SMALL = {  # 99 KiB: two stages leave room for two programs
+    64: _tiles((128, 64, 8, 2), (128, 64, 8, 2), (64, 64, 8, 2), (64, 64, 8, 1), (64, 64, 8, 1)),
+    128: _LARGE[128],
+}
+_FLOAT32 = {  # in three TF32 parts, which fill the registers
+    64: _tiles((32, 32, 4, 1), (32, 32, 4, 1), (16, 32, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
+    128: _tiles((16, 32, 8, 1), (16, 32, 4, 1), (16, 16, 8, 1), (16, 32, 8, 1), (32, 64, 8, 1)),
+}
+_CDNA = {  # 64 KiB; wavefronts of 64
+    64: _tiles((128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1)),
+    128: _tiles((128, 32, 4, 2), (64, 32, 4, 2), (32, 64, 4, 2), (16, 64, 4, 1), (64, 64, 4, 1)),
+}
+_CDNA_FLOAT32 = {
+    64: _tiles((64, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (32, 64, 4, 1), (32, 64, 4, 1)),
+    128: _tiles((32, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (16, 64, 4, 1), (32, 64, 4, 1)),
+}
+TABLE = {  # for 16-bit types, for float32
+    "sm_80": (_LARGE, _FLOAT32),
+    "sm_86": (_SMALL, _FLOAT32),
+    "sm_90": (_LARGE, _FLOAT32),
+    "sm_100": (_LARGE, _FLOAT32),
+    "sm_120": (_SMALL, _FLOAT32),
+    "gfx942": (_CDNA, _CDNA_FLOAT32),
+}
+INTERPRETED = "sm_80"  # whose tiles the interpreter walks
+
+
+def tiles_of(architecture: str, dtype: torch.dtype, width: int) -> Tiles:
+    """The tiles for 16-bit or float32 inputs and a head width."""
+    return TABLE[architecture][dtype == torch.float32][64 if width <= 64 else 128]
+
+
+def precision(architecture: str, dtype: torch.dtype) -> str:
     """How float32 operands are multiplied: TF32 in three parts keeps float32's accuracy."""
     if dtype != torch.float32:
         return "tf32"
-    return "tf32x3" if maker == NVIDIA else "ieee"
+    return "tf32x3" if architecture.startswith("sm_") else "ieee"
 
 
-def forward_tile(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str) -> Tile:
-    """The tile of the forward kernel for a head width and block sizes."""
-    if dtype == torch.float32:
-        return _fit(Tile(m=32 if width > 64 else 64, n=32, warps=4, stages=1), block, maker)
-    if width > 64:
-        return _fit(Tile(m=128, n=32, warps=8, stages=2), block, maker)
-    return _fit(Tile(m=128, n=64, warps=8, stages=3), block, maker)
+@functools.cache
+def architecture_of(device: torch.device) -> str:
+    """The entry of the table for a device: its own or, on NVIDIA, the nearest older one.
 
-
-def backward_q_tile(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str) -> Tile:
-    """The tile of the kernel that writes dq."""
-    if dtype == torch.float32:
-        return _fit(Tile(m=32, n=32, warps=4, stages=1), block, maker)
-    if width > 64:
-        return _fit(Tile(m=64, n=32, warps=8, stages=2), block, maker)
-    return _fit(Tile(m=128, n=64, warps=8, stages=2), block, maker)
-
-
-def backward_kv_tile(dtype: torch.dtype, width: int, block: tuple[int, int], maker: str) -> Tile:
-    """The tile of the kernel that writes dk and dv."""
-    if dtype == torch.float32:
-        return _fit(Tile(m=32, n=32, warps=4, stages=1), block, maker)
-    if width > 64:
-        return _fit(Tile(m=32, n=64, warps=8, stages=2), block, maker)
-    return _fit(Tile(m=64, n=64, warps=8, stages=2), block, maker)
-
-
-def _fit(tile: Tile, block: tuple[int, int], maker: str) -> Tile:
-    """Shrink a tile to the blocks: a tile never spans two."""
-    m, n = min(tile.m, block[0]), min(tile.n, block[1])
-    warps = tile.warps if m * n >= 2048 and maker == NVIDIA else min(tile.warps, 4)
-    return Tile(m=m, n=n, warps=warps, stages=tile.stages)
-
-
-def linear_tile(dtype: torch.dtype, width: int, block: int, maker: str) -> Tile:
-    """The tile of the kernels that apply states to tokens; `n` is not used."""
-    rows = 16 if width > 64 else 32 if dtype == torch.float32 else 64
-    return Tile(m=min(rows, block), n=0, warps=8 if maker == NVIDIA else 4, stages=1)
-
-
-def state_tile(dtype: torch.dtype, block: int, maker: str) -> Tile:
-    """The tile of the kernel that sums states; `n` is not used."""
-    rows = 32 if dtype == torch.float32 else 64
-    return Tile(m=min(rows, block), n=0, warps=8 if maker == NVIDIA else 4, stages=1)
+    Raises ValueError where the table has none.
+    """
+    if device.type != "cuda":
+        return INTERPRETED
+    if torch.version.hip is not None:
+        found = torch.cuda.get_device_properties(device).gcnArchName.partition(":")[0]
+        fits = [found] if found in TABLE else []
+    else:
+        major, minor = torch.cuda.get_device_capability(device)
+        found = f"sm_{major}{minor}"
+        known = [name for name in TABLE if name.startswith("sm_")]
+        fits = [name for name in known if int(name[3:]) <= 10 * major + minor]
+    if not fits:
+        raise ValueError(
+            f"{device} is {found}; the Triton kernels have tiles for {', '.join(TABLE)} and "
+            "what follows them on NVIDIA: pass backend='reference', which is quadratic in memory"
+        )
+    return fits[-1]

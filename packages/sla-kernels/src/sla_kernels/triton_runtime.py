@@ -6,7 +6,7 @@ from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 
 from sla_kernels.sparse.kernels import _sparse_fwd_kernel
-from sla_kernels.tiles import backward_kv_tile, backward_q_tile, forward_tile, vendor
+from sla_kernels.tiles import architecture_of, tiles_of
 
 INTERPRETED = isinstance(_sparse_fwd_kernel, InterpretedFunction)
 
@@ -14,6 +14,7 @@ INTERPRETED = isinstance(_sparse_fwd_kernel, InterpretedFunction)
 def check_device(q: Tensor) -> None:
     """Refuse tensors that the kernels cannot reach or cannot compute truly."""
     if q.device.type != "cpu":
+        architecture_of(q.device)
         return
     if not INTERPRETED:
         raise ValueError(
@@ -35,12 +36,12 @@ def next_power(width: int) -> int:
 
 def describe(q: Tensor, block: tuple[int, int]) -> str:
     """The tiles of the three sparse kernels, in words."""
-    tiles = {
-        "forward": forward_tile(q.dtype, q.shape[3], block, vendor()),
-        "dq": backward_q_tile(q.dtype, q.shape[3], block, vendor()),
-        "dk and dv": backward_kv_tile(q.dtype, q.shape[3], block, vendor()),
-    }
+    architecture = architecture_of(q.device)
+    tiles = tiles_of(architecture, q.dtype, q.shape[3])
+    named = {"forward": tiles.forward, "dq": tiles.backward_q, "dk and dv": tiles.backward_kv}
+    fitted = {name: tile.within(block) for name, tile in named.items()}
     parts = (
-        f"{name} {t.m} by {t.n}, {t.warps} warps, {t.stages} stages" for name, t in tiles.items()
+        f"{name} {t.m} by {t.n}, {t.warps} warps, {t.stages} stages" for name, t in fitted.items()
     )
-    return "; ".join(parts) + (" (interpreted)" if INTERPRETED else "")
+    where = f"{architecture}, interpreted" if INTERPRETED else architecture
+    return "; ".join(parts) + f" ({where})"

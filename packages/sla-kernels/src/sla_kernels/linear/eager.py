@@ -136,7 +136,7 @@ def _pull_back_queries(
         x, at = run.cut(q), run.blocks
         rows = phi.map(x)
         total = _total(rows, states, run, eps)
-        d_num = run.cut(grad).div_(total)
+        d_num = run.cut(grad) / total
         d_total = -(rows @ states.mixed[:, at]).mul_(d_num).div_(total).sum(-1, keepdim=True)
         d_rows = (d_num @ states.mixed[:, at].mT).add_(d_total * states.mixed_sum[:, at].mT)
         dq[:, run.tokens] += run.joined(phi.pull_back(x, rows, d_rows))

@@ -130,8 +130,9 @@ def _linear_state_kernel(
     at = bh * spans + run
     pointers, inside = _state_part(States + at * D * D, column, D, BLOCK_D, PART)
     tl.store(pointers, state, mask=inside)
-    columns = tl.arange(0, BLOCK_D)
-    tl.store(Sums + at * D + columns, sums, mask=(columns < D) & (column == 0))
+    if column == 0:
+        columns = tl.arange(0, BLOCK_D)
+        tl.store(Sums + at * D + columns, sums, mask=columns < D)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -194,7 +195,7 @@ def _linear_bwd_q_kernel(
     total = tl.where(total == 0.0, float("inf"), total)
     d_total = tl.zeros([TILE], tl.float32)
     d_phi = tl.zeros([TILE, BLOCK_D], tl.float32)
-    for column in tl.static_range(0, BLOCK_D, PART):
+    for column in range(0, BLOCK_D, PART):  # not unrolled, which would spill wide heads
         grad = _load_part(g_head, start, n, column, stride_gn, stride_gd, TILE, PART, D)
         d_num = grad / total[:, None]
         pointers, real = _state_part(States + at * D * D, column, D, BLOCK_D, PART)
@@ -232,7 +233,7 @@ def _linear_bwd_kv_kernel(
     columns = tl.arange(0, BLOCK_D)
     d_sums = tl.load(DSums + at * D + columns, mask=columns < D, other=0.0)
     d_phi = tl.zeros([TILE, BLOCK_D], tl.float32) + d_sums[None, :]
-    for column in tl.static_range(0, BLOCK_D, PART):
+    for column in range(0, BLOCK_D, PART):  # not unrolled, which would spill wide heads
         v = _load_part(v_head, start, m, column, stride_vn, stride_vd, TILE, PART, D)
         pointers, real = _state_part(DStates + at * D * D, column, D, BLOCK_D, PART)
         d_state = tl.load(pointers, mask=real, other=0.0)

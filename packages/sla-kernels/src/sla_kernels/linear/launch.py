@@ -11,10 +11,9 @@ from sla_kernels.linear.kernels import (
 )
 from sla_kernels.linear.scope import Scope
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.tiles import Tile, linear_tile, precision, state_tile, vendor
+from sla_kernels.tiles import Tile, Tiles, architecture_of, precision, tiles_of
 from sla_kernels.triton_runtime import next_power
 
-PART = 64  # columns of a state that a kernel holds at a time
 SPANS = 64  # programs that share the tokens of a head where the scope has no blocks
 
 
@@ -35,9 +34,9 @@ def linear_forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device) if into is None else into
     states, sums = _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(states, weight), sums, scope, q.shape[1] // k.shape[1])
-    tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_q), vendor())
+    tile = _fit(_tiles(q).linear, q, scope, scope.block_q)
     rows = num_blocks(q.shape[2], scope.block_q)
-    grid = (num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1], _parts(q))
+    grid = (num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1], _parts(q, tile))
     _linear_fwd_kernel[grid](
         q,
         states,
@@ -77,7 +76,7 @@ def linear_backward(
     group, own = q.shape[1] // k.shape[1], _states(k, v, scope, feature_map)
     states, sums = _in_scope(_projected(own[0], weight), own[1], scope, group)
     total, d_total = torch.empty(2, *q.shape[:3], dtype=torch.float32, device=q.device)
-    tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_q), vendor())
+    tile = _fit(_tiles(q).linear, q, scope, scope.block_q)
     _linear_bwd_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         grad,
         q,
@@ -107,7 +106,7 @@ def linear_backward(
     if weight is not None:
         d_weight = torch.einsum("xjab,xjac->bc", d_states, own[0])
         d_states = d_states @ weight.to(d_states.dtype)
-    tile = linear_tile(q.dtype, q.shape[3], _longest(scope, scope.block_k), vendor())
+    tile = _fit(_tiles(q).linear, q, scope, scope.block_k)
     _linear_bwd_kv_kernel[(num_blocks(k.shape[2], tile.m), heads)](
         k,
         v,
@@ -150,7 +149,8 @@ def _sums(
     spans, heads = num_blocks(tokens, span), x.shape[0] * x.shape[1]
     states = torch.empty(heads, spans, x.shape[3], x.shape[3], device=x.device)
     sums = torch.empty(heads, spans, x.shape[3], 1, device=x.device)
-    _linear_state_kernel[(spans, heads, _parts(x))](
+    tile = _fit(_tiles(x).state, x, scope, block)
+    _linear_state_kernel[(spans, heads, _parts(x, tile))](
         x,
         y,
         *((states, states) if totals is None else totals),
@@ -163,14 +163,18 @@ def _sums(
         span,
         spans,
         SCALED=totals is not None,
-        **_constants(x, feature_map, state_tile(x.dtype, _longest(scope, block), vendor())),
+        **_constants(x, feature_map, tile),
     )
     return states, sums
 
 
-def _longest(scope: Scope, block: int) -> int:
-    """How long a tile may be: one that goes by blocks never spans two."""
-    return block if scope.skipped else 256
+def _tiles(x: Tensor) -> Tiles:
+    return tiles_of(architecture_of(x.device), x.dtype, x.shape[3])
+
+
+def _fit(tile: Tile, x: Tensor, scope: Scope, block: int) -> Tile:
+    """A tile no wider than the state and, where the scope goes by blocks, within one block."""
+    return tile.within((block if scope.skipped else tile.m, next_power(x.shape[3])))
 
 
 def _projected(states: Tensor, weight: Tensor | None) -> Tensor:
@@ -184,9 +188,9 @@ def _in_scope(states: Tensor, sums: Tensor, scope: Scope, group: int) -> tuple[T
     return scope.mix(states, group), scope.mix(sums, group)
 
 
-def _parts(x: Tensor) -> int:
+def _parts(x: Tensor, tile: Tile) -> int:
     """How many programs share the columns of a state."""
-    return num_blocks(next_power(x.shape[3]), PART)
+    return num_blocks(next_power(x.shape[3]), tile.n)
 
 
 def _constants(x: Tensor, feature_map: str, tile: Tile) -> dict[str, int | str]:
@@ -194,10 +198,10 @@ def _constants(x: Tensor, feature_map: str, tile: Tile) -> dict[str, int | str]:
     return {
         "D": x.shape[3],
         "BLOCK_D": next_power(x.shape[3]),
-        "PART": min(PART, next_power(x.shape[3])),
+        "PART": tile.n,
         "TILE": tile.m,
         "FEATURE": feature_map,
-        "PRECISION": precision(x.dtype, vendor()),
+        "PRECISION": precision(architecture_of(x.device), x.dtype),
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }

@@ -41,7 +41,7 @@ def linear_branch(
         *selection.block,
         feature_map,
         eps,
-        "eager" if backend == "flex" else backend,
+        backend,
     )
     return out
 

@@ -19,6 +19,7 @@ class BlockSelection:
 
     - `indices`: key block numbers, ascending, padded with -1.
     - `counts`: how many of them are valid; at least 1.
+    - `keeps_all`: every row is known to hold every key block, without reading the lists.
     - `negligible`: key blocks that scope "marginal" of the linear branch skips too, in the same
       form; None where no such class was asked for.
     """
@@ -30,6 +31,7 @@ class BlockSelection:
     num_keys: int
     pinned: Int64[Tensor, " pinned"] | None = None
     negligible: Int32[Tensor, "b h query_blocks skipped"] | None = None
+    keeps_all: bool = False
 
     def __post_init__(self) -> None:
         check_block(self.block)
@@ -44,6 +46,11 @@ class BlockSelection:
             raise ValueError(
                 f"counts has {self.counts.shape[2]} query blocks; {self.num_queries} queries in "
                 f"blocks of {self.block[0]} with {self.num_pinned} pinned make {self.query_blocks}"
+            )
+        if self.keeps_all and self.indices.shape[3] != self.key_blocks:
+            raise ValueError(
+                f"keeps_all=True but indices has room for {self.indices.shape[3]} of "
+                f"{self.key_blocks} key blocks; pass keeps_all=False"
             )
 
     @property
@@ -123,7 +130,8 @@ class BlockSelection:
     ) -> "BlockSelection":
         """Make the lists of a mask; any mask whose every row keeps a block will do."""
         counts = mask.sum(-1, dtype=torch.int32)
-        if int(counts.min()) < 1:
+        least = int(counts.min())
+        if least < 1:
             raise ValueError("mask has a row without any block; each row must keep at least one")
         made = cls(
             indices=mask_to_lists(mask, int(counts.max())),
@@ -132,6 +140,8 @@ class BlockSelection:
             num_queries=num_queries,
             num_keys=num_keys,
             pinned=pinned,
+            keeps_all=least
+            == num_blocks(num_keys - (0 if pinned is None else len(pinned)), block[1]),
         )
         if mask.shape[3] != made.key_blocks:
             raise ValueError(f"mask has {mask.shape[3]} key blocks; it must have {made.key_blocks}")

@@ -79,6 +79,7 @@ def select_blocks(
         num_keys=k.shape[2],
         pinned=pinned,
         negligible=skipped if negligible else None,
+        keeps_all=isinstance(keep, float) and keep == 1 and top_p == 1,
     )
 
 

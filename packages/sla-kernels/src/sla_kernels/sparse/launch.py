@@ -8,14 +8,7 @@ from sla_kernels.select.columns import columns_of
 from sla_kernels.sparse.backward.kernels import _sparse_bwd_kv_kernel, _sparse_bwd_q_kernel
 from sla_kernels.sparse.kernels import _sparse_fwd_kernel
 from sla_kernels.sparse.lists import BlockLists
-from sla_kernels.tiles import (
-    Tile,
-    backward_kv_tile,
-    backward_q_tile,
-    forward_tile,
-    precision,
-    vendor,
-)
+from sla_kernels.tiles import Tile, architecture_of, precision, tiles_of
 from sla_kernels.triton_runtime import next_power
 
 LOG2_E = 1.4426950408889634
@@ -27,7 +20,8 @@ def sparse_forward(
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    tile = forward_tile(q.dtype, q.shape[3], (lists.block_q, lists.block_k), vendor())
+    block = (lists.block_q, lists.block_k)
+    tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).forward.within(block)
     _sparse_fwd_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         q,
         k,
@@ -60,7 +54,8 @@ def sparse_backward(
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     lse, delta = lse.contiguous(), torch.empty(lse.shape, dtype=lse.dtype, device=lse.device)
     block = (lists.block_q, lists.block_k)
-    tile = backward_q_tile(q.dtype, q.shape[3], block, vendor())
+    tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
+    tile = tiles.backward_q.within(block)
     strides = [step for x in (grad, q, k, v) for step in x.stride()]
     _sparse_bwd_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         grad,
@@ -80,7 +75,7 @@ def sparse_backward(
         scale * LOG2_E,
         **_constants(q, lists, tile),
     )
-    tile = backward_kv_tile(q.dtype, q.shape[3], block, vendor())
+    tile = tiles.backward_kv.within(block)
     key_blocks = num_blocks(k.shape[2] - lists.pinned, lists.block_k)
     columns = columns_of(lists.indices, key_blocks, k.shape[1])
     tiles = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
@@ -129,7 +124,7 @@ def _constants(q: Tensor, lists: BlockLists, tile: Tile) -> dict[str, int | str]
         "BLOCK_K": lists.block_k,
         "TILE_M": tile.m,
         "TILE_N": tile.n,
-        "PRECISION": precision(q.dtype, vendor()),
+        "PRECISION": precision(architecture_of(q.device), q.dtype),
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }

@@ -1,6 +1,7 @@
 """The public sparse branch."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,7 +28,7 @@ def block_sparse_attention(
     Heads may be grouped: h is a multiple of g. `scale` is 1 / sqrt(d) if None. With `return_lse`
     the log-sum-exp of every query's scaled scores comes too (natural logarithm, at least float32,
     not differentiable). Differentiable in q, k and v. Under autocast q, k and v are cast to its
-    type, as for `scaled_dot_product_attention`.
+    type, as for `scaled_dot_product_attention`. `backend` is that of `sla_attention`.
 
     Raises ValueError where an argument cannot work.
     """
@@ -35,12 +36,14 @@ def block_sparse_attention(
     check_attention_inputs(q, k, v)
     check_selection(selection, q, k)
     scale = q.shape[3] ** -0.5 if scale is None else scale
-    name, _ = resolve(backend, q)
+    name, _ = resolve(backend, q, k, selection, lse=return_lse)
     if name == "reference":
         exact = torch.promote_types(q.dtype, torch.float32)
         mask = selection.token_mask()
         out, lse = sparse_reference(q.to(exact), k.to(exact), v.to(exact), mask, scale)
         out = out.to(q.dtype)
+    elif name == "dense":
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
     elif name == "flex":
         if return_lse:
             raise ValueError("backend='flex' returns no log-sum-exp; pass backend='eager'")

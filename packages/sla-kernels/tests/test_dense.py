@@ -1,0 +1,97 @@
+"""Where "auto" runs dense attention: where nothing else would be computed, and it says so."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sla_kernels import (
+    BlockSelection,
+    block_sparse_attention,
+    explain,
+    select_blocks,
+    sla_attention,
+)
+
+from .cases import qkv, value_and_gradients
+
+BLOCK = (32, 16)
+
+
+def test_keeping_all_runs_dense_attention_and_says_so() -> None:
+    q, k, v = qkv(100, 130)
+    told = explain(q, k, keep=1.0, block=BLOCK)
+    assert (told.backend, told.dense, told.density) == ("dense", True, 1.0)
+    assert "every key block is kept" in told.reason
+    out = sla_attention(q, k, v, keep=1.0, block=BLOCK, linear=None)
+    assert torch.equal(out, F.scaled_dot_product_attention(q, k, v))
+
+
+@pytest.mark.parametrize("scope", ["all", "complement"])
+@pytest.mark.parametrize("pinned", [None, torch.tensor([3, 70])])
+def test_dense_attention_and_the_lists_compute_the_same(
+    scope: str, pinned: torch.Tensor | None
+) -> None:
+    leaves, grad = (
+        [*qkv(100, 100), torch.randn(32, 32), torch.randn(32)],
+        torch.randn(1, 2, 100, 32),
+    )
+    selection = select_blocks(*leaves[:2], keep=1.0, block=BLOCK, pinned=pinned)
+
+    def run(backend: str) -> list[torch.Tensor]:
+        def call(q, k, v, weight, bias):  # type: ignore[no-untyped-def]
+            return sla_attention(
+                q,
+                k,
+                v,
+                selection=selection,
+                weight=weight,
+                bias=bias,
+                linear=scope,
+                backend=backend,
+            )
+
+        return value_and_gradients(call, leaves, grad)
+
+    for dense, listed in zip(run("auto"), run("eager"), strict=True):
+        torch.testing.assert_close(dense, listed, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"keep": 0.99}, {"keep": 9}, {"keep": 1.0, "top_p": 0.9}])
+def test_what_is_not_known_to_keep_all_is_never_dense(options: dict) -> None:
+    q, k, _ = qkv(100, 130)
+    selection = select_blocks(q, k, block=BLOCK, **options)
+    assert explain(q, k, selection=selection).backend == "eager"
+
+
+def test_grouped_heads_and_the_log_sum_exp_stay_with_the_lists() -> None:
+    q, k, v = qkv(100, 100, h=4, g=2)
+    assert explain(q, k, keep=1.0).backend == "eager"
+    q, k, v = qkv(100, 100)
+    _, lse = block_sparse_attention(q, k, v, select_blocks(q, k, keep=1.0), return_lse=True)
+    torch.testing.assert_close(lse, (q @ k.mT / 32**0.5).logsumexp(-1))
+
+
+def test_a_mask_that_keeps_all_is_dense() -> None:
+    mask = torch.ones(1, 2, 4, 9, dtype=torch.bool)
+    options = {"block": BLOCK, "num_queries": 100, "num_keys": 130}
+    assert BlockSelection.from_mask(mask, **options).keeps_all
+    mask[0, 1, 2, 3] = False
+    assert not BlockSelection.from_mask(mask, **options).keeps_all
+
+
+def test_dense_is_refused_where_it_would_compute_something_else() -> None:
+    q, k, v = qkv(100, 130)
+    selection = select_blocks(q, k, keep=0.5, block=BLOCK)
+    with pytest.raises(ValueError, match="not known to keep every key block"):
+        block_sparse_attention(q, k, v, selection, backend="dense")
+    fields = {name: getattr(selection, name) for name in selection.__dataclass_fields__}
+    with pytest.raises(ValueError, match="room for 4 of 9 key blocks"):
+        BlockSelection(**{**fields, "keeps_all": True})
+
+
+def test_explain_tells_where_keeping_fewer_blocks_does_not_pay() -> None:
+    q, k, _ = qkv(320, 320)
+    sparse, nearly_all = (explain(q, k, keep=keep, block=BLOCK) for keep in (0.2, 0.95))
+    assert "this selection is faster" in str(sparse)
+    assert "dense attention (keep=1.0) is faster" in str(nearly_all)
+    assert nearly_all.backend == "eager"
