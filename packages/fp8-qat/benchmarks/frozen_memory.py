@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -75,8 +76,8 @@ def main() -> None:
     prepare(light, recipes.rowwise())
     figures = {"bfloat16_bytes": peak_bytes(dense, x), "released_fp8_bytes": peak_bytes(light, x)}
     ratio = figures["released_fp8_bytes"] / figures["bfloat16_bytes"]
-    settings = vars(arguments) | {"out": str(arguments.out)}
-    result = figures | {"ratio": ratio, "settings": settings, "torch": torch.__version__}
+    settings = vars(arguments) | {"out": arguments.out.name}
+    result = figures | {"ratio": ratio, "settings": settings, "machine": machine()}
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(f"released FP8 needs {ratio:.3f} of the memory of bfloat16\n")
 

@@ -10,11 +10,17 @@ PROGRAM = Path(__file__).parents[1] / "benchmarks" / "block_linears.py"
 
 def test_the_benchmark_writes_every_repetition(tmp_path) -> None:
     out = tmp_path / "block.json"
-    sizes = ["--tokens", "64", "--dim", "64", "--repetitions", "3"]
+    sizes = ["--tokens", "64", "--dim", "64", "--repetitions", "3", "--backward"]
     command = [sys.executable, str(PROGRAM), *sizes, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(out.read_text())
-    assert all(len(row["all_ms"]) == 3 for row in result["rows"].values())
-    assert {"hardware", "versions", "commit", "settings", "threads"} <= result.keys()
-    assert len(result["rows"]) >= 4
+    rows = result["rows"]
+    assert all(len(row["all_forward_ms"]) == 3 for row in rows.values())
+    assert [name for name, row in rows.items() if row["all_forward_backward_ms"]] == [
+        "bfloat16",
+        "FP8, trained",
+    ]
+    assert {"cpu", "gpu", "threads", "versions", "commit"} <= result["machine"].keys()
+    # FP8 as trained is FP8 multiplied back, at the same distance from bfloat16.
+    assert rows["FP8, trained"]["sqnr_db"] == rows["FP8, deployed, multiplied back"]["sqnr_db"]
