@@ -48,9 +48,9 @@ GLB = {
 }
 
 
-def photo(path: Path) -> None:
+def photo(path: Path, size: tuple[int, int] = (6, 8)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((6, 8, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.zeros((*size, 3), dtype=np.uint8)).save(path)
 
 
 def middlebury(folder: Path) -> Path:
@@ -69,7 +69,7 @@ def scikit_stereo(folder: Path) -> Path:
 
 def seven_scenes(folder: Path) -> Path:
     stem = folder / "seq-01/frame-000000"
-    photo(Path(f"{stem}.color.png"))
+    photo(Path(f"{stem}.color.png"), (480, 640))
     Image.fromarray(np.ones((480, 640), dtype=np.uint16)).save(f"{stem}.depth.png")
     Path(f"{stem}.pose.txt").write_text(POSE)
     (folder / "TestSplit.txt").write_text("sequence1\n")

@@ -139,6 +139,10 @@ def test_seven_scenes_that_are_broken_are_refused(tmp_path: Path) -> None:
     root = seven_scenes(tmp_path, frames=1)
     with pytest.raises(FileNotFoundError, match="TrainSplit"):
         data.SevenScenes(root, "train", step=1)
+    photo(root / "seq-02/frame-000000.color.png", 0, 240, 320)
+    with pytest.raises(ValueError, match=r"color\.png: is 320 x 240"):
+        data.SevenScenes(root, "test", step=1)[0]
+    photo(root / "seq-02/frame-000000.color.png", 0, 480, 640)
     (root / "seq-02/frame-000000.pose.txt").write_text("1 0 0 0 0 1 0 0 0 0 5 0 0 0 0 1")
     with pytest.raises(ValueError, match=r"pose\.txt.*not a rotation"):
         data.SevenScenes(root, "test", step=1)[0]

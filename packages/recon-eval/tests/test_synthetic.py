@@ -1,5 +1,6 @@
 """Synthetic scenes: exact, seeded, disjoint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,14 @@ def test_an_unknown_split_is_refused() -> None:
 def test_a_scene_outside_the_set_is_refused() -> None:
     with pytest.raises(IndexError, match="0 to 5"):
         scenes()[6]
+
+
+@pytest.mark.parametrize("part", ["depth", "valid", "world_to_camera", "intrinsics"])
+def test_parts_of_a_scene_that_do_not_fit_its_images_are_refused(part: str) -> None:
+    scene = scenes()[0]
+    value = getattr(scene, part)
+    with pytest.raises((ValueError, TypeError), match=rf"{part} has 2 views, images 3|Type-check"):
+        replace(scene, **{part: value[:2]})
+    if part in ("depth", "valid"):
+        with pytest.raises((ValueError, TypeError), match=rf"{part} is \(48, 63\)|Type-check"):
+            replace(scene, **{part: value[..., :-1]})

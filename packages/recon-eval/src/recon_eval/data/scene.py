@@ -30,6 +30,13 @@ class Scene:
             value = getattr(self, field)
             if value is not None and len(value) != views:
                 raise ValueError(f"{self.name}: {field} has {len(value)} views, images {views}")
+        for field in ("depth", "valid"):
+            value = getattr(self, field)
+            if value is not None and value.shape[1:] != self.images.shape[2:]:
+                raise ValueError(
+                    f"{self.name}: {field} is {tuple(value.shape[1:])}, and images "
+                    f"{tuple(self.images.shape[2:])}"
+                )
 
     @property
     def num_views(self) -> int:

@@ -73,7 +73,7 @@ def _read(name: str, images: Sequence[Path]) -> Scene:
     depth = torch.from_numpy(depths)
     return Scene(
         name=name,
-        images=torch.stack([read_image(image) for image in images]),
+        images=torch.stack([_read_colour(image) for image in images]),
         depth=depth,
         valid=depth > 0,
         world_to_camera=torch.from_numpy(cameras).float(),
@@ -83,6 +83,14 @@ def _read(name: str, images: Sequence[Path]) -> Scene:
 
 def _sibling(image: Path, kind: str) -> Path:
     return require_file(image.with_name(image.name.replace("color.png", kind)), image)
+
+
+def _read_colour(path: Path) -> torch.Tensor:
+    image = read_image(path)
+    if tuple(image.shape[1:]) != SIZE:
+        height, width = image.shape[1:]
+        raise ValueError(f"{path}: is {width} x {height}, and photographs here are 640 x 480")
+    return image
 
 
 def _read_depth(path: Path) -> np.ndarray:
