@@ -6,7 +6,7 @@ import pytest
 
 from lite3r.commands import COMMANDS
 
-OUTPUT = "--json --quiet --log-file"
+OUTPUT = "--json --quiet --verbose --log-file"
 RECIPE = (
     "--keep --block --estimator --feature-map --linear --token-order --scope --fp8 --fp8-include "
     "--fp8-exclude --trainable --lora-rank"
@@ -26,7 +26,7 @@ OPTIONS = {
     f"--max-points {OUTPUT}",
     "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "
     f"--device {OUTPUT}",
-    "export": f"PATH --out --weights --overwrite {OUTPUT}",
+    "export": f"PATH --out --kind --views --height --width --weights --overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
     f"--overwrite --seed --device {RECIPE} {OUTPUT}",
     "bench plot": f"PATH --out --overwrite {OUTPUT}",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import recipes as recipes
     from .compose import lighten as lighten
+    from .program import load_program as load_program
     from .recipes import Recipe as Recipe
     from .student import Student as Student
     from .student import load as load
@@ -25,6 +26,7 @@ _HOMES = {
     "Student": "lite3r.student",
     "lighten": "lite3r.compose",
     "load": "lite3r.student",
+    "load_program": "lite3r.program",
     "recipes": "lite3r.recipes",
 }
 __all__ = sorted([*_HOMES, "__version__"])

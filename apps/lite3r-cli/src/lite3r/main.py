@@ -4,8 +4,11 @@ Nothing here imports PyTorch: a command imports what it needs when it runs, so t
 and mistakes in the command line are answered at once.
 """
 
+import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 
 import tyro
@@ -13,30 +16,50 @@ from rich.console import Console
 
 from .commands import COMMANDS, Command
 from .errors import UserError
+from .terminal import Output, log
 
-USER_ERROR, INTERRUPTED = 2, 130
+DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C.
+    """Run one command and return the exit code.
 
-    An error that is no user's mistake keeps its traceback.
+    0: done. 2: a user's mistake, told in one sentence. 130: Ctrl-C. 141: whoever read the
+    output has gone. An error that is none of these keeps its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         print(f"lite3r {version('lite3r-cli')}")
-        return 0
+        return DONE
     command = parse(words)
     try:
         command.run()
+        sys.stdout.flush()
     except UserError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"lite3r: {error}", markup=False, soft_wrap=True)
+        _tell(error, output_of(command))
         return USER_ERROR
     except KeyboardInterrupt:
         Console(stderr=True).print("lite3r: stopped; no half-written file is left")
         return INTERRUPTED
-    return 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
+        return CLOSED_PIPE
+    return DONE
+
+
+def output_of(command: Command) -> Output:
+    """How a command, or the action of one, was asked to speak."""
+    found: Output = getattr(command, "action", command).output
+    return found
+
+
+def _tell(error: UserError, output: Output) -> None:
+    console = Console(stderr=True, highlight=False)
+    if output.verbose:
+        console.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+    console.print(f"lite3r: {error}", markup=False, soft_wrap=True)
+    with suppress(UserError):  # the file itself may be the mistake
+        log(output, f"error: {error}")
 
 
 def parse(words: Sequence[str]) -> Command:

@@ -1,13 +1,16 @@
 """What a command says, and where: results on standard output, all else on standard error."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from .errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +31,28 @@ class Output:
     """Print the result as one JSON document on standard output."""
     quiet: bool = False
     """Print the result and errors alone."""
+    verbose: bool = False
+    """Print what libraries log too, and where in the code a mistake was found."""
     log_file: Path | None = None
-    """Append what happens to this file as well."""
+    """Append what happens to this file as well, each line with its time."""
+
+    def __post_init__(self) -> None:
+        if self.quiet and self.verbose:
+            raise ValueError("quiet and verbose contradict each other; give one of them")
+
+
+def log(output: Output, text: str) -> None:
+    """Append a line to the log file, if any. Raises UserError when it cannot be written."""
+    if output.log_file is None:
+        return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        with output.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{now} {text}\n")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output.log_file}: {error.strerror}; choose another --log-file"
+        ) from error
 
 
 class Terminal:
@@ -40,13 +65,14 @@ class Terminal:
         self._output = output
         self._stdout = Console(soft_wrap=output.json)
         self.console = Console(stderr=True, quiet=output.quiet, highlight=False)
+        if output.verbose:
+            handler = RichHandler(console=self.console, show_path=False, markup=False)
+            logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
 
     def say(self, text: str) -> None:
         """One line about what happens."""
         self.console.print(text, markup=False)
-        if self._output.log_file is not None:
-            with self._output.log_file.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+        log(self._output, text)
 
     def result(self, value: Mapping[str, Any], shown: RenderableType) -> None:
         """The outcome: `value` as JSON if that was asked for, else `shown`."""

@@ -1,0 +1,123 @@
+"""What `lite3r export` writes loads in two lines, computes the same, and says what it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import lite3r as module
+from lite3r.modelcard import card, read_report
+from lite3r.recipes import Recipe
+from recon_backbones import load_backbone
+
+
+@pytest.fixture
+def student() -> Any:
+    return module.lighten(load_backbone("da3-tiny", weights="random"), Recipe(block=(16, 16)))
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return {
+        "rows": [
+            {"label": "teacher", "absrel": 0.1, "delta1": 0.9, "auc30": None},
+            {"label": "student", "absrel": 0.12, "delta1": 0.88, "auc30": None},
+        ],
+        "facts": [["data", "synthetic: 24 unseen scenes"]],
+        "notes": ["This CPU multiplies no FP8."],
+        "environment": {"gpu": None, "processor": "a CPU", "cores": 2, "versions": {"torch": "2"}},
+    }
+
+
+def metadata(text: str) -> dict[str, Any]:
+    _, head, _ = text.split("---\n", 2)
+    found: dict[str, Any] = yaml.safe_load(head)
+    return found
+
+
+def test_a_program_read_back_equals_the_student(lite3r: Any, student: Any) -> None:
+    student.save("run")
+    shape = ("--views", "2", "--height", "28", "--width", "42")
+    done = lite3r("export", "run", "--out", "light", "--kind", "program", *shape, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["largest_difference"] == 0
+    program, deployed = module.load_program("light/program.pt2"), module.load("light")
+    images = torch.rand(2, 3, 28, 42)
+    one, other = program(images), deployed.reconstruct(images)
+    for name in ("depth", "depth_conf", "world_to_camera", "intrinsics"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
+    assert program.facts["teacher"]["backbone"] == "da3-tiny"
+    with pytest.raises(ValueError, match="takes 2 views of 42 x 28"):
+        program(torch.rand(3, 3, 28, 42))
+
+
+def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lite3r export RUN --kind program"):
+        module.load_program(tmp_path / "missing.pt2")
+    (tmp_path / "other.pt2").write_text("no program")
+    with pytest.raises(ValueError, match=r"other\.pt2 is no program"):
+        module.load_program(tmp_path / "other.pt2")
+
+
+def test_a_shape_that_does_not_fit_leaves_nothing(lite3r: Any, student: Any) -> None:
+    student.save("run")
+    done = lite3r("export", "run", "--out", "light", "--kind", "program", "--width", "50")
+    assert done.code == 2
+    assert "multiples of 14" in done.err
+    assert {p.name for p in Path().iterdir()} == {"run"}
+
+
+def test_a_hub_folder_loads_and_its_card_says_what_was_measured(
+    lite3r: Any, student: Any, report: dict[str, Any]
+) -> None:
+    student.save("run")
+    Path("run/report.json").write_text(json.dumps(report))
+    done = lite3r("export", "run", "--out", "light", "--kind", "hub")
+    assert done.code == 0, done.err
+    assert {p.name for p in Path("light").iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "report.json",
+    }
+    assert module.load("light").recipe == student.recipe
+    text = Path("light/README.md").read_text()
+    found = metadata(text)
+    assert found["library_name"] == "lite3r"
+    (metrics,) = (r["metrics"] for r in found["model-index"][0]["results"])
+    assert {m["name"]: m["value"] for m in metrics} == {"AbsRel": 0.12, "delta1": 0.88}
+    assert found["model-index"][0]["results"][0]["dataset"]["name"] == report["facts"][0][1]
+    assert "| student | 0.120 | 0.880 |" in text
+    assert "a CPU, 2 cores" in text
+    assert "hf upload USER/light light" in text
+
+
+def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) -> None:
+    text = card(student, None, name="light")
+    assert "Nothing: the run holds no report.json." in text
+    assert "model-index" not in metadata(text)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "licence"),
+    [("da3-small", "apache-2.0"), ("da3-large", "cc-by-nc-4.0"), ("vggt-1b", "other")],
+)
+def test_the_card_carries_the_licence_of_the_teacher(
+    student: Any, backbone: str, licence: str
+) -> None:
+    fields = vars(student) | {
+        "teacher": module.student.TeacherSpec(backbone=backbone, weights="hub")
+    }
+    found = metadata(card(type(student)(**fields), None, name="light"))
+    assert found["license"] == licence
+    assert found["base_model"].count("/") == 1
+    assert ("license_name" in found) == (licence == "other")
+
+
+def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"rows": []}')
+    with pytest.raises(ValueError, match=r"report\.json is damaged"):
+        read_report(tmp_path)

@@ -1,0 +1,146 @@
+"""The command in a shell: completion, exit codes, streams, the log file."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lite3r.commands import COMMANDS
+from lite3r.errors import UserError
+from lite3r.main import CLOSED_PIPE, INTERRUPTED, USER_ERROR, main
+from lite3r.terminal import Output, Terminal
+
+
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shell") / "lite3r.bash"
+    with pytest.raises(SystemExit):
+        main(["--tyro-write-completion", "bash", str(path)])
+    return path
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("lite3r ", set(COMMANDS)),
+        ("lite3r rec", {"reconstruct"}),
+        ("lite3r view --ht", {"--html"}),
+        ("lite3r export --kind ", {"deployed", "hub", "program"}),
+    ],
+)
+def test_bash_completes_commands_options_and_choices(
+    completion: Path, line: str, expected: set[str]
+) -> None:
+    words = line.split(" ")
+    quoted = " ".join(f"'{word}'" for word in words)
+    script = (
+        f"source {completion}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; "
+        f"COMP_LINE='{line}'; COMP_POINT={len(line)}; "
+        "name=$(complete -p lite3r | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $name; "
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert expected <= set(done.stdout.split()), done.stderr
+
+
+def test_zsh_gets_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--tyro-print-completion", "zsh"])
+    assert "#compdef lite3r" in capsys.readouterr().out
+
+
+def test_a_mistake_is_one_sentence_and_exit_code_2(lite3r: Any) -> None:
+    done = lite3r("view", "nowhere")
+    assert done.code == USER_ERROR
+    assert done.out == ""
+    assert done.err.startswith("lite3r: nowhere")
+    assert "Traceback" not in done.err
+
+
+def test_verbose_tells_where_a_mistake_was_found(lite3r: Any) -> None:
+    done = lite3r("view", "nowhere", "--verbose")
+    assert done.code == USER_ERROR
+    assert "Traceback" in done.err
+    assert "read_npz" in done.err
+
+
+def test_ctrl_c_is_exit_code_130(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(command: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS["info"], "run", stop)
+    done = lite3r("info")
+    assert done.code == INTERRUPTED
+    assert "no half-written file" in done.err
+
+
+def test_a_bug_keeps_its_traceback(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(COMMANDS["info"], "run", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        lite3r("info")
+
+
+def test_a_reader_that_leaves_early_is_no_bug() -> None:
+    code = (
+        "import sys; from lite3r.commands import COMMANDS; from lite3r.main import main\n"
+        "COMMANDS['info'].run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
+        "sys.exit(main(['info']))"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.wait(timeout=60) == CLOSED_PIPE
+    assert running.stderr is not None
+    assert running.stderr.read() == b""
+    running.stderr.close()
+
+
+def test_results_and_talk_go_to_different_streams(lite3r: Any) -> None:
+    words = ("data", "make", "scenes", "--scenes", "1", "--views", "2", "--size", "28")
+    done = lite3r(*words, "--json")
+    assert json.loads(done.out)["scenes"] == 1
+    assert "drawing" in done.err
+    quiet = lite3r(*words, "--overwrite", "--quiet")
+    assert quiet.err == ""
+    assert "1 scenes" in quiet.out
+
+
+def test_the_log_file_holds_times_and_errors(lite3r: Any) -> None:
+    assert lite3r("view", "nowhere", "--log-file", "log.txt").code == USER_ERROR
+    (line,) = Path("log.txt").read_text().splitlines()
+    moment, _, text = line.partition(" ")
+    assert moment.endswith("+00:00")
+    assert text.startswith("error: nowhere")
+
+
+def test_a_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    terminal = Terminal(Output(log_file=tmp_path / "missing" / "log.txt"))
+    with pytest.raises(UserError, match="choose another --log-file"):
+        terminal.say("hello")
+
+
+def test_verbose_shows_what_libraries_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "root", logging.RootLogger(logging.WARNING))
+    Terminal(Output(verbose=True))
+    logging.root.info("a library speaks")
+    assert "a library speaks" in capsys.readouterr().err
+
+
+def test_quiet_and_verbose_contradict(lite3r: Any) -> None:
+    done = lite3r("info", "--quiet", "--verbose")
+    assert done.code == USER_ERROR
+    assert "contradict" in done.err
