@@ -84,6 +84,12 @@ def test_weights_of_zero_take_points_out() -> None:
     assert found.scale == pytest.approx(wanted.scale)
 
 
+@pytest.mark.parametrize("weights", [[0.0] * 5, [1, 1, 1, 1, -0.1], [1, 1, 1, 1, float("nan")]])
+def test_weights_that_weigh_nothing_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights: they must be at least 0, and not all 0"):
+        umeyama(torch.rand(5, 3), torch.rand(5, 3), weights=torch.tensor(weights))
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_points_are_refused(count: int) -> None:
     with pytest.raises(DegenerateAlignment, match="at least 3"):
@@ -122,6 +128,15 @@ def test_a_moved_rig_is_aligned_exactly_also_on_a_line(seed: int, count: int, li
     assert found.scale == pytest.approx(scale, rel=1e-6)
     moved = found.apply_to_cameras(predicted)
     assert torch.allclose(moved, target, atol=1e-5)
+
+
+def test_a_straight_rig_that_runs_backwards_is_refused() -> None:
+    rng = np.random.default_rng(3)
+    centres = torch.arange(5)[:, None] * torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)
+    target = rig(rng, centres)
+    backwards = torch.cat([target[:, :, :3], target[:, :, :3] @ centres[..., None]], dim=-1)
+    with pytest.raises(DegenerateAlignment, match=r"the fitted scale is -1.*opposite way"):
+        align_cameras(backwards, target)
 
 
 def test_rounding_errors_are_not_taken_for_a_rig() -> None:

@@ -181,6 +181,16 @@ def test_depths_below_zero_after_a_shift_are_clamped_and_counted() -> None:
     assert all(math.isfinite(value) for value in result.numbers().values())
 
 
+def test_infinite_depths_are_clamped_to_a_thousand_medians_and_counted() -> None:
+    target = torch.tensor([[[1.0, 2.0, 3.0, 1000.0]]])
+    predicted = torch.tensor([[[1.0, 2.0, 3.0, 1e9]]])
+    result = depth.evaluate(predicted, target, alignment="none")
+    assert result.clamped == 1
+    assert result.mae == pytest.approx((1000 * 2 - 1000) / 4)  # the lower median of the truth is 2
+    low = depth.evaluate(torch.tensor([[[1e-9, 2.0, 3.0]]]), target[..., :3], alignment="none")
+    assert low.mae == pytest.approx((1 - 1e-3 * 2) / 3)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_prediction_that_is_not_finite_is_refused(bad: float) -> None:
     predicted, target, valid = maps(9)
@@ -199,8 +209,11 @@ def test_bad_arguments_are_refused_by_name() -> None:
         depth.evaluate(predicted, target, torch.zeros_like(valid))
     with pytest.raises((ValueError, TypeError), match=r"bring both to one size|Type-check"):
         depth.evaluate(predicted[:, :3], target)
-    with pytest.raises(ValueError, match="not finite and positive"):
-        depth.evaluate(predicted, target * 0, valid)
+    spoilt = target.clone()
+    spoilt[0, 0, 0] = 0
+    spoilt[1, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="target: 2 valid pixels are not finite and positive"):
+        depth.evaluate(predicted, spoilt, valid)
     with pytest.raises(ValueError, match="must be > 0"):
         depth.evaluate(predicted * 0, target, valid)
 
