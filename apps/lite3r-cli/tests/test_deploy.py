@@ -43,12 +43,12 @@ def test_a_program_read_back_equals_the_student(lite3r: Any, student: Any) -> No
     shape = ("--views", "2", "--height", "28", "--width", "42")
     done = lite3r("export", "run", "--out", "light", "--kind", "program", *shape, "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["largest_difference"] == 0
+    assert json.loads(done.out)["largest_difference"] < 1e-5
     program, deployed = module.load_program("light/program.pt2"), module.load("light")
     images = torch.rand(2, 3, 28, 42)
     one, other = program(images), deployed.reconstruct(images)
     for name in ("depth", "depth_conf", "world_to_camera", "intrinsics"):
-        assert torch.equal(getattr(one, name), getattr(other, name))
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-5)
     assert program.facts["teacher"]["backbone"] == "da3-tiny"
     with pytest.raises(ValueError, match="takes 2 views of 42 x 28"):
         program(torch.rand(3, 3, 28, 42))

@@ -17,6 +17,7 @@ from recon_backbones import Backbone
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 PREFIX = "model."
+UNREAD = "head.scratch.output_conv2_aux."
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,23 @@ def upstream(name: str) -> tuple[Callable[[Backbone], Any], str | None]:
     def build(backbone: Backbone) -> Upstream:
         net = config.create_object(config.load_config(known[name]))
         state = backbone.float().state_dict()
-        net.load_state_dict({key.removeprefix(PREFIX): value for key, value in state.items()})
+        _fill(net, {key.removeprefix(PREFIX): value for key, value in state.items()})
         device = next(backbone.parameters()).device
         return Upstream(net).to(device).eval()
 
     return build, None
+
+
+def _fill(net: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load all weights but those of ray levels that upstream makes and never reads.
+
+    Raises ValueError when anything else differs.
+    """
+    found = net.load_state_dict(state, strict=False)
+    missing = [key for key in found.missing_keys if not key.startswith(UNREAD)]
+    if missing or found.unexpected_keys:
+        differ = [*missing, *found.unexpected_keys][:3]
+        raise ValueError(f"weights and upstream's network differ in {', '.join(differ)}")
 
 
 def _nothing(backbone: Backbone) -> Any:

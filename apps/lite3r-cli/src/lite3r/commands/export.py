@@ -90,7 +90,7 @@ class Export:
         terminal.say("tracing the program ...")
         shape = Shape(views=self.views, height=self.height, width=self.width)
         difference = write_program(folder / PROGRAM, student.backbone, shape, student.config())
-        terminal.say(f"read back, its depth differs by at most {difference:.3g} from the student's")
+        terminal.say(f"read back, its depth is the student's within {difference:.2g} of the median")
         return {"program": PROGRAM, "largest_difference": difference}
 
     def _loading(self) -> str:
