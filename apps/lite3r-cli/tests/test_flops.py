@@ -12,7 +12,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import fp8_qat
+from lite3r import compose
 from lite3r.flops import formulas
+from lite3r.measuring import compare_costs
+from lite3r.recipes import Recipe
+from recon_backbones import Backbone, load_backbone
 from recon_eval import efficiency
 from sla_kernels import SparseLinearAttention, block_sparse_attention, select_blocks, sla_attention
 from sla_kernels.linear import op as linear
@@ -173,3 +177,17 @@ def test_an_fp8_layer_costs_what_a_plain_one_does(backend: str | None) -> None:
     if backend is not None:
         fp8_qat.convert(model, backend=backend)
     assert count(lambda: model(x)) == plain == 2 * 10 * 32 * 48
+
+
+def test_costs_of_a_student_count_its_attention() -> None:
+    teacher = load_backbone("da3-tiny", weights="random").eval()
+    student = compose.lighten(teacher, Recipe(fp8="none")).backbone
+    images = torch.rand(1, 2, 3, 84, 84)
+    costs = compare_costs({"teacher": teacher, "student": student}, images, repeats=1, device="cpu")
+
+    def plain(model: Backbone) -> int:
+        with torch.inference_mode():
+            return efficiency.count_flops(lambda: model(images))
+
+    assert costs["teacher"].flops == plain(teacher)
+    assert 0.5 * costs["teacher"].flops < plain(student) < costs["student"].flops
