@@ -85,6 +85,50 @@ def test_lora_learns_and_leaves_the_frozen_weights(models, batches):
     assert all(torch.equal(student.get_parameter(n), p) for n, p in frozen.items())
 
 
+class Rounded(nn.Linear):
+    """Rounds its weight in each forward, and passes gradients straight through."""
+
+    def forward(self, x):
+        coarse = (self.weight * 16).round() / 16
+        return nn.functional.linear(x, self.weight + (coarse - self.weight).detach(), self.bias)
+
+
+class RoundedOnce(nn.Linear):
+    """Computes with a copy that was rounded when it was made."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.rounded, self.bias)
+
+
+def test_lora_trains_what_rounded_layers_compute_with(models, batches):
+    teacher, student = models()
+    for block in student.blocks:
+        block.attn.qkv.__class__ = Rounded
+    names = set(student.state_dict())
+    train_only(student, "lora", sites=SITES, rank=2)
+    config = DistillConfig(steps=40, learning_rate=1e-2)
+    result = distill(student, teacher, batches, pairs=PAIRS, config=config)
+    assert result.losses["loss"] < 0.8 * result.history[0]["losses"]["loss"]
+    before = student(batches[0])["tokens"]
+    merge_lora(student)
+    assert torch.equal(student(batches[0])["tokens"], before)
+    assert set(student.state_dict()) == names
+    assert all(type(block.attn.qkv) is Rounded for block in student.blocks)
+
+
+def test_lora_refuses_layers_that_compute_with_a_copy(models):
+    _, student = models()
+    layer = student.blocks[1].attn.qkv
+    layer.__class__, layer.rounded = RoundedOnce, layer.weight.detach().round()
+    before = {name: p.requires_grad for name, p in student.named_parameters()}
+    with pytest.raises(ValueError, match=r"would not see an update.*'blocks.1.attn.qkv'"):
+        train_only(student, "lora", sites=SITES)
+    assert {name: p.requires_grad for name, p in student.named_parameters()} == before
+    del layer._parameters["weight"]
+    with pytest.raises(ValueError, match="would not see an update"):
+        add_lora(student, "blocks.1.attn.qkv")
+
+
 def test_lora_refuses_bad_input(models):
     _, student = models()
     with pytest.raises(ValueError, match=r"'\*.qvk' matches no linear layer"):

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from distill import DistillConfig, Pair, TerminalProgress, Together, distill, freeze_except
+from distill import DistillConfig, Pair, TerminalProgress, Together, WandB, distill, freeze_except
 from distill.tensorboard import TensorBoard
 
 PAIRS = [Pair(teacher="blocks.0.attn", student="blocks.0.attn")]
@@ -18,7 +18,7 @@ class Everything:
         self.calls = []
 
     def __getattr__(self, name):
-        return lambda *args: self.calls.append((name, *args))
+        return lambda *args, **kwargs: self.calls.append((name, *args, *kwargs.values()))
 
 
 def run(models, batches, reporter, **options):
@@ -93,3 +93,40 @@ def test_tensorboard_must_be_installed(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError):
         TensorBoard(tmp_path)
+
+
+def test_wandb_gets_every_scalar_and_stays_offline_unless_asked(
+    models, batches, monkeypatch, tmp_path
+):
+    board, summary, asked = Everything(), {}, []
+    board.summary = summary
+    module = ModuleType("wandb")
+    module.init = lambda **options: asked.append(options) or board
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    listener = WandB("light", directory=tmp_path)
+    assert not asked
+    result = run(models, batches, listener)
+    assert asked[0]["mode"] == "offline" and asked[0]["project"] == "light"
+    assert "216 of 1,305 parameters train" in asked[0]["config"]["start"]
+    logged = {}
+    for _, values, step in (call for call in board.calls if call[0] == "log"):
+        logged.setdefault(step, {}).update(values)
+    assert list(logged) == [1, 2, 3, 4]
+    assert logged[4]["train/loss"] == result.losses["loss"]
+    assert logged[4]["evaluation/loss"] == result.metrics["loss"]
+    assert {"step/learning_rate", "step/gradient_norm"} <= set(logged[1])
+    assert "4 of 6 trainable parameters" in summary["warnings"][0]
+    assert summary["ended"] == "finished" and board.calls[-1] == ("finish", 0)
+
+
+def test_wandb_writes_a_run_without_network(models, batches, tmp_path):
+    pytest.importorskip("wandb")
+    result = run(models, batches, WandB("light", directory=tmp_path))
+    (record,) = tmp_path.rglob("*.wandb")
+    assert result.stopped == "finished" and record.stat().st_size > 1000
+
+
+def test_wandb_must_be_installed(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ImportError):
+        WandB("light", directory=tmp_path)

@@ -49,5 +49,6 @@ from distill.result import Result as Result
 from distill.sharding import Sharding as Sharding
 from distill.targets import TargetCache as TargetCache
 from distill.tensorboard import TensorBoard as TensorBoard
+from distill.weights_and_biases import WandB as WandB
 
 __version__ = version("distill")

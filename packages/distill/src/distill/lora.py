@@ -4,6 +4,7 @@ The update is part of the weight that the layer computes with: training runs the
 that remain after merging, also where a layer rounds its weight to fewer bits.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -45,8 +46,9 @@ def add_lora(
 
     The update's parameters are `<layer>.parametrizations.weight.0.up` and `.down`: the pattern
     "*.parametrizations.weight.0.*" lets them train. Add it before an optimiser is made, and
-    after anything that replaces layers; a layer that computes with a stored copy of its
-    weight would not see the update.
+    after anything that replaces layers or changes how they compute. A layer that rounds its
+    weight in each forward rounds the updated weight; it is refused where it computes with a
+    copy of its weight that was rounded once.
 
     Args:
         model: Changed in place.
@@ -59,7 +61,8 @@ def add_lora(
 
     Raises:
         ValueError: A pattern matches no linear layer (the closest names are offered), the
-            rank is below 1, or a layer has an update already.
+            rank is below 1, or a layer has an update already or would not see it. Nothing has
+            changed then.
     """
     if rank < 1:
         raise ValueError(f"rank is {rank}, must be at least 1.")
@@ -69,12 +72,32 @@ def add_lora(
     names = [name for name in layers if name in chosen]
     if twice := [name for name in names if lora_layers(layers[name])]:
         raise ValueError(f"These layers have a low-rank update already: {twice}.")
+    if blind := [name for name in names if not _sees_its_weight(layers[name])]:
+        raise ValueError(
+            f"{len(blind)} layers compute with a copy of their weight and would not see an "
+            f"update of it: {blind[:3]}. Quantise them in each forward instead of once, or leave "
+            "them out."
+        )
     for name in names:
         layer = layers[name]
         layer.weight.requires_grad_(False)
         update = LowRank(layer.weight, rank=rank, scale=scale)
         parametrize.register_parametrization(layer, "weight", update)
     return names
+
+
+def _sees_its_weight(layer: nn.Linear) -> bool:
+    """Return whether the output depends on the weight, as a copy of the layer says."""
+    if "weight" not in layer._parameters:
+        return False
+    probe = copy.deepcopy(layer)
+    weight = probe.weight.requires_grad_(True)
+    with torch.enable_grad():
+        output = probe(torch.ones(1, layer.in_features).to(weight))
+    if not output.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(output.sum(), weight, allow_unused=True)
+    return gradient is not None
 
 
 def merge_lora(model: nn.Module) -> list[str]:

@@ -20,10 +20,12 @@ class TensorBoard:
     def __init__(self, directory: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(directory))
+        self._make, self._directory = SummaryWriter, directory
+        self._writer: Any = None
 
     def started(self, start: Start) -> None:
-        """Write what trains."""
+        """Open the file and write what trains."""
+        self._writer = self._make(str(self._directory))
         self._writer.add_text("start", str(start), start.step)
 
     def stepped(self, record: StepRecord) -> None:
