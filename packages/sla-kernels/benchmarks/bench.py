@@ -66,7 +66,7 @@ def contenders(q: Tensor, k: Tensor, args: argparse.Namespace, keep: float) -> d
         compiled = torch.compile(flex_attention)
         mask = block_mask(selection) if q.device.type == "cpu" else both_ways(selection)
         found["flex/sparse"] = lambda q, k, v: compiled(q, k, v, block_mask=mask)
-    if find_spec("sparse_linear_attention") and q.device.type == "cuda":
+    if find_spec("sparse_linear_attention"):
         found["thu-ml/module"] = thu_ml(q, keep, args.block)
     return {name: run for name, run in found.items() if name.split("/")[0] not in args.skip}
 
@@ -107,7 +107,8 @@ def both_ways(selection: sla_kernels.BlockSelection) -> Any:
 def thu_ml(q: Tensor, keep: float, block: tuple[int, int]) -> Attention:
     from sparse_linear_attention import SparseLinearAttention as Theirs
 
-    module = Theirs(q.shape[3], topk=keep, BLKQ=block[0], BLKK=block[1]).to(q.device, q.dtype)
+    options = {"BLKQ": block[0], "BLKK": block[1], "use_bf16": q.dtype == torch.bfloat16}
+    module = Theirs(q.shape[3], topk=keep, **options).to(q.device, q.dtype)
     return lambda q, k, v: module(q, k, v)
 
 

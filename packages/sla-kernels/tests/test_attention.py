@@ -1,5 +1,7 @@
 """Both branches together, against their definitions in float64."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,15 +41,16 @@ def with_negligible(selection: BlockSelection) -> BlockSelection:
     return BlockSelection(**{**fields, "negligible": mask_to_lists(mask, width)})
 
 
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 127, 500, 1374])
-@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
+@pytest.mark.parametrize(
+    ("n", "feature_map"),
+    [*itertools.product([1, 63, 64, 65, 127, 500, 1374], FEATURE_MAPS), (2748, "softmax")],
+)
 def test_float32_values_and_gradients(n: int, feature_map: str) -> None:
     leaves, grad = [*qkv(n, n), *parameters(32)], torch.randn(1, 2, n, 32)
     selection = random_selection(2, n, n, (128, 64))
     found = compare(selection, leaves, grad, feature_map=feature_map)
-    if n > 1:  # softmax over one key has no gradient
-        assert max(found) < FLOAT32
     assert found[0] < FLOAT32
+    assert max(found) < (FLOAT32 if n > 1 else 1e-5)  # over one key: zero but for rounding
 
 
 @pytest.mark.parametrize("scope", ["all", "complement", "marginal", None])

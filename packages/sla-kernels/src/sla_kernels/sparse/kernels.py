@@ -55,6 +55,16 @@ def _store_tile(
 
 @triton.jit
 @no_type_check
+def _query_tile(Indices, Counts, kept, query_blocks, BLOCK_Q: tl.constexpr, TILE_M: tl.constexpr):
+    """Where this program's queries start, in which batch and head, and the list they walk."""
+    start_m = tl.program_id(0) * TILE_M
+    bh = tl.program_id(1).to(tl.int64)
+    row = bh * query_blocks + start_m // BLOCK_Q
+    return start_m, bh, Indices + row * kept, tl.load(Counts + row)
+
+
+@triton.jit
+@no_type_check
 def _key_tile(t, listed, count, free, m, BLOCK_K: tl.constexpr, TILE_N: tl.constexpr):
     """Where the t-th key tile of a query block starts, and the end of the keys it may see."""
     parts: tl.constexpr = BLOCK_K // TILE_N
@@ -143,13 +153,10 @@ def _sparse_fwd_kernel(
     TILE_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    start_m = tl.program_id(0) * TILE_M
-    bh = tl.program_id(1).to(tl.int64)
+    start_m, bh, listed, count = _query_tile(Indices, Counts, kept, query_blocks, BLOCK_Q, TILE_M)
     b, h = bh // heads, bh % heads
     k_head = K + b * stride_kb + (h // group) * stride_kh
     v_head = V + b * stride_vb + (h // group) * stride_vh
-    row = bh * query_blocks + start_m // BLOCK_Q
-    listed, count = Indices + row * kept, tl.load(Counts + row)
     q = _load_tile(
         Q + b * stride_qb + h * stride_qh, start_m, n, stride_qn, stride_qd,
         TILE_M, D, BLOCK_D, True,

@@ -9,7 +9,7 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.sparse.kernels import LENGTHS, _key_tile, _load_tile, _store_tile
+from sla_kernels.sparse.kernels import LENGTHS, _key_tile, _load_tile, _query_tile, _store_tile
 
 
 @triton.jit
@@ -98,13 +98,10 @@ def _sparse_bwd_q_kernel(
     PRECISION: tl.constexpr,
 ):
     """Write dq and delta, the products out . grad of each query, which dk needs."""
-    start_m = tl.program_id(0) * TILE_M
-    bh = tl.program_id(1).to(tl.int64)
+    start_m, bh, listed, count = _query_tile(Indices, Counts, kept, query_blocks, BLOCK_Q, TILE_M)
     b, h = bh // heads, bh % heads
     k_head = K + b * stride_kb + (h // group) * stride_kh
     v_head = V + b * stride_vb + (h // group) * stride_vh
-    row = bh * query_blocks + start_m // BLOCK_Q
-    listed, count = Indices + row * kept, tl.load(Counts + row)
     q_head, g_head = Q + b * stride_qb + h * stride_qh, Grad + b * stride_gb + h * stride_gh
     out_head = Out + b * stride_ob + h * stride_oh
     q = _load_tile(q_head, start_m, n, stride_qn, stride_qd, TILE_M, D, BLOCK_D, True)
