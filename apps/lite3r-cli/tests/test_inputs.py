@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
@@ -67,6 +67,7 @@ def test_transparent_pixels_show_white(tmp_path: Path) -> None:
     assert (decode_photo(tmp_path / "a.png", at_least=10).image == 255).all()
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     width=st.integers(14, 900), height=st.integers(14, 900), at_least=st.integers(14, 200),
     suffix=st.sampled_from([".jpg", ".png"]),
@@ -200,6 +201,7 @@ def test_blurred_photos_are_dropped_only_when_asked(tmp_path: Path) -> None:
     assert [path.stem for path in found.left_out["blurred"]] == ["2"]
 
 
+@settings(deadline=None, max_examples=40)
 @given(count=st.integers(2, 12), wanted=st.integers(2, 12))
 def test_no_more_views_than_asked_for(
     tmp_path_factory: pytest.TempPathFactory, count: int, wanted: int

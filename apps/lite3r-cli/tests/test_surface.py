@@ -21,7 +21,8 @@ OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
     f"--eval-scenes --seed --device {RECIPE} {TRAINING} {OUTPUT}",
     "reconstruct": f"STR --model --backbone --weights --out --overwrite --formats --size "
-    f"--max-points --known-distance --seed --device {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
+    f"--max-points --known-distance --metric-model --metric-weights --seed --device {INPUTS} "
+    f"{MASKS} {MEMORY} {OUTPUT}",
     "view": f"PATH --html --overwrite --host --port --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
     "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recon_backbones import Backbone, Prediction, build_on_meta, replace_attention, slice_blocks
+from recon_backbones import Backbone, Prediction, build_on_meta, replace_attention
 
+from .memory import forward
 from .planning import Plan, thriftier
 from .sequence import Join, predict_windows, windows
 from .terminal import Advance, Terminal
@@ -25,6 +26,8 @@ EXHAUSTED = (
     "can't allocate memory",
     "cannot allocate memory",
     "out of memory",
+    "could not create a memory object",  # oneDNN, and the line below
+    "could not create a primitive",
 )
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 STEPS = 1000  # of the progress bar
@@ -62,7 +65,7 @@ def run_plan(backbone: Backbone, scene: Scene, plan: Plan, terminal: Terminal) -
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            told = str(error).splitlines()[0][:160]
+            told = (str(error).splitlines() or [type(error).__name__])[0][:160]
         gc.collect()  # tensors that the traceback held
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -86,7 +89,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _attempt(backbone: Backbone, scene: Scene, plan: Plan, terminal: Terminal) -> Outcome:
     parts = windows(plan.views, plan.window, plan.overlap)
     with (
-        sliced(backbone, plan.slice_tokens),
         terminal.progress("reconstructing", STEPS) as advance,
         _counted(backbone, scene, plan, len(parts), advance),
     ):
@@ -112,19 +114,6 @@ def _predict(backbone: Backbone, scene: Scene, part: range, plan: Plan) -> Predi
         images = scene.images[chosen][None].to(device)
         found: Prediction = backbone(images, head_chunk=plan.head_chunk, **given)
         return found.to("cpu").to(torch.float32)
-
-
-@contextmanager
-def sliced(backbone: Backbone, tokens: int | None) -> Iterator[None]:
-    """Bound the activations of every block inside the block of code."""
-    if tokens is None:
-        yield
-        return
-    slice_blocks(backbone, tokens)
-    try:
-        yield
-    finally:
-        slice_blocks(backbone, None)
 
 
 @contextmanager
@@ -161,7 +150,8 @@ def work(name: str, views: int, height: int, width: int, head_chunk: int) -> int
         total += operations
 
     with _hooked(backbone, name, count), torch.no_grad():
-        backbone(torch.empty(1, views, 3, height, width, device="meta"), head_chunk=head_chunk)
+        images = torch.empty(1, views, 3, height, width, device="meta")
+        forward(backbone)(images, head_chunk=head_chunk)
     return total
 
 

@@ -32,8 +32,7 @@ def keep_pixels(
     kept = seen & (depth.isfinite() & (depth > 0)).numpy()
     masks = {"edge_tolerance": ~prediction.edges(relative=options.edge_tolerance)[0].numpy()}
     if options.mask_sky:
-        far = depth.numpy()
-        masks["mask_sky"] = ~np.stack([sky(p, d) for p, d in zip(pictures, far, strict=True)])
+        masks["mask_sky"] = ~_sky_of(prediction, pictures)
     if options.mask_background != "none":
         colour = options.mask_background
         masks["mask_background"] = ~np.stack([background(p, colour) for p in pictures])
@@ -48,6 +47,16 @@ def keep_pixels(
     confidence = prediction.depth_conf[0]
     bound = _quantile(confidence[torch.from_numpy(kept)], options.confidence_percentile / 100)
     return kept & (confidence >= bound).numpy()
+
+
+def _sky_of(
+    prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3"]
+) -> Bool[np.ndarray, "v y x"]:
+    """What the network itself takes for sky where it tells, else by rule of thumb."""
+    if prediction.sky is not None:
+        return prediction.in_sky()[0].numpy()
+    far = prediction.depth[0].numpy()
+    return np.stack([sky(p, d) for p, d in zip(pictures, far, strict=True)])
 
 
 def background(picture: UInt8[np.ndarray, "y x 3"], colour: str) -> Bool[np.ndarray, "y x"]:

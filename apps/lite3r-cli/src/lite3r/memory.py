@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recon_backbones import Backbone, build_on_meta, replace_attention, slice_blocks
+from recon_backbones import Backbone, build_on_meta, replace_attention
 
 KERNELS = {"cpu": 1.25, "cuda": 1.15}  # measured peak over simulated peak, at most
-FEW = 48  # views up to which a forward pass is followed to the end
+FEW = 16  # views up to which a forward pass is followed to the end
 RUNTIME = {"cpu": 0, "cuda": 600 << 20}  # CUDA's context, outside of PyTorch's allocator
 
 
@@ -33,14 +34,13 @@ class Work:
     """One forward pass: what goes in at once, and how it is cut.
 
     views, height, width: of one scene. head_chunk: views in the dense heads at once.
-    slice_tokens: tokens in a feed-forward at once, None for all. bytes_per_value: 4 or 2.
+    bytes_per_value: 4 or 2.
     """
 
     views: int
     height: int
     width: int
     head_chunk: int = 8
-    slice_tokens: int | None = None
     bytes_per_value: int = 4
 
 
@@ -70,8 +70,8 @@ class Footprint:
 def footprint(name: str, work: Work) -> Footprint:
     """Predict the memory of a registered backbone with fused dense attention.
 
-    Sparse linear attention needs no more than a few copies of its queries either. Above 48
-    views the parts are straight lines in the number of views, drawn through 24 and 48.
+    Sparse linear attention needs no more than a few copies of its queries either. Above 16
+    views the parts are straight lines in the number of views, drawn through 8 and 16.
     Raises ValueError for an unknown backbone, or sizes that it refuses.
     """
     if work.views <= FEW:
@@ -82,20 +82,27 @@ def footprint(name: str, work: Work) -> Footprint:
     return replace(many, inputs=many.inputs * work.views // FEW, parts=parts)
 
 
+@lru_cache(maxsize=256)
 def _simulated(name: str, work: Work) -> Footprint:
     backbone = build_on_meta(name).eval()
     dtype = torch.float32 if work.bytes_per_value == 4 else torch.bfloat16
     backbone = backbone.to(dtype).requires_grad_(False)
     replace_attention(backbone, lambda site: _Fused(), where=lambda site: True)
-    if work.slice_tokens is not None:
-        slice_blocks(backbone, work.slice_tokens)
     weights = sum(p.numel() * p.element_size() for p in backbone.parameters())
     images = torch.empty(1, work.views, 3, work.height, work.width, device="meta")
     counter = _LiveBytes()
     with _parts(backbone, counter), torch.no_grad(), counter:
-        backbone(images, head_chunk=work.head_chunk)
+        forward(backbone)(images, head_chunk=work.head_chunk)
     inputs = images.numel() * images.element_size()
     return Footprint(weights=weights, inputs=inputs, parts=counter.peaks)
+
+
+def forward(backbone: Backbone) -> Callable[..., Any]:
+    """What to call with images alone, also where a prediction needs given cameras."""
+    if getattr(backbone, "needs_cameras", False):
+        alone: Callable[..., Any] = backbone.internals  # type: ignore[assignment]
+        return alone
+    return backbone
 
 
 class _Fused(nn.Module):

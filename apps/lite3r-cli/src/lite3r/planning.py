@@ -1,8 +1,9 @@
 """Choose how a reconstruction is cut, so that it fits the memory there is, and say why.
 
 What is given up, in this order: nothing (all views at once, eight in the dense heads); time
-(fewer views in the heads, then blocks in slices: the same result); on a GPU, precision
-(bfloat16); at last, that every view sees every other (windows, see `sequence`). The keep of
+(fewer views in the heads: the same result); on a GPU, precision (bfloat16); at last, that
+every view sees every other (windows, see `sequence`). Feed-forwards in slices are no step:
+attention over all views is the peak, and has no slices. The keep of
 a student is left as it was trained: attention of either kind needs memory in proportion to
 its tokens, so keeping less would save time but no memory.
 """
@@ -17,7 +18,7 @@ import torch
 from .memory import Footprint, Work, footprint
 from .settings import MemoryOptions, parse_bytes, readable
 
-CHUNKS: tuple[tuple[int, int | None], ...] = ((8, None), (4, None), (2, None), (1, None), (1, 4096))
+CHUNKS = (8, 4, 2, 1)  # views in the dense heads
 FEWEST = 4  # views of a window that is still worth aligning
 PLENTY = 16 << 10  # bytes for a pixel, far above what any backbone was measured to need
 FREE_SHARE = 0.9  # of free memory, when no budget is given
@@ -28,15 +29,14 @@ class Plan:
     """How the views go through the network.
 
     window: views of one pass, at most all. overlap: views that neighbouring passes share.
-    head_chunk, slice_tokens: as `memory.Work` has them. needs: predicted peak in bytes,
-    None where nothing was predicted. why: what was given up for memory, in words.
+    head_chunk: as `memory.Work` has it. needs: predicted peak in bytes, None where nothing
+    was predicted. why: what was given up for memory, in words.
     """
 
     views: int
     window: int
     overlap: int
     head_chunk: int = 8
-    slice_tokens: int | None = None
     bfloat16: bool = False
     needs: int | None = None
     why: tuple[str, ...] = ()
@@ -54,8 +54,6 @@ class Plan:
             else (f"windows of {self.window} views that share {self.overlap}")
         )
         parts = [passes, f"dense heads {self.head_chunk} views at a time"]
-        if self.slice_tokens is not None:
-            parts.append(f"blocks in slices of {self.slice_tokens} tokens")
         parts.append("bfloat16" if self.bfloat16 else "float32")
         return ", ".join(parts)
 
@@ -98,7 +96,7 @@ def make_plan(options: MemoryOptions, situation: Situation) -> Plan:
             return replace(plan, needs=least, why=_why(first, plan, limit))
     raise ValueError(
         f"{situation.views} views of {situation.width} x {situation.height} pixels need "
-        f"{readable(least)} at the very least (windows of {FEWEST} views), and "
+        f"{readable(least)} at the very least ({plan.describe()}), and "
         f"{readable(limit)} may be used; give a larger --budget, a smaller --size, or a smaller "
         "--backbone"
     )
@@ -111,10 +109,10 @@ def needed(plan: Plan, situation: Situation) -> int:
 
 def thriftier(plan: Plan) -> Plan | None:
     """What to try after memory ran out: chunks first, then half the views; None at the end."""
-    if plan.slice_tokens is None:
-        return replace(plan, head_chunk=1, slice_tokens=CHUNKS[-1][1], needs=None)
+    if plan.head_chunk > 1:
+        return replace(plan, head_chunk=1, needs=None)
     window = min(plan.window, plan.views) // 2
-    if window < min(FEWEST, plan.views - 1):
+    if window < 2:
         return None
     return replace(plan, window=window, overlap=default_overlap(window), needs=None)
 
@@ -143,10 +141,10 @@ def _candidates(options: MemoryOptions, situation: Situation) -> Iterator[Plan]:
     start = Plan(
         views=views, window=window, overlap=overlap, bfloat16=options.precision == "bfloat16"
     )
-    for chunk, tokens in CHUNKS:
-        yield replace(start, head_chunk=chunk, slice_tokens=tokens)
+    for chunk in CHUNKS:
+        yield replace(start, head_chunk=chunk)
     on_gpu = torch.device(situation.device).type == "cuda"
-    thrifty = replace(start, head_chunk=CHUNKS[-1][0], slice_tokens=CHUNKS[-1][1])
+    thrifty = replace(start, head_chunk=CHUNKS[-1])
     if on_gpu and options.precision == "auto" and situation.convertible:
         thrifty = replace(thrifty, bfloat16=True)
         yield thrifty
@@ -161,7 +159,6 @@ def _footprint(plan: Plan, situation: Situation) -> Footprint:
         height=situation.height,
         width=situation.width,
         head_chunk=plan.head_chunk,
-        slice_tokens=plan.slice_tokens,
         bytes_per_value=2 if plan.bfloat16 else 4,
     )
     return footprint(situation.backbone, work)

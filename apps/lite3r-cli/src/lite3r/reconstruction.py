@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_backbones import Backbone, Prediction
+from recon_backbones.da3 import MonoDepthAnything3
 
 from . import atomic
 from .distillation import default_weights, pick_device
@@ -23,7 +24,7 @@ from .masks import keep_pixels
 from .memory import resident
 from .photos import Batch, load_batch
 from .planning import Situation, make_plan
-from .scale import KnownDistance, parse_end, scale_from_distance, scaled
+from .scale import KnownDistance, metric_by_network, parse_end, scale_from_distance
 from .settings import readable
 from .student import TeacherSpec, load, versions
 from .terminal import Terminal
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .commands.reconstruct import Reconstruct
 
 MARK = "reconstruction.json"
+OWN_UNIT = "the network's own"
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -83,11 +85,7 @@ def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> Non
 def make(options: "Reconstruct", partial: Path, terminal: Terminal) -> Made:
     """Gather, predict, scale and mask. Frames of a video go to `partial`."""
     gathered = gather(options.photos, options.inputs, partial, terminal)
-    distance = known_distance(options.known_distance)
-    if distance is not None and gathered.cameras is not None:
-        raise ValueError(
-            "--cameras already give the scale, so --known-distance contradicts them; leave one out"
-        )
+    check_one_scale(options, gathered)
     held = resident()
     backbone = load_model(
         options.model, options.backbone, options.weights, options.seed, options.device
@@ -96,7 +94,7 @@ def make(options: "Reconstruct", partial: Path, terminal: Terminal) -> Made:
         batch = load_batch(gathered.paths, backbone, options.size, advance=advance)
     scene = to_scene(gathered, batch)
     outcome = predict(options, backbone, scene, held, terminal)
-    prediction, unit = metric(outcome.prediction, distance, gathered, batch)
+    prediction, unit = metric(options, outcome.prediction, gathered, batch, terminal)
     pictures = (scene.images.permute(0, 2, 3, 1) * 255).round().byte().numpy()
     keep = keep_pixels(prediction, pictures, batch.seen, options.masks)
     given = gathered.cameras is not None
@@ -167,24 +165,52 @@ def predict(
     return outcome
 
 
+def check_one_scale(options: "Reconstruct", gathered: Gathered) -> None:
+    """Refuse, before the network runs, a scale beside that of given cameras."""
+    for name in ("known_distance", "metric_model"):
+        if gathered.cameras is not None and getattr(options, name) is not None:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"--cameras already give the scale, so {flag} contradicts them; leave one out"
+            )
+
+
 def metric(
-    prediction: Prediction, distance: KnownDistance | None, gathered: Gathered, batch: Batch
+    options: "Reconstruct",
+    prediction: Prediction,
+    gathered: Gathered,
+    batch: Batch,
+    terminal: Terminal,
 ) -> tuple[Prediction, str]:
-    """The scene in metres where a distance is known, and what its unit is."""
+    """The scene in metres where something tells how long they are, and what its unit is."""
     if gathered.cameras is not None:
         return prediction, "that of the given cameras"
-    if distance is None:
-        return prediction, "the network's own"
-    factor = scale_from_distance(distance, prediction, batch, gathered.names)
-    return scaled(prediction, factor), f"metres, from the known distance (times {factor:.4g})"
+    if options.known_distance is not None:
+        first, second, metres = options.known_distance
+        known = KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)
+        factor = scale_from_distance(known, prediction, batch, gathered.names)
+        unit = f"metres, from the known distance (times {factor:.4g})"
+        return prediction.scaled(torch.tensor([factor])), unit
+    if options.metric_model is not None:
+        network = load_metric(options)
+        with terminal.progress("seeing metres", len(batch.images)) as advance:
+            found = metric_by_network(prediction, batch.images, network, advance=advance)
+        return found, f"metres, as {network.name} sees them"
+    return prediction, "metres, as the network sees them" if prediction.metric else OWN_UNIT
 
 
-def known_distance(given: tuple[str, str, float] | None) -> KnownDistance | None:
-    """What `--known-distance` means."""
-    if given is None:
-        return None
-    first, second, metres = given
-    return KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)
+def load_metric(options: "Reconstruct") -> MonoDepthAnything3:
+    """The metric network that was asked for. Raises ValueError for one of another kind."""
+    spec = TeacherSpec(
+        backbone=str(options.metric_model), weights=options.metric_weights, seed=options.seed
+    )
+    network = spec.load(device=pick_device(options.device))
+    if not isinstance(network, MonoDepthAnything3):
+        raise ValueError(
+            f"{options.metric_model} sees no metric depth in single photos; --metric-model takes "
+            "da3metric-large, or a network like it"
+        )
+    return network
 
 
 def write(

@@ -1,13 +1,16 @@
-"""Real lengths: from one known distance to a reconstruction in metres."""
+"""Real lengths: a reconstruction in metres, by one known distance or by a metric network."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
 
-from recon_backbones import Prediction
+from recon_backbones import Prediction, to_metric
+from recon_backbones.da3 import MonoDepthAnything3
 
 from .photos import Batch
 
@@ -71,16 +74,29 @@ def scale_from_distance(
     return known.metres / distance
 
 
-def scaled(prediction: Prediction, factor: float) -> Prediction:
-    """The same scene in another unit."""
-    cameras = prediction.world_to_camera.clone()
-    cameras[..., 3] *= factor
-    return Prediction(
-        depth=prediction.depth * factor,
-        depth_conf=prediction.depth_conf,
-        world_to_camera=cameras,
-        intrinsics=prediction.intrinsics,
-    )
+def metric_by_network(
+    prediction: Prediction,
+    images: Float[Tensor, "v 3 y x"],
+    network: MonoDepthAnything3,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> Prediction:
+    """The scene in metres, and its sky, by a network that sees metric depth in single views.
+
+    Views go through it one by one. Raises ValueError for a network whose depth is not metric,
+    and where too little of the scene is sure and no sky.
+    """
+    focal = network.config.canonical_focal
+    if focal is None:
+        raise ValueError(f"{network.name} sees no metric depth; take a metric backbone")
+    device = next(network.parameters()).device
+    seen = []
+    for image in images:
+        with torch.inference_mode():
+            seen.append(network.internals(image[None, None].to(device)))
+        advance()
+    depth, sky = (torch.cat([getattr(s, n).cpu() for s in seen], dim=1) for n in ("depth", "sky"))
+    return to_metric(prediction, depth.float(), sky.float(), canonical_focal=focal)
 
 
 def _position(

@@ -9,7 +9,7 @@ centres alone has no rotation or no scale, need no care.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -137,29 +137,30 @@ def _degrees(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " v"]:
 
 def _moved(prediction: Prediction, similarity: Similarity) -> Prediction:
     cameras = similarity.apply_to_cameras(prediction.world_to_camera[0])
-    return Prediction(
+    return replace(
+        prediction,
         depth=prediction.depth * similarity.scale,
-        depth_conf=prediction.depth_conf,
         world_to_camera=cameras.to(prediction.world_to_camera.dtype)[None],
-        intrinsics=prediction.intrinsics,
     )
 
 
 def _rescaled(prediction: Prediction, join: Join) -> Prediction:
-    return Prediction(
-        depth=prediction.depth * join.similarity.scale,
-        depth_conf=prediction.depth_conf,
-        world_to_camera=prediction.world_to_camera,
-        intrinsics=prediction.intrinsics,
-    )
+    """Depths in the unit of the window before; those in metres are so already."""
+    if prediction.metric:
+        return prediction
+    return replace(prediction, depth=prediction.depth * join.similarity.scale)
 
 
 def _views(prediction: Prediction, start: int, end: int | None) -> Prediction:
+    """Some views; of what a network may add, the sky alone is carried on."""
+    sky = prediction.sky
     return Prediction(
         depth=prediction.depth[:, start:end],
         depth_conf=prediction.depth_conf[:, start:end],
         world_to_camera=prediction.world_to_camera[:, start:end],
         intrinsics=prediction.intrinsics[:, start:end],
+        sky=None if sky is None else sky[:, start:end],
+        metric=prediction.metric,
     )
 
 
@@ -172,4 +173,6 @@ def _concatenate(one: Prediction, other: Prediction) -> Prediction:
         depth_conf=both("depth_conf"),
         world_to_camera=both("world_to_camera"),
         intrinsics=both("intrinsics"),
+        sky=None if one.sky is None else both("sky"),
+        metric=one.metric,
     )

@@ -46,7 +46,7 @@ class MaskOptions:
     edge_tolerance: float = 0.1
     """Drop pixels next to which depth jumps by more than this fraction."""
     mask_sky: bool = False
-    """Drop the sky: smooth, bright or blue, far, and touching the upper edge of the photo."""
+    """Drop the sky: as a metric network sees it, else what is smooth, bright or blue, and far."""
     mask_background: Literal["none", "black", "white"] = "none"
     """Drop a background of this colour that touches an edge of the photo."""
 

@@ -39,6 +39,10 @@ class Reconstruct:
     """Thin the points to at most this many, one per voxel."""
     known_distance: tuple[str, str, float] | None = None
     """A known length: two ends and metres; an end is PHOTO (its camera) or PHOTO:X,Y (a pixel)."""
+    metric_model: str | None = None
+    """A network that sees metres and sky in single photos, as da3metric-large."""
+    metric_weights: str = "hub"
+    """Its weights: hub, random, or a file."""
     memory: Annotated[MemoryOptions, OmitArgPrefixes] = field(default_factory=MemoryOptions)
     seed: int = 0
     """Decides random weights."""
@@ -53,6 +57,9 @@ class Reconstruct:
             raise ValueError(f"max_points is {self.max_points}; it must be at least 1")
         if not self.photos:
             raise ValueError("photos: name a folder, photos, a pattern, a .txt list or a video")
+
+        if self.metric_model is not None and self.known_distance is not None:
+            raise ValueError("metric_model and known_distance both give metres; give one of them")
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""

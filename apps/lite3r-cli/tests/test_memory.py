@@ -1,0 +1,233 @@
+"""Memory is predicted to the byte, budgets are kept, and running out leads to smaller chunks."""
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from lite3r import memory
+from lite3r.inference import Scene, is_out_of_memory, run_plan
+from lite3r.memory import Work, footprint
+from lite3r.planning import Plan, Situation, make_plan, needed, thriftier
+from lite3r.settings import MemoryOptions
+from lite3r.terminal import Output, Terminal
+from recon_backbones import Backbone, load_backbone
+from recon_eval import efficiency
+
+SITUATION = Situation(
+    backbone="da3-tiny", views=8, height=84, width=112, device="cpu", held=300_000_000
+)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone("da3-tiny", weights="random")
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("da3-tiny", Work(views=3, height=84, width=112)),
+        ("da3-tiny", Work(views=3, height=84, width=112, head_chunk=1)),
+        ("vggt-tiny", Work(views=3, height=84, width=112, head_chunk=2)),
+    ],
+)
+def test_prediction_is_what_the_allocator_gives(name: str, work: Work) -> None:
+    """Within what kernels take for themselves, a quarter."""
+    network = load_backbone(name, weights="random")
+    images = torch.rand(1, work.views, 3, work.height, work.width)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return network(images, head_chunk=work.head_chunk)
+
+    measured = efficiency.peak_memory(call).working_bytes
+    predicted = footprint(name, work).activations
+    assert 0.97 * predicted <= measured <= 1.25 * predicted
+
+
+def test_many_views_lie_on_the_line_through_few() -> None:
+    work = Work(views=24, height=28, width=28)
+    predicted, followed = footprint("da3-tiny", work), memory._simulated("da3-tiny", work)
+    for part, size in followed.parts.items():
+        assert predicted.parts[part] == pytest.approx(size, rel=0.02)
+    assert predicted.inputs == followed.inputs == 24 * 3 * 28 * 28 * 4
+
+
+def test_weights_are_counted_in_their_precision(backbone: Backbone) -> None:
+    whole = sum(p.numel() for p in backbone.parameters())
+    for size in (4, 2):
+        work = Work(views=2, height=56, width=56, bytes_per_value=size)
+        assert footprint("da3-tiny", work).weights == size * whole
+
+
+def test_every_step_of_the_ladder_needs_less() -> None:
+    plan: Plan | None = Plan(views=8, window=8, overlap=2)
+    last = None
+    while plan is not None:
+        now = needed(plan, SITUATION)
+        assert last is None or now < last
+        last, plan = now, thriftier(plan)
+        assert plan is None or plan.overlap < plan.window
+
+
+def test_a_budget_is_kept_and_what_was_given_up_is_said() -> None:
+    whole = make_plan(MemoryOptions(budget="64GB"), SITUATION)
+    assert whole.whole
+    assert whole.head_chunk == 8
+    assert whole.why == ()
+    assert whole.needs is not None
+    last = whole
+    for budget in (whole.needs - 1_000_000, 333_000_000):
+        plan = make_plan(MemoryOptions(budget=str(budget)), SITUATION)
+        assert plan.needs is not None
+        assert plan.needs <= budget
+        assert needed(plan, SITUATION) == plan.needs
+        assert "would need" in plan.why[0]
+        assert (plan.window, -plan.head_chunk) <= (last.window, -1)
+        last = plan
+    assert not last.whole
+    assert any("drift" in sentence for sentence in last.why)
+
+
+def test_a_hopeless_budget_is_refused_with_what_the_least_needs() -> None:
+    with pytest.raises(ValueError, match=r"at the very least.*320 MB may be used.*--budget"):
+        make_plan(MemoryOptions(budget="320MB"), SITUATION)
+
+
+def test_a_window_that_was_asked_for_is_taken() -> None:
+    plan = make_plan(MemoryOptions(window=5, overlap=4, budget="8GB"), SITUATION)
+    assert (plan.window, plan.overlap) == (5, 4)
+    assert make_plan(MemoryOptions(window=50, budget="8GB"), SITUATION).whole
+
+
+class Exhausted(torch.nn.Module):
+    """Fails, as a machine with little memory does, for more than so many views at once."""
+
+    def __init__(self, backbone: Backbone, views: int, error: Exception) -> None:
+        super().__init__()
+        self.backbone, self.views, self.error = backbone, views, error
+        self.name = backbone.name
+        self.asked: list[tuple[int, int]] = []
+
+    def forward(self, images: torch.Tensor, *, head_chunk: int = 8, **given: Any) -> Any:
+        self.asked.append((images.shape[1], head_chunk))
+        if images.shape[1] > self.views:
+            raise self.error
+        return self.backbone(images, head_chunk=head_chunk, **given)
+
+
+CPU_ERROR = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+    "you tried to allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.mark.parametrize(
+    "error", [CPU_ERROR, MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")]
+)
+def test_memory_that_runs_out_leads_to_smaller_chunks_and_is_told(
+    backbone: Backbone, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = Exhausted(backbone, 5, error)
+    scene = Scene(images=torch.rand(12, 3, 42, 56))
+    plan = Plan(views=12, window=12, overlap=3)
+    outcome = run_plan(few, scene, plan, Terminal(Output()))  # type: ignore[arg-type]
+    assert few.asked[:3] == [(12, 8), (12, 1), (6, 1)]
+    assert set(few.asked[3:]) == {(3, 1)}
+    assert outcome.plan.window == 3
+    assert outcome.prediction.depth.shape == (1, 12, 42, 56)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "memory ran out with all views at once" in said
+    assert "trying windows of 3 views that share 1" in said
+
+
+def test_the_end_of_the_ladder_is_one_sentence(backbone: Backbone) -> None:
+    none = Exhausted(backbone, 0, CPU_ERROR)
+    scene = Scene(images=torch.rand(6, 3, 28, 28))
+    with pytest.raises(ValueError, match=r"memory ran out even with.*--size"):
+        run_plan(none, scene, Plan(views=6, window=6, overlap=1), Terminal(Output(quiet=True)))  # type: ignore[arg-type]
+
+
+def test_other_errors_are_no_lack_of_memory(backbone: Backbone) -> None:
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+    wrong = Exhausted(backbone, 0, RuntimeError("shapes differ"))
+    scene = Scene(images=torch.rand(2, 3, 28, 28))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_plan(wrong, scene, Plan(views=2, window=2, overlap=1), Terminal(Output(quiet=True)))  # type: ignore[arg-type]
+    assert len(wrong.asked) == 1
+
+
+def test_chunks_change_no_result(backbone: Backbone) -> None:
+    scene = Scene(images=torch.rand(3, 3, 42, 56))
+    terminal = Terminal(Output(quiet=True))
+    plan = Plan(views=3, window=3, overlap=1)
+    whole = run_plan(backbone, scene, plan, terminal).prediction
+    cut = run_plan(backbone, scene, replace(plan, head_chunk=1), terminal).prediction
+    torch.testing.assert_close(cut.depth, whole.depth, rtol=1e-4, atol=1e-5)
+
+
+def test_progress_ends_where_it_should(backbone: Backbone) -> None:
+    """The work that was foreseen is the work that is done."""
+    terminal = Terminal(Output())
+    terminal.console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    steps: list[int] = []
+
+    class Watched:
+        seen = True
+
+        def __call__(self, *, to: int | None = None, note: str = "") -> None:
+            steps.append(to or 0)
+
+    from lite3r import inference
+
+    scene = Scene(images=torch.rand(5, 3, 42, 56))
+    plan = Plan(views=5, window=3, overlap=1, head_chunk=2)
+    parts = inference.windows(5, 3, 1)
+    with inference._counted(backbone, scene, plan, len(parts), Watched()):  # type: ignore[arg-type]
+        for part in parts:
+            inference._predict(backbone, scene, part, plan)
+    assert steps == sorted(steps)
+    assert steps[-1] in (999, 1000)
+    assert len(steps) > 30
+
+
+def test_a_real_limit_of_the_process_is_survived(tmp_path: Path, photos: Path) -> None:
+    """With an address space that is too small for a chunk, the program goes on with less."""
+    code = """
+import json, resource, sys, torch
+from lite3r.inference import Scene, run_plan
+from lite3r.memory import Work, footprint
+from lite3r.planning import Plan
+from lite3r.terminal import Output, Terminal
+from recon_backbones import load_backbone
+torch.set_num_threads(1)
+backbone = load_backbone("da3-tiny", weights="random")
+small = Scene(images=torch.rand(2, 3, 56, 56))
+run_plan(backbone, small, Plan(views=2, window=2, overlap=1), Terminal(Output(quiet=True)))
+plan = Plan(views=24, window=24, overlap=6, head_chunk=24)
+scene = Scene(images=torch.rand(24, 3, 168, 168))
+most, least = (
+    footprint("da3-tiny", Work(views=24, height=168, width=168, head_chunk=chunk)).activations
+    for chunk in (24, 1)
+)
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + (most + least) // 2
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+outcome = run_plan(backbone, scene, plan, Terminal(Output()))
+print(json.dumps({"window": outcome.plan.window, "chunk": outcome.plan.head_chunk,
+                  "shape": list(outcome.prediction.depth.shape)}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["chunk"] == 1
+    assert found["shape"] == [1, 24, 168, 168]
+    assert "memory ran out" in done.stderr

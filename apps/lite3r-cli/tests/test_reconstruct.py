@@ -1,0 +1,219 @@
+"""`lite3r reconstruct` as a user calls it: cameras, video, windows, scale, and what it refuses."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from recon_eval.data import SyntheticScenes
+
+NAMES = [f"Foto {number}.png" for number in range(4)]
+
+
+def run(lite3r: Any, *words: str | Path, out: str = "out") -> Any:
+    fast = ("--weights", "random", "--size", "56", "--formats", "npz", "--out", out)
+    return lite3r("reconstruct", *words, *fast)
+
+
+def refused(answer: Any, *parts: str) -> None:
+    text = " ".join(answer.err.split())
+    assert answer.code == 2, text
+    assert "Traceback" not in text
+    for part in parts:
+        assert part in text, text
+
+
+def arrays(out: str = "out") -> dict[str, np.ndarray]:
+    with np.load(f"{out}/prediction.npz") as data:
+        return {name: data[name] for name in data}
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """Photos of a synthetic room, and `cameras.npz` with their true cameras, in metres."""
+    scene = SyntheticScenes("test", count=1, views=4, height=90, width=120)[0]
+    assert scene.world_to_camera is not None
+    assert scene.intrinsics is not None
+    folder = tmp_path / "Räume mit Leerzeichen"
+    folder.mkdir()
+    for name, image in zip(NAMES, scene.images, strict=True):
+        pixels = (image.permute(1, 2, 0) * 255).byte().numpy()
+        Image.fromarray(pixels).save(folder / name)
+    np.savez(
+        tmp_path / "cameras.npz",
+        names=np.array(NAMES),
+        world_to_camera=scene.world_to_camera.numpy(),
+        intrinsics=scene.intrinsics.numpy(),
+    )
+    return folder
+
+
+def test_given_cameras_come_back_as_they_are_and_points_lie_in_their_frame(
+    lite3r: Any, room: Path
+) -> None:
+    done = run(lite3r, room, "--cameras", "cameras.npz")
+    assert done.code == 0, done.err
+    with np.load("cameras.npz") as truth:
+        found = arrays()
+        np.testing.assert_allclose(
+            found["world_to_camera"], truth["world_to_camera"], rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_allclose(found["original_intrinsics"], truth["intrinsics"], rtol=1e-5)
+    facts = dict(json.loads(Path("out/reconstruction.json").read_text())["facts"])
+    assert facts["frame"] == "that of the given cameras"
+
+
+def test_its_own_cameras_can_be_given_back(lite3r: Any, room: Path) -> None:
+    """What one reconstruction found, another takes: intrinsics follow the preprocessing."""
+    assert run(lite3r, room, out="first").code == 0
+    done = run(lite3r, room, "--cameras", "first/prediction.npz", out="second")
+    assert done.code == 0, done.err
+    first, second = arrays("first"), arrays("second")
+    for name in ("world_to_camera", "intrinsics", "original_intrinsics"):
+        np.testing.assert_allclose(second[name], first[name], rtol=1e-4, atol=1e-4)
+
+
+def test_cameras_are_refused_for_other_images_and_for_other_shapes(lite3r: Any, room: Path) -> None:
+    with np.load("cameras.npz") as data:
+        held = dict(data)
+    np.savez("others.npz", **(held | {"names": np.array(list("abcd"))}))
+    refused(run(lite3r, room, "--cameras", "others.npz"), "cameras for other images", "a, b, c")
+    sizes = np.array([[120, 120]] * 4)
+    np.savez("square.npz", **(held | {"original_size": sizes}))
+    refused(run(lite3r, room, "--cameras", "square.npz"), "for 120 x 120 pixels", "120 x 90")
+    refused(run(lite3r, room, "--cameras", "nowhere"), "nowhere does not exist", "transforms.json")
+    refused(
+        run(lite3r, room, "--cameras", "cameras.npz", "--backbone", "vggt-tiny"),
+        "vggt-tiny takes no cameras",
+    )
+    refused(
+        run(lite3r, room, "--cameras", "cameras.npz", "--known-distance", *NAMES[:2], "1"),
+        "cameras already give the scale",
+    )
+    assert not Path("out").exists()
+
+
+def test_photos_without_a_camera_are_left_out_and_told(lite3r: Any, room: Path) -> None:
+    Image.new("RGB", (120, 90), (9, 99, 200)).save(room / "new.png")
+    done = run(lite3r, room, "--cameras", "cameras.npz")
+    assert done.code == 0, done.err
+    assert "left out, without a camera: new.png" in done.err
+    assert list(arrays()["names"]) == NAMES
+
+
+def test_windows_and_a_known_distance_give_metres(lite3r: Any, room: Path) -> None:
+    words = ("--window", "3", "--overlap", "2", "--known-distance", NAMES[0], NAMES[3], "2.5")
+    done = run(lite3r, room, *words)
+    assert done.code == 0, done.err
+    assert "windows of 3 views that share 2" in " ".join(done.err.split())
+    poses = arrays()["world_to_camera"]
+    centres = [-pose[:, :3].T @ pose[:, 3] for pose in poses]
+    assert np.linalg.norm(centres[3] - centres[0]) == pytest.approx(2.5, rel=1e-4)
+
+
+def test_a_budget_that_is_too_small_names_the_least(lite3r: Any, room: Path) -> None:
+    refused(run(lite3r, room, "--budget", "1MB"), "at the very least", "1 MB may be used")
+    refused(run(lite3r, room, "--budget", "much"), "no amount of memory", "8GB")
+    assert not Path("out").exists()
+
+
+def test_masks_reach_points_and_depth(lite3r: Any, room: Path) -> None:
+    pixels = np.array(Image.open(room / NAMES[0]))
+    pixels[:, :40] = 0
+    Image.fromarray(pixels).save(room / NAMES[0])
+    words = ("--mask-background", "black", "--confidence-percentile", "0", "--edge-tolerance", "99")
+    done = lite3r(
+        *("reconstruct", room, "--weights", "random", "--size", "56", "--out", "out"),
+        *("--formats", "npz", "depth", *words),
+    )
+    assert done.code == 0, done.err
+    keep = arrays()["keep"]
+    assert not keep[0, :, :14].any()
+    assert keep[0, :, 24:].mean() > 0.9
+    depth = np.asarray(Image.open("out/depth/Foto 0.png"))
+    assert ((depth == 0) == ~keep[0]).all()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "un clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (112, 84))
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        coarse = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        writer.write(cv2.resize(coarse, (112, 84)))
+    writer.release()
+    return path
+
+
+def test_frames_of_a_video_lie_beside_their_cameras(lite3r: Any, video: Path) -> None:
+    done = lite3r(
+        *("reconstruct", video, "--weights", "random", "--size", "56", "--out", "out"),
+        *("--frames", "3", "--formats", "npz", "transforms"),
+    )
+    assert done.code == 0, done.err
+    names = list(arrays()["names"])
+    assert len(names) == 3
+    assert sorted(path.name for path in Path("out/images").iterdir()) == names
+    frames = json.loads(Path("out/transforms.json").read_text())["frames"]
+    assert all(Path("out", frame["file_path"]).is_file() for frame in frames)
+    assert all(not Path("out", frame["file_path"]).is_symlink() for frame in frames)
+
+
+def test_video_options_and_inputs_that_make_no_sense(lite3r: Any, video: Path, room: Path) -> None:
+    refused(run(lite3r, room, "--frames", "3"), "choose frames of a video", "--max-views")
+    refused(run(lite3r, video, "--fps", "1", "--frames", "3"), "give one of the two")
+    refused(run(lite3r, video, room), "give it alone")
+    refused(run(lite3r, video, "--frames", "99"), "12 frames", "99 are asked for")
+    Path("empty.mp4").write_bytes(b"")
+    refused(run(lite3r, "empty.mp4"), "empty.mp4", "no video")
+    assert not Path("out").exists()
+
+
+def test_nothing_but_a_reconstruction_is_ever_replaced(lite3r: Any, room: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("years of work")
+    refused(run(lite3r, room, "--overwrite", out="mine"), "no reconstruction", "thesis.tex")
+    refused(run(lite3r, room, "--overwrite", out=str(room)), "would be lost")
+    refused(run(lite3r, room, "--overwrite", out=str(room.parent)), "would be lost")
+    assert Path("mine/thesis.tex").read_text() == "years of work"
+    assert len(list(room.iterdir())) == 4
+    assert run(lite3r, room).code == 0
+    refused(run(lite3r, room), "exists already", "--overwrite")
+    assert run(lite3r, room, "--overwrite").code == 0
+
+
+def test_two_copies_of_one_photo_are_no_two_views(lite3r: Any, room: Path) -> None:
+    (room / "copy.png").write_bytes((room / NAMES[0]).read_bytes())
+    refused(run(lite3r, room / NAMES[0], room / "copy.png"), "1 photo is left of 2")
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, room: Path) -> None:
+    command = [sys.executable, "-m", "lite3r", "reconstruct", str(room), "--weights", "random"]
+    folder = tmp_path / "work"
+    folder.mkdir()
+    child = subprocess.Popen(
+        [*command, "--size", "448", "--out", "out"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith("reconstructing"):
+            break
+    assert any(path.name.startswith(".out.") for path in folder.iterdir())
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    said = child.stderr.read()
+    assert child.wait(timeout=60) == 130
+    assert "no half-written file is left" in said
+    assert list(folder.iterdir()) == []

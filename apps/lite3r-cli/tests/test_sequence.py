@@ -1,0 +1,179 @@
+"""Windows joined by what they share give the scene that one pass gives."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lite3r.sequence import predict_windows, windows
+from recon_backbones import Prediction, load_backbone
+from recon_eval import pose
+from recon_eval.align import Similarity, align_cameras
+from recon_eval.align.similarity import camera_centres
+from recon_eval.data import SyntheticScenes
+from recon_eval.data.scene import Scene
+
+VIEWS = 16
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return SyntheticScenes("test", count=1, views=VIEWS, height=42, width=56)[0]
+
+
+def random_similarity(rng: np.random.Generator) -> Similarity:
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return Similarity(
+        scale=float(np.exp(rng.uniform(-2, 2))),
+        rotation=torch.from_numpy(q * np.linalg.det(q)),
+        translation=torch.from_numpy(rng.normal(size=3) * 5),
+        spread=1.0,
+    )
+
+
+def oracle(
+    scene: Scene, seed: int, cameras: Tensor | None = None, noise: float = 0.0
+) -> Callable[[range], Prediction]:
+    """Answers with the truth, each time in another frame and unit, as a network does."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    assert scene.depth is not None
+    assert scene.world_to_camera is not None
+    assert scene.intrinsics is not None
+    truth = (scene.world_to_camera if cameras is None else cameras).double()
+    depth, intrinsics = scene.depth.double(), scene.intrinsics
+
+    def predict(part: range) -> Prediction:
+        moved, chosen = random_similarity(rng), list(part)
+        wrong = torch.randn(len(chosen), 1, 1, generator=generator).mul(noise).exp()
+        return Prediction(
+            depth=(depth[chosen] * moved.scale * wrong)[None],
+            depth_conf=torch.ones(1, *depth[chosen].shape, dtype=torch.float64),
+            world_to_camera=moved.apply_to_cameras(truth[chosen])[None],
+            intrinsics=intrinsics[chosen][None].double(),
+        )
+
+    return predict
+
+
+def disagreement(found: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Largest rotation in degrees, and largest distance of a centre over the rig's extent."""
+    aligned = align_cameras(found, truth).apply_to_cameras(found)
+    chord = (aligned[:, :, :3] - truth[:, :, :3]).flatten(1).norm(dim=1) / 8**0.5
+    one, other = camera_centres(aligned), camera_centres(truth)
+    extent = (other - other.mean(0)).norm(dim=1).max()
+    apart = (one - other).norm(dim=1).max() / extent
+    return float(torch.rad2deg(2 * torch.arcsin(chord)).max()), float(apart)
+
+
+@given(views=st.integers(1, 60), window=st.integers(2, 20), data=st.data())
+def test_windows_cover_every_view_and_share_enough(
+    views: int, window: int, data: st.DataObject
+) -> None:
+    overlap = data.draw(st.integers(1, window - 1))
+    parts = windows(views, window, overlap)
+    assert sorted({view for part in parts for view in part}) == list(range(views))
+    assert all(len(part) == min(window, views) for part in parts)
+    assert all(len(set(a) & set(b)) >= overlap for a, b in pairwise(parts))
+
+
+@pytest.mark.parametrize("overlap", [0, 4])
+def test_windows_that_share_nothing_or_everything_are_refused(overlap: int) -> None:
+    with pytest.raises(ValueError, match=f"overlap is {overlap}"):
+        windows(9, 4, overlap)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), window=st.integers(3, 8), overlap=st.integers(1, 2))
+def test_true_windows_in_any_frame_join_to_the_true_scene(
+    scene: Scene, seed: int, window: int, overlap: int
+) -> None:
+    """One shared view is enough where depths are exact."""
+    assert scene.world_to_camera is not None
+    assert scene.depth is not None
+    found = predict_windows(oracle(scene, seed), windows(VIEWS, window, overlap)).prediction
+    degrees, apart = disagreement(found.world_to_camera[0], scene.world_to_camera)
+    assert degrees < 1e-3
+    assert apart < 1e-4
+    ratio = found.depth[0] / scene.depth
+    ratio = ratio[scene.depth > 0]
+    assert float(ratio.max() / ratio.min()) < 1 + 1e-4
+
+
+@pytest.mark.parametrize("place", ["line", "point"])
+def test_cameras_on_a_line_or_in_one_place_are_joined_as_well(scene: Scene, place: str) -> None:
+    """There, an alignment of centres has no rotation, or no scale."""
+    assert scene.world_to_camera is not None
+    along = torch.linspace(0, 3 if place == "line" else 0, VIEWS).double()
+    rotation = scene.world_to_camera[:, :, :3].double()
+    centres = torch.stack([along, 0 * along, 0 * along], dim=1)
+    cameras = torch.cat([rotation, -rotation @ centres[..., None]], dim=2)
+    found = predict_windows(oracle(scene, 3, cameras), windows(VIEWS, 5, 2)).prediction
+    relative = found.world_to_camera[0, :, :, :3] @ found.world_to_camera[0, 0, :, :3].T
+    torch.testing.assert_close(relative, rotation @ rotation[0].T, atol=1e-5, rtol=0)
+    spread = camera_centres(found.world_to_camera[0])
+    spread = (spread - spread[0]).norm(dim=1)
+    if place == "point":
+        assert float(spread.max()) < 1e-4 * float(found.depth.max())
+    else:
+        torch.testing.assert_close(spread / spread[-1], along / along[-1], atol=1e-4, rtol=0)
+
+
+def test_noise_of_single_views_stays_small_and_is_noticed(scene: Scene) -> None:
+    assert scene.world_to_camera is not None
+    noisy = predict_windows(oracle(scene, 0, noise=0.02), windows(VIEWS, 8, 4))
+    degrees, apart = disagreement(noisy.prediction.world_to_camera[0], scene.world_to_camera)
+    assert degrees < 0.5
+    assert apart < 0.05
+    assert not any(join.weak for join in noisy.joins)
+    broken = predict_windows(oracle(scene, 0, noise=0.5), windows(VIEWS, 8, 4))
+    assert any(join.weak for join in broken.joins)
+
+
+def test_given_cameras_stay_and_only_depths_are_matched(scene: Scene) -> None:
+    assert scene.world_to_camera is not None
+    assert scene.depth is not None
+    free = oracle(scene, 5)
+
+    def posed(part: range) -> Prediction:
+        answer = free(part)
+        given = scene.world_to_camera[list(part)][None].double()  # type: ignore[index]
+        return Prediction(
+            depth=answer.depth,
+            depth_conf=answer.depth_conf,
+            world_to_camera=given,
+            intrinsics=answer.intrinsics,
+        )
+
+    found = predict_windows(posed, windows(VIEWS, 6, 2), given_cameras=True).prediction
+    torch.testing.assert_close(found.world_to_camera[0], scene.world_to_camera.double())
+    ratio = (found.depth[0] / scene.depth)[scene.depth > 0]
+    assert float(ratio.max() / ratio.min()) < 1 + 1e-4
+
+
+def test_windows_of_the_bundled_network_agree_with_its_single_pass() -> None:
+    """Both are guesses; stitching must not cost more than the guess itself is wrong.
+
+    Tolerance: of all pairs of cameras, the median rotation differs by less than 10 degrees.
+    """
+    scene = SyntheticScenes("test", count=1, views=12, height=84, width=84)[0]
+    backbone = load_backbone("da3-tiny", weights="bundled")
+
+    def predict(part: range) -> Prediction:
+        with torch.inference_mode():
+            return backbone(scene.images[list(part)][None])
+
+    whole = predict(range(12))
+    stitched = predict_windows(predict, windows(12, 8, 4)).prediction
+    assert stitched.depth.shape == whole.depth.shape
+    apart = pose.evaluate(stitched.world_to_camera[0], whole.world_to_camera[0])
+    assert apart.rotation_median_degrees < 10
+    ratio = (stitched.depth / whole.depth).log()
+    ratio = ratio - ratio.median()
+    assert float(ratio.abs().median()) < 0.1
