@@ -77,11 +77,13 @@ def literal_blocks(x: np.ndarray, y: np.ndarray, seen: dtu.Observation) -> np.nd
     return found
 
 
-def small_truth(rng: np.random.Generator, points: int = 300) -> dtu.Truth:
+def small_truth(rng: np.random.Generator, far: int = 0) -> dtu.Truth:
+    """300 points in and around a box of two blocks a side, and some where the blocks end."""
     low = np.array([-20.0, -10.0, 5.0])
+    points = [rng.uniform(-30, 60, size=(300, 3)), rng.uniform(100, 140, size=(far, 3))]
     return dtu.Truth(
         scan=7,
-        points=rng.uniform(-30, 60, size=(points, 3)) + low,
+        points=np.concatenate(points) + low,
         observation=dtu.Observation(
             mask=rng.random((20, 18, 16)) < 0.7,
             low=low,
@@ -144,8 +146,8 @@ def test_the_public_port_prints_the_same_numbers(parity: Path) -> None:
 @settings(deadline=None, max_examples=10)
 def test_both_variants_equal_the_protocol_written_out(variant: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    truth = small_truth(rng)
-    near = truth.points[rng.integers(0, 300, 250)] + rng.normal(size=(250, 3)) * 3
+    truth = small_truth(rng, far=60)
+    near = truth.points[rng.integers(0, 360, 250)] + rng.normal(size=(250, 3)) * 3
     predicted = np.concatenate([near, rng.uniform(-150, 250, size=(50, 3))])
     found = dtu.evaluate_cloud(torch.from_numpy(predicted), truth, seed=seed, variant=variant)
     wanted = literal_protocol(predicted, truth, seed, variant)

@@ -64,6 +64,13 @@ def test_scores_grow_with_their_threshold(seed: int, low: float, factor: float) 
         assert scores[low] <= scores[low * factor]
 
 
+def test_a_point_at_the_threshold_is_not_within_it() -> None:
+    x, y = torch.zeros(1, 3), torch.tensor([[0.5, 0, 0]])
+    found = points.evaluate(x, y, thresholds=(0.5, 0.5000001))
+    assert [found.precision[t] for t in found.precision] == [0, 1]
+    assert [found.recall[t] for t in found.recall] == [0, 1]
+
+
 def test_a_cloud_equals_itself() -> None:
     x, _ = clouds(0)
     found = points.evaluate(x, x.flip(0), thresholds=(1e-9,))
