@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sla_kernels import SparseLinearAttention, select_blocks, sla_attention
+from sla_kernels import SparseLinearAttention, explain, select_blocks, sla_attention
 
 from .cases import errors, qkv, random_selection, value_and_gradients
 
@@ -72,6 +72,65 @@ def test_capture_in_a_graph() -> None:
             out = module(q, k, v, pinned)
         graph.replay()
     assert torch.equal(out, expected)
+
+
+def test_capture_of_the_backward_pass() -> None:
+    q, k, v = (x.requires_grad_() for x in on_gpu(qkv(1374, 1374, d=64, dtype=torch.bfloat16)))
+    module = SparseLinearAttention(64, keep=0.3).cuda().bfloat16()
+    leaves = [q, k, v, *module.parameters()]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # the first backward pass must not be the captured one
+        expected = torch.autograd.grad(module(q, k, v).square().sum(), leaves)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = torch.autograd.grad(module(q, k, v).square().sum(), leaves)
+    graph.replay()
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("scope", ["all", "complement"])
+def test_nothing_waits_for_the_host(scope: str) -> None:
+    q, k, v = (x.requires_grad_() for x in on_gpu(qkv(1374, 1374, d=64, dtype=torch.bfloat16)))
+    module = SparseLinearAttention(64, keep=0.3, linear=scope, top_p=0.9).cuda().bfloat16()
+    pinned = torch.tensor([0, 687], device="cuda")
+    module(q, k, v, pinned).sum().backward()  # compile first
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        module(q, k, v, pinned).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_saved_activations_of_137_thousand_tokens_stay_below_320_megabytes() -> None:
+    n, heads = 137_400, 16
+    q, k, v = (
+        torch.randn(1, heads, n, 64, device="cuda", dtype=torch.bfloat16).requires_grad_()
+        for _ in range(3)
+    )
+    module = SparseLinearAttention(64, keep=0.05).cuda().bfloat16()
+    before = torch.cuda.memory_allocated()
+    out = module(q, k, v)
+    saved = torch.cuda.memory_allocated() - before - out.numel() * out.element_size()
+    assert saved <= 320e6
+
+
+def test_keeping_all_runs_dense_attention() -> None:
+    leaves = on_gpu(qkv(500, 500, d=64, dtype=torch.bfloat16))
+    q, k, v = leaves
+    assert explain(q, k, keep=1.0).backend == "dense"
+    out = sla_attention(q, k, v, keep=1.0, linear=None)
+    listed = sla_attention(q, k, v, keep=1.0, linear=None, backend="triton")
+    assert errors([listed], [out])[0] < TOLERANCE[torch.bfloat16]
+
+
+def test_compiled_in_one_graph_for_all_lengths() -> None:
+    module = SparseLinearAttention(64, keep=0.3).cuda().bfloat16()
+    compiled = torch.compile(module, fullgraph=True, dynamic=True)
+    for n in (500, 777, 1374):
+        q, k, v = on_gpu(qkv(n, n, d=64, dtype=torch.bfloat16))
+        assert torch.equal(compiled(q, k, v), module(q, k, v))
 
 
 def test_more_elements_than_32_bits_count() -> None:
