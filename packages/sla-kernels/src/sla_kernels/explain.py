@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.backend import CROSSOVER, resolve, tile_of
+from sla_kernels.backend import crossover, resolve, tile_of
 from sla_kernels.select import BlockSelection, select_blocks
 from sla_kernels.sparse.public import check_selection
 
@@ -23,7 +23,7 @@ class Explanation:
     pinned: int
     density: float
     dense: bool  # every key block is kept, so dense attention is what is computed
-    crossover: float | None  # density from which dense attention is faster here; None: not measured
+    crossover: tuple[float, float] | None  # densities, see `backend.crossover`; None: not measured
 
     def __str__(self) -> str:
         low, high = self.kept_blocks
@@ -41,10 +41,12 @@ class Explanation:
     def _beside_dense(self) -> str:
         if self.crossover is None:
             return "from which density dense attention is faster on this device is not measured"
-        faster = (
-            "dense attention (keep=1.0)" if self.density >= self.crossover else "this selection"
+        cases = zip(("without gradients", "with gradients"), self.crossover, strict=True)
+        return "; ".join(
+            f"{case} {'dense attention' if self.density >= at else 'this selection'} is faster "
+            f"(crossover at density {at})"
+            for case, at in cases
         )
-        return f"{faster} is faster: the crossover lies at density {self.crossover}"
 
 
 def explain(
@@ -85,5 +87,5 @@ def explain(
         pinned=selection.num_pinned,
         density=selection.density,
         dense=int(counts.min()) == selection.key_blocks,
-        crossover=CROSSOVER.get(q.device.type),
+        crossover=crossover(q),
     )
