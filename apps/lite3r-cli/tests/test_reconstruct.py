@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recon_eval.data import SyntheticScenes
+from recon_eval.data import Scene, SyntheticScenes
 
 NAMES = [f"Foto {number}.png" for number in range(4)]
 
@@ -36,10 +36,14 @@ def arrays(out: str = "out") -> dict[str, np.ndarray]:
         return {name: data[name] for name in data}
 
 
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return SyntheticScenes("test", count=1, views=4, height=90, width=120)[0]
+
+
 @pytest.fixture
-def room(tmp_path: Path) -> Path:
+def room(tmp_path: Path, scene: Scene) -> Path:
     """Photos of a synthetic room, and `cameras.npz` with their true cameras, in metres."""
-    scene = SyntheticScenes("test", count=1, views=4, height=90, width=120)[0]
     assert scene.world_to_camera is not None
     assert scene.intrinsics is not None
     folder = tmp_path / "Räume mit Leerzeichen"
@@ -217,3 +221,30 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, room: Path) -> None:
     assert child.wait(timeout=60) == 130
     assert "no half-written file is left" in said
     assert list(folder.iterdir()) == []
+
+
+def facts(out: str = "out") -> dict[str, str]:
+    return dict(json.loads(Path(out, "reconstruction.json").read_text())["facts"])
+
+
+def test_a_metric_network_gives_metres_and_sky(lite3r: Any, room: Path) -> None:
+    metric = ("--metric-model", "da3metric-tiny", "--metric-weights", "random")
+    done = run(lite3r, room, *metric)
+    assert done.code == 0, done.err
+    assert facts()["unit"] == "metres, as da3metric-tiny sees them"
+    done = run(lite3r, room, "--backbone", "da3nested-tiny", "--window", "3", out="nested")
+    assert done.code == 0, done.err
+    assert facts("nested")["unit"] == "metres, as the network sees them"
+
+
+def test_scales_that_contradict_each_other_are_refused(lite3r: Any, room: Path) -> None:
+    metric = ("--metric-model", "da3metric-tiny", "--metric-weights", "random")
+    distance = ("--known-distance", NAMES[0], NAMES[1], "1")
+    refused(run(lite3r, room, *metric, *distance), "both give metres")
+    refused(run(lite3r, room, *metric, "--cameras", "cameras.npz"), "already give the scale")
+    refused(
+        run(lite3r, room, "--metric-model", "da3-tiny", "--metric-weights", "random"),
+        "sees no metric depth",
+    )
+    refused(run(lite3r, room, "--backbone", "da3metric-tiny"), "finds no cameras")
+    assert not Path("out").exists()

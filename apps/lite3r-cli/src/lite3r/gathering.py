@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .inputs import (
     KnownCamera,
+    Selection,
     extract_frames,
     is_video,
     match_cameras,
@@ -72,7 +73,7 @@ def gather(
         matched = match_cameras(known, paths)
         paths = list(matched.paths)
         _tell_left_out({"without a camera": matched.without}, facts, terminal)
-    selection = select_views(paths, max_views=options.max_views, drop_blurred=options.drop_blurred)
+    selection = _selected(paths, options, terminal)
     _tell_left_out(selection.left_out, facts, terminal)
     if len(selection.paths) < 2:
         raise ValueError(
@@ -89,6 +90,20 @@ def gather(
         cameras=cameras,
         facts=tuple(facts),
     )
+
+
+def _selected(paths: Sequence[Path], options: InputOptions, terminal: Terminal) -> Selection:
+    """Choose among the photos; they are looked at only where something is to be chosen."""
+    few = options.max_views is None or len(paths) <= options.max_views
+    if few and not options.drop_blurred:
+        return select_views(paths, max_views=None)
+    with terminal.progress("looking at photos", len(paths)) as advance:
+        return select_views(
+            paths,
+            max_views=options.max_views,
+            drop_blurred=options.drop_blurred,
+            advance=advance,
+        )
 
 
 def _named(
