@@ -165,7 +165,7 @@ def test_ransac_withstands_wrong_cameras_that_ruin_a_fit_of_all() -> None:
     robust = align_cameras_ransac(predicted, target, trials=50)
     assert robust.scale == pytest.approx(1, abs=1e-6)
     assert (robust.method, robust.support) == ("ransac", 17 / 20)
-    assert robust.provenance()["seed"] == 42
+    assert robust.provenance()["alignment_seed"] == 42
     assert abs(align_cameras(predicted, target).scale - 1) > 0.1
     again = align_cameras_ransac(predicted, target, trials=50)
     assert torch.equal(robust.rotation, again.rotation)

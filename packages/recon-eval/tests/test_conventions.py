@@ -176,6 +176,7 @@ def test_published_numbers_stand_in_a_report_under_their_own_names() -> None:
         lite3r.evaluate_pose(target, target),
         conventions.evaluate_pose(target, target, convention="da3"),
     )
+    assert all("alignment" in entry.provenance for entry in report.entries.values())
     protocols = {row.protocol for row in report.summary()}
     assert protocols == {"pose/pairs/signed", "lite3r/pose", "da3/pose"}
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from recon_eval import dtu
+from recon_eval import align, dtu
 from recon_eval.data import write_ply
 from recon_eval.dtu.thinning import thin_in_order
 
@@ -172,6 +172,19 @@ def test_the_truth_itself_scores_zero_and_counts_are_kept() -> None:
     assert result.accuracy_mm == result.completeness_mm == result.overall_mm == 0
     assert result.given_points == 302
     assert result.completeness_points + result.completeness_far <= 300
+
+
+def test_an_alignment_is_applied_recorded_and_named() -> None:
+    truth = small_truth(np.random.default_rng(5))
+    cloud = torch.from_numpy(truth.points)
+    fit = align.ransac(cloud / 100 + 7, cloud, threshold=1e-6, seed=3)
+    found = dtu.evaluate_cloud(cloud / 100 + 7, truth, alignment=fit)
+    assert found.overall_mm == pytest.approx(0, abs=1e-9)
+    assert found.protocol == "dtu/dtueval_python/0.2-20mm/ransac"
+    facts = found.provenance()
+    assert facts["scale"] == pytest.approx(100)
+    assert (facts["alignment"], facts["alignment_seed"], facts["seed"]) == ("ransac", 3, 0)
+    assert dtu.evaluate_cloud(cloud, truth).provenance()["alignment"] == "none"
 
 
 def test_distances_beyond_the_limit_are_dropped_and_counted() -> None:

@@ -148,9 +148,9 @@ def test_an_alignment_is_applied_and_recorded() -> None:
     assert found.protocol == "points/umeyama"
     facts = found.provenance()
     assert facts["scale"] == pytest.approx(1 / 3)
-    assert (facts["alignment"], facts["support"], facts["seed"]) == ("umeyama", 1.0, None)
+    assert (facts["alignment"], facts["support"], facts["alignment_seed"]) == ("umeyama", 1.0, None)
     robust = align.ransac(moved, x, threshold=1e-6, seed=5)
     facts = points.evaluate(moved, x, alignment=robust.then(align.umeyama(x, x))).provenance()
-    assert (facts["alignment"], facts["seed"]) == ("ransac+umeyama", 5)
+    assert (facts["alignment"], facts["alignment_seed"]) == ("ransac+umeyama", 5)
     assert points.evaluate(x, x).provenance()["alignment"] == "none"
     assert points.evaluate(moved, x).overall > 1

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from skimage.transform import SimilarityTransform
 
 from recon_eval import pose
 from recon_eval.align import camera_centres
@@ -237,6 +238,15 @@ def test_trajectory_errors_equal_literal_sums() -> None:
         turns.append(np.rad2deg(Rotation.from_matrix(gap[:3, :3].numpy()).magnitude()))
     assert result.rpe_translation_rmse == pytest.approx(math.sqrt(np.mean(np.square(slips))))
     assert result.rpe_rotation_rmse_degrees == pytest.approx(math.sqrt(np.mean(np.square(turns))))
+
+
+def test_the_absolute_error_is_the_residual_of_the_fit_by_scikit_image() -> None:
+    target = rig(11)
+    predicted = in_world(disturbed(target, 5, 4, 0.2), 6, 3.0)
+    x, y = (camera_centres(cameras).numpy() for cameras in (predicted, target))
+    fit = SimilarityTransform.from_estimate(x, y)
+    wanted = math.sqrt((fit.residuals(x, y) ** 2).mean())
+    assert pose.evaluate_trajectory(predicted, target).ate_rmse == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_straight_trajectory_says_how_it_was_aligned() -> None:

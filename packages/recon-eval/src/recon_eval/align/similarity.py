@@ -36,8 +36,13 @@ class Similarity:
 
     def provenance(self) -> dict[str, object]:
         """Return what a number after this alignment rests on, ready for JSON."""
-        names = ("scale", "spread", "support", "seed")
-        return {"alignment": self.method, **{name: getattr(self, name) for name in names}}
+        return {
+            "alignment": self.method,
+            "alignment_seed": self.seed,
+            "scale": self.scale,
+            "spread": self.spread,
+            "support": self.support,
+        }
 
     def then(self, after: "Similarity") -> "Similarity":
         """Return the map that applies this one first and `after` to its result."""
@@ -60,6 +65,11 @@ class Similarity:
         rotation = world_to_camera[:, :, :3].double() @ self.rotation.T
         centres = self.apply(camera_centres(world_to_camera))
         return torch.cat([rotation, -rotation @ centres[..., None]], dim=-1)
+
+
+def alignment_facts(fit: Similarity | None) -> dict[str, object]:
+    """Return the provenance of an alignment, or of none."""
+    return {"alignment": "none"} if fit is None else fit.provenance()
 
 
 def camera_centres(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3"]:

@@ -68,7 +68,7 @@ def evaluate_depth(
     values = {f"delta{k}": float((ratio < 1.25**k).double().mean()) for k in (1, 2, 3)}
     values["abs_rel"] = float(((d - g).abs() / g).mean())
     values["rmse"] = float(((d - g) ** 2).mean().sqrt())
-    facts: dict[str, object] = {"scale": scale, "valid": len(d)}
+    facts: dict[str, object] = {"alignment": "scale_l2", "scale": scale, "valid": len(d)}
     return NamedResult(protocol="lite3r/depth", values=values, facts=facts)
 
 
@@ -85,7 +85,7 @@ def evaluate_pose(
         "rot_err_deg": float(rotation_angle_degrees(rotation, true_rotation).mean()),
         "trans_err": float((scale * t - true_t).norm(dim=-1).mean()),
     }
-    facts: dict[str, object] = {"scale": scale, "views": len(t)}
+    facts: dict[str, object] = {"alignment": "scale_l2", "scale": scale, "views": len(t)}
     return NamedResult(protocol="lite3r/pose", values=values, facts=facts)
 
 
@@ -104,8 +104,10 @@ def evaluate_geometry(
         "chamfer": CHAMFER["half_sum_of_squares"](a, c),
         "fscore": 2 * float(precision * recall) / both if both >= 1e-6 else 0.0,
     }
-    facts: dict[str, object] = {"predicted_points": len(a), "target_points": len(c), "seed": seed}
-    return NamedResult(protocol="lite3r/geometry", values=values, facts=facts)
+    facts = {"predicted_points": len(a), "target_points": len(c), "seed": seed}
+    return NamedResult(
+        protocol="lite3r/geometry", values=values, facts={"alignment": "none", **facts}
+    )
 
 
 def _relative_to_first(cameras: Tensor) -> tuple[Tensor, Tensor]:

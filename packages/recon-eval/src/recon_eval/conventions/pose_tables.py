@@ -48,7 +48,8 @@ def evaluate_pose(
     values = {f"auc@{k}": auc_histogram(worst, k) for k in thresholds}
     for name, errors in (("rra", rotation), ("rta", angle)):
         values |= {f"{name}@{k}": float((errors < k).double().mean()) for k in thresholds}
-    return NamedResult(protocol=f"{convention}/pose", values=values, facts={"pairs": len(worst)})
+    facts: dict[str, object] = {"alignment": "none", "pairs": len(worst)}
+    return NamedResult(protocol=f"{convention}/pose", values=values, facts=facts)
 
 
 def _relative(cameras: Tensor, convention: PoseConvention) -> Tensor:

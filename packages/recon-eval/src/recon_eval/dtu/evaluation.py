@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..align.similarity import Similarity, alignment_facts
 from ..data.ply import read_ply
 from ..neighbours import Neighbours, check_cloud
 from .observation import Observation
@@ -55,11 +56,13 @@ class DtuResult:
     max_distance_mm: float
     seed: int
     variant: Variant
+    alignment: Similarity | None
 
     @property
     def protocol(self) -> str:
         """The identifier under which numbers may be compared."""
-        return f"dtu/{self.variant}/{self.radius_mm:g}-{self.max_distance_mm:g}mm"
+        name = f"dtu/{self.variant}/{self.radius_mm:g}-{self.max_distance_mm:g}mm"
+        return name if self.alignment is None else f"{name}/{self.alignment.method}"
 
     @property
     def overall_mm(self) -> float:
@@ -76,7 +79,8 @@ class DtuResult:
         """Return what the numbers rest on, ready for JSON."""
         names = ("given_points", "thinned_points", "accuracy_points", "accuracy_far")
         more = ("completeness_points", "completeness_far", "seed", "variant")
-        return {name: getattr(self, name) for name in (*names, *more)}
+        facts = {name: getattr(self, name) for name in (*names, *more)}
+        return alignment_facts(self.alignment) | facts
 
 
 def evaluate_scan(
@@ -86,10 +90,12 @@ def evaluate_scan(
     *,
     seed: int = 0,
     variant: Variant = "dtueval_python",
+    alignment: Similarity | None = None,
 ) -> DtuResult:
     """Evaluate a cloud (or a PLY file of one) of a scan whose reference lies under `root`."""
     points = cloud if isinstance(cloud, Tensor) else read_ply(cloud).points
-    return evaluate_cloud(points, find_truth(root, scan), seed=seed, variant=variant)
+    truth = find_truth(root, scan)
+    return evaluate_cloud(points, truth, seed=seed, variant=variant, alignment=alignment)
 
 
 def evaluate_cloud(
@@ -100,12 +106,14 @@ def evaluate_cloud(
     max_distance_mm: float = 20.0,
     seed: int = 0,
     variant: Variant = "dtueval_python",
+    alignment: Similarity | None = None,
     workers: int = -1,
 ) -> DtuResult:
-    """Compare a cloud (mm, in DTU's world frame) with the reference of a scan.
+    """Compare a cloud with the reference of a scan, in millimetres and DTU's world frame.
 
-    The thinning is random; `seed` fixes it. Raises ValueError for an empty or non-finite cloud and
-    where no point of it, or of the reference, takes part.
+    `alignment` takes the cloud there, and its protocol is another one; without it the cloud is as
+    the benchmark wants it. The thinning is random; `seed` fixes it. Raises ValueError for an empty
+    or non-finite cloud and where no point of it, or of the reference, takes part.
     """
     if variant not in get_args(Variant):
         raise ValueError(
@@ -113,7 +121,8 @@ def evaluate_cloud(
         )
     if not 0 < max_distance_mm <= BLOCK_MM:
         raise ValueError(f"max_distance_mm is {max_distance_mm}: it must be in (0, {BLOCK_MM:g}]")
-    given = predicted.detach().cpu().double().numpy()
+    placed = predicted if alignment is None else alignment.apply(predicted)
+    given = placed.detach().cpu().double().numpy()
     check_cloud(given, "predicted")
     check_cloud(truth.points, f"reference of scan {truth.scan}")
     points = given[thin(given, radius=radius_mm, seed=seed, workers=workers)]
@@ -145,6 +154,7 @@ def evaluate_cloud(
         max_distance_mm=max_distance_mm,
         seed=seed,
         variant=variant,
+        alignment=alignment,
     )
 
 

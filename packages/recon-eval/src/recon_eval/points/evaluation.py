@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..align.similarity import Similarity
+from ..align.similarity import Similarity, alignment_facts
 from ..neighbours import Neighbours, check_cloud
 
 
@@ -66,9 +66,8 @@ class PointsResult:
 
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
-        fit = {"alignment": "none"} if self.alignment is None else self.alignment.provenance()
         return {
-            **fit,
+            **alignment_facts(self.alignment),
             "predicted_points": self.predicted_points,
             "target_points": self.target_points,
         }

@@ -54,6 +54,7 @@ class PoseResult:
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
         return {
+            "alignment": "none",
             "direction": self.direction,
             "pairs": self.pairs,
             "undefined_directions": self.undefined_directions,
