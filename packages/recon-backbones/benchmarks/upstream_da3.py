@@ -117,6 +117,13 @@ def times(name: str, images: Tensor, repeats: int) -> dict[str, list[float]]:
     return spent
 
 
+def processor() -> str:
+    """Model name of the processor, where Linux tells it."""
+    rows = Path("/proc/cpuinfo").read_text().splitlines()
+    named = (row.partition(":")[2].strip() for row in rows if row.startswith("model name"))
+    return next(named, platform.processor())
+
+
 def main() -> None:
     """Measure and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -147,6 +154,7 @@ def main() -> None:
         "what": f"{given.name}, {given.views} views of {given.size}x{given.size}, CPU float32",
         "torch": torch.__version__,
         "machine": platform.platform(),
+        "processor": processor(),
         "threads": given.threads,
         "cpu_seconds": spent,
         "speedup": median["upstream"] / median["here"],

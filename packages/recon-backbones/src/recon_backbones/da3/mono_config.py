@@ -50,7 +50,7 @@ def da3metric_large() -> MonoConfig:
 
 
 def da3metric_tiny() -> MonoConfig:
-    """A metric network of about 2 million parameters, for tests and trials."""
+    """A metric network of 1.2 million parameters, for tests and trials."""
     return MonoConfig(
         embed_dim=96,
         depth=6,

@@ -64,7 +64,7 @@ class NestedDepthAnything3(AnyView):
     ) -> Prediction:
         """Reconstruct scenes in metres, or in the unit of given cameras; the sky lies far away.
 
-        Options are those of `DepthAnything3`. Raises ValueError, too, if a scene shows too little
+        Options are those of `AnyView`. Raises ValueError, too, if a scene shows too little
         but sky for its scale to be found.
         """
         found = super().forward(
@@ -107,5 +107,5 @@ class NestedDepthAnything3(AnyView):
 
 
 def da3nested_tiny_views() -> DA3Config:
-    """The any-view half of the tiny nested network, about 1 million parameters."""
+    """The any-view half of the tiny nested network, 1.7 million parameters."""
     return replace(da3_tiny(), embed_dim=96, depth=6, out_layers=(2, 3, 4, 5))
