@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from recon_backbones import Backbone, Prediction
 from recon_backbones.da3 import MonoDepthAnything3
 
 from . import atomic
+from .consistency import agreeing_factor
 from .distillation import default_weights, pick_device
 from .errors import UserError, reported
 from .export import WRITERS, PointOptions, Reconstruction, View, gather_points
@@ -94,8 +95,11 @@ def make(options: "Reconstruct", partial: Path, terminal: Terminal) -> Made:
         batch = load_batch(gathered.paths, backbone, options.size, advance=advance)
     scene = to_scene(gathered, batch)
     outcome = predict(options, backbone, scene, held, terminal)
-    prediction, unit = metric(options, outcome.prediction, gathered, batch, terminal)
     pictures = (scene.images.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    if gathered.cameras is None:
+        prediction, unit = metric(options, outcome.prediction, gathered, batch, terminal)
+    else:
+        prediction, unit = in_given_unit(outcome.prediction, pictures, terminal)
     keep = keep_pixels(prediction, pictures, batch.seen, options.masks)
     given = gathered.cameras is not None
     views = to_views(prediction, batch, gathered.names, pictures, keep, given_frame=given)
@@ -165,6 +169,23 @@ def predict(
     return outcome
 
 
+def in_given_unit(
+    prediction: Prediction, pictures: np.ndarray, terminal: Terminal
+) -> tuple[Prediction, str]:
+    """Depth in the unit of given cameras, by agreement between views where that is clear."""
+    if prediction.metric:
+        return prediction, "metres, as the network sees them"
+    found = agreeing_factor(prediction, pictures)
+    if not found.clear:
+        terminal.say(
+            "views do not tell the unit of depth, so it comes from the cameras that the network "
+            "would have guessed"
+        )
+        return prediction, "that of the given cameras, as far as the network's guess goes"
+    unit = f"that of the given cameras, in which views agree (times {found.factor:.3g})"
+    return replace(prediction, depth=prediction.depth * found.factor), unit
+
+
 def check_one_scale(options: "Reconstruct", gathered: Gathered) -> None:
     """Refuse, before the network runs, a scale beside that of given cameras."""
     for name in ("known_distance", "metric_model"):
@@ -183,8 +204,6 @@ def metric(
     terminal: Terminal,
 ) -> tuple[Prediction, str]:
     """The scene in metres where something tells how long they are, and what its unit is."""
-    if gathered.cameras is not None:
-        return prediction, "that of the given cameras"
     if options.known_distance is not None:
         first, second, metres = options.known_distance
         known = KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)

@@ -1,0 +1,122 @@
+"""The unit of depth when cameras are given: the one in which the views agree.
+
+A network's depth is right up to a factor. With known cameras only one factor makes a pixel
+of one view land, in another, on a pixel that shows the same colour and has the same depth.
+It is searched for over three decades: coarsely, then finely round the best.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from recon_backbones import Prediction
+
+SPAN, COARSE, FINE = 33.0, 41, 11  # largest factor either way; steps of the two searches
+PAIRS, STRIDE = 64, 4  # pairs of views and pixels between samples
+NEIGHBOURS, WIDEST = 12, np.cos(np.radians(45))  # a view's partners: the nearest, looking alike
+SIGMA, DARKEST = 1.5, 30.0  # blur in pixels; difference of grey values that counts at most
+LEAST = 50  # samples that two views must share
+CLEAR = 0.97  # of the typical cost: a best one above it is no answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """A factor on depth, and whether views agree there clearly better than elsewhere."""
+
+    factor: float
+    clear: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Views:
+    grey: Float32[np.ndarray, "v y x"]
+    depth: Float[np.ndarray, "v y x"]
+    world_to_camera: Float[np.ndarray, "v 3 4"]
+    intrinsics: Float[np.ndarray, "v 3 3"]
+
+
+def agreeing_factor(prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3"]) -> Agreement:
+    """Find the factor on the depths of one scene with which its cameras agree.
+
+    pictures: the views as the network saw them. Without two views that see the same, or where
+    the cost has no clear minimum (cameras in one place, nothing to see), `clear` is False.
+    """
+    views = _Views(
+        grey=np.stack([_smooth(picture) for picture in pictures]),
+        depth=prediction.depth[0].double().numpy(),
+        world_to_camera=prediction.world_to_camera[0].double().numpy(),
+        intrinsics=prediction.intrinsics[0].double().numpy(),
+    )
+    pairs = _pairs(views.world_to_camera)
+    if not pairs:
+        return Agreement(factor=1.0, clear=False)
+    factors = np.geomspace(1 / SPAN, SPAN, COARSE)
+    costs = np.array([_cost(views, pairs, factor) for factor in factors])
+    best = int(costs.argmin())
+    inside = 0 < best < COARSE - 1
+    if not inside or costs[best] > CLEAR * float(np.median(costs)):
+        return Agreement(factor=1.0, clear=False)
+    around = np.geomspace(factors[best - 1], factors[best + 1], FINE)
+    finer = [_cost(views, pairs, factor) for factor in around]
+    return Agreement(factor=float(around[int(np.argmin(finer))]), clear=True)
+
+
+def _smooth(picture: UInt8[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x"]:
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), SIGMA))
+
+
+def _pairs(world_to_camera: Float[np.ndarray, "v 3 4"]) -> list[tuple[int, int]]:
+    """Of each view's near partners that look the same way, three at rising distance."""
+    rotation, translation = world_to_camera[:, :, :3], world_to_camera[:, :, 3]
+    centres = -np.einsum("vji,vj->vi", rotation, translation)
+    ahead = rotation[:, 2]
+    found = []
+    for i in range(len(centres)):
+        apart = np.linalg.norm(centres - centres[i], axis=1)
+        alike = np.flatnonzero((ahead @ ahead[i] > WIDEST) & (apart > 0))
+        near = alike[np.argsort(apart[alike])][:NEIGHBOURS]
+        places = {max(0, k * len(near) // 3 - 1) for k in (1, 2, 3)} if len(near) else ()
+        found += [(i, int(near[place])) for place in places]
+    some = np.unique(np.linspace(0, len(found) - 1, min(PAIRS, len(found))).round().astype(int))
+    return [found[k] for k in some]
+
+
+def _cost(views: _Views, pairs: Sequence[tuple[int, int]], factor: float) -> float:
+    """Mean disagreement in colour times that in depth; at most 1."""
+    each = np.array([_disagreement(views, i, j, factor) for i, j in pairs])
+    colour, depth = each.mean(axis=0)
+    return float(colour * depth)
+
+
+def _disagreement(views: _Views, i: int, j: int, factor: float) -> tuple[float, float]:
+    """Of view i seen from view j, each at most 1, which is also the verdict on no overlap."""
+    height, width = views.depth.shape[1:]
+    rows, columns = np.mgrid[STRIDE // 2 : height : STRIDE, STRIDE // 2 : width : STRIDE]
+    depth = views.depth[i][rows, columns].ravel() * factor
+    pixels = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5, np.ones(depth.size)], axis=1)
+    inside_i = (pixels @ np.linalg.inv(views.intrinsics[i]).T) * depth[:, None]
+    one, other = views.world_to_camera[i], views.world_to_camera[j]
+    inside_j = ((inside_i - one[:, 3]) @ one[:, :3]) @ other[:, :3].T + other[:, 3]
+    z = inside_j[:, 2]
+    seen = (depth > 0) & (z > 0)
+    projected = (inside_j[seen] @ views.intrinsics[j].T) / z[seen, None]
+    x, y = projected[:, 0], projected[:, 1]
+    hit = (x >= 1) & (x < width - 1) & (y >= 1) & (y < height - 1)
+    if hit.sum() < LEAST:
+        return 1.0, 1.0
+    x, y, z = x[hit], y[hit], z[seen][hit]
+    here = views.grey[i][rows, columns].ravel()[seen][hit]
+    place = ((x - 0.5).astype(np.float32)[None], (y - 0.5).astype(np.float32)[None])
+    there = cv2.remap(views.grey[j], *place, cv2.INTER_LINEAR)[0]
+    difference = np.abs((here - here.mean()) - (there - there.mean()))  # exposure may differ
+    expected = views.depth[j][y.astype(int), x.astype(int)] * factor
+    known = expected > 0
+    if known.sum() < LEAST:
+        return 1.0, 1.0
+    ratio = np.abs(np.log(z[known] / expected[known]))
+    colour = float(np.minimum(difference, DARKEST).mean()) / DARKEST
+    return colour, float(min(np.median(ratio), 1.0))
