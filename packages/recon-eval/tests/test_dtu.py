@@ -197,6 +197,29 @@ def test_distances_beyond_the_limit_are_dropped_and_counted() -> None:
     assert result.completeness_far == int((gaps[above] >= 20).sum())
 
 
+@pytest.mark.parametrize("variant", ["dtueval_python", "matlab"])
+def test_a_distance_of_exactly_the_limit_is_too_far(variant: str) -> None:
+    low = np.zeros(3)
+    truth = dtu.Truth(
+        scan=1,
+        points=np.array([[8.0, 8, 8], [8, 8, 40]]),
+        observation=dtu.Observation(
+            mask=np.ones((20, 20, 20), dtype=bool),
+            low=low,
+            high=low + 80,
+            resolution=4.0,
+            plane=np.array([0.0, 0, 1, 0]),
+        ),
+    )
+    cloud = torch.tensor([[8.0, 8, 28], [8, 8, 9.5]], dtype=torch.float64)
+    found = dtu.evaluate_cloud(cloud, truth, variant=variant, max_distance_mm=12.0)
+    assert (found.accuracy_points, found.accuracy_far) == (1, 1)
+    assert (found.accuracy_mm, found.completeness_mm) == (1.5, 1.5)
+    assert (found.completeness_points, found.completeness_far) == (1, 1)
+    none = dtu.evaluate_cloud(cloud[:1], truth, variant=variant, max_distance_mm=12.0)
+    assert np.isnan([none.accuracy_mm, none.completeness_median_mm]).all()
+
+
 @pytest.mark.parametrize("part", [".", "SampleSet/MVS Data", "SampleSet/mvs_data", "MVS Data"])
 def test_every_directory_layout_is_found(tmp_path: Path, part: str) -> None:
     truth = small_truth(np.random.default_rng(3))

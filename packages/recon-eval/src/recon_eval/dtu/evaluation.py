@@ -15,9 +15,10 @@ outside the box grown by 60 mm below and 120 mm above are removed first, referen
 are kept, and voxels are rounded half to even.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -115,46 +116,51 @@ def evaluate_cloud(
     the benchmark wants it. The thinning is random; `seed` fixes it. Raises ValueError for an empty
     or non-finite cloud and where no point of it, or of the reference, takes part.
     """
-    if variant not in get_args(Variant):
-        raise ValueError(
-            f"variant is {variant!r}: it must be one of {', '.join(get_args(Variant))}"
-        )
-    if not 0 < max_distance_mm <= BLOCK_MM:
-        raise ValueError(f"max_distance_mm is {max_distance_mm}: it must be in (0, {BLOCK_MM:g}]")
+    _check(variant, max_distance_mm)
     placed = predicted if alignment is None else alignment.apply(predicted)
     given = placed.detach().cpu().double().numpy()
     check_cloud(given, "predicted")
     check_cloud(truth.points, f"reference of scan {truth.scan}")
     points = given[thin(given, radius=radius_mm, seed=seed, workers=workers)]
-    thinned = len(points)
-    points, compared, reference = _take_part(points, truth, variant)
-    if not compared.any() or not len(reference):
-        raise ValueError(
-            f"scan {truth.scan}: {int(compared.sum())} predicted points lie in the observed volume "
-            f"and {len(reference)} reference points above the plane; both must be at least 1. Is "
-            "the cloud in millimetres and in DTU's world frame?"
-        )
+    searched, compared, reference = _take_part(points, truth, variant)
     forward, _ = Neighbours(truth.points, workers=workers).nearest(
-        points[compared], limit=max_distance_mm
+        searched[compared], limit=max_distance_mm
     )
-    backward, _ = Neighbours(points, workers=workers).nearest(reference, limit=max_distance_mm)
-    near_forward, near_backward = forward[np.isfinite(forward)], backward[np.isfinite(backward)]
-    return DtuResult(
-        accuracy_mm=_mean(near_forward),
-        completeness_mm=_mean(near_backward),
-        accuracy_median_mm=float(np.median(near_forward)) if len(near_forward) else np.nan,
-        completeness_median_mm=float(np.median(near_backward)) if len(near_backward) else np.nan,
+    backward, _ = Neighbours(searched, workers=workers).nearest(reference, limit=max_distance_mm)
+    return _summarise(
+        forward,
+        backward,
         given_points=len(given),
-        thinned_points=thinned,
-        accuracy_points=len(near_forward),
-        accuracy_far=len(forward) - len(near_forward),
-        completeness_points=len(near_backward),
-        completeness_far=len(backward) - len(near_backward),
+        thinned_points=len(points),
         radius_mm=radius_mm,
         max_distance_mm=max_distance_mm,
         seed=seed,
         variant=variant,
         alignment=alignment,
+    )
+
+
+def _check(variant: str, max_distance_mm: float) -> None:
+    if variant not in get_args(Variant):
+        known = ", ".join(get_args(Variant))
+        raise ValueError(f"variant is {variant!r}: it must be one of {known}")
+    if not 0 < max_distance_mm <= BLOCK_MM:
+        raise ValueError(f"max_distance_mm is {max_distance_mm}: it must be in (0, {BLOCK_MM:g}]")
+
+
+def _summarise(forward: np.ndarray, backward: np.ndarray, **facts: Any) -> DtuResult:
+    """Means and medians of the distances that are finite, that is, not too far."""
+    near, reached = forward[np.isfinite(forward)], backward[np.isfinite(backward)]
+    return DtuResult(
+        accuracy_mm=_of(np.mean, near),
+        completeness_mm=_of(np.mean, reached),
+        accuracy_median_mm=_of(np.median, near),
+        completeness_median_mm=_of(np.median, reached),
+        accuracy_points=len(near),
+        accuracy_far=len(forward) - len(near),
+        completeness_points=len(reached),
+        completeness_far=len(backward) - len(reached),
+        **facts,
     )
 
 
@@ -167,9 +173,17 @@ def _take_part(
     if variant == "dtueval_python":
         inside = (points >= seen.low - BLOCK_MM) & (points < seen.high + 2 * BLOCK_MM)
         points = points[inside.all(axis=1)]
-        return points, seen.observed(points, halves="even"), reference
-    reference = reference[_in_blocks(reference, seen)]
-    return points, seen.observed(points) & _in_blocks(points, seen), reference
+        compared = seen.observed(points, halves="even")
+    else:
+        reference = reference[_in_blocks(reference, seen)]
+        compared = seen.observed(points) & _in_blocks(points, seen)
+    if not compared.any() or not len(reference):
+        raise ValueError(
+            f"scan {truth.scan}: {int(compared.sum())} predicted points lie in the observed volume "
+            f"and {len(reference)} reference points above the plane; both must be at least 1. Is "
+            "the cloud in millimetres and in DTU's world frame?"
+        )
+    return points, compared, reference
 
 
 def _in_blocks(points: np.ndarray, seen: Observation) -> Bool[np.ndarray, " p"]:
@@ -179,5 +193,5 @@ def _in_blocks(points: np.ndarray, seen: Observation) -> Bool[np.ndarray, " p"]:
     return np.asarray(((points >= seen.low) & (points < high)).all(axis=1))
 
 
-def _mean(distances: np.ndarray) -> float:
-    return float(distances.mean()) if len(distances) else float("nan")
+def _of(statistic: Callable[[np.ndarray], Any], distances: np.ndarray) -> float:
+    return float(statistic(distances)) if len(distances) else float("nan")
