@@ -220,6 +220,16 @@ def test_a_distance_of_exactly_the_limit_is_too_far(variant: str) -> None:
     assert np.isnan([none.accuracy_mm, none.completeness_median_mm]).all()
 
 
+def test_points_half_way_between_voxels_are_rounded_as_each_variant_does() -> None:
+    seen = small_truth(np.random.default_rng(6)).observation
+    steps = np.stack(np.meshgrid(*[np.arange(-1.5, 21)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = (seen.low + seen.resolution * steps)[::7]
+    up, even = seen.observed(points), seen.observed(points, halves="even")
+    assert up.tolist() == [voxel_is_seen(p, seen, "matlab") for p in points]
+    assert even.tolist() == [voxel_is_seen(p, seen, "dtueval_python") for p in points]
+    assert (up != even).any()
+
+
 @pytest.mark.parametrize("part", [".", "SampleSet/MVS Data", "SampleSet/mvs_data", "MVS Data"])
 def test_every_directory_layout_is_found(tmp_path: Path, part: str) -> None:
     truth = small_truth(np.random.default_rng(3))
