@@ -1,6 +1,8 @@
 """Choosing what trains, and the report of it."""
 
 import pytest
+from safetensors.torch import save_file
+from torch import nn
 
 from distill import freeze_except, trainable_report
 
@@ -34,3 +36,22 @@ def test_nothing_trainable_raises(models):
     student.requires_grad_(False)
     with pytest.raises(ValueError, match=r"Nothing is trainable.*freeze_except"):
         trainable_report(student)
+
+
+@pytest.mark.parametrize(
+    ("widths", "limit"),
+    [({64: 72, 128: 4}, 1.5e6), ({64: 24}, 0.6e6)],
+    ids=["VGGT-1B", "DA3-Large"],
+)
+def test_the_adapter_of_the_projections_is_small(widths, limit, tmp_path):
+    """One square projection with a bias for each attention, as wide as its heads."""
+    model = nn.ModuleDict({"frozen": nn.Linear(2048, 2048)})
+    for width, count in widths.items():
+        for number in range(count):
+            model[f"site-{width}-{number}"] = nn.ModuleDict({"proj_l": nn.Linear(width, width)})
+    report = freeze_except(model, "*.proj_l.*")
+    trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, tmp_path / "adapter.safetensors")
+    size = (tmp_path / "adapter.safetensors").stat().st_size
+    assert report.bytes <= size <= limit
+    assert report.trainable == sum(count * (w * w + w) for w, count in widths.items())

@@ -92,6 +92,24 @@ def test_a_step_is_the_textbook_step(models, batches):
         torch.testing.assert_close(parameter, student.get_parameter(name), rtol=0, atol=1e-6)
 
 
+def test_the_student_ends_with_the_average_of_its_weights(models, batches):
+    teacher, student = trainee(models)
+    weights_after = []
+
+    class Watching(package.Quiet):
+        def stepped(self, record):
+            weights_after.append(weights(student))
+
+    name, config = "blocks.0.attn.proj_l.weight", dataclasses.replace(CONFIG, ema_decay=0.3)
+    average = weights(student)[name]
+    distill(student, teacher, batches, pairs=PAIRS, config=config, reporter=Watching())
+    for step, seen in enumerate(weights_after, 1):
+        decay = min(0.3, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * seen[name]
+    torch.testing.assert_close(student.get_parameter(name).detach(), average)
+    assert not torch.allclose(average, weights_after[-1][name])
+
+
 def test_the_schedule_rises_then_falls():
     rates = [learning_rate_at(s, steps=20, peak=1.0, warmup_steps=4, final=0.1) for s in range(20)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
@@ -205,6 +223,22 @@ def test_deterministic_mode_holds_during_the_run_only(models, batches):
     config = dataclasses.replace(CONFIG, deterministic=True)
     distill(student, teacher, batches, pairs=PAIRS, config=config)
     assert all(seen) and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_deterministic_mode_refuses_what_is_not(models, batches):
+    def forward(model, batch):
+        outputs = model(batch)
+        assert torch.are_deterministic_algorithms_enabled()
+        indices = torch.zeros(1, dtype=torch.long)
+        if torch.is_grad_enabled():  # an operation that PyTorch lists as nondeterministic
+            torch.empty(4).put_(indices, torch.ones(1), accumulate=False)
+        return outputs
+
+    teacher, student = trainee(models)
+    config = dataclasses.replace(CONFIG, deterministic=True)
+    with pytest.raises(RuntimeError, match="deterministic"):
+        distill(student, teacher, batches, pairs=PAIRS, config=config, forward=forward)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.gpu

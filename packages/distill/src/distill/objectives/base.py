@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from distill.losses import check_alike
 from distill.pairs import Pair, closest
 from distill.record import Records
 
@@ -90,6 +91,39 @@ def check_weight(name: str, weight: float) -> None:
     """Raise ValueError unless an objective's weight is positive."""
     if not weight > 0:
         raise ValueError(f"The weight of objective {name!r} is {weight}, must be positive.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldObjective:
+    """The frame of an objective that compares one output of student and teacher.
+
+    Args:
+        field: Name of the output.
+        weight: Factor in the total loss.
+        name: Name in logs.
+    """
+
+    field: str
+    weight: float = 1.0
+    name: str
+    pairs: tuple[Pair, ...] = ()
+    reads_outputs: bool = True
+
+    def __post_init__(self) -> None:
+        check_weight(self.name, self.weight)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The outputs to read."""
+        return (self.field,)
+
+    def both(self, seen: Observation) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """Return the student's output and the teacher's, in one number format.
+
+        Raises:
+            ValueError: Their shapes differ.
+        """
+        return check_alike(seen.student_fields[self.field], seen.teacher_fields[self.field])
 
 
 def _attributes(outputs: Any) -> dict[str, Any]:

@@ -6,13 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distill.losses import check_alike
-from distill.objectives.base import Observation, check_weight
-from distill.pairs import Pair
+from distill.objectives.base import FieldObjective, Observation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pose:
+class Pose(FieldObjective):
     """Match the teacher's poses relative to its first view.
 
     Rotations differ by the squared chord |R - R'|^2 / 4 = 1 - cos(angle); translations by the
@@ -26,29 +24,15 @@ class Pose:
     """
 
     field: str = "world_to_camera"
-    weight: float = 1.0
     name: str = "pose"
-    pairs: tuple[Pair, ...] = ()
-    reads_outputs: bool = True
-
-    def __post_init__(self) -> None:
-        check_weight(self.name, self.weight)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The cameras."""
-        return (self.field,)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the mean over the views but the first."""
-        student, teacher = check_alike(
-            seen.student_fields[self.field], seen.teacher_fields[self.field]
-        )
-        return pose_difference(student, teacher)
+        return pose_difference(*self.both(seen))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intrinsics:
+class Intrinsics(FieldObjective):
     """Match the logarithm of the teacher's focal lengths, in the mean squared difference.
 
     Args:
@@ -58,25 +42,11 @@ class Intrinsics:
     """
 
     field: str = "intrinsics"
-    weight: float = 1.0
     name: str = "intrinsics"
-    pairs: tuple[Pair, ...] = ()
-    reads_outputs: bool = True
-
-    def __post_init__(self) -> None:
-        check_weight(self.name, self.weight)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The intrinsics."""
-        return (self.field,)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the mean over views and axes."""
-        student, teacher = check_alike(
-            seen.student_fields[self.field], seen.teacher_fields[self.field]
-        )
-        logs = [k.diagonal(dim1=-2, dim2=-1)[..., :2].log() for k in (student, teacher)]
+        logs = [k.diagonal(dim1=-2, dim2=-1)[..., :2].log() for k in self.both(seen)]
         return (logs[0] - logs[1]).square().mean()
 
 

@@ -5,15 +5,25 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from distill.losses import check_alike
-from distill.objectives.base import Observation, check_weight
-from distill.pairs import Pair
+from distill.objectives.base import FieldObjective, Observation
 
 SMALLEST_DEPTH = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Depth:
+class _Pixels(FieldObjective):
+    """An objective with one value a pixel, which a confidence may weigh."""
+
+    confidence: str | None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The output and, where it weighs, the confidence."""
+        return (self.field, self.confidence) if self.confidence else (self.field,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(_Pixels):
     """Match the logarithm of the teacher's depth, in the mean of the absolute difference.
 
     Args:
@@ -26,30 +36,16 @@ class Depth:
 
     field: str = "depth"
     confidence: str | None = "depth_conf"
-    weight: float = 1.0
     name: str = "depth"
-    pairs: tuple[Pair, ...] = ()
-    reads_outputs: bool = True
-
-    def __post_init__(self) -> None:
-        check_weight(self.name, self.weight)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Depth and, where it weighs, confidence."""
-        return (self.field, self.confidence) if self.confidence else (self.field,)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the mean of |log student - log teacher|."""
-        student, teacher = check_alike(
-            seen.student_fields[self.field], seen.teacher_fields[self.field]
-        )
-        logs = [depth.clamp_min(SMALLEST_DEPTH).log() for depth in (student, teacher)]
+        logs = [depth.clamp_min(SMALLEST_DEPTH).log() for depth in self.both(seen)]
         return weighted_pixels((logs[0] - logs[1]).abs(), seen, self.confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rays:
+class Rays(_Pixels):
     """Match the teacher's ray of every pixel, in the mean of the absolute difference.
 
     Args:
@@ -62,24 +58,11 @@ class Rays:
 
     field: str = "rays"
     confidence: str | None = "rays_conf"
-    weight: float = 1.0
     name: str = "rays"
-    pairs: tuple[Pair, ...] = ()
-    reads_outputs: bool = True
-
-    def __post_init__(self) -> None:
-        check_weight(self.name, self.weight)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Rays and, where it weighs, confidence."""
-        return (self.field, self.confidence) if self.confidence else (self.field,)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the mean of |student - teacher|."""
-        student, teacher = check_alike(
-            seen.student_fields[self.field], seen.teacher_fields[self.field]
-        )
+        student, teacher = self.both(seen)
         return weighted_pixels((student - teacher).abs().mean(-1), seen, self.confidence)
 
 
