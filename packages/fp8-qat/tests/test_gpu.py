@@ -50,14 +50,47 @@ def test_scaled_mm_is_within_45_db_of_the_reference(name: str, n: int) -> None:
     assert sqnr(layer(x), other(x)) > 45
 
 
-def test_transformer_engine_gives_our_bytes() -> None:
-    te = pytest.importorskip("transformer_engine.pytorch", reason="needs Transformer Engine")
-    tensors = pytest.importorskip("transformer_engine.pytorch.tensor.float8_tensor")
-    tex = pytest.importorskip("transformer_engine_torch")
-    assert te is not None
+@pytest.mark.parametrize("pow2", [False, True])
+def test_transformer_engine_gives_our_bytes_per_tensor(pow2: bool) -> None:
+    tensors, tex = engine("float8_tensor")
     x = activations()
-    quantizer = tensors.Float8CurrentScalingQuantizer(tex.DType.kFloat8E4M3, device=x.device)
+    quantizer = tensors.Float8CurrentScalingQuantizer(
+        tex.DType.kFloat8E4M3, device=x.device, force_pow_2_scales=pow2
+    )
     theirs = quantizer(x)
-    ours = quantize(x, recipes.te_current().activation)
+    ours = quantize(x, recipes.te_current(pow2=pow2).activation)
     assert torch.equal(ours.bytes, theirs._data)
     assert torch.equal(ours.scale.flatten(), theirs._scale_inv.flatten())
+
+
+@pytest.mark.parametrize("pow2", [False, True])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_transformer_engine_gives_our_bytes_in_blocks(dimensions: int, pow2: bool) -> None:
+    tensors, tex = engine("float8_blockwise_tensor")
+    x = activations()[:768]
+    quantizer = tensors.Float8BlockQuantizer(
+        tex.DType.kFloat8E4M3,
+        rowwise=True,
+        columnwise=False,
+        force_pow_2_scales=pow2,
+        block_scaling_dim=dimensions,
+    )
+    recipe = recipes.block(pow2=pow2)
+    ours = quantize(x, recipe.activation if dimensions == 1 else recipe.weight)
+    assert torch.equal(ours.bytes, quantizer(x)._rowwise_data)
+
+
+def engine(module: str):
+    pytest.importorskip("transformer_engine.pytorch", reason="needs Transformer Engine")
+    tensors = pytest.importorskip(f"transformer_engine.pytorch.tensor.{module}")
+    return tensors, pytest.importorskip("transformer_engine_torch")
+
+
+@pytest.mark.parametrize("backend", ["scaled_mm", "reference"])
+def test_the_kernel_drops_no_gradient(backend: str) -> None:
+    layer = nn.Linear(1024, 512).cuda().bfloat16()
+    prepare(layer, recipes.rowwise())
+    convert(layer, backend=backend)
+    x = activations().requires_grad_()
+    layer(x).sum().backward()
+    assert x.grad is not None and layer.bias.grad is not None

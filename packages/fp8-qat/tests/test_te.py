@@ -5,7 +5,10 @@ the arguments, refuses what the real one refuses, and multiplies in high precisi
 """
 
 import contextlib
+import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -81,6 +84,30 @@ def test_recipes_map_by_name(stand_in, name, kind, pow2) -> None:
         assert (made.amax_history_len, made.amax_compute_algo, made.margin) == (1024, "max", 0)
     else:
         assert made.backward_override == "high_precision"
+
+
+REAL = """
+from fp8_qat import recipes, te_recipe
+for name in ("te_current", "te_current_pow2", "block", "block_fp32", "mxfp8", "delayed"):
+    print(type(te_recipe(recipes.by_name(name))).__name__)
+"""
+
+
+@pytest.mark.skipif(find_spec("transformer_engine") is None, reason="Transformer Engine is missing")
+def test_the_real_recipe_classes_take_our_arguments() -> None:
+    # Its recipes import without CUDA while this is set; nothing else of it does.
+    environment = os.environ | {"NVTE_PROJECT_BUILDING": "1"}
+    command = [sys.executable, "-c", REAL]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == [
+        "Float8CurrentScaling",
+        "Float8CurrentScaling",
+        "Float8BlockScaling",
+        "Float8BlockScaling",
+        "MXFP8BlockScaling",
+        "DelayedScaling",
+    ]
 
 
 @pytest.mark.parametrize(

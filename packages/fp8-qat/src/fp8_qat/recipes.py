@@ -7,13 +7,15 @@ E5M2 has no part here unless a `Spec` asks for it.
 from fp8_qat.spec import Recipe, Spec
 
 
-def rowwise() -> Recipe:
+def rowwise(*, pow2: bool = False) -> Recipe:
     """One scale per output row of a weight and per token: the default of this package.
 
     Float32 scales amax / 448 and division, also for bfloat16 tensors, so that eager and
-    compiled code agree.
+    compiled code agree; torchao's inference computes the same for float32 tensors.
+    pow2: power-of-two scales, as the rowwise recipe of `torchao.float8` training has them.
     """
-    return Recipe(name="rowwise", weight=Spec(), activation=Spec())
+    spec = Spec(rule="double_pow2") if pow2 else Spec()
+    return Recipe(name="rowwise_pow2" if pow2 else "rowwise", weight=spec, activation=spec)
 
 
 def tensorwise() -> Recipe:
@@ -82,6 +84,7 @@ _READY = {
     recipe.name: recipe
     for recipe in (
         rowwise(),
+        rowwise(pow2=True),
         tensorwise(),
         te_current(),
         te_current(pow2=True),
