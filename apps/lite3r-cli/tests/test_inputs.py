@@ -166,6 +166,13 @@ def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) 
         find_photos([tmp_path / "photos"])
 
 
+def test_a_folder_of_folders_points_to_those_with_photos(tmp_path: Path) -> None:
+    (tmp_path / "scene/images").mkdir(parents=True)
+    picture(1).save(tmp_path / "scene/images/a.png")
+    with pytest.raises(ValueError, match=r"holds no photo \(scene\).*but .*scene/images do"):
+        find_photos([tmp_path])
+
+
 def sharp_and_blurred(folder: Path, count: int) -> list[Path]:
     """Photos of which every third is sharp."""
     paths = [folder / f"{number}.png" for number in range(count)]
@@ -232,10 +239,10 @@ def video(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "count"),
     [
-        (InputOptions(fps=3), 6),
+        (InputOptions(fps=3.0), 6),
         (InputOptions(frames=6), 6),
         (InputOptions(), 30),
-        (InputOptions(fps=15), 30),
+        (InputOptions(fps=15.0), 30),
         (InputOptions(frames=2), 2),
     ],
 )
@@ -257,7 +264,7 @@ def test_the_sharpest_frame_of_each_stretch_is_taken(tmp_path: Path, video: Path
     ("options", "part"),
     [
         (InputOptions(frames=31), "30 frames, and 31"),
-        (InputOptions(fps=60), "15 frames a second, and --fps 60 asks for more"),
+        (InputOptions(fps=60.0), "15 frames a second, and --fps 60 asks for more"),
         (InputOptions(fps=0.5), "1 would be taken"),
     ],
 )

@@ -1,8 +1,9 @@
 """The unit of depth when cameras are given: the one in which the views agree.
 
-A network's depth is right up to a factor. With known cameras only one factor makes a pixel
-of one view land, in another, on a pixel that shows the same colour and has the same depth.
-It is searched for over three decades: coarsely, then finely round the best.
+A network's depth is right up to a factor. With known cameras only one factor makes pixels
+of one view land, in another, on pixels that show the same. It is searched for over three
+decades: coarsely, then finely round the best. Depths are not compared with each other: those
+of a network err alike in neighbouring views, and agree best in a wrong unit.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from recon_backbones import Prediction
 
 SPAN, COARSE, FINE = 33.0, 41, 11  # largest factor either way; steps of the two searches
 PAIRS, STRIDE = 64, 4  # pairs of views and pixels between samples
-NEIGHBOURS, WIDEST = 12, np.cos(np.radians(45))  # a view's partners: the nearest, looking alike
+NEIGHBOURS, WIDEST = 24, np.cos(np.radians(45))  # a view's partners: the nearest, looking alike
 SIGMA, DARKEST = 1.5, 30.0  # blur in pixels; difference of grey values that counts at most
 LEAST = 50  # samples that two views must share
 CLEAR = 0.97  # of the typical cost: a best one above it is no answer
@@ -86,14 +87,12 @@ def _pairs(world_to_camera: Float[np.ndarray, "v 3 4"]) -> list[tuple[int, int]]
 
 
 def _cost(views: _Views, pairs: Sequence[tuple[int, int]], factor: float) -> float:
-    """Mean disagreement in colour times that in depth; at most 1."""
-    each = np.array([_disagreement(views, i, j, factor) for i, j in pairs])
-    colour, depth = each.mean(axis=0)
-    return float(colour * depth)
+    """Mean disagreement of pairs of views; at most 1."""
+    return float(np.mean([_disagreement(views, i, j, factor) for i, j in pairs]))
 
 
-def _disagreement(views: _Views, i: int, j: int, factor: float) -> tuple[float, float]:
-    """Of view i seen from view j, each at most 1, which is also the verdict on no overlap."""
+def _disagreement(views: _Views, i: int, j: int, factor: float) -> float:
+    """Between view i and what view j shows there; at most 1, as where nothing is shared."""
     height, width = views.depth.shape[1:]
     rows, columns = np.mgrid[STRIDE // 2 : height : STRIDE, STRIDE // 2 : width : STRIDE]
     depth = views.depth[i][rows, columns].ravel() * factor
@@ -107,16 +106,9 @@ def _disagreement(views: _Views, i: int, j: int, factor: float) -> tuple[float, 
     x, y = projected[:, 0], projected[:, 1]
     hit = (x >= 1) & (x < width - 1) & (y >= 1) & (y < height - 1)
     if hit.sum() < LEAST:
-        return 1.0, 1.0
-    x, y, z = x[hit], y[hit], z[seen][hit]
+        return 1.0
     here = views.grey[i][rows, columns].ravel()[seen][hit]
-    place = ((x - 0.5).astype(np.float32)[None], (y - 0.5).astype(np.float32)[None])
+    place = ((x[hit] - 0.5).astype(np.float32)[None], (y[hit] - 0.5).astype(np.float32)[None])
     there = cv2.remap(views.grey[j], *place, cv2.INTER_LINEAR)[0]
     difference = np.abs((here - here.mean()) - (there - there.mean()))  # exposure may differ
-    expected = views.depth[j][y.astype(int), x.astype(int)] * factor
-    known = expected > 0
-    if known.sum() < LEAST:
-        return 1.0, 1.0
-    ratio = np.abs(np.log(z[known] / expected[known]))
-    colour = float(np.minimum(difference, DARKEST).mean()) / DARKEST
-    return colour, float(min(np.median(ratio), 1.0))
+    return float(np.minimum(difference, DARKEST).mean()) / DARKEST

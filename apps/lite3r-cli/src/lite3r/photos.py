@@ -1,6 +1,7 @@
 """From what a user names - a folder, a pattern, a list, photos - to what a network sees."""
 
 import glob
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from recon_eval.data.images import SUFFIXES
 from .inputs import decode_photo
 
 MAX_LIST = 16 << 20  # bytes
+GLANCE = 10_000  # files below a folder that are looked at for a hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,7 @@ def _expand(given: str) -> list[Path]:
             held = sorted(p.name for p in path.iterdir())[:3]
             raise ValueError(
                 f"{path} holds no photo ({', '.join(held) if held else 'it is empty'}); photos end "
-                f"in {', '.join(sorted(SUFFIXES))}"
+                f"in {', '.join(sorted(SUFFIXES))}{_hint(path)}"
             )
         return sorted(photos, key=_natural)
     if path.suffix.lower() == ".txt" and path.is_file():
@@ -136,6 +138,13 @@ def _expand(given: str) -> list[Path]:
     if not matches:
         raise ValueError(f"{given} does not exist, and matches no file as a pattern")
     return [m for m in matches if m.is_file()]
+
+
+def _hint(path: Path) -> str:
+    """Where photos lie below a folder that holds none itself."""
+    below = itertools.islice(itertools.chain(path.glob("*/*"), path.glob("*/*/*")), GLANCE)
+    found = sorted({str(p.parent) for p in below if p.suffix.lower() in SUFFIXES})
+    return f"; but {' and '.join(found[:3])} do: name one" if found else ""
 
 
 def _listed(path: Path) -> list[Path]:
