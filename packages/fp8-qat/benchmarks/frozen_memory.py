@@ -77,7 +77,8 @@ def main() -> None:
     figures = {"bfloat16_bytes": peak_bytes(dense, x), "released_fp8_bytes": peak_bytes(light, x)}
     ratio = figures["released_fp8_bytes"] / figures["bfloat16_bytes"]
     settings = vars(arguments) | {"out": arguments.out.name}
-    result = figures | {"ratio": ratio, "settings": settings, "machine": machine()}
+    result = figures | {"ratio": ratio, "settings": settings, "torch": torch.__version__}
+    result["machine"] = machine()
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(f"released FP8 needs {ratio:.3f} of the memory of bfloat16\n")
 
