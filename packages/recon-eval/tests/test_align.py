@@ -214,6 +214,13 @@ def test_ransac_of_points_recovers_what_outliers_hide() -> None:
     assert found.scale == pytest.approx(scale)
     assert torch.allclose(found.rotation, rotation, atol=1e-9)
     assert found.support == pytest.approx(40 / 60)
+    few = y.clone()
+    few[20:57] = torch.from_numpy(rng.normal(size=(37, 3))) * 5  # three are left
+    rest = slice(55, 60)
+    assert ransac(x[rest], few[rest], threshold=1e-6).support == pytest.approx(3 / 5)
+    with pytest.raises(DegenerateAlignment, match="3 of 5 agree with"):
+        few[57] += 1
+        ransac(x[rest], few[rest], threshold=1e-9, draw=4)
     with pytest.raises(DegenerateAlignment, match="none of 5 draws"):
         ransac(torch.zeros(9, 3), torch.rand(9, 3), threshold=0.1, trials=5)
     with pytest.raises(ValueError, match="draw 2"):

@@ -102,7 +102,7 @@ def test_the_median_scale_is_the_ratio_of_the_medians(
 
 
 @given(seed=seeds)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=5)
 def test_each_view_alone_is_aligned_as_if_there_were_no_other(seed: int) -> None:
     predicted, target, valid = maps(seed, views=3)
     for kind in depth.ALIGNMENTS:
