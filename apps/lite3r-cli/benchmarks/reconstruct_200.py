@@ -69,7 +69,9 @@ def interrupt(photos: Path, folder: Path) -> dict[str, Any]:
     """Start, stop with Ctrl-C while the network runs, and list what is left."""
     out = folder / "stopped"
     command = [sys.executable, "-m", "lite3r", "reconstruct", str(photos), "--out", str(out)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=_listen_to_ctrl_c
+    )
     assert child.stderr is not None
     before = {path.name for path in folder.iterdir()}
     for line in child.stderr:
@@ -81,6 +83,11 @@ def interrupt(photos: Path, folder: Path) -> dict[str, Any]:
     code = child.wait()
     left = sorted(p.name for p in folder.iterdir() if p.name not in before or "stopped" in p.name)
     return {"exit_code": code, "left": left}
+
+
+def _listen_to_ctrl_c() -> None:
+    """Undo what a shell does to programs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def main() -> None:
