@@ -63,9 +63,7 @@ def contenders(q: Tensor, k: Tensor, args: argparse.Namespace, keep: float) -> d
     found["ours/sparse"] = lambda q, k, v: block_sparse_attention(q, k, v, selection)
     found["ours/module"] = module
     if "flex" not in args.skip:
-        compiled = torch.compile(flex_attention)
-        mask = block_mask(selection) if q.device.type == "cpu" else both_ways(selection)
-        found["flex/sparse"] = lambda q, k, v: compiled(q, k, v, block_mask=mask)
+        found["flex/sparse"] = flex(selection)
     if find_spec("sparse_linear_attention"):
         found["thu-ml/module"] = thu_ml(q, keep, args.block)
     return {name: run for name, run in found.items() if name.split("/")[0] not in args.skip}
@@ -91,6 +89,16 @@ def runs(backend: SDPBackend, q: Tensor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def flex(selection: sla_kernels.BlockSelection) -> Attention:
+    """FlexAttention on the same lists; on the CPU it takes nothing that requires a gradient."""
+    compiled = torch.compile(flex_attention)
+    if selection.indices.device.type == "cpu":
+        mask = block_mask(selection)
+        return lambda q, k, v: compiled(q.detach(), k.detach(), v.detach(), block_mask=mask)
+    mask = both_ways(selection)
+    return lambda q, k, v: compiled(q, k, v, block_mask=mask)
 
 
 def both_ways(selection: sla_kernels.BlockSelection) -> Any:

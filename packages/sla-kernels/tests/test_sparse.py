@@ -118,8 +118,11 @@ def test_flex_computes_the_same_and_refuses_gradients() -> None:
     with torch.no_grad():
         found = block_sparse_attention(q, k, v, selection, backend="flex")
     torch.testing.assert_close(found, block_sparse_attention(q, k, v, selection))
+    q.requires_grad_()
+    with torch.no_grad():
+        assert torch.equal(block_sparse_attention(q, k, v, selection, backend="flex"), found)
     with pytest.raises(ValueError, match="no backward pass on the CPU"):
-        block_sparse_attention(q.requires_grad_(), k, v, selection, backend="flex")
+        block_sparse_attention(q, k, v, selection, backend="flex")
 
 
 def test_the_log_sum_exp() -> None:

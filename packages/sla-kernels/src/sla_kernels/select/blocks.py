@@ -128,7 +128,10 @@ class BlockSelection:
         num_keys: int,
         pinned: Int64[Tensor, " pinned"] | None = None,
     ) -> "BlockSelection":
-        """Make the lists of a mask; any mask whose every row keeps a block will do."""
+        """Make the lists of a mask; any mask whose every row keeps a block will do.
+
+        Reads the mask, so on an accelerator it waits for the device.
+        """
         counts = mask.sum(-1, dtype=torch.int32)
         least = int(counts.min())
         if least < 1:

@@ -34,7 +34,8 @@ def flex_forward(
         )
     grouped = q.shape[1] != k.shape[1]
     mask = block_mask(selection)
-    out: Tensor = _compiled()(q, k, v, block_mask=mask, scale=scale, enable_gqa=grouped)
+    leaves = (x.detach() for x in (q, k, v))  # it refuses those that could require a gradient
+    out: Tensor = _compiled()(*leaves, block_mask=mask, scale=scale, enable_gqa=grouped)
     return out
 
 

@@ -78,8 +78,8 @@ def sparse_backward(
     tile = tiles.backward_kv.within(block)
     key_blocks = num_blocks(k.shape[2] - lists.pinned, lists.block_k)
     columns = columns_of(lists.indices, key_blocks, k.shape[1])
-    tiles = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
-    _sparse_bwd_kv_kernel[(tiles, k.shape[0] * k.shape[1])](
+    programs = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
+    _sparse_bwd_kv_kernel[(programs, k.shape[0] * k.shape[1])](
         grad,
         q,
         k,
