@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon_backbones import Prediction, in_metres, load_backbone, to_metric
+from recon_backbones.da3 import NestedDepthAnything3, da3_tiny, da3metric_tiny
 from recon_backbones.metric import fill_sky, masked_quantile
 
 from .test_prediction import prediction
@@ -41,7 +42,13 @@ def test_metres_grow_with_the_focal_length() -> None:
     k[0, 0, 0, 0] = k[0, 0, 1, 1] = 600
     k[0, 1, 0, 0], k[0, 1, 1, 1] = 200, 400
     assert in_metres(depth, k).amax((2, 3)).tolist() == [[2.0, 1.0]]
-    assert in_metres(depth, k, canonical_focal=600).amax((2, 3)).tolist() == [[1.0, 0.5]]
+    assert in_metres(depth, k, canonical_focal=600.0).amax((2, 3)).tolist() == [[1.0, 0.5]]
+
+
+def test_a_nested_network_needs_a_metric_half() -> None:
+    unitless = replace(da3metric_tiny(), canonical_focal=None)
+    with pytest.raises(ValueError, match="canonical_focal"):
+        NestedDepthAnything3("nested", da3_tiny(), unitless)
 
 
 @given(seed=st.integers(0, 10**6), q=st.floats(0, 1))

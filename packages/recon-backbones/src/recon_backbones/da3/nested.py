@@ -39,9 +39,14 @@ class NestedDepthAnything3(AnyView):
 
     def __init__(self, name: str, anyview: DA3Config, metric: MonoConfig) -> None:
         super().__init__()
+        if metric.canonical_focal is None:
+            raise ValueError(
+                "canonical_focal of metric is None; give the sizes of a metric network"
+            )
         self.name = name
         self.config = anyview
         self.metric_config = metric
+        self.canonical_focal = metric.canonical_focal
         self.patch_size = anyview.patch_size
         self.model = NestedNet(anyview, metric)
 
@@ -81,13 +86,12 @@ class NestedDepthAnything3(AnyView):
         depth, sky = self.model.da3_metric(
             imagenet_normalise(images).to(dtype), head_chunk=head_chunk
         )
-        focal = self.metric_config.canonical_focal or 1.0
-        metric = to_metric(found, depth, sky, canonical_focal=focal)
+        metric = to_metric(found, depth, sky, canonical_focal=self.canonical_focal)
         if world_to_camera is None:
             return metric
-        metres = in_metres(depth, found.intrinsics, canonical_focal=focal)
-        given = metric.scaled(1 / metric_scale(found, metres, sky))
-        return replace(given, world_to_camera=world_to_camera)
+        metres = in_metres(depth, found.intrinsics, canonical_focal=self.canonical_focal)
+        scale = metric_scale(found, metres, sky)
+        return replace(metric.scaled(1 / scale), world_to_camera=world_to_camera)
 
     def attention_sites(self) -> list[AttentionSite]:
         """List the attentions of the any-view network, then those of the metric one."""
