@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from recon_eval.data import BlendedMVS, open_image
+from recon_eval.data import BlendedMVS
 
 from .errors import sentence
+from .inputs import decode_photo
 from .photos import find_photos
 from .terminal import Terminal
+
+SMALL = 64  # pixels: files are read whole, and decoded no larger than needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ def _check_photos(folder: Path, terminal: Terminal) -> Checked:
     with terminal.progress("reading photos", len(paths)) as advance:
         for path in paths:
             try:
-                open_image(path)
+                decode_photo(path, at_least=SMALL)
             except (ValueError, OSError) as error:
                 problems.append(sentence(error))
             advance()
