@@ -23,18 +23,23 @@ def one_process(tmp_path_factory):
     return module.train(tmp_path_factory.mktemp("one"))
 
 
-def torchrun(folder, mode, restarts=0):
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", f"--max-restarts={restarts}", str(SCRIPT)]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_machines=1"]
+ACCELERATE += ["--num_processes=2", "--mixed_precision=no", "--dynamo_backend=no"]
+ACCELERATE += ["--main_process_port=0"]
+
+
+def launch(launcher, folder, mode, *options):
+    command = [sys.executable, "-W", "ignore", "-m", *launcher, *options, str(SCRIPT)]
     command += [str(folder / "run"), str(folder / "told.json"), mode]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"told.{rank}").read_text()) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    return torchrun(tmp_path_factory.mktemp("two"), "ways")
+    return launch(TORCHRUN, tmp_path_factory.mktemp("two"), "ways")
 
 
 def largest_difference(one, other):
@@ -69,7 +74,7 @@ def test_sharded_models_learn_the_same(two_processes, way):
 def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
     """Killed at step 9 under two processes, continued from step 8 by one, with whole models."""
     with pytest.raises(AssertionError):
-        torchrun(tmp_path, "fail")
+        launch(ACCELERATE, tmp_path, "fail")
     spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -80,7 +85,7 @@ def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
 
 def test_a_restart_by_torchrun_ends_bit_equal(two_processes, tmp_path):
     """Process 0 dies at step 9; torchrun starts both again, and they go on from step 8."""
-    for rank, told in enumerate(torchrun(tmp_path, "fail", restarts=1)):
+    for rank, told in enumerate(launch(TORCHRUN, tmp_path, "fail", "--max-restarts=1")):
         assert min(told["indices"]) == 16 + rank
         assert told["weights"] == two_processes[rank]["whole"]["weights"]
         assert told["metrics"] == two_processes[rank]["whole"]["metrics"]
