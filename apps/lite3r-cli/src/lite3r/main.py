@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def output_of(command: Command) -> Output:
     """How a command, or the action of one, was asked to speak."""
-    found: Output = getattr(command, "action", command).output
+    speaker: Any = getattr(command, "action", command)
+    found: Output = speaker.output
     return found
 
 

@@ -31,6 +31,8 @@ class Upstream(nn.Module):
     """Upstream's network behind the interface of ours."""
 
     family = "da3"
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

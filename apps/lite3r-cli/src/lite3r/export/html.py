@@ -64,8 +64,9 @@ def _scene(
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
     centre = np.median(clouds[0].xyz, axis=0) @ to_page.T
     away = np.linalg.norm(clouds[0].xyz @ to_page.T - centre, axis=1)
-    cameras = [to_page @ view.camera_to_world[:3, 3] - centre for view in models[0].views]
-    reach = max(float(np.percentile(away, 90)), 0.8 * max(map(np.linalg.norm, cameras)))
+    cameras = np.stack([to_page @ view.camera_to_world[:3, 3] for view in models[0].views])
+    farthest = float(np.linalg.norm(cameras - centre, axis=1).max())
+    reach = max(float(np.percentile(away, 90)), 0.8 * farthest)
     radius = reach or 1.0
     head: dict[str, Any] = {
         "centre": centre.tolist(),

@@ -27,7 +27,7 @@ def write_report(path: Path, made: Reconstruction) -> None:
     width, height = made.views[0].depth.shape[::-1]
     counted = f"{len(made.views)} photos, {len(made.cloud):,} points"
     pairs = [("depth maps", f"{width} x {height} pixels"), *made.facts]
-    note = "Lengths are in the network's own unit, unless a line above says otherwise."
+    notes = [] if dict(made.facts).get("unit") else ["Lengths are in the network's own unit."]
     page = document(
         made.title,
         [
@@ -35,7 +35,7 @@ def write_report(path: Path, made: Reconstruction) -> None:
             _plan(made.cloud, made.views),
             _files(path.parent),
             _views(shown, len(made.views)),
-            facts("How this was made", pairs, [note]),
+            facts("How this was made", pairs, notes),
         ],
     )
     atomic.write_text(path, page)
@@ -105,7 +105,10 @@ def _files(folder: Path) -> str:
 
 
 def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:,.1f} MB" if path.is_file() else "folder"
+    if not path.is_file():
+        return "folder"
+    size = path.stat().st_size
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.0f} kB"
 
 
 def _views(views: Sequence[View], total: int) -> str:
