@@ -46,8 +46,8 @@ def ways(steps: int) -> dict[str, tuple[Any, Training]]:
         "proj": way("proj", "attention", steps=steps, rate=1e-3),
         "proj, solved first": way("proj", "attention", steps=steps, rate=1e-3, solve=8),
         "proj, outputs": way("proj", "outputs", steps=steps, rate=1e-3),
-        "lora": way("lora", "attention", steps=steps, rate=1e-3),
-        "lora, outputs": way("lora", "outputs", steps=steps, rate=1e-3),
+        "lora": way("lora", "attention", steps=steps, rate=3e-4),
+        "lora, outputs": way("lora", "outputs", steps=steps, rate=3e-4),
         "attn": way("attn", "attention", steps=steps, rate=2e-4),
         "attn, outputs": way("attn", "outputs", steps=steps, rate=2e-4),
         "all, outputs": way("all", "outputs", steps=steps, rate=1e-4),
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="JSON file, extended when it exists")
     parser.add_argument("--only", nargs="*", help="ways to try; all unless given")
     parser.add_argument("--keep", type=float, default=0.1)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--train-scenes", type=int, default=300)
     parser.add_argument("--test-scenes", type=int, default=64)
     parser.add_argument("--views", type=int, default=8)

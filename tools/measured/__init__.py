@@ -1,0 +1,20 @@
+"""Every table of the documents: from one file of measurements to Markdown."""
+
+from collections.abc import Callable
+
+from .attention import attention
+from .distillation import distill, gap, teacher
+from .evaluation import dtu
+from .fp8 import fp8_compiled, fp8_linears, fp8_memory, fp8_recipes
+
+TABLES: dict[str, Callable[[], str]] = {
+    "distill": distill,
+    "gap": gap,
+    "teacher": teacher,
+    "attention": attention,
+    "fp8-memory": fp8_memory,
+    "fp8-recipes": fp8_recipes,
+    "fp8-linears": fp8_linears,
+    "fp8-compiled": fp8_compiled,
+    "dtu": dtu,
+}

@@ -1,0 +1,98 @@
+"""The bundled teacher, its student, and what distillation wins back."""
+
+from typing import Any
+
+from .layout import load, table, where
+
+
+def distill() -> str:
+    """Teacher, training-free student and distilled student."""
+    report = load("distill-da3-tiny.json")
+    header = ("", "AbsRel", "delta1", "rotation", "direction", "AUC@30", "latency", "peak memory")
+    rows = [
+        (
+            row["label"],
+            f"{row['absrel']:.4f}",
+            f"{row['delta1']:.4f}",
+            f"{row['rotation_degrees']:.2f}°",
+            f"{row['translation_degrees']:.2f}°",
+            f"{row['auc30']:.4f}",
+            f"{row['latency_ms']:.0f} ms",
+            f"{row['peak_memory_mb']:.0f} MB",
+        )
+        for row in report["rows"]
+    ]
+    facts = "; ".join(f"{name}: {value}" for name, value in report["facts"])
+    student = report["rows"][-1]
+    counts = (
+        f"density {student['density']:.3f}, {student['trained_parameters']:,} trained parameters"
+    )
+    notes = " ".join(report["notes"])
+    return f"{table(header, rows)}\n\n{facts}; {counts}. {notes}"
+
+
+def gap() -> str:
+    """What each way of training wins back of what sparsity and FP8 cost."""
+    record = load("distill-gap.json")
+    header = ("", "AbsRel", "share of the gap closed", "AUC@30", "share closed", "trained")
+    rows = [_model_row(label, record[label]) for label in ("teacher", "untrained")]
+    rows += [_model_row(name, way) for name, way in record["ways"].items()]
+    s = record["settings"]
+    return (
+        f"{table(header, rows)}\n\nda3-tiny, keep {s['keep']}, FP8 {s['recipe']['fp8']}, "
+        f"{s['steps']} steps on {s['train_scenes']} scenes, measured on {s['test_scenes']} unseen "
+        f"scenes of {s['views']} views at {s['size']} pixels; 95 % bootstrap intervals over "
+        f"scenes. {where(record['environment'])}"
+    )
+
+
+def _model_row(label: str, found: dict[str, Any]) -> tuple[str, ...]:
+    closed = {
+        metric: "{:.0%} ({:.0%} to {:.0%})".format(*(part[k] for k in ("share", "low", "high")))
+        for metric, part in found.get("closed", {}).items()
+    }
+    means = found["means"]
+    return (
+        label,
+        f"{means['absrel']:.4f}",
+        closed.get("absrel", ""),
+        f"{means['auc30']:.4f}",
+        closed.get("auc30", ""),
+        f"{found['trained_parameters']:,}" if "trained_parameters" in found else "",
+    )
+
+
+def teacher() -> str:
+    """The bundled teacher beside its baselines."""
+    record = load("teacher-da3-tiny.json")
+    header = (
+        "predictor",
+        "px",
+        "views",
+        "scenes",
+        "AbsRel",
+        "delta1",
+        "rotation",
+        "direction",
+        "AUC@30",
+    )
+    rows = [
+        (
+            row["predictor"],
+            str(row["size"]),
+            str(row["views"]),
+            str(row["scenes"]),
+            f"{row['abs_rel']:.3f}",
+            f"{row['delta1']:.3f}",
+            *(
+                "" if row[key] is None else f"{row[key]:.{digits}f}{unit}"
+                for key, digits, unit in (
+                    ("rotation_degrees", 1, "°"),
+                    ("direction_degrees", 1, "°"),
+                    ("auc30", 3, ""),
+                )
+            ),
+        )
+        for row in record["rows"]
+    ]
+    return f"{table(header, rows)}\n\n{where(record['environment'])}"
