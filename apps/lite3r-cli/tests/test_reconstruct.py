@@ -248,3 +248,15 @@ def test_scales_that_contradict_each_other_are_refused(lite3r: Any, room: Path) 
     )
     refused(run(lite3r, room, "--backbone", "da3metric-tiny"), "finds no cameras")
     assert not Path("out").exists()
+
+
+def test_half_precision_is_near_and_not_for_students(lite3r: Any, room: Path) -> None:
+    assert run(lite3r, room, out="whole").code == 0
+    done = run(lite3r, room, "--precision", "bfloat16", out="half")
+    assert done.code == 0, done.err
+    assert facts("half")["passes"].endswith("bfloat16")
+    ratio = arrays("half")["depth"] / arrays("whole")["depth"]
+    assert 0 < np.abs(np.log(ratio)).max() < 0.3
+    assert lite3r.distill("--out", "run", "--quiet").code == 0
+    done = run(lite3r, room, "--model", "run", "--precision", "bfloat16")
+    refused(done, "precision bfloat16 is for --model teacher")

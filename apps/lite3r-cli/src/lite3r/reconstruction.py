@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_backbones import Backbone, Prediction
-from recon_backbones.da3 import MonoDepthAnything3
 
 from . import atomic
-from .consistency import agreeing_factor
 from .distillation import default_weights, pick_device
 from .errors import UserError, reported
 from .export import WRITERS, PointOptions, Reconstruction, View, gather_points
@@ -25,16 +23,15 @@ from .masks import keep_pixels
 from .memory import resident
 from .photos import Batch, load_batch
 from .planning import Situation, make_plan
-from .scale import KnownDistance, metric_by_network, parse_end, scale_from_distance
 from .settings import readable
 from .student import TeacherSpec, load, versions
 from .terminal import Terminal
+from .units import check_one_scale, in_given_unit, metric
 
 if TYPE_CHECKING:
     from .commands.reconstruct import Reconstruct
 
 MARK = "reconstruction.json"
-OWN_UNIT = "the network's own"
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -134,31 +131,14 @@ def predict(
 
     held: bytes in memory before the weights were loaded.
     """
-    views, _, height, width = scene.images.shape
-    device = str(next(backbone.parameters()).device)
-    teacher = options.model == "teacher"
-    if options.memory.precision == "bfloat16" and not teacher:
-        raise ValueError(
-            "precision bfloat16 is for --model teacher; a student keeps the precision that it was "
-            "trained for"
-        )
-    on_gpu = torch.device(device).type == "cuda"
-    situation = Situation(
-        backbone=backbone.name,
-        views=views,
-        height=height,
-        width=width,
-        device=device,
-        held=0 if on_gpu else held,
-        convertible=teacher,
-    )
-    plan = make_plan(options.memory, situation)
+    plan = make_plan(options.memory, _situation(options, backbone, scene, held))
     for sentence in plan.why:
         terminal.say(sentence)
     if plan.bfloat16:
         backbone = backbone.to(torch.bfloat16)
+    height, width = scene.images.shape[-2:]
     needs = f"; about {readable(plan.needs)} of memory" if plan.needs else ""
-    terminal.say(f"{views} views of {width} x {height} pixels, {plan.describe()}{needs}")
+    terminal.say(f"{plan.views} views of {width} x {height} pixels, {plan.describe()}{needs}")
     outcome = run_plan(backbone, scene, plan, terminal)
     for join in outcome.joins:
         if join.weak:
@@ -169,67 +149,24 @@ def predict(
     return outcome
 
 
-def in_given_unit(
-    prediction: Prediction, pictures: np.ndarray, terminal: Terminal
-) -> tuple[Prediction, str]:
-    """Depth in the unit of given cameras, by agreement between views where that is clear."""
-    if prediction.metric:
-        return prediction, "metres, as the network sees them"
-    found = agreeing_factor(prediction, pictures)
-    if not found.clear:
-        terminal.say(
-            "views do not tell the unit of depth, so it comes from the cameras that the network "
-            "would have guessed"
-        )
-        return prediction, "that of the given cameras, as far as the network's guess goes"
-    unit = f"that of the given cameras, in which views agree (times {found.factor:.3g})"
-    return replace(prediction, depth=prediction.depth * found.factor), unit
-
-
-def check_one_scale(options: "Reconstruct", gathered: Gathered) -> None:
-    """Refuse, before the network runs, a scale beside that of given cameras."""
-    for name in ("known_distance", "metric_model"):
-        if gathered.cameras is not None and getattr(options, name) is not None:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"--cameras already give the scale, so {flag} contradicts them; leave one out"
-            )
-
-
-def metric(
-    options: "Reconstruct",
-    prediction: Prediction,
-    gathered: Gathered,
-    batch: Batch,
-    terminal: Terminal,
-) -> tuple[Prediction, str]:
-    """The scene in metres where something tells how long they are, and what its unit is."""
-    if options.known_distance is not None:
-        first, second, metres = options.known_distance
-        known = KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)
-        factor = scale_from_distance(known, prediction, batch, gathered.names)
-        unit = f"metres, from the known distance (times {factor:.4g})"
-        return prediction.scaled(torch.tensor([factor])), unit
-    if options.metric_model is not None:
-        network = load_metric(options)
-        with terminal.progress("seeing metres", len(batch.images)) as advance:
-            found = metric_by_network(prediction, batch.images, network, advance=advance)
-        return found, f"metres, as {network.name} sees them"
-    return prediction, "metres, as the network sees them" if prediction.metric else OWN_UNIT
-
-
-def load_metric(options: "Reconstruct") -> MonoDepthAnything3:
-    """The metric network that was asked for. Raises ValueError for one of another kind."""
-    spec = TeacherSpec(
-        backbone=str(options.metric_model), weights=options.metric_weights, seed=options.seed
-    )
-    network = spec.load(device=pick_device(options.device))
-    if not isinstance(network, MonoDepthAnything3):
+def _situation(options: "Reconstruct", backbone: Backbone, scene: Scene, held: int) -> Situation:
+    """What the plan must fit. Raises ValueError for a student in another precision."""
+    teacher = options.model == "teacher"
+    if options.memory.precision == "bfloat16" and not teacher:
         raise ValueError(
-            f"{options.metric_model} sees no metric depth in single photos; --metric-model takes "
-            "da3metric-large, or a network like it"
+            "precision bfloat16 is for --model teacher; a student keeps the precision that it was "
+            "trained for"
         )
-    return network
+    device = next(backbone.parameters()).device
+    return Situation(
+        backbone=backbone.name,
+        views=len(scene.images),
+        height=scene.images.shape[-2],
+        width=scene.images.shape[-1],
+        device=str(device),
+        held=0 if device.type == "cuda" else held,
+        convertible=teacher,
+    )
 
 
 def write(
