@@ -8,8 +8,6 @@ through a wrapper such as DistributedDataParallel.
 
 from typing import Any
 
-from torch.distributed.fsdp import CPUOffloadPolicy
-
 from distill.sharding import Sharding
 
 ONE_COPY_EACH = ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU")
@@ -41,6 +39,8 @@ def sharding_of(accelerator: Any) -> Sharding | None:
 
 
 def _from_plugin(plugin: Any) -> Sharding:
+    from torch.distributed.fsdp import CPUOffloadPolicy  # slow to import
+
     _refuse(plugin.fsdp_version != 2, "fsdp_version other than 2", "fsdp_version=2")
     _refuse(
         bool(plugin.activation_checkpointing),

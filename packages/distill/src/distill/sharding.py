@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
 from distill.buffers import Buffers
 from distill.world import World
@@ -98,6 +96,10 @@ def _spread(
     paired: set[str],
     world: World,
 ) -> None:
+    # imported here, since it takes half a second that other runs do not need
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+
     mesh = init_device_mesh(world.device.type, (world.size,))
     chosen = list(units(model, sharding, paired))
     if not chosen:
