@@ -102,7 +102,7 @@ def test_the_switch_and_the_slider_change_what_is_shown(
     assert len(viewer.points.points) == len(cloud)
     viewer.drop.value = 50
     viewer.show_points()
-    assert len(viewer.points.points) == confident(cloud, 50).sum() < len(cloud)
+    assert len(viewer.points.points) == confident(cloud, 50.0).sum() < len(cloud)
     viewer.drop.value = 0
     viewer.model.value = "student"
     viewer.show_model()

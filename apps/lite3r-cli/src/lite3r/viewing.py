@@ -122,7 +122,7 @@ class Viewer:
     def show_points(self) -> None:
         """Draw the points that are confident enough."""
         cloud = self.chosen.cloud
-        cloud = cloud.take(confident(cloud, self.drop.value))
+        cloud = cloud.take(confident(cloud, float(self.drop.value)))
         self.points = self.server.scene.add_point_cloud(
             "/points",
             cloud.xyz,

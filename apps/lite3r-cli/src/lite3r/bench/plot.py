@@ -83,7 +83,7 @@ def _timed(results: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def _panel(
-    results: Sequence[Mapping[str, Any]], figure: str, title: str, left: float, top: float
+    results: Sequence[Mapping[str, Any]], figure: str, title: str, left: int, top: int
 ) -> str:
     values = [row[figure] for row in _timed(results)]
     if not values:
@@ -151,7 +151,7 @@ def _line(
     )
 
 
-def _key(names: Sequence[str], top: float) -> str:
+def _key(names: Sequence[str], top: int) -> str:
     return "".join(
         f'<rect x="{16 + 205 * (i % 4)}" y="{top + KEY * (i // 4)}" width="12" height="12" rx="3" '
         f'fill="{COLORS[name]}"/><text x="{34 + 205 * (i % 4)}" y="{top + KEY * (i // 4) + 10.5}">'

@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recon_backbones import Backbone
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 PREFIX = "model."
 UNREAD = "head.scratch.output_conv2_aux."
@@ -50,7 +48,7 @@ class Upstream(nn.Module):
         return Seen(answer["depth"].reshape(images.shape[0], images.shape[1], *images.shape[3:]))
 
 
-def upstream(name: str) -> tuple[Callable[[Backbone], Any], str | None]:
+def upstream(name: str) -> tuple[Callable[[Any], Any], str | None]:
     """What makes upstream's network out of a backbone of that name, and why it cannot, if so."""
     try:
         config = import_module("depth_anything_3.cfg")
@@ -60,7 +58,7 @@ def upstream(name: str) -> tuple[Callable[[Backbone], Any], str | None]:
     if name not in known:
         return _nothing, f"depth_anything_3 has no {name}"
 
-    def build(backbone: Backbone) -> Upstream:
+    def build(backbone: nn.Module) -> Upstream:
         net = config.create_object(config.load_config(known[name]))
         state = backbone.float().state_dict()
         _fill(net, {key.removeprefix(PREFIX): value for key, value in state.items()})
@@ -82,5 +80,5 @@ def _fill(net: nn.Module, state: dict[str, Tensor]) -> None:
         raise ValueError(f"weights and upstream's network differ in {', '.join(differ)}")
 
 
-def _nothing(backbone: Backbone) -> Any:
+def _nothing(backbone: nn.Module) -> Any:
     raise ValueError("a variant that is missing is not built")
