@@ -93,7 +93,7 @@ def read_scenes(
         drawn = synthetic("test", count=count, images=images, seed=seed)
         return [drawn[i] for i in range(count)]
     side = images.size // backbone.patch_size * backbone.patch_size
-    found = BlendedMVS(Path(data), "all", views=images.views, size=(side, side), seed=seed)
+    found = BlendedMVS(Path(data), "held_out", views=images.views, size=(side, side), seed=seed)
     return [found[i] for i in range(min(count, len(found)))]
 
 
