@@ -84,3 +84,12 @@ def test_operations_are_still_counted() -> None:
     with FlopCounterMode(display=False) as counter:
         forward(x)
     assert counter.get_total_flops() == 2 * 200 * 128 * 256
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
+def test_traces_hold_the_usual_operations() -> None:
+    frozen = nn.Linear(128, 256).requires_grad_(False)
+    x = torch.randn(200, 128)
+    traced = torch.jit.trace(lambda x: forward(x, frozen), (x,), check_trace=False)
+    assert "linear" in str(traced.graph) and "mkldnn" not in str(traced.graph)

@@ -28,7 +28,8 @@ def by_onednn(forward: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(forward)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling() or not AVAILABLE:  # the compiler chooses by itself
+        traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if torch.compiler.is_compiling() or traced or not AVAILABLE:  # a compiler chooses itself
             return forward(*args, **kwargs)
         with _LinearByOneDnn():
             return forward(*args, **kwargs)
