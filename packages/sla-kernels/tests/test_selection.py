@@ -1,5 +1,7 @@
 """Which blocks are kept."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -93,6 +95,27 @@ def test_top_p_keeps_the_share_and_no_more_than_keep() -> None:
     assert (wide.counts >= 1).all() and wide.counts.max() > wide.counts.min()
     assert (capped.counts <= 3).all()
     assert not (capped.block_mask() & ~wide.block_mask()).any()
+
+
+@given(
+    n=st.integers(1, 90),
+    m=st.integers(1, 90),
+    keep=st.floats(0.01, 1.0),
+    share=st.floats(0.01, 0.99),
+    estimator=st.sampled_from(["mean", "subblock_lse"]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_row_keeps_its_best_block_whatever_is_asked(
+    n: int, m: int, keep: float, share: float, estimator: Any, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    q, k = draw(n, m)
+    options = {"block": (32, 16), "estimator": estimator}
+    made = select_blocks(q, k, keep=keep, top_p=share, **options)
+    best = select_blocks(q, k, keep=1, **options)
+    assert (made.counts >= 1).all()
+    assert (made.block_mask() | ~best.block_mask()).all()
 
 
 def test_the_diagonal_is_kept_where_asked_for() -> None:

@@ -54,9 +54,12 @@ def top_p(
     sizes: Int64[Tensor, " key_blocks"],
     share: float,
 ) -> Bool[Tensor, "b h query_blocks key_blocks"]:
-    """The fewest best blocks whose estimated softmax mass reaches `share`; at least one."""
+    """The best blocks, taken in order until their estimated softmax mass reaches `share`.
+
+    The order is that of `top_k`, so that a row's best block is kept by both.
+    """
     mass = (scores + sizes.log()).softmax(-1)
-    order = rank(mass).sort(-1, descending=True).indices
+    order = rank(scores).sort(-1, descending=True).indices
     best_first = mass.gather(-1, order)
     before = best_first.cumsum(-1) - best_first
     return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, before < share)

@@ -35,7 +35,10 @@ def select(
         mask = torch.zeros_like(scores, dtype=torch.bool)
         mask.scatter_(-1, top_k(scores, kept).long(), True)
         if share < 1:
-            mask &= top_p(scores, block_sizes(k.shape[2], block_k, k.device), share)
+            sizes = block_sizes(k.shape[2], block_k, k.device)
+            if estimator == "subblock_lse":  # its scores are sums over keys already
+                sizes = torch.ones_like(sizes)
+            mask &= top_p(scores, sizes, share)
         if keep_diagonal:
             mask |= diagonal(scores.shape[2], scores.shape[3], (block_q, block_k), q.device)
         indices = mask_to_lists(
