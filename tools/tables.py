@@ -3,7 +3,7 @@
     python tools/tables.py            rewrite the documents
     python tools/tables.py --check    fail if a document differs from its measurements
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; `measured.py` makes it.
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; `measured/` makes it.
 """
 
 import re

@@ -6,6 +6,7 @@ from .attention import attention
 from .distillation import distill, gap, teacher
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_linears, fp8_memory, fp8_recipes
+from .speed import compiled_attention, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
     "distill": distill,
@@ -17,4 +18,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fp8-linears": fp8_linears,
     "fp8-compiled": fp8_compiled,
     "dtu": dtu,
+    "compiled-attention": compiled_attention,
+    "speed": speed,
+    "upstream": upstream,
 }

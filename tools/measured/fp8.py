@@ -1,5 +1,6 @@
 """FP8: memory, speed, recipes, and the code of its kernel."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from .layout import MIB, load, machine, table
@@ -47,7 +48,7 @@ def _spread(row: dict[str, Any], key: str) -> str:
 def fp8_linears() -> str:
     """The linear layers of a ViT block beside bfloat16."""
     record = load("fp8-block-linears-cpu.json")
-    header = ("layers", "forward", "forward and backward", "output against float32")
+    header = ("layers", "forward", "forward and backward", "output against bfloat16")
     rows = [
         (
             name,
@@ -61,8 +62,8 @@ def fp8_linears() -> str:
     s = record["settings"]
     return (
         f"{table(header, rows)}\n\n{s['tokens']} tokens of width {s['dim']}, medians of "
-        f"{s['repetitions']}. {machine(record['machine'])} This CPU multiplies no FP8: values are "
-        "multiplied back first, which is work that a GPU with FP8 does not have."
+        f"{s['repetitions']}. {machine(record['machine'])} This CPU has no FP8 units: it "
+        "emulates FP8 products, which is work that a GPU with FP8 does not have."
     )
 
 
@@ -72,19 +73,28 @@ def _milliseconds(value: float | None) -> str:
 
 def fp8_compiled() -> str:
     """What the compiled kernel needs on each device, at its worst over all cases."""
-    record = load("fp8-compiled.json")
-    rows = record["rows"]
-    header = ("device", "kernels", "registers", "spills", "FP8 casts", "inexact divisions")
-    lines = [
-        (
+    header = (
+        "device",
+        "Triton",
+        "kernels",
+        "registers",
+        "spills",
+        "FP8 casts",
+        "inexact divisions",
+    )
+    records = [load("fp8-compiled.json"), load("fp8-compiled-triton-3.6.json")]
+    return table(header, (line for record in records for line in _compiled_lines(record)))
+
+
+def _compiled_lines(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for sm in sorted({row["sm"] for row in record["rows"]}):
+        mine = [row for row in record["rows"] if row["sm"] == sm]
+        yield (
             f"sm_{sm}",
+            record["versions"]["triton"],
             str(len(mine)),
             f"at most {max(row['registers'] for row in mine)}",
             str(max(row["spill_instructions"] for row in mine)),
             f"at least {min(row['fp8_casts_sass'] for row in mine)}",
             str(max(row["inexact_divisions"] for row in mine)),
         )
-        for sm in sorted({row["sm"] for row in rows})
-        for mine in [[row for row in rows if row["sm"] == sm]]
-    ]
-    return f"{table(header, lines)}\n\nTriton {record['versions']['triton']}."

@@ -1,0 +1,81 @@
+"""Whole networks: our rows beside each other, and beside upstream."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from .layout import MIB, load, table, where
+
+
+def speed() -> str:
+    """Every variant of a backbone, over views and sizes."""
+    record = load("speed-da3-tiny-cpu.json")
+    header = (
+        "views",
+        "pixels",
+        "variant",
+        "error",
+        "median",
+        "fastest to slowest",
+        "views a second",
+        "working memory",
+        "weights",
+        "GFLOP",
+    )
+    lines = [line for result in record["results"] for line in _speed_lines(result)]
+    return f"{table(header, lines)}\n\n{where(record['environment'])}"
+
+
+def _speed_lines(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    size = f"{result['width']} x {result['height']}"
+    for row in result["rows"]:
+        start = (str(result["views"]), size, f"{row['variant']}, {row['dtype']}")
+        if "not_run" in row:
+            yield (*start, "", f"not run: {row['not_run']}", *[""] * 5)
+            continue
+        gflop = row["gflop"]
+        yield (
+            *start,
+            "" if row["error"] is None else f"{row['error']:.2g}",
+            f"{row['latency_ms']:.0f} ms",
+            f"{row['fastest_ms']:.0f} to {row['slowest_ms']:.0f} ms",
+            f"{row['views_per_second']:.1f}",
+            f"{row['working_memory_mb']:.0f} MB",
+            f"{row['weights_mb']:.0f} MB",
+            "" if gflop is None else f"{gflop:.1f}",
+        )
+
+
+def compiled_attention() -> str:
+    """What ahead-of-time compilation says of the attention kernels, at their worst."""
+    record = load("sla-compiled.json")
+    rows = record["kernels"]
+    header = ("target", "kernels", "registers", "spilled bytes", "shared memory", "tensor cores")
+    lines = []
+    for target in dict.fromkeys(row["target"] for row in rows):
+        mine = [row for row in rows if row["target"] == target]
+        found = sorted({name for row in mine for name in row["tensor_cores"]})
+        lines.append(
+            (
+                target,
+                str(len(mine)),
+                f"at most {max(row['registers'] for row in mine)}",
+                str(max(row["spilled_bytes"] for row in mine)),
+                f"at most {max(row['shared_bytes'] for row in mine) / 1024:.0f} KiB",
+                ", ".join(found),
+            )
+        )
+    return table(header, lines)
+
+
+def upstream() -> str:
+    """Depth Anything 3 here beside its public wheel."""
+    record = load("upstream-da3.json")
+    here, there = (record["peak_bytes_beyond_weights"][k] for k in ("here", "upstream"))
+    times = {k: sorted(v)[len(v) // 2] for k, v in record["cpu_seconds"].items()}
+    rows = [
+        ("this package", f"{times['here']:.2f} s", f"{here / MIB:.0f} MiB"),
+        ("depth-anything-3 0.1.1", f"{times['upstream']:.2f} s", f"{there / MIB:.0f} MiB"),
+        ("ratio", f"{record['speedup']:.2f} times faster", f"{record['memory_ratio']:.2f}"),
+    ]
+    header = (record["what"], "processor time, median", "peak beyond the weights")
+    return f"{table(header, rows)}\n\ntorch {record['torch']}, {record['threads']} thread."
