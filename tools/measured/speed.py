@@ -1,6 +1,7 @@
 """Whole networks: our rows beside each other, and beside upstream."""
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 from .layout import MIB, load, table, where
@@ -69,13 +70,26 @@ def compiled_attention() -> str:
 
 def upstream() -> str:
     """Depth Anything 3 here beside its public wheel."""
-    record = load("upstream-da3.json")
-    here, there = (record["peak_bytes_beyond_weights"][k] for k in ("here", "upstream"))
-    times = {k: sorted(v)[len(v) // 2] for k, v in record["cpu_seconds"].items()}
-    rows = [
-        ("this package", f"{times['here']:.2f} s", f"{here / MIB:.0f} MiB"),
-        ("depth-anything-3 0.1.1", f"{times['upstream']:.2f} s", f"{there / MIB:.0f} MiB"),
-        ("ratio", f"{record['speedup']:.2f} times faster", f"{record['memory_ratio']:.2f}"),
-    ]
-    header = (record["what"], "processor time, median", "peak beyond the weights")
-    return f"{table(header, rows)}\n\ntorch {record['torch']}, {record['threads']} thread."
+    names = ("da3-upstream", "da3-upstream-base", "da3-upstream-small")
+    records = [load(f"{name}.json") for name in names]
+    header = ("", "here", "wheel", "faster", "peak here", "peak of the wheel", "ratio")
+    first = records[0]
+    return (
+        f"{table(header, map(_upstream_line, records))}\n\nMedian processor time; peaks beyond the "
+        f"weights. Measured on {first['processor']}, {first['threads']} thread, "
+        f"torch {first['torch']}, depth-anything-3 0.1.1."
+    )
+
+
+def _upstream_line(record: dict[str, Any]) -> tuple[str, ...]:
+    here, wheel = (median(record["cpu_seconds"][name]) for name in ("here", "upstream"))
+    peaks = record["peak_bytes_beyond_weights"]
+    return (
+        record["what"],
+        f"{here:.2f} s",
+        f"{wheel:.2f} s",
+        f"{record['speedup']:.2f} times",
+        f"{peaks['here'] / MIB:.0f} MiB",
+        f"{peaks['upstream'] / MIB:.0f} MiB",
+        f"{record['memory_ratio']:.2f}",
+    )

@@ -75,8 +75,10 @@ class Distillation:
     def _data(self, teacher: Backbone) -> tuple[Any, list[Scene]]:
         """What to learn from, and what to be measured on."""
         if self.has_truth:
+            training = self.options.training
+            count = scenes.scenes_to_learn_from(training.steps * training.accumulation)
             learn = scenes.synthetic(
-                "train", count=scenes.TRAIN_SCENES, images=self.images, seed=self.options.seed
+                "train", count=count, images=self.images, seed=self.options.seed
             )
             test = scenes.synthetic(
                 "test", count=self.options.eval_scenes, images=self.images, seed=self.options.seed

@@ -14,7 +14,8 @@ from recon_eval.data import BlendedMVS, Scene, SyntheticScenes
 
 from .photos import find_photos, load_batch
 
-TRAIN_SCENES = 40  # rendered once each; later steps see them again in other orders of views
+VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
+MOST_SCENES = 300  # to learn from; they stay in memory
 
 
 @runtime_checkable
@@ -71,6 +72,11 @@ class PhotoBatches:
     def at(self, index: int) -> Float[Tensor, "1 v 3 y x"]:
         """Batch `index`; the views come from the global generator."""
         return self._images[torch.randperm(len(self._images))[: self._views]][None]
+
+
+def scenes_to_learn_from(batches: int) -> int:
+    """How many drawn scenes a training on so many batches sees, at least one."""
+    return min(MOST_SCENES, -(-batches // VISITS))
 
 
 def synthetic(
