@@ -26,7 +26,7 @@ from recon_backbones import Backbone, build_on_meta, replace_attention
 
 KERNELS = {"cpu": 1.55, "cuda": 1.15}  # peak over live bytes; cuda is a guess
 FEW = 16  # views up to which a forward pass is followed to the end
-RUNTIME = {"cpu": 40 << 20, "cuda": 600 << 20}  # code loaded on first use; CUDA's context
+RUNTIME = {"cpu": 64 << 20, "cuda": 600 << 20}  # code loaded on first use; CUDA's context
 
 
 @dataclass(frozen=True, kw_only=True)
