@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lite3r.consistency import agreeing_factor
+from lite3r.reconstruct.consistency import agreeing_factor
 from recon_backbones import Prediction
 from recon_eval.data import Scene, SyntheticScenes
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from lite3r.masks import background, keep_pixels, sky
 from lite3r.photos import Batch
-from lite3r.scale import (
+from lite3r.reconstruct.masks import background, keep_pixels, sky
+from lite3r.reconstruct.scale import (
     End,
     KnownDistance,
     parse_end,

@@ -9,10 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from lite3r import memory
-from lite3r.inference import Scene, is_out_of_memory, run_plan
-from lite3r.memory import Work, footprint
-from lite3r.planning import Plan, Situation, make_plan, needed, thriftier
+from lite3r.reconstruct import memory
+from lite3r.reconstruct.inference import Scene, is_out_of_memory, run_plan
+from lite3r.reconstruct.memory import Work, footprint
+from lite3r.reconstruct.planning import Plan, Situation, make_plan, needed, thriftier
 from lite3r.settings import MemoryOptions
 from lite3r.terminal import Advance, Output, Terminal
 from recon_backbones import Backbone, load_backbone
@@ -185,7 +185,7 @@ def test_progress_ends_where_it_should(backbone: Backbone) -> None:
         def __call__(self, *, to: int | None = None, note: str = "") -> None:
             steps.append(to or 0)
 
-    from lite3r import inference
+    from lite3r.reconstruct import inference
 
     scene = Scene(images=torch.rand(5, 3, 42, 56))
     plan = Plan(views=5, window=3, overlap=1, head_chunk=2)

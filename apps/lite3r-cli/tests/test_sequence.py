@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lite3r.sequence import predict_windows, windows
+from lite3r.reconstruct.sequence import predict_windows, windows
 from recon_backbones import Prediction, load_backbone
 from recon_eval import pose
 from recon_eval.align import Similarity, align_cameras

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from recon_backbones import Backbone
 from recon_eval import Report
 from recon_eval.data import Scene
 
 from . import atomic, compose, runs, scenes
-from .environment import environment
-from .errors import UserError, reported
+from .environment import environment, pick_device
+from .errors import reported
 from .measuring import Cost, compare_costs, evaluate, figures, predict
 from .report import Page, SceneFigure, render_page, rich_table
-from .student import Student, TeacherSpec
+from .student import Student, TeacherSpec, default_weights
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -288,19 +287,6 @@ def scene_figure(scene: Scene, models: Mapping[str, Backbone]) -> SceneFigure:
         depth=depth,
         truth_label="true depth" if TEACHER in models else TEACHER,
     )
-
-
-def pick_device(wanted: str) -> str:
-    """The device that `auto` means here. Raises UserError for CUDA where there is none."""
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise UserError("--device cuda: PyTorch finds no GPU here; use --device cpu")
-    return "cuda" if there and wanted != "cpu" else "cpu"
-
-
-def default_weights(backbone: str) -> str:
-    """Where the weights of a backbone come from unless somebody says otherwise."""
-    return "bundled" if backbone == "da3-tiny" else "hub"
 
 
 def machine(device: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .errors import UserError
 from .student import versions
 
 
@@ -42,3 +43,11 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def pick_device(wanted: str) -> str:
+    """The device that `auto` means here. Raises UserError for CUDA where there is none."""
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UserError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+    return "cuda" if there and wanted != "cpu" else "cpu"

@@ -67,6 +67,11 @@ class TeacherSpec:
         return load_backbone(self.backbone, weights=self.weights, seed=self.seed, device=device)
 
 
+def default_weights(backbone: str) -> str:
+    """Where the weights of a backbone come from unless somebody says otherwise."""
+    return "bundled" if backbone == "da3-tiny" else "hub"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Student:
     """A light backbone and what it was made from.

@@ -84,7 +84,7 @@ class Speed:
 
     def _measure(self, views: int, size: str, terminal: Any) -> dict[str, Any]:
         from ..bench import Setting, bench
-        from ..distillation import pick_device
+        from ..environment import pick_device
         from ..errors import reported
 
         width, height = width_and_height(size)

@@ -49,7 +49,7 @@ class Eval:
         from .. import atomic
         from ..errors import reported
         from ..measuring import evaluate, figures
-        from ..reconstruction import load_model
+        from ..reconstruct.run import load_model
         from ..report import rich_table
         from ..scenes import ImageSettings, read_scenes
         from ..terminal import Terminal

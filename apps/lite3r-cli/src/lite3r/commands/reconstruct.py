@@ -63,7 +63,7 @@ class Reconstruct:
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""
-        from ..reconstruction import run_reconstruct
+        from ..reconstruct.run import run_reconstruct
         from ..terminal import Terminal
 
         run_reconstruct(self, Terminal(self.output))

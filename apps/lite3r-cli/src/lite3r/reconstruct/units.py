@@ -9,16 +9,16 @@ import torch
 from recon_backbones import Prediction
 from recon_backbones.da3 import MonoDepthAnything3
 
+from ..environment import pick_device
+from ..photos import Batch
+from ..student import TeacherSpec
+from ..terminal import Terminal
 from .consistency import agreeing_factor
-from .distillation import pick_device
 from .gathering import Gathered
-from .photos import Batch
 from .scale import KnownDistance, metric_by_network, parse_end, scale_from_distance
-from .student import TeacherSpec
-from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from .commands.reconstruct import Reconstruct
+    from ..commands.reconstruct import Reconstruct
 
 OWN_UNIT = "the network's own"
 

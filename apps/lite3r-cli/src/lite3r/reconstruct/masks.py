@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from recon_backbones import Prediction
 
-from .settings import MaskOptions
+from ..settings import MaskOptions
 
 BLACK, WHITE = 24, 231  # of 255: backgrounds are below or above in every channel, JPEG's noise in
 FRINGE = 1  # pixels by which a background grows, as its edge is mixed with the object

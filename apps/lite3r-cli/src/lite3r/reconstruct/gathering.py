@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from .inputs import (
+from ..inputs import (
     KnownCamera,
     Selection,
     extract_frames,
@@ -17,9 +17,9 @@ from .inputs import (
     read_cameras,
     select_views,
 )
-from .photos import common_folder, find_photos
-from .settings import InputOptions
-from .terminal import Terminal
+from ..photos import common_folder, find_photos
+from ..settings import InputOptions
+from ..terminal import Terminal
 
 FRAMES = "images"  # folder of the reconstruction for the frames of a video
 

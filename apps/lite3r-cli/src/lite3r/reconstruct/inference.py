@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from recon_backbones import Backbone, Prediction, build_on_meta, replace_attention
 
+from ..terminal import Advance, Terminal
 from .memory import forward
 from .planning import Plan, thriftier
 from .sequence import Join, predict_windows, windows
-from .terminal import Advance, Terminal
 
 EXHAUSTED = (
     "not enough memory",

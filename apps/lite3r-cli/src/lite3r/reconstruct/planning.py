@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from ..settings import MemoryOptions, parse_bytes, readable
 from .memory import Footprint, Work, footprint
-from .settings import MemoryOptions, parse_bytes, readable
 
 CHUNKS = (8, 4, 2, 1)  # views in the dense heads
 FEWEST = 4  # views of a window that is still worth aligning

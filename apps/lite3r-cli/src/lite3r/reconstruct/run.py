@@ -13,23 +13,23 @@ from torch import Tensor
 
 from recon_backbones import Backbone, Prediction
 
-from . import atomic
-from .distillation import default_weights, pick_device
-from .errors import UserError, reported
-from .export import WRITERS, PointOptions, Reconstruction, View, gather_points
+from .. import atomic
+from ..environment import pick_device
+from ..errors import UserError, reported
+from ..export import WRITERS, PointOptions, Reconstruction, View, gather_points
+from ..photos import Batch, load_batch
+from ..settings import readable
+from ..student import TeacherSpec, default_weights, load, versions
+from ..terminal import Terminal
 from .gathering import FRAMES, Gathered, gather
 from .inference import Outcome, Scene, run_plan
 from .masks import keep_pixels
 from .memory import resident
-from .photos import Batch, load_batch
 from .planning import Situation, make_plan
-from .settings import readable
-from .student import TeacherSpec, load, versions
-from .terminal import Terminal
 from .units import check_one_scale, in_given_unit, metric
 
 if TYPE_CHECKING:
-    from .commands.reconstruct import Reconstruct
+    from ..commands.reconstruct import Reconstruct
 
 MARK = "reconstruction.json"
 Facts = tuple[tuple[str, str], ...]

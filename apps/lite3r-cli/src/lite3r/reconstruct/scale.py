@@ -12,7 +12,7 @@ from torch import Tensor
 from recon_backbones import Prediction, to_metric
 from recon_backbones.da3 import MonoDepthAnything3
 
-from .photos import Batch
+from ..photos import Batch
 
 PIXEL = re.compile(r"(.+):(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
 AROUND = 1  # pixels on each side whose median depth is taken

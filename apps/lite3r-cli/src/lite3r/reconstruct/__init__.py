@@ -1,0 +1,1 @@
+"""From photos to depth and cameras: what goes in, how it is cut to fit, and in which unit."""
