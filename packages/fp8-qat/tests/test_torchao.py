@@ -13,7 +13,7 @@ TENSORS = "torchao.quantization.quantize_.workflows.float8.float8_tensor"
 
 
 def test_without_torchao_the_refusal_names_the_extra(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchao", None)
+    monkeypatch.setitem(sys.modules, TENSORS, None)
     layer = nn.Linear(32, 48)
     prepare(layer, recipes.rowwise())
     with pytest.raises(ValueError, match=r"pip install 'fp8-qat\[torchao\]'"):
