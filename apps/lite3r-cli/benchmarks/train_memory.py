@@ -1,0 +1,62 @@
+"""Memory of distilling the projections of a full-size backbone, as this process holds it.
+
+    python apps/lite3r-cli/benchmarks/train_memory.py --out train-memory.json
+
+Random weights: memory does not depend on them. On a CPU everything is float32 but the frozen FP8
+weights; on a GPU in bfloat16 the teacher and the activations are half as large.
+"""
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+import distill
+from lite3r import atomic, compose
+from lite3r.environment import environment
+from lite3r.recipes import Recipe, Training
+from lite3r.reconstruct.memory import peak_resident
+from lite3r.scenes import PhotoBatches
+from lite3r.student import TeacherSpec
+
+
+def main() -> None:
+    """Train for two steps and write the peak."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--backbone", default="da3-large")
+    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--size", type=int, default=518)
+    parser.add_argument("--recompute", action="store_true")
+    options = parser.parse_args()
+    teacher = TeacherSpec(backbone=options.backbone, weights="random").load()
+    student = compose.lighten(teacher, Recipe())
+    training = Training(steps=2, recompute=options.recompute)
+    images = torch.rand(options.views, 3, options.size, options.size)
+    began = time.perf_counter()
+    result = compose.distil(
+        student,
+        teacher,
+        PhotoBatches(images, options.views),
+        training,
+        seed=0,
+        directory=None,
+        reporter=distill.Quiet(),
+    )
+    document = {
+        "settings": {**vars(options), "out": options.out.name, "recipe": student.recipe.to_dict()},
+        "training": asdict(training),
+        "trained_parameters": sum(p.numel() for p in student.trained().values()),
+        "loss": result.losses["loss"],
+        "peak_resident_bytes": peak_resident(),
+        "seconds": time.perf_counter() - began,
+        "environment": environment(),
+    }
+    atomic.write_json(options.out, document)
+    print(f"{document['peak_resident_bytes'] / 1e9:.2f} GB resident at the peak")
+
+
+if __name__ == "__main__":
+    main()
