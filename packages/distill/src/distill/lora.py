@@ -94,9 +94,9 @@ def _sees_its_weight(layer: nn.Linear) -> bool:
     weight = probe.weight.requires_grad_(True)
     with torch.enable_grad():
         output = probe(torch.ones(1, layer.in_features).to(weight))
-    if not output.requires_grad:
-        return False
-    (gradient,) = torch.autograd.grad(output.sum(), weight, allow_unused=True)
+        if not output.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(output.sum(), weight, allow_unused=True)
     return gradient is not None
 
 
