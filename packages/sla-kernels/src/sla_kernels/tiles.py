@@ -62,9 +62,21 @@ _SMALL = {  # 99 KiB: two stages leave room for two programs
     64: _tiles((128, 64, 8, 2), (128, 64, 8, 2), (64, 64, 8, 2), (64, 64, 8, 1), (64, 64, 8, 1)),
     128: _LARGE[128],
 }
+_BLACKWELL = {  # as large, but of 64 columns the backward linear kernel spills two registers
+    64: _LARGE[64],
+    128: replace(_LARGE[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
+}
 _FLOAT32 = {  # in three TF32 parts, which fill the registers
     64: _tiles((32, 32, 4, 1), (16, 32, 4, 1), (16, 32, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
     128: _tiles((16, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1), (16, 32, 8, 1), (32, 64, 8, 1)),
+}
+_BLACKWELL_FLOAT32 = {  # at 32 columns the larger tiles spill
+    64: replace(
+        _FLOAT32[64],
+        forward=Tile(m=16, n=32, warps=4, stages=1),
+        backward_kv=Tile(m=16, n=16, warps=4, stages=1),
+    ),
+    128: _FLOAT32[128],
 }
 _CDNA = {  # 64 KiB; wavefronts of 64
     64: _tiles((128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1)),
@@ -78,8 +90,8 @@ TABLE = {  # for 16-bit types, for float32
     "sm_80": (_LARGE, _FLOAT32),
     "sm_86": (_SMALL, _FLOAT32),
     "sm_90": (_LARGE, _FLOAT32),
-    "sm_100": (_LARGE, _FLOAT32),
-    "sm_120": (_SMALL, _FLOAT32),
+    "sm_100": (_BLACKWELL, _BLACKWELL_FLOAT32),
+    "sm_120": (_SMALL, _BLACKWELL_FLOAT32),
     "gfx942": (_CDNA, _CDNA_FLOAT32),
 }
 INTERPRETED = "sm_80"  # whose tiles the interpreter walks
