@@ -149,9 +149,11 @@ def compare_costs(
         timed = efficiency.time_calls
         return {n: timed(run, warmup=0, repeats=1, device=device) for n, run in calls.items()}
 
-    warm = sum(sum(times) for times in round_of_calls().values()) / 1e3
-    affordable = int(seconds / max(warm, 1e-3))
-    rounds = [round_of_calls() for _ in range(max(1, min(repeats, affordable)))]
+    round_of_calls()  # its time says little: some models compile in it
+    rounds = [round_of_calls()]
+    taken = sum(sum(times) for times in rounds[0].values()) / 1e3
+    affordable = int(seconds / max(taken, 1e-3))
+    rounds += [round_of_calls() for _ in range(min(repeats, affordable) - 1)]
     times = {name: [ms for found in rounds for ms in found[name]] for name in calls}
     return {name: _cost(run, times[name], device) for name, run in calls.items()}
 
