@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 from .attention import attention
-from .distillation import distill, gap, teacher
+from .distillation import distill, gap, overhead, teacher
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_linears, fp8_memory, fp8_recipes
-from .speed import compiled_attention, speed, upstream
+from .speed import compiled_attention, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
     "distill": distill,
     "gap": gap,
+    "overhead": overhead,
     "teacher": teacher,
     "attention": attention,
     "fp8-memory": fp8_memory,
@@ -21,4 +22,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "compiled-attention": compiled_attention,
     "speed": speed,
     "upstream": upstream,
+    "photographs": photographs,
 }

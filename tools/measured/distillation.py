@@ -96,3 +96,16 @@ def teacher() -> str:
         for row in record["rows"]
     ]
     return f"{table(header, rows)}\n\n{where(record['environment'])}"
+
+
+def overhead() -> str:
+    """What the loop costs beside the same passes written bare."""
+    record = load("distill-overhead.json")
+    wall = record["overhead"]["wall"]
+    low, high = (f"{100 * end:.2f}" for end in wall["interval_95"])
+    s = record["options"]
+    return (
+        f"{100 * wall['median']:.2f} % of the time of a step (95 % interval {low} to {high} %): "
+        f"{s['steps']} steps of {s['views']} views of {s['tokens']} tokens, {s['depth']} layers of "
+        f"width {s['width']}, torch {record['torch']}, {record['threads']} threads."
+    )

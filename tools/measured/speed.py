@@ -29,7 +29,7 @@ def speed() -> str:
 def _speed_lines(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     size = f"{result['width']} x {result['height']}"
     for row in result["rows"]:
-        start = (str(result["views"]), size, f"{row['variant']}, {row['dtype']}")
+        start = (str(result["views"]), size, row["variant"])
         if "not_run" in row:
             yield (*start, "", f"not run: {row['not_run']}", *[""] * 5)
             continue
@@ -92,4 +92,22 @@ def _upstream_line(record: dict[str, Any]) -> tuple[str, ...]:
         f"{peaks['here'] / MIB:.0f} MiB",
         f"{peaks['upstream'] / MIB:.0f} MiB",
         f"{record['memory_ratio']:.2f}",
+    )
+
+
+def photographs() -> str:
+    """Two hundred photographs on a CPU."""
+    record = load("reconstruct-200.json")
+    rows = [
+        (
+            f"`{run['command']}`",
+            f"{run['seconds']:.0f} s",
+            f"{run['peak_resident_bytes'] / 1e9:.2f} GB",
+        )
+        for run in record["runs"].values()
+    ]
+    width, height = record["photo_size"]
+    return (
+        f"{table(('', 'wall time', 'resident at the peak'), rows)}\n\n{record['photos']} "
+        f"photographs of {width} x {height} pixels. {where(record['environment'])}"
     )

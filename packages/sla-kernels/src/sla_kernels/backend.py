@@ -11,7 +11,9 @@ from sla_kernels.select.blocks import BlockSelection
 BACKENDS = ("auto", "reference", "eager", "flex", "triton", "dense")
 TRITON_WIDTHS = (32, 64, 96, 128)
 TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-CROSSOVER = {"cpu": (0.7, 0.4)}  # 8192 tokens of width 64 in bfloat16; no GPU is measured
+CROSSOVER = {
+    "cpu": (0.7, 0.4)
+}  # by benchmarks/bench.py, see sla-crossover-cpu.json; no GPU is measured
 
 
 def resolve(
