@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .attention import attention
-from .distillation import distill, gap, overhead, teacher
+from .distillation import distill, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_linears, fp8_memory, fp8_recipes
 from .speed import compiled_attention, photographs, speed, upstream
@@ -12,6 +12,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "distill": distill,
     "gap": gap,
     "overhead": overhead,
+    "train-memory": train_memory,
     "teacher": teacher,
     "attention": attention,
     "fp8-memory": fp8_memory,

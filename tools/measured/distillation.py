@@ -109,3 +109,16 @@ def overhead() -> str:
         f"{s['steps']} steps of {s['views']} views of {s['tokens']} tokens, {s['depth']} layers of "
         f"width {s['width']}, torch {record['torch']}, {record['threads']} threads."
     )
+
+
+def train_memory() -> str:
+    """Memory of distilling the projections of a full-size backbone on a CPU."""
+    record = load("train-memory-da3-large.json")
+    s = record["settings"]
+    return (
+        f"{s['backbone']}, {s['views']} views of {s['size']} pixels, "
+        f"{record['trained_parameters']:,} trained parameters: "
+        f"{record['peak_resident_bytes'] / 1e9:.2f} GB resident at the peak, all in float32 but "
+        f"the frozen FP8 weights. On a GPU in bfloat16: not measured. "
+        f"{where(record['environment'])}"
+    )
