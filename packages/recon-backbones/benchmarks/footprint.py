@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import processor
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -101,13 +102,6 @@ def mapped_load(name: str) -> dict[str, Any]:
         "share_of_weights": grown / size,
         "seconds": seconds,
     }
-
-
-def processor() -> str:
-    """Model name of the processor, where Linux tells it."""
-    rows = Path("/proc/cpuinfo").read_text().splitlines()
-    named = (row.partition(":")[2].strip() for row in rows if row.startswith("model name"))
-    return next(named, platform.processor())
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import torch
+from machine import processor
 from torch import Tensor, nn
 
 from recon_backbones import load_backbone
@@ -115,13 +116,6 @@ def times(name: str, images: Tensor, repeats: int) -> dict[str, list[float]]:
             forward(images)
             spent[which].append(time.process_time() - start)
     return spent
-
-
-def processor() -> str:
-    """Model name of the processor, where Linux tells it."""
-    rows = Path("/proc/cpuinfo").read_text().splitlines()
-    named = (row.partition(":")[2].strip() for row in rows if row.startswith("model name"))
-    return next(named, platform.processor())
 
 
 def main() -> None:

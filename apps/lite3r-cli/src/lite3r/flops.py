@@ -30,13 +30,15 @@ def formulas() -> dict[object, Formula]:
 
     A formula is called with the operator's arguments.
     """
+    linear = partial(_linear, products=1, sums=1)
+    linear_backward = partial(_linear, products=3, sums=2)
     found: dict[str, Formula] = {
         "sparse_forward": partial(_sparse, products=2),
         "sparse_backward": partial(_sparse, products=5),
-        "linear_forward": _linear,
-        "linear_backward": _linear_backward,
-        "sla_forward": partial(_both, exact=partial(_sparse, products=2), rest=_linear),
-        "sla_backward": partial(_both, exact=partial(_sparse, products=5), rest=_linear_backward),
+        "linear_forward": linear,
+        "linear_backward": linear_backward,
+        "sla_forward": partial(_both, exact=partial(_sparse, products=2), rest=linear),
+        "sla_backward": partial(_both, exact=partial(_sparse, products=5), rest=linear_backward),
         "select_blocks": _selection,
     }
     operators = {name: getattr(torch.ops.sla_kernels, name) for name in found}
@@ -75,6 +77,8 @@ def _sparse(
 
 def _linear(
     *,
+    products: int,
+    sums: int,
     q: Tensor,
     k: Tensor,
     weight: Tensor | None,
@@ -85,22 +89,7 @@ def _linear(
 ) -> int:
     queries, keys, states, d = _sizes(q, k, kept, pinned, block_k)
     projected = 0 if weight is None else states * d**3
-    return 2 * (keys * d**2 + projected + queries * (d**2 + d))
-
-
-def _linear_backward(
-    *,
-    q: Tensor,
-    k: Tensor,
-    weight: Tensor | None,
-    kept: Tensor | None,
-    pinned: int,
-    block_k: int,
-    **_: object,
-) -> int:
-    queries, keys, states, d = _sizes(q, k, kept, pinned, block_k)
-    projected = 0 if weight is None else 3 * states * d**3
-    return 2 * (3 * keys * d**2 + projected + queries * (3 * d**2 + 2 * d))
+    return 2 * (products * (keys * d**2 + projected + queries * d**2) + sums * queries * d)
 
 
 def _sizes(

@@ -51,13 +51,7 @@ class MaskOptions:
     """Drop a background of this colour that touches an edge of the photo."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.confidence_percentile < 100:
-            raise ValueError(
-                f"confidence_percentile is {self.confidence_percentile}; it must be at least 0 "
-                "(keep every pixel) and less than 100"
-            )
-        if not self.edge_tolerance > 0:
-            raise ValueError(f"edge_tolerance is {self.edge_tolerance}; it must be positive")
+        check_pixel_choice(self.confidence_percentile, self.edge_tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +78,17 @@ class MemoryOptions:
             raise ValueError(
                 f"overlap is {self.overlap}; it must be less than the window, {self.window}"
             )
+
+
+def check_pixel_choice(confidence_percentile: float, edge_tolerance: float) -> None:
+    """Raise ValueError unless pixels can be chosen by these two."""
+    if not 0 <= confidence_percentile < 100:
+        raise ValueError(
+            f"confidence_percentile is {confidence_percentile}; it must be at least 0 "
+            "(keep every pixel) and less than 100"
+        )
+    if not edge_tolerance > 0:
+        raise ValueError(f"edge_tolerance is {edge_tolerance}; it must be positive")
 
 
 def parse_bytes(text: str) -> int:

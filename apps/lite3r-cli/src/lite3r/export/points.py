@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..settings import check_pixel_choice
 from .reconstruction import PointCloud, View
 
 
@@ -21,13 +22,7 @@ class PointOptions:
     """Thin to at most this many points: one per voxel, the most confident."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.confidence_percentile < 100:
-            raise ValueError(
-                f"confidence_percentile is {self.confidence_percentile}; it must be at least 0 "
-                "(keep every pixel) and less than 100"
-            )
-        if not self.edge_tolerance > 0:
-            raise ValueError(f"edge_tolerance is {self.edge_tolerance}; it must be positive")
+        check_pixel_choice(self.confidence_percentile, self.edge_tolerance)
         if self.max_points < 1:
             raise ValueError(f"max_points is {self.max_points}; it must be at least 1")
 

@@ -1,32 +1,16 @@
 """Decode one photo at about the size that is needed, so that memory never holds many whole ones."""
 
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from recon_eval.data.images import FORMATS, MAX_PIXELS, ORIENTATION
+from recon_eval.data.images import BROKEN, ORIENTATION, opened
 
 SMALLEST = 14  # pixels a side: one patch of the networks
 FLOATING = ("I", "F")  # Pillow's 32-bit modes; their range is anybody's guess
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)  # what Pillow raises on damaged files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +36,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
     than 14 pixels a side, or above 170 million pixels.
     """
     path = Path(path)
-    with _opened(path) as image:
+    with opened(path) as image:
         _check(path, image)
         width, height = image.size
         try:
@@ -62,7 +46,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
             image.draft(None, bound)
             drafted = max(1, round(longer / max(image.size)))
             pixels = _upright(image)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ValueError(
                 f"{path}: is broken and cannot be decoded ({error}); repair it or leave it out"
             ) from error
@@ -73,30 +57,8 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
     return Reduced(image=np.asarray(pixels), size=size, factor=factor * drafted)
 
 
-def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: does not exist or is no file")
-    try:
-        with warnings.catch_warnings():  # Pillow's own bound is half of ours
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller") from None
-    except UnidentifiedImageError:
-        raise ValueError(
-            f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
-            "remove the file or replace it"
-        ) from None
-    except _BROKEN as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
-
-
 def _check(path: Path, image: Image.Image) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{path}: is {width} x {height}, more than {MAX_PIXELS:,} pixels; make it smaller"
-        )
     if min(width, height) < SMALLEST:
         raise ValueError(
             f"{path}: is {width} x {height} pixels; a photo needs {SMALLEST} on each side, "

@@ -1,6 +1,7 @@
 """Reading photographs: only common formats, bounded in size, turned as their EXIF tag says."""
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -77,7 +78,11 @@ def opened(path: Path) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: does not exist or is no file")
     try:
-        image = Image.open(path, formats=FORMATS)
+        with warnings.catch_warnings():  # Pillow warns from half of our own bound
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise ValueError(
             f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
@@ -88,5 +93,8 @@ def opened(path: Path) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS or width < 1 or height < 1:
         image.close()
-        raise ValueError(f"{path}: is {width} x {height}; an image has 1 to {MAX_PIXELS} pixels")
+        raise ValueError(
+            f"{path}: is {width} x {height}; an image has at least one pixel and no more than "
+            f"{MAX_PIXELS:,} pixels; make it smaller"
+        )
     return image
