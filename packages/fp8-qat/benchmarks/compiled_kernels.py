@@ -25,9 +25,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 import fp8_qat
-from fp8_qat.formats import E4M3
 from fp8_qat.fused.kernels import _quantize_rows_kernel
 from fp8_qat.fused.op import rounds_first, warps
+from fp8_qat.numerics.formats import E4M3
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TARGETS = (89, 90, 100, 120)

@@ -21,8 +21,8 @@ from machine import machine
 from torch import Tensor, nn
 
 from fp8_qat import calibrate, compare_with_ptq, convert, layer_sqnr, prepare, recipes
-from fp8_qat.calibrate import needs_calibration
-from fp8_qat.spec import Recipe
+from fp8_qat.numerics.spec import Recipe
+from fp8_qat.on_data.calibrate import needs_calibration
 
 CAUSES, WIDTH, OUTPUTS, BATCH, HELD_OUT = 16, 256, 32, 256, 4096
 

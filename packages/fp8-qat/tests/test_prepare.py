@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fp8_qat import convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
-from fp8_qat.linear import FrozenLinear, QuantLinear, ReleasedLinear
+from fp8_qat.layers.linear import FrozenLinear, QuantLinear, ReleasedLinear
 
 WITHOUT_CALIBRATION = [name for name in recipes.names() if name != "static"]
 any_recipe = pytest.mark.parametrize("name", WITHOUT_CALIBRATION)

@@ -6,12 +6,12 @@ from typing import Any
 from torch import nn
 
 from fp8_qat.backends import layer_class
-from fp8_qat.deployed import Fp8Linear, deploy
-from fp8_qat.linear import PREPARED, ReleasedLinear
-from fp8_qat.measure import layer_sqnr
-from fp8_qat.quantize import dequantize
+from fp8_qat.layers.deployed import Fp8Linear, deploy
+from fp8_qat.layers.linear import PREPARED, ReleasedLinear
+from fp8_qat.numerics.quantize import dequantize
+from fp8_qat.on_data.measure import layer_sqnr
+from fp8_qat.on_data.runs import Run, call
 from fp8_qat.report import ConvertedLayer, Report, sqnr
-from fp8_qat.runs import Run, call
 
 
 def convert(

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fp8_qat.backends.scaled_mm import ScaledMMLinear
 from fp8_qat.fused.op import gelu_quantize, layer_norm_quantize
-from fp8_qat.quantize import QuantizedTensor
-from fp8_qat.spec import Spec
+from fp8_qat.numerics.quantize import QuantizedTensor
+from fp8_qat.numerics.spec import Spec
 
 
 class PassedNorm(nn.LayerNorm):

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fp8_qat.inputs import named
-from fp8_qat.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear
-from fp8_qat.quantize import HIGH_PRECISION, dequantize, quantize
-from fp8_qat.quantizers import Quantizer, make_quantizer
+from fp8_qat.layers.inputs import named
+from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear
+from fp8_qat.layers.quantizers import Quantizer, make_quantizer
+from fp8_qat.layers.selection import Choice, Skipped, select_layers
+from fp8_qat.numerics.quantize import HIGH_PRECISION, dequantize, quantize
+from fp8_qat.numerics.spec import Recipe
 from fp8_qat.report import finite, sqnr
-from fp8_qat.selection import Choice, Skipped, select_layers
-from fp8_qat.spec import Recipe
 
 FROZEN = ("auto", "keep", "none")
 

@@ -4,7 +4,7 @@ Weights and activations are E4M3 throughout: no gradient is quantised, so the wi
 E5M2 has no part here unless a `Spec` asks for it.
 """
 
-from fp8_qat.spec import Recipe, Spec
+from fp8_qat.numerics.spec import Recipe, Spec
 
 
 def rowwise(*, pow2: bool = False) -> Recipe:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fp8_qat import Spec, fake_quantize, prepare, quantize, recipes
-from fp8_qat.scales import Scale
+from fp8_qat.numerics.scales import Scale
 
 NAMED = [recipes.by_name(name) for name in recipes.names()]
 DYNAMIC = {spec.once() for r in NAMED for spec in (r.weight, r.activation) if spec is not None}

@@ -12,8 +12,8 @@ from fp8_qat.backends.te import te_recipe as te_recipe
 from fp8_qat.backends.te import te_status as te_status
 from fp8_qat.backends.torchao import TorchaoLinear as TorchaoLinear
 from fp8_qat.backends.weight_only import WeightOnlyLinear as WeightOnlyLinear
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.spec import Recipe
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.numerics.spec import Recipe
 
 LAYERS: dict[str, type[Fp8Linear]] = {
     kind.backend: kind

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.fake import unsaturated
-from fp8_qat.inputs import layer_input
-from fp8_qat.quantize import dequantize
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.inputs import layer_input
+from fp8_qat.numerics.fake import unsaturated
+from fp8_qat.numerics.quantize import dequantize
 
 
 class CodesLinear(Fp8Linear):

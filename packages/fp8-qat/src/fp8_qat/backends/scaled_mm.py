@@ -11,8 +11,8 @@ from torch.nn.functional import ScalingType
 
 from fp8_qat.backends.codes import CodesLinear
 from fp8_qat.fused.op import quantize_activation
-from fp8_qat.quantize import QuantizedTensor
-from fp8_qat.spec import Recipe, Spec
+from fp8_qat.numerics.quantize import QuantizedTensor
+from fp8_qat.numerics.spec import Recipe, Spec
 
 MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.inputs import layer_input
-from fp8_qat.quantize import dequantize
-from fp8_qat.spec import Recipe, Spec
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.inputs import layer_input
+from fp8_qat.numerics.quantize import dequantize
+from fp8_qat.numerics.spec import Recipe, Spec
 
 ROWS = 16  # tokens are filled to a multiple of this
 _COLUMNS = 16

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fp8_qat.backends.codes import CodesLinear
-from fp8_qat.quantize import QuantizedTensor
-from fp8_qat.spec import Recipe
+from fp8_qat.numerics.quantize import QuantizedTensor
+from fp8_qat.numerics.spec import Recipe
 
 _TENSORS = "torchao.quantization.quantize_.workflows.float8.float8_tensor"
 

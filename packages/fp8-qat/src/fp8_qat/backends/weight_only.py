@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.inputs import layer_input
-from fp8_qat.quantize import dequantize
-from fp8_qat.spec import Recipe
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.inputs import layer_input
+from fp8_qat.numerics.quantize import dequantize
+from fp8_qat.numerics.spec import Recipe
 
 
 class WeightOnlyLinear(Fp8Linear):

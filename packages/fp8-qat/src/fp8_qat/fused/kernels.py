@@ -45,7 +45,7 @@ def _power(biased):
 @jit
 @no_type_check
 def _multiplier_and_scale(amax, FMAX: tl.constexpr, LARGEST: tl.constexpr, RULE: tl.constexpr):
-    """The rules of `fp8_qat.scales`, one number per run."""
+    """The rules of `fp8_qat.numerics.scales`, one number per run."""
     fmax = tl.full(amax.shape, FMAX, tl.float32)
     one = tl.full(amax.shape, 1.0, tl.float32)
     if RULE == "divide":

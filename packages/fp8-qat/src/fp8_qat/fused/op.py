@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from fp8_qat.fused.kernels import _quantize_rows_kernel
 from fp8_qat.fused.runtime import INSTALLED, next_power
-from fp8_qat.quantize import QuantizedTensor, check_high_precision, quantize
-from fp8_qat.spec import Spec
+from fp8_qat.numerics.quantize import QuantizedTensor, check_high_precision, quantize
+from fp8_qat.numerics.spec import Spec
 
 BACKENDS = ("auto", "reference", "triton")
 RULES = ("divide", "multiply", "multiply_pow2", "reciprocal", "reciprocal_pow2", "mx_rceil")

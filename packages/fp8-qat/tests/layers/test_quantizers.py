@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fp8_qat import calibrate, convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
-from fp8_qat.quantizers import DelayedQuantizer, StaticQuantizer
-from fp8_qat.scales import Scale
+from fp8_qat.layers.quantizers import DelayedQuantizer, StaticQuantizer
+from fp8_qat.numerics.scales import Scale
 
 
 def mlp() -> nn.Sequential:

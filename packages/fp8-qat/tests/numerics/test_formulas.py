@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fp8_qat import Spec, quantize
-from fp8_qat.scales import exponents_of, scale_from_exponents, scale_of
+from fp8_qat.numerics.scales import exponents_of, scale_from_exponents, scale_of
 
 RULES = ["divide", "multiply", "multiply_pow2", "reciprocal", "reciprocal_pow2"]
 RULES += ["double", "double_pow2", "mx_rceil", "mx_floor"]

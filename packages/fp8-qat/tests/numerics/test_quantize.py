@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp8_qat import QuantizedTensor, Spec, dequantize, fake_quantize, quantize, sqnr
-from fp8_qat.scales import scale_of
+from fp8_qat.numerics.scales import scale_of
 
 RULES = ["divide", "multiply", "multiply_pow2", "reciprocal", "reciprocal_pow2"]
 RULES += ["double", "double_pow2", "mx_rceil", "mx_floor"]

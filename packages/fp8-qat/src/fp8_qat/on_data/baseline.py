@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from fp8_qat.calibrate import calibrate, needs_calibration
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.linear import PREPARED
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.linear import PREPARED
+from fp8_qat.numerics.spec import Recipe
+from fp8_qat.on_data.calibrate import calibrate, needs_calibration
+from fp8_qat.on_data.runs import Run, call
 from fp8_qat.prepare import prepare
-from fp8_qat.runs import Run, call
-from fp8_qat.spec import Recipe
 
 Score = Callable[[nn.Module], float]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fp8_qat.calibrate import calibrate, needs_calibration
+from fp8_qat.layers.selection import Choice
+from fp8_qat.numerics.spec import Recipe
+from fp8_qat.on_data.calibrate import calibrate, needs_calibration
+from fp8_qat.on_data.runs import Run, call, outputs, relative_error
 from fp8_qat.prepare import Handle, prepare
-from fp8_qat.runs import Run, call, outputs, relative_error
-from fp8_qat.selection import Choice
-from fp8_qat.spec import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

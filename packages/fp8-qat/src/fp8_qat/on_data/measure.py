@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fp8_qat.inputs import layer_input
-from fp8_qat.linear import PREPARED, ReleasedLinear
-from fp8_qat.runs import Run, call, outputs
+from fp8_qat.layers.inputs import layer_input
+from fp8_qat.layers.linear import PREPARED, ReleasedLinear
+from fp8_qat.on_data.runs import Run, call, outputs
 
 
 def layer_sqnr(

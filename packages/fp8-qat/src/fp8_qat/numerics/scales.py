@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fp8_qat.formats import Format
+from fp8_qat.numerics.formats import Format
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 _MANTISSA_MASK = 0x7FFFFF

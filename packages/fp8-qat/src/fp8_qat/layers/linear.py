@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fp8_qat.inputs import layer_input
-from fp8_qat.quantize import QuantizedTensor, dequantize, quantize
-from fp8_qat.quantizers import Quantizer, keep_dtype
-from fp8_qat.spec import Recipe, Spec
+from fp8_qat.layers.inputs import layer_input
+from fp8_qat.layers.quantizers import Quantizer, keep_dtype
+from fp8_qat.numerics.quantize import QuantizedTensor, dequantize, quantize
+from fp8_qat.numerics.spec import Recipe, Spec
 
 
 class QuantLinear(nn.Linear):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fp8_qat.quantize import HIGH_PRECISION
+from fp8_qat.numerics.quantize import HIGH_PRECISION
 
 
 def named(name: str) -> str:

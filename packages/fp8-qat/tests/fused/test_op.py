@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fp8_qat import Spec, dequantize, recipes
-from fp8_qat.formats import E4M3, E5M2, decode, encode
 from fp8_qat.fused import gelu_quantize, layer_norm_quantize, op, quantize_activation
+from fp8_qat.numerics.formats import E4M3, E5M2, decode, encode
 
 pytest.importorskip("triton", reason="the kernel needs Triton: pip install 'fp8-qat[triton]'")
 RULES = ["divide", "multiply", "multiply_pow2", "reciprocal", "reciprocal_pow2", "mx_rceil"]
@@ -104,7 +104,7 @@ def test_auto_is_the_reference_on_a_cpu() -> None:
 
 def test_the_kernel_compiles_for_every_device_with_fp8_and_spills_nowhere(tmp_path) -> None:
     out = tmp_path / "compiled.json"
-    program = Path(__file__).parents[1] / "benchmarks" / "compiled_kernels.py"
+    program = Path(__file__).parents[2] / "benchmarks" / "compiled_kernels.py"
     command = ["env", "-u", "TRITON_INTERPRET", sys.executable, str(program)]
     command += ["--columns", "1024", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)

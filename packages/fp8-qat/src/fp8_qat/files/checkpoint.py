@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from fp8_qat.backends import layer_class
 from fp8_qat.convert import describe, left_over
-from fp8_qat.deployed import Fp8Linear, deploy
-from fp8_qat.inputs import named
-from fp8_qat.layouts import Layout, layout_named, quantization_config
-from fp8_qat.quantize import QuantizedTensor
-from fp8_qat.quantizers import make_quantizer
+from fp8_qat.files.layouts import Layout, layout_named, quantization_config
+from fp8_qat.layers.deployed import Fp8Linear, deploy
+from fp8_qat.layers.inputs import named
+from fp8_qat.layers.quantizers import make_quantizer
+from fp8_qat.numerics.quantize import QuantizedTensor
+from fp8_qat.numerics.spec import Recipe, Spec
 from fp8_qat.report import Report
-from fp8_qat.spec import Recipe, Spec
 
 _FORMAT = "fp8_qat"
 
@@ -26,7 +26,7 @@ _FORMAT = "fp8_qat"
 def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> None:
     """Write a converted model: every tensor of its state dict, FP8 weights as FP8.
 
-    layout: "plain", "compressed-tensors" or "deepseek"; `fp8_qat.layouts` has the names. The
+    layout: "plain", "compressed-tensors" or "deepseek"; `fp8_qat.files.layouts` has the names. The
         file's metadata holds the recipe of every FP8 layer and, under
         "quantization_config", what other programs expect in a config.json.
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fp8_qat.formats import Format, round_
-from fp8_qat.quantizers import DelayedQuantizer, Quantizer, StaticQuantizer
-from fp8_qat.runs import Run, call, outputs
-from fp8_qat.spec import Recipe
+from fp8_qat.layers.quantizers import DelayedQuantizer, Quantizer, StaticQuantizer
+from fp8_qat.numerics.formats import Format, round_
+from fp8_qat.numerics.spec import Recipe
+from fp8_qat.on_data.runs import Run, call, outputs
 
 METHODS = ("max", "percentile", "mse")
 _KEPT_PER_BATCH = 2**16

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fp8_qat import calibrate, convert, prepare, quantize, recipes
-from fp8_qat.formats import E4M3, E5M2, decode, encode, round_
+from fp8_qat.numerics.formats import E4M3, E5M2, decode, encode, round_
 
 PUBLIC = {"e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2}
 PRODUCT = {  # the specs that the scaled product covers

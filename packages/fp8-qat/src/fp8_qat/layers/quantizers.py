@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fp8_qat.fake import fake_quantize
-from fp8_qat.quantize import HIGH_PRECISION, QuantizedTensor, quantize
-from fp8_qat.scales import Scale, scale_of
-from fp8_qat.spec import Spec
+from fp8_qat.numerics.fake import fake_quantize
+from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor, quantize
+from fp8_qat.numerics.scales import Scale, scale_of
+from fp8_qat.numerics.spec import Spec
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 

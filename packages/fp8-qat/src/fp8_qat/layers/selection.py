@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from fp8_qat.deployed import Fp8Linear
-from fp8_qat.linear import PREPARED
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.linear import PREPARED
 
 Predicate = Callable[[str, nn.Linear], bool]
 Choice = str | Sequence[str] | Predicate | None

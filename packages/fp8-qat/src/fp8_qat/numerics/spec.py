@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from fp8_qat.formats import FORMATS, Format
+from fp8_qat.numerics.formats import FORMATS, Format
 
 Granularity = str | tuple[int, int]
 SCALE_RULES = (
@@ -27,7 +27,7 @@ class Spec:
     granularity: what shares a scale: the whole "tensor", one "row" (an output row of a
         weight, a token of an activation), or blocks of (rows, columns) elements; the last
         block of a row or column may be smaller.
-    rule: how a largest magnitude becomes a scale; `fp8_qat.scales` has the formulas.
+    rule: how a largest magnitude becomes a scale; `fp8_qat.numerics.scales` has the formulas.
     mode: "dynamic" takes the largest magnitude of the tensor itself; "delayed" that of
         the past `history` steps ("max" or "most_recent"), less `margin` powers of two;
         "static" one number found by calibration.

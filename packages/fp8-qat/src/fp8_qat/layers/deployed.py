@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fp8_qat.linear import quantized_input
-from fp8_qat.quantize import QuantizedTensor, dequantize
-from fp8_qat.quantizers import Quantizer, keep_dtype
-from fp8_qat.spec import Recipe
+from fp8_qat.layers.linear import quantized_input
+from fp8_qat.layers.quantizers import Quantizer, keep_dtype
+from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
+from fp8_qat.numerics.spec import Recipe
 
 
 class Fp8Linear(nn.Linear):

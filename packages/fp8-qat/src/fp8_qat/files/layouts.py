@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fp8_qat.spec import Recipe, Spec
+from fp8_qat.numerics.spec import Recipe, Spec
 
 
 @dataclass(frozen=True, kw_only=True)

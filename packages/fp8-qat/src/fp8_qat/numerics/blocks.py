@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
-from fp8_qat.spec import Granularity
+from fp8_qat.numerics.spec import Granularity
 
 AT_ONCE = 2**18  # float32 values that fit the second-level cache of common CPUs
 _AT_ONCE_ELSEWHERE = 2**22

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fp8_qat.blocks import AT_ONCE, from_blocks, in_parts, over_blocks, to_blocks
-from fp8_qat.formats import round_
-from fp8_qat.quantize import check_high_precision, dynamic_scale, scaled
-from fp8_qat.scales import Scale
-from fp8_qat.spec import Spec
+from fp8_qat.numerics.blocks import AT_ONCE, from_blocks, in_parts, over_blocks, to_blocks
+from fp8_qat.numerics.formats import round_
+from fp8_qat.numerics.quantize import check_high_precision, dynamic_scale, scaled
+from fp8_qat.numerics.scales import Scale
+from fp8_qat.numerics.spec import Spec
 
 
 def fake_quantize(

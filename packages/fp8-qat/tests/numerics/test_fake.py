@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fp8_qat import Spec, calibrate, fake_quantize, prepare, recipes
-from fp8_qat.scales import scale_of
+from fp8_qat.numerics.scales import scale_of
 
 
 def mlp(k: int = 48, hidden: int = 80, n: int = 32) -> nn.Sequential:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
-from fp8_qat.blocks import blocks_amax, from_blocks, in_parts, over_blocks, to_blocks
-from fp8_qat.formats import decode, encode
-from fp8_qat.scales import Scale, exponents_of, scale_of
-from fp8_qat.spec import Spec
+from fp8_qat.numerics.blocks import blocks_amax, from_blocks, in_parts, over_blocks, to_blocks
+from fp8_qat.numerics.formats import decode, encode
+from fp8_qat.numerics.scales import Scale, exponents_of, scale_of
+from fp8_qat.numerics.spec import Spec
 
 _AT_ONCE = 2**16  # small, as what is saved in memory here is a float32 copy of a weight
 HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)

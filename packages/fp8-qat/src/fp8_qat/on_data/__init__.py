@@ -1,0 +1,1 @@
+"""What needs batches: calibration, noise, sensitivity, and the baseline to beat."""
