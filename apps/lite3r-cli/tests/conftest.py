@@ -16,7 +16,7 @@ from lite3r.export import (
     gather_points,
 )
 from lite3r.main import main
-from recon_eval.data.synthetic import SyntheticScenes
+from recon_eval.synthetic import SyntheticScenes
 
 NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]
 

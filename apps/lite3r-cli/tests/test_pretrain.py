@@ -16,7 +16,7 @@ from lite3r.pretrain.muon import MasterOptimizer, newton_schulz
 from lite3r.pretrain.shards import ShardConfig, Shards, render_shards
 from lite3r.pretrain.targets import IGNORE, make_targets, rays
 from recon_backbones import DenseAttention, load_backbone
-from recon_eval.data.synthetic import SyntheticScenes
+from recon_eval.synthetic import SyntheticScenes
 
 SHARDS = ShardConfig(scenes=4, views=3, size=28, scenes_per_shard=2)
 

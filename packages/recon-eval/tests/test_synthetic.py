@@ -8,7 +8,7 @@ import torch
 
 from recon_eval.data import BlendedMVS
 from recon_eval.data.scene import Scene
-from recon_eval.data.synthetic import MAX_VIEWS, SyntheticScenes, overlap, write_blendedmvs
+from recon_eval.synthetic import MAX_VIEWS, SyntheticScenes, overlap, write_blendedmvs
 
 
 def scenes(split: str = "test", **changes: int) -> SyntheticScenes:

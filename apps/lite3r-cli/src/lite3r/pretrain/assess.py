@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from recon_backbones import Backbone, replace_attention
 from recon_eval import depth, pose
 from recon_eval.data.scene import Scene
-from recon_eval.data.synthetic import SyntheticScenes
+from recon_eval.synthetic import SyntheticScenes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from recon_backbones.cameras import decode_pose, invert_rigid
 from recon_backbones.da3.model import DA3Net
 from recon_eval import depth, pose
 from recon_eval.data.scene import Scene
-from recon_eval.data.synthetic import SyntheticScenes
+from recon_eval.synthetic import SyntheticScenes
 
 from .objective import normalise
 

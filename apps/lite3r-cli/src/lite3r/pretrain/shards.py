@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recon_eval.data.synthetic import SyntheticScenes
+from recon_eval.synthetic import SyntheticScenes
 
 
 @dataclass(frozen=True, kw_only=True)

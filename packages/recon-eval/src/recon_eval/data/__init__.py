@@ -1,5 +1,8 @@
 """Data sets. Each yields `Scene`s: images in [0, 1], depth, validity, OpenCV cameras, a name."""
 
+from recon_eval.synthetic import SyntheticScenes as SyntheticScenes
+from recon_eval.synthetic import write_blendedmvs as write_blendedmvs
+
 from .blendedmvs import BlendedMVS as BlendedMVS
 from .cam_txt import CameraFile as CameraFile
 from .cam_txt import read_camera as read_camera
@@ -21,6 +24,4 @@ from .scannetpp import ScanNetPP as ScanNetPP
 from .scene import Scene as Scene
 from .seven_scenes import SevenScenes as SevenScenes
 from .stereo import read_stereo as read_stereo
-from .synthetic import SyntheticScenes as SyntheticScenes
-from .synthetic import write_blendedmvs as write_blendedmvs
 from .video import VideoFrames as VideoFrames

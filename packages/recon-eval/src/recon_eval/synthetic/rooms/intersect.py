@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .world import BOX, ELLIPSOID, Solids
+from recon_eval.synthetic.rooms.world import BOX, ELLIPSOID, Solids
 
 NEAR = 1e-3
 """Hits closer than this are the surface that the ray starts on."""

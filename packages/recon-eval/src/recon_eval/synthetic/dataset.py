@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..scene import Scene
-from .render import render
-from .world import MAX_VIEWS, World, draw_world
+from recon_eval.data.scene import Scene
+from recon_eval.synthetic.rooms.render import render
+from recon_eval.synthetic.rooms.world import MAX_VIEWS, World, draw_world
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .world import Materials
+from recon_eval.synthetic.rooms.world import Materials
 
 NOISE, CHECKER, STRIPES, WAVES, PATCHES = range(5)
 

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..scene import Scene
-from .intersect import first_hit, is_blocked, normals, room_face
-from .texture import albedo
-from .world import NUM_WALLS, World
+from recon_eval.data.scene import Scene
+from recon_eval.synthetic.rooms.intersect import first_hit, is_blocked, normals, room_face
+from recon_eval.synthetic.rooms.texture import albedo
+from recon_eval.synthetic.rooms.world import NUM_WALLS, World
 
 
 def render(

@@ -1,0 +1,1 @@
+"""Furnished rooms of convex solids under one lamp: the world of `SyntheticScenes`."""
