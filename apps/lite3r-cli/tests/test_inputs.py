@@ -15,7 +15,7 @@ from lite3r.inputs import decode_photo, extract_frames, select_views
 from lite3r.photos import find_photos, load_batch
 from lite3r.settings import InputOptions, parse_bytes
 from recon_backbones import load_backbone
-from recon_eval.data import open_image
+from recon_eval.formats import open_image
 
 ORANGE = (200, 120, 40)
 

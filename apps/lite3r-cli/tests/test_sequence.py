@@ -15,8 +15,7 @@ from recon_backbones import Prediction, load_backbone
 from recon_eval import pose
 from recon_eval.align import Similarity, align_cameras
 from recon_eval.align.similarity import camera_centres
-from recon_eval.data import SyntheticScenes
-from recon_eval.data.scene import Scene
+from recon_eval.data import Scene, SyntheticScenes
 
 VIEWS = 16
 

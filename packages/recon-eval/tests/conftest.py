@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from recon_eval.data import write_pfm
+from recon_eval.formats import write_pfm
 
 settings.register_profile(  # for parsers, which hypothesis feeds by files in one folder
     "on_disk",

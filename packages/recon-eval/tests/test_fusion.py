@@ -32,7 +32,7 @@ def test_every_valid_pixel_becomes_a_point_that_projects_back(scene: Scene) -> N
     assert torch.allclose(image[:, 0] / image[:, 2], column + 0.5, atol=1e-2)
     assert torch.allclose(image[:, 1] / image[:, 2], row + 0.5, atol=1e-2)
     assert torch.allclose(local[:, 2], depth[valid], rtol=1e-4)
-    assert torch.equal(cloud.colours(scene.images), scene.images.permute(0, 2, 3, 1)[valid])
+    assert torch.equal(cloud.colors(scene.images), scene.images.permute(0, 2, 3, 1)[valid])
 
 
 def test_exact_depth_is_mostly_consistent_and_lies_on_the_surface(scene: Scene) -> None:

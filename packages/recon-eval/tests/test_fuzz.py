@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from recon_eval import data
-from recon_eval.data.files import read_array, read_arrays
+from recon_eval import data, formats
 from recon_eval.dtu.observation import read_observation
+from recon_eval.formats import read_npy, read_npz
 
 on_disk = settings.get_profile("on_disk")
 damages = st.lists(
@@ -51,7 +51,7 @@ def test_photographs(tmp_path: Path, kind: str, damage: Damage, cut: float | Non
     path = tmp_path / "a.jpg"
     path.write_bytes(damaged(PHOTOGRAPHS[kind], damage, cut))
     try:
-        image = data.read_image(path)
+        image = formats.read_image(path)
         assert image.shape[0] == 3 and torch.isfinite(image).all()
     except ValueError as error:
         assert str(path) in str(error)
@@ -88,7 +88,7 @@ def test_arrays(tmp_path: Path, compressed: bool, damage: Damage, cut: float | N
     save = np.savez_compressed if compressed else np.savez
     save(tmp_path / "whole.npz", a=np.arange(50.0), b=np.eye(4))
     np.save(tmp_path / "whole.npy", np.eye(5))
-    for read, name in ((read_arrays, "whole.npz"), (read_array, "whole.npy")):
+    for read, name in ((read_npz, "whole.npz"), (read_npy, "whole.npy")):
         path = tmp_path / f"a{Path(name).suffix}"
         path.write_bytes(damaged((tmp_path / name).read_bytes(), damage, cut))
         try:
@@ -101,15 +101,15 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(100_000))
-    monkeypatch.setattr("recon_eval.data.files.MAX_ARRAYS", 10_000)
+    monkeypatch.setattr("recon_eval.formats.arrays.MAX_BYTES", 10_000)
     with pytest.raises(ValueError, match="unpacks to"):
-        read_arrays(tmp_path / "a.npz")
+        read_npz(tmp_path / "a.npz")
 
 
 def test_a_mask_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     savemat(tmp_path / "a.mat", {"ObsMask": np.zeros((40, 40, 40))}, do_compression=True)
-    monkeypatch.setattr("recon_eval.data.mat.MAX_BYTES", 10_000)
+    monkeypatch.setattr("recon_eval.dtu.mat.MAX_BYTES", 10_000)
     with pytest.raises(ValueError, match="cut off or longer than 10000 bytes"):
         read_observation(tmp_path / "a.mat", tmp_path / "a.mat")

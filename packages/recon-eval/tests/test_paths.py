@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recon_eval import Report, data, dtu
+from recon_eval import Report, data, dtu, formats
 
 READERS: dict[str, Callable[[Path], object]] = {
     "BlendedMVS": lambda path: data.BlendedMVS(path, "held_out"),
@@ -19,12 +19,12 @@ READERS: dict[str, Callable[[Path], object]] = {
     "stereo": data.read_stereo,
     "photographs": data.Photos,
     "video": lambda path: data.VideoFrames(path, count=1),
-    "PFM": data.read_pfm,
-    "PLY": data.read_ply,
-    "GLB": data.read_glb_points,
-    "image": data.read_image,
-    "camera": data.read_camera,
-    "pairs": data.read_pairs,
+    "PFM": formats.read_pfm,
+    "PLY": formats.read_ply,
+    "GLB": formats.read_glb,
+    "image": formats.read_image,
+    "camera": formats.read_cam_txt,
+    "pairs": formats.read_pairs,
     "report": Report.load,
 }
 FOLDERS = tuple(READERS)[:10]

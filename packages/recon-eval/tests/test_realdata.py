@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from recon_eval import conventions, data, pose
+from recon_eval import conventions, data, formats, pose
 from recon_eval.align import camera_centres
-from recon_eval.data.projections import read_idr_cameras
+from recon_eval.sets.dtu.projections import read_idr_cameras
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PID = "000000000000000000000000"
@@ -73,7 +73,7 @@ def test_hololens_in_full(realdata: Path) -> None:
     scene = dataset[0]
     assert scene.num_views == 16
     assert_reprojects(scene)
-    camera = data.read_camera(dataset.frames(0)[0].camera)  # type: ignore[arg-type]
+    camera = formats.read_cam_txt(dataset.frames(0)[0].camera)  # type: ignore[arg-type]
     assert (camera.tail, camera.guessed) == ("min_interval_planes_max", False)
     chosen = data.BlendedMVS(realdata / "hololens_as_blendedmvs", "all", views=4, samples=3)
     assert all(chosen[i].num_views == 4 for i in range(3))
@@ -106,18 +106,18 @@ def test_dtu64_and_idr_give_the_same_cameras(realdata: Path, tmp_path: Path) -> 
 def test_dtu_cameras_scaled_by_hand_are_those_of_the_loader(realdata: Path) -> None:
     root = realdata / "dtu_scan65"
     scene = data.DTU(root, [65], views=[0, 33])[0]
-    by_hand = data.read_camera(root / "Cameras_400x300/00000033_cam.txt", two_numbers="min_max")
+    by_hand = formats.read_cam_txt(root / "Cameras_400x300/00000033_cam.txt", two_numbers="min_max")
     assert scene.intrinsics is not None
     # made by K / 4 without moving pixel centres: up to 3/8 of a pixel apart
-    assert np.abs(scene.intrinsics[1].numpy() - by_hand.intrinsics_from_corner).max() < 0.51
+    assert np.abs(scene.intrinsics[1].numpy() - by_hand.camera.intrinsics).max() < 0.51
     assert len(read_idr_cameras(root / "cameras_idr.npz")) == 49
 
 
 def test_the_two_meanings_of_two_numbers_are_told_apart(realdata: Path) -> None:
     with pytest.warns(match=r"\[425\.0, 935\.0\] is taken for min_max"):
-        camera = data.read_camera(realdata / "dtu_scan65/Cameras/00000000_cam.txt")
+        camera = formats.read_cam_txt(realdata / "dtu_scan65/Cameras/00000000_cam.txt")
     assert (camera.tail, camera.depth_min, camera.depth_max) == ("min_max", 425.0, 935.0)
-    fountain = data.read_camera(realdata / "strecha_fountain-P11/cams/00000000_cam.txt")
+    fountain = formats.read_cam_txt(realdata / "strecha_fountain-P11/cams/00000000_cam.txt")
     assert (fountain.depth_min, fountain.depth_max) == (None, None)
 
 
@@ -187,8 +187,10 @@ def test_blendedmvs_clouds_and_photographs_of_the_project_page_load(realdata: Pa
     for scene in ("04_indoor_statue", "06_tabletop_sculpture"):
         photos = data.Photos(folder / scene / "images")
         assert set(photos.sizes) in ({(576, 768)}, {(768, 576)}) and len(photos) == 12
-        points = data.read_glb_points(folder / scene / "gt.glb")
+        points = formats.read_glb(folder / scene / "gt.glb").points
         assert points.shape == (60_000, 3)
-        assert torch.isfinite(points).all()
-    first = data.read_glb_points(folder / "04_indoor_statue/gt.glb")
-    assert first.amax(0).tolist() == pytest.approx([5.390997, 4.0560946, 3.408045])
+        assert np.isfinite(points).all()
+    first = formats.read_glb(folder / "04_indoor_statue/gt.glb").points
+    assert (first * [1, -1, -1]).max(axis=0).tolist() == pytest.approx(
+        [5.390997, 4.0560946, 3.408045]
+    )

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recon_eval.data import BlendedMVS
-from recon_eval.data.scene import Scene
+from recon_eval.data import BlendedMVS, Scene
 from recon_eval.synthetic import MAX_VIEWS, SyntheticScenes, overlap, write_blendedmvs
 
 

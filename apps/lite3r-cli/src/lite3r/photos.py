@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recon_backbones import Backbone
 from recon_backbones.preprocess import PixelMap, preprocess
-from recon_eval.data.images import SUFFIXES
+from recon_eval.formats.images import SUFFIXES
 
 from .inputs import decode_photo
 

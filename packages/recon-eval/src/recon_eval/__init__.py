@@ -2,15 +2,16 @@
 
 from importlib.metadata import version
 
-from . import align as align
-from . import conventions as conventions
-from . import data as data
-from . import depth as depth
-from . import dtu as dtu
-from . import efficiency as efficiency
-from . import points as points
-from . import pose as pose
-from . import report as report
-from .report import Report as Report
+from recon_eval import align as align
+from recon_eval import conventions as conventions
+from recon_eval import data as data
+from recon_eval import depth as depth
+from recon_eval import dtu as dtu
+from recon_eval import efficiency as efficiency
+from recon_eval import formats as formats
+from recon_eval import points as points
+from recon_eval import pose as pose
+from recon_eval import report as report
+from recon_eval.report import Report as Report
 
 __version__ = version("recon-eval")

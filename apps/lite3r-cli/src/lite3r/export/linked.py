@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from recon_eval.data import open_image
+from recon_eval.formats import open_image
 
 from .reconstruction import View
 

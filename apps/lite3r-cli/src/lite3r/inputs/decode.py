@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from recon_eval.data.images import BROKEN, ORIENTATION, opened
+from recon_eval.formats.images import BROKEN, ORIENTATION, opened
 
 SMALLEST = 14  # pixels a side: one patch of the networks
 FLOATING = ("I", "F")  # Pillow's 32-bit modes; their range is anybody's guess

@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from recon_backbones import Backbone, replace_attention
 from recon_eval import depth, pose
-from recon_eval.data.scene import Scene
+from recon_eval.data import Scene
 from recon_eval.synthetic import SyntheticScenes
 
 

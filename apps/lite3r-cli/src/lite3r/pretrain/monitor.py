@@ -8,7 +8,7 @@ import torch
 from recon_backbones.cameras import decode_pose, invert_rigid
 from recon_backbones.da3.model import DA3Net
 from recon_eval import depth, pose
-from recon_eval.data.scene import Scene
+from recon_eval.data import Scene
 from recon_eval.synthetic import SyntheticScenes
 
 from .objective import normalise

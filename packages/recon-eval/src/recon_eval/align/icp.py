@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..neighbours import Neighbours
-from .similarity import DegenerateAlignment, Similarity, umeyama
+from recon_eval.align.similarity import DegenerateAlignment, Similarity, umeyama
+from recon_eval.neighbours import Neighbours
 
 
 def icp(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .similarity import (
+from recon_eval.align.similarity import (
     MIN_SPREAD,
     DegenerateAlignment,
     Similarity,

@@ -4,7 +4,7 @@ Nothing here is recommended. Where a definition has a flaw its docstring says wh
 rest of this package measures instead.
 """
 
-from . import lite3r as lite3r
-from .named import NamedResult as NamedResult
-from .pose_tables import PoseConvention as PoseConvention
-from .pose_tables import evaluate_pose as evaluate_pose
+from recon_eval.conventions import lite3r as lite3r
+from recon_eval.conventions.named import NamedResult as NamedResult
+from recon_eval.conventions.pose_tables import PoseConvention as PoseConvention
+from recon_eval.conventions.pose_tables import evaluate_pose as evaluate_pose

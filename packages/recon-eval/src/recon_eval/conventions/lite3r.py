@@ -23,12 +23,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..align import camera_centres
-from ..data.scene import Scene
-from ..points.chamfer import CHAMFER, two_way_distances
-from ..pose.angles import rotation_angle_degrees
-from ..pose.cameras import check_rigs
-from .named import NamedResult
+from recon_eval.align import camera_centres
+from recon_eval.conventions.named import NamedResult
+from recon_eval.points.chamfer import CHAMFER, two_way_distances
+from recon_eval.pose.angles import rotation_angle_degrees
+from recon_eval.pose.cameras import check_rigs
+from recon_eval.sets.scene import Scene
 
 MIN_DEPTH = 1e-3
 MIN_PIXELS = 100

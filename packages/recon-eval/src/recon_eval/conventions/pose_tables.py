@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..pose.angles import direction_angle_degrees, rotation_angle_degrees
-from ..pose.auc import auc_histogram
-from ..pose.cameras import check_rigs
-from .named import NamedResult
+from recon_eval.conventions.named import NamedResult
+from recon_eval.pose.angles import direction_angle_degrees, rotation_angle_degrees
+from recon_eval.pose.auc import auc_histogram
+from recon_eval.pose.cameras import check_rigs
 
 PoseConvention = Literal["vggt", "da3"]
 

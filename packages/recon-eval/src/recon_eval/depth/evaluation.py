@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .alignment import ALIGNMENTS, Alignment, Scope, align
-from .metrics import METRICS, DepthMetrics, measure
+from recon_eval.depth.alignment import ALIGNMENTS, Alignment, Scope, align
+from recon_eval.depth.metrics import METRICS, DepthMetrics, measure
 
 _Aligned = tuple[Tensor, tuple[float, ...], tuple[float, ...]]
 

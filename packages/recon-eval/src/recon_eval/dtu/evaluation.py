@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..align.similarity import Similarity, alignment_facts
-from ..data.ply import read_ply
-from ..neighbours import Neighbours, check_cloud
-from .observation import Observation
-from .thinning import thin
-from .truth import Truth, find_truth
+from recon_eval.align.similarity import Similarity, alignment_facts
+from recon_eval.dtu.observation import Observation
+from recon_eval.dtu.thinning import thin
+from recon_eval.dtu.truth import Truth, find_truth
+from recon_eval.formats.ply import read_ply
+from recon_eval.neighbours import Neighbours, check_cloud
 
 Variant = Literal["dtueval_python", "matlab"]
 BLOCK_MM = 60.0
@@ -94,7 +95,7 @@ def evaluate_scan(
     alignment: Similarity | None = None,
 ) -> DtuResult:
     """Evaluate a cloud (or a PLY file of one) of a scan whose reference lies under `root`."""
-    points = cloud if isinstance(cloud, Tensor) else read_ply(cloud).points
+    points = cloud if isinstance(cloud, Tensor) else torch.from_numpy(read_ply(cloud).points)
     truth = find_truth(root, scan)
     return evaluate_cloud(points, truth, seed=seed, variant=variant, alignment=alignment)
 

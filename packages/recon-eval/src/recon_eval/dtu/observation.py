@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from ..data.mat import read_mat
+from recon_eval.dtu.mat import read_mat
 
 
 @dataclass(frozen=True, kw_only=True)

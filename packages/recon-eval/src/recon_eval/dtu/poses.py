@@ -9,10 +9,10 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import conventions, pose
-from ..conventions import NamedResult
-from ..data.dtu import DTU
-from ..pose import PoseResult
+from recon_eval.conventions.named import NamedResult
+from recon_eval.conventions.pose_tables import evaluate_pose
+from recon_eval.pose.evaluation import PoseResult, evaluate
+from recon_eval.sets.dtu.dataset import DTU
 
 FIRST = 33
 THRESHOLDS = (3, 5, 15, 30)
@@ -35,10 +35,8 @@ def evaluate_poses(
 
     The second depend on which view comes first (`conventions`): only they compare with its tables.
     """
-    correct = pose.evaluate(
-        predicted_world_to_camera, target_world_to_camera, thresholds=THRESHOLDS
-    )
-    published = conventions.evaluate_pose(
+    correct = evaluate(predicted_world_to_camera, target_world_to_camera, thresholds=THRESHOLDS)
+    published = evaluate_pose(
         predicted_world_to_camera,
         target_world_to_camera,
         convention="da3",

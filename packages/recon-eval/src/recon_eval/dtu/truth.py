@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from ..data.files import require_folder
-from ..data.ply import read_ply
-from .observation import Observation, read_observation
+from recon_eval.dtu.observation import Observation, read_observation
+from recon_eval.formats.files import require_folder
+from recon_eval.formats.ply import read_ply
 
 # where Points/ and ObsMask/ are, below what people call the root
 ROOTS = (".", "SampleSet/MVS Data", "MVS Data", "SampleSet/mvs_data", "mvs_data", "SampleSet")
@@ -35,7 +35,7 @@ def find_truth(root: str | Path, scan: int) -> Truth:
     plane = _find(root, f"ObsMask/Plane{scan}.mat")
     return Truth(
         scan=scan,
-        points=read_ply(points).points.double().numpy(),
+        points=read_ply(points).points.astype(np.float64),
         observation=read_observation(mask, plane),
     )
 

@@ -1,8 +1,8 @@
 """What a call costs: time, memory and floating-point operations."""
 
-from .flops import count_flops as count_flops
-from .latency import time_calls as time_calls
-from .measurement import EfficiencyResult as EfficiencyResult
-from .measurement import measure as measure
-from .memory import PeakMemory as PeakMemory
-from .memory import peak_memory as peak_memory
+from recon_eval.efficiency.flops import count_flops as count_flops
+from recon_eval.efficiency.latency import time_calls as time_calls
+from recon_eval.efficiency.measurement import EfficiencyResult as EfficiencyResult
+from recon_eval.efficiency.measurement import measure as measure
+from recon_eval.efficiency.memory import PeakMemory as PeakMemory
+from recon_eval.efficiency.memory import peak_memory as peak_memory

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .flops import count_flops
-from .latency import time_calls
-from .memory import PeakMemory, peak_memory
+from recon_eval.efficiency.flops import count_flops
+from recon_eval.efficiency.latency import time_calls
+from recon_eval.efficiency.memory import PeakMemory, peak_memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 """Point clouds against reference clouds."""
 
-from ..neighbours import Neighbours as Neighbours
-from .chamfer import CHAMFER as CHAMFER
-from .chamfer import chamfer as chamfer
-from .evaluation import PointsResult as PointsResult
-from .evaluation import evaluate as evaluate
-from .fusion import FusedCloud as FusedCloud
-from .fusion import back_project as back_project
-from .fusion import fuse_close as fuse_close
-from .fusion import fuse_consistent as fuse_consistent
-from .normals import estimate_normals as estimate_normals
+from recon_eval.neighbours import Neighbours as Neighbours
+from recon_eval.points.chamfer import CHAMFER as CHAMFER
+from recon_eval.points.chamfer import chamfer as chamfer
+from recon_eval.points.evaluation import PointsResult as PointsResult
+from recon_eval.points.evaluation import evaluate as evaluate
+from recon_eval.points.fusion import FusedCloud as FusedCloud
+from recon_eval.points.fusion import back_project as back_project
+from recon_eval.points.fusion import fuse_close as fuse_close
+from recon_eval.points.fusion import fuse_consistent as fuse_consistent
+from recon_eval.points.normals import estimate_normals as estimate_normals

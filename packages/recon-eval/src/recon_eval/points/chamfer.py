@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ..neighbours import Neighbours, check_cloud
+from recon_eval.neighbours import Neighbours, check_cloud
 
 Variant = Literal["mean_of_means", "sum_of_means", "sum_of_squares", "half_sum_of_squares"]
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..align.similarity import Similarity, alignment_facts
-from ..neighbours import Neighbours, check_cloud
+from recon_eval.align.similarity import Similarity, alignment_facts
+from recon_eval.neighbours import Neighbours, check_cloud
 
 
 @dataclass(frozen=True, kw_only=True)

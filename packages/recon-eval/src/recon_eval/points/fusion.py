@@ -31,8 +31,8 @@ class FusedCloud:
         kept = kept.to(self.points.device)
         return FusedCloud(points=self.points[kept], pixels=self.pixels[kept])
 
-    def colours(self, images: Float[Tensor, "v 3 y x"]) -> Float[Tensor, "p 3"]:
-        """Return the colour of each point in its own view."""
+    def colors(self, images: Float[Tensor, "v 3 y x"]) -> Float[Tensor, "p 3"]:
+        """Return the color of each point in its own view."""
         view, row, column = self.pixels.T
         return images[view, :, row, column]
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..neighbours import CHUNK, Neighbours
+from recon_eval.neighbours import CHUNK, Neighbours
 
 
 def estimate_normals(points: Float[Tensor, "p 3"], *, neighbours: int = 16) -> Float[Tensor, "p 3"]:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .auc import auc_exact, auc_histogram
-from .pairs import Direction, PairErrors, pair_errors
+from recon_eval.pose.auc import auc_exact, auc_histogram
+from recon_eval.pose.pairs import Direction, PairErrors, pair_errors
 
 THRESHOLDS = (3, 5, 10, 15, 20, 30)
 

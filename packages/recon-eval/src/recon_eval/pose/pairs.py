@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .angles import direction_angle_degrees, rotation_angle_degrees
-from .cameras import check_rigs
+from recon_eval.pose.angles import direction_angle_degrees, rotation_angle_degrees
+from recon_eval.pose.cameras import check_rigs
 
 Direction = Literal["signed", "folded"]
 ZERO_BASELINE = 1e-9  # of the largest distance in the rig

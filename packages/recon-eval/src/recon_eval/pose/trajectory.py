@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..align import MIN_SPREAD, Similarity, align_cameras, camera_centres
-from .angles import rotation_angle_degrees
-from .cameras import check_rigs
+from recon_eval.align import MIN_SPREAD, Similarity, align_cameras, camera_centres
+from recon_eval.pose.angles import rotation_angle_degrees
+from recon_eval.pose.cameras import check_rigs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Numbers that carry what they rest on: per scene, summed up, compared, written down."""
 
-from .comparison import Comparison as Comparison
-from .comparison import compare as compare
-from .entry import Entry as Entry
-from .entry import Result as Result
-from .report import Report as Report
-from .statistics import Summary as Summary
-from .statistics import bootstrap_interval as bootstrap_interval
+from recon_eval.report.comparison import Comparison as Comparison
+from recon_eval.report.comparison import compare as compare
+from recon_eval.report.entry import Entry as Entry
+from recon_eval.report.entry import Result as Result
+from recon_eval.report.report import Report as Report
+from recon_eval.report.statistics import Summary as Summary
+from recon_eval.report.statistics import bootstrap_interval as bootstrap_interval

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .markdown import interval, number, table
-from .report import Report
-from .statistics import Summary, summarise
+from recon_eval.report.markdown import interval, number, table
+from recon_eval.report.report import Report
+from recon_eval.report.statistics import Summary, summarise
 
 
 @dataclass(frozen=True, kw_only=True)

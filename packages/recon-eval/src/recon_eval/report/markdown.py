@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .statistics import Summary
+from recon_eval.report.statistics import Summary
 
 
 def render(report: dict[str, Any], summary: Sequence[Summary]) -> str:

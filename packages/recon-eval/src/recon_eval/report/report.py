@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..data.files import parse_json, read_bounded
-from .entry import Entry, Result, plain
-from .markdown import render
-from .statistics import Summary, summarise
+from recon_eval.formats.files import parse_json, read_bounded
+from recon_eval.report.entry import Entry, Result, plain
+from recon_eval.report.markdown import render
+from recon_eval.report.statistics import Summary, summarise
 
 FORMAT = "recon-eval-report/1"
 MAX_BYTES = 1 << 28

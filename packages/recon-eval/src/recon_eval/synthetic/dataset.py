@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recon_eval.data.scene import Scene
+from recon_eval.sets.scene import Scene
 from recon_eval.synthetic.rooms.render import render
 from recon_eval.synthetic.rooms.world import MAX_VIEWS, World, draw_world
 

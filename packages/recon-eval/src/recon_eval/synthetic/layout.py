@@ -8,7 +8,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from recon_eval.data.scene import Scene
+from recon_eval.sets.scene import Scene
 
 
 def write_blendedmvs(scene: Scene, root: Path) -> Path:

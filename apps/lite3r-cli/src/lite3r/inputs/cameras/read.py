@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from recon_eval.data import read_camera
+from recon_eval.formats import read_cam_txt
 
 from .arrays import read_arrays
 from .colmap import read_colmap
@@ -56,12 +56,12 @@ def _read_cam_txt(folder: Path) -> list[KnownCamera]:
     """MVSNet's files; they name no image size, so they speak of the photos as they are."""
     found = []
     for file in sorted(folder.glob("*_cam.txt")):
-        camera = read_camera(file, two_numbers="min_interval")  # depth ranges are not used
+        camera = read_cam_txt(file, two_numbers="min_interval").camera  # depth ranges are not used
         found.append(
             KnownCamera(
                 name=file.name.removesuffix("_cam.txt"),
                 world_to_camera=camera.world_to_camera,
-                intrinsics=camera.intrinsics_from_corner,
+                intrinsics=camera.intrinsics,
             )
         )
     return found

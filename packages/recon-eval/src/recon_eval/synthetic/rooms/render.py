@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon_eval.data.scene import Scene
+from recon_eval.sets.scene import Scene
 from recon_eval.synthetic.rooms.intersect import first_hit, is_blocked, normals, room_face
 from recon_eval.synthetic.rooms.texture import albedo
 from recon_eval.synthetic.rooms.world import NUM_WALLS, World

@@ -1,0 +1,34 @@
+"""File formats, each once, read and write: arrays in and out, bounded, whole or not at all."""
+
+from recon_eval.formats.arrays import read_npy as read_npy
+from recon_eval.formats.arrays import read_npz as read_npz
+from recon_eval.formats.arrays import write_npz as write_npz
+from recon_eval.formats.cam_txt import CameraFile as CameraFile
+from recon_eval.formats.cam_txt import read_cam_txt as read_cam_txt
+from recon_eval.formats.cam_txt import read_pairs as read_pairs
+from recon_eval.formats.cam_txt import write_cam_txt as write_cam_txt
+from recon_eval.formats.colmap import ColmapModel as ColmapModel
+from recon_eval.formats.colmap import quaternion_wxyz as quaternion_wxyz
+from recon_eval.formats.colmap import read_colmap as read_colmap
+from recon_eval.formats.colmap import read_colmap_cameras as read_colmap_cameras
+from recon_eval.formats.colmap import write_colmap as write_colmap
+from recon_eval.formats.depth import read_depth as read_depth
+from recon_eval.formats.depth import write_depth as write_depth
+from recon_eval.formats.files import new_file as new_file
+from recon_eval.formats.files import write_json as write_json
+from recon_eval.formats.glb import read_glb as read_glb
+from recon_eval.formats.glb import write_glb as write_glb
+from recon_eval.formats.images import open_image as open_image
+from recon_eval.formats.images import read_image as read_image
+from recon_eval.formats.images import read_mask as read_mask
+from recon_eval.formats.known import read_cameras as read_cameras
+from recon_eval.formats.known import read_npz_cameras as read_npz_cameras
+from recon_eval.formats.pfm import read_pfm as read_pfm
+from recon_eval.formats.pfm import write_pfm as write_pfm
+from recon_eval.formats.ply import read_ply as read_ply
+from recon_eval.formats.ply import write_ply as write_ply
+from recon_eval.formats.records import Camera as Camera
+from recon_eval.formats.records import Observations as Observations
+from recon_eval.formats.records import PointCloud as PointCloud
+from recon_eval.formats.transforms import read_transforms as read_transforms
+from recon_eval.formats.transforms import write_transforms as write_transforms

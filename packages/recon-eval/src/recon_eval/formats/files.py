@@ -1,0 +1,97 @@
+"""Opening and writing files: bounded sizes, whole or not at all, errors that name file and rule."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
+
+
+def require_folder(path: str | Path, what: str) -> Path:
+    """Return `path` if it is a folder, else raise FileNotFoundError or NotADirectoryError."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: does not exist; it must be {what}")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: is a file; it must be {what}")
+    return path
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return a file's bytes; ValueError where it is empty or larger than `limit` bytes."""
+    require_bounded(path, limit)
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """Return a small text file; ValueError where it is not text."""
+    try:
+        return read_bounded(path, MAX_TEXT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a text file ({error.reason})") from error
+
+
+def parse_json(raw: bytes, path: Path) -> Any:
+    """Return what JSON text says; ValueError where it is none, or nested too deeply."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is no JSON: {error}") from None
+
+
+def numbers(words: list[str], path: Path, what: str) -> list[float]:
+    """Return words as finite numbers; ValueError names the word that is not one."""
+    found = []
+    for word in words:
+        try:
+            value = float(word)
+        except ValueError:
+            raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is no number") from None
+        if not abs(value) < 1e30:
+            raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is not finite")
+        found.append(value)
+    return found
+
+
+def require_bounded(path: Path, limit: int) -> None:
+    """Raise where a path is no file, is empty or has more than `limit` bytes."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist or is no file")
+    size = path.stat().st_size
+    if not 0 < size <= limit:
+        raise ValueError(f"{path}: has {size} bytes; a file of this kind has 1 to {limit}")
+
+
+def require_file(path: Path, partner: Path) -> Path:
+    """Return `path`, or raise FileNotFoundError that names the file it belongs to."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: does not exist, and {partner.name} needs it")
+    return path
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON file in UTF-8, indented, non-ASCII letters kept, NaN and infinity refused."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,162 @@
+"""What readers return and writers take: cameras, clouds, and which camera sees which point."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, UInt8
+
+ORTHOGONALITY = 1e-3  # largest entry of R R^T - I
+SHAPE_TOLERANCE = 0.01  # by which the shapes of a photo and of its camera's image may differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """One pinhole camera: OpenCV axes (x right, y down, z forward), pixel centers at + 0.5.
+
+    - `name`: of its photo, as the file has it.
+    - `world_to_camera`: a rotation and a translation.
+    - `size`: width and height of the image that `intrinsics` speak of; None when a file is silent.
+
+    Raises ValueError where a matrix is not finite, is no rotation, or has no focal lengths.
+    """
+
+    name: str
+    world_to_camera: Float64[np.ndarray, "3 4"]
+    intrinsics: Float64[np.ndarray, "3 3"]
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_camera(self.world_to_camera, self.intrinsics, self.name)
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"{self.name}: size={self.size}; both sides must be at least 1")
+
+    @property
+    def camera_to_world(self) -> Float64[np.ndarray, "4 4"]:
+        """The inverse of `world_to_camera`, homogeneous."""
+        rotation, translation = self.world_to_camera[:, :3], self.world_to_camera[:, 3]
+        pose = np.eye(4)
+        pose[:3, :3] = rotation.T
+        pose[:3, 3] = -rotation.T @ translation
+        return pose
+
+    def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
+        """Return the intrinsics in pixels of a photo of this width and height.
+
+        Raises ValueError where the photo has another shape than the camera's image.
+        """
+        if self.size is None or self.size == size:
+            return self.intrinsics
+        across, down = size[0] / self.size[0], size[1] / self.size[1]
+        if abs(across / down - 1) > SHAPE_TOLERANCE:
+            turned = size == self.size[::-1]
+            why = "is turned by its EXIF tag" if turned else "was cropped, or is another image"
+            raise ValueError(
+                f"{self.name}: its camera is for {self.size[0]} x {self.size[1]} pixels, and the "
+                f"photo has {size[0]} x {size[1]}: it {why}; give the photos that the cameras "
+                "were made for"
+            )
+        return np.diag([across, down, 1.0]) @ self.intrinsics
+
+    def project(
+        self, points: Float[np.ndarray, "p 3"]
+    ) -> tuple[Float64[np.ndarray, "p 2"], Float64[np.ndarray, " p"]]:
+        """Return where world points land, in pixels, and their depth (not above 0: behind)."""
+        local = points @ self.world_to_camera[:, :3].T + self.world_to_camera[:, 3]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            landed = (local @ self.intrinsics.T)[:, :2] / local[:, 2:]
+        return landed, local[:, 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCloud:
+    """Points, and what a file says of each; a part is None where the file has none.
+
+    - `points`: in the world frame, OpenCV axes.
+    - `colors`: sRGB bytes, as a screen shows them.
+    - `confidence`: of the depth that a point was made from, in no unit.
+
+    Raises ValueError where the parts differ in length.
+    """
+
+    points: Float[np.ndarray, "p 3"]
+    normals: Float[np.ndarray, "p 3"] | None = None
+    colors: UInt8[np.ndarray, "p 3"] | None = None
+    confidence: Float[np.ndarray, " p"] | None = None
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if value is not None and len(value) != len(self.points):
+                raise ValueError(
+                    f"{part.name}: has {len(value)} rows; points has {len(self.points)}, and every "
+                    "part has one row a point"
+                )
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def take(self, index: Int[np.ndarray, " q"] | Bool[np.ndarray, " p"] | slice) -> "PointCloud":
+        """Return the points at these positions, in this order."""
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return replace(self, **{k: v[index] for k, v in parts.items() if v is not None})
+
+    @staticmethod
+    def concatenate(clouds: "Sequence[PointCloud]") -> "PointCloud":
+        """Return all points of several clouds; a part that one of them lacks is dropped."""
+        parts = {part.name: [getattr(c, part.name) for c in clouds] for part in fields(PointCloud)}
+        whole = {k: v for k, v in parts.items() if all(part is not None for part in v)}
+        return PointCloud(**{name: np.concatenate(values) for name, values in whole.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Which camera sees which point: `point[i]` is seen by `camera[i]` at the pixel `xy[i]`.
+
+    Both are positions in the lists of cameras and points, counted from 0; `xy` has pixel centers at
+    + 0.5.
+    """
+
+    camera: Int[np.ndarray, " o"]
+    point: Int[np.ndarray, " o"]
+    xy: Float[np.ndarray, "o 2"]
+
+    def __post_init__(self) -> None:
+        if not len(self.camera) == len(self.point) == len(self.xy):
+            raise ValueError(
+                f"observations: {len(self.camera)} cameras, {len(self.point)} points and "
+                f"{len(self.xy)} pixels; each observation has one of each"
+            )
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    @staticmethod
+    def none() -> "Observations":
+        """No point is seen by any camera."""
+        empty = np.zeros(0, np.int64)
+        return Observations(camera=empty, point=empty, xy=np.zeros((0, 2)))
+
+
+def check_camera(
+    extrinsic: Float64[np.ndarray, "_ 4"], intrinsics: Float64[np.ndarray, "3 3"], where: str
+) -> None:
+    """Raise ValueError where a matrix (3 x 4 or 4 x 4) is no rigid motion or no pinhole camera."""
+    if not (np.isfinite(extrinsic).all() and np.isfinite(intrinsics).all()):
+        raise ValueError(f"{where}: a camera holds NaN or infinity; leave it out")
+    rotation = extrinsic[:3, :3]
+    gap, turn = float(np.abs(rotation @ rotation.T - np.eye(3)).max()), np.linalg.det(rotation)
+    if gap > ORTHOGONALITY or turn <= 0:
+        raise ValueError(
+            f"{where}: the extrinsic is not a rotation, or mirrors: |R R^T - I| is {gap:.2g} (at "
+            f"most {ORTHOGONALITY}) and det R {turn:.3g} (must be 1); give rigid world-to-camera "
+            "matrices"
+        )
+    if not np.allclose(extrinsic[3:], [0, 0, 0, 1], atol=1e-6):
+        raise ValueError(f"{where}: the last row of the extrinsic is {extrinsic[3]}, not 0 0 0 1")
+    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+        raise ValueError(
+            f"{where}: the focal lengths are {np.diag(intrinsics)[:2]}; both must be above 0"
+        )
+    if not np.allclose(intrinsics[2], [0, 0, 1], atol=1e-6):
+        raise ValueError(f"{where}: the last row of the intrinsic is {intrinsics[2]}, not 0 0 1")

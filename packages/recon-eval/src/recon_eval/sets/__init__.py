@@ -1,0 +1,1 @@
+"""Data sets on disk, each read into a `Scene`; `recon_eval.data` lists them."""

@@ -1,0 +1,1 @@
+"""DTU's photographs and cameras, in the layouts that are in use."""
