@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lite3r.reconstruct.memory import KERNELS, Work, footprint, peak_resident, resident
 
 from lite3r.environment import environment
-from lite3r.reconstruct.memory import KERNELS, Work, footprint, peak_resident, resident
 from recon_backbones import load_backbone
 from recon_eval import efficiency
 

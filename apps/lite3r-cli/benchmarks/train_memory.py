@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from lite3r.reconstruct.memory import peak_resident
 
 import distill
 from lite3r import atomic, compose
 from lite3r.environment import environment
 from lite3r.recipes import Recipe, Training
-from lite3r.reconstruct.memory import peak_resident
 from lite3r.scenes import PhotoBatches
 from lite3r.student import TeacherSpec
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from recon_backbones.photos import decode_photo, find_photos
 from recon_eval.data import BlendedMVS
 
 from .errors import sentence
-from .inputs import decode_photo
-from .photos import find_photos
 from .terminal import Terminal
 
 SMALL = 64  # pixels: files are read whole, and decoded no larger than needed

@@ -9,16 +9,17 @@ class UserError(Exception):
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported(*kinds: type[Exception]) -> Iterator[None]:
     """Turn complaints about inputs, raised inside the block, into a `UserError`.
 
     The packages raise `ValueError` for a wrong value and `OSError` for a file, and
-    say what to do instead. The block should hold only calls that check inputs, so
-    that a bug elsewhere keeps its traceback.
+    say what to do instead; `kinds` names other ones. The block should hold only calls that
+    check inputs, so that a bug elsewhere keeps its traceback.
     """
+    caught = kinds or (ValueError, OSError)
     try:
         yield
-    except (ValueError, OSError) as error:
+    except caught as error:
         raise UserError(sentence(error)) from error
 
 

@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_backbones import Backbone
+from recon_backbones.photos import find_photos, load_batch
 from recon_eval.data import BlendedMVS, Scene, SyntheticScenes
-
-from .photos import find_photos, load_batch
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
 MOST_SCENES = 300  # to learn from; they stay in memory
@@ -105,7 +104,7 @@ def read_scenes(
 
 def photos_scene(data: str, backbone: Backbone, images: ImageSettings) -> Float[Tensor, "n 3 y x"]:
     """All photos of a folder at the size of the network."""
-    return load_batch(find_photos([data]), backbone, images.size).images
+    return load_batch(find_photos([data]), backbone, images.size).images[0]
 
 
 def first_views(images: Float[Tensor, "n 3 y x"], views: int, name: str) -> Sequence[Scene]:

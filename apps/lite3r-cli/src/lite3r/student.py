@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recon_backbones import Backbone, Prediction, load_backbone
+from recon_backbones.photos import load_batch
 
 from . import atomic
-from .photos import load_batch
 from .recipes import Recipe
 
 FORMAT = "lite3r-student/1"
@@ -99,7 +99,7 @@ class Student:
         images: files, brought to `size` pixels on the longer side, or a tensor in [0, 1].
         """
         if not isinstance(images, Tensor):
-            images = load_batch(images, self.backbone, size).images
+            images = load_batch(images, self.backbone, size).images[0]
         device = next(self.backbone.parameters()).device
         with torch.inference_mode():
             return self.backbone(images[None].to(device))

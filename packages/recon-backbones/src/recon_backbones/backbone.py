@@ -30,11 +30,13 @@ class Backbone(nn.Module, ABC):
 
     A subclass sets `name`, `patch_size` and `family`, keeps the names of its public checkpoints in
     its state dict, and lists its attentions. `needs_cameras` says that it finds none by itself, so
-    that they must be given. `weights` is set by `load_backbone`.
+    that they must be given; `photo_size` is the side at which the family sees photos. `weights` is
+    set by `load_backbone`.
     """
 
     family: ClassVar[str]
     needs_cameras: ClassVar[bool] = False
+    photo_size: ClassVar[int] = 504
     name: str
     patch_size: int
     weights: WeightsSource | None = None

@@ -15,6 +15,13 @@ def invert_rigid(transform: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batc
     return torch.cat((rotation, -rotation @ transform[..., 3:]), dim=-1)
 
 
+def first_is_origin(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3 4"]:
+    """The same cameras in the frame of the first: E_i E_0^-1."""
+    bottom = world_to_camera.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(world_to_camera), 1, 4)
+    square = torch.cat((world_to_camera, bottom), dim=1)
+    return (square @ torch.linalg.inv(square[0]))[:, :3]
+
+
 def rotation_from_quaternion(
     quaternion_xyzw: Float[Tensor, "*batch 4"],
 ) -> Float[Tensor, "*batch 3 3"]:

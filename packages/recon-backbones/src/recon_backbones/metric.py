@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .errors import InputError
 from .prediction import SKY, Prediction
 
 _FEWEST = 10  # pixels from which a scale or a far depth is trusted
@@ -44,7 +45,7 @@ def metric_scale(
     if not (used.is_meta or torch.compiler.is_compiling()):
         count = used.flatten(1).sum(1)
         if (count < _FEWEST).any():
-            raise ValueError(
+            raise InputError(
                 f"scene {int(count.argmin())} shows {int(count.min())} pixels that are sure and no "
                 f"sky; its scale in metres needs {_FEWEST}: give views of nearer things"
             )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..attention import AttentionSite
 from ..backbone import Backbone, check_choice, check_heads, check_images
+from ..errors import InputError
 from ..metric import fill_sky, in_metres
 from ..patches import imagenet_normalise
 from ..prediction import Prediction
@@ -50,7 +51,7 @@ class MonoDepthAnything3(Backbone):
         Raises ValueError without cameras, and for images or cameras that break the rules.
         """
         if world_to_camera is None or intrinsics is None:
-            raise ValueError(
+            raise InputError(
                 f"{self.name} finds no cameras: give world_to_camera and intrinsics, or call "
                 "internals(images) for depth and sky alone"
             )

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -93,6 +94,13 @@ class PixelMap:
             min(height, round(bottom)),
             min(width, round(right)),
         )
+
+    def seen_pixels(self) -> Bool[np.ndarray, "y x"]:
+        """The inside of that box, as a mask."""
+        top, left, bottom, right = self.seen()
+        mask = np.zeros(self.size, dtype=bool)
+        mask[top:bottom, left:right] = True
+        return mask
 
     def _matrix(self, like: Tensor) -> Tensor:
         rows = (

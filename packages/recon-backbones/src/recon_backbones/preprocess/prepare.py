@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..backbone import Backbone
@@ -24,6 +24,15 @@ class Prepared:
 
     images: Float[Tensor, "1 v 3 y x"]
     maps: tuple[PixelMap, ...]
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each upright photo."""
+        return tuple((m.photo[1], m.photo[0]) for m in self.maps)
+
+    def seen(self) -> Bool[np.ndarray, "v y x"]:
+        """False where an image shows padding and no photo."""
+        return np.stack([m.seen_pixels() for m in self.maps])
 
     def intrinsics_from_photos(
         self, intrinsics: Float[Tensor, "v 3 3"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attention import AttentionSite
 from ..backbone import Backbone, check_choice, check_heads, check_images
 from ..cameras import decode_pose
+from ..errors import InputError
 from ..onednn import by_onednn
 from ..patches import imagenet_normalise
 from ..precision import without_autocast
@@ -52,6 +53,7 @@ class Vggt(Backbone):
     """VGGT (arXiv 2503.11651); state-dict names are the public ones."""
 
     family: ClassVar[str] = "vggt"
+    photo_size: ClassVar[int] = 518
 
     def __init__(self, name: str, config: VggtConfig) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class Vggt(Backbone):
         and for given cameras, which this network cannot take.
         """
         if world_to_camera is not None or intrinsics is not None:
-            raise ValueError(f"{self.name} takes no cameras; leave them out, or use a da3 backbone")
+            raise InputError(f"{self.name} takes no cameras; leave them out, or use a da3 backbone")
         heads = ("depth", "points") if with_points else ("depth",)
         output = self.internals(images, heads=heads, head_chunk=head_chunk)
         size = (images.shape[-2], images.shape[-1])

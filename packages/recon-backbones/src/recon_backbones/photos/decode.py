@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from recon_eval.formats.images import BROKEN, ORIENTATION, opened
+from recon_backbones.errors import InputError
+from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo
 
 SMALLEST = 14  # pixels a side: one patch of the networks
 FLOATING = ("I", "F")  # Pillow's 32-bit modes; their range is anybody's guess
@@ -32,11 +33,11 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
 
     A JPEG is decoded at an eighth, a quarter or a half where that suffices, for a fraction
     of the time and memory. Sixteen bits become eight, transparency shows white.
-    Raises ValueError naming a file that is broken, an animation, of 32-bit pixels, smaller
+    Raises InputError naming a file that is broken, an animation, of 32-bit pixels, smaller
     than 14 pixels a side, or above 170 million pixels.
     """
     path = Path(path)
-    with opened(path) as image:
+    with open_photo(path) as image:
         _check(path, image)
         width, height = image.size
         try:
@@ -47,7 +48,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
             drafted = max(1, round(longer / max(image.size)))
             pixels = _upright(image)
         except BROKEN as error:
-            raise ValueError(
+            raise InputError(
                 f"{path}: is broken and cannot be decoded ({error}); repair it or leave it out"
             ) from error
     factor = max(1, max(pixels.size) // at_least)
@@ -60,17 +61,17 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
 def _check(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if min(width, height) < SMALLEST:
-        raise ValueError(
+        raise InputError(
             f"{path}: is {width} x {height} pixels; a photo needs {SMALLEST} on each side, "
             "so leave it out"
         )
     frames = getattr(image, "n_frames", 1)
     if image.format in ("PNG", "WEBP") and frames > 1:
-        raise ValueError(
+        raise InputError(
             f"{path}: is an animation of {frames} frames; give a video instead, or single images"
         )
     if image.mode in FLOATING:
-        raise ValueError(
+        raise InputError(
             f"{path}: holds 32-bit pixels (mode {image.mode}), whose range is unknown; save it "
             "with 8 or 16 bits"
         )
@@ -81,7 +82,7 @@ def _upright(image: Image.Image) -> Image.Image:
     if upright.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
         return Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8)).convert("RGB")
     if "A" in upright.getbands() or "transparency" in upright.info:
-        coloured = upright.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, coloured).convert("RGB")
+        colored = upright.convert("RGBA")
+        white = Image.new("RGBA", colored.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, colored).convert("RGB")
     return upright.convert("RGB")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from .decode import decode_photo
+from recon_backbones.photos.decode import decode_photo
 
 SIDE, GREY = 256, 32
 NEARLY = 2.0  # of 255: two photos whose small grey versions differ by less show the same
@@ -46,11 +46,11 @@ def thumbnail(image: UInt8[np.ndarray, "y x 3"]) -> Thumbnail:
     longer = max(picture.size)
     size = tuple(max(3, round(side * SIDE / longer)) for side in picture.size)
     grey = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BOX), dtype=np.float32)
-    centre = grey[1:-1, 1:-1]
+    middle = grey[1:-1, 1:-1]
     beside = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     small = picture.resize((GREY, GREY), Image.Resampling.BOX)
     return Thumbnail(
-        sharpness=float((beside - 4 * centre).var() / (grey.var() + 1)),
+        sharpness=float((beside - 4 * middle).var() / (grey.var() + 1)),
         grey=np.asarray(small, dtype=np.float32),
     )
 
@@ -60,7 +60,7 @@ def select_views(
     *,
     max_views: int | None,
     drop_blurred: float = 0.0,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], object] = lambda: None,
 ) -> Selection:
     """Leave out files that are byte for byte another; then blurred ones; then take an even spread.
 

@@ -4,8 +4,8 @@ Each window is predicted in a frame and a unit of its own. A similarity takes it
 predecessor's: the scale from the depths of the shared views (the median ratio over
 confident pixels, which a few wrong cameras do not move), the rotation from the shared
 cameras' orientations (their chordal mean, defined for one shared view already), the
-translation from their centres. So views on a line or in one place, where an alignment of
-centres alone has no rotation or no scale, need no care.
+translation from their centers. So views on a line or in one place, where an alignment of
+centers alone has no rotation or no scale, need no care.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon_backbones import Prediction
-from recon_eval.align import Similarity
-from recon_eval.align.similarity import camera_centres
+from recon_backbones.errors import InputError
+from recon_backbones.prediction import Prediction
 
 SCALE_DISAGREEMENT = 1.25  # between shared views: above it a join is called weak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """The map p -> scale * rotation @ p + translation, in float64."""
+
+    scale: float
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+
+    def apply(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+        """Map points."""
+        return self.scale * points.double() @ self.rotation.T + self.translation
+
+    def apply_to_cameras(self, world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3 4"]:
+        """Move cameras into the target's world; depths seen by them grow by `scale`."""
+        rotation = world_to_camera[:, :, :3].double() @ self.rotation.T
+        centers = self.apply(camera_centers(world_to_camera))
+        return torch.cat((rotation, -rotation @ centers[..., None]), dim=-1)
+
+
+def camera_centers(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3"]:
+    """Where cameras stand in the world, in float64."""
+    cameras = world_to_camera.double()
+    return -(cameras[:, :, :3].mT @ cameras[:, :, 3:])[..., 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +74,12 @@ class Stitched:
 
 
 def windows(views: int, window: int, overlap: int) -> list[range]:
-    """Ranges of at most `window` views that cover all, neighbours sharing at least `overlap`.
+    """Ranges of at most `window` views that cover all, neighbors sharing at least `overlap`.
 
-    Raises ValueError unless 1 <= overlap < window.
+    Raises InputError unless 1 <= overlap < window.
     """
     if not 1 <= overlap < window:
-        raise ValueError(f"overlap is {overlap}; it must be at least 1 and below window {window}")
+        raise InputError(f"overlap={overlap}; it must be at least 1 and below window={window}")
     if views <= window:
         return [range(views)]
     starts = [*range(0, views - window, window - overlap), views - window]
@@ -89,14 +113,11 @@ def _join(before: Prediction, after: Prediction, first_view: int) -> Join:
     scale = float(ratios.median())
     one, other = before.world_to_camera[0].double(), after.world_to_camera[0].double()
     rotation = _mean_rotation(one[:, :, :3].mT @ other[:, :, :3])
-    centres = camera_centres(one) - scale * camera_centres(other) @ rotation.T
+    centers = camera_centers(one) - scale * camera_centers(other) @ rotation.T
     similarity = Similarity(
         scale=scale,
         rotation=rotation,
-        translation=centres.median(0).values,
-        spread=1.0,
-        method="depths and orientations",
-        support=1.0,
+        translation=centers.median(0).values,
     )
     turned = other[:, :, :3] @ rotation.T
     return Join(
@@ -115,9 +136,9 @@ def _depth_ratios(before: Prediction, after: Prediction) -> Float[Tensor, " v"]:
         sure = torch.minimum(before.depth_conf[0, view], after.depth_conf[0, view]).flatten()
         kept = (sure >= sure.median()) & (one > 0) & (other > 0)
         if not kept.any():
-            raise ValueError(
+            raise InputError(
                 f"shared view {view} has no pixel with a depth in both windows, so they cannot be "
-                "joined; give a larger --overlap"
+                "joined; give a larger overlap"
             )
         found.append((one[kept].double() / other[kept].double()).median())
     return torch.stack(found)

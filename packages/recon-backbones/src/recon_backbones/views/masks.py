@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from recon_backbones import Prediction
-
-from ..settings import MaskOptions
+from recon_backbones.errors import InputError
+from recon_backbones.prediction import Prediction
+from recon_backbones.views.options import Masks
 
 BLACK, WHITE = 24, 231  # of 255: backgrounds are below or above in every channel, JPEG's noise in
 FRINGE = 1  # pixels by which a background grows, as its edge is mixed with the object
@@ -20,13 +20,13 @@ def keep_pixels(
     prediction: Prediction,
     pictures: UInt8[np.ndarray, "v y x 3"],
     seen: Bool[np.ndarray, "v y x"],
-    options: MaskOptions,
+    options: Masks,
 ) -> Bool[np.ndarray, "v y x"]:
     """Pixels that become points: seen, with a depth, and passing every mask that is asked for.
 
     pictures: the views as the network saw them. seen: False where a view was padded.
     Confidence is judged last, over the pixels of all views that are left.
-    Raises ValueError when no pixel is left, naming the strictest mask.
+    Raises InputError when no pixel is left, naming the strictest mask.
     """
     depth = prediction.depth[0]
     kept = seen & (depth.isfinite() & (depth > 0)).numpy()
@@ -34,13 +34,13 @@ def keep_pixels(
     if options.mask_sky:
         masks["mask_sky"] = ~_sky_of(prediction, pictures)
     if options.mask_background != "none":
-        colour = options.mask_background
-        masks["mask_background"] = ~np.stack([background(p, colour) for p in pictures])
+        color = options.mask_background
+        masks["mask_background"] = ~np.stack([background(p, color) for p in pictures])
     for mask in masks.values():
         kept &= mask
     if not kept.any():
         strictest = min(masks, key=lambda name: float(masks[name].mean()))
-        raise ValueError(
+        raise InputError(
             f"the masks leave no pixel; {strictest} alone leaves {masks[strictest].mean():.1%}: "
             "loosen it"
         )
@@ -59,13 +59,13 @@ def _sky_of(
     return np.stack([sky(p, d) for p, d in zip(pictures, far, strict=True)])
 
 
-def background(picture: UInt8[np.ndarray, "y x 3"], colour: str) -> Bool[np.ndarray, "y x"]:
-    """Pixels of one flat colour, "black" or "white", that an edge of the picture touches.
+def background(picture: UInt8[np.ndarray, "y x 3"], color: str) -> Bool[np.ndarray, "y x"]:
+    """Pixels of one flat color, "black" or "white", that an edge of the picture touches.
 
     What is as dark or bright inside the object stays.
     """
-    of_colour = picture < BLACK if colour == "black" else picture > WHITE
-    flat: Bool[np.ndarray, "y x"] = np.asarray(of_colour.all(axis=-1))
+    of_color = picture < BLACK if color == "black" else picture > WHITE
+    flat: Bool[np.ndarray, "y x"] = np.asarray(of_color.all(axis=-1))
     return _grown(_touching(flat, np.ones(4, dtype=bool)))
 
 
@@ -80,10 +80,10 @@ def sky(
     mean = cv2.blur(grey, (5, 5))
     deviation = np.sqrt(np.maximum(cv2.blur(grey * grey, (5, 5)) - mean * mean, 0))
     lead = picture[..., 2].astype(int) - picture[..., 0].astype(int)
-    coloured = (mean > BRIGHT) | ((lead > BLUE) & (mean > BRIGHT / 3))
+    colored = (mean > BRIGHT) | ((lead > BLUE) & (mean > BRIGHT / 3))
     known = depth[np.isfinite(depth) & (depth > 0)]
     far = depth >= np.quantile(known, FAR) if len(known) else np.ones(depth.shape, dtype=bool)
-    smooth = (deviation < SMOOTH) & coloured & far
+    smooth = (deviation < SMOOTH) & colored & far
     return _grown(_touching(smooth, np.array([True, False, False, False])))
 
 

@@ -1,7 +1,5 @@
 """Masks drop what they name and nothing else; a known distance makes metres."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,18 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from lite3r.photos import Batch
-from lite3r.reconstruct.masks import background, keep_pixels, sky
-from lite3r.reconstruct.scale import (
-    End,
-    KnownDistance,
-    parse_end,
-    scale_from_distance,
-)
-from lite3r.settings import MaskOptions
-from recon_backbones import Prediction
-from recon_backbones.preprocess import PixelMap
-from recon_eval.data import SyntheticScenes
+from recon_backbones import KnownDistance, Masks, Prediction
+from recon_backbones.preprocess import PixelMap, Prepared
+from recon_backbones.views.masks import background, keep_pixels, sky
+from recon_backbones.views.scale import End, parse_end, scale_from_distance
+
+from .rooms import room
 
 LOOSE = {"confidence_percentile": 0.0, "edge_tolerance": 100.0}
 
@@ -37,7 +29,7 @@ def prediction(depth: np.ndarray, confidence: np.ndarray | None = None) -> Predi
     )
 
 
-def kept(found: Prediction, options: MaskOptions, pictures: np.ndarray | None = None) -> np.ndarray:
+def kept(found: Prediction, options: Masks, pictures: np.ndarray | None = None) -> np.ndarray:
     shape = tuple(found.depth[0].shape)
     if pictures is None:
         pictures = np.full((*shape, 3), 120, np.uint8)
@@ -48,7 +40,7 @@ def kept(found: Prediction, options: MaskOptions, pictures: np.ndarray | None = 
 @given(percent=st.floats(0, 99), seed=st.integers(0, 1000))
 def test_the_least_confident_share_is_dropped_over_all_views(percent: float, seed: int) -> None:
     confidence = np.random.default_rng(seed).permutation(200).reshape(2, 10, 10)
-    options = MaskOptions(confidence_percentile=percent, edge_tolerance=100.0)
+    options = Masks(confidence_percentile=percent, edge_tolerance=100.0)
     found = kept(prediction(np.ones((2, 10, 10)), confidence), options)
     assert found.sum() == 200 - int(percent / 100 * 200)
     assert confidence[found].min() > confidence[~found].max(initial=-1)
@@ -66,7 +58,7 @@ def test_padding_and_missing_depth_are_never_kept_nor_counted() -> None:
         prediction(depth, confidence),
         np.zeros((1, 6, 4, 3), np.uint8),
         seen,
-        MaskOptions(confidence_percentile=40.0, edge_tolerance=1e9),
+        Masks(confidence_percentile=40.0, edge_tolerance=1e9),
     )
     assert not found[0, [0, 1, 5]].any()
     assert found[0, 2:5].all()
@@ -75,7 +67,7 @@ def test_padding_and_missing_depth_are_never_kept_nor_counted() -> None:
 def test_both_sides_of_a_depth_edge_are_dropped() -> None:
     depth = np.full((1, 6, 8), 1.0)
     depth[..., 4:] = 2.0
-    found = kept(prediction(depth), MaskOptions(confidence_percentile=0.0, edge_tolerance=0.1))
+    found = kept(prediction(depth), Masks(confidence_percentile=0.0, edge_tolerance=0.1))
     assert found[0].all(axis=0).tolist() == [True] * 3 + [False] * 2 + [True] * 3
 
 
@@ -123,8 +115,7 @@ def test_sky_and_cloud_go_and_a_white_wall_stays() -> None:
 
 
 def test_rooms_have_no_sky() -> None:
-    scene = SyntheticScenes("test", count=1, views=2, height=84, width=112)[0]
-    assert scene.depth is not None
+    scene = room(2, 84, 112)
     pictures = (scene.images.permute(0, 2, 3, 1) * 255).byte().numpy()
     shares = [sky(p, d).mean() for p, d in zip(pictures, scene.depth.numpy(), strict=True)]
     assert max(shares) < 0.3
@@ -132,12 +123,12 @@ def test_rooms_have_no_sky() -> None:
 
 def test_masks_work_together_and_refuse_to_leave_nothing() -> None:
     picture, depth, _ = landscape()
-    found = kept(prediction(depth[None]), MaskOptions(mask_sky=True, **LOOSE), picture[None])
+    found = kept(prediction(depth[None]), Masks(mask_sky=True, **LOOSE), picture[None])
     assert not found[0, 2:7].any()
     assert found[0, 40:55].all()
     black = np.zeros((1, 8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match=r"leave no pixel; mask_background alone leaves 0.0%"):
-        kept(prediction(np.ones((1, 8, 8))), MaskOptions(mask_background="black", **LOOSE), black)
+        kept(prediction(np.ones((1, 8, 8))), Masks(mask_background="black", **LOOSE), black)
 
 
 @pytest.mark.parametrize(
@@ -145,27 +136,17 @@ def test_masks_work_together_and_refuse_to_leave_nothing() -> None:
     [("confidence_percentile", 100.0), ("edge_tolerance", 0.0)],
 )
 def test_impossible_masks_are_refused(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{field} is {value}"):
-        MaskOptions(**{field: value})
+    with pytest.raises(ValueError, match=f"{field}={value}"):
+        Masks(**{field: value})
 
 
 @pytest.fixture(scope="module")
-def exact() -> tuple[Prediction, Batch, list[str]]:
+def exact() -> tuple[Prediction, Prepared, list[str]]:
     """A true scene in metres, of photos twice the size of the images."""
-    scene = SyntheticScenes("test", count=1, views=4, height=84, width=112)[0]
-    assert scene.depth is not None
-    assert scene.world_to_camera is not None
-    assert scene.intrinsics is not None
+    scene = room(4, 84, 112)
     names = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/1.jpg"]
     half = PixelMap(photo=(168, 224), size=(84, 112), scale_x=0.5, scale_y=0.5)
-    batch = Batch(
-        images=scene.images,
-        paths=tuple(Path(name) for name in names),
-        sizes=((224, 168),) * 4,
-        seen=np.ones((4, 84, 112), dtype=bool),
-        maps=(half,) * 4,
-        factors=(1,) * 4,
-    )
+    batch = Prepared(images=scene.images[None], maps=(half,) * 4)
     truth = Prediction(
         depth=scene.depth[None],
         depth_conf=torch.ones_like(scene.depth)[None],
@@ -178,7 +159,7 @@ def exact() -> tuple[Prediction, Batch, list[str]]:
 @settings(deadline=None, max_examples=30)
 @given(unit=st.floats(0.01, 100))
 def test_a_distance_between_cameras_restores_the_scale(
-    exact: tuple[Prediction, Batch, list[str]], unit: float
+    exact: tuple[Prediction, Prepared, list[str]], unit: float
 ) -> None:
     truth, batch, names = exact
     known = KnownDistance(first=End(photo="2.jpg"), second=End(photo="3.jpg"), metres=1.0)
@@ -195,7 +176,7 @@ def test_a_distance_between_cameras_restores_the_scale(
 
 
 def test_a_distance_between_pixels_is_measured_in_the_world(
-    exact: tuple[Prediction, Batch, list[str]],
+    exact: tuple[Prediction, Prepared, list[str]],
 ) -> None:
     """From a camera to what its central pixel shows, it is that pixel's depth along the ray."""
     truth, batch, names = exact
@@ -215,7 +196,7 @@ def test_a_distance_between_pixels_is_measured_in_the_world(
     ],
 )
 def test_ends_that_do_not_exist_are_refused(
-    exact: tuple[Prediction, Batch, list[str]], first: str, second: str, part: str
+    exact: tuple[Prediction, Prepared, list[str]], first: str, second: str, part: str
 ) -> None:
     known = KnownDistance(first=parse_end(first), second=parse_end(second), metres=2.0)
     with pytest.raises(ValueError, match=part):

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from recon_backbones import Prediction, to_metric
 from recon_backbones.da3 import MonoDepthAnything3
-
-from ..photos import Batch
+from recon_backbones.errors import InputError
+from recon_backbones.metric import to_metric
+from recon_backbones.prediction import Prediction
+from recon_backbones.preprocess import Prepared
 
 PIXEL = re.compile(r"(.+):(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
 AROUND = 1  # pixels on each side whose median depth is taken
@@ -39,9 +40,9 @@ class KnownDistance:
 
     def __post_init__(self) -> None:
         if not 0 < self.metres < 1e9:
-            raise ValueError(f"the known distance is {self.metres}; it must be positive, in metres")
+            raise InputError(f"known distance {self.metres}; it must be positive, in metres")
         if self.first == self.second:
-            raise ValueError("the two ends of the known distance are one and the same")
+            raise InputError("the two ends of the known distance are one and the same")
 
 
 def parse_end(text: str) -> End:
@@ -53,11 +54,11 @@ def parse_end(text: str) -> End:
 
 
 def scale_from_distance(
-    known: KnownDistance, prediction: Prediction, batch: Batch, names: Sequence[str]
+    known: KnownDistance, prediction: Prediction, batch: Prepared, names: Sequence[str]
 ) -> float:
     """Metres per unit of the prediction.
 
-    names: of the photos, in the order of the views. Raises ValueError when a photo is not among
+    names: of the photos, in the order of the views. Raises InputError when a photo is not among
     them or its name fits several, when a pixel was not seen or has no depth, and when the two
     ends lie in one place.
     """
@@ -67,7 +68,7 @@ def scale_from_distance(
     distance = float(np.linalg.norm(first - second))
     depths = prediction.depth[0]
     if not distance > 1e-6 * float(depths[depths > 0].median()):
-        raise ValueError(
+        raise InputError(
             f"{known.first.photo} and {known.second.photo} lie in one place of the "
             "reconstruction, so their distance gives no scale; name two ends that are apart"
         )
@@ -79,16 +80,16 @@ def metric_by_network(
     images: Float[Tensor, "v 3 y x"],
     network: MonoDepthAnything3,
     *,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], object] = lambda: None,
 ) -> Prediction:
     """The scene in metres, and its sky, by a network that sees metric depth in single views.
 
-    Views go through it one by one. Raises ValueError for a network whose depth is not metric,
+    Views go through it one by one. Raises InputError for a network whose depth is not metric,
     and where too little of the scene is sure and no sky.
     """
     focal = network.config.canonical_focal
     if focal is None:
-        raise ValueError(f"{network.name} sees no metric depth; take a metric backbone")
+        raise InputError(f"{network.name} sees no metric depth; take a metric backbone")
     device = next(network.parameters()).device
     seen = []
     for image in images:
@@ -100,7 +101,7 @@ def metric_by_network(
 
 
 def _position(
-    end: End, prediction: Prediction, batch: Batch, names: Sequence[str]
+    end: End, prediction: Prediction, batch: Prepared, names: Sequence[str]
 ) -> Float64[np.ndarray, "3"]:
     view = _view(end.photo, names)
     camera = prediction.world_to_camera[0, view].double().numpy()
@@ -108,7 +109,7 @@ def _position(
     if end.pixel is None:
         return -rotation.T @ translation
     intrinsics = prediction.intrinsics[0].double()
-    original = batch.to_photos(intrinsics)[view].numpy()
+    original = batch.intrinsics_to_photos(intrinsics[None])[view].numpy()
     ray = np.linalg.inv(original) @ [*end.pixel, 1.0]
     seen = intrinsics[view].numpy() @ ray
     depth = _depth_at(end, prediction.depth[0, view].double().numpy(), seen[:2] / seen[2])
@@ -121,7 +122,7 @@ def _view(photo: str, names: Sequence[str]) -> int:
     if len(fits) != 1:
         known = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         what = "is none of the photos" if not fits else "is the name of several photos"
-        raise ValueError(f"{photo} {what}; they are {known}. Write PHOTO or PHOTO:X,Y")
+        raise InputError(f"{photo} {what}; they are {known}. Write PHOTO or PHOTO:X,Y")
     return fits[0]
 
 
@@ -129,12 +130,12 @@ def _depth_at(end: End, depth: np.ndarray, pixel: np.ndarray) -> float:
     height, width = depth.shape
     x, y = int(np.floor(pixel[0])), int(np.floor(pixel[1]))
     if not (0 <= x < width and 0 <= y < height):
-        raise ValueError(
+        raise InputError(
             f"pixel {end.pixel} of {end.photo} lies outside of what the network saw; choose one "
             "nearer the middle"
         )
     near = depth[max(0, y - AROUND) : y + AROUND + 1, max(0, x - AROUND) : x + AROUND + 1]
     known = near[np.isfinite(near) & (near > 0)]
     if not len(known):
-        raise ValueError(f"pixel {end.pixel} of {end.photo} has no depth; choose another")
+        raise InputError(f"pixel {end.pixel} of {end.photo} has no depth; choose another")
     return float(np.median(known))

@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from lite3r.reconstruct.consistency import agreeing_factor
 from recon_backbones import Prediction
-from recon_eval.data import Scene, SyntheticScenes
+from recon_backbones.views.agreement import agreeing_factor
+
+from .rooms import Room, room
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return SyntheticScenes("test", count=1, views=8, height=84, width=112)[0]
+def scene() -> Room:
+    return room(8, 84, 112)
 
 
-def exact(scene: Scene, factor: float) -> tuple[Prediction, np.ndarray]:
-    assert scene.depth is not None
-    assert scene.world_to_camera is not None
-    assert scene.intrinsics is not None
+def exact(scene: Room, factor: float) -> tuple[Prediction, np.ndarray]:
     prediction = Prediction(
         depth=factor * scene.depth[None],
         depth_conf=torch.ones_like(scene.depth)[None],
@@ -30,13 +28,13 @@ def exact(scene: Scene, factor: float) -> tuple[Prediction, np.ndarray]:
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.8, 1.0, 7.0])
-def test_true_depth_in_any_unit_is_brought_to_the_cameras(scene: Scene, factor: float) -> None:
+def test_true_depth_in_any_unit_is_brought_to_the_cameras(scene: Room, factor: float) -> None:
     found = agreeing_factor(*exact(scene, factor))
     assert found.clear
     assert found.factor * factor == pytest.approx(1, rel=0.04)
 
 
-def test_wrong_depth_is_brought_near(scene: Scene) -> None:
+def test_wrong_depth_is_brought_near(scene: Room) -> None:
     """Smooth errors of a tenth, such as networks make."""
     prediction, pictures = exact(scene, 3.0)
     generator = torch.Generator().manual_seed(0)
@@ -47,7 +45,7 @@ def test_wrong_depth_is_brought_near(scene: Scene) -> None:
     assert found.factor * 3 == pytest.approx(1, rel=0.12)
 
 
-def test_without_a_baseline_nothing_is_claimed(scene: Scene) -> None:
+def test_without_a_baseline_nothing_is_claimed(scene: Room) -> None:
     prediction, pictures = exact(scene, 2.0)
     standing = prediction.world_to_camera.clone()
     standing[..., 3] = 0

@@ -6,14 +6,11 @@ for any backbone, size and chunking. What kernels allocate inside themselves is 
 `benchmarks/memory_model.py` measures how much that is, and `KERNELS` is the answer.
 """
 
-import resource
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +19,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recon_backbones import Backbone, build_on_meta, replace_attention
+from recon_backbones.attention import replace_attention
+from recon_backbones.backbone import Backbone
+from recon_backbones.registry import build_on_meta
 
 KERNELS = {"cpu": 1.55, "cuda": 1.15}  # peak over live bytes; cuda is a guess
 FEW = 16  # views up to which a forward pass is followed to the end
@@ -170,19 +169,3 @@ def _parts(backbone: Backbone, counter: _LiveBytes) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def resident() -> int:
-    """Bytes of this process in memory now; where the system does not tell, their peak so far."""
-    listing = Path("/proc/self/status")
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) << 10
-    return peak_resident()
-
-
-def peak_resident() -> int:
-    """The most bytes that this process has had in memory."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10

@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from lite3r.inputs import decode_photo, extract_frames, select_views
-from lite3r.photos import find_photos, load_batch
-from lite3r.settings import InputOptions, parse_bytes
-from recon_backbones import load_backbone
-from recon_eval.formats import open_image
+from recon_backbones import PhotoChoice, load_backbone
+from recon_backbones.photos import (
+    decode_photo,
+    extract_frames,
+    find_photos,
+    load_batch,
+    select_views,
+)
 
 ORANGE = (200, 120, 40)
 
@@ -90,7 +93,7 @@ def test_a_photo_decoded_small_shows_what_the_whole_one_shows(tmp_path: Path) ->
     picture(2, (1600, 1200)).save(tmp_path / "a.jpg", quality=95)
     small = decode_photo(tmp_path / "a.jpg", at_least=150)
     assert small.factor == 8
-    whole = np.asarray(open_image(tmp_path / "a.jpg").reduce(8), dtype=float)
+    whole = np.asarray(Image.open(tmp_path / "a.jpg").reduce(8), dtype=float)
     assert np.abs(whole - small.image).mean() < 2
 
 
@@ -147,10 +150,11 @@ def test_intrinsics_return_to_the_photos_they_came_from(tmp_path: Path) -> None:
     )
     assert batch.sizes == tuple(sizes.values())
     given = torch.tensor([[900.0, 0, 450], [0, 880, 610], [0, 0, 1]]).expand(3, 3, 3).double()
-    torch.testing.assert_close(batch.to_photos(batch.from_photos(given)), given)
-    assert batch.seen.all()
+    there = batch.intrinsics_from_photos(given)
+    torch.testing.assert_close(batch.intrinsics_to_photos(there), given)
+    assert batch.seen().all()
     # a focal length in pixels shrinks with the photo: 1600 pixels became about 112
-    assert float(batch.from_photos(given)[0, 0, 0]) == pytest.approx(900 * 112 / 1600, rel=0.1)
+    assert float(there[0, 0, 0, 0]) == pytest.approx(900 * 112 / 1600, rel=0.1)
 
 
 def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) -> None:
@@ -239,15 +243,15 @@ def video(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "count"),
     [
-        (InputOptions(fps=3.0), 6),
-        (InputOptions(frames=6), 6),
-        (InputOptions(), 30),
-        (InputOptions(fps=15.0), 30),
-        (InputOptions(frames=2), 2),
+        (PhotoChoice(fps=3.0), 6),
+        (PhotoChoice(frames=6), 6),
+        (PhotoChoice(), 30),
+        (PhotoChoice(fps=15.0), 30),
+        (PhotoChoice(frames=2), 2),
     ],
 )
 def test_frames_are_as_many_as_asked_for(
-    tmp_path: Path, video: Path, options: InputOptions, count: int
+    tmp_path: Path, video: Path, options: PhotoChoice, count: int
 ) -> None:
     found = extract_frames(video, tmp_path / "frames", options)
     assert len(found) == count
@@ -255,7 +259,7 @@ def test_frames_are_as_many_as_asked_for(
 
 
 def test_the_sharpest_frame_of_each_stretch_is_taken(tmp_path: Path, video: Path) -> None:
-    found = extract_frames(video, tmp_path / "frames", InputOptions(frames=6))
+    found = extract_frames(video, tmp_path / "frames", PhotoChoice(frames=6))
     assert [int(path.stem) for path in found] == [2, 7, 12, 17, 22, 27]
     assert np.asarray(Image.open(found[0])).shape == (64, 96, 3)
 
@@ -263,13 +267,13 @@ def test_the_sharpest_frame_of_each_stretch_is_taken(tmp_path: Path, video: Path
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (InputOptions(frames=31), "30 frames, and 31"),
-        (InputOptions(fps=60.0), "15 frames a second, and --fps 60 asks for more"),
-        (InputOptions(fps=0.5), "1 would be taken"),
+        (PhotoChoice(frames=31), "30 frames, and 31"),
+        (PhotoChoice(fps=60.0), "15 frames a second, and fps=60 asks for more"),
+        (PhotoChoice(fps=0.5), "1 would be taken"),
     ],
 )
 def test_frames_that_a_video_does_not_have_are_refused(
-    tmp_path: Path, video: Path, options: InputOptions, part: str
+    tmp_path: Path, video: Path, options: PhotoChoice, part: str
 ) -> None:
     with pytest.raises(ValueError, match=part):
         extract_frames(video, tmp_path / "frames", options)
@@ -278,19 +282,5 @@ def test_frames_that_a_video_does_not_have_are_refused(
 def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(ValueError, match=r"clip.mp4.*no video"):
-        extract_frames(tmp_path / "clip.mp4", tmp_path / "frames", InputOptions())
+        extract_frames(tmp_path / "clip.mp4", tmp_path / "frames", PhotoChoice())
     assert not (tmp_path / "frames").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "amount"),
-    [("8GB", 8e9), ("8 GiB", 8 * 2**30), ("512M", 512e6), ("1.5g", 1.5e9), ("2000000", 2e6)],
-)
-def test_amounts_of_memory(text: str, amount: float) -> None:
-    assert parse_bytes(text) == amount
-
-
-@pytest.mark.parametrize("text", ["", "GB", "8 apples", "-1GB", "0", "1e999", "nan"])
-def test_what_is_no_amount_of_memory(text: str) -> None:
-    with pytest.raises(ValueError, match="8GB"):
-        parse_bytes(text)

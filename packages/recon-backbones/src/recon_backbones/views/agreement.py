@@ -3,7 +3,7 @@
 A network's depth is right up to a factor. With known cameras only one factor makes pixels
 of one view land, in another, on pixels that show the same. It is searched for over three
 decades: coarsely, then finely round the best. Depths are not compared with each other: those
-of a network err alike in neighbouring views, and agree best in a wrong unit.
+of a network err alike in neighboring views, and agree best in a wrong unit.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from recon_backbones import Prediction
+from recon_backbones.prediction import Prediction
 
 SPAN, COARSE, FINE = 33.0, 41, 11  # largest factor either way; steps of the two searches
 PAIRS, STRIDE = 64, 4  # pairs of views and pixels between samples
-NEIGHBOURS, WIDEST = 24, np.cos(np.radians(45))  # a view's partners: the nearest, looking alike
+NEIGHBORS, WIDEST = 24, np.cos(np.radians(45))  # a view's partners: the nearest, looking alike
 SIGMA, DARKEST = 1.5, 30.0  # blur in pixels; difference of grey values that counts at most
 LEAST = 50  # samples that two views must share
 CLEAR = 0.97  # of the typical cost: a best one above it is no answer
@@ -73,13 +73,13 @@ def _smooth(picture: UInt8[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x"]:
 def _pairs(world_to_camera: Float[np.ndarray, "v 3 4"]) -> list[tuple[int, int]]:
     """Of each view's near partners that look the same way, three at rising distance."""
     rotation, translation = world_to_camera[:, :, :3], world_to_camera[:, :, 3]
-    centres = -np.einsum("vji,vj->vi", rotation, translation)
+    centers = -np.einsum("vji,vj->vi", rotation, translation)
     ahead = rotation[:, 2]
     found = []
-    for i in range(len(centres)):
-        apart = np.linalg.norm(centres - centres[i], axis=1)
+    for i in range(len(centers)):
+        apart = np.linalg.norm(centers - centers[i], axis=1)
         alike = np.flatnonzero((ahead @ ahead[i] > WIDEST) & (apart > 0))
-        near = alike[np.argsort(apart[alike])][:NEIGHBOURS]
+        near = alike[np.argsort(apart[alike])][:NEIGHBORS]
         places = {max(0, k * len(near) // 3 - 1) for k in (1, 2, 3)} if len(near) else ()
         found += [(i, int(near[place])) for place in places]
     some = np.unique(np.linspace(0, len(found) - 1, min(PAIRS, len(found))).round().astype(int))

@@ -2,33 +2,37 @@
 
 What is given up, in this order: nothing (all views at once, eight in the dense heads); time
 (fewer views in the heads: the same result); on a GPU, precision (bfloat16); at last, that
-every view sees every other (windows, see `sequence`). Feed-forwards in slices are no step:
+every view sees every other (windows, see `windows`). Feed-forwards in slices are no step:
 attention over all views is the peak, and has no slices. The keep of
 a student is left as it was trained: attention of either kind needs memory in proportion to
 its tokens, so keeping less would save time but no memory.
+
+There is a plan and there are second attempts (`run`), because some systems end a process that
+takes more memory than there is, where nothing can be tried again, and because on others memory
+runs out that no plan foresees: what kernels take for themselves, or other processes.
 """
 
-import resource
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
-from ..settings import MemoryOptions, parse_bytes, readable
-from .memory import Footprint, Work, footprint
+from recon_backbones.errors import InputError
+from recon_backbones.views.amounts import parse_bytes, readable
+from recon_backbones.views.free import available
+from recon_backbones.views.memory import Footprint, Work, footprint
+from recon_backbones.views.options import Memory
 
 CHUNKS = (8, 4, 2, 1)  # views in the dense heads
 FEWEST = 4  # views of a window that is still worth aligning
 PLENTY = 16 << 10  # bytes for a pixel, far above what any backbone was measured to need
-FREE_SHARE = 0.9  # of free memory, when no budget is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How the views go through the network.
 
-    window: views of one pass, at most all. overlap: views that neighbouring passes share.
+    window: views of one pass, at most all. overlap: views that neighboring passes share.
     head_chunk: as `memory.Work` has it. needs: predicted peak in bytes, None where nothing
     was predicted. why: what was given up for memory, in words.
     """
@@ -63,7 +67,7 @@ class Situation:
     """What is to be reconstructed where.
 
     backbone: its registered name. held: bytes that the process has in memory already and
-    that count (on a GPU none). convertible: whether its precision may change.
+    that count (on a GPU none).
     """
 
     backbone: str
@@ -72,13 +76,12 @@ class Situation:
     width: int
     device: str
     held: int
-    convertible: bool = True
 
 
-def make_plan(options: MemoryOptions, situation: Situation) -> Plan:
+def make_plan(options: Memory, situation: Situation) -> Plan:
     """The first of the candidates that fits.
 
-    Raises ValueError when none does, saying what the least needs.
+    Raises InputError when none does, saying what the least needs.
     """
     if options.budget is None:
         limit = available(situation.device) + situation.held
@@ -94,11 +97,11 @@ def make_plan(options: MemoryOptions, situation: Situation) -> Plan:
         first = first or replace(plan, needs=least)
         if least <= limit:
             return replace(plan, needs=least, why=_why(first, plan, limit))
-    raise ValueError(
+    raise InputError(
         f"{situation.views} views of {situation.width} x {situation.height} pixels need "
         f"{readable(least)} at the very least ({plan.describe()}), and "
-        f"{readable(limit)} may be used; give a larger --budget, a smaller --size, or a smaller "
-        "--backbone"
+        f"{readable(limit)} may be used; give a larger budget, a smaller size, or a smaller "
+        "backbone"
     )
 
 
@@ -122,19 +125,7 @@ def default_overlap(window: int) -> int:
     return max(1, window // 4)
 
 
-def available(device: str) -> int:
-    """Bytes that may be taken beyond those held, unless the user says otherwise.
-
-    On a GPU most of what the driver calls free; else most of the least that the system, the
-    container and the process's own limit leave.
-    """
-    if torch.device(device).type == "cuda":
-        return int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
-    limits = [limit for limit in (_system(), _container(), _process()) if limit is not None]
-    return int(FREE_SHARE * min(limits)) if limits else 1 << 62
-
-
-def _candidates(options: MemoryOptions, situation: Situation) -> Iterator[Plan]:
+def _candidates(options: Memory, situation: Situation) -> Iterator[Plan]:
     views = situation.views
     window = min(options.window or views, views)
     overlap = min(options.overlap or default_overlap(window), max(1, window - 1))
@@ -145,7 +136,7 @@ def _candidates(options: MemoryOptions, situation: Situation) -> Iterator[Plan]:
         yield replace(start, head_chunk=chunk)
     on_gpu = torch.device(situation.device).type == "cuda"
     thrifty = replace(start, head_chunk=CHUNKS[-1])
-    if on_gpu and options.precision == "auto" and situation.convertible:
+    if on_gpu and options.precision == "auto":
         thrifty = replace(thrifty, bfloat16=True)
         yield thrifty
     while options.window is None and (window := window * 3 // 4) >= min(FEWEST, views - 1) >= 2:
@@ -175,31 +166,3 @@ def _why(first: Plan, chosen: Plan, limit: int) -> tuple[str, ...]:
     if not chosen.whole:
         found.append("views of different windows do not see each other, and drift can add up")
     return tuple(found)
-
-
-def _system() -> int | None:
-    listing = Path("/proc/meminfo")
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return None
-
-
-def _container() -> int | None:
-    """What a control group leaves; its files say "max" where there is no limit."""
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    try:
-        return max(0, int(limit.read_text()) - int(used.read_text()))
-    except (OSError, ValueError):
-        return None
-
-
-def _process() -> int | None:
-    """What a limit on the address space leaves, as `ulimit -v` sets it."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    pages = Path("/proc/self/statm")
-    if soft == resource.RLIM_INFINITY or not pages.is_file():
-        return None
-    used = int(pages.read_text().split()[0]) * resource.getpagesize()
-    return max(0, soft - used)

@@ -1,0 +1,46 @@
+"""Photos at the size of the network, read one by one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from recon_backbones.backbone import Backbone
+from recon_backbones.photos.decode import Reduced, decode_photo
+from recon_backbones.preprocess import PixelMap, Prepared, preprocess
+from recon_backbones.telling import SILENT, Telling
+
+
+def load_batch(
+    paths: Sequence[str | Path],
+    backbone: Backbone,
+    size: int | None = None,
+    *,
+    telling: Telling = SILENT,
+) -> Prepared:
+    """Read photos, each reduced at once, so that memory does not hold them whole.
+
+    `size` is the longer side in pixels; aspect ratios are kept, photos of different shapes are
+    brought to one as the backbone's family does it. The maps lead back to the whole photos.
+
+    Raises InputError naming a file that is no whole image.
+    """
+    at_least = 2 * (size or backbone.photo_size)
+    photos = []
+    with telling.progress("reading photos", len(paths)) as advance:
+        for path in paths:
+            photos.append(decode_photo(path, at_least=at_least))
+            advance()
+    prepared = preprocess([photo.image for photo in photos], backbone, size=size)
+    pairs = zip(prepared.maps, photos, strict=True)
+    return replace(prepared, maps=tuple(_to_whole(mapping, photo) for mapping, photo in pairs))
+
+
+def _to_whole(mapping: PixelMap, photo: Reduced) -> PixelMap:
+    """From the whole photo, where `mapping` starts from what was decoded of it."""
+    width, height = photo.size
+    return replace(
+        mapping,
+        photo=(height, width),
+        scale_x=mapping.scale_x / photo.factor,
+        scale_y=mapping.scale_y / photo.factor,
+    )

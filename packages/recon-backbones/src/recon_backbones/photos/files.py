@@ -1,0 +1,85 @@
+"""From what a user names - a folder, a pattern, a list, photos - to files."""
+
+import glob
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from recon_backbones.errors import InputError
+from recon_backbones.photos.opening import SUFFIXES
+
+MAX_LIST = 16 << 20  # bytes
+GLANCE = 10_000  # files below a folder that are looked at for a hint
+
+
+def find_photos(inputs: Sequence[str | Path], *, at_least: int = 2) -> list[Path]:
+    """The photos that the inputs name, in natural order within each, each file once.
+
+    An input is a photo, a folder (its photos, not those of folders in it), a shell
+    pattern, or a .txt file with one path per line, relative to the file.
+    Raises InputError when an input names nothing, or all together fewer than `at_least`.
+    """
+    found: dict[Path, Path] = {}
+    for given in inputs:
+        for path in _expand(str(given)):
+            if not path.is_file():
+                what = "is a link to nothing" if path.is_symlink() else "is no file"
+                raise InputError(f"{path} {what}; leave it out of the photos")
+            found.setdefault(path.resolve(), path)
+    if len(found) < at_least:
+        raise InputError(
+            f"{' '.join(map(str, inputs))} names {len(found)} photo{'s' * (len(found) != 1)}; "
+            f"at least {at_least} views of the same scene are needed"
+        )
+    return list(found.values())
+
+
+def common_folder(paths: Sequence[Path]) -> Path:
+    """The deepest folder that holds every path."""
+    parents = [set(path.absolute().parents) for path in paths]
+    return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
+
+
+def _expand(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_dir():
+        photos = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+        if not photos:
+            held = sorted(p.name for p in path.iterdir())[:3]
+            raise InputError(
+                f"{path} holds no photo ({', '.join(held) if held else 'it is empty'}); photos end "
+                f"in {', '.join(sorted(SUFFIXES))}{_hint(path)}"
+            )
+        return sorted(photos, key=_natural)
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return _listed(path)
+    if path.is_file():
+        return [path]
+    matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_natural)
+    if not matches:
+        raise InputError(f"{given} does not exist, and matches no file as a pattern")
+    return [m for m in matches if m.is_file()]
+
+
+def _hint(path: Path) -> str:
+    """Where photos lie below a folder that holds none itself."""
+    below = itertools.islice(itertools.chain(path.glob("*/*"), path.glob("*/*/*")), GLANCE)
+    found = sorted({str(p.parent) for p in below if p.suffix.lower() in SUFFIXES})
+    return f"; but {' and '.join(found[:3])} do: name one" if found else ""
+
+
+def _listed(path: Path) -> list[Path]:
+    if path.stat().st_size > MAX_LIST:
+        raise InputError(f"{path} is larger than {MAX_LIST >> 20} MB; a list has a path per line")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8 ({error.reason})") from error
+    return [path.parent / line.strip() for line in lines if line.strip()]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key under which 2.jpg comes before 10.jpg."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(p), "") if p.isdigit() else (-1, p.lower()) for p in parts] + [(-1, path.name)]

@@ -1,0 +1,145 @@
+"""Everything that is known before the network runs: which photos, and which cameras they have."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from recon_backbones.errors import InputError
+from recon_backbones.photos.choice import PhotoChoice
+from recon_backbones.photos.files import common_folder, find_photos
+from recon_backbones.photos.given import GivenCamera
+from recon_backbones.photos.select import Selection, select_views
+from recon_backbones.photos.video import extract_frames, is_video
+from recon_backbones.telling import Telling
+
+# The camera of each of some photos, None for a photo that has none.
+CamerasOf = Callable[[Sequence[Path]], Sequence[GivenCamera | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos:
+    """The chosen photos of one scene, in order.
+
+    - `root`: folder that all photos share; views are named by their paths below it.
+    - `cameras`: one for each photo where they are given.
+    - `facts`: what was decided, label and text, for people.
+    """
+
+    paths: tuple[Path, ...]
+    root: Path
+    cameras: tuple[GivenCamera, ...] | None
+    facts: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths of the photos below `root`, with forward slashes."""
+        return tuple(path.absolute().relative_to(self.root).as_posix() for path in self.paths)
+
+    def world_to_camera(self) -> Float64[Tensor, "v 3 4"] | None:
+        """The given cameras' poses."""
+        if self.cameras is None:
+            return None
+        return torch.stack([torch.from_numpy(c.world_to_camera.copy()) for c in self.cameras])
+
+    def intrinsics(self, sizes: Sequence[tuple[int, int]]) -> Float64[Tensor, "v 3 3"] | None:
+        """The given cameras' intrinsics, in pixels of photos of these sizes (width, height).
+
+        Raises InputError when a photo has another shape than its camera's image.
+        """
+        if self.cameras is None:
+            return None
+        pairs = zip(self.cameras, sizes, strict=True)
+        return torch.stack([torch.from_numpy(c.of_size(size).copy()) for c, size in pairs])
+
+
+class _Facts:
+    """Collects what was decided, and says it."""
+
+    def __init__(self, telling: Telling) -> None:
+        self.found: list[tuple[str, str]] = []
+        self._telling = telling
+
+    def left_out(self, reasons: Mapping[str, Sequence[Path]]) -> None:
+        """Name photos that are not used, by reason."""
+        for why, paths in reasons.items():
+            if paths:
+                names = ", ".join(path.name for path in paths[:3])
+                more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+                self.found.append(("left out", f"{len(paths)} {why}: {names}{more}"))
+                self._telling.say(f"left out, {why}: {names}{more}")
+
+
+def gather(
+    inputs: Sequence[str | Path],
+    choice: PhotoChoice,
+    frames: Path,
+    *,
+    cameras: CamerasOf | None,
+    telling: Telling,
+) -> Photos:
+    """Find photos, or write the frames of a video into the folder `frames`; choose among them.
+
+    Raises InputError or OSError for what cannot be used, naming it.
+    """
+    facts = _Facts(telling)
+    paths = _named(inputs, choice, frames, facts, telling)
+    known: dict[Path, GivenCamera] = {}
+    if cameras is not None:
+        found = dict(zip(paths, cameras(paths), strict=True))
+        known = {path: camera for path, camera in found.items() if camera is not None}
+        facts.left_out({"without a camera": [path for path in paths if path not in known]})
+        paths = list(known)
+    selection = _selected(paths, choice, telling)
+    facts.left_out(selection.left_out)
+    if len(selection.paths) < 2:
+        raise InputError(
+            f"{len(selection.paths)} photo is left of {len(paths)}; at least 2 different views "
+            "of the scene are needed"
+        )
+    return Photos(
+        paths=selection.paths,
+        root=common_folder(selection.paths),
+        cameras=tuple(known[path] for path in selection.paths) if known else None,
+        facts=tuple(facts.found),
+    )
+
+
+def _selected(paths: Sequence[Path], choice: PhotoChoice, telling: Telling) -> Selection:
+    """Choose among the photos; they are looked at only where something is to be chosen."""
+    few = choice.max_views is None or len(paths) <= choice.max_views
+    if few and not choice.drop_blurred:
+        return select_views(paths, max_views=None)
+    with telling.progress("looking at photos", len(paths)) as advance:
+        return select_views(
+            paths,
+            max_views=choice.max_views,
+            drop_blurred=choice.drop_blurred,
+            advance=advance,
+        )
+
+
+def _named(
+    inputs: Sequence[str | Path], choice: PhotoChoice, frames: Path, facts: _Facts, telling: Telling
+) -> list[Path]:
+    """The photos that the inputs name, or the frames of the one video among them."""
+    videos = [Path(given) for given in inputs if is_video(Path(given))]
+    if not videos:
+        if choice.fps is not None or choice.frames is not None:
+            raise InputError(
+                "fps and frames choose frames of a video, and none is given; for photos there "
+                "is max_views"
+            )
+        return find_photos(inputs)
+    if len(inputs) > 1:
+        raise InputError(f"{videos[0]} is a video; give it alone, or only photos")
+    telling.say(f"reading {videos[0]} ...")
+    taken = extract_frames(videos[0], frames, choice, telling=telling)
+    facts.found.append(
+        ("video", f"{len(taken)} frames of {videos[0].name}, each the sharpest nearby")
+    )
+    telling.say(f"took {len(taken)} frames, each the sharpest of its stretch")
+    return taken

@@ -1,0 +1,42 @@
+"""A camera that is known before the network runs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from recon_backbones.errors import InputError
+
+SHAPE_TOLERANCE = 0.01  # by which the shapes of a photo and of its camera's image may differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenCamera:
+    """One camera, OpenCV (x right, y down, z forward), pixel centers at + 0.5.
+
+    - `name`: of its photo, for errors.
+    - `size`: width and height of the image that `intrinsics` speak of; None for the photo itself.
+    """
+
+    name: str
+    world_to_camera: Float64[np.ndarray, "3 4"]
+    intrinsics: Float64[np.ndarray, "3 3"]
+    size: tuple[int, int] | None = None
+
+    def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
+        """The intrinsics in pixels of a photo of this width and height.
+
+        Raises InputError when the photo has another shape than the camera's image.
+        """
+        if self.size is None or self.size == size:
+            return self.intrinsics
+        across, down = size[0] / self.size[0], size[1] / self.size[1]
+        if abs(across / down - 1) > SHAPE_TOLERANCE:
+            turned = size == self.size[::-1]
+            why = "is turned by its EXIF tag" if turned else "was cropped, or is another image"
+            raise InputError(
+                f"the camera of {self.name} is for {self.size[0]} x {self.size[1]} pixels, and the "
+                f"photo has {size[0]} x {size[1]}: it {why}; give the photos that the cameras "
+                "were made for"
+            )
+        return np.diag([across, down, 1.0]) @ self.intrinsics

@@ -1,0 +1,137 @@
+"""From photos to a reconstruction: any number of them, in the memory there is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from einops import rearrange
+
+from recon_backbones.backbone import Backbone
+from recon_backbones.cameras import first_is_origin
+from recon_backbones.photos.batch import load_batch
+from recon_backbones.photos.choice import PhotoChoice
+from recon_backbones.photos.gather import CamerasOf, Photos, gather
+from recon_backbones.prediction import Prediction
+from recon_backbones.preprocess import Prepared
+from recon_backbones.reconstruction import Reconstruction
+from recon_backbones.telling import Advance, Telling, silent, unseen
+from recon_backbones.views.masks import keep_pixels
+from recon_backbones.views.options import Masks, Memory, Precision
+from recon_backbones.views.run import Views, predict_views
+from recon_backbones.views.scale import KnownDistance
+from recon_backbones.views.units import Metres, in_given_unit, in_metres
+
+CHOICE, MASKS = PhotoChoice(), Masks()
+
+
+def reconstruct(
+    photos: str | Path | Sequence[str | Path],
+    backbone: Backbone,
+    *,
+    size: int | None = None,
+    budget: str | int | None = None,
+    window: int | None = None,
+    overlap: int | None = None,
+    precision: Precision = "kept",
+    choice: PhotoChoice = CHOICE,
+    masks: Masks = MASKS,
+    cameras: CamerasOf | None = None,
+    known_distance: KnownDistance | None = None,
+    metric: Callable[[], object] | None = None,
+    frames: Path | None = None,
+    say: Callable[[str], object] = silent,
+    progress: Callable[[str, int], AbstractContextManager[Advance]] = unseen,
+) -> Reconstruction:
+    """Reconstruct one scene from its photos.
+
+    - `photos`: a folder, photos, a shell pattern, a .txt with one path a line, several of these,
+      or one video.
+    - `size`: longer side in pixels at which the network sees a photo; the family's own unless
+      given.
+    - `budget`, `window`, `overlap`, `precision`: see `views.options.Memory`.
+    - `choice`: which photos or frames are taken. `masks`: which pixels are kept.
+    - `cameras`: gives the camera of each of some paths, or None; photos without are left out.
+    - `known_distance`, or `metric`, which loads a network that sees metres, fixes the unit.
+    - `frames`: folder for the frames of a video; without it they are gone afterwards.
+    - `say`, `progress`: take sentences, and steps that are done (`telling.Telling`).
+
+    Raises InputError for what the caller can put right, before the network runs where that can be
+    known then.
+    """
+    telling = Telling(say=say, progress=progress)
+    memory = Memory(budget=budget, window=window, overlap=overlap, precision=precision)
+    metres = Metres(distance=known_distance, network=metric)
+    named = [photos] if isinstance(photos, (str, Path)) else list(photos)
+    with _folder(frames) as folder:
+        chosen = gather(named, choice, folder, cameras=cameras, telling=telling)
+        if chosen.cameras is not None:
+            metres.check_free()
+        batch = load_batch(chosen.paths, backbone, size, telling=telling)
+    outcome = predict_views(backbone, _views(chosen, batch), memory, telling)
+    images = _pictures(batch)
+    if chosen.cameras is None:
+        found, unit = in_metres(outcome.prediction, batch, chosen.names, metres, telling)
+    else:
+        found, unit = in_given_unit(outcome.prediction, images, telling)
+    keep = keep_pixels(found, images, batch.seen(), masks)
+    passes = ("passes", outcome.plan.describe())
+    return _made(chosen, batch, found, images=images, keep=keep, unit=unit, passes=passes)
+
+
+@contextmanager
+def _folder(frames: Path | None) -> Iterator[Path]:
+    """Where the frames of a video go."""
+    if frames is not None:
+        yield frames
+        return
+    with TemporaryDirectory(prefix="frames-") as folder:
+        yield Path(folder)
+
+
+def _views(chosen: Photos, batch: Prepared) -> Views:
+    """Images, and the given cameras in their pixels."""
+    poses, lenses = chosen.world_to_camera(), chosen.intrinsics(batch.sizes)
+    return Views(
+        images=batch.images[0],
+        world_to_camera=None if poses is None else poses.float(),
+        intrinsics=None if lenses is None else batch.intrinsics_from_photos(lenses)[0].float(),
+    )
+
+
+def _pictures(batch: Prepared) -> np.ndarray:
+    """The views as bytes, `v y x 3`."""
+    pixels = (batch.images[0] * 255).round().byte()
+    return np.ascontiguousarray(rearrange(pixels.numpy(), "v c y x -> v y x c"))
+
+
+def _made(
+    chosen: Photos,
+    batch: Prepared,
+    found: Prediction,
+    *,
+    images: np.ndarray,
+    keep: np.ndarray,
+    unit: str,
+    passes: tuple[str, str],
+) -> Reconstruction:
+    """Arrays, in the frame of the first camera unless cameras were given."""
+    poses, intrinsics = found.world_to_camera[0].double(), found.intrinsics.double()
+    given = chosen.cameras is not None
+    frame = "that of the given cameras" if given else "the first camera"
+    return Reconstruction(
+        photos=chosen.names,
+        root=chosen.root,
+        world_to_camera=(poses if given else first_is_origin(poses)).numpy(),
+        intrinsics=batch.intrinsics_to_photos(intrinsics).numpy(),
+        sizes=batch.sizes,
+        images=images,
+        depth=found.depth[0].float().numpy(),
+        confidence=found.depth_conf[0].float().numpy(),
+        keep=keep,
+        intrinsics_seen=intrinsics[0].numpy(),
+        maps=batch.maps,
+        unit=unit,
+        facts=(*chosen.facts, passes, ("unit", unit), ("frame", frame)),
+    )

@@ -1,0 +1,1 @@
+"""Any number of views in a budget of memory."""

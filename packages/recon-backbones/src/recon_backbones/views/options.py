@@ -1,0 +1,65 @@
+"""What a caller decides about passes of the network, and about pixels."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from recon_backbones.errors import InputError
+from recon_backbones.views.amounts import parse_bytes
+
+Precision = Literal["kept", "auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """How much memory may be used, and how many views go through the network at once.
+
+    - `budget`: memory that may be used, as "8GB" or bytes; what is free unless given.
+    - `window`: views in one pass; all of them unless given or memory is short.
+    - `overlap`: views that neighboring passes share; a quarter of the window unless given.
+    - `precision`: of the backbone, which is converted in place: "kept" leaves it alone, "auto"
+      takes bfloat16 on a GPU that is short of memory.
+
+    Raises InputError for values outside their range.
+    """
+
+    budget: str | int | None = None
+    window: int | None = None
+    overlap: int | None = None
+    precision: Precision = "kept"
+
+    def __post_init__(self) -> None:
+        if self.budget is not None:
+            parse_bytes(self.budget)
+        if self.window is not None and self.window < 2:
+            raise InputError(f"window={self.window}; it must be at least 2 views")
+        if self.overlap is not None and self.overlap < 1:
+            raise InputError(f"overlap={self.overlap}; windows must share at least 1 view")
+        if self.window is not None and self.overlap is not None and self.overlap >= self.window:
+            raise InputError(f"overlap={self.overlap}; it must be less than window={self.window}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masks:
+    """Which pixels are kept.
+
+    - `confidence_percentile`: this share (percent) of the pixels, of least confidence, is dropped.
+    - `edge_tolerance`: pixels next to which depth jumps by more than this fraction are dropped.
+    - `mask_sky`: the sky is dropped, as a metric network sees it, else by rule of thumb.
+    - `mask_background`: a background of this color that touches an edge of the photo is dropped.
+
+    Raises InputError for values outside their range.
+    """
+
+    confidence_percentile: float = 20.0
+    edge_tolerance: float = 0.1
+    mask_sky: bool = False
+    mask_background: Literal["none", "black", "white"] = "none"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence_percentile < 100:
+            raise InputError(
+                f"confidence_percentile={self.confidence_percentile}; it must be at least 0 (keep "
+                "every pixel) and less than 100"
+            )
+        if not self.edge_tolerance > 0:
+            raise InputError(f"edge_tolerance={self.edge_tolerance}; it must be positive")

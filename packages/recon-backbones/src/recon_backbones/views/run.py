@@ -1,0 +1,170 @@
+"""Run the network over all views: in windows where planned, again where memory ran out."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recon_backbones.backbone import Backbone
+from recon_backbones.errors import InputError
+from recon_backbones.prediction import Prediction
+from recon_backbones.telling import SILENT, Advance, Telling
+from recon_backbones.views.amounts import readable
+from recon_backbones.views.free import resident
+from recon_backbones.views.options import Memory
+from recon_backbones.views.plan import Plan, Situation, make_plan, thriftier
+from recon_backbones.views.windows import Join, predict_windows, windows
+
+EXHAUSTED = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "could not create a memory object",  # oneDNN, and the line below
+    "could not create a primitive",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Views at the size of the network, and their cameras where they are known.
+
+    `intrinsics` are in pixels of `images`.
+    """
+
+    images: Float[Tensor, "v 3 y x"]
+    world_to_camera: Float[Tensor, "v 3 4"] | None = None
+    intrinsics: Float[Tensor, "v 3 3"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was predicted, the plan that succeeded, and the joins of its windows."""
+
+    prediction: Prediction
+    plan: Plan
+    joins: tuple[Join, ...]
+
+
+def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Telling) -> Outcome:
+    """Plan by memory, say what was chosen, and run; the backbone is in bfloat16 where planned.
+
+    Raises InputError when no plan fits.
+    """
+    plan = make_plan(options, _situation(backbone, views))
+    for sentence in plan.why:
+        telling.say(sentence)
+    if plan.bfloat16:
+        backbone = backbone.to(torch.bfloat16)
+    height, width = views.images.shape[-2:]
+    needs = f"; about {readable(plan.needs)} of memory" if plan.needs else ""
+    telling.say(f"{plan.views} views of {width} x {height} pixels, {plan.describe()}{needs}")
+    outcome = run_plan(backbone, views, plan, telling)
+    for join in outcome.joins:
+        if join.weak:
+            telling.say(
+                f"the windows that meet at view {join.first_view + 1} disagree (depths by a factor "
+                f"of {join.scale_spread:.2f}); a larger overlap may help"
+            )
+    return outcome
+
+
+def _situation(backbone: Backbone, views: Views) -> Situation:
+    """What the plan must fit: weights are counted in the plan, so not among what is held."""
+    weights = list(backbone.parameters())
+    on_gpu = weights[0].device.type == "cuda"
+    loaded = sum(weight.numel() * weight.element_size() for weight in weights)
+    return Situation(
+        backbone=backbone.name,
+        views=len(views.images),
+        height=views.images.shape[-2],
+        width=views.images.shape[-1],
+        device=str(weights[0].device),
+        held=0 if on_gpu else max(0, resident() - loaded),
+    )
+
+
+def run_plan(backbone: Backbone, views: Views, plan: Plan, telling: Telling = SILENT) -> Outcome:
+    """Predict, with a thriftier plan after each time that memory runs out; each is told.
+
+    Raises InputError when the thriftiest plan does not fit either.
+    """
+    while True:
+        try:
+            return _attempt(backbone, views, plan, telling)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            told = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        gc.collect()  # tensors that the traceback held
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        after = thriftier(plan)
+        if after is None:
+            raise InputError(
+                f"memory ran out even with {plan.describe()} ({told}); use a smaller size, "
+                "fewer views (max_views), or a smaller backbone"
+            )
+        telling.say(f"memory ran out with {plan.describe()}; trying {after.describe()}")
+        plan = after
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or in PyTorch's CPU allocator."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in EXHAUSTED)
+
+
+def _attempt(backbone: Backbone, views: Views, plan: Plan, telling: Telling) -> Outcome:
+    parts = windows(plan.views, plan.window, plan.overlap)
+    layers = _layers(backbone)
+    with (
+        telling.progress("reconstructing", len(parts) * len(layers)) as advance,
+        _told(backbone, layers, advance),
+    ):
+        stitched = predict_windows(
+            lambda part: _predict(backbone, views, part, plan),
+            parts,
+            given_cameras=views.world_to_camera is not None,
+        )
+    return Outcome(prediction=stitched.prediction, plan=plan, joins=stitched.joins)
+
+
+def _predict(backbone: Backbone, views: Views, part: range, plan: Plan) -> Prediction:
+    """One pass over some views; the result is on the CPU, in float32."""
+    device = next(backbone.parameters()).device
+    chosen = slice(part.start, part.stop)
+    given = {}
+    if views.world_to_camera is not None and views.intrinsics is not None:
+        given = {
+            "world_to_camera": views.world_to_camera[chosen][None].to(device),
+            "intrinsics": views.intrinsics[chosen][None].to(device),
+        }
+    with torch.inference_mode():
+        images = views.images[chosen][None].to(device)
+        found = backbone(images, head_chunk=plan.head_chunk, **given)
+        return found.to("cpu").to(torch.float32)
+
+
+def _layers(backbone: Backbone) -> list[str]:
+    """The attentions that every pass goes through once."""
+    return [site.name for site in backbone.attention_sites() if site.scope != "camera"]
+
+
+@contextmanager
+def _told(backbone: Backbone, layers: list[str], advance: Advance) -> Iterator[None]:
+    """One step of progress for each layer that is done."""
+    handles = [
+        backbone.get_submodule(name).register_forward_hook(lambda *_: advance() and None)
+        for name in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,91 @@
+"""The unit of a reconstruction: what fixes it, one thing at a time, and what it then is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from recon_backbones.da3 import MonoDepthAnything3
+from recon_backbones.errors import InputError
+from recon_backbones.prediction import Prediction
+from recon_backbones.preprocess import Prepared
+from recon_backbones.telling import Telling
+from recon_backbones.views.agreement import agreeing_factor
+from recon_backbones.views.scale import KnownDistance, metric_by_network, scale_from_distance
+
+OWN_UNIT = "the network's own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metres:
+    """What tells how long a metre is, if anything.
+
+    - `distance`: a length that is known.
+    - `network`: loads a network that sees metres; called when the scene has been seen, so that
+      two networks are not in memory at once.
+
+    Raises InputError when both are given.
+    """
+
+    distance: KnownDistance | None = None
+    network: Callable[[], object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.distance is not None and self.network is not None:
+            raise InputError("metric_model and known_distance both give metres; give one of them")
+
+    def check_free(self) -> None:
+        """Refuse, before the network runs, a scale beside that of given cameras."""
+        for name, given in (("known_distance", self.distance), ("metric_model", self.network)):
+            if given is not None:
+                raise InputError(
+                    f"cameras already give the scale, so {name} contradicts them; leave one out"
+                )
+
+
+def in_given_unit(
+    prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3"], telling: Telling
+) -> tuple[Prediction, str]:
+    """Depth in the unit of given cameras, by agreement between views where that is clear."""
+    if prediction.metric:
+        return prediction, "metres, as the network sees them"
+    found = agreeing_factor(prediction, pictures)
+    if not found.clear:
+        telling.say(
+            "views do not tell the unit of depth, so it comes from the cameras that the network "
+            "would have guessed"
+        )
+        return prediction, "that of the given cameras, as far as the network's guess goes"
+    unit = f"that of the given cameras, in which views agree (times {found.factor:.3g})"
+    return replace(prediction, depth=prediction.depth * found.factor), unit
+
+
+def in_metres(
+    prediction: Prediction,
+    batch: Prepared,
+    names: Sequence[str],
+    metres: Metres,
+    telling: Telling,
+) -> tuple[Prediction, str]:
+    """The scene in metres where something tells how long they are, and what its unit is.
+
+    Raises InputError for a network that sees no metres, and as `scale_from_distance` does.
+    """
+    if metres.distance is not None:
+        factor = scale_from_distance(metres.distance, prediction, batch, names)
+        unit = f"metres, from the known distance (times {factor:.4g})"
+        return prediction.scaled(torch.tensor([factor])), unit
+    if metres.network is not None:
+        network = metres.network()
+        if not isinstance(network, MonoDepthAnything3):
+            raise InputError(
+                f"{getattr(network, 'name', type(network).__name__)} sees no metric depth in "
+                "single photos; take da3metric-large, or a network like it"
+            )
+        images = batch.images[0]
+        with telling.progress("seeing metres", len(images)) as advance:
+            found = metric_by_network(prediction, images, network, advance=advance)
+        return found, f"metres, as {network.name} sees them"
+    return prediction, "metres, as the network sees them" if prediction.metric else OWN_UNIT
