@@ -9,6 +9,7 @@ process, which `--budget` promises to keep. Weights are random: memory does not 
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import asdict
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lite3r.reconstruct.memory import KERNELS, Work, footprint, peak_resident, resident
 
 from lite3r.environment import environment
 from recon_backbones import load_backbone
+from recon_backbones.views.free import resident
+from recon_backbones.views.memory import KERNELS, Work, footprint
 from recon_eval import efficiency
 
 CASES = (
@@ -31,6 +33,11 @@ CASES = (
     ("da3-small", Work(views=8, height=378, width=504)),
     ("da3-base", Work(views=8, height=168, width=224)),
 )
+
+
+def peak_resident() -> int:
+    """The most bytes that this process has had in memory, on Linux."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def measure(name: str, work: Work, *, profiled: bool) -> int:

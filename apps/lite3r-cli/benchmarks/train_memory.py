@@ -7,12 +7,12 @@ weights; on a GPU in bfloat16 the teacher and the activations are half as large.
 """
 
 import argparse
+import resource
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from lite3r.reconstruct.memory import peak_resident
 
 import distill
 from lite3r import atomic, compose
@@ -20,6 +20,11 @@ from lite3r.environment import environment
 from lite3r.recipes import Recipe, Training
 from lite3r.scenes import PhotoBatches
 from lite3r.student import TeacherSpec
+
+
+def peak_resident() -> int:
+    """The most bytes that this process has had in memory, on Linux."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def main() -> None:

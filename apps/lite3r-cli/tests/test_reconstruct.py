@@ -173,7 +173,7 @@ def test_frames_of_a_video_lie_beside_their_cameras(lite3r: Any, video: Path) ->
 
 
 def test_video_options_and_inputs_that_make_no_sense(lite3r: Any, video: Path, room: Path) -> None:
-    refused(run(lite3r, room, "--frames", "3"), "choose frames of a video", "--max-views")
+    refused(run(lite3r, room, "--frames", "3"), "choose frames of a video", "max_views")
     refused(run(lite3r, video, "--fps", "1", "--frames", "3"), "give one of the two")
     refused(run(lite3r, video, room), "give it alone")
     refused(run(lite3r, video, "--frames", "99"), "12 frames", "99 are asked for")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import recon_backbones
 from recon_backbones import Backbone, InputError, KnownDistance
-from recon_backbones.photos import CamerasOf
+from recon_backbones.photos import CamerasOf, find_photos, is_video
 from recon_backbones.views.scale import parse_end
 
 from .. import atomic
@@ -76,6 +76,8 @@ def make(
         choice, masks = options.inputs.choice(), options.masks.masks()
         cameras = _cameras(options.inputs.cameras)
         distance = _distance(options.known_distance)
+        if not any(is_video(Path(given)) for given in options.photos):
+            find_photos(options.photos)  # before weights are loaded, or fetched
         backbone = load_model(
             options.model, options.backbone, options.weights, options.seed, options.device
         )
