@@ -2,8 +2,8 @@
 
     python benchmarks/block_linears.py --tokens 10952 --dim 1024 --compiled --out block.json
 
-Norms and GELU are included, attention is not; FP8 variants quantise their inputs inside
-the time that is taken. On a CUDA device W8A8 with eager, compiled and fused quantisation
+Norms and GELU are included, attention is not; FP8 variants quantize their inputs inside
+the time that is taken. On a CUDA device W8A8 with eager, compiled and fused quantization
 stands beside bfloat16, eager and compiled; on a CPU the layers as they train and as they
 are deployed. Variants take turns. One that does not match is not timed, and stops the program.
 """
@@ -113,8 +113,8 @@ def check(outputs: dict[str, Tensor]) -> dict[str, float | None]:
     (baseline, reference), ratios = list(outputs.values())[:2], {}
     for name, output in outputs.items():
         ratio, agreement = sqnr(baseline, output), sqnr(reference, output)
-        quantised = name.startswith("FP8")
-        if not ratio >= LEAST_SQNR_DB or (quantised and not agreement >= LEAST_AGREEMENT_DB):
+        quantized = name.startswith("FP8")
+        if not ratio >= LEAST_SQNR_DB or (quantized and not agreement >= LEAST_AGREEMENT_DB):
             raise SystemExit(
                 f"{name} is {ratio:.1f} dB from the baseline and {agreement:.1f} dB from FP8 "
                 "multiplied back: it is not timed"

@@ -1,4 +1,4 @@
-"""Compile the quantising kernel for NVIDIA devices that are not here, and say what came out.
+"""Compile the quantizing kernel for NVIDIA devices that are not here, and say what came out.
 
     python benchmarks/compiled_kernels.py --out fp8-compiled.json
 

@@ -5,7 +5,7 @@
 A net of three linear layers learns a curved function of 16 hidden causes from 256 channels
 that differ widely in size, as activations of transformers do. It is then trained on for as
 many steps in high precision as with each recipe. Errors are those of the held-out outputs, norm of
-the difference over norm. Post-training quantisation always stands beside the trained model.
+the difference over norm. Post-training quantization always stands beside the trained model.
 """
 
 import argparse
@@ -55,14 +55,14 @@ def net() -> nn.Sequential:
 def train(model: nn.Module, task: Task, steps: int, rate: float) -> nn.Module:
     """Adam with a cosine schedule on batches that are the same for every model."""
     torch.manual_seed(1)
-    optimiser = torch.optim.Adam(model.parameters(), rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         x, y = task.draw(BATCH)
         loss = (model(x) - y).square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     return model
 

@@ -48,7 +48,7 @@ def test_a_fused_model_computes_the_same_and_keeps_its_names() -> None:
         (Mlp, PAIRS, "is no deployed layer"),
         (deployed, [("fc1", "fc2")], "neither an nn.LayerNorm nor an nn.GELU"),
         (deployed, [("norm", "fc2")], "the layer reads 96"),
-        (deployed, [("nowhere", "fc2")], "no module 'nowhere'"),
+        (deployed, [("nowhere", "fc2")], "module='nowhere'; the model must have it"),
         (lambda: deployed(nn.GELU(approximate="tanh")), PAIRS, "tanh approximation"),
     ],
 )
@@ -63,5 +63,7 @@ def test_pairs_that_cannot_be_fused_are_refused(make, pairs, message) -> None:
 def test_a_fused_layer_drops_no_gradient_without_a_word() -> None:
     model = deployed()
     fuse(model, PAIRS)
-    with pytest.raises(ValueError, match=r"layer 'fc1' passes no gradient.*torch\.no_grad"):
+    with pytest.raises(
+        ValueError, match=r"layer 'fc1': fused=True; .* passes no gradient.*torch\.no_grad"
+    ):
         model(torch.randn(3, 48))

@@ -6,7 +6,7 @@ evaluation (recon_eval, by `measuring`) says what is left of the teacher.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,13 +33,6 @@ OBJECTIVES: dict[str, tuple[distill.Objective, ...]] = {
     "outputs": (_ATTENTION, distill.Depth(weight=2.0), distill.Pose(weight=5.0)),
 }
 RIDGE = 0.01  # keeps solutions small, so that training goes on from them
-
-FP8_RECIPES: dict[str, Callable[[], Any]] = {
-    "rowwise": fp8_qat.recipes.rowwise,
-    "tensorwise": fp8_qat.recipes.tensorwise,
-    "block": fp8_qat.recipes.block,
-    "mxfp8": fp8_qat.recipes.mxfp8,
-}
 
 
 def lighten(
@@ -267,7 +260,7 @@ def quantise(light: Backbone, recipe: Recipe) -> fp8_qat.Handle:
 
     return fp8_qat.prepare(
         light,
-        FP8_RECIPES[recipe.fp8](),
+        fp8_qat.recipes.by_name(recipe.fp8),
         include=list(recipe.fp8_include),
         exclude=left_alone,
     )

@@ -1,4 +1,4 @@
-"""FP8 quantisation-aware training that deploys what it trained."""
+"""FP8 quantization-aware training that deploys what it trained."""
 
 from importlib.metadata import version
 

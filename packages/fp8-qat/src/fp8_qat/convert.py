@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 from fp8_qat.backends import layer_class
-from fp8_qat.layers.deployed import Fp8Linear, deploy
-from fp8_qat.layers.linear import PREPARED, ReleasedLinear
-from fp8_qat.numerics.quantize import dequantize
+from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
+from fp8_qat.layers.states import FP8, become, state_of
+from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
 from fp8_qat.on_data.measure import layer_sqnr
 from fp8_qat.on_data.runs import Run, call
 from fp8_qat.report import ConvertedLayer, Report, sqnr
@@ -18,6 +20,7 @@ def convert(
     model: nn.Module,
     *,
     backend: str = "auto",
+    fast: bool = False,
     batches: Iterable[Any] | None = None,
     run: Run = call,
 ) -> Report:
@@ -25,12 +28,13 @@ def convert(
 
     Each layer keeps the very codes and scales it trained with.
 
-    backend: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8,
-        and "reference" elsewhere; the report says which. "reference" multiplies back before
-        the product and equals training bit for bit; "scaled_mm" multiplies FP8 codes, and
-        "scaled_mm_fast" sums them in the shorter accumulator of Hopper; "weight_only" leaves
-        activations in high precision; "torchao" and "te" hand over to those libraries.
-    batches: data on which the report compares each layer's output with high precision.
+    - `backend`: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8,
+      and "reference" elsewhere; the report says which. "reference" multiplies back before
+      the product and equals training bit for bit; "scaled_mm" multiplies FP8 codes;
+      "weight_only" leaves activations in high precision; "torchao" and "te" hand over to
+      those libraries.
+    - `fast`: let "scaled_mm" sum in the shorter accumulator of Hopper.
+    - `batches`: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
     prepared layers, and naming every layer that the backend cannot run and why.
@@ -39,14 +43,30 @@ def convert(
         name: layer for name, layer in model.named_modules() if isinstance(layer, PREPARED)
     }
     if not layers:
-        raise ValueError("the model holds no prepared layer: call prepare(model, recipe) first")
-    kind = layer_class(backend, {n: (layer, layer.recipe) for n, layer in layers.items()})
+        raise ValueError(
+            "prepared layers=0; the model must hold some: call prepare(model, recipe) first"
+        )
+    for layer in layers.values():
+        state_of(layer)  # refuses what changed its class since
+    kind = layer_class(backend, {n: (layer, layer.recipe) for n, layer in layers.items()}, fast)
     noise = {} if batches is None else layer_sqnr(model, batches, run=run)
     recipe = next(iter(layers.values())).recipe.name
     done = tuple(
         _convert_layer(name, layer, kind, noise.get(name)) for name, layer in layers.items()
     )
     return Report(backend=kind.backend, recipe=recipe, layers=done, left=left_over(model))
+
+
+def deploy(
+    layer: nn.Linear, kind: type[Fp8Linear], quantized: QuantizedTensor, **given: Any
+) -> None:
+    """Turn a linear layer into a deployed one around codes and scales, in place.
+
+    - `given`: what `fp8_qat.layers.states` says that the layer must own and lacks.
+    """
+    become(layer, FP8, kind=kind, weight=quantized.codes, weight_scale=quantized.scale, **given)
+    assert isinstance(layer, Fp8Linear)
+    layer.derive()
 
 
 def left_over(model: nn.Module) -> tuple[str, ...]:
@@ -74,10 +94,14 @@ def describe(name: str, layer: Any, output_sqnr_db: float | None = None) -> Conv
 
 
 def _convert_layer(
-    name: str, layer: Any, kind: type[Fp8Linear], output_sqnr_db: float | None
+    name: str,
+    layer: QuantizedLinear,
+    kind: type[Fp8Linear],
+    output_sqnr_db: float | None,
 ) -> ConvertedLayer:
-    quantized, dtype = layer.quantized_weight(), layer.weight.dtype
+    quantized = layer.quantized_weight()
     if not isinstance(layer, ReleasedLinear):  # it may have been trained since prepare
         layer.weight_sqnr_db = sqnr(layer.weight, dequantize(quantized))
-    deploy(layer, kind, quantized, dtype)
+    like = torch.empty(0, dtype=layer.weight_dtype, device=layer.device)
+    deploy(layer, kind, quantized, like=like)
     return describe(name, layer, output_sqnr_db)

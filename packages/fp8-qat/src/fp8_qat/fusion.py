@@ -1,4 +1,4 @@
-"""Let a deployed layer do the norm or activation before it, in the same pass as quantising."""
+"""Let a deployed layer do the norm or activation before it, in the same pass as quantizing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PassedGELU(nn.GELU):
 
 @dataclass(frozen=True)
 class NormThenQuantize:
-    """What a fused layer does to its input: normalise with a layer's parameters, quantise."""
+    """What a fused layer does to its input: normalize with a layer's parameters, quantize."""
 
     norm: nn.LayerNorm
 
@@ -38,7 +38,7 @@ class NormThenQuantize:
 
 @dataclass(frozen=True)
 class GeluThenQuantize:
-    """What a fused layer does to its input: activate, quantise."""
+    """What a fused layer does to its input: activate, quantize."""
 
     def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor:
         return gelu_quantize(x, spec)
@@ -47,9 +47,9 @@ class GeluThenQuantize:
 def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
     """Fuse each named norm or GELU with the deployed layer that reads its output.
 
-    pairs: (name of an `nn.LayerNorm` or `nn.GELU`, name of a layer on backend "scaled_mm"),
-        such as ("blocks.0.norm1", "blocks.0.attn.qkv"). Nothing else may read the output
-        of the first: it passes its input on unchanged from now on.
+    - `pairs`: (name of an `nn.LayerNorm` or `nn.GELU`, name of a layer on backend "scaled_mm"),
+      such as ("blocks.0.norm1", "blocks.0.attn.qkv"). Nothing else may read the output
+      of the first: it passes its input on unchanged from now on.
 
     The state dict stays as it is. Raises ValueError, before anything changes, naming each
     pair that cannot be fused and why.
@@ -61,7 +61,10 @@ def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
         if (problem := _problem(_module(model, first), _module(model, second)))
     ]
     if problems:
-        raise ValueError("nothing was fused, because of\n" + "\n".join(problems))
+        raise ValueError(
+            f"pairs={chosen}; nothing was fused, as each must fit and some do not: leave out or "
+            "change\n" + "\n".join(problems)
+        )
     for first, second in chosen:
         before, layer = _module(model, first), _module(model, second)
         assert isinstance(layer, ScaledMMLinear)
@@ -77,7 +80,7 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError as error:
-        raise ValueError(f"the model has no module {name!r}") from error
+        raise ValueError(f"module={name!r}; the model must have it: give another name") from error
 
 
 def _problem(before: nn.Module, layer: nn.Module) -> str | None:
@@ -85,7 +88,7 @@ def _problem(before: nn.Module, layer: nn.Module) -> str | None:
         return f"{type(layer).__name__} is no deployed layer: convert(backend='scaled_mm') first"
     spec = layer.input_quantizer.spec if layer.input_quantizer else None
     if spec is None or spec.mode != "dynamic":
-        return "its activations are not quantised with dynamic scales"
+        return "its activations are not quantized with dynamic scales"
     if type(before) is nn.GELU:
         return None if before.approximate == "none" else "the GELU is the tanh approximation"
     if type(before) is not nn.LayerNorm:

@@ -1,9 +1,10 @@
 """Ready recipes, named for what they equal.
 
-Weights and activations are E4M3 throughout: no gradient is quantised, so the wider
+Weights and activations are E4M3 throughout: no gradient is quantized, so the wider
 E5M2 has no part here unless a `Spec` asks for it.
 """
 
+from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.spec import Recipe, Spec
 
 
@@ -12,7 +13,7 @@ def rowwise(*, pow2: bool = False) -> Recipe:
 
     Float32 scales amax / 448 and division, also for bfloat16 tensors, so that eager and
     compiled code agree; torchao's inference computes the same for float32 tensors.
-    pow2: power-of-two scales, as the rowwise recipe of `torchao.float8` training has them.
+    - `pow2`: power-of-two scales, as the rowwise recipe of `torchao.float8` training has them.
     """
     spec = Spec(rule="double_pow2") if pow2 else Spec()
     return Recipe(name="rowwise_pow2" if pow2 else "rowwise", weight=spec, activation=spec)
@@ -108,6 +109,5 @@ def names() -> list[str]:
 
 def by_name(name: str) -> Recipe:
     """Give a ready recipe with its default settings; ValueError lists the known names."""
-    if name not in _READY:
-        raise ValueError(f"recipe {name!r} is not known; choose one of {', '.join(_READY)}")
+    check_choice("recipe", name, _READY)
     return _READY[name]

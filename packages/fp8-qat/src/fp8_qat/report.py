@@ -1,4 +1,4 @@
-"""How much quantisation changed, and what a conversion really did."""
+"""How much quantization changed, and what a conversion really did."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def sqnr(signal: Float[Tensor, "*shape"], approximation: Float[Tensor, "*shape"]) -> float:
-    """Give the signal-to-quantisation-noise ratio, 20 log10(|a| / |a - b|), in dB.
+    """Give the signal-to-quantization-noise ratio, 20 log10(|a| / |a - b|), in dB.
 
     It is computed in float64; infinite for equal tensors, NaN where one holds NaN.
     Raises ValueError for tensors of different shapes.
     """
     if signal.shape != approximation.shape:
         raise ValueError(
-            f"shapes {tuple(signal.shape)} and {tuple(approximation.shape)} differ: "
+            f"shape={tuple(approximation.shape)}; it must be the signal's {tuple(signal.shape)}: "
             "give two versions of one tensor"
         )
     a, b = signal.detach().double(), approximation.detach().double()
@@ -40,12 +40,12 @@ def finite(value: Any) -> Any:
 class ConvertedLayer:
     """What became of one layer.
 
-    shape: (n outputs, k inputs). weight_sqnr_db: quantised against original weight; NaN where
-        the original is not at hand.
-    output_sqnr_db: of the layer's output against high precision, where data was given and
-        the original weight was at hand.
-    bytes_before, bytes_after: of the weight in high precision; of codes, scales and whatever
-        the backend holds besides.
+    - `shape`: (n outputs, k inputs).
+    - `weight_sqnr_db`: quantized against original weight; NaN where the original is not at hand.
+    - `output_sqnr_db`: of the layer's output against high precision, where data was given and
+      the original weight was at hand.
+    - `bytes_before`, `bytes_after`: of the weight in high precision; of codes, scales and whatever
+      the backend holds besides.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ConvertedLayer:
 class Report:
     """What `convert` did, layer by layer.
 
-    left: names of the linear layers that stay in high precision, as they were not prepared.
+    - `left`: names of the linear layers that stay in high precision, as they were not prepared.
     """
 
     backend: str

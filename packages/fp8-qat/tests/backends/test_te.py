@@ -1,14 +1,10 @@
-"""Transformer Engine: what it is asked for, checked with a stand-in that records the calls.
-
-The real library needs a CUDA device; here its module names lead to a stand-in that keeps
-the arguments, refuses what the real one refuses, and multiplies in high precision.
-"""
+"""Transformer Engine: the recipes asked of it, what is refused, and the layer around it."""
 
 import contextlib
 import subprocess
 import sys
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,50 +12,6 @@ from torch import nn
 
 from fp8_qat import convert, prepare, recipes, sqnr, te_recipe, te_status
 from fp8_qat.backends import te
-
-CALLS: list[tuple[str, dict]] = []
-
-
-def recipe_class(name: str, refuses: tuple[str, ...] = ()):
-    def make(**arguments):
-        assert not set(arguments) & set(refuses), f"{name} does not take {refuses}"
-        return SimpleNamespace(kind=name, **arguments)
-
-    return make
-
-
-class StandInLinear(nn.Linear):
-    def __init__(self, k, n, *, bias, params_dtype, device) -> None:
-        super().__init__(k, n, bias=bias, dtype=params_dtype, device=device)
-        CALLS.append(("Linear", {"k": k, "n": n, "bias": bias}))
-
-    def forward(self, x):
-        assert x.shape[0] % 16 == 0 and x.ndim == 2, "rows must be a multiple of 16"
-        return super().forward(x)
-
-
-@contextlib.contextmanager
-def autocast(*, enabled, recipe):
-    CALLS.append(("autocast", {"enabled": enabled, "recipe": recipe.kind}))
-    yield
-
-
-@pytest.fixture
-def stand_in(monkeypatch) -> None:
-    CALLS.clear()
-    recipe = ModuleType("transformer_engine.common.recipe")
-    recipe.Format = SimpleNamespace(E4M3="E4M3")
-    recipe.QParams = lambda **arguments: SimpleNamespace(**arguments)
-    recipe.DelayedScaling = recipe_class("DelayedScaling", ("backward_override",))
-    for name in ("Float8CurrentScaling", "Float8BlockScaling", "MXFP8BlockScaling"):
-        setattr(recipe, name, recipe_class(name))
-    pytorch = ModuleType("transformer_engine.pytorch")
-    pytorch.Linear, pytorch.autocast = StandInLinear, autocast
-    modules = {"transformer_engine": ModuleType("transformer_engine")}
-    modules["transformer_engine.common"] = ModuleType("transformer_engine.common")
-    modules |= {"transformer_engine.common.recipe": recipe, "transformer_engine.pytorch": pytorch}
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.mark.parametrize(
@@ -73,16 +25,13 @@ def stand_in(monkeypatch) -> None:
         ("delayed", "DelayedScaling", None),
     ],
 )
-def test_recipes_map_by_name(stand_in, name, kind, pow2) -> None:
-    made = te_recipe(recipes.by_name(name))
-    assert made.kind == kind and made.fp8_format == "E4M3"
-    if pow2 is not None:
-        assert made.fp8_quant_fwd_inp.power_2_scale is pow2
-        assert made.fp8_quant_fwd_weight.power_2_scale is pow2
-    if kind == "DelayedScaling":
-        assert (made.amax_history_len, made.amax_compute_algo, made.margin) == (1024, "max", 0)
+def test_recipes_map_by_name(name, kind, pow2) -> None:
+    made, arguments, powers = te._mapping(recipes.by_name(name))
+    assert (made, powers) == (kind, pow2)
+    if kind == "DelayedScaling":  # the one recipe that has no backward_override
+        assert arguments == {"amax_history_len": 1024, "amax_compute_algo": "max", "margin": 0}
     else:
-        assert made.backward_override == "high_precision"
+        assert arguments == {"backward_override": "high_precision"}
 
 
 REAL = """
@@ -112,32 +61,53 @@ def test_the_real_recipe_classes_take_our_arguments() -> None:
     "name", ["rowwise", "tensorwise", "deepseek_block", "static", "mxfp8_floor"]
 )
 def test_recipes_that_transformer_engine_lacks_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no recipe that equals"):
+    with pytest.raises(
+        ValueError, match="must equal one of Transformer Engine's, and none does: prepare with"
+    ):
         te_recipe(recipes.by_name(name))
 
 
-def test_a_layer_keeps_its_names_and_pads_its_rows(stand_in, monkeypatch) -> None:
+@pytest.mark.parametrize("bias", [True, False])
+def test_our_layer_pads_rows_runs_under_the_recipe_and_keeps_its_names(monkeypatch, bias) -> None:
+    entered, rows = [], []
+
+    class StandIn(nn.Linear):  # takes what the real one takes, and multiplies as PyTorch does
+        def __init__(self, k, n, *, bias, params_dtype, device) -> None:
+            super().__init__(k, n, bias=bias, dtype=params_dtype, device=device)
+
+        def forward(self, x):
+            rows.append(x.shape)
+            return super().forward(x)
+
+    @contextlib.contextmanager
+    def autocast(*, enabled, recipe):
+        entered.append((enabled, recipe))
+        yield
+
+    engine = ModuleType("transformer_engine.pytorch")
+    engine.Linear, engine.autocast = StandIn, autocast
+    monkeypatch.setitem(sys.modules, "transformer_engine", ModuleType("transformer_engine"))
+    monkeypatch.setitem(sys.modules, "transformer_engine.pytorch", engine)
     monkeypatch.setattr(te, "te_status", lambda: te.Status(True, "stand-in"))
+    monkeypatch.setattr(te, "te_recipe", lambda recipe: recipe.name)
     monkeypatch.setattr(te, "_device_problem", lambda device: None)
-    layer, x = nn.Linear(32, 48), torch.randn(2, 5, 32)
-    names = {"weight", "bias", "weight_scale"}
+    layer, x = nn.Linear(32, 48, bias=bias), torch.randn(2, 5, 32)
     prepare(layer, recipes.te_current())
     weight = layer.quantized_weight()
-    report = convert(layer, backend="te")
-    assert report.layers[0].backend == "te"
-    assert layer.state_dict().keys() == names
+    convert(layer, backend="te")
+    assert layer.state_dict().keys() == {"weight", "weight_scale"} | ({"bias"} if bias else set())
     expected = nn.functional.linear(x, weight.codes.float() * weight.scale, layer.bias)
     assert torch.allclose(layer(x), expected, atol=1e-6)
-    assert CALLS[-1] == ("autocast", {"enabled": True, "recipe": "Float8CurrentScaling"})
+    assert rows == [(16, 32)] and entered == [(True, "te_current")]
 
 
-def test_every_obstacle_is_named(stand_in) -> None:
+def test_every_obstacle_is_named() -> None:
     model = nn.Sequential(nn.Linear(33, 48), nn.Linear(48, 48))
     prepare(model, recipes.delayed())
     with pytest.raises(ValueError) as raised:
         convert(model, backend="te")
     text = str(raised.value)
-    for part in ("0: its weight is 48 x 33", "1: Transformer Engine keeps delayed scales", "CUDA"):
+    for part in ("0: weight=48 x 33", "1: recipe='delayed'; it must not be delayed", "CUDA"):
         assert part in text
 
 

@@ -63,7 +63,7 @@ def test_kernel_reads_strided_rows_and_nothing_before_it_is_written(poisoned_emp
 
 
 def difference(ours, theirs) -> float:
-    """Relative; a value beside a rounding boundary may have got the neighbouring code."""
+    """Relative; a value beside a rounding boundary may have got the neighboring code."""
     a, b = dequantize(ours), dequantize(theirs)
     return ((a - b).norm() / b.norm()).item()
 
@@ -93,7 +93,7 @@ def test_what_the_kernel_does_not_cover_is_refused(monkeypatch) -> None:
     with pytest.raises(ValueError, match="choose one of auto, reference, triton"):
         quantize_activation(x, Spec(), backend="cuda")
     monkeypatch.setattr(op, "INSTALLED", False)
-    with pytest.raises(ValueError, match="Triton is not installed"):
+    with pytest.raises(ValueError, match="it needs Triton, which is not installed"):
         quantize_activation(x, Spec(), backend="triton")
 
 

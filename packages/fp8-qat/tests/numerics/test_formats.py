@@ -24,7 +24,7 @@ def bits(x: torch.Tensor) -> torch.Tensor:
 
 
 def hard_values(format) -> torch.Tensor:
-    """Every code's value, every midpoint, their neighbours, all bfloat16 patterns, random."""
+    """Every code's value, every midpoint, their neighbors, all bfloat16 patterns, random."""
     values = decode(torch.arange(256, dtype=torch.uint8).view(format.dtype), format)
     values = values[torch.isfinite(values)].sort().values.double()
     middles = (values[1:] + values[:-1]) / 2

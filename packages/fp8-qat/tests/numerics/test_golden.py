@@ -44,7 +44,7 @@ def test_every_recipe_of_the_golden_files_is_checked(dtype: str, parity) -> None
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("spec", GOLDEN.values(), ids=GOLDEN)
-def test_fake_quantisation_equals_the_real_one_bit_for_bit(spec: Spec, dtype, parity) -> None:
+def test_fake_quantization_equals_the_real_one_bit_for_bit(spec: Spec, dtype, parity) -> None:
     x = load_file(parity / f"golden_{dtype}.safetensors")["x"]
     expected = dequantize(quantize(x, spec), x.dtype)
     integer = torch.int32 if x.dtype == torch.float32 else torch.int16

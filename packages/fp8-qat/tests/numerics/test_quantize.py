@@ -1,4 +1,4 @@
-"""Laws of quantisation."""
+"""Laws of quantization."""
 
 import pytest
 import torch
@@ -30,21 +30,21 @@ def draw(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(specs, shapes, dtypes, st.integers(0, 2**31))
-def test_fake_quantisation_is_real_quantisation_multiplied_back(spec, shape, dtype, seed) -> None:
+def test_fake_quantization_is_real_quantization_multiplied_back(spec, shape, dtype, seed) -> None:
     x = draw(shape, dtype, seed)
     assert torch.equal(fake_quantize(x, spec), dequantize(quantize(x, spec), dtype))
 
 
 @settings(max_examples=40, deadline=None)
 @given(specs, shapes, st.integers(0, 2**31))
-def test_quantisation_is_odd(spec, shape, seed) -> None:
+def test_quantization_is_odd(spec, shape, seed) -> None:
     x = draw(shape, torch.float32, seed)
     assert torch.equal(fake_quantize(-x, spec), -fake_quantize(x, spec))
 
 
 @settings(max_examples=40, deadline=None)
 @given(specs, shapes, st.integers(0, 2**31))
-def test_codes_stay_when_their_values_are_quantised_with_the_same_scale(spec, shape, seed) -> None:
+def test_codes_stay_when_their_values_are_quantized_with_the_same_scale(spec, shape, seed) -> None:
     x = draw(shape, torch.float32, seed)
     once = quantize(x, spec)
     scale = scale_of(once.scale * spec.fp8.max, spec.rule, spec.fp8, x.dtype)
@@ -131,19 +131,19 @@ def test_empty_batches_pass() -> None:
 
 @pytest.mark.parametrize("bad", [torch.zeros(3, dtype=torch.int32), torch.zeros(3).double()])
 def test_other_dtypes_are_refused(bad: torch.Tensor) -> None:
-    with pytest.raises(Exception, match=r"cannot be quantised|type"):
+    with pytest.raises(Exception, match=r"cannot be quantized|type"):
         quantize(bad, Spec())
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"format": "e3m4"}, "choose one of 'e4m3', 'e5m2'"),
+        ({"format": "e3m4"}, "choose one of e4m3, e5m2"),
         ({"granularity": (0, 128)}, "both at least 1"),
-        ({"rule": "best"}, "choose one of 'divide'"),
-        ({"mode": "static", "granularity": "row"}, "needs granularity 'tensor'"),
-        ({"mode": "delayed", "granularity": "tensor"}, "needs rule 'multiply'"),
-        ({"history": 0}, "at least 1 step"),
+        ({"rule": "best"}, "choose one of divide"),
+        ({"mode": "static", "granularity": "row"}, "it must be 'tensor' for mode 'static'"),
+        ({"mode": "delayed", "granularity": "tensor"}, "it must be 'multiply' for mode 'delayed'"),
+        ({"history": 0}, "history=0; it must be at least 1"),
     ],
 )
 def test_a_spec_outside_the_rules_is_refused(wrong: dict, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from fp8_qat.backends.scaled_mm import FastScaledMMLinear as FastScaledMMLinear
@@ -13,6 +14,8 @@ from fp8_qat.backends.te import te_status as te_status
 from fp8_qat.backends.torchao import TorchaoLinear as TorchaoLinear
 from fp8_qat.backends.weight_only import WeightOnlyLinear as WeightOnlyLinear
 from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.linear import QuantizedLinear
+from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.spec import Recipe
 
 LAYERS: dict[str, type[Fp8Linear]] = {
@@ -20,7 +23,6 @@ LAYERS: dict[str, type[Fp8Linear]] = {
     for kind in (
         Fp8Linear,
         ScaledMMLinear,
-        FastScaledMMLinear,
         WeightOnlyLinear,
         TorchaoLinear,
         TransformerEngineLinear,
@@ -31,34 +33,44 @@ LAYERS: dict[str, type[Fp8Linear]] = {
 Chosen = Mapping[str, tuple[nn.Linear, Recipe]]
 
 
-def layer_class(backend: str, layers: Chosen) -> type[Fp8Linear]:
+def layer_class(backend: str, layers: Chosen, fast: bool = False) -> type[Fp8Linear]:
     """Give the layer class of a backend that can run all layers.
 
     "auto" is "scaled_mm" where every layer is on a device that multiplies FP8 and follows a
     recipe which that product covers, and "reference" everywhere else.
 
-    Raises ValueError for an unknown backend, which lists the known ones, and naming every
-    layer that the backend cannot run, and why.
+    - `fast`: sum in a shorter accumulator, which "scaled_mm" alone offers.
+
+    Raises ValueError for an unknown backend, which lists the known ones, for `fast` with
+    another backend, and naming every layer that the backend cannot run, and why.
     """
+    check_choice("backend", backend, ("auto", *LAYERS))
     if backend == "auto":
-        on_cuda = all(layer.weight.is_cuda for layer, _ in layers.values())
+        on_cuda = all(_device(layer).type == "cuda" for layer, _ in layers.values())
         covered = on_cuda and not _problems(ScaledMMLinear, layers)
-        return ScaledMMLinear if covered else Fp8Linear
-    if backend not in LAYERS:
-        raise ValueError(f"backend is {backend!r}; choose one of auto, {', '.join(LAYERS)}")
+        backend = "scaled_mm" if covered else "reference"
     kind = LAYERS[backend]
+    if fast and kind is not ScaledMMLinear:
+        raise ValueError(
+            f"fast={fast}; it must be False on backend {backend!r}, whose sums are of one kind: "
+            "use backend 'scaled_mm', or leave fast out"
+        )
     problems = _problems(kind, layers)
     if problems:
         raise ValueError(
-            f"backend {backend!r} cannot run every layer, and nothing was changed:\n"
-            + "\n".join(problems)
+            f"backend={backend!r}; it must run every layer, and cannot run these, so nothing was "
+            "changed: use another, or prepare otherwise\n" + "\n".join(problems)
         )
-    return kind
+    return FastScaledMMLinear if fast else kind
+
+
+def _device(layer: nn.Linear) -> torch.device:
+    return layer.device if isinstance(layer, QuantizedLinear) else layer.weight.device
 
 
 def _problems(kind: type[Fp8Linear], layers: Chosen) -> list[str]:
     return [
         f"{name or '(the model)'}: {problem}"
         for name, (layer, recipe) in layers.items()
-        for problem in kind.problems(layer, recipe, layer.weight.device)
+        for problem in kind.problems(layer, recipe, _device(layer))
     ]

@@ -24,14 +24,14 @@ class CodesLinear(Fp8Linear):
         needed = x.requires_grad or (self.bias is not None and self.bias.requires_grad)
         if torch.is_grad_enabled() and needed:
             if problem := self.gradient_problem():
-                raise ValueError(f"{self.where} passes no gradient, because {problem}")
+                raise ValueError(f"{self.where}: {problem}")
             y: Tensor = _StraightThrough.apply(x, self.bias, self)  # type: ignore[no-untyped-call]
         else:
             y = self.product(x)
         return y.reshape(*input.shape[:-1], self.out_features)
 
     def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
-        """Quantise the input, multiply it with the weight and add the bias."""
+        """Quantize the input, multiply it with the weight and add the bias."""
         raise NotImplementedError
 
     def gradient_problem(self) -> str | None:

@@ -18,7 +18,7 @@ MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 
 
 class ScaledMMLinear(CodesLinear):
-    """Quantises the input and multiplies FP8 codes, one scale per tensor or per row.
+    """Quantizes the input and multiplies FP8 codes, one scale per tensor or per row.
 
     The codes are multiplied exactly and summed in float32; the result is that of the
     reference but for the order of summation and the rounding of multiplied-back values.
@@ -37,9 +37,10 @@ class ScaledMMLinear(CodesLinear):
     @classmethod
     def note(cls, layer: nn.Linear, recipe: Recipe) -> str:
         n, k = layer.out_features, layer.in_features
-        if n % MULTIPLE == 0 == k % MULTIPLE:
-            return ""
-        return f"filled to {n + -n % MULTIPLE} x {k + -k % MULTIPLE}, multiples of {MULTIPLE}"
+        odd = n % MULTIPLE or k % MULTIPLE
+        filled = f"filled to {n + -n % MULTIPLE} x {k + -k % MULTIPLE}, multiples of {MULTIPLE}"
+        notes = [filled if odd else "", "summed in the shorter accumulator" if cls.fast else ""]
+        return "; ".join(note for note in notes if note)
 
     def derive(self) -> None:
         missing = (0, -self.in_features % MULTIPLE, 0, -self.out_features % MULTIPLE)
@@ -52,7 +53,10 @@ class ScaledMMLinear(CodesLinear):
     def gradient_problem(self) -> str | None:
         if self.producer is None:
             return None
-        return "it is fused with what comes before it: run under torch.no_grad(), or do not fuse it"
+        return (
+            "fused=True; a layer fused with what comes before it passes no gradient: run under "
+            "torch.no_grad(), or do not fuse it"
+        )
 
     def quantized_operand(self, x: Float[Tensor, "*lead k"]) -> QuantizedTensor:
         """Give the codes and scales of an input, in one pass where there is a kernel."""
@@ -104,30 +108,35 @@ class FastScaledMMLinear(ScaledMMLinear):
     Other devices, CPUs among them, compute the same as `ScaledMMLinear`.
     """
 
-    backend: ClassVar[str] = "scaled_mm_fast"
     fast: ClassVar[bool] = True
 
 
 def _check_row_scaled(where: str, dtype: torch.dtype, device: torch.device) -> None:
     if device.type == "cuda" and dtype != torch.bfloat16:
         raise ValueError(
-            f"the input of {where} is {dtype}, and the row-scaled product gives bfloat16 alone on "
-            "most CUDA devices: cast the model to bfloat16, run it under torch.autocast('cuda', "
-            "torch.bfloat16), or prepare it with recipes.tensorwise()"
+            f"input of {where}: dtype={dtype}; it must be bfloat16, which alone row-scaled "
+            "products give on most CUDA devices: cast the model to bfloat16, run it under "
+            "torch.autocast('cuda', torch.bfloat16), or prepare it with recipes.tensorwise()"
         )
 
 
 def _recipe_problems(recipe: Recipe) -> list[str]:
     if recipe.activation is None:
-        return [f"recipe {recipe.name!r} leaves activations in high precision: use 'weight_only'"]
+        return [
+            f"recipe={recipe.name!r}; it must quantize activations, and leaves them in high "
+            "precision: use backend 'weight_only'"
+        ]
     kinds = {recipe.weight.granularity, recipe.activation.granularity}
     if not kinds <= {"tensor", "row"}:
         return [
-            f"recipe {recipe.name!r} scales blocks, and this product takes one scale per tensor "
-            "or row: use backend 'reference', or prepare with recipes.rowwise()"
+            f"recipe={recipe.name!r}; it must scale tensors or rows, as this product does, and "
+            "scales blocks: use backend 'reference', or prepare with recipes.rowwise()"
         ]
     if recipe.weight.format == recipe.activation.format == "e5m2":
-        return ["the product of E5M2 with E5M2 is not offered by CUDA: use E4M3 for one operand"]
+        return [
+            f"recipe={recipe.name!r}; one operand must be E4M3, as CUDA does not offer the product "
+            "of E5M2 with E5M2: use E4M3 for one operand"
+        ]
     return []
 
 
@@ -135,11 +144,14 @@ def _device_problems(device: torch.device) -> list[str]:
     if device.type == "cpu":
         return []
     if device.type != "cuda":
-        return [f"device {device} has no scaled product: use backend 'reference' or 'weight_only'"]
+        return [
+            f"device={device}; it must have a scaled product, as CPUs and CUDA devices do: use "
+            "backend 'reference' or 'weight_only'"
+        ]
     major, minor = torch.cuda.get_device_capability(device)
     if (major, minor) < (8, 9):
         return [
-            f"{torch.cuda.get_device_name(device)} (sm_{major}{minor}) does not multiply FP8, "
-            "which needs sm_89 or newer: use backend 'weight_only'"
+            f"device={torch.cuda.get_device_name(device)} (sm_{major}{minor}); it must be sm_89 or "
+            "newer to multiply FP8: use backend 'weight_only'"
         ]
     return []

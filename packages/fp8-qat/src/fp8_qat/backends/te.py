@@ -1,6 +1,6 @@
 """NVIDIA Transformer Engine as what multiplies, and its recipes by our names.
 
-Transformer Engine quantises both operands itself, from high-precision tensors, with the
+Transformer Engine quantizes both operands itself, from high-precision tensors, with the
 formulas that our recipes of the same name repeat.
 """
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.inputs import layer_input
-from fp8_qat.numerics.quantize import dequantize
 from fp8_qat.numerics.spec import Recipe, Spec
 
 ROWS = 16  # tokens are filled to a multiple of this
@@ -45,7 +44,7 @@ def te_status() -> Status:
 def te_recipe(recipe: Recipe) -> Any:
     """Make the Transformer Engine recipe that equals one of ours.
 
-    Backward is unquantised (`backward_override="high_precision"`), the straight-through
+    Backward is unquantized (`backward_override="high_precision"`), the straight-through
     gradient, except for delayed scaling, where Transformer Engine has no such choice.
     Raises ValueError for a recipe that Transformer Engine lacks, rowwise() above all.
     """
@@ -63,6 +62,7 @@ class TransformerEngineLinear(Fp8Linear):
 
     backend: ClassVar[str] = "te"
     engine: Any
+    engine_recipe: Any
 
     @classmethod
     def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
@@ -73,13 +73,13 @@ class TransformerEngineLinear(Fp8Linear):
             found.append(str(error))
         if recipe.weight.mode == "delayed":
             found.append(
-                "Transformer Engine keeps delayed scales of its own, which would start from 1 "
-                "and not from the trained ones: use backend 'scaled_mm'"
+                f"recipe={recipe.name!r}; it must not be delayed, as Transformer Engine's own "
+                "delayed scales start from 1 and not from the trained ones: use backend 'scaled_mm'"
             )
         n, k = layer.out_features, layer.in_features
         if n % _COLUMNS or k % _COLUMNS:
             found.append(
-                f"its weight is {n} x {k}, and Transformer Engine needs multiples of {_COLUMNS}: "
+                f"weight={n} x {k}; both must be multiples of {_COLUMNS} for Transformer Engine: "
                 "exclude the layer, or use backend 'scaled_mm', which fills up with zeros"
             )
         status = te_status()
@@ -88,11 +88,11 @@ class TransformerEngineLinear(Fp8Linear):
 
     @classmethod
     def note(cls, layer: nn.Linear, recipe: Recipe) -> str:
-        return "Transformer Engine quantises the multiplied-back weight again"
+        return "Transformer Engine quantizes the multiplied-back weight again"
 
     def derive(self) -> None:
         te = importlib.import_module("transformer_engine.pytorch")
-        weight = dequantize(self.quantized_weight(), self.like.dtype)
+        weight = self.dequantized_weight()
         made = te.Linear(
             self.in_features,
             self.out_features,
@@ -105,21 +105,23 @@ class TransformerEngineLinear(Fp8Linear):
             if self.bias is not None:
                 made.bias.copy_(self.bias)
         # Held outside the module tree: the state dict stays weight, weight_scale and bias.
-        self.__dict__["engine"] = made.requires_grad_(False).eval()
-        self.__dict__["engine_recipe"] = te_recipe(self.recipe)
+        object.__setattr__(self, "engine", made.requires_grad_(False).eval())
+        self.engine_recipe = te_recipe(self.recipe)
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         te = importlib.import_module("transformer_engine.pytorch")
         x = layer_input(self, input).reshape(-1, self.in_features)
         rows = x.shape[0]
         x = nn.functional.pad(x, (0, 0, 0, -rows % ROWS))
-        with te.autocast(enabled=True, recipe=self.__dict__["engine_recipe"]):
+        with te.autocast(enabled=True, recipe=self.engine_recipe):
             y: Tensor = self.engine(x)
         return y[:rows].reshape(*input.shape[:-1], self.out_features)
 
 
 def _device_problem(device: torch.device) -> str | None:
-    return None if device.type == "cuda" else f"it is on {device}: move the model to CUDA first"
+    if device.type == "cuda":
+        return None
+    return f"device={device}; it must be a CUDA device: move the model there first"
 
 
 def _mapping(recipe: Recipe) -> tuple[str, dict[str, Any], bool | None]:
@@ -140,8 +142,8 @@ def _mapping(recipe: Recipe) -> tuple[str, dict[str, Any], bool | None]:
         if shapes == ((1, 32), (1, 32)) and rules == {"mx_rceil"}:
             return "MXFP8BlockScaling", straight, None
     raise ValueError(
-        f"Transformer Engine has no recipe that equals {recipe.name!r}: prepare with te_current(), "
-        "delayed(), block() or mxfp8(), or use backend 'scaled_mm'"
+        f"recipe={recipe.name!r}; it must equal one of Transformer Engine's, and none does: "
+        "prepare with te_current(), delayed(), block() or mxfp8(), or use backend 'scaled_mm'"
     )
 
 

@@ -1,7 +1,7 @@
 """torchao's `Float8Tensor` as what multiplies: our codes and scales, their product.
 
-Both operands are quantised here, in float32 arithmetic with a scale of 1 for zero rows;
-torchao's own quantisation computes scales in the dtype of the tensor and gives NaN there.
+Both operands are quantized here, in float32 arithmetic with a scale of 1 for zero rows;
+torchao's own quantization computes scales in the dtype of the tensor and gives NaN there.
 """
 
 import importlib
@@ -31,19 +31,22 @@ class TorchaoLinear(CodesLinear):
         try:
             importlib.import_module(_TENSORS)
         except ImportError as error:
-            found.append(f"torchao >= 0.18 is needed: pip install 'fp8-qat[torchao]' ({error})")
+            found.append(
+                f"torchao={error.name or error}; it must be 0.18 or newer and importable: pip "
+                "install 'fp8-qat[torchao]'"
+            )
         kinds = {recipe.weight.granularity}
         if recipe.activation is not None:
             kinds.add(recipe.activation.granularity)
         if not kinds <= {"tensor", "row"}:
             found.append(
-                f"recipe {recipe.name!r} scales blocks, and this product takes one scale per "
-                "tensor or row: use backend 'reference', or prepare with recipes.rowwise()"
+                f"recipe={recipe.name!r}; it must scale tensors or rows, as this product does, and "
+                "scales blocks: use backend 'reference', or prepare with recipes.rowwise()"
             )
         return found
 
     def derive(self) -> None:
-        self.__dict__["operand"] = self._wrap(self.quantized_weight(), self.like.dtype)
+        self.operand = self._wrap(self.quantized_weight(), self.like.dtype)
 
     def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
         bias = None if self.bias is None else self.bias.to(x.dtype)

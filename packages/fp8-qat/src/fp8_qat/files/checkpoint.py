@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fp8_qat.backends import layer_class
-from fp8_qat.convert import describe, left_over
+from fp8_qat.convert import deploy, describe, left_over
 from fp8_qat.files.layouts import Layout, layout_named, quantization_config
-from fp8_qat.layers.deployed import Fp8Linear, deploy
+from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.inputs import named
-from fp8_qat.layers.quantizers import make_quantizer
+from fp8_qat.layers.quantizers import input_quantizer, make_quantizer
 from fp8_qat.numerics.quantize import QuantizedTensor
 from fp8_qat.numerics.spec import Recipe, Spec
 from fp8_qat.report import Report
@@ -26,9 +26,9 @@ _FORMAT = "fp8_qat"
 def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> None:
     """Write a converted model: every tensor of its state dict, FP8 weights as FP8.
 
-    layout: "plain", "compressed-tensors" or "deepseek"; `fp8_qat.files.layouts` has the names. The
-        file's metadata holds the recipe of every FP8 layer and, under
-        "quantization_config", what other programs expect in a config.json.
+    - `layout`: "plain", "compressed-tensors" or "deepseek"; `fp8_qat.files.layouts` has the
+      names. The file's metadata holds the recipe of every FP8 layer and, under
+      "quantization_config", what other programs expect in a config.json.
 
     Raises ValueError if the model has no deployed layer, for an unknown layout, and for a
     recipe that the layout cannot express.
@@ -37,7 +37,9 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
     modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
     layers = {name: m for name, m in modules.items() if isinstance(m, Fp8Linear)}
     if not layers:
-        raise ValueError("the model holds no FP8 layer: call convert(model) before saving")
+        raise ValueError(
+            "FP8 layers=0; the model must hold some to save: call convert(model) first"
+        )
     plain = [n for n, m in modules.items() if isinstance(m, nn.Linear) and n not in layers]
     configs = [quantization_config(x.recipe, layout, plain) for x in layers.values()]
     recipes = {name: asdict(layer.recipe) for name, layer in layers.items()}
@@ -60,17 +62,18 @@ def load_fp8(
     path: str | Path,
     *,
     backend: str = "auto",
+    fast: bool = False,
     recipe: Recipe | None = None,
     layout: str | None = None,
 ) -> Report:
     """Read FP8 weights into a high-precision model of the same shape.
 
-    The linear layers that the file holds in FP8 become deployed layers on `backend`, chosen as
-    `convert` does. The report names them, and under `left` the linear layers that the file
-    holds in high precision; `weight_sqnr_db` is NaN, as the original weights are not at hand.
+    The linear layers that the file holds in FP8 become deployed layers on `backend` (and `fast`),
+    chosen as `convert` does. The report names them, and under `left` the linear layers that the
+    file holds in high precision; `weight_sqnr_db` is NaN, as the original weights are not at hand.
 
-    recipe, layout: for files of other programs, whose metadata names neither. Every layer
-        with an FP8 weight then follows that recipe.
+    - `recipe`, `layout`: for files of other programs, whose metadata names neither. Every layer
+      with an FP8 weight then follows that recipe.
 
     Raises ValueError, before anything changes, for a file that cannot be read, one that
     names no recipe where none is given, a layer that the model lacks or that is no plain
@@ -81,7 +84,7 @@ def load_fp8(
     tensors, recipes = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
     _check_tensors(model, recipes, tensors, path)
-    kind = layer_class(backend, {name: (layers[name], recipes[name]) for name in recipes})
+    kind = layer_class(backend, {name: (layers[name], recipes[name]) for name in recipes}, fast)
     for name in recipes:
         _deploy(layers[name], name, recipes[name], tensors, kind)
     model.load_state_dict(tensors)
@@ -108,13 +111,17 @@ def _read(
             metadata = file.metadata() or {}
             raw = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+        raise ValueError(
+            f"path={path}; it cannot be read as a safetensors file ({error}): give another file"
+        ) from error
     if metadata.get("format") == _FORMAT:
         plain = json.loads(metadata["recipes"])
         recipes = {name: _recipe_from_plain(value) for name, value in plain.items()}
         shape = layout_named(metadata["layout"])
     elif recipe is None or layout is None:
-        raise ValueError(f"{path} names no recipe in its metadata: pass recipe= and layout=")
+        raise ValueError(
+            f"path={path}; its metadata must name a recipe, and does not: pass recipe= and layout="
+        )
     else:
         weights = [k for k, v in raw.items() if v.dtype == recipe.weight.fp8.dtype]
         recipes = {key.rpartition(".")[0]: recipe for key in weights}
@@ -137,15 +144,18 @@ def _linear(model: nn.Module, name: str, path: str | Path) -> nn.Linear:
     try:
         layer = model.get_submodule(name)
     except AttributeError as error:
-        raise ValueError(f"{path} holds an FP8 layer {name!r} that the model lacks") from error
+        raise ValueError(
+            f"path={path}; it holds an FP8 layer {name!r} that the model lacks: load into a model "
+            "of the same layers"
+        ) from error
     if type(layer) is not nn.Linear:
         raise ValueError(
-            f"{path} holds an FP8 layer {name!r}, which is a {type(layer).__name__} in the model: "
-            "load into the plain model, before prepare"
+            f"{named(name)}: kind={type(layer).__name__}; it must be a plain nn.Linear, as {path} "
+            "holds it in FP8: load into the plain model, before prepare"
         )
     if layer.weight.is_meta:
         raise ValueError(
-            f"{named(name)} is on the meta device, where nothing can be loaded: call "
+            f"{named(name)}: device=meta; it must be one where values can be loaded: call "
             "model.to_empty(device='cpu') first"
         )
     return layer
@@ -165,8 +175,8 @@ def _check_tensors(
     wrong = [k for k in expected.keys() & tensors.keys() if expected[k] != tensors[k].shape]
     if missing or extra or wrong:
         raise ValueError(
-            f"{path} does not fit the model: missing {sorted(missing)}, extra {sorted(extra)}, "
-            f"of another shape {sorted(wrong)}"
+            f"path={path}; it must fit the model: missing {sorted(missing)}, extra "
+            f"{sorted(extra)}, of another shape {sorted(wrong)}"
         )
     for name, recipe in recipes.items():
         _check_values(name, recipe, tensors, path)
@@ -177,16 +187,15 @@ def _check_values(name: str, recipe: Recipe, tensors: dict[str, Tensor], path: s
     weight = tensors[f"{prefix}weight"]
     if weight.dtype != dtype:
         raise ValueError(
-            f"{path}: the weight of {named(name)} is {weight.dtype} and its recipe "
-            f"{recipe.name!r} says {dtype}: name the recipe that the file was written with"
+            f"{path}: weight of {named(name)}: dtype={weight.dtype}; it must be {dtype}, as recipe "
+            f"{recipe.name!r} says: name the recipe that the file was written with"
         )
     for key in ("weight_scale", "input_quantizer.scale", "input_quantizer.multiplier"):
         scale = tensors.get(f"{prefix}{key}", torch.ones(1)).float()
         if not bool((torch.isfinite(scale) & (scale > 0)).all()):
             raise ValueError(
-                f"{path}: {key} of {named(name)} must hold positive numbers, and holds "
-                f"{scale.min().item():g} to {scale.max().item():g}: the file is damaged, or was "
-                "written before calibration"
+                f"{path}: {key} of {named(name)}={scale.min().item():g} to {scale.max().item():g}; "
+                "it must hold positive numbers: write the file anew, after calibration"
             )
 
 
@@ -202,23 +211,26 @@ def _scale_shape(shape: torch.Size, spec: Spec) -> torch.Size:
 
 
 def _deploy(
-    layer: Any, name: str, recipe: Recipe, tensors: dict[str, Tensor], kind: type[Fp8Linear]
+    layer: nn.Linear, name: str, recipe: Recipe, tensors: dict[str, Tensor], kind: type[Fp8Linear]
 ) -> None:
     if isinstance(layer, Fp8Linear):  # shared, and met under its other name
         return
-    prefix, weight, activation = f"{name}." if name else "", layer.weight, recipe.activation
-    layer.where, layer.input_quantizer = named(name), None
-    if activation is not None:
-        where = f"the input of {layer.where}"
-        made = make_quantizer(activation, where=where, device=weight.device)
-        layer.input_quantizer = made.train(layer.training)
-    layer.recipe, layer.weight_sqnr_db = recipe, float("nan")  # the original is not at hand
+    prefix, weight, where = f"{name}." if name else "", layer.weight.detach(), named(name)
     quantized = QuantizedTensor(
         codes=tensors[f"{prefix}weight"].to(weight.device),
         scale=tensors[f"{prefix}weight_scale"].to(weight.device, torch.float32),
         spec=recipe.weight.once(),
     )
-    deploy(layer, kind, quantized, weight.dtype)
+    deploy(
+        layer,
+        kind,
+        quantized,
+        recipe=recipe,
+        where=where,
+        input_quantizer=input_quantizer(recipe, layer, where),
+        weight_sqnr_db=float("nan"),  # the original is not at hand
+        like=weight.new_empty(0),
+    )
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

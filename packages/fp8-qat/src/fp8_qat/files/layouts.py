@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.spec import Recipe, Spec
 
 
@@ -61,15 +62,14 @@ LAYOUTS = {
 
 def layout_named(name: str) -> Layout:
     """Give a layout by name; ValueError lists the known ones."""
-    if name not in LAYOUTS:
-        raise ValueError(f"layout is {name!r}; choose one of {', '.join(LAYOUTS)}")
+    check_choice("layout", name, LAYOUTS)
     return LAYOUTS[name]
 
 
 def quantization_config(recipe: Recipe, layout: str, ignored: list[str]) -> dict[str, Any]:
     """Give what a `config.json` says under `quantization_config` for a layout.
 
-    ignored: names of linear layers that stay in high precision.
+    - `ignored`: names of linear layers that stay in high precision.
     Raises ValueError for a recipe that the layout cannot express.
     """
     if layout == "plain":
@@ -97,9 +97,9 @@ def _deepseek(recipe: Recipe) -> dict[str, Any]:
     shapes = recipe.weight.granularity, recipe.activation and recipe.activation.granularity
     if shapes != ((128, 128), (1, 128)) or recipe.weight.format != "e4m3":
         raise ValueError(
-            f"layout 'deepseek' holds E4M3 weights in blocks of 128 x 128 with activations of "
-            f"1 x 128, and recipe {recipe.name!r} is another: use layout 'plain', or prepare "
-            "with recipes.deepseek_block()"
+            f"recipe={recipe.name!r}; for layout 'deepseek' it must have E4M3 weights in blocks of "
+            "128 x 128 and activations of 1 x 128: use layout 'plain', or prepare with "
+            "recipes.deepseek_block()"
         )
     return {
         "quant_method": "fp8",
@@ -122,6 +122,7 @@ def _arguments(recipe: Recipe, spec: Spec, *, dynamic: bool) -> dict[str, Any]:
     if known and spec.granularity == (128, 128) and not dynamic:
         return found | {"strategy": "block", "block_structure": [128, 128]}
     raise ValueError(
-        f"layout 'compressed-tensors' cannot express {spec.format}, {spec.granularity}, "
-        f"{spec.mode} of recipe {recipe.name!r}: use layout 'plain'"
+        f"recipe={recipe.name!r}; for layout 'compressed-tensors' it must be E4M3 in a shape that "
+        f"this knows, and cannot be {spec.format}, {spec.granularity}, {spec.mode}: use layout "
+        "'plain'"
     )

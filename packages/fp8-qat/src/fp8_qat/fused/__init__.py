@@ -1,4 +1,4 @@
-"""Activations quantised in one pass: alone, after a layer norm, after GELU."""
+"""Activations quantized in one pass: alone, after a layer norm, after GELU."""
 
 from fp8_qat.fused.op import gelu_quantize as gelu_quantize
 from fp8_qat.fused.op import kernel_problem as kernel_problem

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, type-arg, valid-type"
-"""One Triton kernel: load a row once, optionally normalise or activate it, quantise, store.
+"""One Triton kernel: load a row once, optionally normalize or activate it, quantize, store.
 
 A program holds one row of `BLOCK` elements, at least as many as the row has, and scales
 runs of `WIDTH` elements. Division is IEEE (`div_rn`); Triton's own `/` is not.
@@ -21,11 +21,11 @@ def _gelu(x):
 @no_type_check
 def _layer_norm(x, inside, columns, weight_ptr, bias_ptr, eps, offsets):
     length = tl.full((), columns, tl.float32)
-    centred = tl.where(inside, x - tl.div_rn(tl.sum(x, 0), length), 0.0)
-    variance = tl.div_rn(tl.sum(centred * centred, 0), length)
+    centered = tl.where(inside, x - tl.div_rn(tl.sum(x, 0), length), 0.0)
+    variance = tl.div_rn(tl.sum(centered * centered, 0), length)
     weight = tl.load(weight_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     bias = tl.load(bias_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
-    return centred * tl.rsqrt(variance + eps) * weight + bias
+    return centered * tl.rsqrt(variance + eps) * weight + bias
 
 
 @jit

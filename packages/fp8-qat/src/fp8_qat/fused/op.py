@@ -1,4 +1,4 @@
-"""Quantisation of activations in one pass, alone or after what comes before it.
+"""Quantization of activations in one pass, alone or after what comes before it.
 
 In a transformer block the input of `qkv` and `fc1` comes out of a layer norm and that of
 `fc2` out of GELU; each is read and written once here, where separate steps move it thrice.
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fp8_qat.fused.kernels import _quantize_rows_kernel
 from fp8_qat.fused.runtime import INSTALLED, next_power
+from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.quantize import QuantizedTensor, check_high_precision, quantize
 from fp8_qat.numerics.spec import Spec
 
@@ -22,11 +23,11 @@ LONGEST_ROW = 32768  # one program holds a whole row in registers
 def quantize_activation(
     x: Float[Tensor, "*lead k"], spec: Spec, *, backend: str = "auto"
 ) -> QuantizedTensor:
-    """Quantise with one scale per row or per run of a row (1 x 128, 1 x 32), in one pass.
+    """Quantize with one scale per row or per run of a row (1 x 128, 1 x 32), in one pass.
 
-    backend: "triton" runs the kernel, "reference" PyTorch operations, which `torch.compile`
-        fuses; "auto" is the kernel for CUDA tensors outside of compilation and a spec that
-        it covers, the reference otherwise. Codes and scales are the same.
+    - `backend`: "triton" runs the kernel, "reference" PyTorch operations, which `torch.compile`
+      fuses; "auto" is the kernel for CUDA tensors outside of compilation and a spec that
+      it covers, the reference otherwise. Codes and scales are the same.
 
     Raises ValueError for an unknown backend, and where "triton" is asked for and Triton is
     not installed, the device is out of reach, or the spec or row is not covered.
@@ -45,10 +46,10 @@ def layer_norm_quantize(
     eps: float = 1e-6,
     backend: str = "auto",
 ) -> QuantizedTensor:
-    """Normalise over the last axis in float32, round to the dtype of `x`, and quantise.
+    """Normalize over the last axis in float32, round to the dtype of `x`, and quantize.
 
     Backends and errors are those of `quantize_activation`. Reductions are ordered
-    differently, so that a value next to a rounding boundary may get the neighbouring code.
+    differently, so that a value next to a rounding boundary may get the neighboring code.
     """
     if _chosen(x, spec, backend) == "reference":
         normed = F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias.float(), eps)
@@ -59,7 +60,7 @@ def layer_norm_quantize(
 def gelu_quantize(
     x: Float[Tensor, "*lead k"], spec: Spec, *, backend: str = "auto"
 ) -> QuantizedTensor:
-    """Apply the exact (erf) GELU in float32, round to the dtype of `x`, and quantise.
+    """Apply the exact (erf) GELU in float32, round to the dtype of `x`, and quantize.
 
     Backends, errors and the caveat are those of `layer_norm_quantize`.
     """
@@ -69,25 +70,25 @@ def gelu_quantize(
 
 
 def kernel_problem(x: Float[Tensor, "*lead k"], spec: Spec) -> str | None:
-    """Say why the kernel cannot quantise `x` by `spec`; None if it can."""
+    """Say why the kernel cannot quantize `x` by `spec`; None if it can."""
     if not INSTALLED:
-        return "Triton is not installed: pip install 'fp8-qat[triton]'"
+        return "it needs Triton, which is not installed: pip install 'fp8-qat[triton]'"
     if not x.is_cuda and not _interpreted():
         return (
-            f"the tensor is on {x.device}: move it to a CUDA device, or set TRITON_INTERPRET=1 "
-            "before Triton is imported"
+            f"it needs a CUDA device, and the tensor is on {x.device}: move it, or set "
+            "TRITON_INTERPRET=1 before Triton is imported"
         )
     if x.is_cuda and torch.cuda.get_device_capability(x.device) < (8, 9):
-        return "the device cannot cast to FP8, which needs sm_89 or newer"
+        return "it needs a device that casts to FP8, sm_89 or newer: run elsewhere"
     if x.shape[-1] > LONGEST_ROW:
-        return f"its rows have {x.shape[-1]} values, more than {LONGEST_ROW}"
+        return f"it takes rows of at most {LONGEST_ROW} values, not {x.shape[-1]}: part them"
     whole = spec.granularity == "row" or (
         not isinstance(spec.granularity, str) and _runs_in_rows(spec.granularity)
     )
     if spec.mode != "dynamic" or spec.rule not in RULES or not whole:
         return (
             f"the kernel covers dynamic scales per row or per run of a row whose length is a "
-            f"power of two, by the rules {', '.join(RULES)}; not {spec}"
+            f"power of two, by the rules {', '.join(RULES)}, not {spec}: give another spec"
         )
     return None
 
@@ -102,15 +103,14 @@ def _interpreted() -> bool:
 
 
 def _chosen(x: Tensor, spec: Spec, backend: str) -> str:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
+    check_choice("backend", backend, BACKENDS)
     check_high_precision(x)
     if backend == "auto":
         usable = x.is_cuda and not torch.compiler.is_compiling()
         return "triton" if usable and kernel_problem(x, spec) is None else "reference"
     problem = kernel_problem(x, spec) if backend == "triton" else None
     if problem:
-        raise ValueError(f"backend 'triton' cannot run here: {problem}; or use 'reference'")
+        raise ValueError(f"backend='triton'; {problem}; or use backend 'reference'")
     return backend
 
 

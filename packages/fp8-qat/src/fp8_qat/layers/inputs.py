@@ -1,4 +1,4 @@
-"""What a quantised layer asks of its input, and the dtype in which it multiplies."""
+"""What a quantized layer asks of its input, and the dtype in which it multiplies."""
 
 from typing import Any
 
@@ -17,30 +17,30 @@ def named(name: str) -> str:
 def layer_input(layer: Any, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
     """Check an input and bring it to the dtype that the product will have under autocast.
 
-    layer: a prepared or deployed layer; errors say its name, which `where` holds.
+    - `layer`: a prepared or deployed layer; errors say its name, which `where` holds.
+
     Raises ValueError for an input of another width, device or dtype than the layer reads.
     """
-    device = x.device.type
+    device, where = x.device.type, f"input of {layer.where}"
     if x.device != layer.device:
         raise ValueError(
-            f"the input of {layer.where} is on {x.device} and the layer on {layer.device}: "
-            "move one to the other"
+            f"{where}: device={x.device}; it must be {layer.device}, where the layer is: move one "
+            "to the other"
         )
     if x.dtype not in HIGH_PRECISION:
         raise ValueError(
-            f"the input of {layer.where} is {x.dtype} and cannot be quantised: give float32, "
-            "bfloat16 or float16"
+            f"{where}: dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
         )
     if x.ndim == 0 or x.shape[-1] != layer.in_features:
         raise ValueError(
-            f"the input of {layer.where} has shape {tuple(x.shape)}, and its last axis must have "
-            f"{layer.in_features} values"
+            f"{where}: shape={tuple(x.shape)}; its last axis must be {layer.in_features}: give the "
+            "features that the layer reads"
         )
     if torch.is_autocast_enabled(device):
         return x.to(torch.get_autocast_dtype(device))
     if x.dtype != layer.weight_dtype:
         raise ValueError(
-            f"the input of {layer.where} is {x.dtype} and its weight {layer.weight_dtype}: cast "
-            "one to the other, or use torch.autocast"
+            f"{where}: dtype={x.dtype}; it must be the weight's {layer.weight_dtype}: cast one to "
+            "the other, or use torch.autocast"
         )
     return x

@@ -1,7 +1,7 @@
 """Linear layers that compute in training what they will compute when deployed.
 
 `prepare` turns an `nn.Linear` into one of these in place: the same object, the same
-parameters, the same names in its state dict.
+parameters, the same names in its state dict. `fp8_qat.layers.states` has the table.
 """
 
 from collections.abc import Callable
@@ -18,27 +18,19 @@ from fp8_qat.numerics.quantize import QuantizedTensor, dequantize, quantize
 from fp8_qat.numerics.spec import Recipe, Spec
 
 
-class QuantLinear(nn.Linear):
-    """A linear layer whose weight and input are quantised and multiplied back in every forward.
+class QuantizedLinear(nn.Linear):
+    """What all layers have in common that are prepared for FP8 or deployed in it.
 
-    recipe: how. enabled: False computes the plain layer. where: the layer's name in errors.
+    - `recipe`: how weight and input are quantized.
+    - `where`: the layer's name, as errors say it.
+    - `input_quantizer`: None where the recipe leaves activations in high precision.
+    - `weight_sqnr_db`: of the quantized against the original weight; NaN where unknown.
     """
 
     recipe: Recipe
     where: str
     input_quantizer: Quantizer | None
-    weight_quantizer: Quantizer
-    enabled: bool
-
-    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        if not self.enabled:
-            return F.linear(input, self.weight, self.bias)
-        x = quantized_input(self, input)
-        return F.linear(x, self.weight_quantizer(self.weight), self.bias)
-
-    def quantized_weight(self) -> QuantizedTensor:
-        """Give the codes and scales of the weight as the next forward would use them."""
-        return self.weight_quantizer.quantize(self.weight.detach())
+    weight_sqnr_db: float
 
     @property
     def weight_dtype(self) -> torch.dtype:
@@ -50,19 +42,49 @@ class QuantLinear(nn.Linear):
         """Where the layer computes."""
         return self.weight.device
 
+    def quantized_weight(self) -> QuantizedTensor:
+        """Give the codes and scales of the weight."""
+        raise NotImplementedError
 
-class FrozenLinear(nn.Linear):
-    """A linear layer whose weight is not trained and was quantised once.
+    def dequantized_weight(self) -> Float[Tensor, "n k"]:
+        """Multiply the weight's codes back, anew at every call, in the dtype of the product."""
+        return dequantize(self.quantized_weight(), self.weight_dtype)
+
+    def quantized_input(self, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
+        """Check an input and give the values that its quantization leaves."""
+        x = layer_input(self, x)
+        return x if self.input_quantizer is None else self.input_quantizer(x)
+
+
+class QuantLinear(QuantizedLinear):
+    """A linear layer whose weight and input are quantized and multiplied back in every forward.
+
+    - `enabled`: False computes the plain layer.
+    """
+
+    weight_quantizer: Quantizer
+    enabled: bool
+
+    def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
+        if not self.enabled:
+            return F.linear(input, self.weight, self.bias)
+        x = self.quantized_input(input)
+        return F.linear(x, self.weight_quantizer(self.weight), self.bias)
+
+    def quantized_weight(self) -> QuantizedTensor:
+        """Give the codes and scales of the weight as the next forward would use them."""
+        return self.weight_quantizer.quantize(self.weight.detach())
+
+
+class FrozenLinear(QuantizedLinear):
+    """A linear layer whose weight is not trained and was quantized once.
 
     The bytes and scales are kept; backward multiplies them back again instead of saving a
     second weight, and computes no weight gradient. The original weight stays beside them.
 
-    Buffers outside the state dict: `weight_bytes` (n, k) and `weight_scale`.
+    - `weight_bytes` (n, k) and `weight_scale`: buffers outside the state dict.
     """
 
-    recipe: Recipe
-    where: str
-    input_quantizer: Quantizer | None
     enabled: bool
     weight_bytes: Tensor
     weight_scale: Tensor
@@ -70,7 +92,7 @@ class FrozenLinear(nn.Linear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             return F.linear(input, self.weight, self.bias)
-        x = quantized_input(self, input)
+        x = self.quantized_input(input)
         spec = self.recipe.weight.once()
         y: Tensor = _FrozenLinear.apply(  # type: ignore[no-untyped-call]
             x, self.bias, self.weight_bytes, self.weight_scale, spec, self.weight_dtype
@@ -83,23 +105,17 @@ class FrozenLinear(nn.Linear):
         codes = self.weight_bytes.view(spec.fp8.dtype)
         return QuantizedTensor(codes=codes, scale=self.weight_scale, spec=spec)
 
-    def set_quantized(self, quantized: QuantizedTensor) -> None:
-        """Replace the bytes and scales."""
-        self.register_buffer("weight_bytes", quantized.bytes, persistent=False)
-        self.register_buffer("weight_scale", quantized.scale, persistent=False)
-
-    @property
-    def weight_dtype(self) -> torch.dtype:
-        """The dtype of the weight that the layer multiplies with."""
-        return self.weight.dtype
+    def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:
+        """Replace the bytes and scales by those of another weight."""
+        quantized = quantize(weight, self.recipe.weight.once())
+        self.weight_bytes, self.weight_scale = quantized.bytes, quantized.scale
 
     @property
     def device(self) -> torch.device:
-        """Where the layer computes."""
         return self.weight_bytes.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenLinear":
-        before = {"weight_scale": self._buffers["weight_scale"]}
+        before = {"weight_scale": self.weight_scale}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         keep_dtype(self, before)
         return self
@@ -108,38 +124,42 @@ class FrozenLinear(nn.Linear):
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self.set_quantized(quantize(self.weight.detach(), self.recipe.weight.once()))
+        self.quantize_again(self.weight.detach())
 
 
 class ReleasedLinear(FrozenLinear):
     """A frozen layer that gave its original weight up: one byte a value is all it holds.
 
-    Its state dict still names `weight`, with the values multiplied back.
+    It has no `weight`; `dequantized_weight()` makes one. Its state dict still names
+    `weight`, with the values multiplied back.
     """
 
-    like: Tensor  # holds no values: its dtype and device are those of the weight
-
-    @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        """The quantised weight multiplied back, made anew at every access."""
-        return dequantize(self.quantized_weight(), self.weight_dtype)
+    like: Tensor
 
     @property
     def weight_dtype(self) -> torch.dtype:
         return self.like.dtype
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight":
+            raise AttributeError(
+                f"{self.where}: weight=released; only its FP8 bytes are held: call "
+                "dequantized_weight(), or prepare the model with frozen='keep'"
+            )
+        return super().__getattr__(name)
+
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             raise ValueError(
-                f"{self.where} released its original weight and cannot be disabled: "
-                "prepare the model with frozen='keep' to compare with the plain layer"
+                f"{self.where}: enabled=False; its original weight was released, so it must be "
+                "enabled: prepare the model with frozen='keep' to compare with the plain layer"
             )
         return super().forward(input)
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
-        destination[prefix + "weight"] = self.weight
+        destination[prefix + "weight"] = self.dequantized_weight()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(
@@ -156,9 +176,8 @@ class ReleasedLinear(FrozenLinear):
                 f"size mismatch for {prefix}weight: copying a param with shape {weight.shape} "
                 f"from checkpoint, the shape in current model is {self.weight_bytes.shape}."
             )
-        elif not torch.equal(weight.to(self.like), self.weight):  # values saved from here stay
-            moved = weight.to(self.like)
-            self.set_quantized(quantize(moved, self.recipe.weight.once()))
+        elif not torch.equal(weight.to(self.like), self.dequantized_weight()):
+            self.quantize_again(weight.to(self.like))  # values that were saved from here stay
 
 
 PREPARED = (QuantLinear, FrozenLinear)
@@ -195,9 +214,3 @@ class _FrozenLinear(torch.autograd.Function):
 def _weight(codes: Tensor, scale: Tensor, spec: Spec, dtype: torch.dtype) -> Tensor:
     quantized = QuantizedTensor(codes=codes.view(spec.fp8.dtype), scale=scale, spec=spec)
     return dequantize(quantized, dtype)
-
-
-def quantized_input(layer: Any, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
-    """Check the input of a prepared or deployed layer and quantise it as its recipe says."""
-    x = layer_input(layer, x)
-    return x if layer.input_quantizer is None else layer.input_quantizer(x)

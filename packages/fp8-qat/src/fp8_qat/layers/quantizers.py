@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fp8_qat.numerics.fake import fake_quantize
 from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor, quantize
 from fp8_qat.numerics.scales import Scale, scale_of
-from fp8_qat.numerics.spec import Spec
+from fp8_qat.numerics.spec import Recipe, Spec
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 
@@ -29,14 +29,13 @@ class Quantizer(nn.Module):
         self.watching: Callable[[Tensor], None] | None = None  # set while calibrating
 
     def forward(self, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
-        """Give the values that quantisation leaves; state moves on while training.
+        """Give the values that quantization leaves; state moves on while training.
 
         While `watching` is set, tensors are handed to it and pass unchanged.
         """
         if x.dtype not in HIGH_PRECISION:
             raise ValueError(
-                f"{self.where} is {x.dtype} and cannot be quantised: give float32, bfloat16 or "
-                "float16"
+                f"{self.where}: dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
             )
         if self.watching is not None:
             self.watching(x.detach())
@@ -58,7 +57,7 @@ class Quantizer(nn.Module):
         """Take note of a tensor that passed in a training step."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Quantizer":
-        before = dict(self._buffers)
+        before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         keep_dtype(self, before)
         return self
@@ -122,8 +121,8 @@ class StaticQuantizer(Quantizer):
         if not self.known and not torch.compiler.is_compiling():
             if bool(torch.isnan(self.scale)):
                 raise ValueError(
-                    f"the static scale of {self.where} is not calibrated: run "
-                    "fp8_qat.calibrate(model, batches) before the first forward"
+                    f"{self.where}: static scale=nan; it must be calibrated before the first "
+                    "forward: run fp8_qat.calibrate(model, batches)"
                 )
             self.known = True
         return Scale(None, self.scale)
@@ -139,12 +138,24 @@ class StaticQuantizer(Quantizer):
         self.scale.copy_(found.scale)
 
 
-def keep_dtype(module: nn.Module, before: dict[str, Tensor | None]) -> None:
+def keep_dtype(module: nn.Module, before: dict[str, Tensor]) -> None:
     """After a cast of the model, give back their dtype to the buffers that `before` holds."""
     for name, old in before.items():
-        new = module._buffers[name]
-        if old is not None and new is not None and new.dtype != old.dtype:
-            module._buffers[name] = old.to(new.device)
+        new = getattr(module, name)
+        if new.dtype != old.dtype:
+            setattr(module, name, old.to(new.device))
+
+
+def input_quantizer(recipe: Recipe, layer: nn.Linear, where: str) -> Quantizer | None:
+    """Make the quantizer of a layer's input, None where the recipe has none.
+
+    - `where`: the layer's name, as errors say it.
+    """
+    if recipe.activation is None:
+        return None
+    device = layer.weight.device
+    made = make_quantizer(recipe.activation, where=f"input of {where}", device=device)
+    return made.train(layer.training)
 
 
 def make_quantizer(

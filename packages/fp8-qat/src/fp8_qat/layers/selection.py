@@ -1,4 +1,4 @@
-"""Which layers of a model are quantised, and why the others are not."""
+"""Which layers of a model are quantized, and why the others are not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from fp8_qat.layers.deployed import Fp8Linear
+from fp8_qat.layers.inputs import named
 from fp8_qat.layers.linear import PREPARED
 
 Predicate = Callable[[str, nn.Linear], bool]
 Choice = str | Sequence[str] | Predicate | None
 
 # These read the weights of the layers inside them instead of calling the layers, so a
-# quantised layer there would be passed by without a word.
+# quantized layer there would be passed by without a word.
 _READ_WEIGHTS = (
     nn.MultiheadAttention,
     nn.TransformerEncoderLayer,
@@ -33,9 +34,9 @@ class Skipped:
 def select_layers(
     model: nn.Module, include: Choice, exclude: Choice
 ) -> tuple[dict[str, nn.Linear], list[Skipped]]:
-    """Split a model's layers with weight matrices into those to quantise and the others.
+    """Split a model's layers with weight matrices into those to quantize and the others.
 
-    include, exclude: a glob pattern on qualified names ("blocks.*.qkv"), several of them,
+    - `include`, `exclude`: a glob pattern on qualified names ("blocks.*.qkv"), several of them,
     or a predicate of name and layer; None includes all and excludes none.
     Raises ValueError for a pattern that matches no linear layer, for an empty choice, and
     for a model that is already prepared.
@@ -56,19 +57,27 @@ def select_layers(
         if reason:
             skipped.append(Skipped(name=name, kind=type(module).__name__, reason=reason))
     if not chosen:
+        found = "; ".join(f"{s.name} ({s.reason})" for s in skipped) or "no nn.Linear at all"
         raise ValueError(
-            "no layer is left to quantise. Skipped: "
-            + ("; ".join(f"{s.name} ({s.reason})" for s in skipped) or "none: no Linear at all")
+            f"chosen layers=0; at least one must be left to quantize, and the model has {found}: "
+            "change include and exclude"
         )
     return chosen, skipped
 
 
 def _reason(model: nn.Module, name: str, module: nn.Module) -> str | None:
-    """Why a module cannot be quantised; "" for one that has no weight matrix of its own."""
+    """Why a module cannot be quantized; "" for one that has no weight matrix of its own."""
+    kind = type(module).__name__
     if isinstance(module, PREPARED):
-        raise ValueError(f"{name or 'the model'} is already prepared: undo() its handle first")
+        raise ValueError(
+            f"{named(name)}: kind={kind}; it must be a plain nn.Linear, and is already prepared: "
+            "undo() its handle first"
+        )
     if isinstance(module, Fp8Linear):
-        raise ValueError(f"{name or 'the model'} is already deployed: prepare a plain model")
+        raise ValueError(
+            f"{named(name)}: kind={kind}; it must be a plain nn.Linear, and is already deployed: "
+            "prepare a plain model"
+        )
     reader = _reader(model, name)
     if isinstance(module, nn.Linear):
         if reader is not None:
@@ -76,7 +85,7 @@ def _reason(model: nn.Module, name: str, module: nn.Module) -> str | None:
         if type(module) is not nn.Linear:
             return "a subclass of nn.Linear, which may compute something else"
         if "forward" in vars(module):
-            return "its forward was replaced, and would pass the quantised one by"
+            return "its forward was replaced, and would pass the quantized one by"
         return None
     matrices = [key for key, p in module.named_parameters(recurse=False) if p.ndim >= 2]
     return f"not an nn.Linear (holds {', '.join(matrices)})" if matrices else ""
@@ -102,6 +111,6 @@ def _chooser(role: str, choice: Choice, names: Sequence[str]) -> Predicate:
         if not any(fnmatchcase(name, pattern) for name in names):
             known = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             raise ValueError(
-                f"{role} pattern {pattern!r} matches no linear layer; the model has {known}"
+                f"{role}={pattern!r}; it must match a linear layer: the model has {known}"
             )
     return lambda name, layer: any(fnmatchcase(name, pattern) for pattern in patterns)

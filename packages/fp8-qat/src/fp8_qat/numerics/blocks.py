@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
@@ -19,23 +20,22 @@ def to_blocks(
     matrix = x.reshape(-1, x.shape[-1])
     rows, columns = matrix.shape
     if granularity == "tensor":
-        return matrix.view(1, rows, 1, columns)
+        return rearrange(matrix, "r c -> 1 r 1 c")
     if granularity == "row":
-        return matrix.view(rows, 1, 1, columns)
+        return rearrange(matrix, "br c -> br 1 1 c")
     assert not isinstance(granularity, str)
     r, c = granularity
     if rows % r or columns % c:
         matrix = torch.nn.functional.pad(matrix, (0, -columns % c, 0, -rows % r))
-    return matrix.view(matrix.shape[0] // r, r, matrix.shape[1] // c, c)
+    return rearrange(matrix, "(br r) (bc c) -> br r bc c", r=r, c=c)
 
 
 def from_blocks(
     blocks: Shaped[Tensor, "block_rows r block_columns c"], shape: torch.Size
 ) -> Shaped[Tensor, "..."]:
     """Undo `to_blocks` for a tensor of the given shape, dropping filled tails."""
-    block_rows, r, block_columns, c = blocks.shape
     rows = shape.numel() // shape[-1] if shape[-1] else 0
-    matrix = blocks.reshape(block_rows * r, block_columns * c)
+    matrix = rearrange(blocks, "br r bc c -> (br r) (bc c)")
     if matrix.shape != (rows, shape[-1]):
         matrix = matrix[:rows, : shape[-1]]
     return matrix.reshape(shape)
@@ -63,7 +63,7 @@ def in_parts(
 ) -> Iterator[tuple[tuple[slice, slice], slice]]:
     """Part blocks by rows: index pairs for the blocks, and the matching ones for scales.
 
-    at_once: about how many values a part has on a CPU; elsewhere parts have 4 million.
+    - `at_once`: about how many values a part has on a CPU; elsewhere parts have 4 million.
 
     Elementwise work on large tensors goes part by part, because float32 copies of a whole
     one would cost memory and cache. Compiled code needs no copies and takes it whole.
@@ -89,4 +89,4 @@ def over_blocks(
     scale: Float32[Tensor, "block_rows block_columns"],
 ) -> Float32[Tensor, "block_rows 1 block_columns 1"]:
     """Shape scales so that they broadcast over `to_blocks`."""
-    return scale[:, None, :, None]
+    return rearrange(scale, "br bc -> br 1 bc 1")

@@ -1,4 +1,4 @@
-"""Quantise and multiply back as one differentiable step.
+"""Quantize and multiply back as one differentiable step.
 
 The straight-through estimator (Bengio et al., arXiv 1308.3432) is one
 `torch.autograd.Function` with high precision in and out. Were the FP8 codes a tensor of
@@ -22,7 +22,7 @@ from fp8_qat.numerics.spec import Spec
 def fake_quantize(
     x: Float[Tensor, "*lead k"], spec: Spec, *, scale: Scale | None = None
 ) -> Float[Tensor, "*lead k"]:
-    """Give the values that quantisation to FP8 would leave, in the dtype of `x`.
+    """Give the values that quantization to FP8 would leave, in the dtype of `x`.
 
     The result equals `dequantize(quantize(x, spec, scale=scale), x.dtype)` bit for bit.
     Gradient: the identity for a dynamic spec, whose scale covers every value; for a given

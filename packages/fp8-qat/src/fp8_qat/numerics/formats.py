@@ -57,7 +57,7 @@ def round_(values: Float32[Tensor, "*shape"], format: Format) -> Float32[Tensor,
 
     The result equals `decode(encode(values))` bit for bit, also in the sign of zero. On a
     CPU it is computed in float32, where casts to FP8 and back are several times slower:
-    the step between neighbours is a power of two that follows from a value's exponent.
+    the step between neighbors is a power of two that follows from a value's exponent.
     """
     values.clamp_(-format.max, format.max)
     if values.device.type != "cpu":

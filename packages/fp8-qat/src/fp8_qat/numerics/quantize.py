@@ -1,4 +1,4 @@
-"""Real quantisation: a tensor to FP8 codes and scales, and back."""
+"""Real quantization: a tensor to FP8 codes and scales, and back."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 class QuantizedTensor:
     """FP8 codes with the scales that multiply them back.
 
-    codes: of the spec's FP8 dtype, in the shape of the original tensor.
-    scale: (block_rows, block_columns); (1, 1) for one per tensor, (rows, 1) for one per row.
+    - `codes`: of the spec's FP8 dtype, in the shape of the original tensor.
+    - `scale`: (block_rows, block_columns); (1, 1) for one per tensor, (rows, 1) for one per row.
     """
 
     codes: Shaped[Tensor, "*lead k"]
@@ -41,7 +41,7 @@ class QuantizedTensor:
 def quantize(
     x: Float[Tensor, "*lead k"], spec: Spec, *, scale: Scale | None = None
 ) -> QuantizedTensor:
-    """Quantise a float32, bfloat16 or float16 tensor.
+    """Quantize a float32, bfloat16 or float16 tensor.
 
     A spec of mode "delayed" or "static" needs the `scale` to use; "dynamic" finds its own.
     Raises ValueError for another dtype, a tensor without axes, or a missing scale.
@@ -68,8 +68,8 @@ def dynamic_scale(blocks: Float[Tensor, "block_rows r block_columns c"], spec: S
     """Find the scales of a tensor seen as blocks, from its own largest magnitudes."""
     if spec.mode != "dynamic":
         raise ValueError(
-            f"a spec of mode {spec.mode!r} takes its scale from past steps or calibration: "
-            "pass scale=, or use spec.once() for a tensor that does not change"
+            f"mode={spec.mode!r}; it must be 'dynamic', or the scale of past steps or calibration "
+            "given: pass scale=, or use spec.once() for a tensor that does not change"
         )
     return scale_of(blocks_amax(blocks), spec.rule, spec.fp8, blocks.dtype)
 
@@ -84,11 +84,11 @@ def scaled(
 
 
 def check_high_precision(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Give `x` back if it can be quantised; ValueError for its dtype or lack of axes."""
+    """Give `x` back if it can be quantized; ValueError for its dtype or lack of axes."""
     if x.dtype not in HIGH_PRECISION:
         raise ValueError(
-            f"a tensor of {x.dtype} cannot be quantised: give float32, bfloat16 or float16"
+            f"dtype={x.dtype}; it must be float32, bfloat16 or float16: cast the tensor"
         )
     if x.ndim == 0:
-        raise ValueError("a tensor without axes cannot be quantised: give at least one axis")
+        raise ValueError("shape=(); a tensor must have an axis to be quantized: give at least one")
     return x

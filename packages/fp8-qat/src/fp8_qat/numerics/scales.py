@@ -34,8 +34,8 @@ _SMALLEST_POWER = 0x00400000  # 2^-127, subnormal in float32
 class Scale(NamedTuple):
     """What a value is multiplied with on the way in, and on the way back.
 
-    multiplier: applied before rounding; None means: divide by `scale`.
-    scale: multiplies a code's value back into the original unit.
+    - `multiplier`: applied before rounding; None means: divide by `scale`.
+    - `scale`: multiplies a code's value back into the original unit.
     """
 
     multiplier: Float32[Tensor, "*blocks"] | None
@@ -136,7 +136,10 @@ def exponents_of(scale: Float32[Tensor, "*blocks"]) -> UInt8[Tensor, "*blocks"]:
     nan = torch.isnan(scale)
     power = ((bits & _MANTISSA_MASK) == 0) & (exponent > 0) & (exponent < 255)
     if not bool((power | nan | (bits == _SMALLEST_POWER)).all()):
-        raise ValueError("a scale is no power of two; E8M0 holds only those: use an MX recipe")
+        raise ValueError(
+            f"scale={scale.flatten()[:4].tolist()}; each must be a power of two, which is all that "
+            "E8M0 holds: use an MX recipe"
+        )
     return torch.where(nan, 255, exponent).to(torch.uint8)
 
 

@@ -1,7 +1,8 @@
-"""How one tensor is quantised, and how the two operands of a linear layer are."""
+"""How one tensor is quantized, and how the two operands of a linear layer are."""
 
 from dataclasses import dataclass, replace
 
+from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.formats import FORMATS, Format
 
 Granularity = str | tuple[int, int]
@@ -23,14 +24,14 @@ MODES = ("dynamic", "delayed", "static")
 class Spec:
     """How one matrix (rows, columns) becomes FP8; leading axes of a tensor count as rows.
 
-    format: "e4m3" or "e5m2".
-    granularity: what shares a scale: the whole "tensor", one "row" (an output row of a
-        weight, a token of an activation), or blocks of (rows, columns) elements; the last
-        block of a row or column may be smaller.
-    rule: how a largest magnitude becomes a scale; `fp8_qat.numerics.scales` has the formulas.
-    mode: "dynamic" takes the largest magnitude of the tensor itself; "delayed" that of
-        the past `history` steps ("max" or "most_recent"), less `margin` powers of two;
-        "static" one number found by calibration.
+    - `format`: "e4m3" or "e5m2".
+    - `granularity`: what shares a scale: the whole "tensor", one "row" (an output row of a
+      weight, a token of an activation), or blocks of (rows, columns) elements; the last
+      block of a row or column may be smaller.
+    - `rule`: how a largest magnitude becomes a scale; `fp8_qat.numerics.scales` has the formulas.
+    - `mode`: "dynamic" takes the largest magnitude of the tensor itself; "delayed" that of
+      the past `history` steps ("max" or "most_recent"), less `margin` powers of two;
+      "static" one number found by calibration.
 
     Raises ValueError when made with a value outside these rules.
     """
@@ -44,23 +45,25 @@ class Spec:
     margin: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, tuple(FORMATS))
-        _one_of("rule", self.rule, SCALE_RULES)
-        _one_of("mode", self.mode, MODES)
-        _one_of("algorithm", self.algorithm, ("max", "most_recent"))
+        check_choice("format", self.format, tuple(FORMATS))
+        check_choice("rule", self.rule, SCALE_RULES)
+        check_choice("mode", self.mode, MODES)
+        check_choice("algorithm", self.algorithm, ("max", "most_recent"))
         _check_granularity(self.granularity)
         if self.history < 1:
-            raise ValueError(f"history is {self.history}; give at least 1 step")
+            raise ValueError(
+                f"history={self.history}; it must be at least 1: give a number of steps"
+            )
         if self.mode != "dynamic" and self.granularity != "tensor":
             raise ValueError(
-                f"mode {self.mode!r} needs granularity 'tensor', not {self.granularity!r}: "
-                "rows and blocks of the next batch are other rows and blocks; use mode 'dynamic'"
+                f"granularity={self.granularity!r}; it must be 'tensor' for mode {self.mode!r}, as "
+                "the next batch has other rows and blocks: use mode 'dynamic'"
             )
         needed = {"delayed": "multiply", "static": "divide"}.get(self.mode, self.rule)
         if self.rule != needed:
             raise ValueError(
-                f"mode {self.mode!r} needs rule {needed!r}, not {self.rule!r}: its state is the "
-                "one number of that rule"
+                f"rule={self.rule!r}; it must be {needed!r} for mode {self.mode!r}, whose state is "
+                "one number: use that rule, or mode 'dynamic'"
             )
 
     @property
@@ -75,7 +78,7 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How linear layers are quantised: their weights, their activations, and a name.
+    """How linear layers are quantized: their weights, their activations, and a name.
 
     `activation` None leaves activations in high precision (weight-only).
     """
@@ -87,18 +90,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.weight.mode == "static":
             raise ValueError(
-                f"recipe {self.name!r}: a weight spec of mode 'static'; weights are at hand, "
-                "so use mode 'dynamic'"
+                f"recipe {self.name!r}: weight mode='static'; it must be 'dynamic' or 'delayed', "
+                "as weights are at hand: use mode 'dynamic'"
             )
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, known))}")
 
 
 def _check_granularity(value: Granularity) -> None:
     if isinstance(value, str):
-        _one_of("granularity", value, ("tensor", "row"))
+        check_choice("granularity", value, ("tensor", "row"))
     elif len(value) != 2 or min(value) < 1:
-        raise ValueError(f"granularity is {value!r}; give (rows, columns), both at least 1")
+        raise ValueError(
+            f"granularity={value!r}; it must be (rows, columns), both at least 1: name a block"
+        )

@@ -1,4 +1,4 @@
-"""Training against what quantisation after training would have given."""
+"""Training against what quantization after training would have given."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ Score = Callable[[nn.Module], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One score of three models: unquantised, quantised after training, trained quantised."""
+    """One score of three models: unquantized, quantized after training, trained quantized."""
 
     recipe: str
     high_precision: float
@@ -30,8 +30,8 @@ class Comparison:
         return (
             f"recipe {self.recipe}\n"
             f"  high precision                {self.high_precision:.6g}\n"
-            f"  post-training quantisation    {self.post_training:.6g}\n"
-            f"  quantisation-aware training   {self.trained:.6g}"
+            f"  post-training quantization    {self.post_training:.6g}\n"
+            f"  quantization-aware training   {self.trained:.6g}"
         )
 
 
@@ -43,29 +43,36 @@ def compare_with_ptq(
     batches: Iterable[Any] | None = None,
     run: Run = call,
 ) -> Comparison:
-    """Score a model trained with quantisation beside the plain one quantised afterwards.
+    """Score a model trained with quantization beside the plain one quantized afterwards.
 
-    plain: a high-precision model with the same layer names, trained without quantisation.
-    trained: a prepared or converted model; its layers and recipe are used for the baseline.
-    score: any figure of a model, computed under the same conditions for all three.
-    batches: calibration data, needed for static and delayed recipes.
+    - `plain`: a high-precision model with the same layer names, trained without quantization.
+    - `trained`: a prepared or converted model; its layers and recipe are used for the baseline.
+    - `score`: any figure of a model, computed under the same conditions for all three.
+    - `batches`: calibration data, needed for static and delayed recipes.
 
-    `plain` and `trained` stay as they are. Raises ValueError if `trained` has no quantised
+    `plain` and `trained` stay as they are. Raises ValueError if `trained` has no quantized
     layer, if `plain` lacks one of them, or if calibration data is missing.
     """
     kinds = (*PREPARED, Fp8Linear)
     layers: dict[str, Any] = {n: m for n, m in trained.named_modules() if isinstance(m, kinds)}
     if not layers:
-        raise ValueError("the trained model has no quantised layer: prepare or load it first")
+        raise ValueError(
+            "quantized layers=0; the trained model must have some: prepare or load it first"
+        )
     recipe: Recipe = next(iter(layers.values())).recipe
     baseline = copy.deepcopy(plain)
     lacking = layers.keys() - {name for name, _ in plain.named_modules()}
     if lacking:
-        raise ValueError(f"the plain model lacks {sorted(lacking)}: give one with the same layers")
+        raise ValueError(
+            f"layers that plain lacks={sorted(lacking)}; it must have all of trained: give a plain "
+            "model with the same layers"
+        )
     prepare(baseline, recipe, include=lambda name, layer: name in layers, frozen="keep")
     if needs_calibration(recipe):
         if batches is None:
-            raise ValueError(f"recipe {recipe.name!r} needs calibration data: pass batches=")
+            raise ValueError(
+                f"batches=None; recipe {recipe.name!r} must be calibrated: pass batches="
+            )
         calibrate(baseline, batches, run=run)
     return Comparison(
         recipe=recipe.name,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fp8_qat.layers.quantizers import DelayedQuantizer, Quantizer, StaticQuantizer
+from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.formats import Format, round_
 from fp8_qat.numerics.spec import Recipe
 from fp8_qat.on_data.runs import Run, call, outputs
@@ -29,32 +30,33 @@ def calibrate(
     Delayed quantizers, which otherwise start from a multiplier of 1, take one step with the
     largest magnitude; `method` concerns static ones.
 
-    method: "max" covers everything seen, "percentile" that share of the magnitudes, and
-        "mse" makes the squared error smallest; the last two look at 65536 evenly spaced
-        magnitudes of each batch.
-    run: how to call the model on a batch; by default dicts by keyword, tuples by position.
+    - `method`: "max" covers everything seen, "percentile" that share of the magnitudes, and
+      "mse" makes the squared error smallest; the last two look at 65536 evenly spaced
+      magnitudes of each batch.
+    - `run`: how to call the model on a batch; by default dicts by keyword, tuples by position.
 
     Returns the largest magnitude that each quantizer now covers, by qualified name. Raises
     ValueError for an unknown method, a model without such quantizers, and a layer that no
     batch reached.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+    check_choice("method", method, METHODS)
     if not 0 < percentile <= 100:
-        raise ValueError(f"percentile is {percentile}; give a value in (0, 100]")
+        raise ValueError(
+            f"percentile={percentile}; it must be in (0, 100]: give a share in per cent"
+        )
     kinds = (StaticQuantizer, DelayedQuantizer)
     found = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
     if not found:
         raise ValueError(
-            "the model has no static or delayed quantizer: prepare it with recipes.static() or "
-            "delayed(), or leave out calibration, which dynamic recipes do not need"
+            "static and delayed quantizers=0; the model must have some to calibrate: prepare it "
+            "with recipes.static() or delayed(), or leave calibration out, as dynamic recipes can"
         )
     seen = _watch(model, found, batches, run)
     unreached = [name for name, watcher in seen.items() if not watcher.samples]
     if unreached:
         raise ValueError(
-            f"no batch reached {len(unreached)} layers ({', '.join(unreached[:5])}): give batches "
-            "that use them, or exclude them in prepare"
+            f"quantizers without data={len(unreached)} ({', '.join(unreached[:5])}); a batch must "
+            "reach every one: give batches that use them, or exclude their layers in prepare"
         )
     covered = {}
     for name, quantizer in found.items():

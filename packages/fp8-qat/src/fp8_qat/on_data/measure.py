@@ -15,16 +15,18 @@ from fp8_qat.on_data.runs import Run, call, outputs
 def layer_sqnr(
     model: nn.Module, batches: Iterable[Any], *, run: Run = call
 ) -> dict[str, float | None]:
-    """Compare every prepared layer's output with the unquantised layer on the same inputs.
+    """Compare every prepared layer's output with the unquantized layer on the same inputs.
 
-    Inputs are those of the quantised model, in evaluation mode, over all batches. Returns
+    Inputs are those of the quantized model, in evaluation mode, over all batches. Returns
     20 log10(|signal| / |noise|) in dB by name; None for a layer whose original weight was
     released. Raises ValueError for a model without prepared layers and for a layer that no
     batch reached.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, PREPARED)}
     if not layers:
-        raise ValueError("the model holds no prepared layer: call prepare(model, recipe) first")
+        raise ValueError(
+            "prepared layers=0; the model must hold some: call prepare(model, recipe) first"
+        )
     sums = {n: [0.0, 0.0] for n, m in layers.items() if not isinstance(m, ReleasedLinear)}
     hooks = [layers[name].register_forward_hook(_adder(sums[name])) for name in sums]
     try:
@@ -34,7 +36,10 @@ def layer_sqnr(
             hook.remove()
     unreached = [name for name, (signal, _) in sums.items() if signal == 0.0]
     if unreached:
-        raise ValueError(f"no batch reached {unreached}: give batches that use these layers")
+        raise ValueError(
+            f"layers without data={unreached}; a batch must reach every one: give batches that use "
+            "them"
+        )
     return {name: _decibel(*sums[name]) if name in sums else None for name in layers}
 
 

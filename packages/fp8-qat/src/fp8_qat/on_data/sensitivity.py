@@ -1,4 +1,4 @@
-"""Which layers cost how much when they are quantised, and which to leave alone."""
+"""Which layers cost how much when they are quantized, and which to leave alone."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ from fp8_qat.prepare import Handle, prepare
 class Sensitivity:
     """Relative errors of the model's outputs (norm of difference over norm).
 
-    alone: when one layer is quantised, by name. together: when all are.
+    - `alone`: when one layer is quantized, by name.
+    - `together`: when all are.
     """
 
     alone: dict[str, float]
@@ -34,7 +35,7 @@ class Sensitivity:
 class Budgeted:
     """The layers to leave in high precision: pass `exclude` to `prepare`.
 
-    error: the relative error that was measured with the others quantised.
+    - `error`: the relative error that was measured with the others quantized.
     """
 
     exclude: tuple[str, ...]
@@ -51,7 +52,7 @@ def scan_sensitivity(
     exclude: Choice = None,
     run: Run = call,
 ) -> Sensitivity:
-    """Quantise one layer at a time and measure how far the model's outputs move.
+    """Quantize one layer at a time and measure how far the model's outputs move.
 
     The model is run once per layer and batch, in evaluation mode, and is afterwards what
     it was. A static recipe is calibrated on the same batches. Errors are those of `prepare`.
@@ -72,12 +73,14 @@ def choose_layers(
 ) -> Budgeted:
     """Leave the fewest, costliest layers in high precision so that the error fits a budget.
 
-    budget: the largest relative error of the outputs, measured on the batches. Layers go in
+    - `budget`: the largest relative error of the outputs, measured on the batches. Layers go in
     order of their error alone; each step is measured, not predicted.
     Raises ValueError for a budget that is not positive, and if no layer could stay.
     """
     if budget <= 0:
-        raise ValueError(f"budget is {budget}; give a positive relative error, such as 0.05")
+        raise ValueError(
+            f"budget={budget}; it must be a positive relative error: give one such as 0.05"
+        )
     with _scanning(model, recipe, list(batches), include, exclude, run) as scan:
         sensitivity = scan.sensitivity()
         names = sorted(sensitivity.alone, key=lambda name: -sensitivity.alone[name])
@@ -85,8 +88,8 @@ def choose_layers(
         error = scan.error(set(names[count:]))
     if count == len(names):
         raise ValueError(
-            f"no layer can be quantised within a relative error of {budget}: the least costly one "
-            f"alone gives {min(sensitivity.alone.values()):.2e}; raise the budget or train first"
+            f"budget={budget}; it must be above {min(sensitivity.alone.values()):.2e}, the error "
+            "of the least costly layer alone: raise it, or train first"
         )
     return Budgeted(exclude=tuple(sorted(names[:count])), error=error, sensitivity=sensitivity)
 
@@ -121,7 +124,7 @@ def _scanning(
     run: Run,
 ) -> Iterator[_Scan]:
     if not batches:
-        raise ValueError("there are no batches: give at least one to measure on")
+        raise ValueError("batches=[]; there must be one to measure on: give at least one")
     expected = outputs(model, batches, run)
     handle = prepare(model, recipe, include=include, exclude=exclude, frozen="keep")
     try:

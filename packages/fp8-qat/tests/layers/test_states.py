@@ -1,0 +1,92 @@
+"""A layer owns in every state what the table says, and nothing else stays behind."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from fp8_qat import convert, prepare, recipes
+from fp8_qat.layers.states import FP8, FROZEN, LINEAR, QUANT, RELEASED, STATES, become, state_of
+
+FROZEN_CHOICE = {"quant": "none", "frozen": "keep", "released": "auto"}
+any_bias = pytest.mark.parametrize("bias", [True, False])
+
+
+def layer_in(name: str, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(48, 32, bias=bias).requires_grad_(False)
+    if name != "linear":
+        prepare(layer, recipes.delayed(), frozen=FROZEN_CHOICE.get(name, "keep"))
+    if name == "fp8":
+        convert(layer, backend="reference")
+    return layer
+
+
+def owned(layer: nn.Linear) -> dict[str, str]:
+    """What a layer really holds, read from its insides; buffers by whether they are saved."""
+    unsaved = layer._non_persistent_buffers_set
+    found = dict.fromkeys(layer._parameters, "parameter")
+    found |= {name: "unsaved" if name in unsaved else "saved" for name in layer._buffers}
+    besides = {*layer._modules, *vars(layer)} - vars(nn.Linear(1, 1)).keys()
+    return found | dict.fromkeys(besides, "besides")
+
+
+@any_bias
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_a_layer_owns_what_the_table_says(state, bias: bool) -> None:
+    layer = layer_in(state.name, bias)
+    assert state_of(layer) is state
+    assert owned(layer) == state.owned
+
+
+@any_bias
+@pytest.mark.parametrize("name", ["quant", "frozen", "released"])
+def test_nothing_stays_behind_on_the_way_back(name: str, bias: bool) -> None:
+    layer = nn.Linear(48, 32, bias=bias).requires_grad_(False)
+    fresh, parameters = copy.deepcopy(layer), dict(layer.named_parameters())
+    handle = prepare(layer, recipes.rowwise(), frozen=FROZEN_CHOICE[name])
+    handle.undo(released="dequantize")
+    assert type(layer) is nn.Linear and owned(layer) == owned(fresh)
+    assert list(layer.state_dict()) == list(fresh.state_dict())
+    kept = {"bias"} if name == "released" else {"weight", "bias"}
+    for key in kept & parameters.keys():  # what an optimizer holds is still what is trained
+        assert getattr(layer, key) is parameters[key]
+
+
+def test_a_state_cannot_be_entered_without_what_it_owns_and_nothing_changes() -> None:
+    layer = layer_in("frozen")
+    before, kind = owned(layer), type(layer)
+    with pytest.raises(ValueError, match=r"state 'released' also needs \['like'\]"):
+        become(layer, RELEASED)
+    with pytest.raises(ValueError, match=r"does not own \['like'\]"):
+        become(layer, LINEAR, like=torch.empty(0))
+    assert owned(layer) == before and type(layer) is kind
+    become(layer, RELEASED, like=torch.empty(0))
+    assert state_of(layer) is RELEASED
+
+
+def test_a_deployed_layer_stays_deployed() -> None:
+    with pytest.raises(ValueError, match="a deployed layer stays deployed"):
+        become(layer_in("fp8"), QUANT)
+
+
+def test_a_layer_whose_class_was_changed_is_refused_and_not_converted() -> None:
+    layer = layer_in("quant")
+    parametrize.register_parametrization(layer, "weight", nn.Identity())
+    with pytest.raises(ValueError, match=r"layer=ParametrizedQuantLinear; it must be an nn.Linear"):
+        convert(layer)
+    parametrize.remove_parametrizations(layer, "weight")
+    convert(layer)
+    assert state_of(layer) is FP8
+
+
+def test_an_optimizer_trains_the_same_parameters_after_prepare() -> None:
+    layer = nn.Linear(48, 32)
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    prepare(layer, recipes.rowwise())
+    before = layer.weight.detach().clone()
+    layer(torch.randn(3, 48)).sum().backward()
+    optimizer.step()
+    assert not torch.equal(layer.weight, before)
+    assert state_of(layer) is not FROZEN
