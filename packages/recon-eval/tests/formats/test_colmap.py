@@ -1,0 +1,238 @@
+"""COLMAP models: what is written pycolmap reads, and what pycolmap writes is read, tracks too."""
+
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from recon_eval.formats import (
+    Camera,
+    Observations,
+    PointCloud,
+    quaternion_wxyz,
+    read_colmap,
+    read_colmap_cameras,
+    write_colmap,
+)
+
+on_disk = settings.get_profile("on_disk")
+NAMES = ["links/a.jpg", "rechts/a.jpg", "schön und gut.png", "b.jpg"]
+KINDS = ["bin", "txt"]
+
+
+def cameras() -> list[Camera]:
+    rng = np.random.default_rng(0)
+    rotations = Rotation.random(len(NAMES), random_state=1).as_matrix()
+    return [
+        Camera(
+            name=name,
+            world_to_camera=np.concatenate([turn, rng.normal(size=(3, 1))], axis=1),
+            intrinsics=np.array([[90.0 + i, 0, 41.5], [0, 95.0, 30.5], [0, 0, 1]]),
+            size=(80 + i, 60),
+        )
+        for i, (name, turn) in enumerate(zip(NAMES, rotations, strict=True))
+    ]
+
+
+def cloud(count: int = 30) -> PointCloud:
+    rng = np.random.default_rng(0)
+    return PointCloud(
+        points=rng.normal(size=(count, 3)).astype(np.float32),
+        colors=rng.integers(0, 256, (count, 3), dtype=np.uint8),
+    )
+
+
+def observations(count: int = 30, *, seed: int = 0) -> Observations:
+    """A random choice of pairs, in no order; some points and a camera may have none."""
+    rng = np.random.default_rng(seed)
+    camera, point = np.nonzero(rng.random((len(NAMES) - 1, count)) < 0.4)
+    order = rng.permutation(len(camera))
+    xy = rng.uniform(0, 60, (len(camera), 2)).round(3)
+    return Observations(camera=camera[order], point=point[order], xy=xy)
+
+
+def only(folder: Path, kind: str) -> Path:
+    """The folder without the files of the other kind."""
+    for file in folder.iterdir():
+        if file.suffix != f".{kind}":
+            file.unlink()
+    return folder
+
+
+def as_set(seen: Observations) -> set[tuple[int, int, float, float]]:
+    rows = zip(seen.camera.tolist(), seen.point.tolist(), seen.xy.round(6).tolist(), strict=True)
+    return {(camera, point, x, y) for camera, point, (x, y) in rows}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_comes_back_whole(tmp_path: Path, kind: str) -> None:
+    write_colmap(tmp_path, cameras(), cloud(), observations())
+    read = read_colmap(only(tmp_path, kind))
+    for found, truth in zip(read.cameras, cameras(), strict=True):
+        assert (found.name, found.size) == (truth.name, truth.size)
+        np.testing.assert_allclose(found.world_to_camera, truth.world_to_camera, atol=1e-9)
+        np.testing.assert_array_equal(found.intrinsics, truth.intrinsics)
+    np.testing.assert_allclose(read.cloud.points, cloud().points, rtol=1e-7)
+    np.testing.assert_array_equal(read.cloud.colors, cloud().colors)
+    assert as_set(read.observations) == as_set(observations())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pycolmap_reads_the_cameras_and_every_track(tmp_path: Path, kind: str) -> None:
+    seen = observations()
+    write_colmap(tmp_path, cameras(), cloud(), seen)
+    model = pycolmap.Reconstruction(str(only(tmp_path, kind)))
+    images = {image.image_id - 1: image for image in model.images.values()}
+    for i, truth in enumerate(cameras()):
+        assert images[i].name == (truth.name if kind == "bin" else truth.name.partition(" ")[0])
+        pose = images[i].cam_from_world().matrix()
+        np.testing.assert_allclose(pose, truth.world_to_camera, atol=1e-9)
+        np.testing.assert_allclose(images[i].camera.calibration_matrix(), truth.intrinsics)
+        assert (images[i].camera.width, images[i].camera.height) == truth.size
+    found = {
+        (e.image_id - 1, number - 1, *images[e.image_id - 1].points2D[e.point2D_idx].xy.round(6))
+        for number, point in model.points3D.items()
+        for e in point.track.elements
+    }
+    assert found == as_set(seen)
+    for camera, image in images.items():  # and the images name the same points
+        named = {p.point3D_id - 1 for p in image.points2D}
+        assert named == set(seen.point[seen.camera == camera].tolist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_pycolmap_writes_is_read(tmp_path: Path, kind: str) -> None:
+    """Its images carry pixels of no point, and its numbers have gaps."""
+    model = pycolmap.Reconstruction()
+    for number, one in enumerate(cameras(), start=3):
+        lens = one.intrinsics
+        camera = pycolmap.Camera(
+            camera_id=number, model="PINHOLE", width=one.size[0], height=one.size[1],
+            params=[lens[0, 0], lens[1, 1], lens[0, 2], lens[1, 2]],
+        )  # fmt: skip
+        model.add_camera_with_trivial_rig(camera)
+        image = pycolmap.Image(name=one.name, camera_id=number, image_id=number)
+        pixels = [pycolmap.Point2D(np.array([1.0 + i, 2.0 + number])) for i in range(number)]
+        image.points2D = pycolmap.Point2DList(pixels)
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(one.world_to_camera))
+    track = pycolmap.Track([pycolmap.TrackElement(3, 0), pycolmap.TrackElement(5, 4)])
+    model.add_point3D(np.array([1.0, 2, 3]), pycolmap.Track(), np.array([9, 8, 7], np.uint8))
+    model.add_point3D(np.array([4.0, 5, 6]), track, np.array([1, 2, 3], np.uint8))
+    (model.write_binary if kind == "bin" else model.write_text)(str(tmp_path))
+    read = read_colmap(tmp_path)
+    assert [camera.name for camera in read.cameras] == NAMES
+    order = read.cloud.points[:, 0].argsort()
+    assert read.cloud.points[order].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert read.cloud.colors is not None
+    assert read.cloud.colors[order].tolist() == [[9, 8, 7], [1, 2, 3]]
+    assert as_set(read.observations) == {
+        (0, int(order[1]), 1.0, 5.0),
+        (2, int(order[1]), 5.0, 7.0),
+    }
+
+
+@given(st.integers(1, 40), st.integers(0, 2**31 - 1))
+@on_disk
+def test_both_kinds_say_the_same(tmp_path: Path, count: int, seed: int) -> None:
+    write_colmap(tmp_path / "b", cameras(), cloud(count), observations(count, seed=seed))
+    write_colmap(tmp_path / "t", cameras(), cloud(count), observations(count, seed=seed))
+    binary, text = (read_colmap(only(tmp_path / kind[0], kind)) for kind in KINDS)
+    assert as_set(binary.observations) == as_set(text.observations)
+    assert len(binary.cloud) == len(text.cloud) == count
+
+
+def test_records_are_woven_across_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_colmap(tmp_path / "whole", cameras(), cloud(), observations())
+    monkeypatch.setattr("recon_eval.formats.colmap.binary.CHUNK", 7)
+    write_colmap(tmp_path / "pieces", cameras(), cloud(), observations())
+    whole, pieces = ((tmp_path / n / "points3D.bin").read_bytes() for n in ("whole", "pieces"))
+    assert whole == pieces
+
+
+def test_a_model_without_observations_or_colors_is_one(tmp_path: Path) -> None:
+    write_colmap(tmp_path, cameras(), PointCloud(points=np.ones((2, 3), np.float32)))
+    assert pycolmap.Reconstruction(str(tmp_path)).num_points3D() == 2
+    read = read_colmap(tmp_path)
+    assert len(read.observations) == 0
+    assert read.cloud.colors is not None and not read.cloud.colors.any()
+
+
+def test_observations_of_what_is_not_there_are_refused(tmp_path: Path) -> None:
+    for camera, point, rule in (
+        (4, 0, r"camera: is 4 to 4; there are 4"),
+        (-1, 0, "camera: is -1"),
+        (0, 30, r"point: is 30 to 30; there are 30"),
+    ):
+        one = Observations(camera=np.array([camera]), point=np.array([point]), xy=np.zeros((1, 2)))
+        with pytest.raises(ValueError, match=rf"observations\.{rule}"):
+            write_colmap(tmp_path, cameras(), cloud(), one)
+    assert not list(tmp_path.iterdir())
+    silent = Camera(
+        name="a", world_to_camera=cameras()[0].world_to_camera, intrinsics=cameras()[0].intrinsics
+    )
+    with pytest.raises(ValueError, match="size=None; a COLMAP model needs"):
+        write_colmap(tmp_path, [silent], cloud())
+
+
+def test_distorted_cameras_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text("1 SIMPLE_RADIAL 80 60 90 40 30 0.1\n")
+    (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n")
+    with pytest.raises(ValueError, match=r"cameras\.txt: .*distorted.*image_undistorter"):
+        read_colmap_cameras(tmp_path)
+    (tmp_path / "cameras.txt").write_text("1 SIMPLE_RADIAL 80 60 90 40 30 0\n")
+    assert read_colmap_cameras(tmp_path)[0].intrinsics[1, 1] == 90
+    (tmp_path / "cameras.txt").write_text("1 OPENCV_FISHEYE 80 60 90 90 40 30 0 0 0 0\n")
+    with pytest.raises(ValueError, match="a camera is 'OPENCV_FISHEYE'"):
+        read_colmap_cameras(tmp_path)
+
+
+def test_a_name_listed_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 80 60 90 90 40 30\n")
+    (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n2 1 0 0 0 0 0 0 1 a.jpg\n\n")
+    with pytest.raises(ValueError, match=r"images\.txt: the image 'a\.jpg' is listed twice"):
+        read_colmap_cameras(tmp_path)
+
+
+@given(data=st.binary(max_size=400))
+@on_disk
+def test_any_bytes_give_cameras_or_one_sentence(tmp_path: Path, data: bytes) -> None:
+    for name in ("cameras.bin", "images.bin"):
+        (tmp_path / name).write_bytes(b"\1" + 7 * b"\0" + data)
+    with pytest.raises(ValueError, match=r"\.bin: "):
+        read_colmap_cameras(tmp_path)
+
+
+@given(
+    place=st.floats(0, 1),
+    content=st.binary(min_size=1, max_size=9),
+    cut=st.booleans(),
+    name=st.sampled_from(["cameras", "images", "points3D"]),
+    kind=st.sampled_from(KINDS),
+)
+@on_disk
+def test_damaged_models_are_read_or_refused(
+    tmp_path: Path, place: float, content: bytes, cut: bool, name: str, kind: str
+) -> None:
+    write_colmap(tmp_path, cameras(), cloud(), observations())
+    path = only(tmp_path, kind) / f"{name}.{kind}"
+    raw = path.read_bytes()
+    start = int(place * (len(raw) - 1))
+    path.write_bytes(raw[:start] + content + (b"" if cut else raw[start + len(content) :]))
+    try:
+        assert read_colmap(tmp_path).cloud.points.shape[1] == 3
+    except ValueError as error:
+        assert str(tmp_path) in str(error)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e-3, 1.0, np.pi]))
+def test_quaternions_rotate_as_their_matrix(seed: int, angle: float) -> None:
+    axis = np.random.default_rng(seed).normal(size=3)
+    rotation = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
+    quaternion = quaternion_wxyz(rotation)
+    assert quaternion[0] >= 0
+    back = Rotation.from_quat(quaternion[[1, 2, 3, 0]]).as_matrix()
+    np.testing.assert_allclose(back, rotation, atol=1e-7)

@@ -1,0 +1,73 @@
+"""Cameras and clouds: checked when made, and moved without losing a part."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recon_eval.formats import Camera, Observations, PointCloud
+
+LENS = np.array([[90.0, 0, 40], [0, 90.0, 30], [0, 0, 1]])
+
+
+def camera(**changes: object) -> Camera:
+    parts = {"name": "a.jpg", "world_to_camera": np.eye(4)[:3], "intrinsics": LENS}
+    return Camera(**parts | {"size": (80, 60)} | changes)  # type: ignore[arg-type]
+
+
+def test_intrinsics_follow_the_size_of_the_photo_and_refuse_its_shape() -> None:
+    np.testing.assert_allclose(camera().of_size((160, 120))[:2], 2 * LENS[:2])
+    assert camera(size=None).of_size((5, 5)) is LENS
+    with pytest.raises(ValueError, match="turned by its EXIF tag"):
+        camera().of_size((60, 80))
+    with pytest.raises(ValueError, match="cropped, or is another image"):
+        camera().of_size((80, 80))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"world_to_camera": np.diag([1.0, 1, -1, 1])[:3]}, "mirrors"),
+        ({"world_to_camera": 2 * np.eye(4)[:3]}, "not a rotation"),
+        ({"world_to_camera": np.eye(4)[:3] * np.nan}, "NaN"),
+        ({"intrinsics": np.diag([-1.0, 1, 1])}, "focal lengths"),
+        ({"intrinsics": np.diag([1.0, 1, 2])}, "last row of the intrinsic"),
+        ({"size": (0, 5)}, "sides must be at least 1"),
+    ],
+)
+def test_what_is_no_camera_is_refused_by_its_name(changes: dict[str, object], rule: str) -> None:
+    with pytest.raises(ValueError, match=rf"a\.jpg: .*{rule}"):
+        camera(**changes)
+
+
+def test_points_project_as_through_the_matrices() -> None:
+    one = camera(world_to_camera=np.concatenate([np.eye(3), [[1.0], [0], [2]]], axis=1))
+    pixels, depth = one.project(np.array([[0.0, 0, 0], [1, 1, 1], [0, 0, -3]]))
+    assert depth.tolist() == [2, 3, -1]
+    assert pixels[0].tolist() == [90 / 2 + 40, 30]
+    assert pixels[1].tolist() == [2 * 90 / 3 + 40, 90 / 3 + 30]
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_joining_and_taking_keep_every_part(first: int, second: int) -> None:
+    rng = np.random.default_rng(0)
+    clouds = [
+        PointCloud(
+            points=rng.normal(size=(n, 3)),
+            colors=rng.integers(0, 255, (n, 3), dtype=np.uint8),
+            confidence=rng.random(n),
+        )
+        for n in (first, second)
+    ]
+    whole = PointCloud.concatenate(clouds)
+    assert len(whole) == first + second and whole.normals is None
+    for one, part in ((clouds[0], slice(0, first)), (clouds[1], slice(first, None))):
+        for name in ("points", "colors", "confidence"):
+            np.testing.assert_array_equal(getattr(whole.take(part), name), getattr(one, name))
+
+
+def test_parts_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="colors: has 2 rows; points has 3"):
+        PointCloud(points=np.zeros((3, 3)), colors=np.zeros((2, 3), np.uint8))
+    with pytest.raises(ValueError, match="1 cameras, 2 points and 2 pixels"):
+        Observations(camera=np.zeros(1, int), point=np.zeros(2, int), xy=np.zeros((2, 2)))

@@ -1,0 +1,98 @@
+"""transforms.json: what is written is read; nerfstudio's and Blender's conventions hold."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from recon_eval.formats import Camera, read_transforms, write_transforms
+
+LENS = np.array([[90.0, 0, 41.5], [0, 95.0, 30.5], [0, 0, 1]])
+
+
+def cameras() -> list[Camera]:
+    turns = Rotation.random(3, random_state=0).as_matrix()
+    return [
+        Camera(
+            name=f"images/schön {i}.jpg",
+            world_to_camera=np.concatenate([turn, [[i], [0.5], [-2.0]]], axis=1),
+            intrinsics=LENS,
+            size=(80, 60),
+        )
+        for i, turn in enumerate(turns)
+    ]
+
+
+def test_cameras_come_back(tmp_path: Path) -> None:
+    write_transforms(tmp_path / "transforms.json", cameras(), points="points.ply")
+    read = read_transforms(tmp_path / "transforms.json")
+    for found, truth in zip(read, cameras(), strict=True):
+        assert (found.name, found.size) == (truth.name, truth.size)
+        np.testing.assert_allclose(found.world_to_camera, truth.world_to_camera, atol=1e-12)
+        np.testing.assert_array_equal(found.intrinsics, truth.intrinsics)
+    document = json.loads((tmp_path / "transforms.json").read_text())
+    assert document["ply_file_path"] == "points.ply"
+
+
+def test_an_opengl_camera_looks_along_minus_z(tmp_path: Path) -> None:
+    write_transforms(tmp_path / "transforms.json", cameras())
+    frames = json.loads((tmp_path / "transforms.json").read_text())["frames"]
+    for frame, truth in zip(frames, cameras(), strict=True):
+        pose = np.array(frame["transform_matrix"])
+        ahead = pose[:3, :3] @ [0, 0, -1]
+        np.testing.assert_allclose(ahead, truth.world_to_camera[2, :3], atol=1e-12)
+        assert np.linalg.det(pose) == pytest.approx(1)
+
+
+def test_blender_states_an_angle(tmp_path: Path) -> None:
+    frame = {"file_path": "./train/r_0", "transform_matrix": np.eye(4).tolist()}
+    document = {"camera_angle_x": np.pi / 2, "w": 80, "h": 60, "frames": [frame]}
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    (camera,) = read_transforms(tmp_path / "transforms.json")
+    np.testing.assert_allclose(camera.intrinsics, [[40, 0, 40], [0, 40, 30], [0, 0, 1]])
+    np.testing.assert_allclose(camera.world_to_camera[:, :3], np.diag([1, -1, -1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"k1": 0.1}, "is distorted.*undistort them first"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "is distorted"),
+        ({"w": None}, "is no transforms.json"),
+        ({"w": "many"}, "invalid literal"),
+        ({"transform_matrix": [[1]]}, "must be 4 x 4"),
+        ({"transform_matrix": [[1], [1, 2]]}, "inhomogeneous"),
+        ({"transform_matrix": np.zeros((4, 4)).tolist()}, "no rotation"),
+        ({"transform_matrix": np.diag([1, -1, -1, -1]).tolist()}, None),
+        ({"transform_matrix": np.diag([1.0, 1, -1, 1]).tolist()}, "mirrors"),
+    ],
+)
+def test_what_is_none_is_refused(
+    tmp_path: Path, changes: dict[str, object], rule: str | None
+) -> None:
+    frame = {"file_path": "a", "transform_matrix": np.eye(4).tolist(), "fl_x": 9, "w": 8, "h": 6}
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({"frames": [frame | changes]}))
+    if rule is None:  # the last row is not looked at
+        assert len(read_transforms(path)) == 1
+        return
+    with pytest.raises(ValueError, match=rf"transforms\.json: .*{rule}"):
+        read_transforms(path)
+
+
+@pytest.mark.parametrize("missing", ["w", "fl_x", "file_path", "transform_matrix"])
+def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
+    frame = {"file_path": "a", "transform_matrix": np.eye(4).tolist(), "fl_x": 9, "w": 8, "h": 6}
+    del frame[missing]
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({"frames": [frame]}))
+    with pytest.raises(ValueError, match=rf"transforms\.json: .*{missing}"):
+        read_transforms(path)
+
+
+def test_a_camera_without_a_size_is_refused(tmp_path: Path) -> None:
+    silent = Camera(name="a", world_to_camera=np.eye(4)[:3], intrinsics=LENS)
+    with pytest.raises(ValueError, match=r"a: size=None; transforms\.json needs"):
+        write_transforms(tmp_path / "transforms.json", [silent])
