@@ -25,10 +25,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
+from sla_kernels.runtime.tiles import Tile, precision, tiles_of
+from sla_kernels.runtime.triton import next_power
 from sla_kernels.sparse import kernels as sparse
-from sla_kernels.sparse.backward import kernels as sparse_backward
-from sla_kernels.tiles import Tile, precision, tiles_of
-from sla_kernels.triton_runtime import next_power
+from sla_kernels.sparse import kernels_backward as sparse_backward
 
 TARGETS = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 86, 90, 100, 120)},
@@ -39,16 +39,16 @@ LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
 INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order"}
 SPARSE = {
-    "sparse_fwd": (sparse._sparse_fwd_kernel, "forward"),
-    "sparse_bwd_q": (sparse_backward._sparse_bwd_q_kernel, "backward_q"),
-    "sparse_bwd_kv": (sparse_backward._sparse_bwd_kv_kernel, "backward_kv"),
+    "sparse_fwd": (sparse.sparse_attention_forward_kernel, "forward"),
+    "sparse_bwd_q": (sparse_backward.sparse_attention_backward_q_kernel, "backward_q"),
+    "sparse_bwd_kv": (sparse_backward.sparse_attention_backward_kv_kernel, "backward_kv"),
 }
 LINEAR = {
-    "linear_state": (linear._linear_state_kernel, "state"),
-    "linear_bwd_state": (linear._linear_state_kernel, "state"),
-    "linear_fwd": (linear._linear_fwd_kernel, "linear"),
-    "linear_bwd_q": (linear._linear_bwd_q_kernel, "linear"),
-    "linear_bwd_kv": (linear._linear_bwd_kv_kernel, "linear"),
+    "linear_state": (linear.linear_attention_state_kernel, "state"),
+    "linear_bwd_state": (linear.linear_attention_state_kernel, "state"),
+    "linear_fwd": (linear.linear_attention_forward_kernel, "linear"),
+    "linear_bwd_q": (linear.linear_attention_backward_q_kernel, "linear"),
+    "linear_bwd_kv": (linear.linear_attention_backward_kv_kernel, "linear"),
 }
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,

@@ -53,16 +53,17 @@ def test_aot_autograd_compiles_forward_and_backward() -> None:
 def test_operators_are_registered_as_pytorch_wants_them(pinned: torch.Tensor | None) -> None:
     q, k, v = (x.requires_grad_() for x in qkv(228, 228, d=16))
     selection = select_blocks(q, k, keep=0.3, block=(32, 16), pinned=pinned)
-    lists = (selection.token_order(), selection.num_pinned, 32, 16)
+    lists = selection.lists
     weight, bias = (torch.randn(size, requires_grad=True) for size in ((16, 16), (16,)))
+    rule = ("complement", "softmax", 1e-5)
     ops = torch.ops.sla_kernels
     torch.library.opcheck(ops.select_blocks, (q, k, 3, 1.0, 32, 16, False, "mean", 2, 0.25))
-    sparse = (q, k, v, selection.indices, selection.counts, *lists, 0.25, "eager")
-    torch.library.opcheck(ops.sparse_forward, sparse)
-    linear = (q, k, v, weight, bias, selection.indices, None, *lists, "softmax", 1e-5, "eager")
-    torch.library.opcheck(ops.linear_forward, linear)
-    rest = (None, *lists, 0.25, "complement", "softmax", 1e-5, "eager")
-    both = (q, k, v, weight, bias, selection.indices, selection.counts, *rest)
-    torch.library.opcheck(ops.sla_forward, (True, *both))
+    torch.library.opcheck(ops.sparse_attention_forward, (q, k, v, *lists, 0.25, "eager"))
+    both = (q, k, v, weight, bias, *lists)
+    torch.library.opcheck(ops.linear_attention_forward, (*both, *rule, "eager"))
+    rest = (0.25, *rule, "eager")
+    torch.library.opcheck(ops.sla_attention_forward, (True, *both, *rest))
     with torch.no_grad():
-        torch.library.opcheck(ops.sla_forward, (False, *(x.detach() for x in both[:5]), *both[5:]))
+        torch.library.opcheck(
+            ops.sla_attention_forward, (False, *(x.detach() for x in both[:5]), *both[5:], *rest)
+        )

@@ -51,14 +51,14 @@ def test_the_same_bits_every_time() -> None:
 
 
 def test_a_new_length_compiles_nothing() -> None:
-    from sla_kernels.sparse.kernels import _sparse_fwd_kernel
+    from sla_kernels.sparse.kernels import sparse_attention_forward_kernel
 
     module = SparseLinearAttention(64, keep=0.3).cuda().bfloat16()
     module(*on_gpu(qkv(500, 500, d=64, dtype=torch.bfloat16)))
-    before = sum(len(x[0]) for x in _sparse_fwd_kernel.device_caches.values())
+    before = sum(len(x[0]) for x in sparse_attention_forward_kernel.device_caches.values())
     for n in (512, 777, 1374):
         module(*on_gpu(qkv(n, n, d=64, dtype=torch.bfloat16)))
-    assert sum(len(x[0]) for x in _sparse_fwd_kernel.device_caches.values()) == before
+    assert sum(len(x[0]) for x in sparse_attention_forward_kernel.device_caches.values()) == before
 
 
 def test_capture_in_a_graph() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sla_kernels import BlockSelection, select_blocks
-from sla_kernels.select.lists import kept_blocks, rank, top_k
+from sla_kernels.select.ranks import kept_blocks, rank, top_k
 from sla_kernels.select.scores import block_means
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sla_kernels import BlockSelection, block_sparse_attention, select_blocks
-from sla_kernels.sparse.reference import sparse_reference
+from sla_kernels.sparse.reference import sparse_attention_reference
 
 from .cases import errors, qkv, random_selection, value_and_gradients
 
@@ -20,7 +20,7 @@ LENGTHS = [1, 63, 64, 65, 127, 500, 1374]
 def exact(selection: BlockSelection, leaves: list[torch.Tensor], grad: torch.Tensor) -> list:
     mask = selection.token_mask()
     return value_and_gradients(
-        lambda q, k, v: sparse_reference(q, k, v, mask, q.shape[3] ** -0.5)[0],
+        lambda q, k, v: sparse_attention_reference(q, k, v, mask, q.shape[3] ** -0.5)[0],
         [leaf.double() for leaf in leaves],
         grad.double(),
     )

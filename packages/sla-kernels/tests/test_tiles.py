@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sla_kernels.tiles import INTERPRETED, TABLE, Tile, architecture_of, tiles_of
+from sla_kernels.runtime.tiles import INTERPRETED, TABLE, Tile, architecture_of, tiles_of
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from triton.runtime import interpreter
 
 from sla_kernels import BlockSelection, block_sparse_attention, select_blocks, sla_attention
 from sla_kernels.linear import launch as linear_launch
-from sla_kernels.linear.scope import Scope
+from sla_kernels.linear.scope import Rule, Scope
 from sla_kernels.select.blocks import mask_to_lists
 from sla_kernels.select.columns import columns_of
 from sla_kernels.sparse import launch
-from sla_kernels.sparse.lists import BlockLists
 
 from .cases import errors, qkv, random_selection, value_and_gradients
 
@@ -119,14 +118,12 @@ def test_one_token() -> None:
 def test_bfloat16_runs() -> None:
     q, k, v = leaves = qkv(100, 130, dtype=torch.bfloat16)
     selection, grad = random_selection(2, 100, 130, (32, 16)), torch.randn(1, 2, 100, 32)
-    lists = BlockLists(
-        indices=selection.indices, counts=selection.counts, block_q=32, block_k=16, pinned=0
-    )
-    out, lse = launch.sparse_forward(q, k, v, lists, 0.2)
-    grads = launch.sparse_backward(grad.bfloat16(), q, k, v, out, lse, lists, 0.2)
-    linear = linear_launch.linear_forward(
-        q, k, v, None, None, out, Scope(block_q=100, block_k=130), "softmax", 1e-5
-    )
+    lists = selection.lists
+    out, lse = launch.sparse_attention_forward(q, k, v, lists, 0.2)
+    grads = launch.sparse_attention_backward(grad.bfloat16(), q, k, v, out, lse, lists, 0.2)
+    rule = Rule("all", "softmax", 1e-5)
+    scope = Scope.of(rule, lists, 100, 130)
+    linear = linear_launch.linear_attention_forward(q, k, v, None, None, out, scope, rule)
 
     def reference(q, k, v):  # type: ignore[no-untyped-def]
         return block_sparse_attention(q, k, v, selection, scale=0.2, backend="reference")

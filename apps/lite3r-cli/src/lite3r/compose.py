@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import distill
 import fp8_qat
 from recon_backbones import AttentionSite, Backbone, load_backbone, replace_attention
-from sla_kernels import SparseLinearAttention
+from sla_kernels import SparseLinearAttention, observed_selections
 
 from . import atomic
 from .measuring import compared
@@ -271,21 +271,6 @@ def kept_density(student: Student, images: Tensor) -> float:
 
     Measured on images `b v 3 y x`, averaged over the attentions.
     """
-    from sla_kernels import select_blocks
-
-    found: list[float] = []
-
-    def note(core: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
-        assert isinstance(core, SparseLinearAttention)
-        q, k = args[:2]
-        found.append(select_blocks(q, k, pinned=kwargs.get("pinned"), **core.selecting).density)
-
-    cores = [m for m in student.backbone.modules() if isinstance(m, SparseLinearAttention)]
-    handles = [c.register_forward_pre_hook(note, with_kwargs=True) for c in cores]
-    try:
-        with torch.inference_mode():
-            student.backbone(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return sum(found) / len(found)
+    with torch.inference_mode(), observed_selections(student.backbone) as found:
+        student.backbone(images)
+    return sum(selection.density for selection in found) / len(found)

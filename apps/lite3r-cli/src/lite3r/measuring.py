@@ -16,8 +16,6 @@ from recon_backbones import Backbone, Prediction
 from recon_eval import Report, depth, efficiency, pose
 from recon_eval.data import Scene
 
-from .flops import formulas
-
 SECONDS = 30.0  # what repetitions of one comparison may take
 DEPTH, POSE = "depth/median/sequence", "pose/pairs/signed"
 
@@ -165,7 +163,7 @@ def _cost(run: Callable[[], object], times: list[float], device: str) -> Cost:
     return Cost(
         latencies_ms=times,
         peak_memory_bytes=peak.working_bytes,
-        flops=efficiency.count_flops(run, formulas=formulas()),
+        flops=efficiency.count_flops(run),
     )
 
 

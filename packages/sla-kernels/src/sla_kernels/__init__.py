@@ -2,16 +2,18 @@
 
 from importlib.metadata import version
 
+from sla_kernels import flops as flops
 from sla_kernels.attention import Branches as Branches
 from sla_kernels.attention import sla_attention as sla_attention
 from sla_kernels.explain import Explanation as Explanation
 from sla_kernels.explain import explain as explain
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
+from sla_kernels.module import observed_selections as observed_selections
 from sla_kernels.sdpa_override import Overridden as Overridden
 from sla_kernels.sdpa_override import Site as Site
 from sla_kernels.sdpa_override import sdpa_override as sdpa_override
 from sla_kernels.select import BlockSelection as BlockSelection
 from sla_kernels.select import select_blocks as select_blocks
-from sla_kernels.sparse import block_sparse_attention as block_sparse_attention
+from sla_kernels.sparse_attention import block_sparse_attention as block_sparse_attention
 
 __version__ = version("sla-kernels")

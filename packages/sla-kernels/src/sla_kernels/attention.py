@@ -1,20 +1,23 @@
 """Sparse linear attention: the sparse branch plus the projected linear branch."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypedDict, Unpack, overload
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels import op as op
-from sla_kernels.autocast import under_autocast
 from sla_kernels.backend import own, resolve
-from sla_kernels.checks import check_attention_inputs
-from sla_kernels.linear.public import check_linear_arguments, check_scope, linear_branch
-from sla_kernels.select import BlockSelection, select_blocks
-from sla_kernels.sparse import block_sparse_attention
-from sla_kernels.sparse.public import check_selection
+from sla_kernels.linear.attention import linear_attention
+from sla_kernels.linear.checks import check_projection, check_scope, rule_of
+from sla_kernels.linear.scope import Rule
+from sla_kernels.runtime.autocast import under_autocast
+from sla_kernels.runtime.checks import check_attention_inputs
+from sla_kernels.select.choice import given_or_chosen
+from sla_kernels.select.selection import BlockSelection
+from sla_kernels.sparse.attention import sparse_attention
 
 
 class Branches(NamedTuple):
@@ -23,6 +26,49 @@ class Branches(NamedTuple):
     out: Float[Tensor, "b h n d"]
     sparse: Float[Tensor, "b h n d"]
     linear: Float[Tensor, "b h n d"]  # before the projection
+
+
+class Sum(NamedTuple):
+    """How the branches are added: sparse + (weight linear + bias), or mixed by head."""
+
+    weight: Float[Tensor, "d d"] | None = None
+    bias: Float[Tensor, " d"] | None = None
+    mix: Float[Tensor, " h"] | None = None
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `sla_attention` that do not change the type of what it returns."""
+
+    keep: float | int | None
+    selection: BlockSelection | None
+    block: tuple[int, int]
+    weight: Tensor | None
+    bias: Tensor | None
+    mix: Tensor | None
+    feature_map: str
+    linear: str | None
+    negligible: float
+    pinned: Tensor | None
+    scale: float | None
+    eps: float
+    backend: str
+
+
+@overload
+def sla_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    return_branches: Literal[False] = False,
+    **options: Unpack[Options],
+) -> Tensor: ...
+
+
+@overload
+def sla_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, return_branches: Literal[True], **options: Unpack[Options]
+) -> Branches: ...
 
 
 def sla_attention(
@@ -68,86 +114,70 @@ def sla_attention(
     """
     q, k, v = under_autocast(q, k, v)
     check_attention_inputs(q, k, v)
-    check_linear_arguments(linear, feature_map, negligible, weight, bias, q.shape[3], eps)
-    if linear is None and (mix is not None or return_branches):
-        raise ValueError("mix and return_branches need a linear branch, but linear=None")
-    if (keep is None) == (selection is None):
+    rule = rule_of(linear, feature_map, eps, negligible)
+    check_projection(rule, weight, bias, q.shape[3])
+    if rule is None and (mix is not None or return_branches):
         raise ValueError(
-            f"keep={keep!r} with {'no' if selection is None else 'a'} selection; give exactly one"
+            "linear=None with mix or return_branches; these need a linear branch: pass linear='all'"
         )
-    if selection is None:
-        assert keep is not None
-        selection = select_blocks(
-            q, k, keep=keep, block=block, pinned=pinned, negligible=negligible, scale=scale
-        )
-    elif pinned is not None:
-        raise ValueError("pinned belongs to the selection when one is given; pass it there")
-    check_selection(selection, q, k)
-    check_scope(linear, selection)
+    selection = given_or_chosen(
+        selection, q, k, pinned, keep, block=block, negligible=negligible, scale=scale
+    )
+    check_scope(rule, selection)
     name, _ = resolve(backend, q, k, selection)
-    if linear is None:
-        only = block_sparse_attention(q, k, v, selection, scale=scale, backend=name)
-        assert isinstance(only, Tensor)
-        return only
     scale = q.shape[3] ** -0.5 if scale is None else scale
-    if name in ("eager", "triton") and mix is None and not return_branches:
-        return _both(q, k, v, weight, bias, selection, scale, linear, feature_map, eps, name)
-    sparse = block_sparse_attention(q, k, v, selection, scale=scale, backend=name)
-    assert isinstance(sparse, Tensor)
-    beside = own(q)[0] if name in ("flex", "dense") else name
-    found = linear_branch(q, k, v, selection, linear, feature_map, eps, beside)
-    out = combine(sparse, found, weight, bias, mix)
-    return Branches(out, sparse, found) if return_branches else out
+    if rule is not None and return_branches:
+        return branches(q, k, v, selection, scale, rule, Sum(weight, bias, mix), name)
+    return attend(q, k, v, selection, scale, rule, Sum(weight, bias, mix), name)
 
 
-def combine(
-    sparse: Float[Tensor, "b h n d"],
-    linear: Float[Tensor, "b h n d"],
-    weight: Float[Tensor, "d d"] | None,
-    bias: Float[Tensor, " d"] | None,
-    mix: Float[Tensor, " h"] | None,
-) -> Float[Tensor, "b h n d"]:
-    """Project the linear branch and add it, or mix both by a ratio for each head."""
-    if weight is not None:
-        bias = None if bias is None else bias.to(linear.dtype)
-        linear = F.linear(linear, weight.to(linear.dtype), bias)
-    if mix is None:
-        return sparse + linear
-    return torch.lerp(linear, sparse, mix.to(linear.dtype)[:, None, None])
-
-
-def _both(
+def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
     selection: BlockSelection,
     scale: float,
-    scope: str,
-    feature_map: str,
-    eps: float,
+    rule: Rule | None,
+    how: Sum,
     backend: str,
 ) -> Tensor:
-    """Run the operator that computes both branches and their sum."""
-    leaves = [x for x in (q, k, v, weight, bias) if x is not None]
-    out: Tensor = torch.ops.sla_kernels.sla_forward(
-        torch.is_grad_enabled() and any(x.requires_grad for x in leaves),
-        q,
-        k,
-        v,
-        weight,
-        bias,
-        selection.indices,
-        selection.counts,
-        selection.negligible,
-        selection.token_order(),
-        selection.num_pinned,
-        *selection.block,
-        scale,
-        scope,
-        feature_map,
-        eps,
-        backend,
+    """Return the sum of the branches; both in one operator where the backend has it."""
+    if rule is None:
+        return sparse_attention(q, k, v, selection, scale, backend)
+    if backend not in ("eager", "triton") or how.mix is not None:
+        return branches(q, k, v, selection, scale, rule, how, backend).out
+    leaves = [x for x in (q, k, v, how.weight, how.bias) if x is not None]
+    training = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
+    out: Tensor = torch.ops.sla_kernels.sla_attention_forward(
+        training, q, k, v, how.weight, how.bias, *selection.lists, scale, *rule, backend
     )[0]
     return out
+
+
+def branches(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    selection: BlockSelection,
+    scale: float,
+    rule: Rule,
+    how: Sum,
+    backend: str,
+) -> Branches:
+    """Return the sum of the branches and each of them."""
+    sparse = sparse_attention(q, k, v, selection, scale, backend)
+    beside = own(q)[0] if backend in ("flex", "dense") else backend
+    linear = linear_attention(q, k, v, selection, rule, beside)
+    return Branches(added(sparse, linear, how), sparse, linear)
+
+
+def added(
+    sparse: Float[Tensor, "b h n d"], linear: Float[Tensor, "b h n d"], how: Sum
+) -> Float[Tensor, "b h n d"]:
+    """Project the linear branch and add it, or mix both by a ratio for each head."""
+    if how.weight is not None:
+        bias = None if how.bias is None else how.bias.to(linear.dtype)
+        linear = F.linear(linear, how.weight.to(linear.dtype), bias)
+    if how.mix is None:
+        return sparse + linear
+    return torch.lerp(linear, sparse, rearrange(how.mix.to(linear.dtype), "h -> h 1 1"))

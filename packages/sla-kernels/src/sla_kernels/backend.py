@@ -5,8 +5,8 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from sla_kernels.checks import check_choice
-from sla_kernels.select.blocks import BlockSelection
+from sla_kernels.runtime.checks import check_choice
+from sla_kernels.select.selection import BlockSelection
 
 BACKENDS = ("auto", "reference", "eager", "flex", "triton", "dense")
 TRITON_WIDTHS = (32, 64, 96, 128)
@@ -34,13 +34,20 @@ def resolve(
         )
     if backend == "triton":
         _check_triton(q)
+    elif backend == "flex" and lse:
+        raise ValueError(
+            "backend='flex' with return_lse=True; it returns no log-sum-exp: pass backend='eager'"
+        )
     elif backend in ("eager", "flex") and q.device.type != "cpu":
         raise ValueError(
-            f"backend={backend!r} runs on the CPU but q is on {q.device}; "
+            f"backend={backend!r} with q on {q.device}; it runs on the CPU: "
             "pass backend='triton' or 'reference'"
         )
     elif backend == "dense" and obstacle:
-        raise ValueError(f"backend='dense' cannot stand in here: {obstacle}; pass backend='auto'")
+        raise ValueError(
+            f"backend='dense' is asked for, but {obstacle}; it must compute the same: "
+            "pass backend='auto'"
+        )
     return backend, "asked for"
 
 
@@ -75,12 +82,13 @@ def _check_triton(q: Tensor) -> None:
             f"q has head width {q.shape[3]}; the Triton kernels know {TRITON_WIDTHS}: {way_out}"
         )
     if q.dtype not in TRITON_DTYPES:
-        raise ValueError(f"q has dtype {q.dtype}, which the Triton kernels do not know: {way_out}")
+        known = ", ".join(map(str, TRITON_DTYPES))
+        raise ValueError(f"q has dtype {q.dtype}; the Triton kernels know {known}: {way_out}")
     try:
-        runtime = import_module("sla_kernels.triton_runtime")
+        runtime = import_module("sla_kernels.runtime.triton")
     except ImportError as error:
         raise ValueError(
-            f"backend='triton' needs Triton, which cannot be imported ({error}); "
+            f"backend='triton' cannot import Triton ({error}); it must be installed: "
             f"pip install 'sla-kernels[triton]', or {way_out}"
         ) from error
     runtime.check_device(q)
@@ -89,7 +97,7 @@ def _check_triton(q: Tensor) -> None:
 def tile_of(name: str, q: Tensor, block: tuple[int, int]) -> str:
     """What a backend works on at a time, in words."""
     if name == "triton":
-        described: str = import_module("sla_kernels.triton_runtime").describe(q, block)
+        described: str = import_module("sla_kernels.runtime.triton").describe(q, block)
         return described
     return {
         "reference": "the whole score matrix",

@@ -6,8 +6,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.backend import crossover, resolve, tile_of
-from sla_kernels.select import BlockSelection, select_blocks
-from sla_kernels.sparse.public import check_selection
+from sla_kernels.runtime.checks import check_keys
+from sla_kernels.select.choice import given_or_chosen
+from sla_kernels.select.selection import BlockSelection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +68,8 @@ def explain(
 
     Raises ValueError where the call itself would.
     """
-    if (keep is None) == (selection is None):
-        raise ValueError(
-            f"keep={keep!r} with {'no' if selection is None else 'a'} selection; give exactly one"
-        )
-    if selection is None:
-        assert keep is not None
-        selection = select_blocks(q, k, keep=keep, block=block, pinned=pinned)
-    check_selection(selection, q, k)
+    check_keys(q, k)
+    selection = given_or_chosen(selection, q, k, pinned, keep, block=block)
     name, reason = resolve(backend, q, k, selection)
     counts = selection.counts
     return Explanation(

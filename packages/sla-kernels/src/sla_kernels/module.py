@@ -1,18 +1,19 @@
 """Sparse linear attention as a module: selection, both branches and the trained projection."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sla_kernels.attention import sla_attention
-from sla_kernels.autocast import under_autocast
-from sla_kernels.backend import BACKENDS
-from sla_kernels.checks import check_block, check_choice, check_fraction, check_keep
-from sla_kernels.linear.public import check_linear_arguments
-from sla_kernels.select import select_blocks
-from sla_kernels.select.scores import ESTIMATORS
+from sla_kernels.attention import Sum, attend
+from sla_kernels.backend import BACKENDS, resolve
+from sla_kernels.linear.checks import rule_of
+from sla_kernels.runtime.autocast import under_autocast
+from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_keys
+from sla_kernels.select.choice import Choice, choose
+from sla_kernels.select.selection import BlockSelection
 
 MIX_LOGIT = 4.0  # sigmoid: 0.98 of the sparse branch
 
@@ -27,6 +28,8 @@ class SparseLinearAttention(nn.Module):
 
     With `combine="alpha"` and the number of `heads`, out = a o_s + (1 - a) proj_l(o_l) with a ratio
     a = sigmoid(mix_logit) learned for each head, 0.98 at first.
+
+    Raises ValueError where an argument cannot work.
     """
 
     def __init__(
@@ -48,36 +51,31 @@ class SparseLinearAttention(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        check_keep(keep)
-        check_block(block)
-        check_fraction("top_p", top_p, low_open=True)
-        check_fraction("negligible", negligible, low_open=False)
-        check_choice("estimator", estimator, tuple(ESTIMATORS))
         check_choice("backend", backend, BACKENDS)
         check_choice("combine", combine, ("add", "alpha"))
-        check_linear_arguments(linear, feature_map, negligible, None, None, head_dim, eps)
         if (combine == "alpha") != (heads is not None):
             raise ValueError(
                 f"combine={combine!r} with heads={heads!r}; 'alpha' needs the number of heads, "
-                "'add' does not take it"
+                "'add' takes none: pass heads with 'alpha' alone"
+            )
+        if linear is None and heads is not None:
+            raise ValueError(
+                "linear=None with combine='alpha'; the mix needs a linear branch: pass linear='all'"
             )
         self.head_dim = head_dim
-        self.selecting: dict[str, Any] = {
-            "keep": keep,
-            "block": block,
-            "estimator": estimator,
-            "top_p": top_p,
-            "keep_diagonal": keep_diagonal,
-            "negligible": negligible,
-            "scale": scale,
-        }
-        self.attending: dict[str, Any] = {
-            "feature_map": feature_map,
-            "linear": linear,
-            "scale": scale,
-            "eps": eps,
-            "backend": backend,
-        }
+        self.choice = Choice(
+            keep=keep,
+            block=block,
+            estimator=estimator,
+            top_p=top_p,
+            keep_diagonal=keep_diagonal,
+            negligible=negligible,
+            scale=scale,
+        )
+        self.rule = rule_of(linear, feature_map, eps, negligible)
+        self.scale = head_dim**-0.5 if scale is None else scale
+        self.backend = backend
+        self.observer: Callable[[BlockSelection], object] | None = None
         self.proj_l = None if linear is None else nn.Linear(head_dim, head_dim)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
@@ -91,23 +89,68 @@ class SparseLinearAttention(nn.Module):
         pinned: Int64[Tensor, " pinned"] | None = None,
     ) -> Float[Tensor, "b h n d"]:
         """Return the attention output, shaped and typed like q (under autocast, its type)."""
-        if q.shape[-1] != self.head_dim:
-            raise ValueError(
-                f"q has head width {q.shape[-1]}; this module was made for {self.head_dim}"
-            )
         q, k, v = under_autocast(q, k, v)
-        selection = select_blocks(q, k, pinned=pinned, **self.selecting)
-        weight, bias = (
-            (None, None) if self.proj_l is None else (self.proj_l.weight, self.proj_l.bias)
-        )
-        mix = None if self.mix_logit is None else self.mix_logit.sigmoid()
-        out = sla_attention(
-            q, k, v, selection=selection, weight=weight, bias=bias, mix=mix, **self.attending
-        )
-        assert isinstance(out, Tensor)
-        return out
+        check_attention_inputs(q, k, v)
+        self._check_width(q)
+        selection = choose(q, k, pinned, self.choice)
+        if self.observer is not None:
+            self.observer(selection)
+        name, _ = resolve(self.backend, q, k, selection)
+        return attend(q, k, v, selection, self.scale, self.rule, self._sum(), name)
+
+    def selection(
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b g m d"],
+        pinned: Int64[Tensor, " pinned"] | None = None,
+    ) -> BlockSelection:
+        """Return the blocks that `forward` attends for these queries and keys."""
+        q, k = under_autocast(q, k)
+        check_keys(q, k)
+        self._check_width(q)
+        return choose(q, k, pinned, self.choice)
 
     def extra_repr(self) -> str:
         """Say the settings."""
-        settings = {**self.selecting, **self.attending}
+        settings = {**vars(self.choice), **self._linear_settings(), "backend": self.backend}
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+
+    def _linear_settings(self) -> dict[str, object]:
+        if self.rule is None:
+            return {"linear": None}
+        scope, feature_map, eps = self.rule
+        return {"linear": scope, "feature_map": feature_map, "eps": eps}
+
+    def _check_width(self, q: Tensor) -> None:
+        if q.shape[-1] != self.head_dim:
+            raise ValueError(
+                f"q has head width {q.shape[-1]}; this module was made for {self.head_dim}: "
+                f"pass head_dim={q.shape[-1]} when it is made"
+            )
+
+    def _sum(self) -> Sum:
+        """How the branches are added now."""
+        if self.proj_l is None:
+            return Sum()
+        mix = None if self.mix_logit is None else self.mix_logit.sigmoid()
+        return Sum(self.proj_l.weight, self.proj_l.bias, mix)
+
+
+@contextmanager
+def observed_selections(model: nn.Module) -> Iterator[list[BlockSelection]]:
+    """Collect the selections that the attentions inside a model make within this context.
+
+    with observed_selections(model) as found:
+        model(images)
+    density = sum(selection.density for selection in found) / len(found)
+    """
+    found: list[BlockSelection] = []
+    parts = [part for part in model.modules() if isinstance(part, SparseLinearAttention)]
+    before = [part.observer for part in parts]
+    for part in parts:
+        part.observer = found.append
+    try:
+        yield found
+    finally:
+        for part, observer in zip(parts, before, strict=True):
+            part.observer = observer

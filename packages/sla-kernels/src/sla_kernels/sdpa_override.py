@@ -157,6 +157,6 @@ def _check(
     found = [reason for reason, holds in reasons.items() if holds]
     if found:
         raise ValueError(
-            f"call {place[1]} in module {place[0]!r} passes {', '.join(found)}, which sparse "
-            "linear attention does not know; let make return None for this place"
+            f"call {place[1]} in module {place[0]!r} passes {', '.join(found)}; sparse linear "
+            "attention knows none of these: let make return None for this place"
         )

@@ -1,8 +1,7 @@
 """The linear branch by states: one d by d matrix and one d-vector for each block of keys.
 
 A query block's numerator and denominator are its features times the sum of the states in its
-scope. Scope "all" is one block of all keys and one of all queries. The projection acts on the
-value side of a state, so it is applied to the state and costs nothing for each token. Sums run
+scope. Scope "all" is one block of all keys and one of all queries. Sums run
 in float32 (float64 for float64 inputs). Tokens pass by in runs: beyond the states nothing larger
 than one run exists in float32, and nothing of the size of the inputs is kept for backward.
 """
@@ -15,19 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.linear.features import FEATURE_MAPS, FeatureMap
-from sla_kernels.linear.scope import Scope
+from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.linear.states import States, pull_back_seen, seen
 from sla_kernels.select.blocks import num_blocks
 
 RUN_ELEMENTS = 1 << 16  # of the heads and tokens handled together
-
-
-@dataclass(frozen=True, kw_only=True)
-class _States:
-    """Sums over key blocks, before and after projection and mixing by scope."""
-
-    own: Tensor  # [key_heads key_blocks d d], phi^T values
-    mixed: Tensor  # [heads query_blocks d d], in scope of each query block, projected
-    mixed_sum: Tensor  # [heads query_blocks d 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +48,7 @@ class _Run:
         return pieces
 
 
-def linear_forward(
+def linear_attention_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -65,20 +56,20 @@ def linear_forward(
     bias: Tensor | None,
     base: Tensor | None,
     scope: Scope,
-    feature_map: str,
-    eps: float,
+    rule: Rule,
     in_place: bool = False,
 ) -> Tensor:
     """Return base plus the linear branch, projected by weight and bias, as far as given."""
-    phi = FEATURE_MAPS[feature_map]
+    phi = FEATURE_MAPS[rule.feature_map]
     into = base if in_place else None
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device) if into is None else into
     for here, there in _heads(q, k):
-        states = _states(k[there], v[there], weight, scope.part(*here), phi, _count(here))
+        own = _states(k[there], v[there], scope, phi)
+        states = _seen(own, weight, scope.part(*here), _count(here))
         for run in _runs(q[here], scope.block_q):
             rows = phi.map(run.cut(q[here]))
-            found = rows @ states.mixed[:, run.blocks]
-            found = run.joined(found.div_(_total(rows, states, run, eps)))
+            found = rows @ states.matrices[:, run.blocks]
+            found = run.joined(found.div_(_total(rows, states, run, rule.eps)))
             if bias is not None:
                 found += bias
             if base is not None:
@@ -87,30 +78,28 @@ def linear_forward(
     return out
 
 
-def linear_backward(
+def linear_attention_backward(
     grad: Tensor,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     weight: Tensor | None,
     scope: Scope,
-    feature_map: str,
-    eps: float,
+    rule: Rule,
     into: tuple[Tensor, ...] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
-    phi = FEATURE_MAPS[feature_map]
+    phi = FEATURE_MAPS[rule.feature_map]
     dq, dk, dv = into or (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
     for here, there in _heads(q, k):
         part = scope.part(*here)
-        states = _states(k[there], v[there], weight, part, phi, _count(here))
-        gradients = _pull_back_queries(grad[here], q[here], dq[here], states, part, phi, eps)
-        by_key_head = (x.reshape(_count(there), -1, *x.shape[2:]) for x in gradients)
-        d_state, d_sum = (part.unmix(x, states.own.shape[1]) for x in by_key_head)
-        if weight is not None:
-            d_weight += torch.einsum("xjab,xjac->bc", d_state, states.own)
-            d_state = d_state @ weight.to(d_state.dtype)
+        own = _states(k[there], v[there], scope, phi)
+        states = _seen(own, weight, part, _count(here))
+        d_seen = _pull_back_queries(grad[here], q[here], dq[here], states, part, phi, rule.eps)
+        (d_state, d_sum), more = pull_back_seen(d_seen, own, weight, part)
+        if more is not None:
+            d_weight += more
         for run in _runs(k[there], scope.block_k):
             x, values = run.cut(k[there]), run.cut(v[there])
             features = phi.map(x)
@@ -124,25 +113,24 @@ def _pull_back_queries(
     grad: Tensor,
     q: Tensor,
     dq: Tensor,
-    states: _States,
+    states: States,
     scope: Scope,
     phi: FeatureMap,
     eps: float,
-) -> tuple[Tensor, Tensor]:
-    """Add the gradient of q to dq; return those of the mixed states and of their sums."""
-    made = torch.zeros(states.mixed.shape, dtype=_type(q), device=q.device)
-    made_sum = torch.zeros(states.mixed_sum.shape, dtype=_type(q), device=q.device)
+) -> States:
+    """Add the gradient of q to dq; return that of the states its blocks see."""
+    made = States(*(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in states))
     for run in _runs(q, scope.block_q):
         x, at = run.cut(q), run.blocks
         rows = phi.map(x)
         total = _total(rows, states, run, eps)
         d_num = run.cut(grad) / total
-        d_total = -(rows @ states.mixed[:, at]).mul_(d_num).div_(total).sum(-1, keepdim=True)
-        d_rows = (d_num @ states.mixed[:, at].mT).add_(d_total * states.mixed_sum[:, at].mT)
+        d_total = -(rows @ states.matrices[:, at]).mul_(d_num).div_(total).sum(-1, keepdim=True)
+        d_rows = (d_num @ states.matrices[:, at].mT).add_(d_total * states.sums[:, at].mT)
         dq[:, run.tokens] += run.joined(phi.pull_back(x, rows, d_rows))
-        made[:, at] += rows.mT @ d_num
-        made_sum[:, at] += rows.mT @ d_total
-    return made, made_sum
+        made.matrices[:, at] += rows.mT @ d_num
+        made.sums[:, at] += rows.mT @ d_total
+    return made
 
 
 Part = tuple[int, slice]  # batch entry and heads
@@ -180,27 +168,28 @@ def _type(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _states(
-    k: Tensor, v: Tensor, weight: Tensor | None, scope: Scope, phi: FeatureMap, queries: int
-) -> _States:
+def _states(k: Tensor, v: Tensor, scope: Scope, phi: FeatureMap) -> States:
+    """The states of the key blocks of some heads."""
     heads, blocks, d = k.shape[0], num_blocks(k.shape[1], scope.block_k), k.shape[2]
-    own = torch.zeros(heads, blocks, d, d, dtype=_type(k), device=k.device)
-    sums = torch.zeros(heads, blocks, d, 1, dtype=_type(k), device=k.device)
+    made = States(
+        torch.zeros(heads, blocks, d, d, dtype=_type(k), device=k.device),
+        torch.zeros(heads, blocks, d, 1, dtype=_type(k), device=k.device),
+    )
     for run in _runs(k, scope.block_k):
         features = run.inside(phi.map(run.cut(k)))
-        own[:, run.blocks] += features.mT @ run.cut(v)
-        sums[:, run.blocks] += features.sum(2)[..., None]
-    projected = own if weight is None else own @ weight.to(own.dtype).T
-    group = queries // heads
-    mixed, mixed_sum = (scope.mix(x, group) for x in (projected, sums))
-    return _States(
-        own=own,
-        mixed=mixed.reshape(queries, -1, d, d),
-        mixed_sum=mixed_sum.reshape(queries, -1, d, 1),
-    )
+        made.matrices[:, run.blocks] += features.mT @ run.cut(v)
+        made.sums[:, run.blocks] += features.sum(2)[..., None]
+    return made
 
 
-def _total(rows: Tensor, states: _States, run: _Run, eps: float) -> Tensor:
+def _seen(own: States, weight: Tensor | None, scope: Scope, queries: int) -> States:
+    """What each query block of some heads sees, (heads of q, query_blocks, ...)."""
+    key_heads = own.matrices.shape[0]
+    found = seen(own, weight, scope, queries // key_heads)
+    return States(*(x.reshape(queries, -1, *x.shape[2:]) for x in found))
+
+
+def _total(rows: Tensor, states: States, run: _Run, eps: float) -> Tensor:
     """The denominators; infinite where no key is in scope, so that the branch is zero there."""
-    total = rows @ states.mixed_sum[:, run.blocks] + eps
+    total = rows @ states.sums[:, run.blocks] + eps
     return torch.where(total == 0, torch.inf, total)

@@ -94,7 +94,7 @@ def _state_part(base, column, D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.c
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _linear_state_kernel(
+def linear_attention_state_kernel(
     X, Y, Total, DTotal, States, Sums,
     stride_xb, stride_xh, stride_xn, stride_xd,
     stride_yb, stride_yh, stride_yn, stride_yd,
@@ -137,7 +137,7 @@ def _linear_state_kernel(
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _linear_fwd_kernel(
+def linear_attention_forward_kernel(
     Q, States, Sums, Bias, Base, Out,
     stride_qb, stride_qh, stride_qn, stride_qd,
     stride_bb, stride_bh, stride_bn, stride_bd,
@@ -172,7 +172,7 @@ def _linear_fwd_kernel(
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _linear_bwd_q_kernel(
+def linear_attention_backward_q_kernel(
     Grad, Q, States, Sums, DQ, Total, DTotal,
     stride_gb, stride_gh, stride_gn, stride_gd,
     stride_qb, stride_qh, stride_qn, stride_qd,
@@ -213,7 +213,7 @@ def _linear_bwd_q_kernel(
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _linear_bwd_kv_kernel(
+def linear_attention_backward_kv_kernel(
     K, V, DStates, DSums, DK, DV,
     stride_kb, stride_kh, stride_kn, stride_kd,
     stride_vb, stride_vh, stride_vn, stride_vd,

@@ -1,172 +1,119 @@
-"""The linear branch as operators known to PyTorch: fake shapes, autograd, token order."""
+"""The linear branch as operators known to PyTorch: fake shapes, gradients, token order."""
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sla_kernels.library import register, register_gradient
 from sla_kernels.linear import eager
-from sla_kernels.linear.scope import Scope
-
-_REST = (
-    "Tensor? kept, Tensor? negligible, Tensor? order, SymInt pinned, int block_q, int block_k, "
-    "str feature_map, float eps, str backend"
-)
-_FORWARD = (
-    f"linear_forward(Tensor q, Tensor k, Tensor v, Tensor? weight, Tensor? bias, {_REST}) -> Tensor"
-)
-_BACKWARD = (
-    "linear_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor? weight, "
-    f"{_REST}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
+from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.runtime.library import register, register_gradient
+from sla_kernels.select.lists import BlockLists
 
 
 def kernels_of(backend: str) -> ModuleType:
-    """The module that holds `linear_forward` and `linear_backward` of a backend."""
+    """The module that holds a backend's `linear_attention_forward` and `_backward`."""
     return import_module("sla_kernels.linear.launch") if backend == "triton" else eager
 
 
-def scope_of(
-    q: Tensor,
-    k: Tensor,
-    kept: Tensor | None,
-    negligible: Tensor | None,
-    block_q: int,
-    block_k: int,
-) -> Scope:
-    """Blocks as selected where some are out of scope; else one block of everything."""
-    skipped = tuple(x for x in (kept, negligible) if x is not None)
-    if skipped:
-        return Scope(block_q=block_q, block_k=block_k, skipped=skipped)
-    return Scope(block_q=q.shape[2], block_k=k.shape[2])
-
-
-def forward(
+def linear_attention_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    base: Tensor | None,
-    kept: Tensor | None,
-    negligible: Tensor | None,
-    order: Tensor | None,
-    pinned: int,
-    block_q: int,
-    block_k: int,
-    feature_map: str,
-    eps: float,
+    lists: BlockLists,
+    rule: Rule,
     backend: str,
+    *,
+    base: Tensor | None = None,
     in_place: bool = False,
 ) -> Tensor:
-    """Add the linear branch to base; pinned tokens, where named, are in nobody's scope."""
-    run = kernels_of(backend).linear_forward
-    scope = scope_of(q, k, kept, negligible, block_q, block_k)
-    if order is None:
-        out: Tensor = run(q, k, v, weight, bias, base, scope, feature_map, eps, in_place)
+    """Return the linear branch, projected as far as weight and bias are given.
+
+    It is added to `base` if given, in its memory with `in_place`. Pinned tokens are in nobody's
+    scope but "all".
+    """
+    run = kernels_of(backend).linear_attention_forward
+    scope = Scope.of(rule, lists, q.shape[2], k.shape[2])
+    if lists.order is None or rule.scope == "all":
+        out: Tensor = run(q, k, v, weight, bias, base, scope, rule, in_place)
         return out
-    free = q.shape[2] - pinned
-    q, k, v = (x.index_select(2, order[:free]) for x in (q, k, v))
-    blocks = run(q, k, v, weight, bias, None, scope, feature_map, eps)
-    rows = blocks.new_zeros(*blocks.shape[:2], pinned, blocks.shape[3])
+    free = lists.order[: q.shape[2] - lists.pinned]
+    q, k, v = (x.index_select(2, free) for x in (q, k, v))
+    blocks = run(q, k, v, weight, bias, None, scope, rule)
+    rows = blocks.new_zeros(*blocks.shape[:2], lists.pinned, blocks.shape[3])
     if bias is not None:
         rows += bias
-    out = torch.cat([blocks, rows], 2).index_select(2, order.argsort())
+    out = torch.cat([blocks, rows], 2).index_select(2, lists.order.argsort())
     return out if base is None else out.add_(base)
 
 
-def backward(
+def linear_attention_backward(
     grad: Tensor,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     weight: Tensor | None,
-    kept: Tensor | None,
-    negligible: Tensor | None,
-    order: Tensor | None,
-    pinned: int,
-    block_q: int,
-    block_k: int,
-    feature_map: str,
-    eps: float,
+    lists: BlockLists,
+    rule: Rule,
     backend: str,
+    *,
     into: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Differentiate `forward`; the gradients of q, k and v are added to `into` if given."""
-    run = kernels_of(backend).linear_backward
-    scope = scope_of(q, k, kept, negligible, block_q, block_k)
-    sums = torch.float64 if q.dtype == torch.float64 else torch.float32
-    d_bias = q.new_empty(0) if weight is None else sum_of_tokens(grad, sums)
-    if order is None:
-        return (*run(grad, q, k, v, weight, scope, feature_map, eps, into), d_bias)
-    inside = order[: q.shape[2] - pinned]
-    grad, q, k, v = (x.index_select(2, inside) for x in (grad, q, k, v))
-    *found, d_weight = run(grad, q, k, v, weight, scope, feature_map, eps)
-    back = order.argsort()
-    made = [F.pad(x, (0, 0, 0, pinned)).index_select(2, back) for x in found]
+    """Return the gradients of q, k, v (added to `into` if given), weight and bias."""
+    run = kernels_of(backend).linear_attention_backward
+    scope = Scope.of(rule, lists, q.shape[2], k.shape[2])
+    d_bias = q.new_empty(0) if weight is None else sum_of_tokens(grad)
+    if lists.order is None or rule.scope == "all":
+        return (*run(grad, q, k, v, weight, scope, rule, into), d_bias)
+    free = lists.order[: q.shape[2] - lists.pinned]
+    grad, q, k, v = (x.index_select(2, free) for x in (grad, q, k, v))
+    *found, d_weight = run(grad, q, k, v, weight, scope, rule)
+    back = lists.order.argsort()
+    made = [F.pad(x, (0, 0, 0, lists.pinned)).index_select(2, back) for x in found]
     if into is not None:
         made = [x.add_(y) for x, y in zip(into, made, strict=True)]
     return made[0], made[1], made[2], d_weight, d_bias
 
 
-def sum_of_tokens(grad: Tensor, dtype: torch.dtype) -> Tensor:
+def sum_of_tokens(grad: Tensor) -> Tensor:
     """Sum (b, h, n, d) over all but d; on the CPU, where a copy comes first, a part at a time."""
+    dtype = sums_of(grad)
     if grad.device.type != "cpu":
         return grad.sum((0, 1, 2), dtype=dtype)
     parts = (x for head in grad.unbind(1) for x in head.split(1024, 1))
     return torch.stack([x.sum((0, 1), dtype=dtype) for x in parts]).sum(0)
 
 
-def alone(
-    q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any
-) -> Tensor:
-    """Run the linear branch by itself."""
-    return forward(q, k, v, weight, bias, None, *rest)
+def sums_of(x: Tensor) -> torch.dtype:
+    """The type that sums over tokens are kept in."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def alone_fake(q: Tensor, *rest: Any) -> Tensor:
-    """Say what `alone` returns, from shapes alone."""
+def fake_forward(q: Tensor, *_: object) -> Tensor:
+    """Say what the forward operator returns, from shapes alone."""
     return q.new_empty(q.shape)
 
 
-def backward_fake(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, *rest: Any
+def fake_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, *_: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Say what `backward` returns, from shapes alone."""
+    """Say what the backward operator returns, from shapes alone."""
     made = [x.new_empty(x.shape) for x in (q, k, v)]
-    if weight is None:
-        return made[0], made[1], made[2], q.new_empty(0), q.new_empty(0)
-    sums = torch.float64 if q.dtype == torch.float64 else torch.float32
-    d_weight, d_bias = (q.new_empty(size, dtype=sums) for size in (weight.shape, weight.shape[:1]))
+    sizes = ((0,), (0,)) if weight is None else (weight.shape, weight.shape[:1])
+    dtype = q.dtype if weight is None else sums_of(q)
+    d_weight, d_bias = (q.new_empty(size, dtype=dtype) for size in sizes)
     return made[0], made[1], made[2], d_weight, d_bias
 
 
-def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Keep for the backward pass what the caller owns anyway."""
-    q, k, v, weight, bias, kept, negligible, order, *ctx.rest = inputs
-    ctx.bias_dtype = None if bias is None else bias.dtype
-    ctx.save_for_backward(q, k, v, weight, kept, negligible, order)
-
-
-def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Call the backward operator."""
-    saved = ctx.saved_tensors  # checkpointing lets them be read once
-    weight = saved[3]
-    dq, dk, dv, d_weight, d_bias = torch.ops.sla_kernels.linear_backward(grad, *saved, *ctx.rest)
-    return (
-        dq,
-        dk,
-        dv,
-        None if weight is None else d_weight.to(weight.dtype),
-        None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype),
-        *(None,) * 9,
-    )
-
-
-register(_FORWARD, alone, alone_fake)
-register(_BACKWARD, backward, backward_fake)
-register_gradient("linear_forward", differentiate, save)
+register(linear_attention_forward, fake_forward)
+register(linear_attention_backward, fake_backward)
+register_gradient(
+    linear_attention_forward,
+    linear_attention_backward,
+    outputs=("out",),
+    wrt=("q", "k", "v", "weight", "bias"),
+)

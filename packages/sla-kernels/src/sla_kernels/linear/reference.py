@@ -1,13 +1,14 @@
 """The definition of the linear branch: an explicit attention matrix, quadratic in memory."""
 
 import torch
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sla_kernels.linear.features import FEATURE_MAPS
 
 
-def linear_reference(
+def linear_attention_reference(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b g m d"],
     v: Float[Tensor, "b g m d"],
@@ -18,8 +19,8 @@ def linear_reference(
     """Return A v / (eps + A 1) with A = phi(q) phi(k)^T where mask; zero where nothing is left."""
     phi = FEATURE_MAPS[feature_map].map
     group = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    weights = phi(q) @ phi(k).transpose(2, 3)
+    k, v = (repeat(x, "b g m d -> b (g r) m d", r=group) for x in (k, v))
+    weights = phi(q) @ phi(k).mT
     if mask is not None:
         weights = weights * mask
     total = eps + weights.sum(-1, keepdim=True)

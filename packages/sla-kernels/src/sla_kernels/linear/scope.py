@@ -1,10 +1,21 @@
-"""Which keys the linear branch sees."""
+"""What the linear branch computes, and which keys it sees."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from einops import rearrange
 from torch import Tensor
 
 from sla_kernels.select.blocks import lists_to_mask
+from sla_kernels.select.lists import BlockLists
+
+
+class Rule(NamedTuple):
+    """The settings of a linear branch; the fields are arguments of its operators."""
+
+    scope: str  # "all", "complement" or "marginal"
+    feature_map: str
+    eps: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +28,16 @@ class Scope:
     block_q: int
     block_k: int
     skipped: tuple[Tensor, ...] = ()  # int32 [b h query_blocks _], padded with -1
+
+    @classmethod
+    def of(cls, rule: Rule, lists: BlockLists, queries: int, keys: int) -> "Scope":
+        """Blocks as selected where some are out of scope; else one block of everything."""
+        if rule.scope == "all":
+            return cls(block_q=queries, block_k=keys)
+        skipped = [lists.indices]
+        if rule.scope == "marginal" and lists.negligible is not None:
+            skipped.append(lists.negligible)
+        return cls(block_q=lists.block_q, block_k=lists.block_k, skipped=tuple(skipped))
 
     def part(self, batch: int, queries: slice) -> "Scope":
         """The scope of some query heads of one batch entry."""
@@ -45,4 +66,6 @@ class Scope:
         out = lists_to_mask(self.skipped[0], key_blocks)
         for more in self.skipped[1:]:
             out = out | lists_to_mask(more, key_blocks)
-        return (~out).to(like.dtype).reshape(like.shape[0], -1, key_blocks)
+        seen = (~out).to(like.dtype)
+        group = seen.shape[0] * seen.shape[1] // like.shape[0]
+        return rearrange(seen, "b (g r) i j -> (b g) (r i) j", r=group)

@@ -1,74 +1,40 @@
-"""From block scores to ascending lists, the same on every run."""
+"""What an operator takes of a selection: the lists it walks and the order of the tokens."""
+
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
 
-KEEP_STEPS = 1 << 24  # a keep fraction as an integer ratio, so that symbolic shapes stay exact
+from sla_kernels.select.blocks import num_blocks
 
 
-def kept_blocks(keep: float | int, key_blocks: int) -> int:
-    """How many key blocks `keep` stands for: a fraction rounds down, to at least one."""
-    if isinstance(keep, int):
-        return smaller(keep, key_blocks)
-    return larger(1, key_blocks * steps_of(keep) // KEEP_STEPS)
+class BlockLists(NamedTuple):
+    """Key blocks for each query block, over tokens in `order`, whose last `pinned` stand apart.
 
-
-def smaller(a: int, b: int) -> int:
-    """The smaller of two sizes, either of which may be symbolic."""
-    least: int = torch.sym_min(a, b)
-    return least
-
-
-def larger(a: int, b: int) -> int:
-    """The larger of two sizes, either of which may be symbolic."""
-    most: int = torch.sym_max(a, b)
-    return most
-
-
-def steps_of(keep: float) -> int:
-    """A fraction in steps of 2^-24, rounded up so that 0.29 of 100 blocks are 29."""
-    return min(KEEP_STEPS, int(keep * KEEP_STEPS) + 1)
-
-
-def rank(
-    scores: Float32[Tensor, "b h query_blocks key_blocks"],
-) -> Int64[Tensor, "b h query_blocks key_blocks"]:
-    """Integers ordered as the scores are, all different: of equal scores the first is larger."""
-    bits = (scores + 0.0).contiguous().view(torch.int32)
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-    key_blocks = scores.shape[-1]
-    return ordered * 2**32 + torch.arange(key_blocks - 1, -1, -1, device=scores.device)
-
-
-def top_k(
-    scores: Float32[Tensor, "b h query_blocks key_blocks"], kept: int, *, largest: bool = True
-) -> Int32[Tensor, "b h query_blocks kept"]:
-    """The `kept` best blocks of each row, ascending by number."""
-    best = rank(scores).topk(kept, dim=-1, largest=largest, sorted=False).indices
-    return best.sort(-1).values.int()
-
-
-def top_p(
-    scores: Float32[Tensor, "b h query_blocks key_blocks"],
-    sizes: Int64[Tensor, " key_blocks"],
-    share: float,
-) -> Bool[Tensor, "b h query_blocks key_blocks"]:
-    """The best blocks, taken in order until their estimated softmax mass reaches `share`.
-
-    The order is that of `top_k`, so that a row's best block is kept by both.
+    The fields are, in this order, arguments of every operator; see `runtime.library`.
     """
-    mass = (scores + sizes.log()).softmax(-1)
-    order = rank(scores).sort(-1, descending=True).indices
-    best_first = mass.gather(-1, order)
-    before = best_first.cumsum(-1) - best_first
-    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, before < share)
+
+    indices: Tensor  # int32 [b h query_blocks kept], ascending, padded with -1
+    counts: Tensor  # int32 [b h query_blocks]
+    negligible: Tensor | None  # int32 [b h query_blocks skipped], out of scope "marginal"
+    order: Tensor | None  # int64 [n]; None where the tokens lie in order
+    pinned: int
+    block_q: int
+    block_k: int
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Tokens in a query block and in a key block."""
+        return self.block_q, self.block_k
 
 
-def diagonal(
-    query_blocks: int, key_blocks: int, block: tuple[int, int], device: torch.device
-) -> Bool[Tensor, "r c"]:
-    """The key blocks that hold tokens of the query block itself."""
-    rows = torch.arange(query_blocks, device=device)[:, None] * block[0]
-    columns = torch.arange(key_blocks, device=device) * block[1]
-    return (columns < rows + block[0]) & (rows < columns + block[1])
+def every_block(like: BlockLists, queries: int, free_keys: int) -> BlockLists:
+    """Lists that keep every block, for `queries` rows that attend all keys."""
+    key_blocks = num_blocks(free_keys, like.block_k)
+    rows = (*like.counts.shape[:2], num_blocks(queries, like.block_q))
+    numbers = torch.arange(key_blocks, dtype=torch.int32, device=like.counts.device)
+    return like._replace(
+        indices=numbers.expand(*rows, key_blocks).contiguous(),
+        counts=like.counts.new_full(rows, key_blocks),
+        negligible=None,
+    )

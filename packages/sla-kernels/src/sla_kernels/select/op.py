@@ -1,51 +1,49 @@
 """Block selection as one operator, so that compiled graphs do not depend on the length."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from sla_kernels.library import register
+from sla_kernels.runtime.library import register
 from sla_kernels.select.blocks import block_sizes, mask_to_lists, num_blocks
-from sla_kernels.select.lists import diagonal, smaller, top_k, top_p
+from sla_kernels.select.ranks import diagonal, smaller, top_k, top_p
 from sla_kernels.select.scores import ESTIMATORS
 
-_SCHEMA = (
-    "select_blocks(Tensor q, Tensor k, SymInt kept, float top_p, int block_q, int block_k, "
-    "bool keep_diagonal, str estimator, SymInt negligible, float scale) -> (Tensor, Tensor, Tensor)"
-)
+
+class Settings(NamedTuple):
+    """What a choice comes down to for tokens of known number; the operator's arguments."""
+
+    kept: int  # key blocks
+    share: float  # of the estimated softmax mass
+    block_q: int
+    block_k: int
+    keep_diagonal: bool
+    estimator: str
+    negligible: int  # key blocks
+    scale: float
 
 
-def select(
-    q: Tensor,
-    k: Tensor,
-    kept: int,
-    share: float,
-    block_q: int,
-    block_k: int,
-    keep_diagonal: bool,
-    estimator: str,
-    negligible: int,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def select_blocks(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """Return lists of kept blocks, their lengths, and lists of negligible blocks."""
-    scores = ESTIMATORS[estimator](q, k, (block_q, block_k), scale)
-    if share >= 1 and not keep_diagonal:
-        indices = top_k(scores, kept)
-        counts = indices.new_full(indices.shape[:3], kept)
+    block = (how.block_q, how.block_k)
+    scores = ESTIMATORS[how.estimator](q, k, block, how.scale)
+    if how.share >= 1 and not how.keep_diagonal:
+        indices = top_k(scores, how.kept)
+        counts = indices.new_full(indices.shape[:3], how.kept)
     else:
         mask = torch.zeros_like(scores, dtype=torch.bool)
-        mask.scatter_(-1, top_k(scores, kept).long(), True)
-        if share < 1:
-            sizes = block_sizes(k.shape[2], block_k, k.device)
-            if estimator == "subblock_lse":  # its scores are sums over keys already
+        mask.scatter_(-1, top_k(scores, how.kept).long(), True)
+        if how.share < 1:
+            sizes = block_sizes(k.shape[2], how.block_k, k.device)
+            if how.estimator == "subblock_lse":  # its scores are sums over keys already
                 sizes = torch.ones_like(sizes)
-            mask &= top_p(scores, sizes, share)
-        if keep_diagonal:
-            mask |= diagonal(scores.shape[2], scores.shape[3], (block_q, block_k), q.device)
-        indices = mask_to_lists(
-            mask, list_width(kept, scores.shape[3], keep_diagonal, block_q, block_k)
-        )
+            mask &= top_p(scores, sizes, how.share)
+        if how.keep_diagonal:
+            mask |= diagonal(scores.shape[2], scores.shape[3], block, q.device)
+        indices = mask_to_lists(mask, list_width(how, scores.shape[3]))
         counts = mask.sum(-1, dtype=torch.int32)
-    return indices, counts, lowest(scores, indices, negligible)
+    return indices, counts, lowest(scores, indices, how.negligible)
 
 
 def lowest(scores: Tensor, kept: Tensor, number: int) -> Tensor:
@@ -57,31 +55,21 @@ def lowest(scores: Tensor, kept: Tensor, number: int) -> Tensor:
     return torch.where(ascending == spare, -1, ascending).int()
 
 
-def list_width(kept: int, key_blocks: int, keep_diagonal: bool, block_q: int, block_k: int) -> int:
+def list_width(how: Settings, key_blocks: int) -> int:
     """Room for the kept blocks and, where asked for, those on the diagonal."""
-    extra = max(1, block_q // block_k) if keep_diagonal else 0
-    return smaller(key_blocks, kept + extra)
+    extra = max(1, how.block_q // how.block_k) if how.keep_diagonal else 0
+    return smaller(key_blocks, how.kept + extra)
 
 
-def select_fake(
-    q: Tensor,
-    k: Tensor,
-    kept: int,
-    share: float,
-    block_q: int,
-    block_k: int,
-    keep_diagonal: bool,
-    estimator: str,
-    negligible: int,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Say what `select` returns, from shapes alone."""
-    rows = (q.shape[0], q.shape[1], num_blocks(q.shape[2], block_q))
-    width = list_width(kept, num_blocks(k.shape[2], block_k), keep_diagonal, block_q, block_k)
+def fake(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """Say what `select_blocks` returns, from shapes alone."""
+    rows = (q.shape[0], q.shape[1], num_blocks(q.shape[2], how.block_q))
+    width = list_width(how, num_blocks(k.shape[2], how.block_k))
     made = [
-        q.new_empty(size, dtype=torch.int32) for size in ((*rows, width), rows, (*rows, negligible))
+        q.new_empty(size, dtype=torch.int32)
+        for size in ((*rows, width), rows, (*rows, how.negligible))
     ]
     return made[0], made[1], made[2]
 
 
-register(_SCHEMA, select, select_fake)
+register(select_blocks, fake)

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Float32
 from torch import Tensor
 
@@ -21,7 +22,7 @@ def block_means(x: Float[Tensor, "b h n d"], size: int) -> Float32[Tensor, "b h 
 
 def _means(x: Tensor, size: int) -> Tensor:
     whole = x.shape[2] // size * size
-    runs = x[:, :, :whole].reshape(*x.shape[:2], -1, size, x.shape[3])
+    runs = rearrange(x[:, :, :whole], "b h (blocks size) d -> b h blocks size d", size=size)
     means = runs.mean(3, dtype=torch.float32)
     if whole == x.shape[2]:
         return means
@@ -33,9 +34,10 @@ def mean_scores(
 ) -> Float32[Tensor, "b h query_blocks key_blocks"]:
     """Scaled dot products of block means (SLA, arXiv 2509.24006, section 4.1)."""
     query_means, key_means = block_means(q, block[0]), block_means(k, block[1])
-    grouped = query_means.reshape(*k.shape[:2], -1, k.shape[3])
+    group = q.shape[1] // k.shape[1]
+    grouped = rearrange(query_means, "b (g r) i d -> b g (r i) d", r=group)
     scores = (grouped * scale) @ key_means.mT
-    return scores.reshape(*query_means.shape[:3], -1)
+    return rearrange(scores, "b g (r i) j -> b (g r) i j", r=group)
 
 
 def subblock_lse_scores(
@@ -50,8 +52,7 @@ def subblock_lse_scores(
     scores = scores + block_sizes(k.shape[2], small[1], k.device).log()
     missing = [-size % SUBBLOCKS for size in scores.shape[2:]]
     padded = F.pad(scores, (0, missing[1], 0, missing[0]), value=float("-inf"))
-    rows, columns = (size // SUBBLOCKS for size in padded.shape[2:])
-    split = padded.reshape(*padded.shape[:2], rows, SUBBLOCKS, columns, SUBBLOCKS)
+    split = rearrange(padded, "b h (r i) (c j) -> b h r i c j", i=SUBBLOCKS, j=SUBBLOCKS)
     return split.logsumexp((3, 5))
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.sparse.lists import BlockLists
+from sla_kernels.select.lists import BlockLists
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -167,7 +167,7 @@ def _whole(heads: _Heads, keys: Sequence[Tensor], queries: Sequence[Tensor]) -> 
     return [x[None] for x in (*made, *(x[heads.batch, heads.queries] for x in queries))]
 
 
-def sparse_forward(
+def sparse_attention_forward(
     q: Tensor, k: Tensor, v: Tensor, lists: BlockLists, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
@@ -193,7 +193,7 @@ def sparse_forward(
     return out, lse[..., 0]
 
 
-def sparse_backward(
+def sparse_attention_backward(
     grad: Tensor,
     q: Tensor,
     k: Tensor,

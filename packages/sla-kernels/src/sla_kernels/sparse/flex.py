@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from sla_kernels.select.blocks import BlockSelection
+from sla_kernels.select.selection import BlockSelection
 
 
-def flex_forward(
+def sparse_attention_flex(
     q: Tensor, k: Tensor, v: Tensor, selection: BlockSelection, scale: float
 ) -> Tensor:
     """Return the output of the sparse branch.
@@ -24,12 +24,12 @@ def flex_forward(
     """
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
         raise ValueError(
-            "backend='flex' has no backward pass on the CPU but q, k or v requires a gradient; "
+            "backend='flex' with a gradient of q, k or v; it has no backward pass on the CPU: "
             "call it under torch.no_grad() or pass backend='eager'"
         )
     if selection.num_pinned:
         raise ValueError(
-            f"backend='flex' knows no pinned tokens but the selection has {selection.num_pinned}; "
+            f"backend='flex' with {selection.num_pinned} pinned tokens; it knows none: "
             "pass backend='eager'"
         )
     grouped = q.shape[1] != k.shape[1]

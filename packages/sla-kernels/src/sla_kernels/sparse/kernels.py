@@ -117,7 +117,7 @@ def _attend(
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _sparse_fwd_kernel(
+def sparse_attention_forward_kernel(
     Q,
     K,
     V,

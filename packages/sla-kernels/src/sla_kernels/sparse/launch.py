@@ -3,26 +3,28 @@
 import torch
 from torch import Tensor
 
+from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
+from sla_kernels.runtime.triton import next_power
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.columns import columns_of
-from sla_kernels.sparse.backward.kernels import _sparse_bwd_kv_kernel, _sparse_bwd_q_kernel
-from sla_kernels.sparse.kernels import _sparse_fwd_kernel
-from sla_kernels.sparse.lists import BlockLists
-from sla_kernels.tiles import Tile, architecture_of, precision, tiles_of
-from sla_kernels.triton_runtime import next_power
+from sla_kernels.select.lists import BlockLists
+from sla_kernels.sparse.kernels import sparse_attention_forward_kernel
+from sla_kernels.sparse.kernels_backward import (
+    sparse_attention_backward_kv_kernel,
+    sparse_attention_backward_q_kernel,
+)
 
 LOG2_E = 1.4426950408889634
 
 
-def sparse_forward(
+def sparse_attention_forward(
     q: Tensor, k: Tensor, v: Tensor, lists: BlockLists, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    block = (lists.block_q, lists.block_k)
-    tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).forward.within(block)
-    _sparse_fwd_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+    tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).forward.within(lists.block)
+    sparse_attention_forward_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         q,
         k,
         v,
@@ -40,7 +42,7 @@ def sparse_forward(
     return out, lse
 
 
-def sparse_backward(
+def sparse_attention_backward(
     grad: Tensor,
     q: Tensor,
     k: Tensor,
@@ -53,11 +55,10 @@ def sparse_backward(
     """Return the gradients of q, k and v; the same bits on every run."""
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     lse, delta = lse.contiguous(), torch.empty(lse.shape, dtype=lse.dtype, device=lse.device)
-    block = (lists.block_q, lists.block_k)
     tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
-    tile = tiles.backward_q.within(block)
+    tile = tiles.backward_q.within(lists.block)
     strides = [step for x in (grad, q, k, v) for step in x.stride()]
-    _sparse_bwd_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+    sparse_attention_backward_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
         grad,
         q,
         k,
@@ -75,11 +76,11 @@ def sparse_backward(
         scale * LOG2_E,
         **_constants(q, lists, tile),
     )
-    tile = tiles.backward_kv.within(block)
+    tile = tiles.backward_kv.within(lists.block)
     key_blocks = num_blocks(k.shape[2] - lists.pinned, lists.block_k)
     columns = columns_of(lists.indices, key_blocks, k.shape[1])
     programs = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
-    _sparse_bwd_kv_kernel[(programs, k.shape[0] * k.shape[1])](
+    sparse_attention_backward_kv_kernel[(programs, k.shape[0] * k.shape[1])](
         grad,
         q,
         k,

@@ -10,10 +10,13 @@ def check_attention_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Refuse queries, keys and values that do not fit together."""
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.dim() != 4:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; it must be (b, h, tokens, d)")
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; it must be (b, h, tokens, d): reshape it"
+            )
         if x.dtype not in DTYPES:
             raise ValueError(
-                f"{name} has dtype {x.dtype}; it must be one of {', '.join(map(str, DTYPES))}"
+                f"{name} has dtype {x.dtype}; it must be one of {', '.join(map(str, DTYPES))}: "
+                "convert it before the call"
             )
         if x.dtype != q.dtype or x.device != q.device:
             raise ValueError(
@@ -21,33 +24,39 @@ def check_attention_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
                 "q, k and v must agree: convert them before the call"
             )
         if 0 in x.shape:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; no axis may be empty")
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; no axis may be empty: leave such calls out"
+            )
     check_keys(q, k)
     if k.shape != v.shape:
-        raise ValueError(f"v has shape {tuple(v.shape)} but k {tuple(k.shape)}; they must be equal")
+        raise ValueError(
+            f"v has shape {tuple(v.shape)} but k {tuple(k.shape)}; they must be equal: "
+            "give each key its value"
+        )
 
 
 def check_keys(q: Tensor, k: Tensor) -> None:
     """Refuse keys whose batch, heads or width do not fit the queries."""
     if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
         raise ValueError(
-            f"k has shape {tuple(k.shape)} but q {tuple(q.shape)}; batch and head width must agree"
+            f"k has shape {tuple(k.shape)} but q {tuple(q.shape)}; batch and head width must "
+            "agree: take both from the same projection"
         )
     if q.shape[1] % k.shape[1]:
         raise ValueError(
             f"k has {k.shape[1]} heads and q {q.shape[1]}; "
-            "the heads of q must be a multiple of those of k (grouped queries)"
+            "those of q must be a multiple of those of k: repeat the heads of k"
         )
 
 
 def check_keep(keep: float | int) -> None:
     """Refuse a keep that is neither a fraction in (0, 1] nor a positive number of blocks."""
     rule = (
-        "keep must be a fraction in (0, 1] (float) or a number of key blocks of at least 1 (int); "
+        "it must be a fraction in (0, 1] (float) or a number of key blocks of at least 1 (int): "
         "for dense attention pass 1.0"
     )
     if isinstance(keep, bool) or not isinstance(keep, int | float):
-        raise ValueError(f"keep={keep!r} is a {type(keep).__name__}; {rule}")
+        raise ValueError(f"keep={keep!r}; {rule}")
     if isinstance(keep, float) and not 0 < keep <= 1:
         raise ValueError(f"keep={keep!r}; {rule}")
     if isinstance(keep, int) and keep < 1:
@@ -59,7 +68,8 @@ def check_fraction(name: str, value: float, *, low_open: bool) -> None:
     inside = 0 < value <= 1 if low_open else 0 <= value < 1
     if not inside:
         rule = "(0, 1]" if low_open else "[0, 1)"
-        raise ValueError(f"{name}={value!r}; it must lie in {rule}")
+        way_out = "1.0" if low_open else "0.0"
+        raise ValueError(f"{name}={value!r}; it must lie in {rule}: pass {way_out} to do without")
 
 
 def check_block(block: tuple[int, int]) -> None:
@@ -67,8 +77,8 @@ def check_block(block: tuple[int, int]) -> None:
     for name, size in zip(("query", "key"), block, strict=True):
         if size < 16 or size > 256 or size & (size - 1):
             raise ValueError(
-                f"block={block!r}: the {name} block is {size}; "
-                "it must be a power of two from 16 to 256, for example (128, 64)"
+                f"block={block!r}; the {name} block must be a power of two from 16 to 256: "
+                "pass (128, 64), say"
             )
 
 
@@ -76,7 +86,7 @@ def check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) 
     """Refuse a name that is not among the known ones, and list them."""
     if value not in choices:
         known = ", ".join(map(repr, choices))
-        raise ValueError(f"{name}={value!r} is unknown; it must be one of {known}")
+        raise ValueError(f"{name}={value!r}; it must be known: pass one of {known}")
 
 
 def check_pinned(pinned: Tensor, num_queries: int, num_keys: int) -> None:
@@ -87,19 +97,25 @@ def check_pinned(pinned: Tensor, num_queries: int, num_keys: int) -> None:
     if pinned.dim() != 1 or pinned.dtype != torch.int64:
         raise ValueError(
             f"pinned has shape {tuple(pinned.shape)} and dtype {pinned.dtype}; "
-            "it must be a 1-D int64 tensor of token positions"
+            "it must be a 1-D int64 tensor of token positions: convert it"
         )
     if num_queries != num_keys:
         raise ValueError(
-            f"pinned needs self-attention, but there are {num_queries} queries and {num_keys} keys"
+            f"pinned=... with {num_queries} queries and {num_keys} keys; it must be a "
+            "self-attention: leave pinned out"
         )
     if pinned.shape[0] >= num_keys:
         raise ValueError(
-            f"pinned names {pinned.shape[0]} of {num_keys} tokens; it must leave at least one"
+            f"pinned names {pinned.shape[0]} of {num_keys} tokens; it must leave at least one: "
+            "for dense attention pass keep=1.0"
         )
     if pinned.device.type == "cpu" and not torch.compiler.is_compiling() and pinned.numel():
         low, high = int(pinned.min()), int(pinned.max())
         if low < 0 or high >= num_keys:
-            raise ValueError(f"pinned spans {low} to {high}; positions must lie in [0, {num_keys})")
+            raise ValueError(
+                f"pinned spans {low} to {high}; positions must lie in [0, {num_keys}): correct them"
+            )
         if torch.unique(pinned).numel() != pinned.numel():
-            raise ValueError("pinned names a position twice; positions must be distinct")
+            raise ValueError(
+                "pinned names a position twice; positions must be distinct: pass pinned.unique()"
+            )

@@ -127,7 +127,7 @@ def architecture_of(device: torch.device) -> str:
         fits = [name for name in known if int(name[3:]) <= 10 * major + minor]
     if not fits:
         raise ValueError(
-            f"{device} is {found}; the Triton kernels have tiles for {', '.join(TABLE)} and "
+            f"device={device} is {found}; the Triton kernels have tiles for {', '.join(TABLE)} and "
             "what follows them on NVIDIA: pass backend='reference', which is quadratic in memory"
         )
     return fits[-1]

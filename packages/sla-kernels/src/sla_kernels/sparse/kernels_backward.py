@@ -49,7 +49,7 @@ def _pull_back_q(
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _sparse_bwd_q_kernel(
+def sparse_attention_backward_q_kernel(
     Grad,
     Q,
     K,
@@ -131,7 +131,7 @@ def _sparse_bwd_q_kernel(
 
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
-def _sparse_bwd_kv_kernel(
+def sparse_attention_backward_kv_kernel(
     Grad,
     Q,
     K,

@@ -1,14 +1,21 @@
 """Where the Triton kernels can run."""
 
+from typing import no_type_check
+
 import torch
 import triton
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 
-from sla_kernels.sparse.kernels import _sparse_fwd_kernel
-from sla_kernels.tiles import architecture_of, tiles_of
+from sla_kernels.runtime.tiles import architecture_of, tiles_of
 
-INTERPRETED = isinstance(_sparse_fwd_kernel, InterpretedFunction)
+
+@no_type_check
+def _nothing() -> None:
+    """A kernel that is never launched: it shows what Triton makes of one."""
+
+
+INTERPRETED = isinstance(triton.jit(_nothing), InterpretedFunction)
 
 
 def check_device(q: Tensor) -> None:
@@ -18,13 +25,14 @@ def check_device(q: Tensor) -> None:
         return
     if not INTERPRETED:
         raise ValueError(
-            "backend='triton' but q is on the CPU; pass backend='eager', "
-            "move the tensors to a GPU, or set TRITON_INTERPRET=1 before Triton is imported"
+            f"backend='triton' with q on {q.device}; the kernels run on a GPU: pass "
+            "backend='eager', move the tensors to a GPU, or set TRITON_INTERPRET=1 before Triton "
+            "is imported"
         )
     if q.dtype == torch.bfloat16:
         raise ValueError(
-            "backend='triton' with torch.bfloat16 on the CPU: Triton's interpreter multiplies "
-            "bfloat16 wrongly; use float32 or float16 there, or backend='eager'"
+            "backend='triton' with q of torch.bfloat16 on the CPU; Triton's interpreter multiplies "
+            "bfloat16 wrongly: use float32 or float16 there, or backend='eager'"
         )
 
 

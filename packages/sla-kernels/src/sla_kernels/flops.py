@@ -1,0 +1,112 @@
+"""Floating-point operations of this package's operators, registered with PyTorch's counter.
+
+Counted as PyTorch counts: matrix products alone, a multiply-add as two. Sums of states, softmax
+and feature maps count as nothing.
+
+- Sparse branch: 4 d for each pair of query and key that is attended, 10 d in the backward pass,
+  where scores are made anew: what PyTorch counts for dense attention, so that keeping every block
+  costs exactly that. Pairs are read from the lists, not bounded by their shapes: lists differ in
+  length, and the last blocks are shorter. On an accelerator this waits for the device. Lists that
+  hold no data, of fake and meta tensors, count as full.
+- Linear branch: phi(k)^T v for each key, the projection of each state, phi(q) times state and
+  times sum for each query; in the backward pass the states again, and two gradients a product.
+- Selection: the products of block means.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils.flop_counter import register_flop_formula
+
+from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
+from sla_kernels.linear.scope import Rule
+from sla_kernels.op import sla_attention_backward, sla_attention_forward
+from sla_kernels.runtime.library import gathered
+from sla_kernels.select.blocks import block_sizes, num_blocks
+from sla_kernels.select.lists import BlockLists
+from sla_kernels.select.op import Settings, select_blocks
+from sla_kernels.select.scores import SUBBLOCKS
+from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
+
+
+def _sparse(*, products: int, q: Tensor, k: Tensor, lists: BlockLists, **_: object) -> int:
+    return 2 * products * attended_pairs(q, k, lists) * q.shape[3]
+
+
+def _linear(
+    *,
+    products: int,
+    sums: int,
+    q: Tensor,
+    k: Tensor,
+    weight: Tensor | None,
+    lists: BlockLists,
+    rule: Rule,
+    **_: object,
+) -> int:
+    """There is one state a head, or one a block of keys where some are out of scope."""
+    whole, d = rule.scope == "all", q.shape[3]
+    pinned = 0 if whole else lists.pinned
+    queries = q.shape[0] * q.shape[1] * (q.shape[2] - pinned)
+    heads, free = k.shape[0] * k.shape[1], k.shape[2] - pinned
+    states = heads * (1 if whole else num_blocks(free, lists.block_k))
+    projected = 0 if weight is None else states * d**3
+    return 2 * (products * (heads * free * d**2 + projected + queries * d**2) + sums * queries * d)
+
+
+def _forward(**given: Any) -> int:
+    return _sparse(products=2, **given) + _linear(products=1, sums=1, **given)
+
+
+def _backward(**given: Any) -> int:
+    return _sparse(products=5, **given) + _linear(products=3, sums=2, **given)
+
+
+def _selection(*, q: Tensor, k: Tensor, how: Settings) -> int:
+    parts = SUBBLOCKS if how.estimator == "subblock_lse" else 1
+    rows, columns = (
+        num_blocks(q.shape[2], how.block_q // parts),
+        num_blocks(k.shape[2], how.block_k // parts),
+    )
+    return 2 * q.shape[0] * q.shape[1] * rows * columns * q.shape[3]
+
+
+def attended_pairs(q: Tensor, k: Tensor, lists: BlockLists) -> int:
+    """Pairs of query and key that the lists keep, pinned tokens included, over all heads."""
+    free_q, free_k = q.shape[2] - lists.pinned, k.shape[2] - lists.pinned
+    of_pinned = q.shape[0] * q.shape[1] * lists.pinned * k.shape[2]
+    if lists.indices.is_meta or isinstance(lists.indices, FakeTensor):
+        most = min(free_k, lists.indices.shape[3] * lists.block_k)
+        return q.shape[0] * q.shape[1] * free_q * (most + lists.pinned) + of_pinned
+    key_blocks = num_blocks(free_k, lists.block_k)
+    ends_short = lists.indices.amax(-1) == key_blocks - 1
+    missing = key_blocks * lists.block_k - free_k
+    kept = lists.counts.long() * lists.block_k - ends_short * missing + lists.pinned
+    return int((kept * block_sizes(free_q, lists.block_q, kept.device)).sum()) + of_pinned
+
+
+FORMULAS: dict[Callable[..., Any], Callable[..., int]] = {
+    select_blocks: _selection,
+    sparse_attention_forward: partial(_sparse, products=2),
+    sparse_attention_backward: partial(_sparse, products=5),
+    linear_attention_forward: partial(_linear, products=1, sums=1),
+    linear_attention_backward: partial(_linear, products=3, sums=2),
+    sla_attention_forward: _forward,
+    sla_attention_backward: _backward,
+}
+
+
+def _register(run: Callable[..., Any], formula: Callable[..., int]) -> None:
+    def count(*args: Any, out_val: object = None) -> int:
+        return formula(**gathered(run, args))
+
+    operator = getattr(torch.ops.sla_kernels, run.__name__)
+    register_flop_formula(operator, get_raw=True)(count)
+
+
+for _run, _formula in FORMULAS.items():
+    _register(_run, _formula)

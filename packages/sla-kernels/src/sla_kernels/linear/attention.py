@@ -1,0 +1,35 @@
+"""The linear branch by any backend; its callers have checked everything."""
+
+import torch
+from torch import Tensor
+
+from sla_kernels.linear.reference import linear_attention_reference
+from sla_kernels.linear.scope import Rule
+from sla_kernels.select.blocks import lists_to_mask
+from sla_kernels.select.selection import BlockSelection
+
+
+def linear_attention(
+    q: Tensor, k: Tensor, v: Tensor, selection: BlockSelection, rule: Rule, backend: str
+) -> Tensor:
+    """Return the linear branch over the scope of a rule, before the projection."""
+    if backend == "reference":
+        exact = torch.promote_types(q.dtype, torch.float32)
+        dtype = q.dtype
+        q, k, v = (x.to(exact) for x in (q, k, v))
+        mask = scope_mask(selection, rule.scope)
+        return linear_attention_reference(q, k, v, mask, rule.feature_map, rule.eps).to(dtype)
+    out: Tensor = torch.ops.sla_kernels.linear_attention_forward(
+        q, k, v, None, None, *selection.lists, *rule, backend
+    )
+    return out
+
+
+def scope_mask(selection: BlockSelection, scope: str) -> Tensor | None:
+    """The query-key pairs in scope; None for all of them."""
+    if scope == "all":
+        return None
+    outside = selection.block_mask()
+    if scope == "marginal" and selection.negligible is not None:
+        outside = outside | lists_to_mask(selection.negligible, selection.key_blocks)
+    return selection.expand(~outside, pinned_rows=False, pinned_columns=False)

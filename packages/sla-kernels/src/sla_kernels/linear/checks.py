@@ -1,0 +1,50 @@
+"""Arguments of the linear branch that cannot work, refused."""
+
+from torch import Tensor
+
+from sla_kernels.linear.features import FEATURE_MAPS
+from sla_kernels.linear.scope import Rule
+from sla_kernels.runtime.checks import check_choice
+from sla_kernels.select.selection import BlockSelection
+
+SCOPES = ("all", "complement", "marginal", None)
+
+
+def rule_of(linear: str | None, feature_map: str, eps: float, negligible: float) -> Rule | None:
+    """The settings as a rule, None for no linear branch; refused where they cannot work."""
+    check_choice("linear", linear, SCOPES)
+    check_choice("feature_map", feature_map, tuple(FEATURE_MAPS))
+    if not eps >= 0:
+        raise ValueError(f"eps={eps!r}; it must be at least 0: pass 1e-5, say")
+    if negligible and linear != "marginal":
+        raise ValueError(
+            f"negligible={negligible!r} with linear={linear!r}; it concerns scope 'marginal' "
+            "alone: pass linear='marginal' or negligible=0.0"
+        )
+    return None if linear is None else Rule(linear, feature_map, eps)
+
+
+def check_projection(
+    rule: Rule | None, weight: Tensor | None, bias: Tensor | None, width: int
+) -> None:
+    """Refuse a projection of another width, or of nothing."""
+    if rule is None and weight is not None:
+        raise ValueError(
+            "weight=... with linear=None; it projects the linear branch: pass one or the other"
+        )
+    if bias is not None and weight is None:
+        raise ValueError("bias=... without weight; it belongs to one: pass both or neither")
+    for name, x, shape in (("weight", weight, (width, width)), ("bias", bias, (width,))):
+        if x is not None and x.shape != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; it must be {shape}: the head width is {width}"
+            )
+
+
+def check_scope(rule: Rule | None, selection: BlockSelection) -> None:
+    """Refuse scope "marginal" of a selection that names no negligible blocks."""
+    if rule is not None and rule.scope == "marginal" and selection.negligible is None:
+        raise ValueError(
+            "linear='marginal' with a selection without a negligible class; it must have one: "
+            "pass negligible=0.1, say, to select_blocks or sla_attention"
+        )

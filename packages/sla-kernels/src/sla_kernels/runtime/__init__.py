@@ -1,0 +1,1 @@
+"""What every operator stands on: checks, autocast, registration, tiles, Triton."""

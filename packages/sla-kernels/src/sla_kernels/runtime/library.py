@@ -1,0 +1,153 @@
+"""The namespace under which PyTorch knows this package's operators, and how they enter it.
+
+An operator is declared once, by the signature of the function that runs it. A parameter whose type
+is a `NamedTuple` stands for its fields, so that what many operators take is listed in one place:
+callers unpack the record (`*lists`), the function gets it whole.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
+
+import torch
+from torch import Tensor
+
+LIBRARY = torch.library.Library("sla_kernels", "FRAGMENT")
+_TYPES = {Tensor: "Tensor", int: "SymInt", float: "float", bool: "bool", str: "str"}
+
+
+def register(run: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Add an operator, named and declared as `run`, which runs on every device.
+
+    `fake` makes results of the same shapes. Under autocast the operator keeps its own precision.
+    """
+    name = run.__name__
+    LIBRARY.define(f"{name}{schema_of(run)}")
+    LIBRARY.impl(name, _outside_autocast(_of_records(run, run)), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"sla_kernels::{name}", _of_records(run, fake), lib=LIBRARY)
+
+
+def register_gradient(
+    run: Callable[..., Any],
+    backward: Callable[..., Any],
+    *,
+    outputs: Sequence[str],
+    wrt: Sequence[str],
+) -> None:
+    """Make the operator of `run` differentiable in its arguments `wrt`, by that of `backward`.
+
+    The backward operator takes "grad", the gradient of the first output, and any inputs and
+    outputs of the forward operator, by their names; it returns the gradients of `wrt`, in order.
+    Outputs after the first are not differentiable.
+    """
+    takes, needs = _names(run), _names(backward)[1:]
+    pull_back = getattr(torch.ops.sla_kernels, backward.__name__)
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        made = output if isinstance(output, tuple) else (output,)
+        given = dict(zip(takes, inputs, strict=True))
+        found = {**given, **dict(zip(outputs, made, strict=True))}
+        kept = [found[name] for name in needs]
+        ctx.is_tensor = [isinstance(x, Tensor) for x in kept]
+        ctx.plain = [None if isinstance(x, Tensor) else x for x in kept]
+        ctx.dtypes = [None if given[name] is None else given[name].dtype for name in wrt]
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*made[1:])
+        ctx.save_for_backward(*(x for x in kept if isinstance(x, Tensor)))
+
+    def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+        if grad is None:
+            return (None,) * len(takes)
+        saved = iter(ctx.saved_tensors)  # checkpointing lets them be read once
+        kept = [
+            next(saved) if tensor else x for tensor, x in zip(ctx.is_tensor, ctx.plain, strict=True)
+        ]
+        found = {
+            name: None if dtype is None else x.to(dtype)
+            for name, x, dtype in zip(wrt, pull_back(grad, *kept), ctx.dtypes, strict=True)
+        }
+        return tuple(found.get(name) for name in takes)
+
+    torch.library.register_autograd(
+        f"sla_kernels::{run.__name__}", differentiate, setup_context=save, lib=LIBRARY
+    )
+
+
+def schema_of(run: Callable[..., Any]) -> str:
+    """The arguments and results of an operator, in PyTorch's notation."""
+    arguments = ", ".join(f"{_type_name(kind)} {name}" for name, kind in _flat(run))
+    made = get_type_hints(run)["return"]
+    results = get_args(made)
+    if not results:
+        return f"({arguments}) -> {_type_name(made)}"
+    return f"({arguments}) -> ({', '.join(map(_type_name, results))})"
+
+
+def gathered(run: Callable[..., Any], args: Sequence[Any]) -> dict[str, Any]:
+    """The parameters of `run` by name, given an operator's flat arguments."""
+    given, at = {}, 0
+    for name, kind in _parameters(run):
+        width = len(kind._fields) if _is_record(kind) else 1
+        given[name] = kind(*args[at : at + width]) if _is_record(kind) else args[at]
+        at += width
+    return given
+
+
+def _of_records(run: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    """Take flat arguments and call with those of `run`."""
+
+    def wrapped(*args: Any) -> Any:
+        return call(*gathered(run, args).values())
+
+    return wrapped
+
+
+@functools.cache
+def _parameters(run: Callable[..., Any]) -> list[tuple[str, Any]]:
+    """The positional parameters with their types; keywords are for callers inside the package."""
+    kinds = get_type_hints(run)
+    return [
+        (name, kinds[name])
+        for name, parameter in inspect.signature(run).parameters.items()
+        if parameter.kind is not parameter.KEYWORD_ONLY
+    ]
+
+
+def _flat(run: Callable[..., Any]) -> list[tuple[str, Any]]:
+    """The parameters, each record replaced by its fields."""
+    return [
+        item
+        for name, kind in _parameters(run)
+        for item in (get_type_hints(kind).items() if _is_record(kind) else [(name, kind)])
+    ]
+
+
+def _names(run: Callable[..., Any]) -> list[str]:
+    return [name for name, _ in _flat(run)]
+
+
+def _is_record(kind: Any) -> bool:
+    return hasattr(kind, "_fields")
+
+
+def _type_name(kind: Any) -> str:
+    if isinstance(kind, UnionType):
+        (only,) = (x for x in get_args(kind) if x is not NoneType)
+        return f"{_TYPES[only]}?"
+    return _TYPES[kind]
+
+
+def _outside_autocast(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an operator choose its own precision: autocast ends at its border."""
+
+    @functools.wraps(run)
+    def wrapped(*args: Any) -> Any:
+        device = next(x for x in args if isinstance(x, Tensor)).device.type
+        if not torch.is_autocast_enabled(device):
+            return run(*args)
+        with torch.autocast(device, enabled=False):
+            return run(*args)
+
+    return wrapped

@@ -1,0 +1,36 @@
+"""The sparse branch by any backend; its callers have checked everything."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sla_kernels.select.selection import BlockSelection
+from sla_kernels.sparse.flex import sparse_attention_flex
+from sla_kernels.sparse.reference import sparse_attention_reference
+
+
+def sparse_attention(
+    q: Tensor, k: Tensor, v: Tensor, selection: BlockSelection, scale: float, backend: str
+) -> Tensor:
+    """Return softmax(scale q k^T) v over the kept key blocks."""
+    if backend == "dense":
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    if backend == "flex":
+        return sparse_attention_flex(q, k, v, selection, scale)
+    return sparse_attention_with_lse(q, k, v, selection, scale, backend)[0]
+
+
+def sparse_attention_with_lse(
+    q: Tensor, k: Tensor, v: Tensor, selection: BlockSelection, scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
+    """Return the output too with the log-sum-exp of each query's scaled scores."""
+    if backend == "reference":
+        exact = torch.promote_types(q.dtype, torch.float32)
+        dtype = q.dtype
+        q, k, v = (x.to(exact) for x in (q, k, v))
+        out, lse = sparse_attention_reference(q, k, v, selection.token_mask(), scale)
+        return out.to(dtype), lse
+    made: tuple[Tensor, Tensor] = torch.ops.sla_kernels.sparse_attention_forward(
+        q, k, v, *selection.lists, scale, backend
+    )
+    return made
