@@ -11,6 +11,8 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
+from sla_kernels.runtime.kernels import _head, _program
+
 LENGTHS = ["n", "m", "span", "spans", "heads", "group", "rows_per_head", "key_rows"]
 
 
@@ -107,11 +109,10 @@ def linear_attention_state_kernel(
     Forward, x and y are keys and values. Backward (SCALED) they are queries and gradients, y is
     divided by the query's denominator and phi(x) is weighted by the denominator's gradient.
     """
-    run = tl.program_id(0)
-    bh = tl.program_id(1).to(tl.int64)
-    column = tl.program_id(2) * PART
-    b, h = bh // heads, bh % heads
-    x_head, y_head = X + b * stride_xb + h * stride_xh, Y + b * stride_yb + h * stride_yh
+    run, bh = _program(spans)
+    column = tl.program_id(1) * PART
+    x_head = _head(X, bh, heads, 1, stride_xb, stride_xh)
+    y_head = _head(Y, bh, heads, 1, stride_yb, stride_yh)
     state = tl.zeros([BLOCK_D, PART], tl.float32)
     sums = tl.zeros([BLOCK_D], tl.float32)
     end = tl.minimum(m, (run + 1) * span)
@@ -147,11 +148,9 @@ def linear_attention_forward_kernel(
     HAS_BIAS: tl.constexpr, HAS_BASE: tl.constexpr,
 ):  # fmt: skip
     """Divide phi(q) state by phi(q) sum, and add bias and base, for PART columns."""
-    start = tl.program_id(0) * TILE
-    bh = tl.program_id(1).to(tl.int64)
-    column = tl.program_id(2) * PART
-    b, h = bh // heads, bh % heads
-    q_head = Q + b * stride_qb + h * stride_qh
+    tile, bh = _program(tl.cdiv(n, TILE))
+    start, column = tile * TILE, tl.program_id(1) * PART
+    q_head = _head(Q, bh, heads, 1, stride_qb, stride_qh)
     q = _load_part(q_head, start, n, 0, stride_qn, stride_qd, TILE, BLOCK_D, D)
     phi = _features(q, _inside(start, n, TILE, D, BLOCK_D), FEATURE)
     at = bh * rows_per_head + start // BLOCK_Q if SCOPED else bh // group
@@ -165,7 +164,7 @@ def linear_attention_forward_kernel(
     if HAS_BIAS:
         out += tl.load(Bias + columns, mask=columns < D, other=0.0).to(tl.float32)[None, :]
     if HAS_BASE:
-        b_head = Base + b * stride_bb + h * stride_bh
+        b_head = _head(Base, bh, heads, 1, stride_bb, stride_bh)
         out += _load_part(b_head, start, n, column, stride_bn, stride_bd, TILE, PART, D)
     _store_part(Out + bh * n * D, out, start, n, column, TILE, PART, D, False)
 
@@ -182,10 +181,10 @@ def linear_attention_backward_q_kernel(
     ADD: tl.constexpr,
 ):  # fmt: skip
     """Write dq, the denominators and their gradients, which the gradient of the state needs."""
-    start = tl.program_id(0) * TILE
-    bh = tl.program_id(1).to(tl.int64)
-    b, h = bh // heads, bh % heads
-    g_head, q_head = Grad + b * stride_gb + h * stride_gh, Q + b * stride_qb + h * stride_qh
+    tile, bh = _program(tl.cdiv(n, TILE))
+    start = tile * TILE
+    g_head = _head(Grad, bh, heads, 1, stride_gb, stride_gh)
+    q_head = _head(Q, bh, heads, 1, stride_qb, stride_qh)
     q = _load_part(q_head, start, n, 0, stride_qn, stride_qd, TILE, BLOCK_D, D)
     phi = _features(q, _inside(start, n, TILE, D, BLOCK_D), FEATURE)
     at = bh * rows_per_head + start // BLOCK_Q if SCOPED else bh // group
@@ -223,10 +222,10 @@ def linear_attention_backward_kv_kernel(
     ADD: tl.constexpr,
 ):  # fmt: skip
     """Write dk and dv of one tile from the gradient of its state; `heads` are those of k."""
-    start = tl.program_id(0) * TILE
-    bg = tl.program_id(1).to(tl.int64)
-    b, g = bg // heads, bg % heads
-    k_head, v_head = K + b * stride_kb + g * stride_kh, V + b * stride_vb + g * stride_vh
+    tile, bg = _program(tl.cdiv(m, TILE))
+    start = tile * TILE
+    k_head = _head(K, bg, heads, 1, stride_kb, stride_kh)
+    v_head = _head(V, bg, heads, 1, stride_vb, stride_vh)
     k = _load_part(k_head, start, m, 0, stride_kn, stride_kd, TILE, BLOCK_D, D)
     phi = _features(k, _inside(start, m, TILE, D, BLOCK_D), FEATURE)
     at = bg * key_rows + start // BLOCK_K if SCOPED else bg

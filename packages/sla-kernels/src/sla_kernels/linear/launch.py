@@ -12,7 +12,7 @@ from sla_kernels.linear.kernels import (
 from sla_kernels.linear.scope import Rule, Scope
 from sla_kernels.linear.states import States, pull_back_seen, seen
 from sla_kernels.runtime.tiles import Tile, Tiles, architecture_of, precision, tiles_of
-from sla_kernels.runtime.triton import next_power
+from sla_kernels.runtime.triton import grid, next_power, within_reach
 from sla_kernels.select.blocks import num_blocks
 
 SPANS = 64  # programs that share the tokens of a head where the scope has no blocks
@@ -30,14 +30,15 @@ def linear_attention_forward(
     in_place: bool = False,
 ) -> Tensor:
     """Return base plus the linear branch, projected by weight and bias, as far as given."""
+    q, k, v = (within_reach(x) for x in (q, k, v))
     into = base if in_place else None
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device) if into is None else into
     group = q.shape[1] // k.shape[1]
     states = _seen(_states(k, v, scope, rule), weight, scope, group)
     tile = _fit(_tiles(q).linear, q, scope, scope.block_q)
     rows = num_blocks(q.shape[2], scope.block_q)
-    grid = (num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1], _parts(q, tile))
-    linear_attention_forward_kernel[grid](
+    programs = grid(num_blocks(q.shape[2], tile.m), q, _parts(q, tile))
+    linear_attention_forward_kernel[programs](
         q,
         *states,
         q if bias is None else bias,
@@ -70,12 +71,13 @@ def linear_attention_backward(
     into: tuple[Tensor, ...] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
+    grad, q, k, v = (within_reach(x) for x in (grad, q, k, v))
     made = into or tuple(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     group, own = q.shape[1] // k.shape[1], _states(k, v, scope, rule)
     states = _seen(own, weight, scope, group)
     total, d_total = torch.empty(2, *q.shape[:3], dtype=torch.float32, device=q.device)
     tile = _fit(_tiles(q).linear, q, scope, scope.block_q)
-    linear_attention_backward_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+    linear_attention_backward_q_kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         grad,
         q,
         *states,
@@ -96,9 +98,8 @@ def linear_attention_backward(
     )
     d_seen = _sums(q, grad, (total, d_total), scope.block_q, scope, rule)
     d_own, d_weight = pull_back_seen(d_seen, own, weight, scope)
-    heads, key_blocks = own.matrices.shape[:2]
     tile = _fit(_tiles(q).linear, q, scope, scope.block_k)
-    linear_attention_backward_kv_kernel[(num_blocks(k.shape[2], tile.m), heads)](
+    linear_attention_backward_kv_kernel[grid(num_blocks(k.shape[2], tile.m), k)](
         k,
         v,
         *(x.contiguous() for x in d_own),
@@ -108,7 +109,7 @@ def linear_attention_backward(
         *v.stride(),
         k.shape[2],
         k.shape[1],
-        key_blocks,
+        own.matrices.shape[1],
         BLOCK_K=scope.block_k if scope.skipped else 0,
         SCOPED=bool(scope.skipped),
         ADD=into is not None,
@@ -144,7 +145,7 @@ def _sums(
     states = torch.empty(heads, spans, x.shape[3], x.shape[3], device=x.device)
     sums = torch.empty(heads, spans, x.shape[3], 1, device=x.device)
     tile = _fit(_tiles(x).state, x, scope, block)
-    linear_attention_state_kernel[(spans, heads, _parts(x, tile))](
+    linear_attention_state_kernel[grid(spans, x, _parts(x, tile))](
         x,
         y,
         *((states, states) if totals is None else totals),

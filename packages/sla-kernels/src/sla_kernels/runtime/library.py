@@ -8,6 +8,7 @@ callers unpack the record (`*lists`), the function gets it whole.
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -15,17 +16,19 @@ import torch
 from torch import Tensor
 
 LIBRARY = torch.library.Library("sla_kernels", "FRAGMENT")
+_NOTHING = nullcontext()
 _TYPES = {Tensor: "Tensor", int: "SymInt", float: "float", bool: "bool", str: "str"}
 
 
 def register(run: Callable[..., Any], fake: Callable[..., Any]) -> None:
     """Add an operator, named and declared as `run`, which runs on every device.
 
-    `fake` makes results of the same shapes. Under autocast the operator keeps its own precision.
+    `fake` makes results of the same shapes. The operator runs on the device of its tensors and
+    keeps its own precision under autocast.
     """
     name = run.__name__
     LIBRARY.define(f"{name}{schema_of(run)}")
-    LIBRARY.impl(name, _outside_autocast(_of_records(run, run)), "CompositeExplicitAutograd")
+    LIBRARY.impl(name, _guarded(_of_records(run, run)), "CompositeExplicitAutograd")
     torch.library.register_fake(f"sla_kernels::{name}", _of_records(run, fake), lib=LIBRARY)
 
 
@@ -139,15 +142,19 @@ def _type_name(kind: Any) -> str:
     return _TYPES[kind]
 
 
-def _outside_autocast(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Let an operator choose its own precision: autocast ends at its border."""
+def _guarded(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Run on the device of the first tensor, and in the operator's own precision.
+
+    Triton and PyTorch's allocator work on the current device, which need not be that of the
+    tensors; autocast ends at an operator's border.
+    """
 
     @functools.wraps(run)
     def wrapped(*args: Any) -> Any:
-        device = next(x for x in args if isinstance(x, Tensor)).device.type
-        if not torch.is_autocast_enabled(device):
-            return run(*args)
-        with torch.autocast(device, enabled=False):
+        first = next(x for x in args if isinstance(x, Tensor))
+        kind = first.device.type
+        plain = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _NOTHING
+        with torch.cuda.device_of(first), plain:
             return run(*args)
 
     return wrapped

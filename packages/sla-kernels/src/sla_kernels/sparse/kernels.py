@@ -1,14 +1,18 @@
-"""Triton kernel of the sparse branch, and the loads and stores its gradients share.
+"""Triton kernel of the sparse branch, and what the kernels of its gradients share with it.
 
 A program walks the list of its query block. Keys from `free` on are pinned: every program walks
 them after its list. Lists ascend, so only the last entry can be the short block; all others run
-without a mask. Lengths are plain arguments, never compiled in. Offsets of tiles are 64 bit.
+without a mask. A block's number is loaded one turn before its keys, which otherwise could not be
+loaded ahead: their address would wait for the number. Lengths are plain arguments, never compiled
+in. Offsets of tiles are 64 bit.
 """
 
 from typing import no_type_check  # a run-time checker would hide the source from Triton
 
 import triton
 import triton.language as tl
+
+from sla_kernels.runtime.kernels import _head, _program
 
 LENGTHS = ["n", "free", "m", "heads", "group", "kept", "query_blocks", "key_blocks"]
 
@@ -55,27 +59,27 @@ def _store_tile(
 
 @triton.jit
 @no_type_check
-def _query_tile(Indices, Counts, kept, query_blocks, BLOCK_Q: tl.constexpr, TILE_M: tl.constexpr):
-    """Where this program's queries start, in which batch and head, and the list they walk."""
-    start_m = tl.program_id(0) * TILE_M
-    bh = tl.program_id(1).to(tl.int64)
+def _query_tile(
+    Indices, Counts, n, kept, query_blocks, BLOCK_Q: tl.constexpr, TILE_M: tl.constexpr
+):
+    """Where this program's queries start, in which head, and the list they walk."""
+    tile, bh = _program(tl.cdiv(n, TILE_M))
+    start_m = tile * TILE_M
     row = bh * query_blocks + start_m // BLOCK_Q
     return start_m, bh, Indices + row * kept, tl.load(Counts + row)
 
 
 @triton.jit
 @no_type_check
-def _key_tile(t, listed, count, free, m, BLOCK_K: tl.constexpr, TILE_N: tl.constexpr):
-    """Where the t-th key tile of a query block starts, and the end of the keys it may see."""
+def _last_tile(t, number, count, free, m, BLOCK_K: tl.constexpr, TILE_N: tl.constexpr):
+    """Where the t-th key tile starts, of the last listed block or pinned, and the end of its keys.
+
+    `number` is that of the last listed block.
+    """
     parts: tl.constexpr = BLOCK_K // TILE_N
-    from_list = t < count * parts
-    block = tl.load(listed + t // parts, mask=from_list, other=0)
-    start = tl.where(
-        from_list,
-        block * BLOCK_K + (t % parts) * TILE_N,
-        free + (t - count * parts) * TILE_N,
-    )
-    return start, tl.where(from_list, free, m)
+    pinned = t - count * parts
+    start = tl.where(pinned < 0, number * BLOCK_K + t % parts * TILE_N, free + pinned * TILE_N)
+    return start, tl.where(pinned < 0, free, m)
 
 
 @triton.jit
@@ -153,27 +157,28 @@ def sparse_attention_forward_kernel(
     TILE_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    start_m, bh, listed, count = _query_tile(Indices, Counts, kept, query_blocks, BLOCK_Q, TILE_M)
-    b, h = bh // heads, bh % heads
-    k_head = K + b * stride_kb + (h // group) * stride_kh
-    v_head = V + b * stride_vb + (h // group) * stride_vh
-    q = _load_tile(
-        Q + b * stride_qb + h * stride_qh, start_m, n, stride_qn, stride_qd,
-        TILE_M, D, BLOCK_D, True,
-    )  # fmt: skip
+    start_m, bh, listed, count = _query_tile(
+        Indices, Counts, n, kept, query_blocks, BLOCK_Q, TILE_M
+    )
+    q_head = _head(Q, bh, heads, 1, stride_qb, stride_qh)
+    k_head = _head(K, bh, heads, group, stride_kb, stride_kh)
+    v_head = _head(V, bh, heads, group, stride_vb, stride_vh)
+    q = _load_tile(q_head, start_m, n, stride_qn, stride_qd, TILE_M, D, BLOCK_D, True)
     acc = tl.zeros([TILE_M, BLOCK_D], tl.float32)
     top = tl.full([TILE_M], float("-inf"), tl.float32)
     total = tl.zeros([TILE_M], tl.float32)
     parts: tl.constexpr = BLOCK_K // TILE_N
     whole = (count - 1) * parts
+    number = tl.load(listed)
     for t in range(0, whole):
-        start = tl.load(listed + t // parts) * BLOCK_K + (t % parts) * TILE_N
+        start = number * BLOCK_K + t % parts * TILE_N
+        number = tl.load(listed + (t + 1) // parts)
         acc, top, total = _attend(
             q, acc, top, total, k_head, v_head, start, free, stride_kn, stride_kd, stride_vn,
             stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, False,
         )  # fmt: skip
     for t in range(whole, count * parts + tl.cdiv(m - free, TILE_N)):
-        start, end = _key_tile(t, listed, count, free, m, BLOCK_K, TILE_N)
+        start, end = _last_tile(t, number, count, free, m, BLOCK_K, TILE_N)
         acc, top, total = _attend(
             q, acc, top, total, k_head, v_head, start, end, stride_kn, stride_kd, stride_vn,
             stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, True,

@@ -9,7 +9,8 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.sparse.kernels import LENGTHS, _key_tile, _load_tile, _query_tile, _store_tile
+from sla_kernels.runtime.kernels import _head, _program
+from sla_kernels.sparse.kernels import LENGTHS, _last_tile, _load_tile, _query_tile, _store_tile
 
 
 @triton.jit
@@ -98,12 +99,14 @@ def sparse_attention_backward_q_kernel(
     PRECISION: tl.constexpr,
 ):
     """Write dq and delta, the products out . grad of each query, which dk needs."""
-    start_m, bh, listed, count = _query_tile(Indices, Counts, kept, query_blocks, BLOCK_Q, TILE_M)
-    b, h = bh // heads, bh % heads
-    k_head = K + b * stride_kb + (h // group) * stride_kh
-    v_head = V + b * stride_vb + (h // group) * stride_vh
-    q_head, g_head = Q + b * stride_qb + h * stride_qh, Grad + b * stride_gb + h * stride_gh
-    out_head = Out + b * stride_ob + h * stride_oh
+    start_m, bh, listed, count = _query_tile(
+        Indices, Counts, n, kept, query_blocks, BLOCK_Q, TILE_M
+    )
+    q_head = _head(Q, bh, heads, 1, stride_qb, stride_qh)
+    g_head = _head(Grad, bh, heads, 1, stride_gb, stride_gh)
+    out_head = _head(Out, bh, heads, 1, stride_ob, stride_oh)
+    k_head = _head(K, bh, heads, group, stride_kb, stride_kh)
+    v_head = _head(V, bh, heads, group, stride_vb, stride_vh)
     q = _load_tile(q_head, start_m, n, stride_qn, stride_qd, TILE_M, D, BLOCK_D, True)
     grad = _load_tile(g_head, start_m, n, stride_gn, stride_gd, TILE_M, D, BLOCK_D, True)
     out = _load_tile(out_head, start_m, n, stride_on, stride_od, TILE_M, D, BLOCK_D, True)
@@ -114,14 +117,16 @@ def sparse_attention_backward_q_kernel(
     acc = tl.zeros([TILE_M, BLOCK_D], tl.float32)
     parts: tl.constexpr = BLOCK_K // TILE_N
     whole = (count - 1) * parts
+    number = tl.load(listed)
     for t in range(0, whole):
-        start = tl.load(listed + t // parts) * BLOCK_K + (t % parts) * TILE_N
+        start = number * BLOCK_K + t % parts * TILE_N
+        number = tl.load(listed + (t + 1) // parts)
         acc = _pull_back_q(
             q, grad, lse_log2, delta, acc, k_head, v_head, start, free, stride_kn, stride_kd,
             stride_vn, stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, False,
         )  # fmt: skip
     for t in range(whole, count * parts + tl.cdiv(m - free, TILE_N)):
-        start, end = _key_tile(t, listed, count, free, m, BLOCK_K, TILE_N)
+        start, end = _last_tile(t, number, count, free, m, BLOCK_K, TILE_N)
         acc = _pull_back_q(
             q, grad, lse_log2, delta, acc, k_head, v_head, start, end, stride_kn, stride_kd,
             stride_vn, stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, True,
@@ -183,11 +188,9 @@ def sparse_attention_backward_kv_kernel(
     """
     parts: tl.constexpr = BLOCK_K // TILE_N
     pieces: tl.constexpr = BLOCK_Q // TILE_M
-    bg = tl.program_id(1).to(tl.int64)
-    key_heads = heads // group
-    b, g = bg // key_heads, bg % key_heads
-    tile = tl.program_id(0)
     pinned_tiles = tl.cdiv(m - free, TILE_N)
+    tile, bg = _program(pinned_tiles + key_blocks * parts)
+    key_heads = heads // group
     listed = tile >= pinned_tiles
     at = tl.where(listed, (tile - pinned_tiles) // parts, 0)
     block = tl.load(Order + bg * key_blocks + at)
@@ -195,23 +198,25 @@ def sparse_attention_backward_kv_kernel(
         listed, block * BLOCK_K + ((tile - pinned_tiles) % parts) * TILE_N, free + tile * TILE_N
     )
     end = tl.where(listed, free, m)
-    k_head, v_head = K + b * stride_kb + g * stride_kh, V + b * stride_vb + g * stride_vh
+    k_head = _head(K, bg, key_heads, 1, stride_kb, stride_kh)
+    v_head = _head(V, bg, key_heads, 1, stride_vb, stride_vh)
     k = _load_tile(k_head, start_n, end, stride_kn, stride_kd, TILE_N, D, BLOCK_D, True)
     v = _load_tile(v_head, start_n, end, stride_vn, stride_vd, TILE_N, D, BLOCK_D, True)
     dk = tl.zeros([TILE_N, BLOCK_D], tl.float32)
     dv = tl.zeros([TILE_N, BLOCK_D], tl.float32)
     for member in range(0, group):
-        h = g * group + member
-        bh = b * heads + h
-        q_head, g_head = Q + b * stride_qb + h * stride_qh, Grad + b * stride_gb + h * stride_gh
+        bh = bg * group + member
+        q_head = _head(Q, bh, heads, 1, stride_qb, stride_qh)
+        g_head = _head(Grad, bh, heads, 1, stride_gb, stride_gh)
         column = Offsets + bh * (key_blocks + 1) + block
         first = tl.where(listed, tl.load(column), 0)
         last = tl.where(listed, tl.load(column + 1), query_blocks)
         rows_of = Rows + bh * query_blocks * kept
+        number = tl.load(rows_of + first, mask=listed & (first < last), other=0)
         for t in range(first * pieces, last * pieces):
-            row = tl.load(rows_of + t // pieces, mask=listed, other=0)
-            row = tl.where(listed, row, t // pieces)
-            start_m = row * BLOCK_Q + (t % pieces) * TILE_M
+            start_m = tl.where(listed, number, t // pieces) * BLOCK_Q + t % pieces * TILE_M
+            following = (t + 1) // pieces
+            number = tl.load(rows_of + following, mask=listed & (following < last), other=0)
             q = _load_tile(q_head, start_m, n, stride_qn, stride_qd, TILE_M, D, BLOCK_D, True)
             grad = _load_tile(g_head, start_m, n, stride_gn, stride_gd, TILE_M, D, BLOCK_D, True)
             rows = start_m + tl.arange(0, TILE_M)

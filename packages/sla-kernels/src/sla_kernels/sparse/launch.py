@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
-from sla_kernels.runtime.triton import next_power
+from sla_kernels.runtime.triton import LIMIT, grid, next_power, within_reach
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.columns import columns_of
 from sla_kernels.select.lists import BlockLists
@@ -21,10 +21,11 @@ def sparse_attention_forward(
     q: Tensor, k: Tensor, v: Tensor, lists: BlockLists, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
+    q, k, v = (within_reach(x) for x in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).forward.within(lists.block)
-    sparse_attention_forward_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+    sparse_attention_forward_kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         q,
         k,
         v,
@@ -53,12 +54,13 @@ def sparse_attention_backward(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of q, k and v; the same bits on every run."""
+    grad, q, k, v, out = (within_reach(x) for x in (grad, q, k, v, out))
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     lse, delta = lse.contiguous(), torch.empty(lse.shape, dtype=lse.dtype, device=lse.device)
     tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
     tile = tiles.backward_q.within(lists.block)
     strides = [step for x in (grad, q, k, v) for step in x.stride()]
-    sparse_attention_backward_q_kernel[(num_blocks(q.shape[2], tile.m), q.shape[0] * q.shape[1])](
+    sparse_attention_backward_q_kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         grad,
         q,
         k,
@@ -78,9 +80,15 @@ def sparse_attention_backward(
     )
     tile = tiles.backward_kv.within(lists.block)
     key_blocks = num_blocks(k.shape[2] - lists.pinned, lists.block_k)
+    entries = lists.indices.shape[2] * lists.indices.shape[3] * (lists.block_q // tile.m)
+    if entries >= LIMIT:
+        raise ValueError(
+            f"block={lists.block} makes columns of {entries} tiles; the kernels count fewer than "
+            f"{LIMIT}: choose larger blocks"
+        )
     columns = columns_of(lists.indices, key_blocks, k.shape[1])
     programs = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
-    sparse_attention_backward_kv_kernel[(programs, k.shape[0] * k.shape[1])](
+    sparse_attention_backward_kv_kernel[grid(programs, k)](
         grad,
         q,
         k,
