@@ -1,10 +1,10 @@
 """Tile sizes, warps and stages of the Triton kernels: a table, so that no call is ever timed.
 
 One entry for each architecture, type and head width. The entries were chosen by compiling them:
-they fit the shared memory and spill no registers. In 16-bit types the forward kernel at head width
-64 leaves two programs to a processor; the gradients of q, k and v fill its registers with one,
-which leaves shared memory for a third stage: keys and values of the turn after next are under way
-while one is computed. `benchmarks/compiled_code.py` compiles all of them and writes the evidence;
+they fit the shared memory and spill no registers. In 16-bit types a processor's registers mostly
+hold one program of 8 warps (two of the forward kernel at head width 64 on sm_90), which leaves
+shared memory for a third stage: tiles of the turn after next are under way while one is computed.
+`benchmarks/compiled_code.py` compiles all of them and writes the evidence;
 a test repeats a part of it. What is fastest on a GPU is not measured.
 """
 
@@ -81,7 +81,7 @@ _BLACKWELL_FLOAT32 = {  # at 32 columns the larger tiles spill
     128: _FLOAT32[128],
 }
 _CDNA = {  # 64 KiB; wavefronts of 64
-    64: _tiles((128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1)),
+    64: _tiles((128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1), (64, 64, 4, 1)),
     128: _tiles((128, 32, 4, 2), (64, 32, 4, 2), (32, 64, 4, 2), (16, 64, 4, 1), (64, 64, 4, 1)),
 }
 _CDNA_FLOAT32 = {
