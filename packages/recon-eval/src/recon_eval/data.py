@@ -12,4 +12,5 @@ from recon_eval.sets.seven_scenes import SevenScenes as SevenScenes
 from recon_eval.sets.stereo import read_stereo as read_stereo
 from recon_eval.sets.video import VideoFrames as VideoFrames
 from recon_eval.synthetic import SyntheticScenes as SyntheticScenes
+from recon_eval.synthetic import SyntheticWorld as SyntheticWorld
 from recon_eval.synthetic import write_blendedmvs as write_blendedmvs

@@ -1,9 +1,16 @@
-"""Procedural scenes with exact depth and cameras: `world` draws them, `render` looks at them."""
+"""Procedural scenes with exact depth and cameras.
+
+`rooms` is the world of `SyntheticScenes`; `worlds` draws that of `SyntheticWorld` and `raycast`
+looks at it.
+"""
 
 from recon_eval.synthetic.dataset import SyntheticScenes as SyntheticScenes
+from recon_eval.synthetic.dataset import SyntheticWorld as SyntheticWorld
 from recon_eval.synthetic.layout import overlap as overlap
 from recon_eval.synthetic.layout import write_blendedmvs as write_blendedmvs
-from recon_eval.synthetic.rooms.render import render as render
+from recon_eval.synthetic.raycast import Views as Views
+from recon_eval.synthetic.raycast import render_worlds as render_worlds
 from recon_eval.synthetic.rooms.world import MAX_VIEWS as MAX_VIEWS
-from recon_eval.synthetic.rooms.world import World as World
-from recon_eval.synthetic.rooms.world import draw_world as draw_world
+from recon_eval.synthetic.worlds import PLACES as PLACES
+from recon_eval.synthetic.worlds import World as World
+from recon_eval.synthetic.worlds import draw_world as draw_world
