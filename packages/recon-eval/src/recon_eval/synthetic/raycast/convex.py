@@ -6,12 +6,12 @@ from torch import Tensor
 
 from recon_eval.synthetic.worlds import world as w
 
-Span = tuple[Float[Tensor, "p r"], Float[Tensor, "p r"]]
+Span = tuple[Float[Tensor, "*p r"], Float[Tensor, "*p r"]]
 
 
 def span(
     kind: int,
-    origin: Float[Tensor, "p r 3"],
+    origin: Float[Tensor, "p _ 3"],
     direction: Float[Tensor, "p r 3"],
     shape: Float[Tensor, "p 16"],
 ) -> Span:
@@ -59,13 +59,11 @@ def _cone(origin: Tensor, direction: Tensor, top: Tensor) -> Span:
     # A steep ray is inside where it is before `first` or after `last`: one of them is in the slab.
     before = torch.minimum(high, first)
     is_before = low < before
-    steep = (
-        torch.where(is_before, low, torch.maximum(low, last)),
-        torch.where(is_before, before, high),
-    )
-    steep = tuple(torch.where(under > 0, s, f) for s, f in zip(steep, (low, high), strict=True))
-    flat = torch.maximum(low, torch.where(under > 0, first, torch.inf)), torch.minimum(high, last)
-    return torch.where(a < 0, steep[0], flat[0]), torch.where(a < 0, steep[1], flat[1])
+    real = under > 0
+    enter = torch.where(real, torch.where(is_before, low, torch.maximum(low, last)), low)
+    leave = torch.where(real, torch.where(is_before, before, high), high)
+    flat = torch.maximum(low, torch.where(real, first, torch.inf))
+    return torch.where(a < 0, enter, flat), torch.where(a < 0, leave, torch.minimum(high, last))
 
 
 def _gable(origin: Tensor, direction: Tensor) -> Span:
@@ -73,7 +71,11 @@ def _gable(origin: Tensor, direction: Tensor) -> Span:
     low, high = _slabs(origin[..., 2], direction[..., 2])
     x, y = origin[..., 0], origin[..., 1]
     dx, dy = direction[..., 0], direction[..., 1]
-    for offset, slope in ((y - 1, dy), (2 * x - y - 1, 2 * dx - dy), (-2 * x - y - 1, -2 * dx - dy)):
+    for offset, slope in (
+        (y - 1, dy),
+        (2 * x - y - 1, 2 * dx - dy),
+        (-2 * x - y - 1, -2 * dx - dy),
+    ):
         slope = torch.where(slope.abs() < 1e-9, 1e-9, slope)
         at = -offset / slope
         low = torch.where(slope < 0, torch.maximum(low, at), low)

@@ -29,8 +29,7 @@ class Rays:
         """The same rays, at most `count` tiles at a time."""
         parts = (t.split(count) for t in (self.origin, self.direction, self.scene, self.pixel))
         return [
-            Rays(origin=o, direction=d, scene=s, pixel=p)
-            for o, d, s, p in zip(*parts, strict=True)
+            Rays(origin=o, direction=d, scene=s, pixel=p) for o, d, s, p in zip(*parts, strict=True)
         ]
 
 

@@ -16,9 +16,7 @@ CONVEX = (w.BOX, w.BALL, w.CONE, w.GABLE)
 FIELDS = (w.BLOB, w.TORUS, w.PILLOW, w.TWIST)
 
 
-def first_hit(
-    rays: Rays, stage: Stage
-) -> tuple[Float[Tensor, "t r"], Int[Tensor, "t r"]]:
+def first_hit(rays: Rays, stage: Stage) -> tuple[Float[Tensor, "t r"], Int[Tensor, "t r"]]:
     """The parameter of each ray's nearest solid (infinity if none) and the solid's number (-1)."""
     tiles, width, _ = rays.direction.shape
     nearest = rays.direction.new_full((tiles * width,), torch.inf)

@@ -48,7 +48,9 @@ class Parts:
         frequency = np.exp(rng.uniform(np.log(0.6), np.log(3.0)))
         grain = 0.0 if pattern == w.PLAIN and rng.random() < 0.5 else rng.uniform(0.02, 0.3)
         shine = (rng.uniform(0.1, 0.6) if rng.random() < 0.3 else 0.0) if gloss is None else gloss
-        self.materials.append((pattern, colors.clip(0.02, 1), frequency, rng.uniform(0, 16, 3), grain, shine))
+        self.materials.append(
+            (pattern, colors.clip(0.02, 1), frequency, rng.uniform(0, 16, 3), grain, shine)
+        )
         return len(self.materials) - 1
 
     def add(

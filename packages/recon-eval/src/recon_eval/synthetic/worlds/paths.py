@@ -58,7 +58,8 @@ def walk(rng: Rng, stand: Stand) -> Path:
     start = stand.middle + rng.uniform(-0.5, 0.5) * stand.spread
     pace = rng.choice([-1, 1]) * rng.uniform(0.3, 1.0) * stand.spread / MAX_VIEWS
     azimuth = start + pace * np.arange(MAX_VIEWS)
-    reach = np.linspace(*rng.uniform(stand.near, stand.far, 2), MAX_VIEWS)
+    first, last = rng.uniform(stand.near, stand.far, 2)
+    reach = np.linspace(first, last, MAX_VIEWS)
     sway = 0.02 * np.cumsum(rng.normal(0, 1, (MAX_VIEWS, 3)), axis=0)
     height = rng.uniform(stand.low, stand.high) + sway[:, 1] * (stand.high - stand.low)
     centers = stand.points(azimuth, reach, height.clip(stand.low, stand.high))

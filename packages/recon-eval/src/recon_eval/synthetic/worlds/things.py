@@ -18,7 +18,7 @@ def _place(parts: Parts, foot: Vector, yaw: float) -> Callable[..., None]:
         own = more.pop("rotation", np.eye(3))
         assert isinstance(own, np.ndarray)
         center = foot + about @ np.asarray(at, dtype=float)
-        parts.add(kind, center, size, material, rotation=about @ own, **more)  # type: ignore[arg-type]
+        parts.add(kind, center, size, material, rotation=about @ own, **more)
 
     return add
 

@@ -53,25 +53,25 @@ class Ground:
 
     The room is `x, z` in [-half, half] and y in [-2 half, 0]. Hills are sums of waves: height
     `amplitude * sin(x * wave_x + z * wave_z + phase)`. `material` names the six walls (-x, x,
-    ceiling, floor, -z, z); plane and hills use that of the floor.
+    ceiling, floor, -z, z); plane and hills use that of the floor. A stage stacks several worlds.
     """
 
-    kind: Int[Tensor, ""]
-    half: Float[Tensor, " 3"]
-    waves: Float[Tensor, "w 4"]  # wave_x, wave_z, phase, amplitude
-    material: Int[Tensor, " 6"]
+    kind: Int[Tensor, "*s"]
+    half: Float[Tensor, "*s 3"]
+    waves: Float[Tensor, "*s w 4"]  # wave_x, wave_z, phase, amplitude
+    material: Int[Tensor, "*s 6"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
     """One lamp or the sun (a lamp far away), an ambient term, and the colors of the sky."""
 
-    position: Float[Tensor, " 3"]
-    color: Float[Tensor, " 3"]
-    ambient: Float[Tensor, " 3"]
-    zenith: Float[Tensor, " 3"]
-    horizon: Float[Tensor, " 3"]
-    clouds: Float[Tensor, ""]
+    position: Float[Tensor, "*s 3"]
+    color: Float[Tensor, "*s 3"]
+    ambient: Float[Tensor, "*s 3"]
+    zenith: Float[Tensor, "*s 3"]
+    horizon: Float[Tensor, "*s 3"]
+    clouds: Float[Tensor, "*s"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ def test_the_blendedmvs_loader_gives_a_written_scene_back(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"views": 0}, "views is 0"), ({"views": 99}, "views is 99"), ({"count": 0}, "count")],
+    [({"views": 0}, "views=0"), ({"views": 99}, "views=99"), ({"count": 0}, "count=0")],
 )
 def test_impossible_sizes_are_refused(changes: dict[str, int], named: str) -> None:
     with pytest.raises(ValueError, match=named):
