@@ -3,7 +3,8 @@
     python benchmarks/compiled_code.py --out compiled.json
     python benchmarks/compiled_code.py --targets sm_90 gfx942 --widths 64 --dtypes bf16
 
-Each entry has registers, shared memory, spilled bytes and the tensor-core instructions.
+Each entry has registers, shared memory, spilled bytes, the tensor-core instructions and, on NVIDIA,
+how many copies into shared memory are still under way where a loop waits for the oldest one.
 Exits with 1 where a kernel does not fit, spills or uses no tensor cores.
 """
 
@@ -125,6 +126,11 @@ def report(kernel: Any, target: str, dtype: str, tile: Tile, constants: dict[str
     }
 
 
+def copies_under_way(graph: str) -> int | None:
+    """The least that Triton's own code leaves under way at a wait for a certain copy, if any."""
+    return min(map(int, re.findall(r"async_wait %[^{\n]*\{num = (\d+)", graph)), default=None)
+
+
 def nvidia(made: Any) -> dict[str, Any]:
     tools = Path(triton.__file__).parent / "backends/nvidia/bin"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -140,7 +146,12 @@ def nvidia(made: Any) -> dict[str, Any]:
             for flag in ("--dump-resource-usage", "--dump-sass")
         )
     registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
-    return {"registers": int(registers), "spilled_bytes": int(stack), "code": code}
+    return {
+        "registers": int(registers),
+        "spilled_bytes": int(stack),
+        "copies_under_way": copies_under_way(made.asm["ttgir"]),
+        "code": code,
+    }
 
 
 def amd(made: Any) -> dict[str, Any]:

@@ -144,6 +144,18 @@ def test_more_elements_than_32_bits_count() -> None:
     assert torch.equal(out, expected)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_tensors_on_a_second_gpu() -> None:
+    first = [x.requires_grad_() for x in on_gpu(qkv(500, 500, d=64, dtype=torch.bfloat16))]
+    second = [x.detach().to("cuda:1").requires_grad_() for x in first]
+    found = []
+    for q, k, v in (first, second):
+        out = sla_attention(q, k, v, keep=0.3)
+        found.append([out, *torch.autograd.grad(out.square().sum(), (q, k, v))])
+    assert all(x.device.index == 1 for x in found[1])
+    assert all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(*found, strict=True))
+
+
 def test_lists_of_any_kind() -> None:
     leaves = on_gpu(qkv(500, 700, h=4, g=2, d=64))
     selection = random_selection(4, 500, 700, (64, 64))

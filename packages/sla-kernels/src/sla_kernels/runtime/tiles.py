@@ -56,17 +56,13 @@ def _tiles(*rows: tuple[int, int, int, int]) -> Tiles:
 
 
 # Each row: forward, dq, dk and dv, linear, states; each tile: m, n, warps, stages.
-_LARGE = {  # 163 KiB of shared memory and more
+_NVIDIA = {  # at most 82 KiB of shared memory
     64: _tiles((128, 64, 8, 3), (128, 64, 8, 3), (64, 64, 8, 3), (64, 64, 8, 1), (64, 64, 8, 1)),
     128: _tiles((128, 32, 8, 3), (64, 32, 8, 3), (32, 64, 8, 3), (16, 64, 8, 1), (64, 64, 8, 1)),
 }
-_SMALL = {  # 99 KiB: two stages leave room for two programs of the forward kernel
-    64: _tiles((128, 64, 8, 2), (128, 64, 8, 3), (64, 64, 8, 3), (64, 64, 8, 1), (64, 64, 8, 1)),
-    128: _LARGE[128],
-}
-_BLACKWELL = {  # as large, but of 64 columns the backward linear kernel spills two registers
-    64: _LARGE[64],
-    128: replace(_LARGE[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
+_BLACKWELL = {  # the same, but of 64 columns the backward linear kernel spills two registers
+    64: _NVIDIA[64],
+    128: replace(_NVIDIA[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
 }
 _FLOAT32 = {  # in three TF32 parts, which fill the registers
     64: _tiles((32, 32, 4, 1), (16, 32, 4, 1), (16, 32, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
@@ -89,11 +85,11 @@ _CDNA_FLOAT32 = {
     128: _tiles((32, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (16, 64, 4, 1), (32, 64, 4, 1)),
 }
 TABLE = {  # for 16-bit types, for float32
-    "sm_80": (_LARGE, _FLOAT32),
-    "sm_86": (_SMALL, _FLOAT32),
-    "sm_90": (_LARGE, _FLOAT32),
+    "sm_80": (_NVIDIA, _FLOAT32),
+    "sm_86": (_NVIDIA, _FLOAT32),
+    "sm_90": (_NVIDIA, _FLOAT32),
     "sm_100": (_BLACKWELL, _BLACKWELL_FLOAT32),
-    "sm_120": (_SMALL, _BLACKWELL_FLOAT32),
+    "sm_120": (_NVIDIA, _BLACKWELL_FLOAT32),
     "gfx942": (_CDNA, _CDNA_FLOAT32),
 }
 INTERPRETED = "sm_80"  # whose tiles the interpreter walks
