@@ -47,8 +47,8 @@ def test_what_is_known_never_becomes_unknown(tmp_path: Path) -> None:
 def test_a_unit_that_is_too_small_is_refused_with_one_that_is_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.png: unit=1e-05; .* give at least 0\.000137"):
         write_depth(tmp_path / "a.png", np.full((2, 2), 9.0), unit=1e-5)
-    with pytest.raises(ValueError, match="unit=0; it must be above 0"):
-        write_depth(tmp_path / "a.png", depth(), unit=0)
+    with pytest.raises(ValueError, match=r"unit=0\.0; it must be above 0"):
+        write_depth(tmp_path / "a.png", depth(), unit=0.0)
     with pytest.raises(ValueError, match=r"a\.jpg: ends in '\.jpg'"):
         write_depth(tmp_path / "a.jpg", depth())
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "c.png")

@@ -86,7 +86,7 @@ def test_mvsnet_cameras_count_pixels_from_their_centers(tmp_path: Path) -> None:
     (tmp_path / "00000003_cam.txt").write_text(
         "extrinsic\n1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n\nintrinsic\n90 0 40\n0 90 30\n0 0 1\n\n1 1"
     )
-    write_cam_txt(tmp_path / "00000005_cam.txt", cameras()[1], depth_range=(1, 9))
+    write_cam_txt(tmp_path / "00000005_cam.txt", cameras()[1], depth_range=(1.0, 9.0))
     _, (first, second) = read_cameras(tmp_path)
     assert (first.name, second.name) == ("00000003", "00000005")
     np.testing.assert_allclose(first.intrinsics[:2, 2], [40.5, 30.5])

@@ -13,11 +13,12 @@ from recon_eval.align.similarity import (
     spread,
     umeyama,
 )
+from recon_eval.checks import rig_of
 
 
 def align_cameras(
-    predicted: Float[Tensor, "v 3 4"],
-    target: Float[Tensor, "v 3 4"],
+    predicted: Float[Tensor, "v _ 4"],
+    target: Float[Tensor, "v _ 4"],
     *,
     min_spread: float = MIN_SPREAD,
 ) -> Similarity:
@@ -27,7 +28,13 @@ def align_cameras(
     from the orientations (their chordal mean) and scale and translation from the centres; `method`
     then says "orientations". Raises DegenerateAlignment where either rig stands in one place.
     """
+    predicted, target = rig_of(predicted, "predicted"), rig_of(target, "target")
+    predicted = predicted.to(target.device)
     source, goal = camera_centres(predicted), camera_centres(target)
+    if len(source) != len(goal):
+        raise ValueError(
+            f"predicted, target={len(source)}, {len(goal)} views; both must have the same views"
+        )
     check_extent(source, predicted.dtype, "predicted cameras")
     check_extent(goal, target.dtype, "target cameras")
     try:

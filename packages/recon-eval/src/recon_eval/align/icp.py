@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_eval.align.similarity import DegenerateAlignment, Similarity, umeyama
+from recon_eval.checks import Axes
 from recon_eval.neighbours import Neighbours
 
 
@@ -32,6 +33,8 @@ def icp(
     """
     if not max_distance > 0 or steps < 1:
         raise ValueError(f"max_distance is {max_distance}, steps {steps}: above 0, at least 1")
+    for name, points in (("source", source), ("target", target)):
+        Axes().check(points, name, "p 3")
     start, goal = source.double().cpu(), target.double().cpu()
     tree = Neighbours(goal.numpy())
     fit: Similarity | None = None

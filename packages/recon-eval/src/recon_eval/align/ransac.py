@@ -21,6 +21,7 @@ from recon_eval.align.similarity import (
     check_extent,
     umeyama,
 )
+from recon_eval.checks import Axes, rig_of
 
 
 def ransac(
@@ -39,6 +40,9 @@ def ransac(
     Degenerate draws are skipped. Raises DegenerateAlignment where no draw has three pairs that
     agree.
     """
+    axes = Axes()
+    axes.check(source, "source", "p 3")
+    axes.check(target, "target", "p 3")
     if trials < 1 or not 3 <= draw <= len(source) or not threshold >= 0:
         raise ValueError(
             f"trials is {trials} (at least 1), draw {draw} (3 to the {len(source)} points), "
@@ -66,15 +70,16 @@ def ransac(
 
 
 def align_cameras_ransac(
-    predicted: Float[Tensor, "v 3 4"],
-    target: Float[Tensor, "v 3 4"],
+    predicted: Float[Tensor, "v _ 4"],
+    target: Float[Tensor, "v _ 4"],
     *,
     trials: int = 10,
     seed: int = 42,
     min_spread: float = MIN_SPREAD,
 ) -> Similarity:
     """Return the similarity that most camera centres agree on; the same for the same seed."""
-    source, goal = camera_centres(predicted), camera_centres(target)
+    predicted, target = rig_of(predicted, "predicted"), rig_of(target, "target")
+    source, goal = camera_centres(predicted).to(target.device), camera_centres(target)
     check_extent(source, predicted.dtype, "predicted cameras")
     check_extent(goal, target.dtype, "target cameras")
     first = umeyama(source, goal, min_spread=min_spread).apply(source)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import Axes, matrices_of
+
 MIN_SPREAD = 1e-3  # second over first singular value: below it a cloud is a point or a line
 
 
@@ -60,10 +62,11 @@ class Similarity:
         """Map points; the result is float64."""
         return self.scale * points.double() @ self.rotation.T + self.translation
 
-    def apply_to_cameras(self, world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3 4"]:
+    def apply_to_cameras(self, world_to_camera: Float[Tensor, "*v _ 4"]) -> Float[Tensor, "*v 3 4"]:
         """Move cameras into the target's world; depths seen by them grow by `scale`."""
-        rotation = world_to_camera[:, :, :3].double() @ self.rotation.T
-        centres = self.apply(camera_centres(world_to_camera))
+        cameras = matrices_of(world_to_camera, "world_to_camera")
+        rotation = cameras[..., :3].double() @ self.rotation.T
+        centres = self.apply(camera_centres(cameras))
         return torch.cat([rotation, -rotation @ centres[..., None]], dim=-1)
 
 
@@ -72,10 +75,10 @@ def alignment_facts(fit: Similarity | None) -> dict[str, object]:
     return {"alignment": "none"} if fit is None else fit.provenance()
 
 
-def camera_centres(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3"]:
+def camera_centres(world_to_camera: Float[Tensor, "*v _ 4"]) -> Float[Tensor, "*v 3"]:
     """Return where the cameras stand, in world coordinates and float64."""
-    cameras = world_to_camera.double()
-    return -(cameras[:, :, :3].transpose(1, 2) @ cameras[:, :, 3:])[..., 0]
+    cameras = matrices_of(world_to_camera, "world_to_camera").double()
+    return -(cameras[..., :3].mT @ cameras[..., 3:])[..., 0]
 
 
 def umeyama(
@@ -91,6 +94,11 @@ def umeyama(
     Raises DegenerateAlignment where either cloud has fewer than three points or a spread below
     `min_spread`: such a fit has a small residual and an arbitrary rotation.
     """
+    axes = Axes()
+    axes.check(source, "source", "p 3")
+    axes.check(target, "target", "p 3")
+    if weights is not None:
+        axes.check(weights, "weights", "p")
     x, y = source.double(), target.double()
     w = _normalised(weights, x)
     _check_points(x, y)

@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from recon_eval.align import camera_centres
+from recon_eval.checks import Axes
 from recon_eval.conventions.named import NamedResult
 from recon_eval.points.chamfer import CHAMFER, two_way_distances
 from recon_eval.pose.angles import rotation_angle_degrees
@@ -58,6 +59,10 @@ def evaluate_depth(
     valid: Bool[Tensor, "v y x"],
 ) -> NamedResult:
     """Return AbsRel, delta1 to delta3 and RMSE of the views of one sample."""
+    axes = Axes()
+    axes.check(predicted, "predicted", "v y x")
+    axes.check(target, "target", "v y x")
+    axes.check(valid, "valid", "v y x", boolean=True)
     d, g = (x.double().clamp_min(MIN_DEPTH)[valid] for x in (predicted, target))
     if len(d) < MIN_PIXELS:
         values = dict.fromkeys(DEPTH_METRICS, math.nan)
@@ -73,13 +78,13 @@ def evaluate_depth(
 
 
 def evaluate_pose(
-    predicted_world_to_camera: Float[Tensor, "v 3 4"],
-    target_world_to_camera: Float[Tensor, "v 3 4"],
+    predicted_world_to_camera: Float[Tensor, "v _ 4"],
+    target_world_to_camera: Float[Tensor, "v _ 4"],
 ) -> NamedResult:
     """Return `rot_err_deg` and `trans_err` of one sample."""
-    check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=1)
-    rotation, t = _relative_to_first(predicted_world_to_camera)
-    true_rotation, true_t = _relative_to_first(target_world_to_camera)
+    predicted, target = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=1)
+    rotation, t = _relative_to_first(predicted)
+    true_rotation, true_t = _relative_to_first(target)
     scale = float((t * true_t).sum() / (t * t).sum().clamp_min(1e-8))
     values = {
         "rot_err_deg": float(rotation_angle_degrees(rotation, true_rotation).mean()),

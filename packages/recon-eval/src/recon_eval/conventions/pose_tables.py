@@ -26,8 +26,8 @@ PoseConvention = Literal["vggt", "da3"]
 
 
 def evaluate_pose(
-    predicted_world_to_camera: Float[Tensor, "v 3 4"],
-    target_world_to_camera: Float[Tensor, "v 3 4"],
+    predicted_world_to_camera: Float[Tensor, "v _ 4"],
+    target_world_to_camera: Float[Tensor, "v _ 4"],
     *,
     convention: PoseConvention,
     thresholds: Sequence[int] = (3, 5, 15, 30),
@@ -36,11 +36,8 @@ def evaluate_pose(
     if convention not in get_args(PoseConvention):
         known = ", ".join(get_args(PoseConvention))
         raise ValueError(f"convention is {convention!r}: it must be one of {known}")
-    check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
-    pose, truth = (
-        _relative(cameras.double(), convention)
-        for cameras in (predicted_world_to_camera, target_world_to_camera)
-    )
+    rigs = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
+    pose, truth = (_relative(cameras.double(), convention) for cameras in rigs)
     rotation = rotation_angle_degrees(truth[:, :3, :3], pose[:, :3, :3])
     angle = direction_angle_degrees(pose[:, :3, 3], truth[:, :3, 3])
     angle = torch.minimum(angle, 180 - angle).nan_to_num(90.0)

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import Axes
+
 Alignment = Literal[
     "none", "median", "scale_l1", "scale_l2", "affine_l1", "affine_l2", "disparity_affine"
 ]
@@ -31,6 +33,9 @@ def align(
     """
     if kind not in ALIGNMENTS:
         raise ValueError(f"alignment is {kind!r}: it must be one of {', '.join(ALIGNMENTS)}")
+    axes = Axes()
+    axes.check(predicted, "predicted", "p")
+    axes.check(target, "target", "p")
     d, g = predicted.double(), target.double()
     if kind == "disparity_affine":
         if not bool((d > 0).all()):

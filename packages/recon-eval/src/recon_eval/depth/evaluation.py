@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon_eval.checks import Axes
 from recon_eval.depth.alignment import ALIGNMENTS, Alignment, Scope, align
 from recon_eval.depth.metrics import METRICS, DepthMetrics, measure
 
@@ -122,11 +123,11 @@ def _check(
         raise ValueError(f"alignment is {alignment!r}: it must be one of {', '.join(ALIGNMENTS)}")
     if scope not in ("sequence", "image"):
         raise ValueError(f"scope is {scope!r}: it must be 'sequence' or 'image'")
-    if predicted.shape != target.shape:
-        raise ValueError(
-            f"predicted is {tuple(predicted.shape)} and target {tuple(target.shape)}: "
-            "bring both to one size first, depth by nearest neighbour (depth.resize)"
-        )
+    axes = Axes()
+    axes.check(target, "target", "v y x")
+    axes.check(predicted, "predicted", "v y x", way="depth.resize brings depth to another size")
+    if valid is not None:
+        axes.check(valid, "valid", "v y x", boolean=True)
     usable = torch.isfinite(target) & (target > 0)
     mask = usable if valid is None else valid
     if bool((mask & ~usable).any()):

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import Axes
+
 
 def _ratio(d: Tensor, g: Tensor) -> Tensor:
     return torch.maximum(d / g, g / d)
@@ -58,6 +60,9 @@ class DepthMetrics:
 
 def measure(predicted: Float[Tensor, " p"], target: Float[Tensor, " p"]) -> dict[str, float]:
     """Return every metric over positive depths of one image; needs at least one pixel."""
+    axes = Axes()
+    axes.check(predicted, "predicted", "p")
+    axes.check(target, "target", "p")
     d, g = predicted.double(), target.double()
     if not len(d):
         raise ValueError("target: no valid pixel, so there is nothing to measure")

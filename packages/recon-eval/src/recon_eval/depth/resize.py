@@ -13,9 +13,15 @@ def resize(values: Shaped[Tensor, "v y x"], *, height: int, width: int) -> Shape
     """
     if height < 1 or width < 1:
         raise ValueError(f"size is {height} x {width}: both must be at least 1")
+    if not isinstance(values, Tensor) or values.ndim != 3:
+        raise ValueError(f"values={_described(values)}; it must be a torch.Tensor v y x")
     rows = _nearest(values.shape[1], height, values.device)
     columns = _nearest(values.shape[2], width, values.device)
     return values[:, rows[:, None], columns]
+
+
+def _described(value: object) -> str:
+    return f"tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
 
 
 def _nearest(old: int, new: int, device: torch.device) -> Tensor:

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from recon_eval.align.similarity import Similarity, alignment_facts
+from recon_eval.checks import Axes
 from recon_eval.dtu.observation import Observation
 from recon_eval.dtu.thinning import thin
 from recon_eval.dtu.truth import Truth, find_truth
@@ -118,6 +119,7 @@ def evaluate_cloud(
     or non-finite cloud and where no point of it, or of the reference, takes part.
     """
     _check(variant, max_distance_mm)
+    Axes().check(predicted, "predicted", "p 3")
     placed = predicted if alignment is None else alignment.apply(predicted)
     given = placed.detach().cpu().double().numpy()
     check_cloud(given, "predicted")

@@ -28,8 +28,8 @@ def dtu64(root: str | Path, *, size: tuple[int, int] | None = None) -> DTU:
 
 
 def evaluate_poses(
-    predicted_world_to_camera: Float[Tensor, "v 3 4"],
-    target_world_to_camera: Float[Tensor, "v 3 4"],
+    predicted_world_to_camera: Float[Tensor, "v _ 4"],
+    target_world_to_camera: Float[Tensor, "v _ 4"],
 ) -> tuple[PoseResult, NamedResult]:
     """Return the pose metrics of a scan, and those that the benchmark publishes.
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import Axes
 from recon_eval.neighbours import Neighbours, check_cloud
 
 Variant = Literal["mean_of_means", "sum_of_means", "sum_of_squares", "half_sum_of_squares"]
@@ -42,6 +43,8 @@ def two_way_distances(
     predicted: Float[Tensor, "p 3"], target: Float[Tensor, "q 3"], *, workers: int = -1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the distances from each predicted point to the target, and the other way."""
+    for name, points in (("predicted", predicted), ("target", target)):
+        Axes().check(points, name, "p 3")
     x, y = (points.detach().double().cpu().numpy() for points in (predicted, target))
     check_cloud(x, "predicted")
     check_cloud(y, "target")

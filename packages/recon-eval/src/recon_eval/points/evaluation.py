@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_eval.align.similarity import Similarity, alignment_facts
+from recon_eval.checks import Axes
 from recon_eval.neighbours import Neighbours, check_cloud
 
 
@@ -93,6 +94,8 @@ def evaluate(
         raise ValueError(f"thresholds is {tuple(thresholds)}: each must be above 0")
     if (predicted_normals is None) != (target_normals is None):
         raise ValueError("predicted_normals and target_normals: give both or neither")
+    _check(predicted, "predicted", predicted_normals)
+    _check(target, "target", target_normals)
     if alignment is not None:
         predicted = alignment.apply(predicted)
         if predicted_normals is not None:
@@ -121,6 +124,13 @@ def evaluate(
         target_points=len(y),
         alignment=alignment,
     )
+
+
+def _check(points: Tensor, name: str, normals: Tensor | None) -> None:
+    axes = Axes()
+    axes.check(points, name, "p 3")
+    if normals is not None:
+        axes.check(normals, f"{name}_normals", "p 3")
 
 
 def _agreement(normals: Tensor, others: Tensor, index: np.ndarray) -> float:

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from recon_eval.checks import Axes, rig_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class FusedCloud:
@@ -40,11 +42,11 @@ class FusedCloud:
 def back_project(
     depth: Float[Tensor, "v y x"],
     valid: Bool[Tensor, "v y x"],
-    world_to_camera: Float[Tensor, "v 3 4"],
+    world_to_camera: Float[Tensor, "v _ 4"],
     intrinsics: Float[Tensor, "v 3 3"],
 ) -> FusedCloud:
     """Return the world point of every valid pixel, views in order (pixel centres at + 0.5)."""
-    _check(depth, valid)
+    world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
     views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
     points = torch.stack([view.lift(_centres(view.depth), view.depth) for view in views])
     return FusedCloud(points=points[valid], pixels=valid.nonzero())
@@ -53,7 +55,7 @@ def back_project(
 def fuse_consistent(
     depth: Float[Tensor, "v y x"],
     valid: Bool[Tensor, "v y x"],
-    world_to_camera: Float[Tensor, "v 3 4"],
+    world_to_camera: Float[Tensor, "v _ 4"],
     intrinsics: Float[Tensor, "v 3 3"],
     *,
     min_views: int = 3,
@@ -77,7 +79,7 @@ def fuse_consistent(
 def fuse_close(
     depth: Float[Tensor, "v y x"],
     valid: Bool[Tensor, "v y x"],
-    world_to_camera: Float[Tensor, "v 3 4"],
+    world_to_camera: Float[Tensor, "v _ 4"],
     intrinsics: Float[Tensor, "v 3 3"],
     *,
     max_distance: float,
@@ -102,7 +104,7 @@ def _fuse(
     min_views: int,
     agrees: Callable[["_View", Tensor, Tensor], Tensor],
 ) -> FusedCloud:
-    _check(depth, valid)
+    world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
     if not 1 <= min_views <= len(depth):
         raise ValueError(f"min_views is {min_views}: it must be in 1..{len(depth)} (the views)")
     views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
@@ -177,9 +179,17 @@ def _centres(depth: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1).to(depth.dtype)
 
 
-def _check(depth: Tensor, valid: Tensor) -> None:
+def _check(
+    depth: Tensor, valid: Tensor, world_to_camera: Tensor, intrinsics: Tensor
+) -> Float[Tensor, "v 3 4"]:
+    cameras, axes = rig_of(world_to_camera, "world_to_camera"), Axes()
+    axes.check(depth, "depth", "v y x")
+    axes.check(valid, "valid", "v y x", boolean=True)
+    axes.check(cameras, "world_to_camera", "v 3 4")
+    axes.check(intrinsics, "intrinsics", "v 3 3")
     wrong = valid & ~(torch.isfinite(depth) & (depth > 0))
     if bool(wrong.any()):
         raise ValueError(f"depth: {int(wrong.sum())} valid pixels are not finite and positive")
     if not bool(valid.any()):
         raise ValueError("valid: no pixel is valid, so the cloud would be empty")
+    return cameras

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import Axes
 from recon_eval.neighbours import CHUNK, Neighbours
 
 
@@ -17,6 +18,7 @@ def estimate_normals(points: Float[Tensor, "p 3"], *, neighbours: int = 16) -> F
 
     `neighbours` counts the point itself; the cloud must have that many.
     """
+    Axes().check(points, "points", "p 3")
     cloud = points.detach().double().cpu().numpy()
     if not 3 <= neighbours <= len(cloud):
         raise ValueError(f"neighbours is {neighbours}: it must be in 3..{len(cloud)} (the points)")

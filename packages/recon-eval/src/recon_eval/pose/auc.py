@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import Axes
+
 
 def auc_histogram(errors: Float[Tensor, " p"], threshold: int) -> float:
     """Return the mean over k = 1..threshold of the fraction of errors below k, in [0, 1].
@@ -32,6 +34,7 @@ def auc_exact(errors: Float[Tensor, " p"], threshold: float | int) -> float:
 def _check(errors: Tensor, threshold: float | int) -> Tensor:
     if not threshold > 0:
         raise ValueError(f"threshold is {threshold}: it must be above 0")
+    Axes().check(errors, "errors", "p")
     if not len(errors) or not bool((errors >= 0).all()):
         raise ValueError(
             f"errors: {len(errors)} values, all of which must be at least 0 and none NaN"

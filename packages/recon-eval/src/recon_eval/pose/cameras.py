@@ -4,20 +4,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import rig_of
+
 ORTHOGONALITY = 1e-3  # largest entry of R R^T - I; float32 network outputs stay below 1e-5
 
 
 def check_rigs(
-    predicted: Float[Tensor, "v 3 4"], target: Float[Tensor, "w 3 4"], *, at_least: int
-) -> None:
-    """Raise ValueError where two rigs cannot be compared view by view, or hold no cameras."""
+    predicted: Float[Tensor, "v _ 4"], target: Float[Tensor, "w _ 4"], *, at_least: int
+) -> tuple[Float[Tensor, "v 3 4"], Float[Tensor, "v 3 4"]]:
+    """Return both rigs as `v 3 4`, the predicted one where the true one is.
+
+    Raises ValueError where they cannot be compared view by view, or hold no cameras.
+    """
+    predicted, target = rig_of(predicted, "predicted"), rig_of(target, "target")
     if predicted.shape != target.shape or len(target) < at_least:
         raise ValueError(
-            f"predicted is {tuple(predicted.shape)} and target {tuple(target.shape)}: both must be "
-            f"(v, 3, 4) with the same v of at least {at_least}"
+            f"predicted, target={len(predicted)}, {len(target)} views; both must have the same v "
+            f"of at least {at_least}"
         )
     check_cameras(predicted, "predicted")
     check_cameras(target, "target")
+    return predicted.to(target.device), target
 
 
 def check_cameras(world_to_camera: Float[Tensor, "v 3 4"], name: str) -> None:

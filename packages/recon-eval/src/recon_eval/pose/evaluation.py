@@ -62,8 +62,8 @@ class PoseResult:
 
 
 def evaluate(
-    predicted_world_to_camera: Float[Tensor, "v 3 4"],
-    target_world_to_camera: Float[Tensor, "v 3 4"],
+    predicted_world_to_camera: Float[Tensor, "v _ 4"],
+    target_world_to_camera: Float[Tensor, "v _ 4"],
     *,
     direction: Direction = "signed",
     thresholds: Sequence[int] = THRESHOLDS,
@@ -71,7 +71,8 @@ def evaluate(
     """Compare the cameras of one scene with the truth, without aligning them.
 
     Only relative poses are compared, so neither the world frame nor the scale of either side
-    matters. Raises ValueError for fewer than two views and for matrices that are not rotations.
+    matters. Matrices may be 3 x 4, or 4 x 4 with 0 0 0 1 below. Raises ValueError for fewer than
+    two views, other shapes, and matrices that are not rotations.
     """
     if not thresholds or any(k < 1 or k != int(k) for k in thresholds):
         raise ValueError(f"thresholds is {thresholds}: whole degrees of at least 1")

@@ -39,22 +39,22 @@ class PairErrors:
 
 
 def pair_errors(
-    predicted: Float[Tensor, "v 3 4"],
-    target: Float[Tensor, "v 3 4"],
+    predicted: Float[Tensor, "v _ 4"],
+    target: Float[Tensor, "v _ 4"],
     *,
     direction: Direction = "signed",
 ) -> PairErrors:
-    """Return the errors of all pairs of world-to-camera matrices, in float64.
+    """Return the errors of all pairs of world-to-camera matrices (3 4 or 4 4), in float64.
 
     `direction="folded"` takes min(e, 180 - e), as code made for essential matrices does: a camera
     that moved the opposite way then counts as right.
     """
     if direction not in ("signed", "folded"):
         raise ValueError(f"direction is {direction!r}: it must be 'signed' or 'folded'")
-    check_rigs(predicted, target, at_least=2)
+    predicted, target = check_rigs(predicted, target, at_least=2)
     pairs = torch.combinations(torch.arange(len(target), device=target.device))
     (rotation, baseline, zero), (true_rotation, true_baseline, undefined) = (
-        _relative(cameras.to(target.device), pairs) for cameras in (predicted, target)
+        _relative(cameras, pairs) for cameras in (predicted, target)
     )
     angle = direction_angle_degrees(baseline, true_baseline)
     angle = torch.minimum(angle, 180 - angle) if direction == "folded" else angle

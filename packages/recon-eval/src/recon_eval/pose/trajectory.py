@@ -45,8 +45,8 @@ class TrajectoryResult:
 
 
 def evaluate_trajectory(
-    predicted_world_to_camera: Float[Tensor, "v 3 4"],
-    target_world_to_camera: Float[Tensor, "v 3 4"],
+    predicted_world_to_camera: Float[Tensor, "v _ 4"],
+    target_world_to_camera: Float[Tensor, "v _ 4"],
     *,
     delta: int = 1,
     min_spread: float = MIN_SPREAD,
@@ -57,15 +57,12 @@ def evaluate_trajectory(
     `similarity.method` says so (`align.align_cameras`). RPE compares camera-to-world motions
     C_i^-1 C_{i+delta}, over all i.
     """
-    check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
-    if not 1 <= delta < len(target_world_to_camera):
-        last = len(target_world_to_camera) - 1
+    predicted, target = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
+    if not 1 <= delta < len(target):
+        last = len(target) - 1
         raise ValueError(f"delta is {delta}: with {last + 1} views it must be in 1..{last}")
-    similarity = align_cameras(
-        predicted_world_to_camera, target_world_to_camera, min_spread=min_spread
-    )
-    moved = similarity.apply_to_cameras(predicted_world_to_camera)
-    target = target_world_to_camera.double()
+    similarity = align_cameras(predicted, target, min_spread=min_spread)
+    moved, target = similarity.apply_to_cameras(predicted), target.double()
     gaps = (camera_centres(moved) - camera_centres(target)).norm(dim=-1)
     step, true_step = _motion(moved, delta), _motion(target, delta)
     # |C_true^-1 C_pred| has the translation R_true^T (t_pred - t_true), of the same length
