@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sla_kernels import SparseLinearAttention, backend, block_sparse_attention, select_blocks
 from sla_kernels.linear import eager as linear_eager
 from sla_kernels.linear import launch as linear_launch
-from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.linear.rule import Rule
+from sla_kernels.linear.scope import Scope
 from sla_kernels.runtime import library, tiles
 from sla_kernels.runtime.triton import grid, within_reach
 from sla_kernels.select import op as select_op
@@ -155,6 +156,7 @@ def test_a_gpu_without_bfloat16_is_refused_with_a_way_out(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     tiles.architecture_of.cache_clear()
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        q = SimpleNamespace(device=torch.device("cuda", 0), dtype=dtype, shape=(1, 2, 64, 64))
+        with FakeTensorMode():
+            q = torch.empty(1, 2, 64, 64, dtype=dtype, device="cuda")
         with pytest.raises(ValueError, match=r"is sm_75; .*: pass backend='reference'"):
-            backend.own(q)  # type: ignore[arg-type]
+            backend.own(q)

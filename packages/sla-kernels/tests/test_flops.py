@@ -19,7 +19,7 @@ from torch.utils.flop_counter import (
 from sla_kernels import SparseLinearAttention, block_sparse_attention, select_blocks, sla_attention
 from sla_kernels.flops import FORMULAS
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
-from sla_kernels.linear.scope import Rule
+from sla_kernels.linear.rule import Rule
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
 
 D = 16

@@ -8,7 +8,8 @@ from triton.runtime import interpreter
 
 from sla_kernels import BlockSelection, block_sparse_attention, select_blocks, sla_attention
 from sla_kernels.linear import launch as linear_launch
-from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.linear.rule import Rule
+from sla_kernels.linear.scope import Scope
 from sla_kernels.select.blocks import mask_to_lists
 from sla_kernels.select.columns import columns_of
 from sla_kernels.sparse import launch

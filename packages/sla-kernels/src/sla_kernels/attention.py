@@ -11,8 +11,7 @@ from torch import Tensor
 from sla_kernels import op as op
 from sla_kernels.backend import own, resolve
 from sla_kernels.linear.attention import linear_attention
-from sla_kernels.linear.checks import check_projection, check_scope, rule_of
-from sla_kernels.linear.scope import Rule
+from sla_kernels.linear.rule import Rule, check_projection, check_scope, rule_of
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs
 from sla_kernels.select.choice import given_or_chosen

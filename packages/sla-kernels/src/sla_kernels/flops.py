@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.flop_counter import register_flop_formula
 
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
-from sla_kernels.linear.scope import Rule
+from sla_kernels.linear.rule import Rule
 from sla_kernels.op import sla_attention_backward, sla_attention_forward
 from sla_kernels.runtime.library import gathered
 from sla_kernels.select.blocks import block_sizes, num_blocks

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sla_kernels.attention import Sum, attend
 from sla_kernels.backend import BACKENDS, resolve
-from sla_kernels.linear.checks import rule_of
+from sla_kernels.linear.rule import rule_of
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_keys
 from sla_kernels.select.choice import Choice, choose

@@ -8,7 +8,7 @@ batch, which costs a sixth more time and saves a tensor of the size of q.
 from torch import Tensor
 
 from sla_kernels.linear import op as linear
-from sla_kernels.linear.scope import Rule
+from sla_kernels.linear.rule import Rule
 from sla_kernels.runtime.library import register, register_gradient
 from sla_kernels.select.lists import BlockLists
 from sla_kernels.sparse import op as sparse

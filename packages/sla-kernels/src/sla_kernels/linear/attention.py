@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.linear.reference import linear_attention_reference
-from sla_kernels.linear.scope import Rule
+from sla_kernels.linear.rule import Rule
 from sla_kernels.select.blocks import lists_to_mask
 from sla_kernels.select.selection import BlockSelection
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.linear.features import FEATURE_MAPS, FeatureMap
-from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.linear.rule import Rule
+from sla_kernels.linear.scope import Scope
 from sla_kernels.linear.states import States, pull_back_seen, seen
 from sla_kernels.select.blocks import num_blocks
 

@@ -9,7 +9,8 @@ from sla_kernels.linear.kernels import (
     linear_attention_forward_kernel,
     linear_attention_state_kernel,
 )
-from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.linear.rule import Rule
+from sla_kernels.linear.scope import Scope
 from sla_kernels.linear.states import States, pull_back_seen, seen
 from sla_kernels.runtime.tiles import Tile, Tiles, architecture_of, precision, tiles_of
 from sla_kernels.runtime.triton import grid, next_power, within_reach

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.linear import eager
-from sla_kernels.linear.scope import Rule, Scope
+from sla_kernels.linear.rule import Rule
+from sla_kernels.linear.scope import Scope
 from sla_kernels.runtime.library import register, register_gradient
 from sla_kernels.select.lists import BlockLists
 

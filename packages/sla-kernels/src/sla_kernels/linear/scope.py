@@ -1,21 +1,13 @@
-"""What the linear branch computes, and which keys it sees."""
+"""Which keys the linear branch sees."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from einops import rearrange
 from torch import Tensor
 
+from sla_kernels.linear.rule import Rule
 from sla_kernels.select.blocks import lists_to_mask
 from sla_kernels.select.lists import BlockLists
-
-
-class Rule(NamedTuple):
-    """The settings of a linear branch; the fields are arguments of its operators."""
-
-    scope: str  # "all", "complement" or "marginal"
-    feature_map: str
-    eps: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +36,7 @@ class Scope:
         lists = tuple(x[batch : batch + 1, queries] for x in self.skipped)
         return Scope(block_q=self.block_q, block_k=self.block_k, skipped=lists)
 
-    def mix(self, states: Tensor, group: int) -> Tensor:
+    def collect(self, states: Tensor, group: int) -> Tensor:
         """Sum states (key_heads, key_blocks, a, b) over the scope of each query block.
 
         Returns (key_heads, group * query_blocks, a, b).
@@ -54,8 +46,8 @@ class Scope:
         mask = self._mask(states, states.shape[1])
         return (mask @ states.flatten(2)).reshape(*mask.shape[:2], *states.shape[2:])
 
-    def unmix(self, gradient: Tensor, key_blocks: int) -> Tensor:
-        """Pull a gradient of `mix` back to the states."""
+    def hand_back(self, gradient: Tensor, key_blocks: int) -> Tensor:
+        """Pull a gradient of `collect` back to the states."""
         if not self.skipped:
             return gradient.sum(1, keepdim=True)
         sums = self._mask(gradient, key_blocks).mT @ gradient.flatten(2)

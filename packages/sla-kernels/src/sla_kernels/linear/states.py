@@ -23,7 +23,7 @@ class States(NamedTuple):
 def seen(own: States, weight: Tensor | None, scope: Scope, group: int) -> States:
     """What each query block sees, projected: (key_heads, group * query_blocks, ...)."""
     matrices = own.matrices if weight is None else own.matrices @ weight.to(own.matrices.dtype).T
-    return States(scope.mix(matrices, group), scope.mix(own.sums, group))
+    return States(scope.collect(matrices, group), scope.collect(own.sums, group))
 
 
 def pull_back_seen(
@@ -32,7 +32,7 @@ def pull_back_seen(
     """Return the gradients of `own` and of the weight, given that of `seen(own, ...)`."""
     key_heads, key_blocks = own.matrices.shape[:2]
     by_key_head = (rearrange(x, "(g r) i a c -> g (r i) a c", g=key_heads) for x in gradient)
-    matrices, sums = (scope.unmix(x, key_blocks) for x in by_key_head)
+    matrices, sums = (scope.hand_back(x, key_blocks) for x in by_key_head)
     if weight is None:
         return States(matrices, sums), None
     d_weight = einsum(matrices, own.matrices, "g j a c, g j a e -> c e")

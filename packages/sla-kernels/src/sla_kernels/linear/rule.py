@@ -1,13 +1,22 @@
-"""Arguments of the linear branch that cannot work, refused."""
+"""The settings of a linear branch, and what of them cannot work."""
+
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sla_kernels.linear.features import FEATURE_MAPS
-from sla_kernels.linear.scope import Rule
 from sla_kernels.runtime.checks import check_choice
 from sla_kernels.select.selection import BlockSelection
 
 SCOPES = ("all", "complement", "marginal", None)
+
+
+class Rule(NamedTuple):
+    """The settings of a linear branch; the fields are arguments of its operators."""
+
+    scope: str  # "all", "complement" or "marginal"
+    feature_map: str
+    eps: float
 
 
 def rule_of(linear: str | None, feature_map: str, eps: float, negligible: float) -> Rule | None:
