@@ -13,10 +13,11 @@ from recon_backbones import (
     Backbone,
     BackboneEntry,
     Prediction,
+    Reference,
     register_backbone,
 )
-from recon_backbones.cameras import decode_pose
-from recon_backbones.token_order import TokenOrder, order_index
+from recon_backbones.blocks.token_order import TokenOrder, order_index
+from recon_backbones.geometry.cameras import decode_pose
 
 
 class ConvBackbone(Backbone):
@@ -41,6 +42,7 @@ class ConvBackbone(Backbone):
         *,
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference | None = None,
         head_chunk: int = 8,
     ) -> Prediction:
         """Predict depth from cells and a camera from their mean."""

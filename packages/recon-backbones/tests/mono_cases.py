@@ -7,12 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from recon_backbones.da3 import (
-    DA3Config,
-    MonoConfig,
-    MonoDepthAnything3,
-    NestedDepthAnything3,
-)
+from recon_backbones.da3 import DA3Config
+from recon_backbones.da3.single import MonoConfig, MonoDepthAnything3, NestedDepthAnything3
 
 
 def mono(directory: Path) -> MonoDepthAnything3:

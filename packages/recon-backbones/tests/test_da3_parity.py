@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from recon_backbones.cameras import decode_pose, encode_pose, invert_rigid
 from recon_backbones.da3.reference import leading_order, take_views
+from recon_backbones.geometry.cameras import decode_pose, encode_pose, invert_rigid
 
 from .cases import compare, error, parametrise
 from .da3_cases import network

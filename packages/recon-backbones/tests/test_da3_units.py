@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from recon_backbones import preprocess, umeyama
-from recon_backbones.alignment import robust_umeyama
-from recon_backbones.cameras import (
-    decode_pose,
-    encode_pose,
-    invert_rigid,
-    normalise_scene,
-    rotation_from_quaternion,
-)
+from recon_backbones.blocks.patches import imagenet_normalize, resize_positions
 from recon_backbones.da3 import DepthAnything3
 from recon_backbones.da3.ray_pose import cameras_from_rays
 from recon_backbones.da3.reference import leading_order, reference_view, take_views
-from recon_backbones.patches import imagenet_normalise, resize_positions
+from recon_backbones.geometry.alignment import robust_umeyama
+from recon_backbones.geometry.cameras import (
+    decode_pose,
+    encode_pose,
+    invert_rigid,
+    normalize_scene,
+)
+from recon_backbones.geometry.quaternions import rotation_from_quaternion
 
 from .cases import FIXTURES, error
 from .da3_cases import network
@@ -98,7 +98,7 @@ def test_ray_cameras_equal_upstream() -> None:
 @torch.no_grad()
 def test_free_inference_equals_upstream(backbone: DepthAnything3) -> None:
     prepared = preprocess([API[f"in.image{i}"].numpy() for i in range(4)], backbone, size=70)
-    assert torch.equal(imagenet_normalise(prepared.images[0]), API["free.processed"])
+    assert torch.equal(imagenet_normalize(prepared.images[0]), API["free.processed"])
     out = backbone(prepared.images)
     assert error(out.depth[0], API["free.depth"]) < 3e-5
     assert error(out.depth_conf[0], API["free.conf"]) < 3e-5
@@ -113,7 +113,7 @@ def test_posed_inference_equals_upstream(backbone: DepthAnything3) -> None:
     k = prepared.intrinsics_from_photos(API["in.intrinsics"])
     assert error(k, API["posed_scale.int_processed"]) < 1e-6
     expected = API["posed_scale.ext_normalised"][:, :, :3]
-    assert error(normalise_scene(world_to_camera), expected) < 1e-6
+    assert error(normalize_scene(world_to_camera), expected) < 1e-6
     out = backbone(prepared.images, world_to_camera=world_to_camera, intrinsics=k)
     assert error(out.depth[0], API["posed_scale.depth"]) < 3e-5
     assert error(out.depth_conf[0], API["posed_scale.conf"]) < 3e-5

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon_backbones import Attention, DenseAttention, MatmulAttention
-from recon_backbones.patches import PatchEmbed, resize_positions
-from recon_backbones.rope import grid_positions, rotary_table, rotate
-from recon_backbones.token_order import TILE, order_index
+from recon_backbones.blocks.patches import PatchEmbed, resize_positions
+from recon_backbones.blocks.rope import grid_positions, rotary_table, rotate
+from recon_backbones.blocks.token_order import TILE, order_index
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from recon_backbones import KnownDistance, Masks, Prediction
-from recon_backbones.preprocess import PixelMap, Prepared
+from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.photos.prepare import Prepared
 from recon_backbones.views.masks import background, keep_pixels, sky
 from recon_backbones.views.scale import End, parse_end, scale_from_distance
 

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from recon_backbones import world_splats
-from recon_backbones.da3 import NestedDepthAnything3
-from recon_backbones.metric import fill_sky
+from recon_backbones.da3.single import NestedDepthAnything3
+from recon_backbones.geometry.metric import fill_sky
 from recon_backbones.prediction import SKY, Prediction
 
 from .cases import FIXTURES, error, parametrise
@@ -27,7 +27,7 @@ def forward_normalised(
 ) -> Prediction:
     """Run a backbone on images that are normalised already, past the checks of its entrance."""
     for module in ("da3.backbone", "da3.nested"):
-        monkeypatch.setattr(f"recon_backbones.{module}.imagenet_normalise", lambda x: x)
+        monkeypatch.setattr(f"recon_backbones.{module}.imagenet_normalize", lambda x: x)
     monkeypatch.setattr("recon_backbones.da3.backbone.check_images", lambda *_: None)
     return net.forward(images)
 

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recon_backbones import Backbone, Prediction, build_on_meta, load_backbone
-from recon_backbones.cameras import invert_rigid, rotation_from_quaternion
+from recon_backbones.geometry.cameras import (
+    invert_rigid,
+)
+from recon_backbones.geometry.quaternions import rotation_from_quaternion
 
 
 def prediction(seed: int, views: int = 2, size: tuple[int, int] = (7, 9)) -> Prediction:
@@ -26,7 +29,7 @@ def prediction(seed: int, views: int = 2, size: tuple[int, int] = (7, 9)) -> Pre
 
 
 @given(seed=st.integers(0, 10**6))
-def test_unprojected_points_project_to_their_pixel_centres(seed: int) -> None:
+def test_unprojected_points_project_to_their_pixel_centers(seed: int) -> None:
     p = prediction(seed)
     points = p.unproject()
     rotation, shift = p.world_to_camera[..., :3], p.world_to_camera[..., 3]

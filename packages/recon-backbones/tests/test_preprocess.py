@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from recon_backbones import build_on_meta, preprocess
-from recon_backbones.preprocess import DA3Preprocess, PixelMap, VggtPreprocess, read_photos
+from recon_backbones.da3.preprocess import DA3Preprocess
+from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.photos.decode import read_photos
+from recon_backbones.vggt.preprocess import VggtPreprocess
 
 BACKBONE = build_on_meta("da3-tiny")
 

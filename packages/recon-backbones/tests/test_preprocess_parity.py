@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from recon_backbones.patches import imagenet_normalise
-from recon_backbones.preprocess import DA3Preprocess, VggtPreprocess, read_photos
+from recon_backbones.blocks.patches import imagenet_normalize
+from recon_backbones.da3.preprocess import DA3Preprocess
+from recon_backbones.photos.decode import read_photos
+from recon_backbones.vggt.preprocess import VggtPreprocess
 
 ROOT = Path(__file__).parent / "fixtures" / "preprocess"
 EXPECTED = json.loads((ROOT / "expected.json").read_text())
@@ -68,7 +70,7 @@ def test_da3_pixels_and_intrinsics_equal_upstream(case: str) -> None:
     stacked = torch.from_numpy(np.stack([image for image, _ in done])).permute(0, 3, 1, 2)
     assert list(stacked.shape) == EXPECTED["da3"][case]["shape"]
     if f"da3.{case}" in TENSORS:
-        pixels = imagenet_normalise(stacked.float() / 255)[..., ::9, ::9]
+        pixels = imagenet_normalize(stacked.float() / 255)[..., ::9, ::9]
         torch.testing.assert_close(pixels, TENSORS[f"da3.{case}"], atol=1e-6, rtol=0)
     intrinsics = torch.stack([m.intrinsics_from_photo(PHOTO_INTRINSICS) for _, m in done])
     torch.testing.assert_close(intrinsics, TENSORS[f"da3.{case}.K"], atol=1e-3, rtol=0)

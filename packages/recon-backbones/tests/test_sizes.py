@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from recon_backbones.da3 import da3_tiny, da3metric_tiny
+from recon_backbones.da3 import da3_tiny
+from recon_backbones.da3.single import da3metric_tiny
 from recon_backbones.vggt import vggt_tiny
 
 EVERY = (da3_tiny, da3metric_tiny, vggt_tiny)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon_backbones import Splats, world_splats
-from recon_backbones.cameras import rotation_from_quaternion
 from recon_backbones.da3 import DepthAnything3, da3_tiny
-from recon_backbones.harmonics import basis, rotate_harmonics, rotation_matrix
+from recon_backbones.geometry.harmonics import basis, rotate_harmonics, rotation_matrix
+from recon_backbones.geometry.quaternions import rotation_from_quaternion
 
 from .test_prediction import prediction
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from recon_backbones import Backbone, build_on_meta, load_backbone, slice_blocks
+from recon_backbones.blocks.transformer import Block, Mlp
 from recon_backbones.da3 import DepthAnything3
-from recon_backbones.transformer import Block, Mlp
 from recon_backbones.vggt import Vggt, vggt_1b
 
 

@@ -8,15 +8,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from recon_backbones.cameras import (
+from recon_backbones.blocks.dpt import add_position
+from recon_backbones.blocks.rope import rotary_table, rotate
+from recon_backbones.geometry.cameras import (
     decode_pose,
     encode_pose,
-    quaternion_from_rotation,
-    rotation_from_quaternion,
     unproject,
 )
-from recon_backbones.dpt import add_position
-from recon_backbones.rope import rotary_table, rotate
+from recon_backbones.geometry.quaternions import quaternion_from_rotation, rotation_from_quaternion
 
 from .cases import FIXTURES, compare, error, parametrise
 from .vggt_cases import backbone
@@ -58,7 +57,7 @@ def test_case_equals_upstream(case: tuple[Path, str]) -> None:
         "depth_conf": out.depth_conf,
         "world_points": out.points,
         "world_points_conf": out.points_conf,
-        "points_from_depth": unproject(out.depth, world_to_camera, intrinsics, pixel_centre=0.0),
+        "points_from_depth": unproject(out.depth, world_to_camera, intrinsics, pixel_center=0.0),
     }
     compare(found, file, needed={"depth", "depth_conf", "pose_enc.3"})
 
@@ -128,4 +127,4 @@ def test_the_sincos_map_equals_upstream() -> None:
 
 def test_unprojection_equals_upstream() -> None:
     depth, w2c, k = (UNITS[f"unproj.{n}"] for n in ("depth", "extrinsics", "intrinsics"))
-    assert error(unproject(depth[..., 0], w2c, k, pixel_centre=0.0), UNITS["unproj.points"]) < 2e-6
+    assert error(unproject(depth[..., 0], w2c, k, pixel_center=0.0), UNITS["unproj.points"]) < 2e-6

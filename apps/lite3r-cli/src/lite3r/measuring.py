@@ -43,8 +43,7 @@ def compared(backbone: Any, images: Float[Tensor, "b v 3 y x"]) -> Prediction:
     frames, and nothing can be said of their layers.
     """
     images = images.to(next(backbone.parameters()).device)
-    fixed = {"reference": "first"} if backbone.family == "da3" else {}
-    prediction: Prediction = backbone(images, **fixed)
+    prediction: Prediction = backbone(images, reference="first")
     return prediction
 
 

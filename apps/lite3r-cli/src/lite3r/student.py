@@ -58,7 +58,7 @@ class TeacherSpec:
             raise ValueError(
                 f"{backbone.name} was not loaded by load_backbone; give its TeacherSpec"
             )
-        seed = int(source.location.removeprefix("seed ")) if source.kind == "random" else 0
+        seed = source.seed or 0
         weights = source.location if source.kind == "file" else source.kind
         return cls(backbone=backbone.name, weights=weights, seed=seed)
 

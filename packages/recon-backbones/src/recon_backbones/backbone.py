@@ -9,20 +9,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .attention import AttentionSite
-from .cameras import check_cameras
-from .prediction import Prediction
-from .token_order import TokenOrder
+from recon_backbones.blocks.token_order import TokenOrder
+from recon_backbones.geometry.cameras import check_cameras
+from recon_backbones.geometry.pixels import Preprocess
+from recon_backbones.prediction import Prediction
+
+Scope = Literal["frame", "global", "camera"]
+Reference = Literal["first", "middle", "saddle_balanced", "saddle_sim_range"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSite:
+    """One attention of a backbone: where it sits and what it attends over.
+
+    `name` is the module path inside the backbone. `scope` says which tokens form one sequence:
+    "frame" those of one view, "global" those of all views (view after view), "camera" one token
+    per view. Each view brings `tokens_per_view` tokens, the first `special_tokens` of which are
+    camera and register tokens; `tokens_per_view` is that of the backbone's own training size.
+    """
+
+    name: str
+    scope: Scope
+    num_heads: int
+    head_dim: int
+    special_tokens: int
+    tokens_per_view: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSource:
-    """Where a backbone's weights came from: kind, place, licence, and the Hub revision."""
+    """Where a backbone's weights came from.
+
+    - `revision`: of the Hub's repository, where one was pinned.
+    - `seed`: of random weights, else None.
+    """
 
     kind: Literal["hub", "bundled", "random", "file"]
     location: str
     licence: str
     revision: str | None = None
+    seed: int | None = None
 
 
 class Backbone(nn.Module, ABC):
@@ -48,9 +74,14 @@ class Backbone(nn.Module, ABC):
         *,
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference | None = None,
         head_chunk: int = 8,
     ) -> Prediction:
-        """Reconstruct scenes from images in [0, 1]; dense heads run `head_chunk` views at once."""
+        """Reconstruct scenes from images in [0, 1].
+
+        - `reference`: rule by which one view leads the others; the family's own unless given.
+        - `head_chunk`: views in the dense heads at once.
+        """
 
     @abstractmethod
     def attention_sites(self) -> list[AttentionSite]:
@@ -69,12 +100,34 @@ class Backbone(nn.Module, ABC):
         """Give a public checkpoint's entries the names of this backbone's state dict."""
         return dict(state)
 
-    def __call__(self, images: Any, **options: Any) -> Prediction:
-        """Check images and cameras, then run `forward` with its hooks."""
+    def preprocessing(self, size: int | None = None) -> Preprocess:
+        """How the family brings photos to one size; `size` is its side in pixels.
+
+        Raises ValueError for a backbone that does not say so.
+        """
+        raise ValueError(f"{self.name} does not say how it sees photos; give method=")
+
+    def __call__(
+        self,
+        images: Tensor,
+        *,
+        world_to_camera: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+        reference: Reference | None = None,
+        head_chunk: int = 8,
+        **more: Any,
+    ) -> Prediction:
+        """Check images and cameras, then run `forward` with its hooks; `more` is a family's own."""
         check_images(images, self.patch_size)
-        check_cameras(images, options.get("world_to_camera"), options.get("intrinsics"))
-        prediction: Prediction = super().__call__(images, **options)
-        return prediction
+        check_cameras(images, world_to_camera, intrinsics)
+        return super().__call__(
+            images,
+            world_to_camera=world_to_camera,
+            intrinsics=intrinsics,
+            reference=reference,
+            head_chunk=head_chunk,
+            **more,
+        )
 
 
 def check_images(images: Tensor, patch_size: int) -> None:

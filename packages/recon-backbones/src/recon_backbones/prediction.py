@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .cameras import unproject
-from .splats import Splats
+from recon_backbones.geometry.cameras import unproject
+from recon_backbones.geometry.splats import Splats
 
 SKY = 0.3
 """Sky values from which a pixel is taken for sky, where nothing else is asked for."""

@@ -9,12 +9,12 @@ import numpy as np
 from einops import rearrange
 
 from recon_backbones.backbone import Backbone
-from recon_backbones.cameras import first_is_origin
+from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.photos.batch import load_batch
 from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.gather import CamerasOf, Photos, gather
+from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
-from recon_backbones.preprocess import Prepared
 from recon_backbones.reconstruction import Reconstruction
 from recon_backbones.telling import Advance, Telling, silent, unseen
 from recon_backbones.views.masks import keep_pixels

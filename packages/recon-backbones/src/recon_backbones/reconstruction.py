@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Shaped, UInt8
 
-from recon_backbones.preprocess import PixelMap
+from recon_backbones.geometry.pixels import PixelMap
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,33 +1,16 @@
 """Backbones by name: what is known, and how to load one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
 
-from .backbone import Backbone, WeightsSource
-from .checkpoint import find_checkpoint, fit, read_state
+from recon_backbones.backbone import Backbone, WeightsSource
+from recon_backbones.catalogue import CATALOGUE, BackboneEntry
+from recon_backbones.weights.checkpoint import find_checkpoint, fit, read_state
 
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneEntry:
-    """What the registry knows about a backbone.
-
-    `build` makes it with whatever weights its parts start with. `hub` is the Hub repository of the
-    public weights, `licence` what binds their user, `bundled` the name of a file of this package.
-    """
-
-    name: str
-    build: Callable[[], Backbone]
-    licence: str
-    hub: str | None = None
-    bundled: str | None = None
-
-
-_ENTRIES: dict[str, BackboneEntry] = {}
+_ENTRIES: dict[str, BackboneEntry] = dict(CATALOGUE)
 
 
 def register_backbone(entry: BackboneEntry) -> None:
@@ -95,7 +78,8 @@ def _random(entry: BackboneEntry, seed: int) -> tuple[Backbone, WeightsSource]:
         torch.manual_seed(seed)
         backbone = entry.build()
         backbone.init_weights()
-    return backbone, WeightsSource(kind="random", location=f"seed {seed}", licence="none")
+    source = WeightsSource(kind="random", location=f"seed {seed}", licence="none", seed=seed)
+    return backbone, source
 
 
 def _from_file(entry: BackboneEntry, path: Path) -> Backbone:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from recon_backbones.attention import Attention, MatmulAttention
+from recon_backbones.blocks.attention import Attention, MatmulAttention
 from recon_backbones.da3.config import da3_tiny
 from recon_backbones.da3.model import DA3Net
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from recon_backbones.cameras import rotation_from_quaternion
+from recon_backbones.geometry.quaternions import rotation_from_quaternion
 
 from .targets import IGNORE, Targets, rays
 

@@ -5,8 +5,8 @@ from statistics import fmean
 
 import torch
 
-from recon_backbones.cameras import decode_pose, invert_rigid
 from recon_backbones.da3.model import DA3Net
+from recon_backbones.geometry.cameras import decode_pose, invert_rigid
 from recon_eval import depth, pose
 from recon_eval.data import Scene
 from recon_eval.synthetic import SyntheticScenes

@@ -9,18 +9,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..alignment import robust_umeyama, umeyama
-from ..attention import AttentionSite
-from ..backbone import Backbone, check_choice, check_heads, check_images
-from ..cameras import check_cameras, decode_pose, invert_rigid, normalise_scene
-from ..patches import imagenet_normalise
-from ..prediction import Prediction
-from ..splats import Splats, world_splats
-from ..token_order import TokenOrder
-from .config import DA3Config
-from .model import DA3Net, DA3Output
-from .ray_pose import cameras_from_rays
-from .reference import Reference
+from recon_backbones.backbone import (
+    AttentionSite,
+    Backbone,
+    Reference,
+    check_choice,
+    check_heads,
+    check_images,
+)
+from recon_backbones.blocks.patches import imagenet_normalize
+from recon_backbones.blocks.token_order import TokenOrder, check_order
+from recon_backbones.da3.config import DA3Config
+from recon_backbones.da3.model import DA3Net, DA3Output
+from recon_backbones.da3.preprocess import DA3Preprocess
+from recon_backbones.da3.ray_pose import cameras_from_rays
+from recon_backbones.geometry.alignment import robust_umeyama, umeyama
+from recon_backbones.geometry.cameras import (
+    check_cameras,
+    decode_pose,
+    invert_rigid,
+    normalize_scene,
+)
+from recon_backbones.geometry.pixels import Preprocess
+from recon_backbones.geometry.splats import Splats, world_splats
+from recon_backbones.prediction import Prediction
 
 _ROBUST_FROM = 10  # views from which outlying cameras are voted out
 _SHARED_NORM = re.compile(r"(.*output_conv2_aux\.)[123](\.2\.(?:weight|bias))")
@@ -43,7 +55,7 @@ class AnyView(Backbone):
         *,
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
-        reference: Reference = "saddle_balanced",
+        reference: Reference | None = None,
         with_rays: bool = False,
         with_splats: bool = False,
         cameras: Literal["decoder", "rays"] = "decoder",
@@ -64,7 +76,7 @@ class AnyView(Backbone):
             images,
             world_to_camera=world_to_camera,
             intrinsics=intrinsics,
-            reference=reference,
+            reference=reference or "saddle_balanced",
             heads=("depth", *(head for head, asked in wanted.items() if asked)),
             head_chunk=head_chunk,
         )
@@ -106,10 +118,10 @@ class AnyView(Backbone):
         for block in features:
             check_choice("feature block", block, range(self.config.depth))
         if world_to_camera is not None:
-            world_to_camera = normalise_scene(world_to_camera)
+            world_to_camera = normalize_scene(world_to_camera)
         dtype = self.network.backbone.pretrained.cls_token.dtype
-        output: DA3Output = self.network(
-            imagenet_normalise(images).to(dtype),
+        return self.network(
+            imagenet_normalize(images).to(dtype),
             world_to_camera=world_to_camera,
             intrinsics=intrinsics,
             reference=reference,
@@ -117,14 +129,17 @@ class AnyView(Backbone):
             features=features,
             head_chunk=head_chunk,
         )
-        return output
 
     def _known_heads(self) -> tuple[str, ...]:
         return ("depth", "rays", *(("gaussians",) if self.config.gaussian_head else ()))
 
+    def preprocessing(self, size: int | None = None) -> Preprocess:
+        """Photos as the family reads them; `size` is the side in pixels."""
+        return DA3Preprocess(patch_size=self.patch_size, size=size or self.photo_size)
+
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the transformer."""
-        check_choice("token_order", order, get_args(TokenOrder))
+        check_order(order)
         self.network.backbone.pretrained.token_order = order
 
     @classmethod

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..precision import at_least_float32
-from ..transformer import Block, Mlp
-from .config import DA3Config
+from recon_backbones.blocks.precision import at_least_float32
+from recon_backbones.blocks.transformer import Block, Mlp
+from recon_backbones.da3.config import DA3Config
 
 
 class CameraEncoder(nn.Module):
@@ -35,8 +35,7 @@ class CameraEncoder(nn.Module):
         x = self.token_norm(self.pose_branch(encoding.to(self.token_norm.weight.dtype)))
         for block in self.trunk:
             x = block(x)
-        y: Tensor = self.trunk_norm(x)
-        return y
+        return self.trunk_norm(x)
 
 
 class CameraDecoder(nn.Module):
@@ -70,5 +69,4 @@ def _linear(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a linear layer in the dtype of x, whatever its weights are stored in."""
     if type(layer) is nn.Linear and layer.weight.dtype != x.dtype:
         return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
-    y: Tensor = layer(x)
-    return y
+    return layer(x)

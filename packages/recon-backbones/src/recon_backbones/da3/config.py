@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ..sizes import check_channels, check_heads_divide, check_out_layers, check_rotates
+from recon_backbones.blocks.sizes import (
+    check_channels,
+    check_heads_divide,
+    check_out_layers,
+    check_rotates,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

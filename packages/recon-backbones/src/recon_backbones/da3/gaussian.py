@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dpt import DptTrunk, Size, add_position
-from ..precision import at_least_float32
-from .config import DA3Config
+from recon_backbones.blocks.dpt import DptTrunk, Size, add_position
+from recon_backbones.blocks.precision import at_least_float32
+from recon_backbones.da3.config import DA3Config
 
 
 class RawGaussians(NamedTuple):
@@ -58,5 +59,5 @@ class GaussianDpt(DptTrunk):
                 wide + self.images_merger(images[rows]), size[1] / size[0]
             ),
         )
-        y = at_least_float32(y.permute(0, 2, 3, 1))
+        y = at_least_float32(rearrange(y, "b c y x -> b y x c"))
         return RawGaussians(y[..., :37], y[..., 37].sigmoid())

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dpt import DptTrunk, Size, add_position, fusion_blocks
-from ..precision import at_least_float32
-from .config import DA3Config
+from recon_backbones.blocks.dpt import DptTrunk, Size, add_position, fusion_blocks
+from recon_backbones.blocks.precision import at_least_float32
+from recon_backbones.da3.config import DA3Config
 
 
 class Depth(NamedTuple):
@@ -70,9 +71,9 @@ class DualDpt(DptTrunk):
         x = self.scratch.get_submodule("output_conv1_aux.3")(x)
         x = add_position(x, size[1] / size[0])
         tail = self.scratch["output_conv2_aux"].get_submodule
-        x = tail("3.0")(x).permute(0, 2, 3, 1)
-        x = F.relu(tail("0.2")(x)).permute(0, 3, 1, 2)  # one norm, shared by the levels
-        y = at_least_float32(tail("3.5")(x).permute(0, 2, 3, 1))
+        x = rearrange(tail("3.0")(x), "b c y x -> b y x c")
+        x = rearrange(F.relu(tail("0.2")(x)), "b y x c -> b c y x")  # one norm for all levels
+        y = at_least_float32(rearrange(tail("3.5")(x), "b c y x -> b y x c"))
         return Rays(y[..., :6], y[..., 6].exp() + 1)
 
 

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..cameras import encode_pose, invert_rigid
-from ..onednn import by_onednn
-from ..precision import without_autocast
-from ..transformer import init_transformer
-from .cameras import CameraDecoder, CameraEncoder
-from .config import DA3Config
-from .gaussian import GaussianDpt, RawGaussians
-from .head import Depth, DualDpt, Rays
-from .reference import Reference
-from .vit import Tokens, VisionTransformer
+from recon_backbones.backbone import Reference
+from recon_backbones.blocks.onednn import by_onednn
+from recon_backbones.blocks.precision import without_autocast
+from recon_backbones.blocks.transformer import init_transformer
+from recon_backbones.da3.cameras import CameraDecoder, CameraEncoder
+from recon_backbones.da3.config import DA3Config
+from recon_backbones.da3.gaussian import GaussianDpt, RawGaussians
+from recon_backbones.da3.head import Depth, DualDpt, Rays
+from recon_backbones.da3.vit import Tokens, VisionTransformer
+from recon_backbones.geometry.cameras import encode_pose, invert_rigid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,9 @@ class DA3Net(nn.Module):
         size: tuple[int, int],
     ) -> RawGaussians:
         laterals = self.gs_head.laterals(levels, tokens.grid, size[1] / size[0])
-        return self.gs_head.gaussians(laterals, images.flatten(0, 1)[rows], size)
+        return self.gs_head.gaussians(
+            laterals, rearrange(images, "b v c y x -> (b v) c y x")[rows], size
+        )
 
     def _level(self, tokens: Tokens, index: int, rows: Tensor) -> Float[Tensor, "r n d"]:
         """Patch tokens of some input views: the local half raw, the current half normalised."""
@@ -157,5 +160,5 @@ class DA3Net(nn.Module):
 def _join(parts: Sequence[tuple[Tensor, Tensor]], b: int, v: int) -> tuple[Tensor, Tensor]:
     first, second = zip(*parts, strict=True)
     joined = (torch.cat(first), torch.cat(second))
-    first_joined, second_joined = (t.reshape(b, v, *t.shape[1:]) for t in joined)
+    first_joined, second_joined = (rearrange(t, "(b v) ... -> b v ...", b=b, v=v) for t in joined)
     return first_joined, second_joined

@@ -1,10 +1,11 @@
 """Cameras from predicted rays: a robust homography per view, split into rotation and intrinsics."""
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..cameras import invert_rigid
+from recon_backbones.geometry.cameras import invert_rigid
 
 _TRIALS, _SAMPLE, _CONFIDENT, _THRESHOLD, _MAX_INLIERS = 100, 8, 0.3, 0.2, 8000
 
@@ -19,31 +20,36 @@ def cameras_from_rays(
     """World-to-camera poses and intrinsics that explain rays (direction, origin) best.
 
     Directions are R K^-1 p of the image plane p in [-1, 1]^2. A homography is fitted by weighted
-    direct linear transformation inside RANSAC, and split by a QL decomposition; the centre is the
-    weighted mean of the origins. Principal points off the centre are found only roughly.
+    direct linear transformation inside RANSAC, and split by a QL decomposition; the center is the
+    weighted mean of the origins. Principal points off the center are found only roughly.
 
     Source: Depth Anything 3 (arXiv 2511.10647), ray representation.
     """
     b, v, y, x, _ = rays.shape
     generator = torch.Generator(device="cpu").manual_seed(seed)
     plane = _plane(y, x, rays.device)
-    flat, weights = rays.double().reshape(b * v, -1, 6), confidence.double().reshape(b * v, -1)
+    flat = rearrange(rays.double(), "b v y x c -> (b v) (y x) c")
+    weights = rearrange(confidence.double(), "b v y x -> (b v) (y x)")
     fitted = [_one_view(plane, r, w, generator) for r, w in zip(flat, weights, strict=True)]
-    rotation, centre, lower = (torch.stack(part) for part in zip(*fitted, strict=True))
-    camera_to_world = torch.cat((rotation, centre[..., None]), dim=-1).reshape(b, v, 3, 4)
+    rotation, center, lower = (torch.stack(part) for part in zip(*fitted, strict=True))
+    camera_to_world = rearrange(
+        torch.cat((rotation, center[..., None]), dim=-1), "(b v) i j -> b v i j", b=b
+    )
     half = (image_size[1] / 2, image_size[0] / 2)
     k = torch.eye(3, dtype=torch.float64, device=rays.device).repeat(b * v, 1, 1)
     for axis in (0, 1):
         k[:, axis, axis] = half[axis] / lower[:, axis, axis]
         k[:, axis, 2] = half[axis] * (lower[:, 2, axis] + 1)
-    return invert_rigid(camera_to_world).to(rays.dtype), k.reshape(b, v, 3, 3).to(rays.dtype)
+    k = rearrange(k, "(b v) i j -> b v i j", b=b)
+    return invert_rigid(camera_to_world).to(rays.dtype), k.to(rays.dtype)
 
 
 def _plane(height: int, width: int, device: torch.device) -> Float[Tensor, "n 2"]:
-    """Cell centres of a grid over [-1, 1]^2, column first, in raster order."""
+    """Cell centers of a grid over [-1, 1]^2, column first, in raster order."""
     x = (2 * torch.arange(width, device=device) + 1).double() / width - 1
     y = (2 * torch.arange(height, device=device) + 1).double() / height - 1
-    return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=-1).flatten(0, 1)
+    grid = torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=-1)
+    return rearrange(grid, "y x xy -> (y x) xy")
 
 
 def _one_view(
@@ -52,7 +58,7 @@ def _one_view(
     weights: Float[Tensor, " n"],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotation, centre, and the lower-triangular inverse intrinsics of one view."""
+    """Rotation, center, and the lower-triangular inverse intrinsics of one view."""
     depth = rays[:, 2]
     usable = depth.abs() > 1e-4
     weights = torch.where(usable, weights, 0)
@@ -61,8 +67,8 @@ def _one_view(
     homography = _fit(plane[inliers], target[inliers], weights[inliers])
     homography = homography * torch.linalg.det(homography).sign()
     rotation, lower = _ql(homography)
-    centre = (rays[:, 3:] * weights[:, None]).sum(0) / weights.sum()
-    return rotation, centre, lower / lower[2, 2]
+    center = (rays[:, 3:] * weights[:, None]).sum(0) / weights.sum()
+    return rotation, center, lower / lower[2, 2]
 
 
 def _ransac(
@@ -102,8 +108,7 @@ def _fit(
     )
     rows = rows * torch.cat((weights, weights), dim=-1).sqrt()[..., None]
     null = torch.linalg.eigh(rows.transpose(-2, -1) @ rows).eigenvectors[..., 0]
-    homography: Tensor = (null / null[..., 8:]).reshape(*null.shape[:-1], 3, 3)
-    return homography
+    return rearrange(null / null[..., 8:], "... (row column) -> ... row column", row=3)
 
 
 def _ql(matrix: Float[Tensor, "3 3"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:

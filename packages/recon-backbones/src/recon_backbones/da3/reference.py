@@ -1,12 +1,10 @@
 """Which view leads: the reference view of Depth Anything 3 and the order that follows from it."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Reference = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"]
+from recon_backbones.backbone import Reference
 
 
 def reference_view(class_tokens: Float[Tensor, "b v c"], rule: Reference) -> Int64[Tensor, " b"]:
@@ -28,7 +26,7 @@ def reference_view(class_tokens: Float[Tensor, "b v c"], rule: Reference) -> Int
     tokens = class_tokens.float()
     length: Tensor = tokens.square().sum(-1).sqrt()
     unit = tokens / length.unsqueeze(-1)
-    similarity = unit @ unit.transpose(1, 2)  # [b v v]
+    similarity = unit @ unit.mT  # [b v v]
     if rule == "saddle_sim_range":
         off = similarity - torch.eye(v, device=tokens.device)
         return (off.amax(-1) - off.amin(-1)).argmax(-1)
@@ -43,11 +41,9 @@ def leading_order(reference: Int64[Tensor, " b"], views: int) -> Int64[Tensor, "
     """Order of views with the reference in front and the others as they were."""
     index = torch.arange(views, device=reference.device).expand(len(reference), -1)
     rank = torch.where(index == reference[:, None], 0, index + (index < reference[:, None]))
-    order: Tensor = rank.argsort(dim=1)
-    return order
+    return rank.argsort(dim=1)
 
 
 def take_views(x: Float[Tensor, "b v n c"], order: Int64[Tensor, "b v"]) -> Tensor:
     """Reorder the views of each scene."""
-    taken: Tensor = x[torch.arange(len(order), device=order.device)[:, None], order]
-    return taken
+    return x[torch.arange(len(order), device=order.device)[:, None], order]

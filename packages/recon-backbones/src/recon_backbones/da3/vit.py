@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange, repeat
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..patches import PatchEmbed, embed_patches, resize_positions
-from ..rope import RotaryTable, grid_positions, rotary_table
-from ..token_order import TokenOrder, order_index
-from ..transformer import Block, Mlp, SwiGlu
-from .config import DA3Config
-from .reference import Reference, leading_order, reference_view, take_views
+from recon_backbones.backbone import Reference
+from recon_backbones.blocks.patches import PatchEmbed, embed_patches, resize_positions
+from recon_backbones.blocks.rope import RotaryTable, grid_positions, rotary_table
+from recon_backbones.blocks.token_order import TokenOrder, order_index
+from recon_backbones.blocks.transformer import Block, Mlp, SwiGlu
+from recon_backbones.da3.config import DA3Config
+from recon_backbones.da3.reference import leading_order, reference_view, take_views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +119,10 @@ class VisionTransformer(nn.Module):
 
     def _embed(self, images: Tensor, grid: tuple[int, int], order: Tensor | None) -> Tensor:
         b, v = images.shape[:2]
-        patches = self.patch_embed(images.flatten(0, 1))
+        patches = self.patch_embed(rearrange(images, "b v c y x -> (b v) c y x"))
         positions = resize_positions(self.pos_embed, grid, by="offset_scale")
         x = embed_patches(patches, positions, self.cls_token + positions[:, :1], order)
-        return x.reshape(b, v, *x.shape[1:])
+        return rearrange(x, "(b v) n c -> b v n c", b=b, v=v)
 
     def _stages(
         self, views: int, grid: tuple[int, int], order: Tensor | None, x: Tensor
@@ -130,7 +132,7 @@ class VisionTransformer(nn.Module):
         positions = grid_positions(*grid, special_tokens=1, device=x.device)
         if order is not None:
             positions = torch.cat((positions[:1], positions[1:][order]))
-        flat = positions.clamp_max(1).repeat(views, 1)
+        flat = repeat(positions.clamp_max(1), "n yx -> (v n) yx", v=views)
         starts = torch.arange(views, device=x.device) * x.shape[2]
         dtype = torch.float32 if x.dtype == torch.float64 else x.dtype
         local, spread = (
@@ -160,6 +162,6 @@ def _block(config: DA3Config, index: int) -> Block:
 
 def _run(block: nn.Module, x: Tensor, stage: _Stage, index: int, config: DA3Config) -> Tensor:
     rope = stage.rope if index >= config.rope_start else None
-    sequences = x.flatten(1, 2) if config.is_global(index) else x.flatten(0, 1)
-    y: Tensor = block(sequences, rope=rope, pinned=stage.pinned)
-    return y.reshape(x.shape)
+    one = "b (v n) c" if config.is_global(index) else "(b v) n c"
+    y = block(rearrange(x, f"b v n c -> {one}"), rope=rope, pinned=stage.pinned)
+    return rearrange(y, f"{one} -> b v n c", b=x.shape[0], v=x.shape[1])

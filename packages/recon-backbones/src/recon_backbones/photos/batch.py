@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from recon_backbones.backbone import Backbone
+from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.photos.decode import Reduced, decode_photo
-from recon_backbones.preprocess import PixelMap, Prepared, preprocess
+from recon_backbones.photos.prepare import Prepared, preprocess
 from recon_backbones.telling import SILENT, Telling
 
 

@@ -1,16 +1,24 @@
-"""Decode one photo at about the size that is needed, so that memory never holds many whole ones."""
+"""The one decoder: a file, a Pillow image or an array to upright pixels, whole or reduced.
 
+Reduced decoding reads a photo at about the size that is needed, so that memory never holds many
+whole ones.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from einops import repeat
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from recon_backbones.errors import InputError
+from recon_backbones.geometry.pixels import Pixels
 from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo
 
 SMALLEST = 14  # pixels a side: one patch of the networks
+Photo = str | Path | Image.Image | np.ndarray
 FLOATING = ("I", "F")  # Pillow's 32-bit modes; their range is anybody's guess
 
 
@@ -46,7 +54,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
             bound = (max(1, width * at_least // longer), max(1, height * at_least // longer))
             image.draft(None, bound)
             drafted = max(1, round(longer / max(image.size)))
-            pixels = _upright(image)
+            pixels = _on_white(upright(image))
         except BROKEN as error:
             raise InputError(
                 f"{path}: is broken and cannot be decoded ({error}); repair it or leave it out"
@@ -77,12 +85,58 @@ def _check(path: Path, image: Image.Image) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8)).convert("RGB")
-    if "A" in upright.getbands() or "transparency" in upright.info:
-        colored = upright.convert("RGBA")
-        white = Image.new("RGBA", colored.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, colored).convert("RGB")
-    return upright.convert("RGB")
+def read_photos(photos: Sequence[Photo]) -> list[Pixels]:
+    """Return each photo whole, as `y x 3` or, with transparency, `y x 4` pixels, upright.
+
+    Raises InputError if there are none, or naming the first that cannot be read.
+    """
+    if isinstance(photos, (str, Path, Image.Image, np.ndarray)):
+        raise InputError("photos is a single photo; give a list, [photo]")
+    if not photos:
+        raise InputError("photos is empty; give at least one path, Pillow image or array")
+    return [_whole(photo, index) for index, photo in enumerate(photos)]
+
+
+def _whole(photo: Photo, index: int) -> Pixels:
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo, index)
+    if isinstance(photo, Image.Image):
+        return np.asarray(upright(photo))
+    path = Path(photo)
+    with open_photo(path) as image:
+        try:
+            return np.asarray(upright(image))
+        except BROKEN as error:
+            raise InputError(
+                f"{path}: is broken and cannot be decoded ({error}); repair it or leave it out"
+            ) from error
+
+
+def _from_array(array: np.ndarray, index: int) -> Pixels:
+    if array.ndim == 2:
+        array = repeat(array, "y x -> y x rgb", rgb=3)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
+        raise InputError(
+            f"photo {index} is an array of {array.dtype} {array.shape}; "
+            "give uint8 of (height, width, 3)"
+        )
+    return array
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A photo as its EXIF tag turns it, RGB, or RGBA where it is transparent.
+
+    Sixteen bits become eight by their upper half.
+    """
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
+        return Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8)).convert("RGB")
+    transparent = "A" in turned.getbands() or "transparency" in turned.info
+    return turned.convert("RGBA" if transparent else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")

@@ -1,9 +1,9 @@
 """VGGT: views to depth, points, cameras and tracks in one pass."""
 
-from .backbone import Vggt as Vggt
-from .backbone import VggtOutput as VggtOutput
-from .config import TrackConfig as TrackConfig
-from .config import VggtConfig as VggtConfig
-from .config import vggt_1b as vggt_1b
-from .config import vggt_tiny as vggt_tiny
-from .tracker import Tracks as Tracks
+from recon_backbones.vggt.backbone import Vggt as Vggt
+from recon_backbones.vggt.backbone import VggtOutput as VggtOutput
+from recon_backbones.vggt.config import TrackConfig as TrackConfig
+from recon_backbones.vggt.config import VggtConfig as VggtConfig
+from recon_backbones.vggt.config import vggt_1b as vggt_1b
+from recon_backbones.vggt.config import vggt_tiny as vggt_tiny
+from recon_backbones.vggt.tracker import Tracks as Tracks

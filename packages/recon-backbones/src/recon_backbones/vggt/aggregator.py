@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange, repeat
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..patches import PatchEmbed, embed_patches, resize_positions
-from ..rope import RotaryTable, grid_positions, rotary_table
-from ..token_order import TokenOrder, order_index
-from ..transformer import Block, Mlp
-from .config import VggtConfig
+from recon_backbones.blocks.patches import PatchEmbed, embed_patches, resize_positions
+from recon_backbones.blocks.rope import RotaryTable, grid_positions, rotary_table
+from recon_backbones.blocks.token_order import TokenOrder, order_index
+from recon_backbones.blocks.transformer import Block, Mlp
+from recon_backbones.vggt.config import VggtConfig
 
 
 class DinoEncoder(nn.Module):
@@ -48,8 +49,7 @@ class DinoEncoder(nn.Module):
         pinned = torch.arange(special.shape[1], device=x.device)
         for block in self.blocks:
             x = block(x, pinned=pinned)
-        y: Tensor = self.norm(x[:, special.shape[1] :])
-        return y
+        return self.norm(x[:, special.shape[1] :])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +94,22 @@ class Aggregator(nn.Module):
         b, v = images.shape[:2]
         grid = (images.shape[-2] // config.patch_size, images.shape[-1] // config.patch_size)
         order, raster = order_index(self.token_order, grid, images.device)
-        patches = self.patch_embed(images.flatten(0, 1), order).reshape(b, v, -1, config.embed_dim)
+        patches = self.patch_embed(rearrange(images, "b v c y x -> (b v) c y x"), order)
+        patches = rearrange(patches, "(b v) n c -> b v n c", b=b, v=v)
         x = torch.cat((self._special(b, v).to(patches.dtype), patches), dim=2)
         frame_rope, global_rope = self._ropes(v, grid, order, x)
         first = torch.arange(config.special_tokens, device=x.device)
         starts = torch.arange(v, device=x.device)[:, None] * x.shape[2]
-        pinned = (starts + first).flatten()
+        pinned = rearrange(starts + first, "v s -> (v s)")
         pairs, frame = [], x
         blocks = zip(self.frame_blocks, self.global_blocks, strict=True)
         for i, (frame_block, global_block) in enumerate(blocks):
-            frame = frame_block(x.flatten(0, 1), rope=frame_rope, pinned=first).reshape(x.shape)
-            x = global_block(frame.flatten(1, 2), rope=global_rope, pinned=pinned).reshape(x.shape)
+            alone = rearrange(x, "b v n c -> (b v) n c")
+            alone = frame_block(alone, rope=frame_rope, pinned=first)
+            frame = rearrange(alone, "(b v) n c -> b v n c", b=b, v=v)
+            together = rearrange(frame, "b v n c -> b (v n) c")
+            together = global_block(together, rope=global_rope, pinned=pinned)
+            x = rearrange(together, "b (v n) c -> b v n c", v=v)
             if i in config.out_layers:
                 pairs.append(Pair(frame=frame, spread=x))
         camera = torch.cat((frame[:, :, 0], x[:, :, 0]), dim=-1)
@@ -126,7 +131,7 @@ class Aggregator(nn.Module):
             positions = torch.cat((positions[:special], positions[special:][order]))
         dtype = torch.float32 if x.dtype == torch.float64 else x.dtype
         frame = rotary_table(positions, config.head_dim, base=config.rope_freq, dtype=dtype)
-        return frame, RotaryTable(*(table.repeat(views, 1) for table in frame))
+        return frame, RotaryTable(*(repeat(table, "n d -> (v n) d", v=views) for table in frame))
 
 
 def _block(config: VggtConfig) -> Block:

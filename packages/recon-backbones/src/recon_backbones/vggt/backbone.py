@@ -2,27 +2,36 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import AttentionSite
-from ..backbone import Backbone, check_choice, check_heads, check_images
-from ..cameras import decode_pose
-from ..errors import InputError
-from ..onednn import by_onednn
-from ..patches import imagenet_normalise
-from ..precision import without_autocast
-from ..prediction import Prediction
-from ..token_order import TokenOrder
-from ..transformer import init_transformer
-from .aggregator import Aggregator, Tokens
-from .camera_head import CameraHead
-from .config import VggtConfig
-from .dense_heads import Dense, DenseHead, FeatureHead, depth_of, points_of
-from .tracker import Tracker, Tracks
+from recon_backbones.backbone import (
+    AttentionSite,
+    Backbone,
+    Reference,
+    check_choice,
+    check_heads,
+    check_images,
+)
+from recon_backbones.blocks.onednn import by_onednn
+from recon_backbones.blocks.patches import imagenet_normalize
+from recon_backbones.blocks.precision import without_autocast
+from recon_backbones.blocks.token_order import TokenOrder, check_order
+from recon_backbones.blocks.transformer import init_transformer
+from recon_backbones.errors import InputError
+from recon_backbones.geometry.cameras import decode_pose
+from recon_backbones.geometry.pixels import Preprocess
+from recon_backbones.prediction import Prediction
+from recon_backbones.vggt.aggregator import Aggregator, Tokens
+from recon_backbones.vggt.camera_head import CameraHead
+from recon_backbones.vggt.config import VggtConfig
+from recon_backbones.vggt.dense_heads import Dense, DenseHead, FeatureHead, depth_of, points_of
+from recon_backbones.vggt.preprocess import VggtPreprocess
+from recon_backbones.vggt.tracker import Tracker, Tracks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +81,19 @@ class Vggt(Backbone):
         *,
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference | None = None,
         with_points: bool = False,
         head_chunk: int = 8,
     ) -> Prediction:
         """Reconstruct scenes; the world is near the first view's frame, its unit the scene's size.
 
         `with_points` also runs the point head. Raises ValueError for images that break the rules,
-        and for given cameras, which this network cannot take.
+        for given cameras, which this network cannot take, and for a
+        `reference` other than "first", which leads here always.
         """
         if world_to_camera is not None or intrinsics is not None:
             raise InputError(f"{self.name} takes no cameras; leave them out, or use a da3 backbone")
+        check_choice("reference", reference or "first", ("first",))
         heads = ("depth", "points") if with_points else ("depth",)
         output = self.internals(images, heads=heads, head_chunk=head_chunk)
         size = (images.shape[-2], images.shape[-1])
@@ -141,8 +153,7 @@ class Vggt(Backbone):
     def _trunk(self, images: Tensor) -> Tokens:
         check_images(images, self.patch_size)
         dtype = self.aggregator.camera_token.dtype
-        tokens: Tokens = self.aggregator(imagenet_normalise(images).to(dtype))
-        return tokens
+        return self.aggregator(imagenet_normalize(images).to(dtype))
 
     def _dense(
         self,
@@ -175,7 +186,10 @@ class Vggt(Backbone):
     def _level(self, tokens: Tokens, index: int, rows: slice) -> Float[Tensor, "r n d"]:
         """Patch tokens of some views, both halves raw."""
         pair, special = tokens.pairs[index], self.config.special_tokens
-        halves = [half.flatten(0, 1)[rows, special:] for half in (pair.frame, pair.spread)]
+        halves = [
+            rearrange(half, "b v n c -> (b v) n c")[rows, special:]
+            for half in (pair.frame, pair.spread)
+        ]
         joined = torch.cat(halves, dim=-1).to(self.depth_head.norm.get_parameter("weight").dtype)
         return joined if tokens.raster is None else joined[:, tokens.raster]
 
@@ -231,13 +245,16 @@ class Vggt(Backbone):
         with torch.no_grad():
             self.camera_head.pose_branch.fc2.bias.copy_(start / self.config.camera_iterations)
 
+    def preprocessing(self, size: int | None = None) -> Preprocess:
+        """Photos as the family reads them; `size` is the side in pixels."""
+        return VggtPreprocess(patch_size=self.patch_size, size=size or self.photo_size)
+
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the trunk."""
-        check_choice("token_order", order, get_args(TokenOrder))
+        check_order(order)
         self.aggregator.token_order = order
 
 
 def _joined(parts: list[Tensor], images: Tensor) -> Tensor:
     """Chunks of views back to `b v ...`."""
-    whole = torch.cat(parts)
-    return whole.reshape(*images.shape[:2], *whole.shape[1:])
+    return rearrange(torch.cat(parts), "(b v) ... -> b v ...", b=images.shape[0])

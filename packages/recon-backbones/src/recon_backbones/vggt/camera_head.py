@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..precision import at_least_float32
-from ..transformer import Block, Mlp
-from .config import VggtConfig
+from recon_backbones.blocks.precision import at_least_float32
+from recon_backbones.blocks.transformer import Block, Mlp
+from recon_backbones.vggt.config import VggtConfig
 
 
 class CameraHead(nn.Module):

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dpt import DptTrunk, Size, add_position, resize
-from ..precision import at_least_float32
-from .config import VggtConfig
+from recon_backbones.blocks.dpt import DptTrunk, Size, add_position, resize
+from recon_backbones.blocks.precision import at_least_float32
+from recon_backbones.vggt.config import VggtConfig
 
 
 class Dense(NamedTuple):
@@ -49,7 +50,7 @@ class DenseHead(DptTrunk):
             [self.scratch["output_conv2"]],
             enrich=lambda wide, _: add_position(wide, aspect),
         )
-        return at_least_float32(y.permute(0, 2, 3, 1))
+        return at_least_float32(rearrange(y, "b c y x -> b y x c"))
 
 
 def depth_of(raw: Float[Tensor, "b y x 2"]) -> Dense:

@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..transformer import Mlp
-from .config import TrackConfig
-from .update_former import UpdateFormer
+from recon_backbones.blocks.transformer import Mlp
+from recon_backbones.vggt.config import TrackConfig
+from recon_backbones.vggt.update_former import UpdateFormer
 
 _STRIDE = 2  # the feature map is half the image size
 _SPAN = 518.0  # pixels that flow is divided by
@@ -44,12 +45,13 @@ class Tracker(nn.Module):
     ) -> Tracks:
         """Track query pixels (x, y) of the first view."""
         _, v, c, height, width = features.shape
-        features = self.fmap_norm(features.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
-        pyramid = _pyramid(features.flatten(0, 1), self.config.levels)
+        features = self.fmap_norm(rearrange(features, "b v c y x -> b v y x c"))
+        features = rearrange(features, "b v y x c -> b v c y x")
+        pyramid = _pyramid(rearrange(features, "b v c y x -> (b v) c y x"), self.config.levels)
         start = (queries / _STRIDE)[:, None]  # [b 1 p 2]
         at = start.expand(-1, v, -1, -1)
         here = sample(features[:, 0], start[:, 0][:, None], padding="border")  # [b c 1 p]
-        feature = here[:, :, 0].transpose(1, 2)[:, None].expand(-1, v, -1, -1)  # [b v p c]
+        feature = repeat(here[:, :, 0], "b c p -> b v p c", v=v)
         offset = position_at(start[:, 0], (height, width), self.config.token_width)[:, None]
         which = torch.tensor([0] + [1] * (v - 1), device=at.device)
         offset = offset.to(features.dtype) + self.query_ref_token[:, which][:, :, None]
@@ -60,9 +62,9 @@ class Tracker(nn.Module):
             token = torch.cat(
                 (embed_flow(flow, c // 2), flow / _SPAN, flow / _SPAN, related, feature), dim=-1
             )
-            token = (token.to(features.dtype) + offset).transpose(1, 2)  # [b p v d]
-            delta = self.updateformer(token).transpose(1, 2)
-            change = self.ffeat_norm(delta[..., 2:].reshape(-1, c))
+            token = rearrange(token.to(features.dtype) + offset, "b v p d -> b p v d")
+            delta = rearrange(self.updateformer(token), "b p v d -> b v p d")
+            change = self.ffeat_norm(rearrange(delta[..., 2:], "b v p c -> (b v p) c"))
             feature = feature + self.ffeat_updater(change).reshape(feature.shape)
             at = at + delta[..., :2].to(at.dtype)
             at = torch.cat((start, at[:, 1:]), dim=1)
@@ -80,12 +82,12 @@ class Tracker(nn.Module):
         radius = self.config.radius
         step = torch.arange(-radius, radius + 1, dtype=at.dtype, device=at.device)
         window = torch.cartesian_prod(step, step)
-        flat = feature.flatten(0, 1)  # [s p c]
+        flat = rearrange(feature, "b v p c -> (b v) p c")
         found = []
         for level, maps in enumerate(pyramid):
-            where = at.flatten(0, 1)[:, :, None] / 2**level + window  # [s p k 2]
+            where = rearrange(at, "b v p xy -> (b v) p 1 xy") / 2**level + window
             near = sample(maps, where, padding="zeros")  # [s c p k]
-            found.append(torch.einsum("spc,scpk->spk", flat, near))
+            found.append(einsum(flat, near, "s p c, s c p k -> s p k"))
         scaled = torch.cat(found, dim=-1) / flat.shape[-1] ** 0.5
         return scaled.reshape(*feature.shape[:3], -1)
 
@@ -104,7 +106,7 @@ def embed_flow(flow: Float[Tensor, "b v p 2"], width: int) -> Float[Tensor, "b v
     even = torch.arange(0, width, 2, dtype=torch.float32, device=flow.device)
     angle = flow.float()[..., None] * (even * (1000.0 / width))
     both = torch.stack((angle.sin(), angle.cos()), dim=-1)
-    return both.flatten(-3)
+    return rearrange(both, "b v p xy k wave -> b v p (xy k wave)")
 
 
 def position_at(

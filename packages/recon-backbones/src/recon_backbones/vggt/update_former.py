@@ -1,11 +1,12 @@
 """The tracker's transformer: over time within a track, over tracks by way of virtual ones."""
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..transformer import Mlp
-from .config import TrackConfig
+from recon_backbones.blocks.transformer import Mlp
+from recon_backbones.vggt.config import TrackConfig
 
 
 class UpdateFormer(nn.Module):
@@ -30,6 +31,7 @@ class UpdateFormer(nn.Module):
     def forward(self, tokens: Float[Tensor, "b p v e"]) -> Float[Tensor, "b p v d"]:
         """Run the blocks; every track sees its own views, then all tracks of each view."""
         b, points, views, _ = tokens.shape
+        tracks = points + self.virual_tracks.shape[1]
         start = self.input_transform(self.input_norm(tokens))
         x = torch.cat((start, self.virual_tracks.expand(b, -1, views, -1)), dim=1)
         blocks = zip(
@@ -40,15 +42,14 @@ class UpdateFormer(nn.Module):
             strict=True,
         )
         for over_time, gather, among, spread in blocks:
-            x = over_time(x.flatten(0, 1)).reshape(x.shape)
-            by_view = x.transpose(1, 2).flatten(0, 1)
+            x = over_time(rearrange(x, "b p v d -> (b p) v d"))
+            by_view = rearrange(x, "(b p) v d -> (b v) p d", p=tracks)
             point, virtual = by_view[:, :points], by_view[:, points:]
             virtual = among(gather(virtual, point))
             point = spread(point, virtual)
             joined = torch.cat((point, virtual), dim=1)
-            x = joined.reshape(b, views, -1, x.shape[-1]).transpose(1, 2)
-        y: Tensor = self.flow_head(self.output_norm(x[:, :points] + start))
-        return y
+            x = rearrange(joined, "(b v) p d -> b p v d", v=views)
+        return self.flow_head(self.output_norm(x[:, :points] + start))
 
 
 class SelfBlock(nn.Module):
@@ -65,8 +66,7 @@ class SelfBlock(nn.Module):
         """Mix the tokens of each sequence."""
         x = self.norm1(x)
         x = x + self.attn(x, x, x, need_weights=False)[0]
-        y: Tensor = x + self.mlp(self.norm2(x))
-        return y
+        return x + self.mlp(self.norm2(x))
 
 
 class CrossBlock(nn.Module):
@@ -86,5 +86,4 @@ class CrossBlock(nn.Module):
         """Let the tokens of x read the context."""
         x, context = self.norm1(x), self.norm_context(context)
         x = x + self.cross_attn(x, context, context, need_weights=False)[0]
-        y: Tensor = x + self.mlp(self.norm2(x))
-        return y
+        return x + self.mlp(self.norm2(x))

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recon_backbones.attention import replace_attention
 from recon_backbones.backbone import Backbone
 from recon_backbones.registry import build_on_meta
+from recon_backbones.surgery import replace_attention
 
 KERNELS = {"cpu": 1.55, "cuda": 1.15}  # peak over live bytes; cuda is a guess
 FEW = 16  # views up to which a forward pass is followed to the end

@@ -139,15 +139,15 @@ def _predict(backbone: Backbone, views: Views, part: range, plan: Plan) -> Predi
     """One pass over some views; the result is on the CPU, in float32."""
     device = next(backbone.parameters()).device
     chosen = slice(part.start, part.stop)
-    given = {}
-    if views.world_to_camera is not None and views.intrinsics is not None:
-        given = {
-            "world_to_camera": views.world_to_camera[chosen][None].to(device),
-            "intrinsics": views.intrinsics[chosen][None].to(device),
-        }
+    images, poses, lenses = (
+        None if given is None else given[chosen][None].to(device)
+        for given in (views.images, views.world_to_camera, views.intrinsics)
+    )
+    assert images is not None
     with torch.inference_mode():
-        images = views.images[chosen][None].to(device)
-        found = backbone(images, head_chunk=plan.head_chunk, **given)
+        found = backbone(
+            images, world_to_camera=poses, intrinsics=lenses, head_chunk=plan.head_chunk
+        )
         return found.to("cpu").to(torch.float32)
 
 

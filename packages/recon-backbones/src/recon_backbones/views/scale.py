@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from recon_backbones.da3 import MonoDepthAnything3
+from recon_backbones.da3.single import MonoDepthAnything3
 from recon_backbones.errors import InputError
-from recon_backbones.metric import to_metric
+from recon_backbones.geometry.metric import to_metric
+from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
-from recon_backbones.preprocess import Prepared
 
 PIXEL = re.compile(r"(.+):(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
 AROUND = 1  # pixels on each side whose median depth is taken

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from recon_backbones.da3 import MonoDepthAnything3
+from recon_backbones.da3.single import MonoDepthAnything3
 from recon_backbones.errors import InputError
+from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
-from recon_backbones.preprocess import Prepared
 from recon_backbones.telling import Telling
 from recon_backbones.views.agreement import agreeing_factor
 from recon_backbones.views.scale import KnownDistance, metric_by_network, scale_from_distance

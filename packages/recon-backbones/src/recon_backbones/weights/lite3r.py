@@ -7,8 +7,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from .backbone import Backbone
-from .checkpoint import find_checkpoint, fit, read_state
+from recon_backbones.backbone import Backbone
+from recon_backbones.weights.checkpoint import find_checkpoint, fit, read_state
 
 _PROJECTION = re.compile(r"(.+\.attn)\.proj_lin\.weight")
 

@@ -1,6 +1,6 @@
 """The order of patch tokens inside a backbone: raster, or compact 8x8 tiles."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Int64
@@ -8,6 +8,13 @@ from torch import Tensor
 
 TokenOrder = Literal["raster", "tile8"]
 TILE, HALF = 8, 4
+
+
+def check_order(order: object) -> None:
+    """Refuse what is no order of tokens; raises ValueError naming the known ones."""
+    known = get_args(TokenOrder)
+    if order not in known:
+        raise ValueError(f"token_order={order!r}; it must be one of {', '.join(known)}")
 
 
 def order_index(
@@ -21,10 +28,9 @@ def order_index(
 
     Raises ValueError for an unknown order.
     """
+    check_order(order)
     if order == "raster":
         return None, None
-    if order != "tile8":
-        raise ValueError(f"token_order {order!r} is unknown; known: 'raster', 'tile8'")
     height, width = grid
     row = torch.arange(height, device=device)[:, None].expand(height, width)
     column = torch.arange(width, device=device).expand(height, width)

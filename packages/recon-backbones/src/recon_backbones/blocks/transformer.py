@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from .attention import Attention
-from .rope import RotaryTable
+from recon_backbones.blocks.attention import Attention
+from recon_backbones.blocks.rope import RotaryTable
 
 
 class Mlp(nn.Module):
@@ -21,8 +21,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch e"]:
         """Transform each token by itself."""
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SwiGlu(nn.Module):
@@ -37,8 +36,7 @@ class SwiGlu(nn.Module):
     def forward(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
         """Transform each token by itself."""
         gate, value = self.w12(x).chunk(2, dim=-1)
-        y: Tensor = self.w3(F.silu(gate) * value)
-        return y
+        return self.w3(F.silu(gate) * value)
 
 
 class LayerScale(nn.Module):
@@ -100,12 +98,10 @@ class Block(nn.Module):
         return y
 
     def _attend(self, x: Tensor, rope: RotaryTable | None, pinned: Tensor | None) -> Tensor:
-        y: Tensor = x + self.ls1(self.attn(self.norm1(x), rope=rope, pinned=pinned))
-        return y
+        return x + self.ls1(self.attn(self.norm1(x), rope=rope, pinned=pinned))
 
     def _feed(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return y
+        return x + self.ls2(self.mlp(self.norm2(x)))
 
 
 def slice_blocks(module: nn.Module, tokens: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..sizes import check_heads_divide, check_out_layers
+from recon_backbones.blocks.sizes import check_heads_divide, check_out_layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from .mapping import PixelMap
-from .photos import Pixels
-
-Processed = tuple[Pixels, PixelMap]
+from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
 
 
 @dataclass(frozen=True, kw_only=True)

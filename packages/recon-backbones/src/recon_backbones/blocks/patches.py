@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def imagenet_normalise(images: Float[Tensor, "*batch 3 y x"]) -> Float[Tensor, "*batch 3 y x"]:
+def imagenet_normalize(images: Float[Tensor, "*batch 3 y x"]) -> Float[Tensor, "*batch 3 y x"]:
     """Take images in [0, 1] to zero mean and unit variance over ImageNet."""
     mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device)
     std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
@@ -27,8 +28,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b n c"]:
         """Return one token per patch."""
-        tokens: Tensor = self.proj(images).flatten(2).transpose(1, 2)
-        return tokens
+        return rearrange(self.proj(images), "b c y x -> b (y x) c")
 
 
 def resize_positions(
@@ -43,7 +43,7 @@ def resize_positions(
     side = round((table.shape[1] - 1) ** 0.5)
     if grid == (side, side):
         return table
-    square = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    square = rearrange(table[:, 1:].float(), "1 (y x) c -> 1 c y x", y=side)
     if by == "size":
         patches = F.interpolate(
             square, size=grid, mode="bicubic", align_corners=False, antialias=True
@@ -51,7 +51,7 @@ def resize_positions(
     else:
         factors = ((grid[0] + 0.1) / side, (grid[1] + 0.1) / side)
         patches = F.interpolate(square, scale_factor=factors, mode="bicubic", align_corners=False)
-    patches = patches.flatten(2).transpose(1, 2).to(table.dtype)
+    patches = rearrange(patches, "1 c y x -> 1 (y x) c").to(table.dtype)
     return torch.cat((table[:, :1], patches), dim=1)
 
 

@@ -1,12 +1,18 @@
-"""Camera algebra: rigid inverses, quaternions, nine-number pose encodings, unprojection.
+"""Camera algebra: rigid inverses, nine-number pose encodings, unprojection, checks.
 
-Frames are OpenCV (x right, y down, z forward). Pixels count from 0 at the first sample's centre.
+Frames are OpenCV (x right, y down, z forward). Pixels count from 0 at the first sample's center.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from recon_backbones.geometry.quaternions import (
+    matrix_from_rows,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+)
 
 
 def invert_rigid(transform: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
@@ -20,46 +26,6 @@ def first_is_origin(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v
     bottom = world_to_camera.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(world_to_camera), 1, 4)
     square = torch.cat((world_to_camera, bottom), dim=1)
     return (square @ torch.linalg.inv(square[0]))[:, :3]
-
-
-def rotation_from_quaternion(
-    quaternion_xyzw: Float[Tensor, "*batch 4"],
-) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation of a quaternion of any length but zero (scalar last); zero gives the identity."""
-    x, y, z, w = quaternion_xyzw.unbind(-1)
-    square = quaternion_xyzw.square().sum(-1)
-    s = 2 / square.clamp_min(torch.finfo(square.dtype).tiny)
-    rows = (
-        1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w),
-        s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w),
-        s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y),
-    )  # fmt: skip
-    return _matrix(rows)
-
-
-def quaternion_from_rotation(
-    rotation: Float[Tensor, "*batch 3 3"],
-) -> Float[Tensor, "*batch 4"]:
-    """Unit quaternion (x, y, z, w) with w >= 0, from the best-conditioned of four formulas."""
-    m = rotation.flatten(-2).unbind(-1)
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m
-    lengths = torch.stack(
-        (1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22), -1
-    )  # four times the square of x, y, z, w
-    lengths = torch.where(lengths > 0, lengths, torch.zeros_like(lengths)).sqrt()
-    lx, ly, lz, lw = (lengths.square()).unbind(-1)
-    candidates = torch.stack(
-        (
-            torch.stack((lx, m10 + m01, m02 + m20, m21 - m12), -1),
-            torch.stack((m10 + m01, ly, m12 + m21, m02 - m20), -1),
-            torch.stack((m20 + m02, m21 + m12, lz, m10 - m01), -1),
-            torch.stack((m21 - m12, m02 - m20, m10 - m01, lw), -1),
-        ),
-        dim=-2,
-    ) / (2 * lengths.clamp_min(0.1)).unsqueeze(-1)
-    best = lengths.argmax(-1)[..., None, None].expand(*lengths.shape[:-1], 1, 4)
-    quaternion = candidates.gather(-2, best).squeeze(-2)
-    return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
 def encode_pose(
@@ -82,7 +48,7 @@ def encode_pose(
 def decode_pose(
     encoding: Float[Tensor, "*batch 9"], image_size: tuple[int, int], *, tan_floor: float = 0.0
 ) -> tuple[Float[Tensor, "*batch 3 4"], Float[Tensor, "*batch 3 3"]]:
-    """Unpack what `encode_pose` packs; the principal point is the image's centre.
+    """Unpack what `encode_pose` packs; the principal point is the image's center.
 
     The tangent of half a field of view is at least `tan_floor`; with floor 0 a zero field of view
     gives an infinite focal length.
@@ -95,7 +61,7 @@ def decode_pose(
     focal_x = width / 2 / tangent[..., 1]
     zero, one = torch.zeros_like(focal_x), torch.ones_like(focal_x)
     rows = (focal_x, zero, one * (width / 2), zero, focal_y, one * (height / 2), zero, zero, one)
-    return transform, _matrix(rows)
+    return transform, matrix_from_rows(rows)
 
 
 def unproject(
@@ -103,17 +69,17 @@ def unproject(
     world_to_camera: Float[Tensor, "*batch 3 4"],
     intrinsics: Float[Tensor, "*batch 3 3"],
     *,
-    pixel_centre: float = 0.5,
+    pixel_center: float = 0.5,
 ) -> Float[Tensor, "*batch y x 3"]:
     """World points of every pixel, in the unit of the depth.
 
-    The pixel in column x and row y has its centre at (x, y) + `pixel_centre`. The exports of both
-    model families unproject whole numbers, `pixel_centre=0`, although their principal point is the
+    The pixel in column x and row y has its center at (x, y) + `pixel_center`. The exports of both
+    model families unproject whole numbers, `pixel_center=0`, although their principal point is the
     middle of the image.
     """
     height, width = depth.shape[-2:]
-    u = torch.arange(width, dtype=depth.dtype, device=depth.device) + pixel_centre
-    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None] + pixel_centre
+    u = torch.arange(width, dtype=depth.dtype, device=depth.device) + pixel_center
+    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None] + pixel_center
     k = intrinsics[..., None, None, :, :]
     x = (u - k[..., 0, 2]) / k[..., 0, 0] * depth
     y = (v - k[..., 1, 2]) / k[..., 1, 1] * depth
@@ -121,11 +87,6 @@ def unproject(
     camera_to_world = invert_rigid(world_to_camera)[..., None, None, :, :]
     turned = (camera_to_world[..., :3] @ in_camera.unsqueeze(-1)).squeeze(-1)
     return turned + camera_to_world[..., 3]
-
-
-def _matrix(rows: tuple[Tensor, ...]) -> Tensor:
-    """Nine entries, row by row, to 3x3 matrices."""
-    return torch.stack(rows, dim=-1).reshape(*rows[0].shape, 3, 3)
 
 
 def check_cameras(
@@ -172,12 +133,12 @@ def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
         )
 
 
-def normalise_scene(
+def normalize_scene(
     world_to_camera: Float[Tensor, "b v 3 4"],
 ) -> Float[Tensor, "b v 3 4"]:
     """Express cameras in the first camera's frame, at a median camera distance of one.
 
-    The translation is divided by max(0.1, lower median over views of |camera centre|).
+    The translation is divided by max(0.1, lower median over views of |camera center|).
     """
     full = F.pad(world_to_camera, (0, 0, 0, 1))
     full[..., 3, 3] = 1

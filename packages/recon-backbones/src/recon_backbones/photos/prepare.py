@@ -1,21 +1,17 @@
 """The one call from photos to a backbone's input."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..backbone import Backbone
-from .da3 import DA3Preprocess
-from .mapping import PixelMap
-from .photos import Photo, Pixels, read_photos
-from .vggt import VggtPreprocess
-
-# A way to bring upright 8-bit photos of any sizes to one size, with the map of each.
-Preprocess = Callable[[Sequence[Pixels]], list[tuple[Pixels, PixelMap]]]
+from recon_backbones.backbone import Backbone
+from recon_backbones.geometry.pixels import PixelMap, Preprocess
+from recon_backbones.photos.decode import Photo, read_photos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +65,7 @@ def preprocess(
     """
     if method is not None and size is not None:
         raise ValueError(f"size {size} and method are both given; set the size inside the method")
-    if method is None:
-        method = _default(backbone, size)
-    done = method(read_photos(photos))
-    stacked = np.stack([image for image, _ in done])
-    images = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float() / 255
+    done = (method or backbone.preprocessing(size))(read_photos(photos))
+    stacked = torch.from_numpy(np.stack([image for image, _ in done]))
+    images = rearrange(stacked, "v y x c -> v c y x").contiguous().float() / 255
     return Prepared(images=images[None], maps=tuple(mapping for _, mapping in done))
-
-
-def _default(backbone: Backbone, size: int | None) -> Preprocess:
-    family = VggtPreprocess if backbone.family == "vggt" else DA3Preprocess
-    start = family(patch_size=backbone.patch_size)
-    return start if size is None else replace(start, size=size)

@@ -6,11 +6,15 @@ Source: 3D Gaussian Splatting (arXiv 2308.04079); the adapter of Depth Anything 
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from .cameras import invert_rigid, quaternion_from_rotation, rotation_from_quaternion
-from .harmonics import rotate_harmonics
+from recon_backbones.geometry.cameras import (
+    invert_rigid,
+)
+from recon_backbones.geometry.harmonics import rotate_harmonics
+from recon_backbones.geometry.quaternions import quaternion_from_rotation, rotation_from_quaternion
 
 _SMALLEST, _LARGEST = 1e-5, 30.0  # of a splat, in tenths of a pixel's footprint
 _BANDS = (1.0,) + (0.1 * 0.25,) * 3 + (0.1 * 0.25**2,) * 5
@@ -78,14 +82,19 @@ def world_splats(
     share = _SMALLEST + (_LARGEST - _SMALLEST) * raw[..., 2:5].sigmoid()
     footprint = (0.1 * _pixel(intrinsics))[:, :, None, None, None] * distance[..., None]
     bands = raw.new_tensor(_BANDS)
-    harmonics = raw[..., 9:36].unflatten(-1, (3, 9)) * bands
+    harmonics = rearrange(raw[..., 9:36], "... (color band) -> ... color band", color=3) * bands
     return Splats(
-        means=means.flatten(1, 3),
-        scales=(share * footprint).flatten(1, 3),
-        quaternions_wxyz=_world_quaternions(raw[..., 5:9], rotation).flatten(1, 3),
-        opacities=opacity.flatten(1),
-        harmonics=rotate_harmonics(harmonics, camera_to_world[..., :3]).flatten(1, 3),
+        means=_in_a_row(means),
+        scales=_in_a_row(share * footprint),
+        quaternions_wxyz=_in_a_row(_world_quaternions(raw[..., 5:9], rotation)),
+        opacities=_in_a_row(opacity),
+        harmonics=_in_a_row(rotate_harmonics(harmonics, camera_to_world[..., :3])),
     )
+
+
+def _in_a_row(values: Float[Tensor, "b v y x *rest"]) -> Float[Tensor, "b n *rest"]:
+    """One splat a pixel, view after view."""
+    return rearrange(values, "b v y x ... -> b (v y x) ...")
 
 
 def _rays(

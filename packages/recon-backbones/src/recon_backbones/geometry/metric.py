@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .errors import InputError
-from .prediction import SKY, Prediction
+from recon_backbones.errors import InputError
+from recon_backbones.prediction import SKY, Prediction
 
 _FEWEST = 10  # pixels from which a scale or a far depth is trusted
 _NEAREST, _NEAREST_METRES = 1e-3, 1e-2  # depths below these take no part in the fit

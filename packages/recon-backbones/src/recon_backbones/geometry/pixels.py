@@ -1,12 +1,15 @@
 """How processed pixels relate to those of the photo, and the way back for depth and intrinsics."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+
+Pixels = UInt8[np.ndarray, "_ _ _"]  # height, width, channels (3, or 4 with transparency)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +117,8 @@ class PixelMap:
     def _centres(count: int, scale: float, shift: float, like: Tensor) -> Tensor:
         at = torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
         return at * scale + shift
+
+
+Processed = tuple[Pixels, PixelMap]
+# A way to bring upright 8-bit photos of any sizes to one size, with the map of each.
+Preprocess = Callable[[Sequence[Pixels]], list[Processed]]

@@ -74,5 +74,4 @@ def robust_umeyama(
 
 
 def _moved(similarity: Similarity, points: Tensor) -> Tensor:
-    moved: Tensor = similarity.scale * points @ similarity.rotation.T + similarity.translation
-    return moved
+    return similarity.scale * points @ similarity.rotation.T + similarity.translation

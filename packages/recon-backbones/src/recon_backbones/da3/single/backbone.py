@@ -1,20 +1,21 @@
 """Single-view Depth Anything 3 as a backbone: each image to depth and sky."""
 
 from collections.abc import Sequence
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention import AttentionSite
-from ..backbone import Backbone, check_choice, check_heads, check_images
-from ..errors import InputError
-from ..metric import fill_sky, in_metres
-from ..patches import imagenet_normalise
-from ..prediction import Prediction
-from ..token_order import TokenOrder
-from .mono import MonoDepth, MonoNet
-from .mono_config import MonoConfig
+from recon_backbones.backbone import AttentionSite, Backbone, Reference, check_heads, check_images
+from recon_backbones.blocks.patches import imagenet_normalize
+from recon_backbones.blocks.token_order import TokenOrder, check_order
+from recon_backbones.da3.preprocess import DA3Preprocess
+from recon_backbones.da3.single.config import MonoConfig
+from recon_backbones.da3.single.net import MonoDepth, MonoNet
+from recon_backbones.errors import InputError
+from recon_backbones.geometry.metric import fill_sky, in_metres
+from recon_backbones.geometry.pixels import Preprocess
+from recon_backbones.prediction import Prediction
 
 
 class MonoDepthAnything3(Backbone):
@@ -40,13 +41,14 @@ class MonoDepthAnything3(Backbone):
         *,
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        reference: Reference | None = None,
         head_chunk: int = 8,
     ) -> Prediction:
         """Depth of each view for given cameras, which come back as they are.
 
         A metric network's depth is in metres, so cameras should be too; otherwise each view's depth
         has a unit of its own. Confidence is 1 everywhere: the network tells none. The sky lies at
-        the far depth of its scene.
+        the far depth of its scene. Views do not meet, so no `reference` leads them.
 
         Raises ValueError without cameras, and for images or cameras that break the rules.
         """
@@ -79,8 +81,7 @@ class MonoDepthAnything3(Backbone):
         check_images(images, self.patch_size)
         check_heads(heads, ("depth", "sky"), head_chunk)
         dtype = self.model.backbone.pretrained.cls_token.dtype
-        seen: MonoDepth = self.model(imagenet_normalise(images).to(dtype), head_chunk=head_chunk)
-        return seen
+        return self.model(imagenet_normalize(images).to(dtype), head_chunk=head_chunk)
 
     def attention_sites(self) -> list[AttentionSite]:
         """List the attentions, every one of them inside a view."""
@@ -90,9 +91,13 @@ class MonoDepthAnything3(Backbone):
         """Draw weights for training from scratch: ViT defaults."""
         self.model.init_weights()
 
+    def preprocessing(self, size: int | None = None) -> Preprocess:
+        """Photos as the family reads them; `size` is the side in pixels."""
+        return DA3Preprocess(patch_size=self.patch_size, size=size or self.photo_size)
+
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the transformer."""
-        check_choice("token_order", order, get_args(TokenOrder))
+        check_order(order)
         self.model.backbone.pretrained.token_order = order
 
 

@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dpt import DptTrunk, Size
-from ..onednn import by_onednn
-from ..patches import PatchEmbed, embed_patches, resize_positions
-from ..precision import at_least_float32, without_autocast
-from ..token_order import TokenOrder, order_index
-from ..transformer import Block, Mlp, init_transformer
-from .mono_config import MonoConfig
+from recon_backbones.blocks.dpt import DptTrunk, Size
+from recon_backbones.blocks.onednn import by_onednn
+from recon_backbones.blocks.patches import PatchEmbed, embed_patches, resize_positions
+from recon_backbones.blocks.precision import at_least_float32, without_autocast
+from recon_backbones.blocks.token_order import TokenOrder, order_index
+from recon_backbones.blocks.transformer import Block, Mlp, init_transformer
+from recon_backbones.da3.single.config import MonoConfig
 
 
 class MonoDepth(NamedTuple):
@@ -121,15 +122,15 @@ class MonoNet(nn.Module):
         size, patch = (images.shape[-2], images.shape[-1]), self.config.patch_size
         grid = (size[0] // patch, size[1] // patch)
         depths, skies = [], []
-        for part in images.flatten(0, 1).split(head_chunk):
+        for part in rearrange(images, "b v c y x -> (b v) c y x").split(head_chunk):
             levels = self.backbone.pretrained(part, grid)
             with without_autocast(images):
                 levels = [level.to(self.head.projects[0].weight.dtype) for level in levels]
                 depth, sky = self.head.both(levels, grid, size)
             depths.append(depth)
             skies.append(sky)
-        shape = (*images.shape[:2], *size)
-        return MonoDepth(torch.cat(depths).reshape(shape), torch.cat(skies).reshape(shape))
+        found = (torch.cat(depths), torch.cat(skies))
+        return MonoDepth(*(rearrange(t, "(b v) y x -> b v y x", b=len(images)) for t in found))
 
     def init_weights(self) -> None:
         """Draw weights for training from scratch, from the global random state."""

@@ -7,10 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .mapping import PixelMap
-from .photos import Pixels
-
-Processed = tuple[Pixels, PixelMap]
+from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,7 @@ class DA3Preprocess:
         done = [self._resize(*p) if fit == "resize" else self._crop(*p) for p in fitted]
         height = min(image.shape[0] for image, _ in done)
         width = min(image.shape[1] for image, _ in done)
-        return [centre_crop(image, mapping, (height, width)) for image, mapping in done]
+        return [center_crop(image, mapping, (height, width)) for image, mapping in done]
 
     def _bound(self, image: Pixels, bound: str) -> Processed:
         height, width = image.shape[:2]
@@ -56,7 +53,7 @@ class DA3Preprocess:
 
     def _crop(self, image: Pixels, mapping: PixelMap) -> Processed:
         height, width = (self._floor(side) for side in image.shape[:2])
-        return centre_crop(image, mapping, (height, width))
+        return center_crop(image, mapping, (height, width))
 
     def _nearest(self, side: int) -> int:
         return max(
@@ -69,7 +66,7 @@ class DA3Preprocess:
         return side // self.patch_size * self.patch_size
 
 
-def centre_crop(image: Pixels, mapping: PixelMap, size: tuple[int, int]) -> Processed:
+def center_crop(image: Pixels, mapping: PixelMap, size: tuple[int, int]) -> Processed:
     """Cut the centre out, half a pixel up and left where the margin is odd."""
     top, left = ((have - want) // 2 for have, want in zip(image.shape[:2], size, strict=True))
     cut = image[top : top + size[0], left : left + size[1]]

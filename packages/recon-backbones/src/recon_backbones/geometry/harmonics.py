@@ -36,8 +36,7 @@ def rotate_harmonics(
 ) -> Float[Tensor, "b v y x c 9"]:
     """Coefficients of the turned function: seen along R d they give what was seen along d."""
     matrix = rotation_matrix(rotation.to(harmonics.dtype))
-    turned: Tensor = harmonics @ matrix[:, :, None, None].mT
-    return turned
+    return harmonics @ matrix[:, :, None, None].mT
 
 
 def rotation_matrix(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 9 9"]:

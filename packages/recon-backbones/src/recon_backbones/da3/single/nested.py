@@ -6,18 +6,17 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention import AttentionSite
-from ..metric import in_metres, metric_scale, to_metric
-from ..patches import imagenet_normalise
-from ..prediction import Prediction
-from ..token_order import TokenOrder
-from .backbone import AnyView, any_view_sites
-from .config import DA3Config, da3_tiny
-from .model import DA3Net
-from .mono import MonoNet
-from .mono_backbone import single_view_sites
-from .mono_config import MonoConfig
-from .reference import Reference
+from recon_backbones.backbone import AttentionSite, Reference
+from recon_backbones.blocks.patches import imagenet_normalize
+from recon_backbones.blocks.token_order import TokenOrder
+from recon_backbones.da3.backbone import AnyView, any_view_sites
+from recon_backbones.da3.config import DA3Config, da3_tiny
+from recon_backbones.da3.model import DA3Net
+from recon_backbones.da3.single.backbone import single_view_sites
+from recon_backbones.da3.single.config import MonoConfig
+from recon_backbones.da3.single.net import MonoNet
+from recon_backbones.geometry.metric import in_metres, metric_scale, to_metric
+from recon_backbones.prediction import Prediction
 
 
 class NestedNet(nn.Module):
@@ -61,7 +60,7 @@ class NestedDepthAnything3(AnyView):
         *,
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
-        reference: Reference = "saddle_balanced",
+        reference: Reference | None = None,
         with_rays: bool = False,
         with_splats: bool = False,
         cameras: Literal["decoder", "rays"] = "decoder",
@@ -84,7 +83,7 @@ class NestedDepthAnything3(AnyView):
         )
         dtype = self.model.da3_metric.backbone.pretrained.cls_token.dtype
         depth, sky = self.model.da3_metric(
-            imagenet_normalise(images).to(dtype), head_chunk=head_chunk
+            imagenet_normalize(images).to(dtype), head_chunk=head_chunk
         )
         metric = to_metric(found, depth, sky, canonical_focal=self.canonical_focal)
         if world_to_camera is None:

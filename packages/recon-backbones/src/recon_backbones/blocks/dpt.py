@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -129,7 +130,7 @@ class DptTrunk(nn.Module):
         """Bring each token level to its own scale (4, 2, 1, 1/2 of the patch grid)."""
         maps = []
         for level, tokens in enumerate(levels):
-            x = self.norm(tokens).transpose(1, 2).unflatten(2, grid)
+            x = rearrange(self.norm(tokens), "b (y x) c -> b c y x", y=grid[0], x=grid[1])
             x = self.projects[level](x)
             if self.position:
                 x = add_position(x, aspect)

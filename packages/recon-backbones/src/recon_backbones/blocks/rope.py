@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -32,16 +33,20 @@ def rotary_table(
     angle = positions.to(torch.float32).unsqueeze(-1) / base**exponent  # [n axis j]
     cos, sin = angle.cos(), angle.sin()
     return RotaryTable(
-        torch.stack((cos, cos), dim=2).flatten(1).to(dtype),
-        torch.stack((-sin, sin), dim=2).flatten(1).to(dtype),
+        _head(cos, cos).to(dtype),
+        _head(-sin, sin).to(dtype),
     )
+
+
+def _head(first: Float[Tensor, "n yx j"], second: Float[Tensor, "n yx j"]) -> Tensor:
+    """The layout of a head: for each axis the first of all pairs, then the second."""
+    return rearrange([first, second], "pair n yx j -> n (yx pair j)")
 
 
 def rotate(x: Float[Tensor, "b h n d"], table: RotaryTable) -> Float[Tensor, "b h n d"]:
     """Turn queries or keys by their tokens' angles."""
     swapped = x.reshape(*x.shape[:-1], 2, 2, -1).flip(-2).reshape(x.shape)
-    turned: Tensor = x * table.cos + swapped * table.signed_sin
-    return turned
+    return x * table.cos + swapped * table.signed_sin
 
 
 def grid_positions(

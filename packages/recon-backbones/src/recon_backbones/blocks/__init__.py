@@ -1,0 +1,1 @@
+"""The parts that the transformers of both families are made of."""

@@ -1,0 +1,1 @@
+"""Cameras, pixels, alignment, metres and splats."""
