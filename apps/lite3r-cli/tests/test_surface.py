@@ -14,7 +14,7 @@ RECIPE = (
 TRAINING = (
     "--steps --learning-rate --accumulation --checkpoint-every --match --solve-batches --recompute"
 )
-INPUTS = "--fps --frames --max-views --drop-blurred --cameras"
+INPUTS = "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras"
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background"
 MEMORY = "--budget --window --overlap --precision"
 OPTIONS = {

@@ -20,6 +20,10 @@ class InputOptions:
     """Use at most this many photos: evenly spread, and of neighbours the sharpest."""
     drop_blurred: float = 0.0
     """Leave out photos less sharp than this fraction of the median; 0.3 is mild, 0 keeps all."""
+    skip_broken: bool = False
+    """Leave out photos that cannot be read, and say which, instead of stopping."""
+    recursive: bool = False
+    """Take the photos of the folders in a folder too."""
     cameras: Path | None = None
     """Known cameras: a COLMAP model, transforms.json, .npz, or a folder of *_cam.txt."""
 
@@ -32,6 +36,8 @@ class InputOptions:
             frames=self.frames,
             max_views=self.max_views,
             drop_blurred=self.drop_blurred,
+            skip_broken=self.skip_broken,
+            recursive=self.recursive,
         )
 
 

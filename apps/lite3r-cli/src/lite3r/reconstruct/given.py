@@ -16,7 +16,7 @@ def cameras_from(path: Path) -> CamerasOf:
 
     def of(paths: Sequence[Path]) -> list[GivenCamera | None]:
         with reported():
-            matched = match_cameras(known, paths)
+            matched = match_cameras(known, paths, at_least=min(2, len(paths)))
         found = {
             path: GivenCamera(
                 name=camera.name,

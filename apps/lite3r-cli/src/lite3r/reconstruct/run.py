@@ -77,7 +77,8 @@ def make(
         cameras = _cameras(options.inputs.cameras)
         distance = _distance(options.known_distance)
         if not any(is_video(Path(given)) for given in options.photos):
-            find_photos(options.photos)  # before weights are loaded, or fetched
+            # before weights are loaded, or fetched
+            find_photos(options.photos, at_least=1, recursive=choice.recursive)
         backbone = load_model(
             options.model, options.backbone, options.weights, options.seed, options.device
         )

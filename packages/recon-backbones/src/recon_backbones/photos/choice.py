@@ -13,6 +13,8 @@ class PhotoChoice:
     - `frames`: of a video, this many frames, spread evenly; 32 unless given.
     - `max_views`: at most this many photos: evenly spread, and of neighbors the sharpest.
     - `drop_blurred`: photos less sharp than this fraction of the median are left out; 0 keeps all.
+    - `skip_broken`: photos that cannot be read are left out, and told, instead of ending the run.
+    - `recursive`: photos of the folders in a folder are taken too.
 
     Raises InputError for values outside their range, and for `fps` beside `frames`.
     """
@@ -21,6 +23,8 @@ class PhotoChoice:
     frames: int | None = None
     max_views: int | None = None
     drop_blurred: float = 0.0
+    skip_broken: bool = False
+    recursive: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.frames is not None:

@@ -2,6 +2,7 @@
 
 import glob
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,19 +11,26 @@ from recon_backbones.errors import InputError
 from recon_backbones.photos.opening import SUFFIXES
 
 MAX_LIST = 16 << 20  # bytes
+SIDECAR = "._"  # how a Mac begins the name of what it keeps beside a file
 GLANCE = 10_000  # files below a folder that are looked at for a hint
 
 
-def find_photos(inputs: Sequence[str | Path], *, at_least: int = 2) -> list[Path]:
+def find_photos(
+    inputs: Sequence[str | Path], *, at_least: int = 2, recursive: bool = False
+) -> list[Path]:
     """The photos that the inputs name, in natural order within each, each file once.
 
-    An input is a photo, a folder (its photos, not those of folders in it), a shell
-    pattern, or a .txt file with one path per line, relative to the file.
+    An input is a photo, a folder (its photos, and with `recursive` those of the folders in it), a
+    shell pattern, or a .txt file with one path per line, relative to the file. Hidden files in
+    folders, and the sidecars that a Mac leaves beside photos (._NAME), are no photos.
+
     Raises InputError when an input names nothing, or all together fewer than `at_least`.
     """
     found: dict[Path, Path] = {}
     for given in inputs:
-        for path in _expand(str(given)):
+        for path in _expand(str(given), recursive):
+            if path.name.startswith(SIDECAR):
+                continue
             if not path.is_file():
                 what = "is a link to nothing" if path.is_symlink() else "is no file"
                 raise InputError(f"{path} {what}; leave it out of the photos")
@@ -30,7 +38,7 @@ def find_photos(inputs: Sequence[str | Path], *, at_least: int = 2) -> list[Path
     if len(found) < at_least:
         raise InputError(
             f"{' '.join(map(str, inputs))} names {len(found)} photo{'s' * (len(found) != 1)}; "
-            f"at least {at_least} views of the same scene are needed"
+            f"at least {at_least} {'views of the same scene are' if at_least > 1 else 'is'} needed"
         )
     return list(found.values())
 
@@ -41,17 +49,10 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
 
 
-def _expand(given: str) -> list[Path]:
+def _expand(given: str, recursive: bool) -> list[Path]:
     path = Path(given)
     if path.is_dir():
-        photos = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir()]
-        if not photos:
-            held = sorted(p.name for p in path.iterdir())[:3]
-            raise InputError(
-                f"{path} holds no photo ({', '.join(held) if held else 'it is empty'}); photos end "
-                f"in {', '.join(sorted(SUFFIXES))}{_hint(path)}"
-            )
-        return sorted(photos, key=_natural)
+        return _folder(path, recursive)
     if path.suffix.lower() == ".txt" and path.is_file():
         return _listed(path)
     if path.is_file():
@@ -62,11 +63,30 @@ def _expand(given: str) -> list[Path]:
     return [m for m in matches if m.is_file()]
 
 
+def _folder(path: Path, recursive: bool) -> list[Path]:
+    """The photos of a folder, those of each folder in it together."""
+    photos: list[Path] = []
+    for folder, below, names in os.walk(path):
+        here = [Path(folder, name) for name in names if not name.startswith(".")]
+        photos += sorted((p for p in here if p.suffix.lower() in SUFFIXES), key=_natural)
+        wanted = [name for name in below if recursive and not name.startswith(".")]
+        below[:] = sorted(wanted, key=lambda name: _natural(Path(name)))
+    if not photos:
+        held = sorted(p.name for p in path.iterdir())[:3]
+        raise InputError(
+            f"{path} holds no photo ({', '.join(held) if held else 'it is empty'}); photos end "
+            f"in {', '.join(sorted(SUFFIXES))}{'' if recursive else _hint(path)}"
+        )
+    return photos
+
+
 def _hint(path: Path) -> str:
     """Where photos lie below a folder that holds none itself."""
     below = itertools.islice(itertools.chain(path.glob("*/*"), path.glob("*/*/*")), GLANCE)
     found = sorted({str(p.parent) for p in below if p.suffix.lower() in SUFFIXES})
-    return f"; but {' and '.join(found[:3])} do: name one" if found else ""
+    if not found:
+        return ""
+    return f"; but {' and '.join(found[:3])} do: name one, or take folders too (recursive)"
 
 
 def _listed(path: Path) -> list[Path]:

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from recon_backbones.errors import InputError
 from recon_backbones.photos.choice import PhotoChoice
+from recon_backbones.photos.decode import decode_photo
 from recon_backbones.photos.files import common_folder, find_photos
 from recon_backbones.photos.given import GivenCamera
 from recon_backbones.photos.select import Selection, select_views
 from recon_backbones.photos.video import extract_frames, is_video
 from recon_backbones.telling import Telling
+
+SMALL = 64  # pixels: photos are decoded no larger than a check needs
 
 # The camera of each of some photos, None for a photo that has none.
 CamerasOf = Callable[[Sequence[Path]], Sequence[GivenCamera | None]]
@@ -93,12 +96,17 @@ def gather(
         known = {path: camera for path, camera in found.items() if camera is not None}
         facts.left_out({"without a camera": [path for path in paths if path not in known]})
         paths = list(known)
+    if choice.skip_broken:
+        paths = _whole(paths, facts, telling)
     selection = _selected(paths, choice, telling)
     facts.left_out(selection.left_out)
-    if len(selection.paths) < 2:
-        raise InputError(
-            f"{len(selection.paths)} photo is left of {len(paths)}; at least 2 different views "
-            "of the scene are needed"
+    if not selection.paths:
+        raise InputError("no photo is left; at least 1 is needed: give others, or leave fewer out")
+    if len(selection.paths) == 1:
+        facts.found.append(("views", "one photo: depth and intrinsics, and no pose to know"))
+        telling.say(
+            "one photo gives depth, intrinsics and points; there is no pose to know, which takes "
+            "two photos of the same scene"
         )
     return Photos(
         paths=selection.paths,
@@ -106,6 +114,21 @@ def gather(
         cameras=tuple(known[path] for path in selection.paths) if known else None,
         facts=tuple(facts.found),
     )
+
+
+def _whole(paths: Sequence[Path], facts: _Facts, telling: Telling) -> list[Path]:
+    """The photos that can be decoded; the others are named."""
+    broken = []
+    with telling.progress("checking photos", len(paths)) as advance:
+        for path in paths:
+            try:
+                decode_photo(path, at_least=SMALL)
+            except InputError as error:
+                broken.append(path)
+                telling.say(f"left out: {error}")
+            advance()
+    facts.left_out({"broken": broken})
+    return [path for path in paths if path not in broken]
 
 
 def _selected(paths: Sequence[Path], choice: PhotoChoice, telling: Telling) -> Selection:
@@ -133,7 +156,7 @@ def _named(
                 "fps and frames choose frames of a video, and none is given; for photos there "
                 "is max_views"
             )
-        return find_photos(inputs)
+        return find_photos(inputs, at_least=1, recursive=choice.recursive)
     if len(inputs) > 1:
         raise InputError(f"{videos[0]} is a video; give it alone, or only photos")
     telling.say(f"reading {videos[0]} ...")

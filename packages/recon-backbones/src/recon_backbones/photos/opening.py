@@ -3,14 +3,19 @@
 import struct
 import warnings
 import zlib
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from recon_backbones.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
+)
+BRANDS = {"AVIF": (b"avif", b"avis"), "HEIF": (b"heic", b"heix", b"hevc", b"hevx", b"mif1")}
 MAX_PIXELS = 170_000_000
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -31,10 +36,14 @@ def open_photo(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():  # Pillow warns from half of the bound above
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
+            image = Image.open(path, formats=_formats(path))
     except Image.DecompressionBombError:
         raise InputError(_too_large(path)) from None
     except UnidentifiedImageError:
+        if path.suffix.lower() == ".gif":
+            raise InputError(
+                f"{path}: is a GIF; give it as a video (mp4), or its frames as single photos"
+            ) from None
         raise InputError(
             f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
             "remove the file or replace it"
@@ -45,6 +54,31 @@ def open_photo(path: Path) -> Image.Image:
         image.close()
         raise InputError(_too_large(path))
     return image
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """What the file may be; one of a phone's two formats by its first bytes.
+
+    Raises InputError where what reads that format is not installed.
+    """
+    with path.open("rb") as file:
+        start = file.read(12)
+    kinds = [kind for kind, brands in BRANDS.items() if start[8:] in brands]
+    if start[4:8] != b"ftyp" or not kinds:
+        return FORMATS
+    if kinds == ["AVIF"]:
+        if not features.check("avif"):
+            raise InputError(
+                f"{path}: is an AVIF photo; reading it needs pip install 'pillow>=11.3'"
+            )
+    elif find_spec("pi_heif") is None:
+        raise InputError(
+            f"{path}: is a HEIC photo; reading it needs pip install 'recon-backbones[heif]' "
+            "(pi-heif), or convert it to JPEG"
+        )
+    else:
+        import_module("pi_heif").register_heif_opener(thumbnails=False)
+    return (kinds[0],)
 
 
 def _too_large(path: Path) -> str:

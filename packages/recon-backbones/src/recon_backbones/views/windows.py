@@ -76,12 +76,12 @@ class Stitched:
 def windows(views: int, window: int, overlap: int) -> list[range]:
     """Ranges of at most `window` views that cover all, neighbors sharing at least `overlap`.
 
-    Raises InputError unless 1 <= overlap < window.
+    Raises InputError unless 1 <= overlap < window, where more than one is needed.
     """
-    if not 1 <= overlap < window:
-        raise InputError(f"overlap={overlap}; it must be at least 1 and below window={window}")
     if views <= window:
         return [range(views)]
+    if not 1 <= overlap < window:
+        raise InputError(f"overlap={overlap}; it must be at least 1 and below window={window}")
     starts = [*range(0, views - window, window - overlap), views - window]
     return [range(start, start + window) for start in starts]
 
