@@ -17,7 +17,9 @@ from recon_backbones import (
     register_backbone,
 )
 from recon_backbones.blocks.token_order import TokenOrder, order_index
+from recon_backbones.da3.preprocess import DA3Preprocess
 from recon_backbones.geometry.cameras import decode_pose
+from recon_backbones.geometry.pixels import Preprocess
 
 
 class ConvBackbone(Backbone):
@@ -86,6 +88,10 @@ class ConvBackbone(Backbone):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d, nn.LayerNorm)):
                 module.reset_parameters()
+
+    def preprocessing(self, size: int | None = None) -> Preprocess:
+        """Photos as Depth Anything 3 reads them."""
+        return DA3Preprocess(patch_size=self.patch_size, size=size or self.photo_size)
 
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose the order of cells inside the attention."""

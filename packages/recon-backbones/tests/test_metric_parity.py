@@ -26,7 +26,7 @@ def forward_normalised(
     net: NestedDepthAnything3, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> Prediction:
     """Run a backbone on images that are normalised already, past the checks of its entrance."""
-    for module in ("da3.backbone", "da3.nested"):
+    for module in ("da3.backbone", "da3.single.nested"):
         monkeypatch.setattr(f"recon_backbones.{module}.imagenet_normalize", lambda x: x)
     monkeypatch.setattr("recon_backbones.da3.backbone.check_images", lambda *_: None)
     return net.forward(images)

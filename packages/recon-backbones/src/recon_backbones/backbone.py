@@ -105,7 +105,9 @@ class Backbone(nn.Module, ABC):
 
         Raises ValueError for a backbone that does not say so.
         """
-        raise ValueError(f"{self.name} does not say how it sees photos; give method=")
+        raise ValueError(
+            f"{self.name} does not say how it sees photos; write its preprocessing, or give method="
+        )
 
     def __call__(
         self,
