@@ -99,10 +99,10 @@ def test_folder_without_photos_says_what_it_holds(lite3r: Any) -> None:
     refused(lite3r("reconstruct", "docs", "--weights", "random"), "notes.md", "photos end in")
 
 
-def test_one_photo(lite3r: Any, photos: Path) -> None:
-    refused(lite3r("reconstruct", photos / "1.png", "--weights", "random"), "names 1 photo", "2")
-    twice = (photos / "1.png", photos / "1.png")
-    refused(lite3r("reconstruct", *twice, "--weights", "random"), "names 1 photo")
+def test_one_photo_is_too_few_to_learn_from(lite3r: Any, photos: Path) -> None:
+    Path("one").mkdir()
+    (photos / "1.png").rename("one/1.png")
+    refused(lite3r.distill("--data", "one"), "names 1 photo", "at least 2")
 
 
 def test_missing_input(lite3r: Any) -> None:

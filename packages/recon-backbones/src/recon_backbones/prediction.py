@@ -89,7 +89,7 @@ class Prediction:
         if self.sky is None:
             raise ValueError(
                 "sky is missing: it comes from a mono, metric or nested Depth Anything 3 backbone, "
-                "or from recon_backbones.metric.to_metric"
+                "or from recon_backbones.to_metric"
             )
         return self.sky >= least
 

@@ -36,7 +36,7 @@ def run_reconstruct(options: "Reconstruct", terminal: Terminal) -> None:
         points = write(options, partial, folder, made, facts, terminal)
     terminal.result(
         {"out": str(folder), "views": len(made), "points": points} | dict(facts),
-        f"{len(made)} views, {points:,} points in {folder}",
+        f"{len(made)} view{'s' * (len(made) != 1)}, {points:,} points in {folder}",
     )
 
 

@@ -62,7 +62,8 @@ def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Te
         backbone = backbone.to(torch.bfloat16)
     height, width = views.images.shape[-2:]
     needs = f"; about {readable(plan.needs)} of memory" if plan.needs else ""
-    telling.say(f"{plan.views} views of {width} x {height} pixels, {plan.describe()}{needs}")
+    count = f"{plan.views} view{'s' * (plan.views != 1)}"
+    telling.say(f"{count} of {width} x {height} pixels, {plan.describe()}{needs}")
     outcome = run_plan(backbone, views, plan, telling)
     for join in outcome.joins:
         if join.weak:

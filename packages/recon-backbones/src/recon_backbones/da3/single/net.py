@@ -22,7 +22,7 @@ class MonoDepth(NamedTuple):
     """What a single-view network sees, `b v y x` each, float32.
 
     `depth` is z-depth without a unit; that of a metric network is metres for a camera with the
-    network's canonical focal length (`recon_backbones.metric.in_metres` converts). `sky` is at
+    network's canonical focal length (`recon_backbones.in_metres` converts). `sky` is at
     least 0; 0.3 and more means sky, where depth says nothing.
     """
 
