@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from distill import AttentionDistillation, DistillConfig, Pair, distill, freeze_except
-from distill.schedule import learning_rate_at
+from distill.step.schedule import learning_rate_at
 
 WARM_UP = 3
 RESAMPLES = 2000

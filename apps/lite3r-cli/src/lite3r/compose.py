@@ -134,7 +134,7 @@ def distil(
     """
     sites = [s for s in teacher.attention_sites() if s.scope in student.recipe.scopes]
     with same_token_order(teacher, student.recipe):
-        begun = directory is not None and any(directory.rglob("step-*"))
+        begun = directory is not None and distill.has_run(directory)
         if training.solve_batches and student.recipe.trainable == "proj" and not begun:
             _solve(student, teacher, batches, sites, training.solve_batches, seed)
         return _train(student, teacher, batches, sites, training, seed, directory, reporter)

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch.utils.data import default_collate
 
-from distill.rng import seed_all, seed_for
+from distill.resume.rng import seed_all, seed_for
 
 
 @runtime_checkable

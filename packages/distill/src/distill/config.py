@@ -3,28 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-
-@dataclass(frozen=True, kw_only=True)
-class GuardConfig:
-    """When an update counts as broken, and how often that is forgiven.
-
-    Args:
-        spike: A loss this many times the median of recent losses is a spike.
-        history: Number of recent losses in that median; no spike is seen before a quarter.
-        max_rollbacks: Rollbacks to the same snapshot before the run stops.
-
-    Raises:
-        ValueError: A value is out of its range.
-    """
-
-    spike: float = 20.0
-    history: int = 64
-    max_rollbacks: int = 3
-
-    def __post_init__(self) -> None:
-        _require(self.spike > 1, "guard.spike", self.spike, "above 1")
-        _require(self.history >= 4, "guard.history", self.history, "at least 4")
-        _require(self.max_rollbacks >= 1, "guard.max_rollbacks", self.max_rollbacks, "at least 1")
+from distill.observe.observer import Autocast
+from distill.step.guard import GuardConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +52,7 @@ class DistillConfig:
     clip_norm: float | None = 1.0
     accumulation: int = 1
     ema_decay: float | None = None
-    autocast: Literal["bfloat16"] | None = None
+    autocast: Autocast | None = None
     run_until: Literal["end", "last_pair"] = "end"
     checkpoint_activations: tuple[str, ...] = ()
     seed: int = 0

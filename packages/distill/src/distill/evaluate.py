@@ -8,11 +8,12 @@ from functools import partial
 import torch
 
 from distill.config import DistillConfig
-from distill.observe import Observer, measure
-from distill.rng import seed_all, seed_for
-from distill.state import Progress
+from distill.objectives.objective import measure
+from distill.observe.observer import Observer
+from distill.processes.world import World
+from distill.resume.progress import Progress
+from distill.resume.rng import seed_all, seed_for
 from distill.task import Task
-from distill.world import World
 
 Metrics = dict[str, float]
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from distill.batches import as_batches
-from distill.observe import Forward, call
-from distill.pairs import Pair, find_module
-from distill.record import PassEnded, Recorder
-from distill.rng import isolated_rng, seed_all
-from distill.world import World
+from distill.observe.observer import Forward, call
+from distill.processes.world import World
+from distill.record.names import find_module
+from distill.record.pairs import Pair
+from distill.record.recorder import PassEnded, Recorder
+from distill.resume.rng import isolated_rng, seed_all
 
 
 @dataclass(frozen=True, kw_only=True)

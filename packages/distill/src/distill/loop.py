@@ -3,33 +3,39 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from distill.archive import Archive, Resume
 from distill.batches import as_batches
 from distill.config import DistillConfig
-from distill.fingerprint import fingerprint
-from distill.freeze import TrainableReport, trainable_report
-from distill.identity import identify
-from distill.interrupt import Interrupt
-from distill.objectives import AttentionOutputs, Objective
-from distill.observe import Forward, Observer, TargetStore, call
-from distill.pairs import Pair
-from distill.recompute import recomputed_activations
-from distill.reporter import Quiet, Reporter, Start
+from distill.objectives.features import AttentionOutputs
+from distill.objectives.objective import Objective
+from distill.observe.observer import Forward, Observer, call
+from distill.observe.target_store import TargetStore
+from distill.processes.interrupt import Interrupt
+from distill.processes.sharding import Sharding, sharded
+from distill.processes.world import World
+from distill.record.pairs import Pair
+from distill.reporters.reporter import Quiet, Reporter, Start
 from distill.result import Result
-from distill.rng import isolated_rng
+from distill.resume.archive import Archive, Resume
+from distill.resume.fingerprint import fingerprint
+from distill.resume.identity import identify
+from distill.resume.progress import Progress
+from distill.resume.rng import isolated_rng
 from distill.run import Run
-from distill.sharding import Sharding, sharded
-from distill.start import Likeness, compare_weights
-from distill.state import Progress, trainable_parameters
+from distill.step.recompute import recomputed_activations
 from distill.task import Task, complete_objectives
-from distill.world import World
+from distill.trainable.freeze import (
+    TrainableReport,
+    trainable_parameters,
+    trainable_report,
+)
+from distill.trainable.likeness import Likeness, compare_weights
 
 
 def distill(
@@ -100,7 +106,12 @@ def distill(
     )
     likeness = compare_weights(student, teacher)
     world = World.current()
-    identity = identify(student, teacher, task.objectives, config)
+    identity = identify(
+        student,
+        teacher,
+        config=asdict(config),
+        objectives={objective.name: objective for objective in task.objectives},
+    )
     archive = Archive(directory, identity, writes=world.leads)
     listener = reporter if reporter and world.leads else Quiet()
     with (
@@ -112,7 +123,7 @@ def distill(
         Observer(
             task.student,
             task.teacher,
-            task.objectives,
+            task.reading,
             forward=forward,
             autocast=config.autocast,
             store=store,
@@ -185,6 +196,7 @@ def _result(run: Run, archive: Archive, trainable: TrainableReport, interrupted:
         rollbacks=progress.all_rollbacks,
         seconds=progress.seconds,
         trainable=trainable,
+        averaged=run.average is not None,
         history=history,
         directory=archive.directory,
     )
@@ -221,7 +233,7 @@ def _check_processes(run: Run) -> None:
 
 @contextmanager
 def _spread(task: Task, sharding: Sharding | None, *, spread_teacher: bool) -> Iterator[Task]:
-    pairs = [pair for objective in task.objectives for pair in objective.pairs]
+    pairs = task.reading.paired
     trained = trainable_parameters(task.student)
     with (
         sharded(task.student, sharding, trained, [p.student for p in pairs]) as student,

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from distill.freeze import TrainableReport
+from distill.resume.progress import Ended
+from distill.trainable.freeze import TrainableReport
 
-Stopped = Literal["finished", "early", "interrupted"]
+Stopped = Ended | Literal["interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Result:
         rollbacks: How often the guard went back to a snapshot.
         seconds: Time in steps and evaluations, over all sessions of the run.
         trainable: What trained.
+        averaged: Whether the student holds the average of its weights over the steps, as
+            `load_weights` reads it from the directory, and not those of the last step.
         history: All entries of the log, as `read_journal` returns them.
         directory: Where log and checkpoints are, if anywhere.
     """
@@ -36,5 +39,6 @@ class Result:
     rollbacks: int
     seconds: float
     trainable: TrainableReport
+    averaged: bool
     history: list[dict[str, Any]]
     directory: Path | None

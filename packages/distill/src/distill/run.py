@@ -8,19 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.archive import Archive
-from distill.average import Average
-from distill.config import DistillConfig
 from distill.evaluate import Evaluator, judge
-from distill.guard import Diverged, find_fault
-from distill.interrupt import Interrupt
-from distill.observe import Observer, measure
-from distill.reporter import Reporter, StepRecord
-from distill.rng import seed_all, seed_for
-from distill.schedule import learning_rate_at
-from distill.state import Progress, TrainingState, trainable_parameters
+from distill.objectives.objective import measure
+from distill.observe.observer import Observer
+from distill.processes.interrupt import Interrupt
+from distill.processes.world import World
+from distill.reporters.reporter import Reporter, StepRecord
+from distill.resume.archive import Archive
+from distill.resume.progress import Progress
+from distill.resume.rng import seed_all, seed_for
+from distill.resume.state import TrainingState
+from distill.step.average import Average
+from distill.step.guard import Diverged, find_fault
+from distill.step.optimizer import make_optimizer
+from distill.step.schedule import learning_rate_at
 from distill.task import Task
-from distill.world import World
+from distill.trainable.freeze import trainable_parameters
 
 
 class Run:
@@ -39,7 +42,12 @@ class Run:
         self.task, self._observer = task, observer
         self._archive, self._reporter = archive, reporter
         self._world, config = World.current(), task.config
-        self.optimizer = make_optimizer(task.student, config)
+        self.optimizer = make_optimizer(
+            task.student,
+            learning_rate=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
         parameters = trainable_parameters(task.student)
         self.average = Average(parameters, config.ema_decay) if config.ema_decay else None
         self.state = TrainingState(task.student, self.optimizer, self.average)
@@ -257,17 +265,3 @@ class Run:
     def _warn(self, text: str) -> None:
         self._archive.note(step=self.progress.step, kind="warning", text=text)
         self._reporter.warned(text)
-
-
-def make_optimizer(student: nn.Module, config: DistillConfig) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters; only those with two or more axes decay."""
-    parameters = [p for p in student.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=config.betas,
-    )

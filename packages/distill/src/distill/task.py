@@ -1,19 +1,18 @@
 """What a run is to do, checked before the first step."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from distill.batches import Batches
 from distill.config import DistillConfig
-from distill.objectives.base import Objective
-from distill.objectives.local import LocalAttention
-from distill.objectives.modules import AttentionOutputs
-from distill.pairs import Pair
-from distill.state import trainable_parameters
-from distill.world import World
+from distill.objectives.objective import Objective, reading_of
+from distill.observe.reading import Reading
+from distill.processes.world import World
+from distill.record.pairs import Pair
+from distill.trainable.freeze import trainable_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +32,11 @@ class Task:
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None
     count_images: Callable[[Any], int] | None
     keys: Callable[[int], str] | None
+
+    @property
+    def reading(self) -> Reading:
+        """What the objectives ask for."""
+        return reading_of(self.objectives)
 
     @property
     def evaluates(self) -> bool:
@@ -72,13 +76,14 @@ class Task:
             raise ValueError(f"monitor is {config.monitor!r}, the metrics are {known}.")
 
     def _check_passes(self) -> None:
-        local = [o.name for o in self.objectives if isinstance(o, LocalAttention)]
+        reading = self.reading
+        local = sorted({site.objective for site in reading.local})
         if local and self.keys is not None:
             raise ValueError(
                 f"{', '.join(local)} learns while the teacher runs, and a store of targets would "
                 "spare that. Leave the store out."
             )
-        readers = [o.name for o in self.objectives if o.reads_outputs or o.fields]
+        readers = reading.output_readers
         if self.config.run_until == "last_pair" and readers:
             raise ValueError(
                 f'run_until="last_pair" computes no outputs, which {", ".join(readers)} '
@@ -98,21 +103,10 @@ def complete_objectives(
     pairs, given = tuple(pairs), tuple(objectives)
     if not given:
         raise ValueError("There are no objectives: at least one is needed.")
-    done = tuple(_with_pairs(objective, pairs) for objective in given)
-    if pairs and not any(objective.pairs == pairs for objective in done):
+    done = tuple(objective.with_pairs(pairs) for objective in given)
+    if pairs and all(new is old for new, old in zip(done, given, strict=True)):
         raise ValueError("Pairs are given, but no AttentionOutputs or LocalAttention uses them.")
     names = [objective.name for objective in done]
     if len(set(names) | {"loss"}) <= len(names):
         raise ValueError(f'Objectives need names of their own, other than "loss": {names}.')
     return done
-
-
-def _with_pairs(objective: Objective, pairs: tuple[Pair, ...]) -> Objective:
-    if not isinstance(objective, AttentionOutputs | LocalAttention) or objective.pairs:
-        return objective
-    if not pairs:
-        raise ValueError(
-            f"Objective {objective.name!r} has no pairs: give `pairs`, at least one, or leave "
-            "the objective out."
-        )
-    return replace(objective, pairs=pairs)

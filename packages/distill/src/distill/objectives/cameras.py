@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distill.objectives.base import FieldObjective, Observation
+from distill.objectives.objective import FieldObjective
+from distill.observe.observation import Observation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.objectives.base import Observation, check_weight
-from distill.pairs import Pair
+from distill.objectives.objective import Objective
+from distill.observe.observation import Observation
+from distill.observe.reading import Reading
 
 SMALLEST_DEPTH = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency:
+class Consistency(Objective):
     """Match, or remove, the disagreement between views that reprojection shows.
 
     A pixel of view i is lifted by its depth and seen from view j: the logarithm of its depth
@@ -42,13 +43,10 @@ class Consistency:
     depth: str = "depth"
     world_to_camera: str = "world_to_camera"
     intrinsics: str = "intrinsics"
-    weight: float = 1.0
     name: str = "consistency"
-    pairs: tuple[Pair, ...] = ()
-    reads_outputs: bool = True
 
     def __post_init__(self) -> None:
-        check_weight(self.name, self.weight)
+        super().__post_init__()
         if self.neighbours < 1 or self.stride < 1 or not self.visible > 0:
             raise ValueError(
                 f"Consistency has neighbours {self.neighbours}, stride {self.stride}, visible "
@@ -59,6 +57,10 @@ class Consistency:
     def fields(self) -> tuple[str, ...]:
         """Depth and cameras."""
         return (self.depth, self.world_to_camera, self.intrinsics)
+
+    def attach(self, reading: Reading) -> None:
+        """Ask for depth and cameras."""
+        reading.read(self.name, self.fields)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the mean over visible pixels, zero where there are none."""

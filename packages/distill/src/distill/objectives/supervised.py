@@ -7,12 +7,13 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from distill.objectives.base import Observation, check_weight
-from distill.pairs import Pair
+from distill.objectives.objective import Objective
+from distill.observe.observation import Observation
+from distill.observe.reading import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class Supervised:
+class Supervised(Objective):
     """Compare the student's outputs with what the batch knows.
 
     Args:
@@ -22,14 +23,11 @@ class Supervised:
     """
 
     loss: Callable[[Any, Any], Tensor]
-    weight: float = 1.0
     name: str = "supervised"
-    pairs: tuple[Pair, ...] = ()
-    fields: tuple[str, ...] = ()
-    reads_outputs: bool = True
 
-    def __post_init__(self) -> None:
-        check_weight(self.name, self.weight)
+    def attach(self, reading: Reading) -> None:
+        """Ask for the student's outputs."""
+        reading.read(self.name)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the caller's loss."""

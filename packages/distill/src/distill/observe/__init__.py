@@ -1,0 +1,1 @@
+"""Run both models on a batch and collect what the objectives compare."""

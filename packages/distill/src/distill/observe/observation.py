@@ -1,0 +1,59 @@
+"""What both models said about one batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from distill.record.names import closest
+from distill.record.pairs import Pair
+from distill.record.recorder import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What teacher and student said about one batch.
+
+    Attributes:
+        batch: The batch, as the source gave it.
+        outputs: What `forward(student, batch)` returned; None where the pass ended early.
+        student: Tensors recorded in the student's modules.
+        teacher: Tensors recorded in the teacher's modules, without gradient.
+        student_fields: Output tensors of the student by field name.
+        teacher_fields: Output tensors of the teacher by field name, without gradient.
+        local: Losses of `LocalAttention` objectives by name and pair, with gradients that are
+            already taken.
+    """
+
+    batch: Any
+    outputs: Any
+    student: Records
+    teacher: Records
+    student_fields: Mapping[str, Tensor]
+    teacher_fields: Mapping[str, Tensor]
+    local: Mapping[str, Mapping[Pair, Tensor]] = field(default_factory=dict)
+
+
+def read_field(outputs: Any, name: str) -> Tensor:
+    """Return one tensor of a model's outputs: a mapping's key or an attribute.
+
+    Raises:
+        ValueError: There is no such tensor; the message lists the known fields.
+    """
+    fields = outputs if isinstance(outputs, Mapping) else _attributes(outputs)
+    value = fields.get(name)
+    if isinstance(value, Tensor):
+        return value
+    known = [key for key, other in fields.items() if isinstance(other, Tensor)]
+    raise ValueError(
+        f"The outputs ({type(outputs).__name__}) have no tensor {name!r}. "
+        f"Closest fields: {closest(name, known)}."
+    )
+
+
+def _attributes(outputs: Any) -> dict[str, Any]:
+    names = [name for name in dir(outputs) if not name.startswith("_")]
+    if isinstance(outputs, Tensor):
+        return {}
+    return {name: getattr(outputs, name) for name in names}

@@ -1,0 +1,146 @@
+"""The teacher's targets on disk, computed once and read for many epochs.
+
+DIRECTORY/targets.json                    whose targets: teacher, modules, fields, precision
+DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in its header
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from distill.observe.target_store import Targets
+from distill.processes.world import World
+from distill.record.pairs import Tap
+from distill.resume.files import remove_partial, replace_tensors, write_atomically
+from distill.resume.fingerprint import fingerprint
+from distill.resume.identity import differences
+
+SHARD_BYTES = 256 * 2**20
+
+
+class TargetCache:
+    """A store of teacher targets for `distill`: the teacher runs once for each batch.
+
+    Tensors are stored as they are, so that a run with the cache equals one without. Batches
+    must be the same each time they come; a batch that is not is an error.
+
+    Args:
+        directory: Made if it does not exist; may be shared by runs with the same teacher,
+            pairs and data.
+        shard_bytes: Size at which a shard is written.
+    """
+
+    def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self._directory, self._shard_bytes = directory, shard_bytes
+        self._taps: list[Tap] = []
+        self._fields: list[str] = []
+        self._device = "cpu"
+        self._table: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._waiting: dict[str, Tensor] = {}
+        self._entries: dict[str, dict[str, Any]] = {}
+
+    def bind(
+        self, taps: list[Tap], fields: list[str], *, device: str, identity: Mapping[str, Any]
+    ) -> None:
+        """Say what the targets are, and find those that are kept.
+
+        Args:
+            taps: Where the teacher is read.
+            fields: Output fields of the teacher.
+            device: Where loaded tensors go.
+            identity: The teacher and its precision.
+
+        Raises:
+            ValueError: The directory holds targets of something else.
+        """
+        self._taps, self._fields, self._device = taps, fields, device
+        world = World.current()
+        if world.leads:
+            self._claim({**identity, "taps": [str(tap) for tap in taps], "fields": fields})
+        world.wait()
+        self._table.clear()
+        for path in sorted(self._directory.glob("targets-*.safetensors")):
+            self._read(path)
+
+    def load(self, key: str, batch: Any) -> Targets | None:
+        """Return the targets of a batch, or None where they are not kept yet.
+
+        Raises:
+            ValueError: Targets of another batch are kept under this key.
+        """
+        shard, entry = self._table.get(key, (None, self._entries.get(key)))
+        if entry is None:
+            return None
+        if entry["batch"] != batch_fingerprint(batch):
+            raise ValueError(
+                f"The targets under key {key!r} in {self._directory} are of another batch. Use "
+                "another directory, and batches that are the same each time they come."
+            )
+        read = shard.get_tensor if shard else lambda name: self._waiting[name].to(self._device)
+        tensors = (read(f"{key}/{number}") for number in range(sum(entry["calls"])))
+        records = {
+            tap: [next(tensors) for _ in range(count)]
+            for tap, count in zip(self._taps, entry["calls"], strict=True)
+        }
+        fields = {name: read(f"{key}/{name}") for name in self._fields}
+        return Targets(records=records, fields=fields)
+
+    def save(self, key: str, batch: Any, targets: Targets) -> None:
+        """Keep the targets of a batch; they reach the disk with their shard."""
+        tensors = [tensor for tap in self._taps for tensor in targets.records[tap]]
+        named = {str(number): tensor for number, tensor in enumerate(tensors)} | targets.fields
+        self._waiting |= {f"{key}/{name}": t.contiguous().cpu() for name, t in named.items()}
+        calls = [len(targets.records[tap]) for tap in self._taps]
+        self._entries[key] = {"batch": batch_fingerprint(batch), "calls": calls}
+        if sum(tensor.nbytes for tensor in self._waiting.values()) >= self._shard_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting as a shard."""
+        if not self._entries:
+            return
+        prefix = f"targets-{World.current().rank}-"
+        number = len(list(self._directory.glob(f"{prefix}*.safetensors")))
+        path = self._directory / f"{prefix}{number:05d}.safetensors"
+        replace_tensors(path, self._waiting, {"entries": json.dumps(self._entries)})
+        self._waiting, self._entries = {}, {}
+        self._read(path)
+
+    def _claim(self, identity: Mapping[str, Any]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        remove_partial(self._directory)
+        path = self._directory / "targets.json"
+        if not path.exists():
+            write_atomically(path, json.dumps(identity, indent=1))
+        if changed := differences(json.loads(path.read_text(encoding="utf-8")), identity):
+            raise ValueError(
+                f"The targets in {self._directory} are not this run's:\n  "
+                + "\n  ".join(changed)
+                + "\nUse another directory, or remove this one."
+            )
+
+    def _read(self, path: Path) -> None:
+        shard: Any = safe_open(path, framework="pt", device=self._device)
+        for key, entry in json.loads(shard.metadata()["entries"]).items():
+            self._table[key] = (shard, entry)
+
+
+def batch_fingerprint(batch: Any) -> str:
+    """Return a digest of the tensors in a batch: a tensor, or containers of them."""
+    return fingerprint(dict(_tensors(batch, "batch")))
+
+
+def _tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple):
+        parts = list(enumerate(value))
+    else:
+        parts = list(getattr(value, "__dict__", {}).items())
+    return [found for key, part in parts for found in _tensors(part, f"{name}.{key}")]

@@ -1,0 +1,1 @@
+"""One process or many, and how they are started, joined and stopped."""

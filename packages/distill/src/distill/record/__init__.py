@@ -1,0 +1,1 @@
+"""What is read in two models, and how it is compared."""

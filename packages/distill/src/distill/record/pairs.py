@@ -1,0 +1,101 @@
+"""Which module of the teacher answers to which module of the student."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+At = Literal["output", "input"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place in a model where a tensor is read.
+
+    Args:
+        module: Dotted name of the module, as in `model.named_modules()`.
+        at: What the module returns ("output") or its first positional argument ("input").
+        item: Which tensor, when the module returns or takes several.
+    """
+
+    module: str
+    at: At = "output"
+    item: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One module of the teacher and the module of the student that shall imitate it.
+
+    `at="input"` on an output projection reads the attention before that projection.
+
+    Args:
+        teacher: Dotted name in the teacher.
+        student: Dotted name in the student.
+        weight: Share of this pair in the loss, positive; only ratios between pairs matter.
+        at: Read what the modules return, or their first positional argument.
+        item: Which tensor, when the modules return or take several.
+
+    Raises:
+        ValueError: The weight is not positive, or `item` is negative.
+    """
+
+    teacher: str
+    student: str
+    weight: float = 1.0
+    at: At = "output"
+    item: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"Pair weight is {self.weight}, must be positive: {self.student}.")
+        if self.item < 0:
+            raise ValueError(f"Pair item is {self.item}, must be at least 0: {self.student}.")
+
+    @property
+    def teacher_tap(self) -> Tap:
+        """Where the teacher is read."""
+        return Tap(self.teacher, self.at, self.item)
+
+    @property
+    def student_tap(self) -> Tap:
+        """Where the student is read."""
+        return Tap(self.student, self.at, self.item)
+
+
+@runtime_checkable
+class Site(Protocol):
+    """Anything with the dotted name of an attention module."""
+
+    @property
+    def name(self) -> str:
+        """Dotted name of the module."""
+        ...
+
+
+def pair_sites(
+    sites: Iterable[Site],
+    *,
+    weights: Mapping[str, float] | None = None,
+    suffix: str = "",
+    at: At = "output",
+) -> tuple[Pair, ...]:
+    """Pair the attention sites that a student has in common with its teacher, by name.
+
+    Args:
+        sites: Objects with a `name`, such as a backbone's attention sites.
+        weights: Weight by site name; sites that are not named weigh 1.
+        suffix: Appended to every name, such as ".proj" for a module inside the site.
+        at: As in `Pair`; "input" with the suffix of the output projection is the attention
+            before that projection.
+
+    Raises:
+        ValueError: A weight names no site.
+    """
+    names = [site.name for site in sites]
+    given = dict(weights or {})
+    if unknown := sorted(set(given) - set(names)):
+        raise ValueError(f"Weights name no site: {unknown}. Known sites: {names}.")
+    return tuple(
+        Pair(teacher=name + suffix, student=name + suffix, weight=given.get(name, 1.0), at=at)
+        for name in names
+    )

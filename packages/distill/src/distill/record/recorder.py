@@ -1,0 +1,177 @@
+"""Read tensors inside a model by forward hooks, without changing the model."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from distill.record.names import Role, find_module
+from distill.record.pairs import Tap
+
+Records = dict[Tap, list[Tensor]]
+Consumer = Callable[[tuple[Any, ...], Mapping[str, Any], Any], None]
+
+
+class PassEnded(BaseException):
+    """Leaves a forward pass once every expected tensor has been read."""
+
+
+class Recorder:
+    """A context manager that keeps references to what named modules put out.
+
+    Hooks exist only inside the `with` block and record only inside `recording()`, so that a
+    recomputation during backward, or another model that shares the module, adds nothing.
+    No tensor is copied: a model that later overwrites a recorded tensor is reported.
+
+    Args:
+        model: The model to read; it is not changed.
+        taps: Where to read; repeated taps are read once.
+        role: "teacher" or "student", for error messages.
+        consumers: Called with arguments, named arguments and output of a module each time it
+            runs in a recorded pass; nothing of them is kept.
+
+    Raises:
+        ValueError: On construction, when a tap names no module.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        taps: Iterable[Tap],
+        role: Role,
+        consumers: Iterable[tuple[Tap, Consumer]] = (),
+    ) -> None:
+        self._role = role
+        self.taps = list(dict.fromkeys(taps))
+        self._modules = {tap: find_module(model, tap.module, role) for tap in self.taps}
+        self._consumers = [
+            (tap, find_module(model, tap.module, role), consume) for tap, consume in consumers
+        ]
+        self._passed = [0] * len(self._consumers)
+        self._handles: list[RemovableHandle] = []
+        self._records: Records = {}
+        self._versions: dict[Tap, list[int]] = {}
+        self._active = False
+        self._expected: int | None = None
+
+    def __enter__(self) -> "Recorder":
+        for tap, module in self._modules.items():
+            self._handles.append(self._hook(tap, module))
+        for place, (_, module, consume) in enumerate(self._consumers):
+            self._handles.append(self._pass_on(place, module, consume))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._clear()
+
+    @contextmanager
+    def recording(self, expected: int | None = None) -> Iterator[None]:
+        """Record what runs in this block, from an empty start.
+
+        Args:
+            expected: Leave the block after this many tensors, skipping the rest of the pass.
+        """
+        self._clear()
+        self._active, self._expected = True, expected
+        try:
+            yield
+        except PassEnded:
+            pass
+        finally:
+            self._active = False
+
+    def count(self) -> int:
+        """Return how many tensors the last pass put out, kept or passed on."""
+        return sum(map(len, self._records.values())) + sum(self._passed)
+
+    def take(self) -> Records:
+        """Return the tensors of the last pass, in call order, and forget them.
+
+        Raises:
+            ValueError: A module did not run, or its tensor was overwritten in place since.
+        """
+        for tap in self._modules:
+            self._check(tap)
+        for count, (tap, _, _) in zip(self._passed, self._consumers, strict=True):
+            if not count:
+                raise _did_not_run(tap, self._role)
+        records = {tap: self._records[tap] for tap in self._modules}
+        self._clear()
+        return records
+
+    def _check(self, tap: Tap) -> None:
+        if tap not in self._records:
+            raise _did_not_run(tap, self._role)
+        for tensor, version in zip(self._records[tap], self._versions[tap], strict=True):
+            if tensor._version != version:
+                raise ValueError(
+                    f"The {tap.at} of module {tap.module!r} of the {self._role} was overwritten "
+                    "in place after it was recorded. Pair a module around it instead."
+                )
+
+    def _hook(self, tap: Tap, module: nn.Module) -> RemovableHandle:
+        if tap.at == "output":
+            return module.register_forward_hook(lambda _, __, out: self._keep(tap, out))
+        return module.register_forward_pre_hook(lambda _, args: self._keep(tap, args))
+
+    def _keep(self, tap: Tap, value: Any) -> None:
+        if not self._active:
+            return
+        tensor = chosen_tensor(value, tap, self._role)
+        self._records.setdefault(tap, []).append(tensor)
+        self._versions.setdefault(tap, []).append(tensor._version)
+        self._end_if_complete()
+
+    def _pass_on(self, place: int, module: nn.Module, consume: Consumer) -> RemovableHandle:
+        def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if self._active:
+                consume(args, kwargs, output)
+                self._passed[place] += 1
+                self._end_if_complete()
+
+        return module.register_forward_hook(hook, with_kwargs=True)
+
+    def _end_if_complete(self) -> None:
+        if self._expected is not None and self.count() >= self._expected:
+            raise PassEnded
+
+    def _clear(self) -> None:
+        self._records, self._versions = {}, {}
+        self._passed = [0] * len(self._consumers)
+
+
+def _did_not_run(tap: Tap, role: str) -> ValueError:
+    return ValueError(
+        f"Module {tap.module!r} of the {role} did not run in the forward pass, so its pair has "
+        "nothing to compare. Remove the pair, or feed the input it needs."
+    )
+
+
+def chosen_tensor(value: Any, tap: Tap, role: str) -> Tensor:
+    """Return the tensor that a tap reads in what a module takes or returns.
+
+    Raises:
+        ValueError: There is no tensor at its place.
+    """
+    if isinstance(value, Tensor):
+        return value
+    elements = list(value) if isinstance(value, tuple | list) else []
+    chosen = elements[tap.item] if tap.item < len(elements) else None
+    if isinstance(chosen, Tensor):
+        return chosen
+    kinds = [type(element).__name__ for element in elements] or type(value).__name__
+    raise ValueError(
+        f"The {tap.at} of module {tap.module!r} of the {role} has no tensor at item {tap.item}: "
+        f"it is {kinds}. Choose another `item`, or pair a module that passes tensors by position."
+    )

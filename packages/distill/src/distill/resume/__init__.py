@@ -1,0 +1,1 @@
+"""What a run remembers, and how it reaches the disk."""

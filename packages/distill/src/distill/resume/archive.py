@@ -1,0 +1,154 @@
+"""The directory of a run: what it is, its log, its checkpoints.
+
+run.json           settings and fingerprints that a resumed run must share
+log.jsonl          one line a step, evaluation, rollback or warning
+checkpoints/       see `distill.checkpoint`
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from distill.resume.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from distill.resume.files import is_full, remove_partial, write_atomically
+from distill.resume.identity import differences, digest
+from distill.resume.journal import Journal, read_journal
+
+Resume = Literal["auto", "new", "continue"]
+
+
+def has_run(directory: Path) -> bool:
+    """Return whether a directory holds a run with a checkpoint, from which it would go on.
+
+    A run that ended before its first checkpoint starts anew, from the student as it is given.
+    """
+    return bool(list_checkpoints(directory / "checkpoints"))
+
+
+class Archive:
+    """Reads and writes a run's directory, or keeps only the log, in memory.
+
+    Args:
+        directory: Where; None keeps no checkpoints.
+        identity: See `identify`.
+        writes: Whether this process writes; all processes read.
+    """
+
+    def __init__(
+        self, directory: Path | None, identity: Mapping[str, Any], *, writes: bool
+    ) -> None:
+        self.directory, self._identity, self._writes = directory, identity, writes
+        self._entries: list[dict[str, Any]] = []
+        self._journal: Journal | None = None
+
+    def open(self, resume: Resume) -> Checkpoint | None:
+        """Return the newest checkpoint to go on from, or None for a new start.
+
+        Raises:
+            ValueError: A run is there and `resume` is "new"; none is there and it is
+                "continue"; it is another run (every differing setting is named); or its
+                newest checkpoint is damaged.
+        """
+        if self.directory is None:
+            return None
+        run = self.directory / "run.json"
+        _check_resume(run, resume)
+        if run.exists():
+            self._check(json.loads(run.read_text(encoding="utf-8")))
+        found = list_checkpoints(self.directory / "checkpoints")
+        checkpoint = load_checkpoint(found[-1]) if found else None
+        if checkpoint and checkpoint.state["run"] != digest(self._identity):
+            raise ValueError(
+                f"Checkpoint {found[-1]} belongs to another run than {run}. Remove it, or "
+                "choose another directory."
+            )
+        return checkpoint
+
+    def prepare(self, step: int) -> None:
+        """Clear what a killed process left half done, and cut the log back to `step`."""
+        if self.directory is None or not self._writes:
+            return
+        checkpoints = self.directory / "checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        for place in (self.directory, checkpoints):
+            remove_partial(place)
+        write_atomically(self.directory / "run.json", json.dumps(self._identity, indent=1))
+        self._journal = Journal(self.directory / "log.jsonl")
+        self._journal.cut(step)
+
+    def save(
+        self, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
+    ) -> str | None:
+        """Write a checkpoint; return a warning where the disk is full, else None."""
+        if self.directory is None or not self._writes:
+            return None
+        state = {"run": digest(self._identity), "progress": progress}
+        try:
+            save_checkpoint(self.directory / "checkpoints", step, tensors, state)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return self._full(step, tensors)
+        return None
+
+    def prune(self, *, keep_last: int, best: int | None) -> None:
+        """Remove old checkpoints, but not that of the step `best`."""
+        if self.directory is not None and self._writes:
+            keep = [] if best is None else [best]
+            prune_checkpoints(self.directory / "checkpoints", keep_last=keep_last, keep=keep)
+
+    def load(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step."""
+        if self.directory is None:
+            raise ValueError("A run without a directory has no checkpoints.")
+        return load_checkpoint(self.directory / "checkpoints" / f"step-{step:08d}")
+
+    def note(self, **entry: Any) -> None:
+        """Add an entry to the log."""
+        if self._journal:
+            self._journal.write(**entry)
+        elif self.directory is None:
+            self._entries.append(entry)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return all entries of the log."""
+        if self.directory is None:
+            return self._entries
+        return read_journal(self.directory / "log.jsonl")
+
+    def _check(self, before: Mapping[str, Any]) -> None:
+        if changed := differences(before, self._identity):
+            raise ValueError(
+                f"The run in {self.directory} cannot go on, its settings differ:\n  "
+                + "\n  ".join(changed)
+                + "\nGive the settings of the run, or start a new one in another directory."
+            )
+
+    def _full(self, step: int, tensors: Mapping[str, Tensor]) -> str:
+        need = sum(tensor.nbytes for tensor in tensors.values())
+        assert self.directory is not None
+        free = shutil.disk_usage(self.directory).free
+        return (
+            f"The checkpoint of step {step} was not written: {self.directory} has no space left "
+            f"(needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free). Training goes on; "
+            "earlier checkpoints are whole, the next one is tried when it is due."
+        )
+
+
+def _check_resume(run: Path, resume: Resume) -> None:
+    if resume == "new" and run.exists():
+        raise ValueError(
+            f"There is a run in {run.parent} already. Resume it, or choose another directory."
+        )
+    if resume == "continue" and not run.exists():
+        raise ValueError(f"There is no run to resume in {run.parent}: run.json is missing.")

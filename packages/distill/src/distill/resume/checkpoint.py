@@ -1,0 +1,106 @@
+"""Checkpoints on disk: one directory each, complete or absent.
+
+    checkpoints/step-00000200/tensors.safetensors
+    checkpoints/step-00000200/state.json          with the digest of the tensors
+
+The directory appears by one rename after everything in it is on the disk.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from distill.resume.files import new_directory, write_tensors, write_text
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint that was read and verified.
+
+    Attributes:
+        step: Optimiser steps done when it was written.
+        tensors: On the CPU, by name.
+        state: Everything that is not a tensor.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save_checkpoint(
+    directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint and return its path; one that exists is left as it is.
+
+    Raises:
+        OSError: The disk refused; nothing of this checkpoint is left behind.
+    """
+    path = directory / f"step-{step:08d}"
+    if path.exists():
+        return path
+    with new_directory(path) as partial:
+        write_tensors(partial / "tensors.safetensors", tensors)
+        digest = _digest(partial / "tensors.safetensors")
+        content = {"format": FORMAT, "step": step, "sha256": digest, "state": dict(state)}
+        write_text(partial / "state.json", json.dumps(content, indent=1, allow_nan=False))
+    return path
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Raises:
+        ValueError: A file is missing, damaged, or of another format; says what to do.
+    """
+    state, tensors = path / "state.json", path / "tensors.safetensors"
+    for file in (state, tensors):
+        if not file.is_file():
+            raise _damaged(path, f"{file.name} is missing")
+    try:
+        content = json.loads(state.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, f"state.json cannot be read ({error})") from error
+    if content.get("format") != FORMAT:
+        raise ValueError(
+            f"Checkpoint {path} has format {content.get('format')}, this version of distill "
+            f"reads format {FORMAT}. Resume with the version that wrote it."
+        )
+    if _digest(tensors) != content["sha256"]:
+        raise _damaged(path, "tensors.safetensors is not what was written")
+    return Checkpoint(step=content["step"], tensors=load_file(tensors), state=content["state"])
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints in a directory, oldest first."""
+    return sorted(path for path in directory.glob("step-*") if path.is_dir())
+
+
+def prune_checkpoints(directory: Path, *, keep_last: int, keep: Collection[int]) -> None:
+    """Remove all but the newest `keep_last` checkpoints and those of the steps in `keep`."""
+    for path in list_checkpoints(directory)[:-keep_last]:
+        if int(path.name.removeprefix("step-")) not in keep:
+            doomed = path.with_name(f".{path.name}.partial")
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"Checkpoint {path} is damaged: {why}. Remove this directory to resume from the one "
+        "before it."
+    )

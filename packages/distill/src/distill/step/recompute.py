@@ -1,0 +1,49 @@
+"""Trade time for memory: recompute chosen activations during backward."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from distill.record.names import matching
+
+
+@contextmanager
+def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterator[list[str]]:
+    """Recompute the activations inside matching modules while this block runs.
+
+    Args:
+        model: Its modules are wrapped in place and restored afterwards.
+        patterns: Shell patterns over module names, such as "blocks.*"; a module inside
+            another that matches is left to the outer one. None wraps nothing.
+
+    Yields:
+        Names of the wrapped modules.
+
+    Raises:
+        ValueError: A pattern matches no module.
+    """
+    modules = dict(model.named_modules())
+    found = sorted(matching(modules, patterns, "module")) if patterns else []
+    outer = [name for name in found if not any(name.startswith(f"{o}.") for o in found)]
+    for name in outer:
+        modules[name].forward = _wrap(modules[name].forward)
+    try:
+        yield outer
+    finally:
+        for name in outer:
+            del modules[name].forward
+
+
+def _wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(forward)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return wrapped

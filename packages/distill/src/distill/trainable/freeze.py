@@ -1,0 +1,83 @@
+"""Choose what trains, and say what was chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from distill.record.names import matching
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainableReport:
+    """What trains in a model.
+
+    Attributes:
+        shapes: Shape of every trainable parameter, by name.
+        trainable: Number of trainable values.
+        total: Number of values in all parameters.
+        bytes: Size of the trainable parameters as stored.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    trainable: int
+    total: int
+    bytes: int
+
+    @property
+    def fraction(self) -> float:
+        """Share of the parameters that trains, from 0 to 1."""
+        return self.trainable / self.total
+
+    def __str__(self) -> str:
+        return (
+            f"{self.trainable:,} of {self.total:,} parameters train "
+            f"({100 * self.fraction:.3g} %, {self.bytes / 1e6:.3g} MB) "
+            f"in {len(self.shapes)} tensors"
+        )
+
+
+def freeze_except(model: nn.Module, patterns: str | Sequence[str]) -> TrainableReport:
+    """Let only the parameters train whose names match a pattern; drop the others' gradients.
+
+    Args:
+        model: Changed in place: `requires_grad` of every parameter.
+        patterns: Shell patterns over dotted parameter names, such as "*.proj_l.*".
+
+    Raises:
+        ValueError: A pattern matches no parameter (the closest names are offered), or there
+            is no pattern.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    parameters = dict(model.named_parameters())
+    chosen = matching(parameters, patterns, "parameter")
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in chosen)
+        parameter.grad = None
+    return trainable_report(model)
+
+
+def trainable_report(model: nn.Module) -> TrainableReport:
+    """Say what trains in a model.
+
+    Raises:
+        ValueError: Nothing trains.
+    """
+    parameters = dict(model.named_parameters())
+    trained = {name: p for name, p in parameters.items() if p.requires_grad}
+    if not trained:
+        raise ValueError(
+            f"Nothing is trainable in {type(model).__name__} ({len(parameters)} parameters, all "
+            "frozen). Choose what trains with `freeze_except(model, patterns)`."
+        )
+    return TrainableReport(
+        shapes={name: tuple(p.shape) for name, p in trained.items()},
+        trainable=sum(p.numel() for p in trained.values()),
+        total=sum(p.numel() for p in parameters.values()),
+        bytes=sum(p.numel() * p.element_size() for p in trained.values()),
+    )
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that require gradients, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}

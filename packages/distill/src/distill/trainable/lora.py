@@ -1,0 +1,129 @@
+"""Low-rank updates of weights (LoRA, arXiv 2106.09685) that merge without a trace.
+
+The update is part of the weight that the layer computes with: training runs the very numbers
+that remain after merging, also where a layer rounds its weight to fewer bits.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from distill.record.names import matching
+
+
+class LowRank(nn.Module):
+    """Adds scale * up @ down to a weight; zero at the start, since `up` is zero.
+
+    Args:
+        weight: The weight, whose device and number format the factors share (float32 where
+            the weight has fewer bits).
+        rank: Columns of `up`, at least 1.
+        scale: Factor of the update.
+    """
+
+    def __init__(self, weight: Float[Tensor, "out in"], *, rank: int, scale: float) -> None:
+        super().__init__()
+        rows, columns = weight.shape
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.down = nn.Parameter(torch.empty(rank, columns, dtype=dtype, device=weight.device))
+        self.up = nn.Parameter(torch.zeros(rows, rank, dtype=dtype, device=weight.device))
+        nn.init.normal_(self.down, std=columns**-0.5)
+        self._scale = scale
+
+    def forward(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+        """Return the updated weight."""
+        return (weight + self._scale * (self.up @ self.down)).to(weight.dtype)
+
+
+def add_lora(
+    model: nn.Module, patterns: str | Sequence[str], *, rank: int = 8, scale: float = 1.0
+) -> list[str]:
+    """Give the weights of matching linear layers a low-rank update, and freeze those weights.
+
+    The update's parameters are `<layer>.parametrizations.weight.0.up` and `.down`: the pattern
+    "*.parametrizations.weight.0.*" lets them train. Add it before an optimiser is made, and
+    after anything that replaces layers or changes how they compute. A layer that rounds its
+    weight in each forward rounds the updated weight; it is refused where it computes with a
+    copy of its weight that was rounded once.
+
+    Args:
+        model: Changed in place.
+        patterns: Shell patterns over the names of modules; they must match linear layers.
+        rank: Rank of the update, at least 1.
+        scale: Factor of the update (alpha / rank in the paper).
+
+    Returns:
+        Names of the layers.
+
+    Raises:
+        ValueError: A pattern matches no linear layer (the closest names are offered), the
+            rank is below 1, or a layer has an update already or would not see it. Nothing has
+            changed then.
+    """
+    if rank < 1:
+        raise ValueError(f"rank is {rank}, must be at least 1.")
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    chosen = matching(layers, patterns, "linear layer")
+    names = [name for name in layers if name in chosen]
+    if twice := [name for name in names if lora_layers(layers[name])]:
+        raise ValueError(f"These layers have a low-rank update already: {twice}.")
+    if blind := [name for name in names if not _sees_its_weight(layers[name])]:
+        raise ValueError(
+            f"{len(blind)} layers compute with a copy of their weight and would not see an "
+            f"update of it: {blind[:3]}. Quantise them in each forward instead of once, or leave "
+            "them out."
+        )
+    for name in names:
+        layer = layers[name]
+        layer.weight.requires_grad_(False)
+        update = LowRank(layer.weight, rank=rank, scale=scale)
+        parametrize.register_parametrization(layer, "weight", update)
+    return names
+
+
+def _sees_its_weight(layer: nn.Linear) -> bool:
+    """Return whether the output depends on the weight, as a copy of the layer says."""
+    if "weight" not in layer._parameters:
+        return False
+    probe = copy.deepcopy(layer)
+    weight = probe.weight.requires_grad_(True)
+    with torch.enable_grad():
+        output = probe(torch.ones(1, layer.in_features).to(weight))
+        if not output.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(output.sum(), weight, allow_unused=True)
+    return gradient is not None
+
+
+def merge_lora(model: nn.Module) -> list[str]:
+    """Make every low-rank update part of its weight for good, bit-equal in what it computes.
+
+    Layers and state-dict names are as before `add_lora`.
+
+    Returns:
+        Names of the layers.
+
+    Raises:
+        ValueError: There is no update to merge.
+    """
+    names = lora_layers(model)
+    if not names:
+        raise ValueError("There is no low-rank update to merge: `add_lora` was not called.")
+    for name in names:
+        parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+    return names
+
+
+def lora_layers(model: nn.Module) -> list[str]:
+    """Return the names of the layers with a low-rank update."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if parametrize.is_parametrized(module, "weight")
+        and isinstance(module.parametrizations.weight[0], LowRank)
+    ]

@@ -1,0 +1,68 @@
+"""Four common choices of what trains."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import nn
+
+from distill.record.names import find_module, matching
+from distill.trainable.freeze import TrainableReport, freeze_except
+from distill.trainable.lora import add_lora
+
+Preset = Literal["proj", "attn", "lora", "all"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+UPDATES = "*.parametrizations.weight.0.*"
+
+
+def train_only(
+    model: nn.Module,
+    preset: Preset,
+    *,
+    sites: Sequence[str] = (),
+    projection: str = "*.proj_l.*",
+    rank: int = 8,
+    scale: float = 1.0,
+) -> TrainableReport:
+    """Let a named choice of parameters train.
+
+    "proj" trains the projections of the linear branch alone (Lite3R's choice); "attn" every
+    parameter of the attention sites; "lora" the projections and a low-rank update of the
+    sites' other linear layers; "all" everything.
+
+    Args:
+        model: Changed in place.
+        preset: The choice.
+        sites: Dotted names of the attention modules, for "attn" and "lora".
+        projection: Pattern of the projections' parameters.
+        rank: Rank of the updates.
+        scale: Factor of the updates.
+
+    Raises:
+        ValueError: The preset is unknown, a site does not exist, "attn" or "lora" has no
+            sites, or there are no projections.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}. Known presets: {', '.join(PRESETS)}.")
+    if preset == "proj":
+        return freeze_except(model, projection)
+    if preset == "all":
+        return freeze_except(model, "*")
+    if not sites:
+        raise ValueError(f"Preset {preset!r} needs the names of the attention sites.")
+    for site in sites:
+        find_module(model, site, "student")
+    if preset == "attn":
+        return freeze_except(model, [f"{site}.*" for site in sites])
+    add_lora(model, _plain_layers(model, sites, projection), rank=rank, scale=scale)
+    return freeze_except(model, [projection, UPDATES])
+
+
+def _plain_layers(model: nn.Module, sites: Sequence[str], projection: str) -> list[str]:
+    projections = matching(dict(model.named_parameters()), [projection], "parameter")
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and any(name.startswith(f"{site}.") for site in sites)
+        and f"{name}.weight" not in projections
+    ]

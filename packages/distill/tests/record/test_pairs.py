@@ -1,0 +1,200 @@
+"""Laws of paired hooks: right pairs, no traces, exact zeros, clear errors."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from distill import AttentionDistillation, Pair, pair_sites
+from distill.record.losses import LOSSES, find_loss
+from distill.record.recorder import Recorder
+
+PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def both_passes(distillation, teacher, student, x):
+    with distillation.teacher_pass():
+        teacher(x)
+    with distillation.student_pass():
+        student(x)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("same_object", [True, False])
+def test_a_teacher_as_student_has_zero_loss_and_zero_gradients(models, batches, loss, same_object):
+    teacher, _ = models()
+    student = teacher if same_object else copy.deepcopy(teacher)
+    with AttentionDistillation(teacher, student, PAIRS, loss=loss) as distillation:
+        both_passes(distillation, teacher, student, batches[0])
+        total = distillation.loss()
+    total.backward()
+    assert total.item() == 0.0
+    gradients = [p.grad for p in student.parameters() if p.grad is not None]
+    assert gradients and all((gradient == 0).all() for gradient in gradients)
+
+
+def test_the_loss_is_the_weighted_mean_of_the_layers(models, batches):
+    teacher, student = models()
+    kept = {}
+    for role, model in (("t", teacher), ("s", student)):
+        for i, block in enumerate(model.blocks):
+            block.attn.register_forward_hook(
+                lambda _, __, out, key=(role, i): kept.update({key: out})
+            )
+    pairs = [dataclasses.replace(PAIRS[i], weight=w) for i, w in enumerate((1.0, 2.0, 5.0))]
+    with AttentionDistillation(teacher, student, pairs, loss="mse") as distillation:
+        both_passes(distillation, teacher, student, batches[0])
+        total = distillation.loss()
+    layers = [(kept["s", i] - kept["t", i]).square().mean() for i in range(3)]
+    expected = (layers[0] + 2 * layers[1] + 5 * layers[2]) / 8
+    torch.testing.assert_close(total, expected)
+
+
+def test_no_hook_is_left_behind(models, batches):
+    teacher, student = models()
+    with AttentionDistillation(teacher, student, PAIRS):
+        assert hooks(teacher) == hooks(student) == 3
+    assert hooks(teacher) == hooks(student) == 0
+    with (
+        pytest.raises(RuntimeError),
+        AttentionDistillation(teacher, student, PAIRS) as entered,
+        entered.student_pass(),
+    ):
+        student(batches[0][..., :3])
+    assert hooks(teacher) == hooks(student) == 0
+
+
+def test_only_the_pass_in_progress_is_recorded(models, batches):
+    teacher, student = models()
+    with AttentionDistillation(teacher, student, PAIRS) as distillation:
+        both_passes(distillation, teacher, student, batches[0])
+        student(batches[1])
+        first = distillation.loss()
+        both_passes(distillation, teacher, student, batches[0])
+        assert torch.equal(first, distillation.loss())
+
+
+def test_an_unknown_module_raises_with_the_closest_names(models):
+    teacher, student = models()
+    with pytest.raises(ValueError, match=r"teacher \(Net\) has no module 'blocks.1.atn'.*1.attn'"):
+        AttentionDistillation(teacher, student, [Pair(teacher="blocks.1.atn", student="head")])
+    with pytest.raises(ValueError, match="student"):
+        AttentionDistillation(teacher, student, [Pair(teacher="head", student="tail")])
+
+
+def test_pairs_are_checked(models, batches):
+    teacher, student = models()
+    with pytest.raises(ValueError, match="at least one"):
+        AttentionDistillation(teacher, student, [])
+    with pytest.raises(ValueError, match="positive"):
+        Pair(teacher="a", student="a", weight=0.0)
+    with pytest.raises(ValueError, match=r"'l7'.*relative_mse"):
+        find_loss("l7")
+    wrong = [Pair(teacher="blocks.0.attn", student="blocks.0.attn.qkv")]
+    with AttentionDistillation(teacher, student, wrong) as distillation:
+        both_passes(distillation, teacher, student, batches[0])
+        with pytest.raises(ValueError, match=r"\(2, 6, 8\).*\(2, 6, 24\)"):
+            distillation.loss()
+
+
+def test_the_input_of_the_output_projection_is_read_before_it(models, batches):
+    teacher, _ = models()
+    seen = []
+    teacher.blocks[0].attn.proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    site = type("Site", (), {"name": "blocks.0.attn"})
+    pairs = pair_sites([site], suffix=".proj", at="input", weights={"blocks.0.attn": 3.0})
+    assert pairs == (
+        Pair(teacher="blocks.0.attn.proj", student="blocks.0.attn.proj", weight=3.0, at="input"),
+    )
+    recorder = Recorder(teacher, [pairs[0].teacher_tap], "teacher")
+    with recorder, recorder.recording():
+        teacher(batches[0])
+        assert recorder.take()[pairs[0].teacher_tap][0] is seen[0]
+    with pytest.raises(ValueError, match="no site"):
+        pair_sites([site], weights={"blocks.9.attn": 1.0})
+
+
+def test_a_module_that_did_not_run_is_an_error(models, batches):
+    teacher, _ = models()
+    teacher.spare = nn.Linear(8, 8)
+    recorder = Recorder(teacher, [Pair(teacher="spare", student="spare").teacher_tap], "teacher")
+    with recorder, recorder.recording():
+        teacher(batches[0])
+        with pytest.raises(ValueError, match=r"'spare' of the teacher did not run"):
+            recorder.take()
+
+
+def test_an_output_overwritten_in_place_is_an_error(models, batches):
+    teacher, _ = models()
+    recorder = Recorder(
+        teacher, [Pair(teacher="blocks.0.attn", student="x").teacher_tap], "teacher"
+    )
+    teacher.blocks[0].drop = Overwrite()
+    with recorder, recorder.recording(), torch.no_grad():
+        teacher(batches[0])
+        with pytest.raises(ValueError, match="overwritten"):
+            recorder.take()
+
+
+class Overwrite(nn.Module):
+    def forward(self, x):
+        return x.add_(1.0)
+
+
+def test_tuples_give_the_chosen_item():
+    model = nn.MultiheadAttention(8, 2, batch_first=True)
+    holder = nn.Sequential(model)
+    x = torch.randn(1, 5, 8)
+    taps = [Pair(teacher="0", student="0", item=i).teacher_tap for i in (0, 1, 2)]
+    recorder = Recorder(holder, taps[:2], "teacher")
+    with recorder, recorder.recording():
+        model(x, x, x)
+        records = recorder.take()
+    assert records[taps[0]][0].shape == (1, 5, 8) and records[taps[1]][0].shape == (1, 5, 5)
+    recorder = Recorder(holder, taps[2:], "teacher")
+    with recorder, recorder.recording(), pytest.raises(ValueError, match="no tensor at item 2"):
+        model(x, x, x)
+
+
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+    name=st.sampled_from(sorted(LOSSES)),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)
+@settings(max_examples=60, deadline=None)
+def test_losses_are_zero_exactly_where_both_are_equal(shape, seed, name, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    teacher = torch.randn(shape, generator=generator).to(dtype)
+    student = teacher.clone().requires_grad_()
+    loss = find_loss(name)(student, teacher)
+    loss.backward()
+    assert loss.item() == 0.0 and (student.grad == 0).all()
+    other = teacher + torch.randn(shape, generator=generator).to(dtype)
+    assert torch.equal(other, teacher) or name == "cosine" or find_loss(name)(other, teacher) > 0
+
+
+@given(seed=st.integers(0, 99), scale=st.floats(0.01, 100))
+@settings(max_examples=30, deadline=None)
+def test_relative_losses_ignore_the_scale(seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
+    for name in ("relative_mse", "cosine"):
+        loss = find_loss(name)
+        torch.testing.assert_close(loss(scale * student, scale * teacher), loss(student, teacher))
+    torch.testing.assert_close(
+        find_loss("cosine")(student, teacher),
+        1 - torch.cosine_similarity(student, teacher, dim=-1).mean(),
+    )
+    torch.testing.assert_close(
+        find_loss("relative_mse")(student, teacher),
+        (student - teacher).square().sum() / teacher.square().sum(),
+    )

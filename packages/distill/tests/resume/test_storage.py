@@ -1,0 +1,246 @@
+"""What stays on disk: newest and best checkpoints, a whole log, also when things go wrong."""
+
+import contextlib
+import dataclasses
+import os
+import resource
+import signal
+
+import pytest
+import torch
+
+from distill import DistillConfig, Pair, Quiet, distill, freeze_except, read_journal
+from distill.resume.checkpoint import list_checkpoints, load_checkpoint
+
+PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
+CONFIG = DistillConfig(steps=20, learning_rate=1e-2, checkpoint_every=3, keep_last=2)
+
+
+class Acting(Quiet):
+    def __init__(self, act):
+        self.act, self.warnings = act, []
+
+    def stepped(self, record):
+        self.act(record.step)
+
+    def warned(self, text):
+        self.warnings.append(text)
+
+
+def trainee(models):
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    return teacher, student
+
+
+def steps(directory):
+    return [int(path.name[5:]) for path in list_checkpoints(directory / "checkpoints")]
+
+
+def same(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_newest_and_the_best_are_kept(models, batches, tmp_path):
+    teacher, student = trainee(models)
+    values = {4: 2.0, 8: 1.0, 12: 3.0, 16: 2.0, 20: 5.0}
+    seen, now = {}, []
+
+    def follow(step):
+        now.append(step)
+        seen[step] = {n: p.detach().clone() for n, p in student.named_parameters()}
+
+    config = dataclasses.replace(
+        CONFIG, evaluate_every=4, monitor="error", keep="best", keep_last=1
+    )
+    result = distill(
+        student,
+        teacher,
+        batches,
+        pairs=PAIRS,
+        config=config,
+        directory=tmp_path,
+        evaluate=lambda model: {"error": values[now[-1]]},
+        reporter=Acting(follow),
+    )
+    assert (result.best_step, result.best_value, result.metrics) == (8, 1.0, {"error": 5.0})
+    assert steps(tmp_path) == [8, 20]
+    assert all(torch.equal(p, seen[8][n]) for n, p in student.named_parameters())
+
+
+def test_a_checkpoint_holds_only_what_trains(models, batches, tmp_path):
+    teacher, student = trainee(models)
+    result = distill(student, teacher, batches, pairs=PAIRS, config=CONFIG, directory=tmp_path)
+    tensors = load_checkpoint(list_checkpoints(tmp_path / "checkpoints")[-1]).tensors
+    names = {f"model/{name}" for name in result.trainable.shapes}
+    states = {
+        f"optimizer/{name}/{key}"
+        for name in result.trainable.shapes
+        for key in ("step", "exp_avg", "exp_avg_sq")
+    }
+    assert set(tensors) == names | states
+    assert all(p.grad is None for p in student.parameters() if not p.requires_grad)
+
+
+def test_a_changed_buffer_is_remembered(models, batches, tmp_path):
+    class Counting(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+            self.register_buffer("largest", torch.zeros(()), persistent=False)
+            self.register_buffer("table", torch.arange(5.0))
+
+        def forward(self, x):
+            self.largest = torch.maximum(self.largest, x.abs().max())
+            return self.inner(x * (1 + 0.01 * self.largest))
+
+    def counting(stop=None):
+        teacher, student = trainee(models)
+        student.blocks[0] = Counting(student.blocks[0])
+        pairs = [dataclasses.replace(PAIRS[2]), dataclasses.replace(PAIRS[1])]
+
+        def act(step):
+            if step == stop:
+                raise KeyError
+
+        with contextlib.suppress(KeyError):
+            distill(
+                student,
+                teacher,
+                batches,
+                pairs=pairs,
+                config=CONFIG,
+                directory=tmp_path if stop is not None else None,
+                reporter=Acting(act),
+            )
+        return student
+
+    whole = counting()
+    assert whole.blocks[0].largest > 0
+    counting(stop=2)
+    tensors = load_checkpoint(list_checkpoints(tmp_path / "checkpoints")[-1]).tensors
+    assert "buffer/blocks.0.largest" in tensors and "buffer/blocks.0.table" not in tensors
+    resumed = counting(stop=99)
+    assert same(whole, resumed) and torch.equal(whole.blocks[0].largest, resumed.blocks[0].largest)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops(models, batches, tmp_path, number):
+    def signal_at_7(step):
+        if step == 7:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    teacher, student = trainee(models)
+    options = {"pairs": PAIRS, "config": CONFIG, "directory": tmp_path}
+    result = distill(student, teacher, batches, reporter=Acting(signal_at_7), **options)
+    assert result.stopped == "interrupted" and result.steps == 8
+    assert steps(tmp_path)[-1] == 8
+    assert signal.getsignal(number) == before
+    _, again = trainee(models)
+    assert distill(again, teacher, batches, **options).stopped == "finished"
+    _, whole = trainee(models)
+    distill(whole, teacher, batches, pairs=PAIRS, config=CONFIG)
+    assert same(whole, again)
+
+
+def test_an_error_leaves_the_last_whole_step_behind(models, batches, tmp_path):
+    teacher, student = trainee(models)
+
+    class Breaking:
+        def at(self, index):
+            if index == 10 and self.broken:
+                raise OSError("cannot read image")
+            return batches[index % 4]
+
+    source = Breaking()
+    source.broken = True
+    options = {"pairs": PAIRS, "config": CONFIG, "directory": tmp_path}
+    with pytest.raises(OSError, match="cannot read image"):
+        distill(student, teacher, source, **options)
+    assert steps(tmp_path)[-1] == 10
+    source.broken = False
+    _, again = trainee(models)
+    distill(again, teacher, source, **options)
+    _, whole = trainee(models)
+    distill(whole, teacher, source, pairs=PAIRS, config=CONFIG)
+    assert same(whole, again)
+
+
+def test_an_error_in_an_evaluation_repeats_it_on_resume(models, batches, tmp_path):
+    config = dataclasses.replace(CONFIG, evaluate_every=5, monitor="m")
+
+    def breaks(model):
+        raise OSError("no data")
+
+    teacher, student = trainee(models)
+    options = {"pairs": PAIRS, "config": config, "directory": tmp_path}
+    with pytest.raises(OSError, match="no data"):
+        distill(student, teacher, batches, evaluate=breaks, **options)
+    count = []
+
+    def counts(model):
+        count.append(1)
+        return {"m": 1.0}
+
+    _, again = trainee(models)
+    result = distill(again, teacher, batches, evaluate=counts, **options)
+    assert len(count) == 4 and result.best_step == 5
+    evaluated = [e["step"] for e in result.history if e["kind"] == "evaluation"]
+    assert evaluated == [5, 10, 15, 20]
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield lambda on: resource.setrlimit(resource.RLIMIT_FSIZE, (size if on else old[0], old[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_full_disk_costs_no_work(models, batches, tmp_path):
+    """The system refuses to write more than 1000 bytes to any file from step 7 to 16."""
+    teacher, student = trainee(models)
+    with largest_file(1000) as limit:
+
+        def act(step):
+            if step in (7, 16):
+                limit(step == 7)
+
+        listener = Acting(act)
+        result = distill(
+            student,
+            teacher,
+            batches,
+            pairs=PAIRS,
+            config=CONFIG,
+            directory=tmp_path,
+            reporter=listener,
+        )
+    assert result.stopped == "finished"
+    assert len(listener.warnings) == 3 and "no space left" in listener.warnings[0]
+    assert steps(tmp_path) == [18, 20]
+    assert not list(tmp_path.rglob(".*"))
+    logged = [e["step"] for e in read_journal(tmp_path / "log.jsonl") if e["kind"] == "step"]
+    assert logged == list(range(1, 21))
+    _, whole = trainee(models)
+    distill(whole, teacher, batches, pairs=PAIRS, config=CONFIG)
+    assert same(whole, student)
+
+
+def test_patience_ends_a_run_early_and_for_good(models, batches, tmp_path):
+    teacher, student = trainee(models)
+    config = dataclasses.replace(
+        CONFIG, evaluate_every=2, patience=3, monitor="score", monitor_mode="max"
+    )
+    scores = iter([1.0, 2.0, 2.0, 1.5, float("nan"), 9.0])
+    options = {"pairs": PAIRS, "config": config, "directory": tmp_path}
+    result = distill(
+        student, teacher, batches, evaluate=lambda model: {"score": next(scores)}, **options
+    )
+    assert (result.stopped, result.steps, result.best_step) == ("early", 10, 4)
+    _, again = trainee(models)
+    assert distill(again, teacher, batches, evaluate=lambda m: {}, **options).stopped == "early"
+    assert same(student, again)

@@ -1,0 +1,43 @@
+"""What a run left on disk is what its student held at the end."""
+
+import pytest
+import torch
+
+from distill import DistillConfig, Pair, distill, freeze_except, has_run, load_weights
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_loaded_weights_are_those_that_the_student_holds(
+    models, batches, tmp_path, decay, keep
+):
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    errors = iter([3.0, 1.0, 2.0, 4.0])
+    result = distill(
+        student,
+        teacher,
+        batches,
+        pairs=[Pair(teacher="blocks.1.attn", student="blocks.1.attn")],
+        config=DistillConfig(
+            steps=8, ema_decay=decay, keep=keep, evaluate_every=2, monitor="error", keep_last=1
+        ),
+        evaluate=lambda model: {"error": next(errors)},
+        directory=tmp_path,
+    )
+    weights = load_weights(tmp_path)
+    assert set(weights) == set(result.trainable.shapes) and weights
+    held = student.state_dict()
+    assert all(torch.equal(tensor, held[name]) for name, tensor in weights.items())
+    assert result.averaged == (decay is not None) and has_run(tmp_path)
+    _, fresh = models()
+    fresh.load_state_dict(weights, strict=False)
+    assert all(torch.equal(p, held[name]) for name, p in fresh.state_dict().items())
+
+
+def test_where_no_run_is_there_is_nothing_to_load(tmp_path):
+    assert not has_run(tmp_path) and not has_run(tmp_path / "absent")
+    (tmp_path / "run.json").write_text("{}")  # a run that ended before its first checkpoint
+    assert not has_run(tmp_path)
+    with pytest.raises(ValueError, match=r"directory=.*it must hold a run with a checkpoint"):
+        load_weights(tmp_path)

@@ -1,0 +1,53 @@
+"""Buffers come back as they were, whether they are small or large, changed or replaced."""
+
+import pytest
+import torch
+from torch import nn
+
+from distill.trainable.buffers import SMALL_BYTES, Buffers
+
+
+def model():
+    module = nn.Linear(2, 2)
+    module.register_buffer("small", torch.arange(4.0))
+    module.register_buffer("large", torch.zeros(SMALL_BYTES // 4 + 1), persistent=False)
+    return module
+
+
+def test_only_what_changed_is_named():
+    module = model()
+    buffers = Buffers(module)
+    assert buffers.changed() == {}
+    module.small.mul_(1)
+    assert buffers.changed() == {}
+    module.small.data.add_(1)
+    module.large = module.large.clone()
+    module.register_buffer("new", torch.ones(2))
+    assert set(buffers.changed()) == {"small", "large", "new"}
+
+
+def test_buffers_go_back_to_a_capture_and_to_the_start():
+    module = model()
+    buffers = Buffers(module)
+    module.small.add_(1)
+    kept = {name: tensor.clone() for name, tensor in buffers.changed().items()}
+    module.small.add_(1)
+    module.large = torch.ones_like(module.large)
+    buffers.restore(kept)
+    assert torch.equal(module.small, torch.arange(4.0) + 1) and not module.large.any()
+    buffers.restore({})
+    assert torch.equal(module.small, torch.arange(4.0))
+    kept["small"].zero_()
+    assert torch.equal(module.small, torch.arange(4.0))
+    assert "large" not in module.state_dict() and "small" in module.state_dict()
+
+
+def test_a_large_buffer_overwritten_in_place_is_saved_and_cannot_go_back():
+    module = model()
+    buffers = Buffers(module)
+    module.large.add_(1)
+    assert set(buffers.changed()) == {"large"}
+    with pytest.raises(ValueError, match=r"Buffer 'large' \(1 MiB\) was overwritten in place"):
+        buffers.restore({})
+    buffers.restore({"large": torch.full_like(module.large, 2.0)})
+    assert (module.large == 2).all()
