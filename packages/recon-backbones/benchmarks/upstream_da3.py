@@ -75,7 +75,7 @@ def upstream(config: DA3Config, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def runners(name: str) -> dict[str, Callable[[Tensor], Any]]:
-    """Both networks on normalised images, around one set of weights."""
+    """Both networks on normalized images, around one set of weights."""
     backbone = load_backbone(name, weights="random")
     assert isinstance(backbone, DepthAnything3)
     theirs = upstream(backbone.config, backbone.model.state_dict())

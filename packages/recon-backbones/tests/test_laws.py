@@ -4,11 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from recon_backbones import Attention, DenseAttention, MatmulAttention
 from recon_backbones.blocks.patches import PatchEmbed, resize_positions
-from recon_backbones.blocks.rope import grid_positions, rotary_table, rotate
+from recon_backbones.blocks.rope import RotaryTable, grid_positions, rotary_table, rotate
 from recon_backbones.blocks.token_order import TILE, order_index
+from recon_backbones.da3 import da3_tiny
+from recon_backbones.da3.vit import _run, _Stage
 
 CPU = torch.device("cpu")
 
@@ -115,3 +118,44 @@ def test_runs_of_16_and_of_64_tokens_are_squares() -> None:
         for tokens in forward.split(run):
             row, column = tokens // 24, tokens % 24
             assert int(row.max() - row.min()) == int(column.max() - column.min()) == side - 1
+
+
+def storage(x: torch.Tensor) -> int:
+    return x.untyped_storage().data_ptr()
+
+
+def test_queries_keys_and_values_are_views_of_one_product() -> None:
+    """Splitting the heads copies nothing."""
+    attention = Attention(24, 3)
+    seen: dict[str, torch.Tensor] = {}
+
+    class Core(DenseAttention):
+        def forward(self, q, k, v, *, pinned=None):  # type: ignore[no-untyped-def]
+            seen.update(q=q, k=k, v=v)
+            return super().forward(q, k, v)
+
+    attention.core = Core()
+    attention.qkv.register_forward_hook(lambda _, __, out: seen.update(product=out))
+    attention(torch.randn(2, 5, 24))
+    assert {storage(seen[name]) for name in "qkv"} == {storage(seen["product"])}
+    order = [seen[name].storage_offset() for name in "qkv"]
+    assert order == [0, 24, 48]
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_views_become_sequences_without_a_copy(index: int) -> None:
+    """Frame attention sees each view by itself, global attention all views: the same memory."""
+    config = da3_tiny()
+    x = torch.randn(2, 3, 5, 8)
+    seen: list[torch.Tensor] = []
+
+    class Block(nn.Module):
+        def forward(self, x: torch.Tensor, **_: object) -> torch.Tensor:
+            seen.append(x)
+            return x
+
+    stage = _Stage(rope=RotaryTable(x, x), pinned=torch.zeros(1))
+    back = _run(Block(), x, stage, index, config)
+    assert tuple(seen[0].shape) == ((2, 15, 8) if config.is_global(index) else (6, 5, 8))
+    assert storage(seen[0]) == storage(back) == storage(x)
+    assert torch.equal(back, x)

@@ -72,20 +72,20 @@ def test_both_sides_of_a_depth_edge_are_dropped() -> None:
     assert found[0].all(axis=0).tolist() == [True] * 3 + [False] * 2 + [True] * 3
 
 
-@pytest.mark.parametrize(("colour", "value"), [("black", 0), ("white", 255)])
-def test_a_background_goes_and_the_same_colour_inside_the_object_stays(
-    colour: str, value: int
+@pytest.mark.parametrize(("color", "value"), [("black", 0), ("white", 255)])
+def test_a_background_goes_and_the_same_color_inside_the_object_stays(
+    color: str, value: int
 ) -> None:
     image = Image.new("RGB", (60, 60), (value,) * 3)
     draw = ImageDraw.Draw(image)
     draw.ellipse((10, 10, 50, 50), fill=(200, 90, 40))
     draw.rectangle((27, 27, 33, 33), fill=(value,) * 3)
-    found = background(np.asarray(image), colour)
+    found = background(np.asarray(image), color)
     assert found[0].all()
     assert found[5, 5]
     assert not found[27:34, 27:34].any()
     assert not found[20:40, 14:24].any()
-    other = "white" if colour == "black" else "black"
+    other = "white" if color == "black" else "black"
     assert not background(np.asarray(image), other).any()
 
 

@@ -22,10 +22,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrise(metafunc, model)
 
 
-def forward_normalised(
+def forward_normalized(
     net: NestedDepthAnything3, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> Prediction:
-    """Run a backbone on images that are normalised already, past the checks of its entrance."""
+    """Run a backbone on images that are normalized already, past the checks of its entrance."""
     for module in ("da3.backbone", "da3.single.nested"):
         monkeypatch.setattr(f"recon_backbones.{module}.imagenet_normalize", lambda x: x)
     monkeypatch.setattr("recon_backbones.da3.backbone.check_images", lambda *_: None)
@@ -48,7 +48,7 @@ def test_metric_scenes_equal_upstream(
 ) -> None:
     directory, name = da3nested_case
     file = load_file(directory / f"case_{name}.safetensors")
-    out = forward_normalised(nested(directory), file["in.x"], monkeypatch)
+    out = forward_normalized(nested(directory), file["in.x"], monkeypatch)
     assert out.metric
     found = {
         "depth": out.depth,

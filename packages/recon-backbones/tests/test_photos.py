@@ -195,7 +195,7 @@ def test_copies_are_left_out_and_told(tmp_path: Path) -> None:
     assert [path.name for path in found.left_out["a copy of another"]] == ["c.png"]
 
 
-def test_of_neighbours_the_sharpest_is_taken(tmp_path: Path) -> None:
+def test_of_neighbors_the_sharpest_is_taken(tmp_path: Path) -> None:
     paths = sharp_and_blurred(tmp_path, 30)
     chosen = select_views(paths, max_views=6).paths
     assert sum(int(path.stem) % 3 == 1 for path in chosen) >= 5

@@ -152,8 +152,8 @@ def test_two_posed_views_and_coincident_ones_run() -> None:
     """Where a similarity is not determined, depth still is finite and cameras are the given."""
     backbone = load_backbone("da3-tiny", weights="random")
     given = {name: tensor[:, :2] for name, tensor in cameras().items()}
-    for centre in (given["world_to_camera"], torch.eye(3, 4).expand(1, 2, 3, 4)):
-        given["world_to_camera"] = centre
+    for center in (given["world_to_camera"], torch.eye(3, 4).expand(1, 2, 3, 4)):
+        given["world_to_camera"] = center
         out = backbone(torch.rand(1, 2, 3, 28, 28), **given)
         assert out.depth.isfinite().all() and (out.depth > 0).all()
-        assert torch.equal(out.world_to_camera, centre)
+        assert torch.equal(out.world_to_camera, center)

@@ -65,7 +65,7 @@ def relative_degrees(one: Prediction, other: Prediction) -> Tensor:
 
 
 def disagreement(found: Tensor, truth: Tensor) -> tuple[float, float]:
-    """Largest rotation in degrees, and largest distance of a centre over the rig's extent."""
+    """Largest rotation in degrees, and largest distance of a center over the rig's extent."""
     fit = umeyama(camera_centers(found), camera_centers(truth))
     aligned = Similarity(
         scale=float(fit.scale), rotation=fit.rotation, translation=fit.translation
@@ -111,11 +111,11 @@ def test_true_windows_in_any_frame_join_to_the_true_scene(
 
 @pytest.mark.parametrize("place", ["line", "point"])
 def test_cameras_on_a_line_or_in_one_place_are_joined_as_well(scene: Room, place: str) -> None:
-    """There, an alignment of centres has no rotation, or no scale."""
+    """There, an alignment of centers has no rotation, or no scale."""
     along = torch.linspace(0, 3 if place == "line" else 0, VIEWS).double()
     rotation = scene.world_to_camera[:, :, :3].double()
-    centres = torch.stack([along, 0 * along, 0 * along], dim=1)
-    cameras = torch.cat([rotation, -rotation @ centres[..., None]], dim=2)
+    centers = torch.stack([along, 0 * along, 0 * along], dim=1)
+    cameras = torch.cat([rotation, -rotation @ centers[..., None]], dim=2)
     found = predict_windows(oracle(scene, 3, cameras), windows(VIEWS, 5, 2)).prediction
     relative = found.world_to_camera[0, :, :, :3] @ found.world_to_camera[0, 0, :, :3].T
     torch.testing.assert_close(relative, rotation @ rotation[0].T, atol=1e-5, rtol=0)

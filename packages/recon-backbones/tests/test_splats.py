@@ -1,4 +1,4 @@
-"""Splats lie where their pixels look, and their colours turn with them."""
+"""Splats lie where their pixels look, and their colors turn with them."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def splats(seed: int, scale: float = 1.0) -> Splats:
 
 
 @given(seed=st.integers(0, 10**6))
-def test_colour_turns_with_the_splat(seed: int) -> None:
+def test_color_turns_with_the_splat(seed: int) -> None:
     torch.manual_seed(seed)
     rotation = rotation_from_quaternion(torch.randn(1, 1, 4, dtype=torch.float64))
     harmonics = torch.randn(1, 1, 2, 2, 3, 9, dtype=torch.float64)
@@ -56,10 +56,10 @@ def test_splats_without_offsets_lie_on_their_rays_at_their_distance(seed: int) -
     p = prediction(seed)
     raw = torch.zeros(1, 2, 7, 9, 37, dtype=torch.float64)
     found = world_splats(raw, p.depth_conf / 3, p.depth, p.world_to_camera, p.intrinsics)
-    centres = -(p.world_to_camera[..., :3].mT @ p.world_to_camera[..., 3:])[..., 0]
-    seen = found.means.unflatten(1, (2, 7, 9)) - centres[:, :, None, None]
+    centers = -(p.world_to_camera[..., :3].mT @ p.world_to_camera[..., 3:])[..., 0]
+    seen = found.means.unflatten(1, (2, 7, 9)) - centers[:, :, None, None]
     torch.testing.assert_close(seen.norm(dim=-1), p.depth)
-    along = p.unproject() - centres[:, :, None, None]
+    along = p.unproject() - centers[:, :, None, None]
     cosine = torch.nn.functional.cosine_similarity(seen, along, dim=-1)
     torch.testing.assert_close(cosine, torch.ones_like(cosine))
 
@@ -90,8 +90,8 @@ def test_a_giants_splats_come_in_the_frame_of_the_prediction() -> None:
         intrinsics=10 * given_cameras.intrinsics,
         with_splats=True,
     )
-    centres = -(posed.world_to_camera[..., :3].mT @ posed.world_to_camera[..., 3:])[..., 0]
-    distance = (posed.splats.means.unflatten(1, (3, -1)) - centres[:, :, None]).norm(dim=-1)
+    centers = -(posed.world_to_camera[..., :3].mT @ posed.world_to_camera[..., 3:])[..., 0]
+    distance = (posed.splats.means.unflatten(1, (3, -1)) - centers[:, :, None]).norm(dim=-1)
     ratio = distance / posed.depth.flatten(2)
     assert 0.5 < ratio.median() < 2  # in the unit of the depth that is returned
 

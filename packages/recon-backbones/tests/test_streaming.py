@@ -81,4 +81,4 @@ def test_single_views_cost_only_what_is_returned() -> None:
         for views in (2, 4)
     ]
     image = 3 * SIDE * SIDE * 4
-    assert (peaks[1] - peaks[0]) / 2 <= 3 * image  # normalising, depth and sky
+    assert (peaks[1] - peaks[0]) / 2 <= 3 * image  # normalizing, depth and sky

@@ -67,7 +67,7 @@ class Prediction:
         )
 
     def unproject(self) -> Float[Tensor, "b v y x 3"]:
-        """World points of every pixel centre, from depth and cameras."""
+        """World points of every pixel center, from depth and cameras."""
         return unproject(self.depth, self.world_to_camera, self.intrinsics)
 
     def confident(self, *, drop: float = 0.4) -> Bool[Tensor, "b v y x"]:

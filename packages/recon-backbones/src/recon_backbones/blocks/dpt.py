@@ -36,7 +36,7 @@ def add_position(
 
 
 def _wave(count: int, span: float, frequency: Tensor) -> Tensor:
-    """Sin and cos of `count` cell centres that spread over (-span, span): `2k count`."""
+    """Sin and cos of `count` cell centers that spread over (-span, span): `2k count`."""
     edge = span * (count - 1) / count
     at = torch.linspace(-edge, edge, count, device=frequency.device)
     angle = torch.outer(frequency, at)

@@ -108,7 +108,7 @@ def slice_blocks(module: nn.Module, tokens: int | None) -> None:
     """Bound the activations of every block below a module; None removes the bound.
 
     Frame-local stages then stream over views and feed-forwards over tokens. Outputs stay the same
-    up to rounding; quantisation that scales a whole tensor would see slices instead.
+    up to rounding; quantization that scales a whole tensor would see slices instead.
 
     Raises ValueError for a bound below one token, or if there is no block.
     """

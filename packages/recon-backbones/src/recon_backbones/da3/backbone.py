@@ -64,7 +64,7 @@ class AnyView(Backbone):
         """Reconstruct scenes; the world is near the frame of the reference view.
 
         Given cameras are encoded into the network and returned as they are, with the depth brought
-        to their unit by aligning camera centres; rays stay in the network's frame. `with_rays`
+        to their unit by aligning camera centers; rays stay in the network's frame. `with_rays`
         also runs the ray head, `with_splats` the Gaussian head of the giant models; `cameras` says
         whether poses and intrinsics come from the camera decoder or are fitted to the rays.
 
@@ -239,8 +239,8 @@ def _splats(
 def _unit(
     given: Float[Tensor, "b v 3 4"], predicted: Float[Tensor, "b v 3 4"]
 ) -> Float[Tensor, " b"]:
-    """Scale that takes the given cameras' centres to the predicted ones, per scene."""
-    centres = (invert_rigid(w2c.detach())[..., 3] for w2c in (given, predicted))
-    pairs = zip(*centres, strict=True)
+    """Scale that takes the given cameras' centers to the predicted ones, per scene."""
+    centers = (invert_rigid(w2c.detach())[..., 3] for w2c in (given, predicted))
+    pairs = zip(*centers, strict=True)
     fit = robust_umeyama if given.shape[1] >= _ROBUST_FROM else umeyama
     return torch.stack([fit(a, b).scale for a, b in pairs])

@@ -50,7 +50,7 @@ class GaussianDpt(DptTrunk):
     def gaussians(
         self, laterals: Sequence[Tensor], images: Float[Tensor, "b 3 y x"], size: Size
     ) -> RawGaussians:
-        """Predict from laterals and the normalised images they came from."""
+        """Predict from laterals and the normalized images they came from."""
         (y,) = self.full_size(
             self.scratch["output_conv1"](self.fuse(laterals)),
             size,

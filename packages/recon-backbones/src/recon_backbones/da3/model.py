@@ -25,7 +25,7 @@ class DA3Output:
     """Everything the network computes, before conversion to cameras.
 
     `pose_encoding` is camera-to-world: translation, quaternion (x, y, z, w) of any length, fields
-    of view (y, x) in radians. Rays come at 8 samples per patch side. `features` are the normalised
+    of view (y, x) in radians. Rays come at 8 samples per patch side. `features` are the normalized
     patch tokens of the blocks asked for, in raster order. `reference` is the leading view.
     """
 
@@ -49,7 +49,7 @@ class _Pretrained(nn.Module):
 
 
 class DA3Net(nn.Module):
-    """Depth Anything 3 on normalised images, with the names of the public checkpoints."""
+    """Depth Anything 3 on normalized images, with the names of the public checkpoints."""
 
     def __init__(self, config: DA3Config) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class DA3Net(nn.Module):
         )
 
     def _level(self, tokens: Tokens, index: int, rows: Tensor) -> Float[Tensor, "r n d"]:
-        """Patch tokens of some input views: the local half raw, the current half normalised."""
+        """Patch tokens of some input views: the local half raw, the current half normalized."""
         level = tokens.levels[index]
         scene, place = rows // level.views.shape[1], level.views.flatten()[rows]
         local, current = level.local[scene, place, 1:], level.current[scene, place, 1:]

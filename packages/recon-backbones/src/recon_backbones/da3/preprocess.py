@@ -15,7 +15,7 @@ class DA3Preprocess:
     """Resize, keeping the aspect, then fit both sides to the patch size; crop all to the smallest.
 
     "upper_bound" makes the longest side `size`, "lower_bound" the shortest. "_resize" then
-    resamples each side to the nearest multiple of the patch (ties up), "_crop" crops the centre to
+    resamples each side to the nearest multiple of the patch (ties up), "_crop" crops the center to
     the multiple below. Transparency is ignored.
     """
 
@@ -67,7 +67,7 @@ class DA3Preprocess:
 
 
 def center_crop(image: Pixels, mapping: PixelMap, size: tuple[int, int]) -> Processed:
-    """Cut the centre out, half a pixel up and left where the margin is odd."""
+    """Cut the center out, half a pixel up and left where the margin is odd."""
     top, left = ((have - want) // 2 for have, want in zip(image.shape[:2], size, strict=True))
     cut = image[top : top + size[0], left : left + size[1]]
     return cut, mapping.moved(-left, -top, size)

@@ -33,8 +33,8 @@ def reference_view(class_tokens: Float[Tensor, "b v c"], rule: Reference) -> Int
     mean = (similarity.sum(-1) - 1) / (v - 1)
     scores = torch.stack((mean, length, unit.var(dim=-1)))
     low, high = scores.amin(-1, keepdim=True), scores.amax(-1, keepdim=True)
-    centred = (scores - low) / (high - low + 1e-8) - 0.5
-    return centred.abs().sum(0).argmin(-1)
+    centered = (scores - low) / (high - low + 1e-8) - 0.5
+    return centered.abs().sum(0).argmin(-1)
 
 
 def leading_order(reference: Int64[Tensor, " b"], views: int) -> Int64[Tensor, "b v"]:

@@ -79,7 +79,7 @@ class VisionTransformer(nn.Module):
         reference: Reference = "saddle_balanced",
         features: Sequence[int] = (),
     ) -> Tokens:
-        """Run all blocks on normalised images; keep only the levels and `features` asked for.
+        """Run all blocks on normalized images; keep only the levels and `features` asked for.
 
         With three views or more and no camera tokens, the reference view is moved to the front
         before block `alt_start - 1`.

@@ -1,4 +1,4 @@
-"""Similarity alignment of camera centres, with a guard where a direction is missing."""
+"""Similarity alignment of camera centers, with a guard where a direction is missing."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Similarity(NamedTuple):
-    """target = scale * rotation @ source + translation; `rank` of the centres' covariance."""
+    """target = scale * rotation @ source + translation; `rank` of the centers' covariance."""
 
     scale: Float[Tensor, ""]
     rotation: Float[Tensor, "3 3"]

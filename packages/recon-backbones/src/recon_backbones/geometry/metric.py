@@ -92,7 +92,7 @@ def fill_sky(
 def masked_quantile(
     values: Float[Tensor, "b v y x"], mask: Bool[Tensor, "b v y x"], q: float
 ) -> Float[Tensor, " b"]:
-    """Quantile of each scene's masked values, linear between neighbours; infinite for none."""
+    """Quantile of each scene's masked values, linear between neighbors; infinite for none."""
     ordered = torch.where(mask, values, torch.inf).flatten(1).sort(dim=1).values
     at = q * (mask.flatten(1).sum(1, keepdim=True) - 1).clamp_min(0).to(torch.float64)
     low, high = (ordered.gather(1, index.long()) for index in (at.floor(), at.ceil()))

@@ -66,12 +66,12 @@ class PixelMap:
     def depth_to_photo(self, depth: Float[Tensor, "y x"]) -> Float[Tensor, "Y X"]:
         """Resample depth, or any map, to the photo's pixels; NaN where the network saw nothing.
 
-        Each photo pixel takes the value at its centre, bilinearly between processed pixels.
+        Each photo pixel takes the value at its center, bilinearly between processed pixels.
         """
         if tuple(depth.shape) != self.size:
             raise ValueError(f"depth has size {tuple(depth.shape)}; this photo's is {self.size}")
-        x = self._centres(self.photo[1], self.scale_x, self.shift_x, depth)
-        y = self._centres(self.photo[0], self.scale_y, self.shift_y, depth)
+        x = self._centers(self.photo[1], self.scale_x, self.shift_x, depth)
+        y = self._centers(self.photo[0], self.scale_y, self.shift_y, depth)
         height, width = self.size
         inside = ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))
         across = (2 * x / width - 1).expand(len(y), -1)
@@ -114,7 +114,7 @@ class PixelMap:
         return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
     @staticmethod
-    def _centres(count: int, scale: float, shift: float, like: Tensor) -> Tensor:
+    def _centers(count: int, scale: float, shift: float, like: Tensor) -> Tensor:
         at = torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
         return at * scale + shift
 

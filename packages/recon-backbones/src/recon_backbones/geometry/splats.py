@@ -27,7 +27,7 @@ class Splats:
     `means` are world points and `scales` standard deviations along a splat's own axes, both in the
     unit of the depth. `quaternions_wxyz` turn those axes into the world, as gsplat reads them.
     `opacities` lie in (0, 1). `harmonics` are spherical harmonics of red, green and blue to the
-    second degree, in the world, ordered and signed as in 3-D Gaussian splatting: colour is their
+    second degree, in the world, ordered and signed as in 3-D Gaussian splatting: color is their
     product with the basis in the direction from camera to splat, plus one half.
     """
 
@@ -69,7 +69,7 @@ def world_splats(
     """Place one splat a pixel in the world.
 
     `raw` holds, per pixel: an offset in pixels (x, y), three scales before their sigmoid, a
-    quaternion, 27 harmonics in the camera's frame (colour by colour), and an offset of depth.
+    quaternion, 27 harmonics in the camera's frame (color by color), and an offset of depth.
     `depth` and the cameras share one unit; the offset is added in it. As the public weights were
     trained, the sum is the distance along the pixel's ray, and not its z-depth.
     """
@@ -100,7 +100,7 @@ def _in_a_row(values: Float[Tensor, "b v y x *rest"]) -> Float[Tensor, "b n *res
 def _rays(
     offset: Float[Tensor, "b v y x 2"], intrinsics: Float[Tensor, "b v 3 3"]
 ) -> Float[Tensor, "b v y x 3"]:
-    """Unit directions through pixel centres moved by an offset, in the camera's frame."""
+    """Unit directions through pixel centers moved by an offset, in the camera's frame."""
     height, width = offset.shape[2:4]
     u = torch.arange(width, dtype=offset.dtype, device=offset.device) + 0.5
     v = torch.arange(height, dtype=offset.dtype, device=offset.device)[:, None] + 0.5

@@ -1,4 +1,4 @@
-"""Which views to take: copies left out, an even spread, and of neighbours the sharpest.
+"""Which views to take: copies left out, an even spread, and of neighbors the sharpest.
 
 Sharpness is the variance of the Laplacian of the grey photo at 256 pixels (Pech-Pacheco et
 al., ICPR 2000) over the variance of the photo itself, so that contrast does not count; it
@@ -104,7 +104,7 @@ def _without_copies(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def _spread(paths: list[Path], looks: dict[Path, Thumbnail], count: int) -> list[Path]:
     """At most `count` of the paths: evenly spaced places, and near each the best photo.
 
-    A place reaches a quarter of the way to its neighbours, so that the spread stays even.
+    A place reaches a quarter of the way to its neighbors, so that the spread stays even.
     """
     if len(paths) <= count:
         return paths

@@ -39,7 +39,7 @@ class DinoEncoder(nn.Module):
     def forward(
         self, images: Float[Tensor, "b 3 y x"], order: Int64[Tensor, " n"] | None
     ) -> Float[Tensor, "b n c"]:
-        """Return normalised patch tokens, in `order` if one is given."""
+        """Return normalized patch tokens, in `order` if one is given."""
         patches = self.patch_embed(images)
         size = self.patch_embed.proj.kernel_size
         grid = (images.shape[-2] // size[0], images.shape[-1] // size[1])
@@ -89,7 +89,7 @@ class Aggregator(nn.Module):
         self.global_blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
 
     def forward(self, images: Float[Tensor, "b v 3 y x"]) -> Tokens:
-        """Run on normalised images; keep only what the heads read."""
+        """Run on normalized images; keep only what the heads read."""
         config = self.config
         b, v = images.shape[:2]
         grid = (images.shape[-2] // config.patch_size, images.shape[-1] // config.patch_size)

@@ -14,7 +14,7 @@ from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
 class VggtPreprocess:
     """Resize, keeping the aspect, and crop or pad; transparency shows white.
 
-    "crop" makes the width `size` and crops the height's centre to at most `size`. "pad" makes the
+    "crop" makes the width `size` and crops the height's center to at most `size`. "pad" makes the
     longest side `size` and pads the other with white. "square" pads the photo with black to a
     square first. Unequal results are padded with white to the largest.
     """
@@ -32,7 +32,7 @@ class VggtPreprocess:
         one = {"crop": self._crop, "pad": self._pad, "square": self._square}[self.mode]
         done = [one(_on_white(photo)) for photo in photos]
         size = tuple(max(image.shape[axis] for image, _ in done) for axis in (0, 1))
-        return [_centred(image, mapping, (size[0], size[1]), 255) for image, mapping in done]
+        return [_centered(image, mapping, (size[0], size[1]), 255) for image, mapping in done]
 
     def _crop(self, image: Pixels) -> Processed:
         height, width = image.shape[:2]
@@ -49,11 +49,11 @@ class VggtPreprocess:
         else:
             size = (self.size, self._multiple(width, height))
         image, mapping = _resample(image, _whole(image), size)
-        return _centred(image, mapping, (self.size, self.size), 255)
+        return _centered(image, mapping, (self.size, self.size), 255)
 
     def _square(self, image: Pixels) -> Processed:
         side = max(image.shape[:2])
-        image, mapping = _centred(image, _whole(image), (side, side), 0)
+        image, mapping = _centered(image, _whole(image), (side, side), 0)
         return _resample(image, mapping, (self.size, self.size))
 
     def _multiple(self, side: int, other: int) -> int:
@@ -80,7 +80,7 @@ def _resample(image: Pixels, mapping: PixelMap, size: tuple[int, int]) -> Proces
     return np.asarray(resized), mapping.resized(size)
 
 
-def _centred(image: Pixels, mapping: PixelMap, size: tuple[int, int], value: int) -> Processed:
+def _centered(image: Pixels, mapping: PixelMap, size: tuple[int, int], value: int) -> Processed:
     """Pad to `size`, the odd pixel below and to the right."""
     height, width = image.shape[:2]
     if (height, width) == size:

@@ -95,7 +95,7 @@ class Tracker(nn.Module):
 def sample(
     maps: Float[Tensor, "s c y x"], at: Float[Tensor, "s p k 2"], *, padding: str
 ) -> Float[Tensor, "s c p k"]:
-    """Read maps bilinearly at pixel positions (x, y), 0 at the first sample's centre."""
+    """Read maps bilinearly at pixel positions (x, y), 0 at the first sample's center."""
     last = torch.tensor([maps.shape[-1] - 1, maps.shape[-2] - 1], device=at.device).clamp_min(1)
     grid = (at * (2 / last) - 1).to(maps.dtype)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode=padding, align_corners=True)

@@ -53,7 +53,7 @@ class UpdateFormer(nn.Module):
 
 
 class SelfBlock(nn.Module):
-    """Self-attention and feed-forward; the residual starts from the normalised input."""
+    """Self-attention and feed-forward; the residual starts from the normalized input."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class SelfBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Attention to a context and feed-forward; the residual starts from the normalised input."""
+    """Attention to a context and feed-forward; the residual starts from the normalized input."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class MonoTransformer(nn.Module):
         self.norm = nn.LayerNorm(c)
 
     def forward(self, images: Float[Tensor, "b 3 y x"], grid: Size) -> list[Tensor]:
-        """Return the normalised patch tokens of the four out layers, `b n c` in raster order."""
+        """Return the normalized patch tokens of the four out layers, `b n c` in raster order."""
         order, raster = order_index(self.token_order, grid, images.device)
         positions = resize_positions(self.pos_embed, grid, by="offset_scale")
         special = self.cls_token + positions[:, :1]
@@ -108,7 +108,7 @@ class _Pretrained(nn.Module):
 
 
 class MonoNet(nn.Module):
-    """Single-view Depth Anything 3 on normalised images, with the public names."""
+    """Single-view Depth Anything 3 on normalized images, with the public names."""
 
     def __init__(self, config: MonoConfig) -> None:
         super().__init__()
