@@ -1,10 +1,17 @@
 """The module: parameters, training, autocast; and what `explain` says of it."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
 
-from sla_kernels import SparseLinearAttention, explain, select_blocks, sla_attention
+from sla_kernels import (
+    SparseLinearAttention,
+    explain,
+    observed_selections,
+    select_blocks,
+    sla_attention,
+)
 
 from .cases import qkv
 
@@ -108,3 +115,26 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
         out.square().sum().backward()
         found.append([x.grad for x in (q, k, v, module.proj_l.weight, module.proj_l.bias)])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_module_says_which_blocks_it_attends() -> None:
+    q, k, v = qkv(228, 228)
+    module = make(estimator="subblock_lse", top_p=0.7)
+    expected = select_blocks(
+        q, k, keep=0.3, block=(32, 16), pinned=PINNED, estimator="subblock_lse", top_p=0.7
+    )
+    with observed_selections(torch.nn.Sequential(module)) as found:
+        module(q, k, v, PINNED)
+        module(q, k, v)
+    module(q, k, v)  # unobserved
+    assert [selection.num_pinned for selection in found] == [4, 0]
+    for selection in (module.selection(q, k, PINNED), found[0]):
+        assert torch.equal(selection.indices, expected.indices)
+        assert torch.equal(selection.counts, expected.counts)
+
+
+def test_observation_ends_with_its_context_even_by_an_error() -> None:
+    module = make()
+    with pytest.raises(KeyError), observed_selections(module):
+        raise KeyError
+    assert module.observer is None

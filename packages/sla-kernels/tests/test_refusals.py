@@ -9,6 +9,7 @@ from sla_kernels import (
     BlockSelection,
     SparseLinearAttention,
     block_sparse_attention,
+    explain,
     select_blocks,
     sla_attention,
 )
@@ -84,6 +85,22 @@ def test_shapes_and_types() -> None:
         SparseLinearAttention(64, keep=0.5)(q, k, v)
     with pytest.raises(ValueError, match="no axis may be empty"):
         block_sparse_attention(q[:, :, :0], k, v, selection)
+
+
+def test_a_mix_without_a_linear_branch() -> None:
+    with pytest.raises(ValueError, match="linear=None with combine='alpha'"):
+        SparseLinearAttention(32, keep=0.5, linear=None, combine="alpha", heads=2)
+    q, k, v = qkv(64, 64)
+    with pytest.raises(ValueError, match="linear=None with mix or return_branches"):
+        sla_attention(q, k, v, keep=0.5, linear=None, return_branches=True)
+
+
+def test_pinned_beside_a_selection() -> None:
+    q, k, v = qkv(64, 64)
+    selection = select_blocks(q, k, keep=0.5)
+    for call in (sla_attention, lambda q, k, v, **options: explain(q, k, **options)):
+        with pytest.raises(ValueError, match=r"pinned=\.\.\. with a selection"):
+            call(q, k, v, selection=selection, pinned=torch.tensor([0]))
 
 
 def test_a_mask_with_an_empty_row() -> None:
