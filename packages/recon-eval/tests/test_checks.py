@@ -29,7 +29,7 @@ CALLS: dict[str, Call] = {
     "pose.auc_exact": (pose.auc_exact, (ROW,), {"threshold": 3}),
     "points.evaluate": (points.evaluate, (CLOUD, CLOUD), {}),
     "points.chamfer": (points.chamfer, (CLOUD, CLOUD), {"variant": "sum_of_means"}),
-    "points.estimate_normals": (points.estimate_normals, (CLOUD,), {"neighbours": 4}),
+    "points.estimate_normals": (points.estimate_normals, (CLOUD,), {"neighbors": 4}),
     "points.back_project": (points.back_project, (MAPS, MASK, RIG, LENS), {}),
     "points.fuse_close": (
         points.fuse_close,
@@ -104,7 +104,7 @@ def test_four_rows_say_the_same_as_three(name: str) -> None:
 
 def test_cameras_and_centers_take_any_leading_axes() -> None:
     rigs = RIG.repeat(2, 1, 1, 1)
-    assert align.camera_centres(rigs).shape == (2, 3, 3)
+    assert align.camera_centers(rigs).shape == (2, 3, 3)
     fit = align.Similarity(
         scale=2.0, rotation=torch.eye(3).double(), translation=CLOUD[0].double(), spread=1.0
     )

@@ -101,7 +101,7 @@ def test_lite3r_divides_lengths_by_what_the_drawn_views_happen_to_hold() -> None
     )
 
     def unit(views: list[int]) -> float:
-        made = lite3r.normalise(scene.select(views))
+        made = lite3r.normalize(scene.select(views))
         assert made.depth is not None and made.world_to_camera is not None
         assert torch.equal(made.world_to_camera[:, :, :3], cameras[views][:, :, :3])
         factor = float(made.depth[0, 0, 0]) / 4
@@ -111,13 +111,13 @@ def test_lite3r_divides_lengths_by_what_the_drawn_views_happen_to_hold() -> None
 
     assert [unit(views) for views in ([0, 1], [1, 2], [0, 1, 2])] == pytest.approx([4, 8, 8])
     moved = replace(scene, world_to_camera=cameras + torch.tensor([0, 0, 0, 100.0]))
-    assert lite3r.normalise(moved).depth[0, 0, 0] < 0.05  # type: ignore[index]
-    poses = lite3r.normalise(replace(scene, depth=None, valid=None)).world_to_camera
+    assert lite3r.normalize(moved).depth[0, 0, 0] < 0.05  # type: ignore[index]
+    poses = lite3r.normalize(replace(scene, depth=None, valid=None)).world_to_camera
     assert poses is not None and float(poses[2, 2, 3]) == 1
     with pytest.raises(ValueError, match="s: has no cameras"):
-        lite3r.normalise(replace(scene, world_to_camera=None))
+        lite3r.normalize(replace(scene, world_to_camera=None))
     with pytest.raises(ValueError, match="s: has no depth and stands at the origin"):
-        lite3r.normalise(
+        lite3r.normalize(
             replace(scene, depth=None, world_to_camera=torch.eye(3, 4).repeat(3, 1, 1))
         )
 

@@ -214,7 +214,7 @@ def test_bad_arguments_are_refused_by_name() -> None:
     spoilt[1, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="target: 2 valid pixels are not finite and positive"):
         depth.evaluate(predicted, spoilt, valid)
-    with pytest.raises(ValueError, match="must be > 0"):
+    with pytest.raises(ValueError, match="must be above 0"):
         depth.evaluate(predicted * 0, target, valid)
 
 

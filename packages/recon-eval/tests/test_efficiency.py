@@ -119,9 +119,9 @@ def test_a_compiled_function_counts_as_the_one_it_was_made_of() -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 0 and 1"):
         efficiency.time_calls(lambda: None, repeats=0)
-    with pytest.raises(ValueError, match="'cpu' and 'cuda'"):
+    with pytest.raises(ValueError, match="'cpu' or 'cuda'"):
         efficiency.time_calls(lambda: None, device="meta")
-    with pytest.raises(ValueError, match="'cpu' and 'cuda'"):
+    with pytest.raises(ValueError, match="'cpu' or 'cuda'"):
         efficiency.peak_memory(lambda: None, device="meta")
 
 
@@ -162,7 +162,7 @@ class FakeCuda:
         self.log.append("leave")
 
     def synchronize(self, device: object = None) -> None:
-        self.log.append("synchronise")
+        self.log.append("synchronize")
 
     def memory_allocated(self, device: object) -> int:
         return 100
@@ -198,7 +198,7 @@ def test_on_cuda_events_enclose_the_call_and_are_read_after_it_ended(
 ) -> None:
     cuda = FakeCuda(monkeypatch)
     times = efficiency.time_calls(cuda.call, warmup=2, repeats=2, device="cuda:1")
-    timed = ["synchronise", "record", "call", "record", "synchronise", "read the clock"]
+    timed = ["synchronize", "record", "call", "record", "synchronize", "read the clock"]
     assert cuda.log == ["call", "call", *2 * ["enter cuda:1", *timed, "leave"]]
     assert times == (1.0, 1.0)
 
@@ -208,7 +208,7 @@ def test_on_cuda_the_peak_is_reset_before_the_call_and_read_after_it_ended(
 ) -> None:
     cuda = FakeCuda(monkeypatch)
     peak = efficiency.peak_memory(cuda.call, device="cuda")
-    around = ("synchronise", "reset the peak", "call", "synchronise", "read the peak")
+    around = ("synchronize", "reset the peak", "call", "synchronize", "read the peak")
     assert cuda.log == list(around)
     assert (peak.working_bytes, peak.held_bytes) == (70, 100)
     result = efficiency.measure(cuda.call, warmup=1, repeats=3, device="cuda", views=2)

@@ -65,11 +65,11 @@ def test_bad_depth_and_limits_are_refused(scene: Scene) -> None:
         points.back_project(-depth, valid, cameras, intrinsics)
     with pytest.raises(ValueError, match="no pixel is valid"):
         points.back_project(depth, valid & False, cameras, intrinsics)
-    with pytest.raises(ValueError, match="min_views is 5"):
+    with pytest.raises(ValueError, match="min_views=5"):
         points.fuse_consistent(depth, valid, cameras, intrinsics, min_views=5)
-    with pytest.raises(ValueError, match="max_distance is 0"):
+    with pytest.raises(ValueError, match="max_distance=0"):
         points.fuse_close(depth, valid, cameras, intrinsics, max_distance=0.0)
-    with pytest.raises(ValueError, match="max_pixels is 0"):
+    with pytest.raises(ValueError, match="max_pixels=0"):
         points.fuse_consistent(depth, valid, cameras, intrinsics, max_pixels=0.0)
 
 

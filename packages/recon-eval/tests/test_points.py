@@ -126,8 +126,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         points.evaluate(x, y, predicted_normals=x)
     with pytest.raises(ValueError, match="1 of 40 points are not finite"):
         points.evaluate(x.index_fill(0, torch.tensor([3]), float("inf")), y)
-    with pytest.raises(ValueError, match="neighbours is 99"):
-        points.estimate_normals(x, neighbours=99)
+    with pytest.raises(ValueError, match="neighbors=99"):
+        points.estimate_normals(x, neighbors=99)
 
 
 def test_an_alignment_is_applied_and_recorded() -> None:

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from skimage.transform import SimilarityTransform
 
 from recon_eval import pose
-from recon_eval.align import camera_centres
+from recon_eval.align import camera_centers
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -20,8 +20,8 @@ seeds = st.integers(0, 2**31 - 1)
 def rig(seed: int, views: int = 6) -> torch.Tensor:
     rng = np.random.default_rng(seed)
     rotation = torch.from_numpy(Rotation.random(views, random_state=seed).as_matrix())
-    centres = torch.from_numpy(rng.normal(size=(views, 3, 1)))
-    return torch.cat([rotation, -rotation @ centres], dim=-1)
+    centers = torch.from_numpy(rng.normal(size=(views, 3, 1)))
+    return torch.cat([rotation, -rotation @ centers], dim=-1)
 
 
 def disturbed(cameras: torch.Tensor, seed: int, degrees: float, shift: float) -> torch.Tensor:
@@ -38,8 +38,8 @@ def in_world(cameras: torch.Tensor, seed: int, scale: float) -> torch.Tensor:
     turn = torch.from_numpy(Rotation.random(random_state=seed).as_matrix())
     shift = torch.from_numpy(rng.normal(size=3))
     rotation = cameras[:, :, :3] @ turn.T
-    centres = scale * camera_centres(cameras) @ turn.T + shift
-    return torch.cat([rotation, -rotation @ centres[..., None]], dim=-1)
+    centers = scale * camera_centers(cameras) @ turn.T + shift
+    return torch.cat([rotation, -rotation @ centers[..., None]], dim=-1)
 
 
 @given(seed=seeds, scale=st.floats(0.01, 100))
@@ -128,7 +128,7 @@ def test_the_opposite_direction_is_wrong_unless_folded() -> None:
 
 def test_a_missing_true_baseline_is_counted_and_a_missing_predicted_one_fails() -> None:
     target = rig(3, views=3)
-    target[1, :, 3] = target[1, :, :3] @ target[0, :, :3].T @ target[0, :, 3]  # same centre as 0
+    target[1, :, 3] = target[1, :, :3] @ target[0, :, :3].T @ target[0, :, 3]  # same center as 0
     errors = pose.pair_errors(target, target)
     assert errors.undefined.tolist() == [True, False, False]
     assert math.isnan(float(errors.direction_degrees[0]))
@@ -193,7 +193,7 @@ def test_what_is_no_camera_is_refused_by_view() -> None:
         pose.evaluate(good[:3], good)
     with pytest.raises((ValueError, TypeError), match=r"the same v of at least 2|Type-check"):
         pose.evaluate_trajectory(good[:3], good)
-    with pytest.raises(ValueError, match=r"delta is 6: with 6 views it must be in 1\.\.5"):
+    with pytest.raises(ValueError, match=r"delta=6; with 6 views it must be in 1\.\.5"):
         pose.evaluate_trajectory(good, good, delta=6)
     with pytest.raises((ValueError, TypeError), match="both"):
         pose.evaluate(good, good, direction="both")
@@ -225,7 +225,7 @@ def test_trajectory_errors_equal_literal_sums() -> None:
     predicted = in_world(disturbed(target, 3, 4, 0.05), 8, 0.5)
     result = pose.evaluate_trajectory(predicted, target)
     moved = result.similarity.apply_to_cameras(predicted)
-    gaps = [(camera_centres(moved)[i] - camera_centres(target)[i]).norm() for i in range(6)]
+    gaps = [(camera_centers(moved)[i] - camera_centers(target)[i]).norm() for i in range(6)]
     assert result.ate_rmse == pytest.approx(math.sqrt(sum(float(g) ** 2 for g in gaps) / 6))
     row = torch.tensor([[[0.0, 0, 0, 1]]], dtype=torch.float64).expand(6, 1, 4)
     p, g = (torch.linalg.inv(torch.cat([c, row], dim=1)) for c in (moved, target))
@@ -243,7 +243,7 @@ def test_trajectory_errors_equal_literal_sums() -> None:
 def test_the_absolute_error_is_the_residual_of_the_fit_by_scikit_image() -> None:
     target = rig(11)
     predicted = in_world(disturbed(target, 5, 4, 0.2), 6, 3.0)
-    x, y = (camera_centres(cameras).numpy() for cameras in (predicted, target))
+    x, y = (camera_centers(cameras).numpy() for cameras in (predicted, target))
     fit = SimilarityTransform.from_estimate(x, y)
     wanted = math.sqrt((fit.residuals(x, y) ** 2).mean())
     assert pose.evaluate_trajectory(predicted, target).ate_rmse == pytest.approx(wanted, rel=1e-9)
@@ -251,8 +251,8 @@ def test_the_absolute_error_is_the_residual_of_the_fit_by_scikit_image() -> None
 
 def test_a_straight_trajectory_says_how_it_was_aligned() -> None:
     target = rig(8)
-    centres = torch.arange(6.0, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, 0.5])
-    target[:, :, 3:] = -target[:, :, :3] @ centres[..., None]
+    centers = torch.arange(6.0, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, 0.5])
+    target[:, :, 3:] = -target[:, :, :3] @ centers[..., None]
     result = pose.evaluate_trajectory(in_world(target, 4, 2.0), target)
     assert result.provenance()["alignment"] == "orientations"
     assert result.ate_rmse < 1e-9

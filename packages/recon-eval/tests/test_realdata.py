@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from recon_eval import conventions, data, formats, pose
-from recon_eval.align import camera_centres
+from recon_eval.align import camera_centers
 from recon_eval.sets.dtu.projections import read_idr_cameras
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -42,7 +42,7 @@ def assert_reprojects(scene: data.Scene) -> None:
         assert float(errors.quantile(0.5)) < 0.005
 
 
-def test_depth_of_real_views_reprojects_into_their_neighbours() -> None:
+def test_depth_of_real_views_reprojects_into_their_neighbors() -> None:
     scene = data.BlendedMVS(FIXTURES / "blendedmvs", "all")[0]
     assert scene.images.shape == (3, 3, 180, 270)
     assert_reprojects(scene)
@@ -108,7 +108,7 @@ def test_dtu_cameras_scaled_by_hand_are_those_of_the_loader(realdata: Path) -> N
     scene = data.DTU(root, [65], views=[0, 33])[0]
     by_hand = formats.read_cam_txt(root / "Cameras_400x300/00000033_cam.txt", two_numbers="min_max")
     assert scene.intrinsics is not None
-    # made by K / 4 without moving pixel centres: up to 3/8 of a pixel apart
+    # made by K / 4 without moving pixel centers: up to 3/8 of a pixel apart
     assert np.abs(scene.intrinsics[1].numpy() - by_hand.camera.intrinsics).max() < 0.51
     assert len(read_idr_cameras(root / "cameras_idr.npz")) == 49
 
@@ -126,11 +126,11 @@ def test_da3_convention_on_a_real_rig_calls_good_cameras_worse(realdata: Path) -
     scene = rig[0]
     assert scene.world_to_camera is not None
     target = scene.world_to_camera.double()
-    centres = camera_centres(target)
-    radius = float((centres - centres.mean(0)).norm(dim=-1).mean())
+    centers = camera_centers(target)
+    radius = float((centers - centers.mean(0)).norm(dim=-1).mean())
     rng = np.random.default_rng(0)
     turn = Rotation.from_rotvec(np.deg2rad(0.3) * rng.normal(size=(49, 3)) / np.sqrt(3))
-    moved = centres + 0.002 * radius * torch.from_numpy(rng.normal(size=(49, 3)))
+    moved = centers + 0.002 * radius * torch.from_numpy(rng.normal(size=(49, 3)))
     rotation = torch.from_numpy(turn.as_matrix()) @ target[:, :, :3]
     predicted = torch.cat([rotation, -rotation @ moved[..., None]], dim=-1)
     correct = pose.evaluate(predicted, target).auc[3]
@@ -148,8 +148,8 @@ def test_strecha_loads_and_its_cameras_are_the_original_ones(realdata: Path) -> 
     for i in range(11):
         text = (folder / f"gt_dense_cameras/{i:04d}.jpg.camera").read_text().split()
         rotation = torch.tensor([float(x) for x in text[12:21]]).reshape(3, 3).T
-        centre = torch.tensor([float(x) for x in text[21:24]])
-        truth.append(torch.cat([rotation, -(rotation @ centre)[:, None]], dim=1))
+        center = torch.tensor([float(x) for x in text[21:24]])
+        truth.append(torch.cat([rotation, -(rotation @ center)[:, None]], dim=1))
     result = pose.evaluate(scene.world_to_camera, torch.stack(truth))
     assert result.rotation_mean_degrees < 0.01
     assert result.direction_mean_degrees < 0.05

@@ -239,7 +239,7 @@ def test_other_files_are_not_read_as_reports(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"written as \.json or \.md"):
         report(range(1)).save(tmp_path / "report.txt")
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(ValueError, match="format is None"):
+    with pytest.raises(ValueError, match="format=None"):
         Report.load(tmp_path / "a.json")
     (tmp_path / "b.json").write_text("hello")
     with pytest.raises(ValueError, match=r"b\.json: is no JSON"):

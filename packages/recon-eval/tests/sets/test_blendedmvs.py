@@ -120,7 +120,7 @@ def test_views_are_chosen_by_pairs_and_repeatably(make_blendedmvs: Make) -> None
     chosen = [[int(frame.name) for frame in dataset.frames(i)] for i in range(6)]
     assert chosen == [[int(frame.name) for frame in again.frames(i)] for i in range(6)]
     assert len({tuple(views) for views in chosen}) > 1
-    for views in chosen:  # scores fall with the distance of the numbers, so neighbours win
+    for views in chosen:  # scores fall with the distance of the numbers, so neighbors win
         assert max(views) - min(views) == 2
     assert dataset[2].name == "mine-2"
 

@@ -42,13 +42,13 @@ def text(path: Path, content: str) -> None:
     path.write_text(content)
 
 
-def write_depth(folder: Path, view: int, size: tuple[int, int], *, grey: int = 255) -> None:
-    """A depth that grows by a millimetre a column; its lower half is unknown in the picture."""
+def write_depth(folder: Path, view: int, size: tuple[int, int], *, gray: int = 255) -> None:
+    """A depth that grows by a millimeter a column; its lower half is unknown in the picture."""
     folder.mkdir(parents=True, exist_ok=True)
     depth = np.tile(600.0 + view + np.arange(size[1]), (size[0], 1)).astype(np.float32)
     formats.write_pfm(folder / f"depth_map_{view:04d}.pfm", depth)
     visual = np.zeros(size, dtype=np.uint8)
-    visual[: size[0] // 2] = grey
+    visual[: size[0] // 2] = gray
     Image.fromarray(visual).save(folder / f"depth_visual_{view:04d}.png")
 
 
@@ -77,11 +77,11 @@ def write(root: Path, layout: str, views: int = 3) -> Path:
             (root / "scan7/depths").mkdir(exist_ok=True)
             np.save(root / f"scan7/depths/{v:08d}.npy", np.full(SIZE, 600.0 + v))
         if layout == "mvsnet_train":
-            # as published: halved, cropped, quartered, pixel centres left where they were
+            # as published: halved, cropped, quartered, pixel centers left where they were
             small = np.array([[361.54125, 0, 82.900625], [0, 360.3975, 66.383875], [0, 0, 1]])
             text(root / f"Cameras/train/{v:08d}_cam.txt", camera_text(v, small))
             photo(root / f"Rectified/scan7_train/rect_{v + 1:03d}_3_r5000.png", v, (128, 160))
-            write_depth(root / "Depths/scan7_train", v, (32, 40), grey=60)
+            write_depth(root / "Depths/scan7_train", v, (32, 40), gray=60)
     if layout == "idr":
         world = {}
         for v in range(views):
@@ -94,7 +94,7 @@ def write(root: Path, layout: str, views: int = 3) -> Path:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_recognised_and_gives_the_same_scene(tmp_path: Path, layout: str) -> None:
+def test_every_layout_is_recognized_and_gives_the_same_scene(tmp_path: Path, layout: str) -> None:
     dataset = data.DTU(write(tmp_path, layout), [7])
     assert dataset.layouts == {7: layout}
     assert len(dataset) == 1
@@ -131,7 +131,7 @@ def test_training_depth_is_enlarged_by_repetition_and_masked(tmp_path: Path) -> 
 def test_raw_depth_belongs_to_whole_photographs(tmp_path: Path, folder: str) -> None:
     root = write(tmp_path, "official")
     for view in range(3):
-        write_depth(root / folder / "scan7", view, SIZE, grey=30)
+        write_depth(root / folder / "scan7", view, SIZE, gray=30)
     scene = data.DTU(root, [7])[0]
     assert scene.depth is not None and scene.valid is not None
     assert torch.equal(scene.depth[1, 0], 601.0 + torch.arange(40))
@@ -216,9 +216,9 @@ def test_the_first_view_is_chosen_among_those_there_are(tmp_path: Path, layout: 
     root = write(tmp_path, layout, views=5)
     names = [int(frame.name) for frame in data.DTU(root, [7], first=3).frames(0)]
     assert names == [3, 0, 1, 2, 4]
-    with pytest.raises(ValueError, match="first is 33, which is none of the views of scan 7"):
+    with pytest.raises(ValueError, match="first=33; it must be one of the views of scan 7"):
         data.DTU(root, [7], first=33).frames(0)
-    with pytest.raises(ValueError, match="first is 3, which is none"):
+    with pytest.raises(ValueError, match="first=3; it must"):
         data.DTU(root, [7], views=[0, 1], first=3).frames(0)
 
 

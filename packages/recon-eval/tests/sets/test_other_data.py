@@ -165,7 +165,7 @@ def scannetpp(root: Path, **changes: object) -> Path:
     for i, pose in enumerate(poses(3)):
         photo(root / f"a1b2/dslr/undistorted_images/DSC{i:05d}.JPG", i, 24, 36)
         mask = np.full((24, 36), 255, dtype=np.uint8)
-        mask[:2], mask[2:4] = 0, 254  # interpolation leaves greys, which are no use either
+        mask[:2], mask[2:4] = 0, 254  # interpolation leaves grays, which are no use either
         (root / "a1b2/dslr/undistorted_anon_masks").mkdir(exist_ok=True)
         Image.fromarray(mask).save(root / f"a1b2/dslr/undistorted_anon_masks/DSC{i:05d}.png")
         name = f"DSC{i:05d}"

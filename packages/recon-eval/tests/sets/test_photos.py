@@ -52,16 +52,16 @@ def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> No
     assert np.array_equal(upright, undo[orientation])
 
 
-def test_grey_alpha_palette_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
-    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(np.dstack([grey] * 4)).save(tmp_path / "alpha.png")
-    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
-    Image.fromarray(grey.astype(np.uint16) << 8).save(tmp_path / "deep.png")
-    for name in ("grey", "alpha", "palette", "deep"):
+def test_gray_alpha_palette_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    Image.fromarray(np.dstack([gray] * 4)).save(tmp_path / "alpha.png")
+    Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(gray.astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    for name in ("gray", "alpha", "palette", "deep"):
         image = read_image(tmp_path / f"{name}.png")
         assert image.shape == (3, 6, 8)
-        assert np.array_equal((image[0] * 255).round().byte().numpy(), grey), name
+        assert np.array_equal((image[0] * 255).round().byte().numpy(), gray), name
 
 
 def test_a_text_file_named_jpg_is_refused_at_once(tmp_path: Path) -> None:

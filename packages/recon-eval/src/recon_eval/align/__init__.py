@@ -7,5 +7,5 @@ from recon_eval.align.ransac import ransac as ransac
 from recon_eval.align.similarity import MIN_SPREAD as MIN_SPREAD
 from recon_eval.align.similarity import DegenerateAlignment as DegenerateAlignment
 from recon_eval.align.similarity import Similarity as Similarity
-from recon_eval.align.similarity import camera_centres as camera_centres
+from recon_eval.align.similarity import camera_centers as camera_centers
 from recon_eval.align.similarity import umeyama as umeyama

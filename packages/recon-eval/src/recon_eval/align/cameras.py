@@ -1,4 +1,4 @@
-"""Aligning two rigs of cameras, also where their centres alone do not fix a rotation."""
+"""Aligning two rigs of cameras, also where their centers alone do not fix a rotation."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from recon_eval.align.similarity import (
     MIN_SPREAD,
     DegenerateAlignment,
     Similarity,
-    camera_centres,
+    camera_centers,
     check_extent,
     spread,
     umeyama,
@@ -24,13 +24,13 @@ def align_cameras(
 ) -> Similarity:
     """Return the similarity between two rigs of world-to-camera matrices.
 
-    Umeyama on the camera centres. Where these lie on a line or there are two, the rotation comes
-    from the orientations (their chordal mean) and scale and translation from the centres; `method`
+    Umeyama on the camera centers. Where these lie on a line or there are two, the rotation comes
+    from the orientations (their chordal mean) and scale and translation from the centers; `method`
     then says "orientations". Raises DegenerateAlignment where either rig stands in one place.
     """
     predicted, target = rig_of(predicted, "predicted"), rig_of(target, "target")
     predicted = predicted.to(target.device)
-    source, goal = camera_centres(predicted), camera_centres(target)
+    source, goal = camera_centers(predicted), camera_centers(target)
     if len(source) != len(goal):
         raise ValueError(
             f"predicted, target={len(source)}, {len(goal)} views; both must have the same views"
@@ -57,7 +57,7 @@ def _align_by_orientation(
     if not scale > 0:
         raise DegenerateAlignment(
             f"cameras: the fitted scale is {scale:.3g}: after turning by the orientations the "
-            "centres run the opposite way, so no similarity aligns this rig"
+            "centers run the opposite way, so no similarity aligns this rig"
         )
     return Similarity(
         scale=scale,

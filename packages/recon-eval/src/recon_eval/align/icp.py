@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_eval.align.similarity import DegenerateAlignment, Similarity, umeyama
 from recon_eval.checks import Axes
-from recon_eval.neighbours import Neighbours
+from recon_eval.neighbors import Neighbors
 
 
 def icp(
@@ -32,11 +32,13 @@ def icp(
     paired points.
     """
     if not max_distance > 0 or steps < 1:
-        raise ValueError(f"max_distance is {max_distance}, steps {steps}: above 0, at least 1")
+        raise ValueError(
+            f"max_distance={max_distance}, steps={steps}; they must be above 0 and at least 1"
+        )
     for name, points in (("source", source), ("target", target)):
         Axes().check(points, name, "p 3")
     start, goal = source.double().cpu(), target.double().cpu()
-    tree = Neighbours(goal.numpy())
+    tree = Neighbors(goal.numpy())
     fit: Similarity | None = None
     before = (-1.0, -1.0)
     for _ in range(steps):

@@ -2,7 +2,7 @@
 
 Source: M. Fischler, R. Bolles, "Random sample consensus", CACM 24(6), 1981. For cameras the
 settings are those of Depth Anything 3's benchmark: half of the cameras are drawn, ten times, and
-the threshold is the median distance from an estimated centre, after a first fit of all, to the
+the threshold is the median distance from an estimated center, after a first fit of all, to the
 nearest true one.
 """
 
@@ -17,7 +17,7 @@ from recon_eval.align.similarity import (
     MIN_SPREAD,
     DegenerateAlignment,
     Similarity,
-    camera_centres,
+    camera_centers,
     check_extent,
     umeyama,
 )
@@ -45,8 +45,8 @@ def ransac(
     axes.check(target, "target", "p 3")
     if trials < 1 or not 3 <= draw <= len(source) or not threshold >= 0:
         raise ValueError(
-            f"trials is {trials} (at least 1), draw {draw} (3 to the {len(source)} points), "
-            f"threshold {threshold} (at least 0)"
+            f"trials={trials}, draw={draw}, threshold={threshold}; they must be at least 1, in "
+            f"3..{len(source)} (the points), and at least 0"
         )
     x, y = source.double(), target.double()
     rng = np.random.default_rng(seed)
@@ -77,9 +77,9 @@ def align_cameras_ransac(
     seed: int = 42,
     min_spread: float = MIN_SPREAD,
 ) -> Similarity:
-    """Return the similarity that most camera centres agree on; the same for the same seed."""
+    """Return the similarity that most camera centers agree on; the same for the same seed."""
     predicted, target = rig_of(predicted, "predicted"), rig_of(target, "target")
-    source, goal = camera_centres(predicted).to(target.device), camera_centres(target)
+    source, goal = camera_centers(predicted).to(target.device), camera_centers(target)
     check_extent(source, predicted.dtype, "predicted cameras")
     check_extent(goal, target.dtype, "target cameras")
     first = umeyama(source, goal, min_spread=min_spread).apply(source)

@@ -24,7 +24,7 @@ class Similarity:
     """The map p -> scale * rotation @ p + translation, and how well the points determined it.
 
     `spread` is the smaller over both clouds of the second over the first singular value of the
-    centred points: 0 on a line, 1 for a disc. `method` names the estimator that was used, `support`
+    centerd points: 0 on a line, 1 for a disc. `method` names the estimator that was used, `support`
     is the share of the points that it rests on, and `seed` decided its random draws, if any.
     """
 
@@ -66,8 +66,8 @@ class Similarity:
         """Move cameras into the target's world; depths seen by them grow by `scale`."""
         cameras = matrices_of(world_to_camera, "world_to_camera")
         rotation = cameras[..., :3].double() @ self.rotation.T
-        centres = self.apply(camera_centres(cameras))
-        return torch.cat([rotation, -rotation @ centres[..., None]], dim=-1)
+        centers = self.apply(camera_centers(cameras))
+        return torch.cat([rotation, -rotation @ centers[..., None]], dim=-1)
 
 
 def alignment_facts(fit: Similarity | None) -> dict[str, object]:
@@ -75,7 +75,7 @@ def alignment_facts(fit: Similarity | None) -> dict[str, object]:
     return {"alignment": "none"} if fit is None else fit.provenance()
 
 
-def camera_centres(world_to_camera: Float[Tensor, "*v _ 4"]) -> Float[Tensor, "*v 3"]:
+def camera_centers(world_to_camera: Float[Tensor, "*v _ 4"]) -> Float[Tensor, "*v 3"]:
     """Return where the cameras stand, in world coordinates and float64."""
     cameras = matrices_of(world_to_camera, "world_to_camera").double()
     return -(cameras[..., :3].mT @ cameras[..., 3:])[..., 0]
@@ -100,7 +100,7 @@ def umeyama(
     if weights is not None:
         axes.check(weights, "weights", "p")
     x, y = source.double(), target.double()
-    w = _normalised(weights, x)
+    w = _normalized(weights, x)
     _check_points(x, y)
     for name, points, dtype in (("source", x, source.dtype), ("target", y, target.dtype)):
         check_extent(points, dtype, name)
@@ -126,7 +126,7 @@ def umeyama(
     )
 
 
-def _normalised(weights: Tensor | None, points: Tensor) -> Tensor:
+def _normalized(weights: Tensor | None, points: Tensor) -> Tensor:
     if weights is None:
         return points.new_full((len(points),), 1 / max(len(points), 1))
     w = weights.double()
@@ -160,9 +160,9 @@ def _check_points(x: Tensor, y: Tensor) -> None:
             raise ValueError(f"{name}: holds NaN or infinity; drop such points and their partners")
 
 
-def spread(centred: Float[Tensor, "p 3"], weights: Float[Tensor, " p"]) -> float:
-    """Return the second over the first singular value of centred points; 0 on a line."""
-    values = torch.linalg.svdvals(centred * weights.to(centred.device).sqrt()[:, None])
+def spread(centerd: Float[Tensor, "p 3"], weights: Float[Tensor, " p"]) -> float:
+    """Return the second over the first singular value of centerd points; 0 on a line."""
+    values = torch.linalg.svdvals(centerd * weights.to(centerd.device).sqrt()[:, None])
     if not float(values[0]) > 0:
         return 0.0
     return float(values[1] / values[0]) if len(values) > 1 else 0.0

@@ -8,7 +8,7 @@ zero included: with two views every number is half the error of the pair. The tr
 in the data set's unit, after one least-squares scale that may be negative, so that a camera on the
 wrong side can score 0.
 
-Unit: `normalise` divides lengths by the larger of the median depth and the farthest camera's |t| in
+Unit: `normalize` divides lengths by the larger of the median depth and the farthest camera's |t| in
 the views that were drawn, which depends on the draw and on where the world has its origin.
 
 Geometry: clouds of up to 50 000 random points in whatever scale the model has. "Chamfer" is half
@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from recon_eval.align import camera_centres
+from recon_eval.align import camera_centers
 from recon_eval.checks import Axes
 from recon_eval.conventions.named import NamedResult
 from recon_eval.points.chamfer import CHAMFER, two_way_distances
@@ -38,7 +38,7 @@ F_THRESHOLD = 0.05
 DEPTH_METRICS = ("abs_rel", "delta1", "delta2", "delta3", "rmse")
 
 
-def normalise(scene: Scene) -> Scene:
+def normalize(scene: Scene) -> Scene:
     """Return the views of one sample in the unit that the published code gives them."""
     cameras = scene.world_to_camera
     if cameras is None:
@@ -118,8 +118,8 @@ def evaluate_geometry(
 def _relative_to_first(cameras: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation and translation of E_i E_0^-1."""
     rotation = cameras[:, :, :3].double() @ cameras[0, :, :3].double().T
-    centre = camera_centres(cameras)[0]
-    shift = cameras[:, :, :3].double() @ centre + cameras[:, :, 3].double()
+    center = camera_centers(cameras)[0]
+    shift = cameras[:, :, :3].double() @ center + cameras[:, :, 3].double()
     return rotation, shift
 
 

@@ -1,8 +1,8 @@
 """How a predicted depth is brought to the scale of the truth before it is measured.
 
 All fits see valid pixels only, in float64. For predicted depth d and true depth g:
-none: d. median: s = median(g) / median(d). scale_l1: s minimises sum |s d - g|.
-scale_l2: s minimises sum (s d - g)^2. affine_l1, affine_l2: the same with s d + t.
+none: d. median: s = median(g) / median(d). scale_l1: s minimizes sum |s d - g|.
+scale_l2: s minimizes sum (s d - g)^2. affine_l1, affine_l2: the same with s d + t.
 disparity_affine: s / d + t fitted to 1 / g by least squares, then inverted (Ranftl et al.,
 "Towards robust monocular depth estimation", PAMI 2022, section 5).
 """
@@ -32,7 +32,7 @@ def align(
     zero, negative or infinite where a shift was fitted.
     """
     if kind not in ALIGNMENTS:
-        raise ValueError(f"alignment is {kind!r}: it must be one of {', '.join(ALIGNMENTS)}")
+        raise ValueError(f"alignment={kind!r}; it must be one of {', '.join(ALIGNMENTS)}")
     axes = Axes()
     axes.check(predicted, "predicted", "p")
     axes.check(target, "target", "p")
@@ -79,7 +79,7 @@ def _affine_l2(d: Tensor, g: Tensor) -> tuple[float, float]:
 
 
 def _affine_l1(d: Tensor, g: Tensor) -> tuple[float, float]:
-    """Minimise over the scale alone, the shift being a median: a convex function of one number."""
+    """Minimize over the scale alone, the shift being a median: a convex function of one number."""
 
     def loss(scale: float) -> float:
         residual = g - scale * d
@@ -121,7 +121,9 @@ def _middle(values: Tensor) -> Tensor:
 
 def _ratio(above: float, below: float, what: str) -> float:
     if not below > 0:
-        raise ValueError(f"predicted: its {what} over the valid pixels is {below}, and must be > 0")
+        raise ValueError(
+            f"predicted: its {what} over the valid pixels is {below}; it must be above 0"
+        )
     return above / below
 
 

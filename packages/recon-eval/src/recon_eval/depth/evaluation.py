@@ -120,9 +120,9 @@ def _check(
     predicted: Tensor, target: Tensor, valid: Tensor | None, alignment: str, scope: str
 ) -> Tensor:
     if alignment not in ALIGNMENTS:
-        raise ValueError(f"alignment is {alignment!r}: it must be one of {', '.join(ALIGNMENTS)}")
+        raise ValueError(f"alignment={alignment!r}; it must be one of {', '.join(ALIGNMENTS)}")
     if scope not in ("sequence", "image"):
-        raise ValueError(f"scope is {scope!r}: it must be 'sequence' or 'image'")
+        raise ValueError(f"scope={scope!r}; it must be 'sequence' or 'image'")
     axes = Axes()
     axes.check(target, "target", "v y x")
     axes.check(predicted, "predicted", "v y x", way="depth.resize brings depth to another size")

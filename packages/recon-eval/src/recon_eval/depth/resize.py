@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 def resize(values: Shaped[Tensor, "v y x"], *, height: int, width: int) -> Shaped[Tensor, "v h w"]:
-    """Return depth or a mask at another size, by the nearest pixel centre.
+    """Return depth or a mask at another size, by the nearest pixel center.
 
-    The centre of output pixel i is (i + 0.5) * old / new in the input, and the pixel that holds it
-    is taken. Scale the intrinsics by the same factors (pixel centres at + 0.5).
+    The center of output pixel i is (i + 0.5) * old / new in the input, and the pixel that holds it
+    is taken. Scale the intrinsics by the same factors (pixel centers at + 0.5).
     """
     if height < 1 or width < 1:
-        raise ValueError(f"size is {height} x {width}: both must be at least 1")
+        raise ValueError(f"height={height}, width={width}; both must be at least 1")
     if not isinstance(values, Tensor) or values.ndim != 3:
         raise ValueError(f"values={_described(values)}; it must be a torch.Tensor v y x")
     rows = _nearest(values.shape[1], height, values.device)

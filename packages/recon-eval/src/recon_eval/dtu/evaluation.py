@@ -1,4 +1,4 @@
-"""DTU's point-cloud protocol: accuracy, completeness and their mean, in millimetres.
+"""DTU's point-cloud protocol: accuracy, completeness and their mean, in millimeters.
 
 Source: R. Jensen et al., "Large scale multi-view stereopsis evaluation", CVPR 2014, and H. Aanaes
 et al., "Large-scale data for multiple-view stereopsis", IJCV 2016, with the authors' MATLAB code.
@@ -8,7 +8,7 @@ et al., "Large-scale data for multiple-view stereopsis", IJCV 2016, with the aut
    Completeness: distance from each reference point above the table to the prediction.
 3. Distances of 20 mm and more are dropped; the means of the rest are reported.
 
-Variant "matlab" is that code. It looks for neighbours in blocks of 60 mm grown by 60 mm, which
+Variant "matlab" is that code. It looks for neighbors in blocks of 60 mm grown by 60 mm, which
 changes no distance below 60 mm, so the search here has no blocks; reference points outside the
 blocks are dropped. Variant "dtueval_python" is the port that published tables use: predictions
 outside the box grown by 60 mm below and 120 mm above are removed first, reference points outside it
@@ -31,7 +31,7 @@ from recon_eval.dtu.observation import Observation
 from recon_eval.dtu.thinning import thin
 from recon_eval.dtu.truth import Truth, find_truth
 from recon_eval.formats.ply import read_ply
-from recon_eval.neighbours import Neighbours, check_cloud
+from recon_eval.neighbors import Neighbors, check_cloud
 
 Variant = Literal["dtueval_python", "matlab"]
 BLOCK_MM = 60.0
@@ -39,7 +39,7 @@ BLOCK_MM = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class DtuResult:
-    """Metrics of one scan in millimetres, and how many points they rest on.
+    """Metrics of one scan in millimeters, and how many points they rest on.
 
     `accuracy_points` and `completeness_points` are the points averaged over; `accuracy_far` and
     `completeness_far` those dropped for a distance of `max_distance_mm` and more.
@@ -112,7 +112,7 @@ def evaluate_cloud(
     alignment: Similarity | None = None,
     workers: int = -1,
 ) -> DtuResult:
-    """Compare a cloud with the reference of a scan, in millimetres and DTU's world frame.
+    """Compare a cloud with the reference of a scan, in millimeters and DTU's world frame.
 
     `alignment` takes the cloud there, and its protocol is another one; without it the cloud is as
     the benchmark wants it. The thinning is random; `seed` fixes it. Raises ValueError for an empty
@@ -126,11 +126,11 @@ def evaluate_cloud(
     check_cloud(truth.points, f"reference of scan {truth.scan}")
     points = given[thin(given, radius=radius_mm, seed=seed, workers=workers)]
     searched, compared, reference = _take_part(points, truth, variant)
-    forward, _ = Neighbours(truth.points, workers=workers).nearest(
+    forward, _ = Neighbors(truth.points, workers=workers).nearest(
         searched[compared], limit=max_distance_mm
     )
-    backward, _ = Neighbours(searched, workers=workers).nearest(reference, limit=max_distance_mm)
-    return _summarise(
+    backward, _ = Neighbors(searched, workers=workers).nearest(reference, limit=max_distance_mm)
+    return _summarize(
         forward,
         backward,
         given_points=len(given),
@@ -146,12 +146,12 @@ def evaluate_cloud(
 def _check(variant: str, max_distance_mm: float) -> None:
     if variant not in get_args(Variant):
         known = ", ".join(get_args(Variant))
-        raise ValueError(f"variant is {variant!r}: it must be one of {known}")
+        raise ValueError(f"variant={variant!r}; it must be one of {known}")
     if not 0 < max_distance_mm <= BLOCK_MM:
-        raise ValueError(f"max_distance_mm is {max_distance_mm}: it must be in (0, {BLOCK_MM:g}]")
+        raise ValueError(f"max_distance_mm={max_distance_mm}; it must be in (0, {BLOCK_MM:g}]")
 
 
-def _summarise(forward: np.ndarray, backward: np.ndarray, **facts: Any) -> DtuResult:
+def _summarize(forward: np.ndarray, backward: np.ndarray, **facts: Any) -> DtuResult:
     """Means and medians of the distances that are finite, that is, not too far."""
     near, reached = forward[np.isfinite(forward)], backward[np.isfinite(backward)]
     return DtuResult(
@@ -184,7 +184,7 @@ def _take_part(
         raise ValueError(
             f"scan {truth.scan}: {int(compared.sum())} predicted points lie in the observed volume "
             f"and {len(reference)} reference points above the plane; both must be at least 1. Is "
-            "the cloud in millimetres and in DTU's world frame?"
+            "the cloud in millimeters and in DTU's world frame?"
         )
     return points, compared, reference
 

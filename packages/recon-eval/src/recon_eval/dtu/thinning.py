@@ -1,8 +1,8 @@
 """Thinning a cloud to a minimum distance, exactly as the official protocol defines it.
 
 Points are visited in random order; one that is still alive removes every other point within the
-radius. A point that was removed never acts, so neighbours are looked up for living points only, in
-chunks: the outcome equals the plain loop bit for bit, without the list of all neighbours of all
+radius. A point that was removed never acts, so neighbors are looked up for living points only, in
+chunks: the outcome equals the plain loop bit for bit, without the list of all neighbors of all
 points that makes other implementations run out of memory. (A voxel grid gives another cloud.)
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
-PAIRS = 2_000_000  # neighbours held at once, about 80 MB
+PAIRS = 2_000_000  # neighbors held at once, about 80 MB
 FIRST_CHUNK = 1000
 
 
@@ -19,7 +19,7 @@ def thin(
 ) -> Bool[np.ndarray, " p"]:
     """Return which points stay; the order of visits is drawn from `seed`."""
     if not radius > 0:
-        raise ValueError(f"radius is {radius}: it must be above 0")
+        raise ValueError(f"radius={radius}; it must be above 0")
     order = np.random.default_rng(seed).permutation(len(points))
     return thin_in_order(points, order, radius=radius, workers=workers)
 
@@ -54,11 +54,11 @@ def _tree(points: np.ndarray, alive: np.ndarray) -> tuple[cKDTree, np.ndarray]:
 
 
 def _remove(alive: np.ndarray, visited: np.ndarray, found: np.ndarray, members: np.ndarray) -> int:
-    """Let each visited point that lives remove its neighbours; return how many there were."""
+    """Let each visited point that lives remove its neighbors; return how many there were."""
     total = 0
-    for point, neighbours in zip(visited.tolist(), found, strict=True):
-        total += len(neighbours)
+    for point, neighbors in zip(visited.tolist(), found, strict=True):
+        total += len(neighbors)
         if alive[point]:
-            alive[members[neighbours]] = False
+            alive[members[neighbors]] = False
             alive[point] = True
     return total

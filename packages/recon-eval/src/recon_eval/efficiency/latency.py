@@ -11,14 +11,14 @@ def time_calls(
 ) -> tuple[float, ...]:
     """Return the milliseconds of each of `repeats` calls of `fn`, after `warmup` untimed ones.
 
-    On CUDA each call is enclosed in a pair of events and followed by a synchronisation, so the time
+    On CUDA each call is enclosed in a pair of events and followed by a synchronization, so the time
     is the device's, from the first kernel to the last.
     """
     if warmup < 0 or repeats < 1:
-        raise ValueError(f"warmup is {warmup} and repeats {repeats}: at least 0 and 1")
+        raise ValueError(f"warmup={warmup}, repeats={repeats}; they must be at least 0 and 1")
     kind = torch.device(device).type
     if kind not in ("cpu", "cuda"):
-        raise ValueError(f"device is {device!r}: timing is defined for 'cpu' and 'cuda'")
+        raise ValueError(f"device={device!r}; it must be 'cpu' or 'cuda'")
     once = _once_on_cpu if kind == "cpu" else _once_on_cuda(torch.device(device))
     for _ in range(warmup):
         fn()

@@ -32,7 +32,7 @@ def peak_memory(fn: Callable[[], object], *, device: str = "cpu") -> PeakMemory:
         return _peak_on_cuda(fn, target)
     if target.type == "cpu":
         return _peak_on_cpu(fn)
-    raise ValueError(f"device is {device!r}: peak memory is defined for 'cpu' and 'cuda'")
+    raise ValueError(f"device={device!r}; it must be 'cpu' or 'cuda'")
 
 
 def _peak_on_cuda(fn: Callable[[], object], device: torch.device) -> PeakMemory:

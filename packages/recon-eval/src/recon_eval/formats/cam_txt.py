@@ -1,7 +1,7 @@
 """Camera files of MVSNet and its descendants, and the pair.txt beside them.
 
     extrinsic            4 x 4, world to camera
-    intrinsic            3 x 3, in pixels, pixel centres at whole numbers
+    intrinsic            3 x 3, in pixels, pixel centers at whole numbers
     DEPTH_MIN ...        nothing, or two, three or four numbers
 
 The tail has dialects. Four numbers: min, interval, planes, max (BlendedMVS). Three: min, interval,
@@ -60,7 +60,7 @@ def read_cam_txt(
     path = Path(path)
     if two_numbers not in get_args(TwoNumbers):
         raise ValueError(
-            f"two_numbers is {two_numbers!r}: one of {', '.join(get_args(TwoNumbers))}"
+            f"two_numbers={two_numbers!r}; it must be one of {', '.join(get_args(TwoNumbers))}"
         )
     words = read_text(path).split()
     if len(words) < 27 or words[0] != "extrinsic" or words[17] != "intrinsic":

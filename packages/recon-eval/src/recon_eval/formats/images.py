@@ -68,9 +68,9 @@ def to_tensor(image: UInt8[np.ndarray, "y x 3"]) -> Float[Tensor, "3 y x"]:
 
 
 def read_mask(path: str | Path, *, threshold: int = 127) -> UInt8[np.ndarray, "y x"]:
-    """Return 1 where a grey image is above `threshold` of 255, else 0."""
-    grey = np.asarray(open_image(path).convert("L"))
-    return (grey > threshold).astype(np.uint8)
+    """Return 1 where a gray image is above `threshold` of 255, else 0."""
+    gray = np.asarray(open_image(path).convert("L"))
+    return (gray > threshold).astype(np.uint8)
 
 
 def opened(path: Path) -> Image.Image:

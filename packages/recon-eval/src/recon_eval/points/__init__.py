@@ -1,6 +1,6 @@
 """Point clouds against reference clouds."""
 
-from recon_eval.neighbours import Neighbours as Neighbours
+from recon_eval.neighbors import Neighbors as Neighbors
 from recon_eval.points.chamfer import CHAMFER as CHAMFER
 from recon_eval.points.chamfer import chamfer as chamfer
 from recon_eval.points.evaluation import PointsResult as PointsResult

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_eval.checks import Axes
-from recon_eval.neighbours import Neighbours, check_cloud
+from recon_eval.neighbors import Neighbors, check_cloud
 
 Variant = Literal["mean_of_means", "sum_of_means", "sum_of_squares", "half_sum_of_squares"]
 
@@ -32,9 +32,7 @@ def chamfer(
 ) -> float:
     """Return the Chamfer distance of two clouds; there is no default variant on purpose."""
     if variant not in CHAMFER:
-        raise ValueError(
-            f"variant is {variant!r}: it must be one of {', '.join(get_args(Variant))}"
-        )
+        raise ValueError(f"variant={variant!r}; it must be one of {', '.join(get_args(Variant))}")
     a, c = two_way_distances(predicted, target)
     return CHAMFER[variant](a, c)
 
@@ -48,6 +46,6 @@ def two_way_distances(
     x, y = (points.detach().double().cpu().numpy() for points in (predicted, target))
     check_cloud(x, "predicted")
     check_cloud(y, "target")
-    forward, _ = Neighbours(y, workers=workers).nearest(x)
-    backward, _ = Neighbours(x, workers=workers).nearest(y)
+    forward, _ = Neighbors(y, workers=workers).nearest(x)
+    backward, _ = Neighbors(x, workers=workers).nearest(y)
     return forward, backward

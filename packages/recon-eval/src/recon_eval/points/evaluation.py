@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon_eval.align.similarity import Similarity, alignment_facts
 from recon_eval.checks import Axes
-from recon_eval.neighbours import Neighbours, check_cloud
+from recon_eval.neighbors import Neighbors, check_cloud
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def evaluate(
     lowers a score. Normals need no orientation. Raises ValueError for an empty or non-finite cloud.
     """
     if any(not threshold > 0 for threshold in thresholds):
-        raise ValueError(f"thresholds is {tuple(thresholds)}: each must be above 0")
+        raise ValueError(f"thresholds={tuple(thresholds)}; each must be above 0")
     if (predicted_normals is None) != (target_normals is None):
         raise ValueError("predicted_normals and target_normals: give both or neither")
     _check(predicted, "predicted", predicted_normals)
@@ -103,8 +103,8 @@ def evaluate(
     x, y = (points.detach().double().cpu().numpy() for points in (predicted, target))
     check_cloud(x, "predicted")
     check_cloud(y, "target")
-    to_target, target_index = Neighbours(y, workers=workers).nearest(x)
-    to_predicted, predicted_index = Neighbours(x, workers=workers).nearest(y)
+    to_target, target_index = Neighbors(y, workers=workers).nearest(x)
+    to_predicted, predicted_index = Neighbors(x, workers=workers).nearest(y)
     normals = (np.nan, np.nan)
     if predicted_normals is not None and target_normals is not None:
         normals = (
@@ -134,7 +134,7 @@ def _check(points: Tensor, name: str, normals: Tensor | None) -> None:
 
 
 def _agreement(normals: Tensor, others: Tensor, index: np.ndarray) -> float:
-    """Mean of |n . n'| between each normal and that of its nearest neighbour."""
+    """Mean of |n . n'| between each normal and that of its nearest neighbor."""
     a = torch.nn.functional.normalize(normals.detach().double().cpu(), dim=-1)
     b = torch.nn.functional.normalize(others.detach().double().cpu(), dim=-1)
     return float((a * b[torch.from_numpy(index)]).sum(-1).abs().mean())

@@ -45,10 +45,10 @@ def back_project(
     world_to_camera: Float[Tensor, "v _ 4"],
     intrinsics: Float[Tensor, "v 3 3"],
 ) -> FusedCloud:
-    """Return the world point of every valid pixel, views in order (pixel centres at + 0.5)."""
+    """Return the world point of every valid pixel, views in order (pixel centers at + 0.5)."""
     world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
     views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
-    points = torch.stack([view.lift(_centres(view.depth), view.depth) for view in views])
+    points = torch.stack([view.lift(_centers(view.depth), view.depth) for view in views])
     return FusedCloud(points=points[valid], pixels=valid.nonzero())
 
 
@@ -70,7 +70,8 @@ def fuse_consistent(
     """
     if not max_pixels > 0 or not max_relative_depth > 0:
         raise ValueError(
-            f"max_pixels is {max_pixels}, max_relative_depth {max_relative_depth}: both above 0"
+            f"max_pixels={max_pixels}, max_relative_depth={max_relative_depth}; both "
+            "must be above 0"
         )
     agrees = partial(_projects_back, max_pixels=max_pixels, max_relative_depth=max_relative_depth)
     return _fuse(depth, valid, world_to_camera, intrinsics, min_views, agrees)
@@ -91,7 +92,7 @@ def fuse_close(
     closer to that than `max_distance`, in the unit of depth. The point returned is their mean.
     """
     if not max_distance > 0:
-        raise ValueError(f"max_distance is {max_distance}: it must be above 0")
+        raise ValueError(f"max_distance={max_distance}; it must be above 0")
     agrees = partial(_is_close, max_distance=max_distance)
     return _fuse(depth, valid, world_to_camera, intrinsics, min_views, agrees)
 
@@ -106,11 +107,11 @@ def _fuse(
 ) -> FusedCloud:
     world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
     if not 1 <= min_views <= len(depth):
-        raise ValueError(f"min_views is {min_views}: it must be in 1..{len(depth)} (the views)")
+        raise ValueError(f"min_views={min_views}; it must be in 1..{len(depth)} (the views)")
     views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
     points, pixels = [], []
     for i, view in enumerate(views):
-        own = view.lift(_centres(view.depth), view.depth)
+        own = view.lift(_centers(view.depth), view.depth)
         total, count = own.clone(), torch.ones_like(view.depth)
         for other in views[:i] + views[i + 1 :]:
             seen, known = _look(other, own)
@@ -160,7 +161,7 @@ def _projects_back(
     view: _View, own: Tensor, seen: Tensor, *, max_pixels: float, max_relative_depth: float
 ) -> Tensor:
     back, back_depth = view.project(seen)
-    distance = (back - _centres(view.depth)).norm(dim=-1)
+    distance = (back - _centers(view.depth)).norm(dim=-1)
     relative = (back_depth - view.depth).abs() / view.depth
     return (distance < max_pixels) & (relative < max_relative_depth)
 
@@ -169,7 +170,7 @@ def _is_close(view: _View, own: Tensor, seen: Tensor, *, max_distance: float) ->
     return (seen - own).norm(dim=-1) < max_distance
 
 
-def _centres(depth: Tensor) -> Tensor:
+def _centers(depth: Tensor) -> Tensor:
     height, width = depth.shape
     y, x = torch.meshgrid(
         torch.arange(height, device=depth.device) + 0.5,

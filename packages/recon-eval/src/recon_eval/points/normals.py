@@ -1,4 +1,4 @@
-"""Normals of a cloud from the shape of each point's neighbourhood.
+"""Normals of a cloud from the shape of each point's neighborhood.
 
 Source: H. Hoppe et al., "Surface reconstruction from unorganized points", SIGGRAPH 1992, section
 3.2.
@@ -10,24 +10,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_eval.checks import Axes
-from recon_eval.neighbours import CHUNK, Neighbours
+from recon_eval.neighbors import CHUNK, Neighbors
 
 
-def estimate_normals(points: Float[Tensor, "p 3"], *, neighbours: int = 16) -> Float[Tensor, "p 3"]:
-    """Return unit normals without an orientation: the direction in which the neighbours vary least.
+def estimate_normals(points: Float[Tensor, "p 3"], *, neighbors: int = 16) -> Float[Tensor, "p 3"]:
+    """Return unit normals without an orientation: the direction in which the neighbors vary least.
 
-    `neighbours` counts the point itself; the cloud must have that many.
+    `neighbors` counts the point itself; the cloud must have that many.
     """
     Axes().check(points, "points", "p 3")
     cloud = points.detach().double().cpu().numpy()
-    if not 3 <= neighbours <= len(cloud):
-        raise ValueError(f"neighbours is {neighbours}: it must be in 3..{len(cloud)} (the points)")
-    tree = Neighbours(cloud)
+    if not 3 <= neighbors <= len(cloud):
+        raise ValueError(f"neighbors={neighbors}; it must be in 3..{len(cloud)} (the points)")
+    tree = Neighbors(cloud)
     normals = np.empty_like(cloud)
-    step = max(1, CHUNK // neighbours)
+    step = max(1, CHUNK // neighbors)
     for start in range(0, len(cloud), step):
         part = slice(start, start + step)
-        _, index = tree.tree.query(cloud[part], k=neighbours, workers=tree.workers)
+        _, index = tree.tree.query(cloud[part], k=neighbors, workers=tree.workers)
         local = cloud[index] - cloud[index].mean(axis=1, keepdims=True)
         _, vectors = np.linalg.eigh(local.transpose(0, 2, 1) @ local)
         normals[part] = vectors[:, :, 0]

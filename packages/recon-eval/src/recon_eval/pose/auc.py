@@ -33,7 +33,7 @@ def auc_exact(errors: Float[Tensor, " p"], threshold: float | int) -> float:
 
 def _check(errors: Tensor, threshold: float | int) -> Tensor:
     if not threshold > 0:
-        raise ValueError(f"threshold is {threshold}: it must be above 0")
+        raise ValueError(f"threshold={threshold}; it must be above 0")
     Axes().check(errors, "errors", "p")
     if not len(errors) or not bool((errors >= 0).all()):
         raise ValueError(

@@ -75,12 +75,12 @@ def evaluate(
     two views, other shapes, and matrices that are not rotations.
     """
     if not thresholds or any(k < 1 or k != int(k) for k in thresholds):
-        raise ValueError(f"thresholds is {thresholds}: whole degrees of at least 1")
+        raise ValueError(f"thresholds={thresholds}; they must be whole degrees of at least 1")
     errors = pair_errors(predicted_world_to_camera, target_world_to_camera, direction=direction)
-    return summarise(errors, direction=direction, thresholds=thresholds)
+    return summarize(errors, direction=direction, thresholds=thresholds)
 
 
-def summarise(
+def summarize(
     errors: PairErrors, *, direction: Direction, thresholds: Sequence[int] = THRESHOLDS
 ) -> PoseResult:
     """Reduce the errors of pairs to the metrics of a scene."""

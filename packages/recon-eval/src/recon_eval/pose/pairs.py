@@ -50,7 +50,7 @@ def pair_errors(
     that moved the opposite way then counts as right.
     """
     if direction not in ("signed", "folded"):
-        raise ValueError(f"direction is {direction!r}: it must be 'signed' or 'folded'")
+        raise ValueError(f"direction={direction!r}; it must be 'signed' or 'folded'")
     predicted, target = check_rigs(predicted, target, at_least=2)
     pairs = torch.combinations(torch.arange(len(target), device=target.device))
     (rotation, baseline, zero), (true_rotation, true_baseline, undefined) = (
@@ -71,11 +71,11 @@ def pair_errors(
 def _relative(cameras: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation and translation of E_j E_i^-1, and where that translation is zero."""
     r, t = cameras[:, :, :3].double(), cameras[:, :, 3].double()
-    centres = -(r.transpose(1, 2) @ t[..., None])[..., 0]
+    centers = -(r.transpose(1, 2) @ t[..., None])[..., 0]
     i, j = pairs.T
     rotation = r[j] @ r[i].transpose(1, 2)
-    # t_j - R t_i, written with the centres: a far origin cancels before the rotation, not after
-    baseline = (r[j] @ (centres[i] - centres[j])[..., None])[..., 0]
+    # t_j - R t_i, written with the centers: a far origin cancels before the rotation, not after
+    baseline = (r[j] @ (centers[i] - centers[j])[..., None])[..., 0]
     length = baseline.norm(dim=-1)
     rounding = 16 * torch.finfo(cameras.dtype).eps * t.norm(dim=-1).max()
     return rotation, baseline, length <= torch.maximum(ZERO_BASELINE * length.max(), rounding)

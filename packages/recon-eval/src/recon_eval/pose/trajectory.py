@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon_eval.align import MIN_SPREAD, Similarity, align_cameras, camera_centres
+from recon_eval.align import MIN_SPREAD, Similarity, align_cameras, camera_centers
 from recon_eval.pose.angles import rotation_angle_degrees
 from recon_eval.pose.cameras import check_rigs
 
@@ -53,17 +53,17 @@ def evaluate_trajectory(
 ) -> TrajectoryResult:
     """Align the predicted cameras by one Sim(3), then measure ATE and RPE over `delta` frames.
 
-    Where the centres lie on a line the rotation comes from the orientations, and
+    Where the centers lie on a line the rotation comes from the orientations, and
     `similarity.method` says so (`align.align_cameras`). RPE compares camera-to-world motions
     C_i^-1 C_{i+delta}, over all i.
     """
     predicted, target = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
     if not 1 <= delta < len(target):
         last = len(target) - 1
-        raise ValueError(f"delta is {delta}: with {last + 1} views it must be in 1..{last}")
+        raise ValueError(f"delta={delta}; with {last + 1} views it must be in 1..{last}")
     similarity = align_cameras(predicted, target, min_spread=min_spread)
     moved, target = similarity.apply_to_cameras(predicted), target.double()
-    gaps = (camera_centres(moved) - camera_centres(target)).norm(dim=-1)
+    gaps = (camera_centers(moved) - camera_centers(target)).norm(dim=-1)
     step, true_step = _motion(moved, delta), _motion(target, delta)
     # |C_true^-1 C_pred| has the translation R_true^T (t_pred - t_true), of the same length
     slip = (step[:, :, 3] - true_step[:, :, 3]).norm(dim=-1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from recon_eval.report.markdown import interval, number, table
 from recon_eval.report.report import Report
-from recon_eval.report.statistics import Summary, summarise
+from recon_eval.report.statistics import Summary, summarize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def compare(
         first=first.model,
         second=second.model,
         differences=tuple(
-            summarise(*pair, list(b - a), level=level, resamples=resamples, seed=seed)
+            summarize(*pair, list(b - a), level=level, resamples=resamples, seed=seed)
             for pair, (a, b) in zip(shared, rows, strict=True)
         ),
         first_means=tuple(_mean(a, b) for a, b in rows),

@@ -11,7 +11,7 @@ from typing import Any
 from recon_eval.formats.files import parse_json, read_bounded
 from recon_eval.report.entry import Entry, Result, plain
 from recon_eval.report.markdown import render
-from recon_eval.report.statistics import Summary, summarise
+from recon_eval.report.statistics import Summary, summarize
 
 FORMAT = "recon-eval-report/1"
 MAX_BYTES = 1 << 28
@@ -79,7 +79,7 @@ class Report:
     ) -> list[Summary]:
         """Return each metric's mean over scenes with a bootstrap interval over scenes."""
         return [
-            summarise(
+            summarize(
                 protocol,
                 metric,
                 list(self.values(protocol, metric).values()),
@@ -127,7 +127,7 @@ class Report:
     def from_dict(cls, values: dict[str, Any]) -> "Report":
         """Read what `to_dict` wrote; the summary is made anew from the entries."""
         if values.get("format") != FORMAT:
-            raise ValueError(f"format is {values.get('format')!r}: a report has {FORMAT!r}")
+            raise ValueError(f"format={values.get('format')!r}; it must be {FORMAT!r}")
         report = cls(model=values["model"], dataset=values["dataset"], seed=values["seed"])
         report.versions = dict(values["versions"])
         report._insert(Entry.from_dict(entry) for entry in values["entries"])

@@ -37,7 +37,9 @@ def bootstrap_interval(
     fewer than two values: one scene says nothing about the spread over scenes.
     """
     if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level is {level}, resamples {resamples}: in (0, 1), and at least 1")
+        raise ValueError(
+            f"level={level}, resamples={resamples}; they must be in (0, 1) and at least 1"
+        )
     if len(values) < 2:
         return math.nan, math.nan
     means = values[_draws(len(values), resamples, seed)].mean(axis=1)
@@ -50,7 +52,7 @@ def _draws(count: int, resamples: int, seed: int) -> Int[np.ndarray, "resamples 
     return np.random.default_rng(seed).integers(count, size=(resamples, count))
 
 
-def summarise(
+def summarize(
     protocol: str,
     metric: str,
     values: Sequence[float],
@@ -59,7 +61,7 @@ def summarise(
     resamples: int,
     seed: int,
 ) -> Summary:
-    """Summarise one metric; `values` come in the order of the scenes' names."""
+    """Summarize one metric; `values` come in the order of the scenes' names."""
     kept = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
     low, high = bootstrap_interval(kept, level=level, resamples=resamples, seed=seed)
     return Summary(

@@ -65,11 +65,11 @@ class BlendedMVS:
         seed: int = 0,
     ) -> None:
         if split not in get_args(Split):
-            raise ValueError(f"split is {split!r}: it must be one of {', '.join(get_args(Split))}")
+            raise ValueError(f"split={split!r}; it must be one of {', '.join(get_args(Split))}")
         if unit not in get_args(Unit):
-            raise ValueError(f"unit is {unit!r}: it must be one of {', '.join(get_args(Unit))}")
+            raise ValueError(f"unit={unit!r}; it must be one of {', '.join(get_args(Unit))}")
         if samples < 1 or (views is not None and views < 1):
-            raise ValueError(f"views is {views} and samples {samples}: both must be at least 1")
+            raise ValueError(f"views={views}, samples={samples}; both must be at least 1")
         self.root = require_folder(root, "the folder of BlendedMVS scenes")
         self.split, self.views, self.samples, self.size = split, views, samples, size
         self.unit, self.seed = unit, seed

@@ -4,7 +4,7 @@
     SCENE/dslr_calibration_undistorted/cameras.txt, images.txt
 
 Source: T. Schöps et al., "A multi-view stereo benchmark with high-resolution images and
-multi-camera videos", CVPR 2017. Lengths in metres. Depth is published for the distorted images
+multi-camera videos", CVPR 2017. Lengths in meters. Depth is published for the distorted images
 only, so there is none here.
 """
 

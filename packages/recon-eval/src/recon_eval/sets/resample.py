@@ -10,13 +10,13 @@ from recon_eval.sets.scene import Scene
 
 
 def resample(scene: Scene, *, height: int, width: int) -> Scene:
-    """Return the scene at another size: scaled until it covers that, then cropped at its centre.
+    """Return the scene at another size: scaled until it covers that, then cropped at its center.
 
     Images are filtered (bilinear, antialiased), depth and validity take the nearest pixel, and the
-    intrinsics follow exactly (pixel centres at + 0.5).
+    intrinsics follow exactly (pixel centers at + 0.5).
     """
     if height < 1 or width < 1:
-        raise ValueError(f"size is {height} x {width}: both must be at least 1")
+        raise ValueError(f"height={height}, width={width}; both must be at least 1")
     old_height, old_width = scene.images.shape[2:]
     factor = max(height / old_height, width / old_width)
     rows, columns = max(height, round(old_height * factor)), max(width, round(old_width * factor))

@@ -7,8 +7,8 @@
 Source: C. Yeshwanth et al., "ScanNet++", ICCV 2023, and its toolbox, which writes these files.
 Matrices are camera to world as nerfstudio has them: y up and z backwards (OpenGL), in a world whose
 x and y are swapped and whose z is reversed. Both are undone here, so that the world is that of the
-laser scan. One pinhole for all images; lengths in metres. Masks are white where nothing was made
-unrecognisable.
+laser scan. One pinhole for all images; lengths in meters. Masks are white where nothing was made
+unrecognizable.
 """
 
 from collections.abc import Sequence

@@ -11,9 +11,9 @@ from torch import Tensor
 class Scene:
     """Views of one static scene, in the frame and units of its data set.
 
-    Cameras are OpenCV (x right, y down, z forward). `intrinsics` are in pixels, and the centre of
+    Cameras are OpenCV (x right, y down, z forward). `intrinsics` are in pixels, and the center of
     the pixel in column x and row y lies at (x + 0.5, y + 0.5): the top left corner of the image is
-    (0, 0). Files that put pixel centres at whole numbers (MVSNet's cam.txt) are shifted by half a
+    (0, 0). Files that put pixel centers at whole numbers (MVSNet's cam.txt) are shifted by half a
     pixel when they are read. `depth` is z-depth; where `valid` is false its value means nothing.
     """
 

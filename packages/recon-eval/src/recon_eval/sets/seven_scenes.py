@@ -3,9 +3,9 @@
     SCENE/seq-01/frame-000000.color.png, frame-000000.depth.png, frame-000000.pose.txt
     SCENE/TrainSplit.txt, TestSplit.txt
 
-Source: J. Shotton et al., "Scene coordinate regression forests", CVPR 2013. Depth is in millimetres
-in the files, 65535 where unknown, and in metres here; poses are camera to world. Colour and depth
-are not registered to each other: both are taken as a pinhole of focal length 585 centred at (320,
+Source: J. Shotton et al., "Scene coordinate regression forests", CVPR 2013. Depth is in millimeters
+in the files, 65535 where unknown, and in meters here; poses are camera to world. Color and depth
+are not registered to each other: both are taken as a pinhole of focal length 585 centerd at (320,
 240), as every evaluation on these scenes does.
 """
 
@@ -42,7 +42,9 @@ class SevenScenes:
         size: tuple[int, int] | None = None,
     ) -> None:
         if split not in SPLITS or step < 1:
-            raise ValueError(f"split is {split!r} (train or test) and step {step} (at least 1)")
+            raise ValueError(
+                f"split={split!r}, step={step}; they must be train or test, and at least 1"
+            )
         self.root = require_folder(root, "the folder of one scene of 7-Scenes")
         text = read_text(self.root / SPLITS[split])
         found = [int(number) for number in re.findall(r"sequence\s*(\d+)", text)]
@@ -73,7 +75,7 @@ def _read(name: str, images: Sequence[Path]) -> Scene:
     depth = torch.from_numpy(depths)
     return Scene(
         name=name,
-        images=torch.stack([_read_colour(image) for image in images]),
+        images=torch.stack([_read_color(image) for image in images]),
         depth=depth,
         valid=depth > 0,
         world_to_camera=torch.from_numpy(cameras).float(),
@@ -85,7 +87,7 @@ def _sibling(image: Path, kind: str) -> Path:
     return require_file(image.with_name(image.name.replace("color.png", kind)), image)
 
 
-def _read_colour(path: Path) -> torch.Tensor:
+def _read_color(path: Path) -> torch.Tensor:
     image = read_image(path)
     if tuple(image.shape[1:]) != SIZE:
         height, width = image.shape[1:]

@@ -18,9 +18,11 @@ class VideoFrames:
     ) -> None:
         self.path = Path(path)
         if (count is None) == (every is None):
-            raise ValueError(f"count is {count} and every {every}: give one of the two")
+            raise ValueError(
+                f"count={count}, every={every}; one of them must be given: give one of the two"
+            )
         if (count if every is None else every) < 1:  # type: ignore[operator]
-            raise ValueError(f"count is {count} and every {every}: it must be at least 1")
+            raise ValueError(f"count={count}, every={every}; it must be at least 1")
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: does not exist or is no file")
         total = sum(1 for _ in _positions(self.path))

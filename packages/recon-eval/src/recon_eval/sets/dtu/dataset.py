@@ -1,4 +1,4 @@
-"""DTU's photographs and cameras in the layouts that are in use; lengths in millimetres.
+"""DTU's photographs and cameras in the layouts that are in use; lengths in millimeters.
 
     dtu64         Cameras/00000000_cam.txt, scan1/image/000000.png [, scan1/mask/000.png]
     idr           scan1/image/000000.png, scan1/mask/000.png, scan1/cameras.npz
@@ -47,7 +47,7 @@ VISUAL = 10  # depth_visual is a picture of the depth: what is above this has on
 class DTU:
     """Scans of DTU: `dataset[i]` is a `Scene` of the chosen views of one scan.
 
-    `scans` are numbers or the name of a list in `recon_eval.dtu.SCANS`. The layout is recognised
+    `scans` are numbers or the name of a list in `recon_eval.dtu.SCANS`. The layout is recognized
     scan by scan unless it is given. `views` are frame numbers counted from 0, or how many to take
     evenly, or None for all; scans have 49 or 64. The view numbered `first`, which must be among
     them, comes first.
@@ -65,7 +65,7 @@ class DTU:
         light: int = LIGHT,
     ) -> None:
         if layout is not None and layout not in LAYOUTS:
-            raise ValueError(f"layout is {layout!r}: it must be one of {', '.join(LAYOUTS)}")
+            raise ValueError(f"layout={layout!r}; it must be one of {', '.join(LAYOUTS)}")
         self.root = require_folder(root, "the folder of DTU")
         self.scans = scan_numbers(scans)
         self.views, self.first, self.size = views, first, size
@@ -87,7 +87,7 @@ class DTU:
         leading = [frame for frame in chosen if frame is found.get(self.first)]
         if not leading:
             raise ValueError(
-                f"{self.root}: first is {self.first}, which is none of the views of scan {scan}"
+                f"{self.root}: first={self.first}; it must be one of the views of scan {scan}"
             )
         return leading + [frame for frame in chosen if frame is not leading[0]]
 
@@ -175,7 +175,7 @@ def _mvsnet_train(root: Path, scan: int, light: int) -> dict[int, Frame]:
 def _train_camera(path: Path) -> Camera:
     """The camera of a training image: half a photograph, cropped.
 
-    The file has the camera of a quarter of it. Halving and quartering moved no pixel centres as
+    The file has the camera of a quarter of it. Halving and quartering moved no pixel centers as
     they should have, so it is scaled back to the whole photograph and taken from there.
     """
     found = read_cam_txt(path, two_numbers="min_interval").camera

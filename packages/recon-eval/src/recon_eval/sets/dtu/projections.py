@@ -12,7 +12,7 @@ from recon_eval.formats.records import Camera, check_camera
 def read_idr_cameras(path: Path) -> dict[int, Camera]:
     """Read `cameras.npz` (IDR) or `cameras_sphere.npz` (NeuS): world_mat_i = K [R | t].
 
-    Lengths are those of the world, millimetres for DTU: `scale_mat_i`, which maps the unit sphere
+    Lengths are those of the world, millimeters for DTU: `scale_mat_i`, which maps the unit sphere
     to the object, is not applied.
     """
     matrices = {
@@ -53,5 +53,5 @@ def _decompose(matrix: np.ndarray, path: Path) -> Camera:
     extrinsic[:3, 3] = np.linalg.solve(intrinsics, matrix[:3, 3])
     intrinsics = intrinsics / intrinsics[2, 2]
     check_camera(extrinsic, intrinsics, str(path))
-    intrinsics[:2, 2] += 0.5  # the file puts pixel centres at whole numbers
+    intrinsics[:2, 2] += 0.5  # the file puts pixel centers at whole numbers
     return Camera(name=path.stem, world_to_camera=extrinsic[:3], intrinsics=intrinsics)

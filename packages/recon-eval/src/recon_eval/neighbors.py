@@ -1,4 +1,4 @@
-"""Nearest neighbours in a cloud, by SciPy's KD-tree: exact, threaded, bounded in memory."""
+"""Nearest neighbors in a cloud, by SciPy's KD-tree: exact, threaded, bounded in memory."""
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 CHUNK = 1 << 18  # queries at once: their results take 4 MB
 
 
-class Neighbours:
+class Neighbors:
     """A cloud that answers which of its points are near a query.
 
     Queries that lie close together in space and in order are answered about twice as fast as
