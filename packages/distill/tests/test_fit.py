@@ -107,7 +107,7 @@ def test_bad_input_is_refused(attentive, batches):
         fit_projections(student, teacher, batches, [wrong], count=1)
     with pytest.raises(ValueError, match="both must be at least 1"):
         fit_projections(student, teacher, batches, FITS, count=0)
-    with pytest.raises(ValueError, match=r"no module 'blocks.0.attn.mix.proj_k'"):
+    with pytest.raises(ValueError, match=r"module='blocks.0.attn.mix.proj_k'; the student"):
         wrong = dataclasses.replace(FITS[0], layer="blocks.0.attn.mix.proj_k")
         fit_projections(student, teacher, batches, [wrong], count=1)
     pair = Pair(teacher="blocks.1", student="blocks.1")

@@ -20,15 +20,13 @@ class AttentionDistillation:
     Inside the block, run each model in its own pass and read the loss; the hooks are gone
     afterwards, also after an exception.
 
-    Args:
-        teacher: The model to imitate.
-        student: The model that learns.
-        pairs: Which modules to compare; at least one.
-        loss: "mse", "relative_mse" or "cosine", see `distill.losses`.
+    - `teacher`: the model to imitate.
+    - `student`: the model that learns.
+    - `pairs`: which modules to compare; at least one.
+    - `loss`: "mse", "relative_mse" or "cosine", see `distill.record.losses`.
 
-    Raises:
-        ValueError: A pair names no module (the closest names are offered), there are no
-            pairs, or the loss is unknown.
+    Raises ValueError if a pair names no module (the closest names are offered), there are no
+    pairs, or the loss is unknown.
     """
 
     def __init__(
@@ -40,7 +38,7 @@ class AttentionDistillation:
     ) -> None:
         self.pairs = tuple(pairs)
         if not self.pairs:
-            raise ValueError("There are no pairs: attention distillation needs at least one.")
+            raise ValueError("pairs=(); attention distillation needs at least one: give pairs")
         find_loss(loss)
         self._loss: LossName = loss
         self._teacher = Recorder(teacher, [pair.teacher_tap for pair in self.pairs], "teacher")
@@ -75,9 +73,8 @@ class AttentionDistillation:
     def losses(self) -> dict[Pair, Float[Tensor, ""]]:
         """Return the loss of every pair, unweighted, and forget the recorded tensors.
 
-        Raises:
-            ValueError: A module did not run in its pass, or the tensors of a pair differ in
-                number or shape.
+        Raises ValueError if a module did not run in its pass, or the tensors of a pair differ in
+        number or shape.
         """
         return pair_losses(self.pairs, self._loss, self._student.take(), self._teacher.take())
 

@@ -26,16 +26,14 @@ class Batches(Protocol):
 class Cycled:
     """The batches of a sequence, over and over.
 
-    Args:
-        sequence: Anything with `len` and integer indexing; not empty.
+    - `sequence`: anything with `len` and integer indexing; not empty.
 
-    Raises:
-        ValueError: The sequence is empty.
+    Raises ValueError if the sequence is empty.
     """
 
     def __init__(self, sequence: Sequence[Any]) -> None:
         if len(sequence) == 0:
-            raise ValueError("The batches are empty: at least one batch is needed.")
+            raise ValueError("batches=[]; at least one batch is needed: give a sequence with some")
         self._sequence = sequence
 
     def at(self, index: int) -> Any:
@@ -54,15 +52,13 @@ class Shuffled:
     teacher's targets can be kept; their order is drawn anew each epoch. The last items that
     do not fill a batch are left out of every epoch.
 
-    Args:
-        items: Anything with `len` and integer indexing.
-        batch_size: Items in a batch.
-        seed: Decides grouping and order.
-        collate: Makes one batch of a list of items; stacks tensors, mappings and tuples of
-            them by default.
+    - `items`: anything with `len` and integer indexing.
+    - `batch_size`: items in a batch.
+    - `seed`: decides grouping and order.
+    - `collate`: makes one batch of a list of items; stacks tensors, mappings and tuples of them by
+      default.
 
-    Raises:
-        ValueError: There are fewer items than one batch holds.
+    Raises ValueError if there are fewer items than one batch holds.
     """
 
     def __init__(
@@ -75,7 +71,8 @@ class Shuffled:
     ) -> None:
         if not 1 <= batch_size <= len(items):
             raise ValueError(
-                f"batch_size is {batch_size}, must be from 1 to the number of items, {len(items)}."
+                f"batch_size={batch_size}; it must be from 1 to the number of items: give at "
+                f"most {len(items)}"
             )
         self._items, self._seed, self._collate = items, seed, collate
         order = self._permutation(len(items), "groups")
@@ -112,9 +109,8 @@ class Streamed:
     An iterable that can be read again is restarted when it ends. A resumed run reads and
     drops what was already used, with the same random seeds.
 
-    Args:
-        iterable: Gives batches in order.
-        seed: The seed of the run.
+    - `iterable`: gives batches in order.
+    - `seed`: the seed of the run.
     """
 
     def __init__(self, iterable: Iterable[Any], *, seed: int) -> None:
@@ -125,13 +121,12 @@ class Streamed:
     def at(self, index: int) -> Any:
         """Return batch `index`, reading over those before it.
 
-        Raises:
-            ValueError: The batch was read before, or the iterable ended.
+        Raises ValueError if the batch was read before, or the iterable ended.
         """
         if index < self._next:
             raise ValueError(
-                f"Batch {index} of an iterable was already read. Give a source with "
-                "`at(index)`, see `distill.Batches`."
+                f"index={index}; this batch of an iterable was already read: give a source with "
+                "`at(index)`, see `distill.Batches`"
             )
         while self._next < index:
             seed_all(self._seed, self._next)
@@ -151,17 +146,17 @@ class Streamed:
             self._next += 1
             return batch
         raise ValueError(
-            "The batches are empty: at least one batch is needed."
+            "batches=[]; at least one batch is needed: give an iterable with some"
             if self._next == 0
-            else f"The iterable of batches ended after {self._next} and cannot be read again."
+            else f"batches={self._next} of them; the iterable ended and cannot be read again: "
+            "give a sequence, or a source with `at(index)`"
         )
 
 
 def as_batches(batches: Any, *, seed: int) -> Batches:
     """Return a source of numbered batches from a source, a sequence, or an iterable.
 
-    Raises:
-        ValueError: It is none of these, or an empty sequence.
+    Raises ValueError if it is none of these, or an empty sequence.
     """
     if isinstance(batches, Batches):
         return batches
@@ -170,6 +165,6 @@ def as_batches(batches: Any, *, seed: int) -> Batches:
     if isinstance(batches, Iterable):
         return Streamed(batches, seed=seed)
     raise ValueError(
-        f"batches is a {type(batches).__name__}, must have `at(index)`, be a sequence, or be "
-        "an iterable."
+        f"batches={type(batches).__name__}; they must have `at(index)`, be a sequence, or be an "
+        "iterable: give a list of batches"
     )

@@ -9,38 +9,36 @@ from distill.step.guard import GuardConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig:
-    """How to train. Steps are optimiser steps.
+    """How to train. Steps are optimizer steps.
 
-    Args:
-        steps: Number of optimiser steps in the whole run.
-        learning_rate: Highest learning rate of AdamW.
-        final_learning_rate: Share of `learning_rate` left at the end of the cosine, 0 to 1.
-        warmup_steps: Steps of linear rise at the start.
-        weight_decay: For parameters with two or more axes; others have none.
-        betas: Decay of AdamW's two moments.
-        clip_norm: Largest norm of the gradient of all trained parameters; None for no limit.
-        accumulation: Batches in one step, over all processes together.
-        ema_decay: Decay of an exponential moving average of the weights, None for none. The
-            average is what is evaluated and what the student holds at the end.
-        autocast: Forward passes in "bfloat16" where PyTorch holds it safe; None for the
-            models' own precision.
-        run_until: "last_pair" ends each forward pass with the last recorded module, where no
-            objective reads outputs: what a model does after its last pair is not computed.
-        checkpoint_activations: Patterns of student module names whose activations are
-            recomputed during backward instead of kept.
-        seed: Decides everything random.
-        deterministic: Refuse PyTorch operations that have no deterministic algorithm.
-        checkpoint_every: Steps between checkpoints.
-        keep_last: Newest checkpoints to keep, besides the best.
-        evaluate_every: Steps between evaluations; None for one at the end.
-        monitor: Which metric decides what is best.
-        monitor_mode: Whether a smaller or a larger metric is better.
-        patience: Stop after this many evaluations without a better one; None for never.
-        keep: Which weights the student holds at the end, the "last" or the "best" evaluated.
-        guard: Protection against broken updates, None for none.
+    - `steps`: number of optimizer steps in the whole run.
+    - `learning_rate`: highest learning rate of AdamW.
+    - `final_learning_rate`: share of `learning_rate` left at the end of the cosine, 0 to 1.
+    - `warmup_steps`: steps of linear rise at the start.
+    - `weight_decay`: for parameters with two or more axes; others have none.
+    - `betas`: decay of AdamW's two moments.
+    - `clip_norm`: largest norm of the gradient of all trained parameters; None for no limit.
+    - `accumulation`: batches in one step, over all processes together.
+    - `ema_decay`: decay of an exponential moving average of the weights, None for none. The
+      average is what is evaluated and what the student holds at the end.
+    - `autocast`: forward passes in "bfloat16" where PyTorch holds it safe; None for the models'
+      own precision.
+    - `run_until`: "last_pair" ends each forward pass with the last recorded module, where no
+      objective reads outputs: what a model does after its last pair is not computed.
+    - `checkpoint_activations`: patterns of student module names whose activations are recomputed
+      during backward instead of kept.
+    - `seed`: decides everything random.
+    - `deterministic`: refuse PyTorch operations that have no deterministic algorithm.
+    - `checkpoint_every`: steps between checkpoints.
+    - `keep_last`: newest checkpoints to keep, besides the best.
+    - `evaluate_every`: steps between evaluations; None for one at the end.
+    - `monitor`: which metric decides what is best.
+    - `monitor_mode`: whether a smaller or a larger metric is better.
+    - `patience`: stop after this many evaluations without a better one; None for never.
+    - `keep`: which weights the student holds at the end, the "last" or the "best" evaluated.
+    - `guard`: protection against broken updates, None for none.
 
-    Raises:
-        ValueError: A value is out of its range.
+    Raises ValueError if a value is out of its range.
     """
 
     steps: int
@@ -100,4 +98,4 @@ class DistillConfig:
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:
     if not holds:
-        raise ValueError(f"{name} is {value}, must be {rule}.")
+        raise ValueError(f"{name}={value!r}; it must be {rule}: give such a value")

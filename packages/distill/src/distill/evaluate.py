@@ -28,16 +28,14 @@ def sharded_mean(
     smaller measures its last item again and drops the result: where a model is spread over
     the processes, all of them must run it equally often.
 
-    Args:
-        count: Number of items, at least 1.
-        measure: Metrics of one item; the same names for every item.
-        seed: Every item is measured with random generators seeded by this and its number.
+    - `count`: number of items, at least 1.
+    - `measure`: metrics of one item; the same names for every item.
+    - `seed`: every item is measured with random generators seeded by this and its number.
 
-    Raises:
-        ValueError: There are no items, or the metrics of the items differ in name.
+    Raises ValueError if there are no items, or the metrics of the items differ in name.
     """
     if count < 1:
-        raise ValueError("There is nothing to evaluate: at least one item is needed.")
+        raise ValueError(f"count={count}; there is nothing to evaluate: give at least one item")
     world, rows, names = World.current(), {}, None
     share = [*world.share(count), *[count - 1] * world.idle_turns(count)]
     for item in share:
@@ -45,7 +43,10 @@ def sharded_mean(
         metrics = measure(item)
         names = names or list(metrics)
         if list(metrics) != names:
-            raise ValueError(f"Item {item} has metrics {list(metrics)}, others have {names}.")
+            raise ValueError(
+                f"metrics={list(metrics)} of item {item}; all items must have the same, and "
+                f"others have {names}: measure the same of each"
+            )
         rows[item] = list(metrics.values())
     for item in share[len(world.share(count)) :]:
         del rows[item]
@@ -69,9 +70,8 @@ def _merge(
 class Evaluator:
     """Measures a student on held-out batches and by the caller's own function.
 
-    Args:
-        task: What there is to evaluate on.
-        observer: Runs both models; its hooks are in place.
+    - `task`: what there is to evaluate on.
+    - `observer`: runs both models; its hooks are in place.
     """
 
     def __init__(self, task: Task, observer: Observer) -> None:
@@ -80,8 +80,7 @@ class Evaluator:
     def __call__(self, calls: dict[str, int] | None) -> Metrics:
         """Return all metrics of the student as it is, in evaluation mode, without gradients.
 
-        Args:
-            calls: As in `Observer.observe`.
+        - `calls`: as in `Observer.observe`.
         """
         task, metrics = self._task, {}
         with _evaluation_mode(task), torch.no_grad():
@@ -108,11 +107,12 @@ class Evaluator:
 def judge(config: DistillConfig, progress: Progress, metrics: Metrics) -> bool:
     """Note in `progress` what an evaluation means; return whether it is the best so far.
 
-    Raises:
-        ValueError: The monitored metric is not among the metrics.
+    Raises ValueError if the monitored metric is not among the metrics.
     """
     if config.monitor not in metrics:
-        raise ValueError(f"monitor is {config.monitor!r}, the metrics are {list(metrics)}.")
+        raise ValueError(
+            f"monitor={config.monitor!r}; it must be a metric: choose one of {list(metrics)}"
+        )
     value, sign = metrics[config.monitor], 1 if config.monitor_mode == "min" else -1
     old = progress.best_value
     if not math.isnan(value) and (old is None or sign * value < sign * old):

@@ -1,8 +1,26 @@
 """Solve for projections instead of training them.
 
-A sparse linear attention is its sparse part plus a projection of its linear part, so the
-projection that brings it closest to the teacher's attention is a least-squares solution: one
-pass over some batches finds it. Training then starts from there.
+A sparse linear attention puts out, for every token t,
+
+    o_t = s_t + W l_t + c
+
+with s_t its sparse part, l_t its linear part (features), and W, c the projection `proj_l`. The
+projection that brings it closest to the teacher's output a_t over all tokens of some batches,
+
+    min over W, c of  sum_t |W l_t + c - y_t|^2 + r (|W|^2 + |c|^2),   y_t = a_t - s_t,
+
+is a least-squares solution. With X the rows (l_t, 1), Y the rows y_t, and P = (W c)^T:
+
+    (X^T X + r I) P = X^T Y,   r = ridge * mean(diag(X^T X)).
+
+X^T X and X^T Y are sums over tokens: they are taken in float64, batch after batch, in every
+process, and the solution needs no second pass. Neither does what is left of the error,
+
+    |X P - Y|^2 = |Y|^2 - 2 <P, X^T Y> + <P, X^T X P>.
+
+s_t and l_t are not asked for by name: the module runs once with the layer at zero, which gives
+s_t, and once with the layer at the identity, which gives s_t + l_t; a third run, with twice the
+identity, shows that the output is affine in the layer. Training then starts from there.
 """
 
 import math
@@ -12,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from distill.batches import as_batches
@@ -30,9 +49,8 @@ class Fit:
     The module's output must be a base plus the layer applied to some features along the last
     axis: it is probed with the layer set to zero and to the identity.
 
-    Args:
-        pair: The module of the student that holds the layer, and the teacher's to match.
-        layer: Dotted name of a square `nn.Linear` in the student.
+    - `pair`: the module of the student that holds the layer, and the teacher's to match.
+    - `layer`: dotted name of a square `nn.Linear` in the student.
     """
 
     pair: Pair
@@ -43,11 +61,10 @@ class Fit:
 class FitResult:
     """How well one layer was fitted, over all tokens of the batches.
 
-    Attributes:
-        layer: Its name.
-        before: Mean squared difference from the teacher with the layer at zero, over the mean
-            square of the teacher.
-        after: The same with the solution, for the inputs that it was solved on.
+    - `layer`: its name.
+    - `before`: mean squared difference from the teacher with the layer at zero, over the mean
+      square of the teacher.
+    - `after`: the same with the solution, for the inputs that it was solved on.
     """
 
     layer: str
@@ -71,26 +88,26 @@ def fit_projections(
     Each is solved on the inputs that the student has once the layers before it are solved;
     the forward passes for it end with its module.
 
-    Args:
-        student: Changed in place: weight and bias of the layers.
-        teacher: Runs without gradients.
-        batches: As in `distill`, but not a plain iterable: they are read once a layer.
-        fits: The layers, in the order in which they run.
-        count: Batches to solve on; processes of `torch.distributed` share them.
-        ridge: Added to the squared features, as a share of their mean; draws to zero what the
-            data do not decide.
-        seed: Every batch is drawn with random generators seeded by this and its number.
-        forward: As in `distill`.
+    - `student`: changed in place: weight and bias of the layers.
+    - `teacher`: runs without gradients.
+    - `batches`: as in `distill`, but not a plain iterable: they are read once a layer.
+    - `fits`: the layers, in the order in which they run.
+    - `count`: batches to solve on; processes of `torch.distributed` share them.
+    - `ridge`: added to the squared features, as a share of their mean; draws to zero what the data
+      do not decide.
+    - `seed`: every batch is drawn with random generators seeded by this and its number.
+    - `forward`: as in `distill`.
 
-    Returns:
-        One result a layer.
+    Returns one result a layer.
 
-    Raises:
-        ValueError: A module or layer does not exist, a layer is not square, an output is not
-            affine in its layer, there are no fits, or `count` is below 1.
+    Raises ValueError if a module or layer does not exist, a layer is not square, an output is not
+    affine in its layer, there are no fits, or `count` is below 1.
     """
     if count < 1 or not fits:
-        raise ValueError(f"count is {count}, fits {len(fits)}: both must be at least 1.")
+        raise ValueError(
+            f"count={count}, fits={len(fits)} of them; both must be at least 1: give batches and "
+            "layers"
+        )
     source = as_batches(batches, seed=seed)
     probes = [_Probe(student, fit) for fit in fits]
     with isolated_rng(), torch.no_grad():
@@ -108,7 +125,10 @@ class _Probe:
         self.module = find_module(student, fit.pair.student, "student")
         layer = find_module(student, fit.layer, "student")
         if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
-            raise ValueError(f"{fit.layer!r} is {layer}, must be a linear layer, square.")
+            raise ValueError(
+                f"layer={fit.layer!r}; it must be a square linear layer, and is {layer}: name "
+                "another"
+            )
         self._layer, self.aims = layer, list[Tensor]()
         self.result = FitResult(layer=fit.layer, before=math.nan, after=math.nan)
         size = layer.in_features + 1
@@ -148,14 +168,15 @@ class _Probe:
         error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
         if error > 0.02:  # a probe in bfloat16 rounds by 0.004
             raise ValueError(
-                f"The output of {self.fit.pair.student!r} is not a base plus {self.fit.layer!r} "
-                f"applied to features: doubling the layer errs by {float(error):.2g}."
+                f"student={self.fit.pair.student!r}; its output is not a base plus "
+                f"{self.fit.layer!r} applied to features, doubling the layer errs by "
+                f"{float(error):.2g}: name the module that adds this layer"
             )
 
     def _add(self, features: Tensor, target: Tensor, aim: Tensor) -> None:
-        x = features.reshape(-1, features.shape[-1])
+        x = rearrange(features, "... c -> (...) c")
         x = torch.cat([x, torch.full_like(x[:, :1], float(self._layer.bias is not None))], 1)
-        y = target.reshape(-1, target.shape[-1])
+        y = rearrange(target, "... c -> (...) c")
         self._squares += (x.T @ x).cpu()
         self._products += (x.T @ y).cpu()
         self._energies += torch.stack([y.square().sum(), aim.double().square().sum()]).cpu()

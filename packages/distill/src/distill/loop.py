@@ -62,37 +62,38 @@ def distill(
     `join_processes`, call it in each with equal arguments: batches are dealt out without
     overlap, gradients are summed, and only the first process writes and reports.
 
-    Args:
-        student: Changed in place. Models and random generators are left in their modes.
-        teacher: Runs in evaluation mode, without gradients.
-        batches: A `Batches` source, a sequence (read over and over), or an iterable (which a
-            resumed run must read again from its start).
-        pairs: Modules that `AttentionOutputs` compares.
-        objectives: Terms of the loss.
-        config: See `DistillConfig`.
-        forward: `forward(model, batch)` runs either model, moves the batch to its device, and
-            returns outputs whose tensors are mapping keys or attributes.
-        directory: Where log and checkpoints go; None keeps nothing on disk.
-        resume: "auto" goes on where a run is and starts one where none is; "new" and
-            "continue" demand one of these.
-        held_out: Batches on which the objectives are evaluated, dealt out over the processes.
-        evaluate: Metrics of the student of the caller's own, called in every process; its
-            names win over those of the objectives.
-        count_images: Number of images in a batch, for the speed that is reported.
-        store: Keeps the teacher's targets; the source must have `key(index)`.
-        reporter: Who listens; nobody by default.
-        sharding: Spreads the frozen weights of both models over the processes, see
-            `Sharding`; the teacher stays whole where there is a store.
+    - `student`: changed in place. Models and random generators are left in their modes.
+    - `teacher`: runs in evaluation mode, without gradients.
+    - `batches`: a `Batches` source, a sequence (read over and over), or an iterable (which a
+      resumed run must read again from its start).
+    - `pairs`: modules that objectives without pairs of their own compare.
+    - `objectives`: terms of the loss.
+    - `config`: see `DistillConfig`.
+    - `forward`: `forward(model, batch)` runs either model, moves the batch to its device, and
+      returns outputs whose tensors are mapping keys or attributes.
+    - `directory`: where log and checkpoints go; None keeps nothing on disk.
+    - `resume`: "auto" goes on where a run is and starts one where none is; "new" and "continue"
+      demand one of these.
+    - `held_out`: batches on which the objectives are evaluated, dealt out over the processes.
+    - `evaluate`: metrics of the student of the caller's own, called in every process; its names
+      win over those of the objectives.
+    - `count_images`: number of images in a batch, for the speed that is reported.
+    - `store`: keeps the teacher's targets; the source must have `key(index)`.
+    - `reporter`: who listens; nobody by default.
+    - `sharding`: spreads the frozen weights of both models over the processes, see `Sharding`; the
+      teacher stays whole where there is a store.
 
-    Raises:
-        ValueError: The input is wrong, which is found before the first update: a module that
-            does not exist, shapes that differ, nothing trainable, no batches, another run's
-            checkpoint, changed settings (each is named).
-        Diverged: The guard rolled back more often than allowed.
+    Raises ValueError if the input is wrong, which is found before the first update: a module that
+    does not exist, shapes that differ, nothing trainable, no batches, another run's checkpoint,
+    changed settings (each is named).
+    Raises Diverged if the guard rolled back more often than allowed.
     """
     trainable = trainable_report(student)
     if config.keep == "best" and directory is None:
-        raise ValueError('keep="best" needs a directory, where the best checkpoint is kept.')
+        raise ValueError(
+            "directory=None; keep='best' needs a directory, where the best checkpoint is kept: "
+            "give one, or keep='last'"
+        )
     task = Task(
         student=student,
         teacher=teacher,
@@ -211,8 +212,8 @@ def _keys(batches: Any, config: DistillConfig) -> Callable[[int], str]:
     keys: Callable[[int], str] | None = getattr(source, "key", None)
     if keys is None:
         raise ValueError(
-            f"A store of targets needs batches with `key(index)`; {type(source).__name__} has "
-            "none. Use `Cycled`, `Shuffled`, or a source of your own."
+            f"batches={type(source).__name__}; a store of targets needs `key(index)`: use "
+            "`Cycled`, `Shuffled`, or a source of your own"
         )
     return keys
 
@@ -221,13 +222,13 @@ def _check_processes(run: Run) -> None:
     world = World.current()
     if not world.same(run.progress.step):
         raise ValueError(
-            "The processes found checkpoints of different steps: the run's directory must be on "
-            "a disk that all nodes share."
+            f"step={run.progress.step}; the processes found checkpoints of different steps: put "
+            "the run's directory on a disk that all nodes share"
         )
     if not world.same(int(fingerprint(run.state.parameters)[:12], 16)):
         raise ValueError(
-            "The trainable parameters differ between processes. Build the student the same way "
-            "in each, with the same seed."
+            f"rank={world.rank}; the trainable parameters differ between processes: build the "
+            "student the same way in each, with the same seed"
         )
 
 

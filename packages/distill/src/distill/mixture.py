@@ -9,7 +9,7 @@ from distill.batches import as_batches
 from distill.resume.rng import seed_for
 
 
-def mixture(batches: Sequence[Any], weights: Sequence[float], seed: int = 0) -> "Mixture":
+def mixture(batches: Sequence[Any], weights: Sequence[int | float], seed: int = 0) -> "Mixture":
     """Return a source that takes its batches from several, such as synthetic scenes and photos.
 
     With weights (3, 1), every four batches in a row from a multiple of four hold three of the
@@ -29,7 +29,7 @@ def mixture(batches: Sequence[Any], weights: Sequence[float], seed: int = 0) -> 
 class Mixture:
     """Batches from several sources, see `mixture`."""
 
-    def __init__(self, batches: Sequence[Any], weights: Sequence[float], seed: int) -> None:
+    def __init__(self, batches: Sequence[Any], weights: Sequence[int | float], seed: int) -> None:
         if not batches or len(weights) != len(batches):
             raise ValueError(
                 f"weights={list(weights)}; every one of the {len(batches)} sources, one at "

@@ -14,20 +14,19 @@ Stopped = Ended | Literal["interrupted"]
 class Result:
     """What a run leaves behind; the student itself was trained in place.
 
-    Attributes:
-        stopped: "finished" all steps, "early" by patience, or "interrupted" by a signal.
-        steps: Optimiser steps done, over all sessions of the run.
-        losses: Losses of the last step by name: "loss" and every objective.
-        metrics: The last evaluation; empty where there was none.
-        best_step: Step of the best evaluation.
-        best_value: Its monitored metric.
-        rollbacks: How often the guard went back to a snapshot.
-        seconds: Time in steps and evaluations, over all sessions of the run.
-        trainable: What trained.
-        averaged: Whether the student holds the average of its weights over the steps, as
-            `load_weights` reads it from the directory, and not those of the last step.
-        history: All entries of the log, as `read_journal` returns them.
-        directory: Where log and checkpoints are, if anywhere.
+    - `stopped`: "finished" all steps, "early" by patience, or "interrupted" by a signal.
+    - `steps`: optimizer steps done, over all sessions of the run.
+    - `losses`: losses of the last step by name: "loss" and every objective.
+    - `metrics`: the last evaluation; empty where there was none.
+    - `best_step`: step of the best evaluation.
+    - `best_value`: its monitored metric.
+    - `rollbacks`: how often the guard went back to a snapshot.
+    - `seconds`: time in steps and evaluations, over all sessions of the run.
+    - `trainable`: what trained.
+    - `averaged`: whether the student holds the average of its weights over the steps, as
+      `load_weights` reads it from the directory, and not those of the last step.
+    - `history`: all entries of the log, as `read_journal` returns them.
+    - `directory`: where log and checkpoints are, if anywhere.
     """
 
     stopped: Stopped

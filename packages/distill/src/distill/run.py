@@ -29,11 +29,10 @@ from distill.trainable.freeze import trainable_parameters
 class Run:
     """A run in progress.
 
-    Args:
-        task: What to do.
-        observer: Runs both models; its hooks are in place.
-        archive: Where to save.
-        reporter: Who listens.
+    - `task`: what to do.
+    - `observer`: runs both models; its hooks are in place.
+    - `archive`: where to save.
+    - `reporter`: who listens.
     """
 
     def __init__(
@@ -149,8 +148,8 @@ class Run:
         losses = measure(self.task.objectives, seen)
         if not losses["loss"].requires_grad:
             raise ValueError(
-                "The loss does not depend on any trainable parameter. Pair modules at or after "
-                f"what trains: {', '.join(list(self.state.parameters)[:5])}."
+                f"trainable={list(self.state.parameters)[:5]}; the loss does not depend on any "
+                "trainable parameter: pair modules at or after what trains"
             )
         return losses
 
@@ -203,8 +202,8 @@ class Run:
         self._reporter.warned(why)
         if progress.rollbacks > guard.max_rollbacks:
             raise Diverged(
-                f"{why} This was rollback {progress.rollbacks} to the same state; "
-                f"{guard.max_rollbacks} are allowed. Lower learning_rate, or raise guard.spike."
+                f"rollbacks={progress.rollbacks}; {guard.max_rollbacks} to the same state are "
+                f"allowed. {why} Lower learning_rate, or raise guard.spike"
             )
 
     def _close_step(self) -> None:

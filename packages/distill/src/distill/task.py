@@ -19,8 +19,7 @@ from distill.trainable.freeze import trainable_parameters
 class Task:
     """What `distill` was given, checked and put in order.
 
-    Raises:
-        ValueError: Settings contradict each other or the number of processes.
+    Raises ValueError if settings contradict each other or the number of processes.
     """
 
     student: nn.Module
@@ -50,44 +49,46 @@ class Task:
         size, accumulation = World.current().size, self.config.accumulation
         if accumulation % size:
             raise ValueError(
-                f"accumulation is {accumulation}, must be a multiple of the number of processes, "
-                f"{size}: it counts the batches of a step over all of them."
+                f"accumulation={accumulation}; it counts the batches of a step over all "
+                f"processes, and must be a multiple of their number: give a multiple of {size}"
             )
 
     def _check_precision(self) -> None:
         for name, parameter in trainable_parameters(self.student).items():
             if parameter.dtype.itemsize < 4:
                 raise ValueError(
-                    f"Trainable parameter {name} is {parameter.dtype}: small updates would be "
-                    'rounded away. Keep it in float32 and set autocast="bfloat16".'
+                    f"{name}={parameter.dtype}; what trains must not round small updates away: "
+                    'keep it in float32 and set autocast="bfloat16"'
                 )
 
     def _check_evaluation(self) -> None:
         config = self.config
         if self.held_out is not None and len(self.held_out) == 0:
-            raise ValueError("held_out is empty: at least one batch is needed, or None.")
+            raise ValueError("held_out=[]; it must hold at least one batch: give one, or None")
         if (config.patience or config.keep == "best") and not self.evaluates:
             raise ValueError(
-                f"patience={config.patience} and keep={config.keep!r} need an evaluation: give "
-                "held_out batches or an evaluate function."
+                f"patience={config.patience}, keep={config.keep!r}; they need an evaluation: "
+                "give held_out batches or an evaluate function"
             )
         known = ["loss", *(objective.name for objective in self.objectives)]
         if self.held_out is not None and not self.evaluate and config.monitor not in known:
-            raise ValueError(f"monitor is {config.monitor!r}, the metrics are {known}.")
+            raise ValueError(
+                f"monitor={config.monitor!r}; it must be a metric: choose one of {known}"
+            )
 
     def _check_passes(self) -> None:
         reading = self.reading
         local = sorted({site.objective for site in reading.local})
         if local and self.keys is not None:
             raise ValueError(
-                f"{', '.join(local)} learns while the teacher runs, and a store of targets would "
-                "spare that. Leave the store out."
+                f"objectives={local}; they learn while the teacher runs, and a store of targets "
+                "would spare that: leave the store out"
             )
         readers = reading.output_readers
         if self.config.run_until == "last_pair" and readers:
             raise ValueError(
-                f'run_until="last_pair" computes no outputs, which {", ".join(readers)} '
-                'would read. Set run_until="end".'
+                f"run_until='last_pair'; it computes no outputs, which {', '.join(readers)} "
+                'would read: set run_until="end"'
             )
 
 
@@ -96,17 +97,24 @@ def complete_objectives(
 ) -> tuple[Objective, ...]:
     """Return the objectives, with `pairs` given to attention objectives that have none.
 
-    Raises:
-        ValueError: There are no objectives, pairs that no objective uses, an attention
-            objective without pairs, or two objectives of one name.
+    Raises ValueError if there are no objectives, pairs that no objective uses, an attention
+    objective without pairs, or two objectives of one name.
     """
     pairs, given = tuple(pairs), tuple(objectives)
     if not given:
-        raise ValueError("There are no objectives: at least one is needed.")
+        raise ValueError(
+            "objectives=(); at least one is needed: give AttentionOutputs() or another"
+        )
     done = tuple(objective.with_pairs(pairs) for objective in given)
     if pairs and all(new is old for new, old in zip(done, given, strict=True)):
-        raise ValueError("Pairs are given, but no AttentionOutputs or LocalAttention uses them.")
+        raise ValueError(
+            f"pairs={len(pairs)} of them; no objective uses them: give AttentionOutputs, "
+            "LocalAttention or CameraTokens without pairs of its own, or leave `pairs` out"
+        )
     names = [objective.name for objective in done]
     if len(set(names) | {"loss"}) <= len(names):
-        raise ValueError(f'Objectives need names of their own, other than "loss": {names}.')
+        raise ValueError(
+            f"names={names}; objectives need names of their own, other than 'loss': give each a "
+            "`name`"
+        )
     return done

@@ -77,10 +77,10 @@ def test_targets_of_something_else_are_refused(models, batches, tmp_path):
         run(models, batches, TargetCache(tmp_path), config=config)
     others = copy.deepcopy(batches)
     others[2] += 1
-    with pytest.raises(ValueError, match=r"key '2'.*another batch"):
+    with pytest.raises(ValueError, match=r"key='2'.*another batch"):
         run(models, others, TargetCache(tmp_path))
 
 
 def test_a_source_without_keys_is_refused(models, batches, tmp_path):
-    with pytest.raises(ValueError, match=r"needs batches with `key\(index\)`"):
+    with pytest.raises(ValueError, match=r"batches=Streamed; .* needs `key\(index\)`"):
         run(models, iter(batches), TargetCache(tmp_path))

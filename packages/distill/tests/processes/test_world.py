@@ -63,6 +63,7 @@ def test_two_processes_equal_one_with_accumulation(one_process, two_processes):
 
 @pytest.mark.parametrize("way", ["sharded", "early", "recomputed"])
 def test_sharded_models_learn_the_same(two_processes, way):
+    assert len(two_processes) == 2
     for told in two_processes:
         assert told["whole"]["held"] == 1.0 and 0.5 < told[way]["held"] < 0.75
         assert told[way]["weights"] == told["whole"]["weights"]
@@ -85,7 +86,9 @@ def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
 
 def test_a_restart_by_torchrun_ends_bit_equal(two_processes, tmp_path):
     """Process 0 dies at step 9; torchrun starts both again, and they go on from step 8."""
-    for rank, told in enumerate(launch(TORCHRUN, tmp_path, "fail", "--max-restarts=1")):
+    restarted = launch(TORCHRUN, tmp_path, "fail", "--max-restarts=1")
+    assert len(restarted) == 2
+    for rank, told in enumerate(restarted):
         assert min(told["indices"]) == 16 + rank
         assert told["weights"] == two_processes[rank]["whole"]["weights"]
         assert told["metrics"] == two_processes[rank]["whole"]["metrics"]

@@ -100,7 +100,7 @@ def test_a_run_with_rollbacks_resumes_bit_equal(models, batches, tmp_path, stop)
 def test_too_many_rollbacks_stop_the_run(models, batches, tmp_path):
     teacher, student = trainee(models)
     source = Sick(batches, set(range(9, 99)), math.nan)
-    with pytest.raises(Diverged, match=r"rollback 4 to the same state; 3 are allowed"):
+    with pytest.raises(Diverged, match=r"rollbacks=4; 3 to the same state are allowed"):
         distill(
             student,
             teacher,

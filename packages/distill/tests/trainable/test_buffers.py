@@ -47,7 +47,7 @@ def test_a_large_buffer_overwritten_in_place_is_saved_and_cannot_go_back():
     buffers = Buffers(module)
     module.large.add_(1)
     assert set(buffers.changed()) == {"large"}
-    with pytest.raises(ValueError, match=r"Buffer 'large' \(1 MiB\) was overwritten in place"):
+    with pytest.raises(ValueError, match=r"buffer='large' \(1 MiB\); it was overwritten in place"):
         buffers.restore({})
     buffers.restore({"large": torch.full_like(module.large, 2.0)})
     assert (module.large == 2).all()

@@ -41,9 +41,9 @@ def test_presets_refuse_what_they_cannot_do(models):
     _, student = models()
     with pytest.raises((ValueError, TypeError), match="head"):
         train_only(student, "head")
-    with pytest.raises(ValueError, match="needs the names of the attention sites"):
+    with pytest.raises(ValueError, match="needs the names of the attention modules"):
         train_only(student, "lora")
-    with pytest.raises(ValueError, match=r"'blocks.7.attn'.*Closest"):
+    with pytest.raises(ValueError, match=r"'blocks.7.attn'.*closest"):
         train_only(student, "attn", sites=["blocks.7.attn"])
     with pytest.raises(ValueError, match="matches no parameter"):
         train_only(student, "proj", projection="*.proj_m.*")
@@ -122,7 +122,7 @@ def test_lora_refuses_layers_that_compute_with_a_copy(models):
     layer = student.blocks[1].attn.qkv
     layer.__class__, layer.rounded = RoundedOnce, layer.weight.detach().round()
     before = {name: p.requires_grad for name, p in student.named_parameters()}
-    with pytest.raises(ValueError, match=r"would not see an update.*'blocks.1.attn.qkv'"):
+    with pytest.raises(ValueError, match=r"'blocks.1.attn.qkv'.*would not see an update"):
         train_only(student, "lora", sites=SITES)
     assert {name: p.requires_grad for name, p in student.named_parameters()} == before
     del layer._parameters["weight"]
@@ -132,9 +132,9 @@ def test_lora_refuses_layers_that_compute_with_a_copy(models):
 
 def test_lora_refuses_bad_input(models):
     _, student = models()
-    with pytest.raises(ValueError, match=r"'\*.qvk' matches no linear layer"):
+    with pytest.raises(ValueError, match=r"pattern='\*.qvk'; it matches no linear layer"):
         add_lora(student, "*.qvk")
-    with pytest.raises(ValueError, match="rank is 0"):
+    with pytest.raises(ValueError, match="rank=0; it must be at least 1"):
         add_lora(student, "*.qkv", rank=0)
     with pytest.raises(ValueError, match="no low-rank update"):
         merge_lora(student)

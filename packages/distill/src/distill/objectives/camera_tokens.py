@@ -87,5 +87,5 @@ def first_tokens(
             f"tokens={tuple(tokens.shape)}; {images} views need equally many tokens each, "
             f"{count} at least: pair modules that put out the tokens of all views"
         )
-    flat = tokens.reshape(rows, tokens.shape[-1])
+    flat = rearrange(tokens, "... c -> (...) c")
     return rearrange(flat, "(images n) c -> images n c", images=images)[:, :count]

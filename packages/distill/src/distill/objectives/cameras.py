@@ -18,10 +18,9 @@ class Pose(FieldObjective):
     squared distance over the teacher's mean squared baseline. Neither depends on the world
     frame, and both have a gradient of zero where they agree.
 
-    Args:
-        field: Output with `world_to_camera`, `b v 3 4`, OpenCV, two views at least.
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `field`: output with `world_to_camera`, `b v 3 4`, OpenCV, two views at least.
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
     """
 
     field: str = "world_to_camera"
@@ -36,10 +35,9 @@ class Pose(FieldObjective):
 class Intrinsics(FieldObjective):
     """Match the logarithm of the teacher's focal lengths, in the mean squared difference.
 
-    Args:
-        field: Output with `intrinsics`, `b v 3 3`, in pixels.
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `field`: output with `intrinsics`, `b v 3 3`, in pixels.
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
     """
 
     field: str = "intrinsics"
@@ -63,11 +61,13 @@ def pose_difference(
 ) -> Float[Tensor, ""]:
     """Return the mean difference of poses relative to the first view, see `Pose`.
 
-    Raises:
-        ValueError: There is only one view.
+    Raises ValueError if there is only one view.
     """
     if student.shape[1] < 2:
-        raise ValueError("Relative poses need two views at least, the batch has one.")
+        raise ValueError(
+            f"views={student.shape[1]}; relative poses need two views at least: give more views, "
+            "or leave Pose out"
+        )
     one, other = (relative_to_first(poses)[:, 1:] for poses in (student, teacher))
     chord = (one[..., :3] - other[..., :3]).square().sum((-1, -2)) / 4
     distance = (one[..., 3] - other[..., 3]).square().sum(-1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,21 +24,20 @@ class Consistency(Objective):
     there, minus that of the depth that view j itself states, is the disagreement. Only pixels
     count that land inside view j and that the teacher's own geometry holds for visible there.
 
-    Args:
-        aim: "teacher" asks for the teacher's disagreement (zero where student is teacher),
-            "zero" asks for none.
-        neighbours: Each view is compared with this many views after it, cyclically.
-        stride: Every how many pixels, along both axes.
-        visible: Largest disagreement of the teacher, in log depth, of a visible pixel.
-        depth: Output with z-depth, `b v y x`.
-        world_to_camera: Output with cameras, `b v 3 4`, OpenCV.
-        intrinsics: Output with intrinsics, `b v 3 3`; the first pixel's centre is at 0.5.
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `aim`: "teacher" asks for the teacher's disagreement (zero where student is teacher), "zero"
+      asks for none.
+    - `neighbors`: each view is compared with this many views after it, cyclically.
+    - `stride`: every how many pixels, along both axes.
+    - `visible`: largest disagreement of the teacher, in log depth, of a visible pixel.
+    - `depth`: output with z-depth, `b v y x`.
+    - `world_to_camera`: output with cameras, `b v 3 4`, OpenCV.
+    - `intrinsics`: output with intrinsics, `b v 3 3`; the first pixel's center is at 0.5.
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
     """
 
     aim: Literal["teacher", "zero"] = "teacher"
-    neighbours: int = 1
+    neighbors: int = 1
     stride: int = 4
     visible: float = 0.1
     depth: str = "depth"
@@ -47,10 +47,10 @@ class Consistency(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.neighbours < 1 or self.stride < 1 or not self.visible > 0:
+        if self.neighbors < 1 or self.stride < 1 or not self.visible > 0:
             raise ValueError(
-                f"Consistency has neighbours {self.neighbours}, stride {self.stride}, visible "
-                f"{self.visible}; the first two must be at least 1, the last positive."
+                f"neighbors={self.neighbors}, stride={self.stride}, visible={self.visible}; the "
+                "first two must be at least 1, the last positive: give such values"
             )
 
     @property
@@ -67,10 +67,13 @@ class Consistency(Objective):
         student = [seen.student_fields[name].float() for name in self.fields]
         teacher = [seen.teacher_fields[name].float() for name in self.fields]
         views = student[0].shape[1]
-        if views <= self.neighbours:
-            raise ValueError(f"{self.neighbours} neighbours need more views than {views}.")
+        if views <= self.neighbors:
+            raise ValueError(
+                f"neighbors={self.neighbors}; the batch needs more views than that, and has "
+                f"{views}: lower it, or give more views"
+            )
         total, count = student[0].new_zeros(()), 0.0
-        for shift in range(1, self.neighbours + 1):
+        for shift in range(1, self.neighbors + 1):
             aims, inside = disagreement(*teacher, shift=shift, stride=self.stride)
             mask = inside & (aims.abs() < self.visible)
             found, _ = disagreement(*student, shift=shift, stride=self.stride)
@@ -101,8 +104,8 @@ def disagreement(
     place = 2 * pixels / size - 1  # from -1 to 1 over the image, edge to edge
     inside = (place.abs() <= 1).all(-1) & (seen[..., 2] > SMALLEST_DEPTH)
     stated = F.grid_sample(
-        other[0].flatten(0, 1).unsqueeze(1),
-        place.clamp(-2, 2).flatten(0, 1).unsqueeze(1),
+        rearrange(other[0], "b v y x -> (b v) 1 y x"),
+        rearrange(place.clamp(-2, 2), "b v p xy -> (b v) 1 p xy"),
         padding_mode="border",
         align_corners=False,
     ).view_as(z)
@@ -113,7 +116,8 @@ def _lift(depth: Tensor, world_to_camera: Tensor, intrinsics: Tensor, stride: in
     """World points of every `stride`th pixel, `b v p 3`."""
     y, x = (torch.arange(0, n, stride, device=depth.device) for n in depth.shape[-2:])
     rows, columns = torch.meshgrid(y, x, indexing="ij")
-    pixels = torch.stack([columns + 0.5, rows + 0.5, torch.ones_like(rows)], -1).flatten(0, 1)
+    pixels = torch.stack([columns + 0.5, rows + 0.5, torch.ones_like(rows)], -1)
+    pixels = rearrange(pixels, "y x c -> (y x) c")
     rays = pixels.to(depth) @ torch.linalg.inv(intrinsics).transpose(-1, -2)
-    local = rays * depth[..., ::stride, ::stride].flatten(-2).unsqueeze(-1)
+    local = rays * rearrange(depth[..., ::stride, ::stride], "b v y x -> b v (y x) 1")
     return (local - world_to_camera[..., 3].unsqueeze(-2)) @ world_to_camera[..., :3]

@@ -24,14 +24,12 @@ class LocalAttention(PairObjective):
     The modules of a pair must take the same arguments. To match attention before its output
     projection, pair the modules in front of that projection.
 
-    Args:
-        pairs: Which modules; empty stands for the pairs given to `distill`.
-        loss: "mse", "relative_mse" or "cosine".
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `pairs`: which modules; empty stands for the pairs given to `distill`.
+    - `loss`: "mse", "relative_mse" or "cosine".
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
 
-    Raises:
-        ValueError: A pair reads inputs, the loss is unknown, or the weight is not positive.
+    Raises ValueError if a pair reads inputs, the loss is unknown, or the weight is not positive.
     """
 
     name: str = "local"
@@ -40,8 +38,8 @@ class LocalAttention(PairObjective):
         super().__post_init__()
         if wrong := [pair.student for pair in self.pairs if pair.at != "output"]:
             raise ValueError(
-                f'LocalAttention compares outputs, and these pairs have at="input": {wrong}. '
-                "Pair the modules that put that tensor out."
+                f"at='input' in the pairs {wrong}; LocalAttention compares outputs: pair the "
+                "modules that put that tensor out"
             )
 
     def attach(self, reading: Reading) -> None:

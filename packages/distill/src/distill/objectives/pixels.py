@@ -27,12 +27,11 @@ class _Pixels(FieldObjective):
 class Depth(_Pixels):
     """Match the logarithm of the teacher's depth, in the mean of the absolute difference.
 
-    Args:
-        field: Output with z-depth, any shape; depths below 1e-6 count as 1e-6.
-        confidence: Output with the teacher's confidence, of the same shape, that weighs the
-            pixels; None weighs all alike.
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `field`: output with z-depth, any shape; depths below 1e-6 count as 1e-6.
+    - `confidence`: output with the teacher's confidence, of the same shape, that weighs the
+      pixels; None weighs all alike.
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
     """
 
     field: str = "depth"
@@ -49,12 +48,11 @@ class Depth(_Pixels):
 class Rays(_Pixels):
     """Match the teacher's ray of every pixel, in the mean of the absolute difference.
 
-    Args:
-        field: Output with direction and origin on the last axis.
-        confidence: Output with the teacher's confidence, one axis fewer, that weighs the
-            rays; None weighs all alike.
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `field`: output with direction and origin on the last axis.
+    - `confidence`: output with the teacher's confidence, one axis fewer, that weighs the rays;
+      None weighs all alike.
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
     """
 
     field: str = "rays"
@@ -72,15 +70,14 @@ def weighted_pixels(
 ) -> Float[Tensor, ""]:
     """Return the mean of the values, weighed by an output of the teacher where one is named.
 
-    Raises:
-        ValueError: The confidence has another shape than the values.
+    Raises ValueError if the confidence has another shape than the values.
     """
     if confidence is None:
         return values.mean()
     weights = seen.teacher_fields[confidence].to(values)
     if weights.shape != values.shape:
         raise ValueError(
-            f"Confidence {confidence!r} has shape {tuple(weights.shape)}, "
-            f"the values it weighs {tuple(values.shape)}."
+            f"{confidence}={tuple(weights.shape)}; it must have the shape of the values that it "
+            f"weighs, {tuple(values.shape)}: name another confidence, or None"
         )
     return (values * (weights / weights.mean())).mean()

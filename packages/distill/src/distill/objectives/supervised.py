@@ -16,10 +16,9 @@ from distill.observe.reading import Reading
 class Supervised(Objective):
     """Compare the student's outputs with what the batch knows.
 
-    Args:
-        loss: `loss(outputs, batch)` returns a scalar tensor.
-        weight: Factor in the total loss.
-        name: Name in logs.
+    - `loss`: `loss(outputs, batch)` returns a scalar tensor.
+    - `weight`: factor in the total loss.
+    - `name`: name in logs.
     """
 
     loss: Callable[[Any, Any], Tensor]

@@ -17,12 +17,10 @@ from distill.record.recorder import Consumer, chosen_tensor
 class LocalSites:
     """The sites of all objectives that are learned site by site.
 
-    Args:
-        student: Holds the modules to run.
-        sites: What is compared.
+    - `student`: holds the modules to run.
+    - `sites`: what is compared.
 
-    Raises:
-        ValueError: A module does not exist, or nothing in it trains.
+    Raises ValueError if a module does not exist, or nothing in it trains.
     """
 
     def __init__(self, student: nn.Module, sites: Sequence[LocalSite]) -> None:
@@ -58,8 +56,8 @@ class _Site:
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
         if not self._parameters:
             raise ValueError(
-                f"Nothing trains in module {site.pair.student!r} of the student, and a local "
-                "objective teaches nothing else. Leave its pair out, or let something train."
+                f"student={site.pair.student!r}; nothing trains in this module, and a local "
+                "objective teaches nothing else: leave its pair out, or let something train"
             )
 
     def run(
@@ -86,11 +84,13 @@ def with_gradients(
 
     The backward pass of what is returned multiplies them by the incoming gradient.
 
-    Raises:
-        ValueError: The loss depends on none of the parameters.
+    Raises ValueError if the loss depends on none of the parameters.
     """
     if not loss.requires_grad:
-        raise ValueError("A local loss does not depend on any parameter that trains.")
+        raise ValueError(
+            f"parameters={len(parameters)} of them; the local loss does not depend on any "
+            "parameter: pair a module that holds what trains"
+        )
     found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     used = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
     gradients = [gradient for _, gradient in used]

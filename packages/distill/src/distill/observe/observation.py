@@ -15,15 +15,14 @@ from distill.record.recorder import Records
 class Observation:
     """What teacher and student said about one batch.
 
-    Attributes:
-        batch: The batch, as the source gave it.
-        outputs: What `forward(student, batch)` returned; None where the pass ended early.
-        student: Tensors recorded in the student's modules.
-        teacher: Tensors recorded in the teacher's modules, without gradient.
-        student_fields: Output tensors of the student by field name.
-        teacher_fields: Output tensors of the teacher by field name, without gradient.
-        local: Losses of `LocalAttention` objectives by name and pair, with gradients that are
-            already taken.
+    - `batch`: the batch, as the source gave it.
+    - `outputs`: what `forward(student, batch)` returned; None where the pass ended early.
+    - `student`: tensors recorded in the student's modules.
+    - `teacher`: tensors recorded in the teacher's modules, without gradient.
+    - `student_fields`: output tensors of the student by field name.
+    - `teacher_fields`: output tensors of the teacher by field name, without gradient.
+    - `local`: losses of `LocalAttention` objectives by name and pair, with gradients that are
+      already taken.
     """
 
     batch: Any
@@ -38,8 +37,7 @@ class Observation:
 def read_field(outputs: Any, name: str) -> Tensor:
     """Return one tensor of a model's outputs: a mapping's key or an attribute.
 
-    Raises:
-        ValueError: There is no such tensor; the message lists the known fields.
+    Raises ValueError if there is no such tensor; the message lists the known fields.
     """
     fields = outputs if isinstance(outputs, Mapping) else _attributes(outputs)
     value = fields.get(name)
@@ -47,8 +45,8 @@ def read_field(outputs: Any, name: str) -> Tensor:
         return value
     known = [key for key, other in fields.items() if isinstance(other, Tensor)]
     raise ValueError(
-        f"The outputs ({type(outputs).__name__}) have no tensor {name!r}. "
-        f"Closest fields: {closest(name, known)}."
+        f"field={name!r}; the outputs ({type(outputs).__name__}) have no such tensor: closest "
+        f"are {closest(name, known)}"
     )
 
 

@@ -29,13 +29,12 @@ def call(model: nn.Module, batch: Any) -> Any:
 class Observer:
     """A context manager that runs both models and returns an `Observation`.
 
-    Args:
-        student: The model that learns.
-        teacher: The model to imitate; it runs without gradients.
-        reading: Which modules and output fields are needed.
-        forward: `forward(model, batch)` for both models.
-        autocast: "bfloat16", or None for the models' own precision.
-        store: Where the teacher's targets are kept, if anywhere.
+    - `student`: the model that learns.
+    - `teacher`: the model to imitate; it runs without gradients.
+    - `reading`: which modules and output fields are needed.
+    - `forward`: `forward(model, batch)` for both models.
+    - `autocast`: "bfloat16", or None for the models' own precision.
+    - `store`: where the teacher's targets are kept, if anywhere.
     """
 
     def __init__(
@@ -91,13 +90,12 @@ class Observer:
     ) -> Observation:
         """Run both models on a batch.
 
-        Args:
-            batch: As the source gave it.
-            seed: Each pass starts with random generators seeded by this, so that a pass
-                that is skipped changes nothing.
-            key: Name of the batch in the store, if there is one.
-            calls: Tensors that a pass of "teacher" and "student" puts out; each pass ends
-                with the last of them. Without it, passes run to their end.
+        - `batch`: as the source gave it.
+        - `seed`: each pass starts with random generators seeded by this, so that a pass that is
+          skipped changes nothing.
+        - `key`: name of the batch in the store, if there is one.
+        - `calls`: tensors that a pass of "teacher" and "student" puts out; each pass ends with the
+          last of them. Without it, passes run to their end.
         """
         self._local.learns = torch.is_grad_enabled()
         targets = self._targets(batch, seed, key, calls)

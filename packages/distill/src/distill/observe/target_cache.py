@@ -28,10 +28,9 @@ class TargetCache:
     Tensors are stored as they are, so that a run with the cache equals one without. Batches
     must be the same each time they come; a batch that is not is an error.
 
-    Args:
-        directory: Made if it does not exist; may be shared by runs with the same teacher,
-            pairs and data.
-        shard_bytes: Size at which a shard is written.
+    - `directory`: made if it does not exist; may be shared by runs with the same teacher, pairs
+      and data.
+    - `shard_bytes`: size at which a shard is written.
     """
 
     def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
@@ -48,14 +47,12 @@ class TargetCache:
     ) -> None:
         """Say what the targets are, and find those that are kept.
 
-        Args:
-            taps: Where the teacher is read.
-            fields: Output fields of the teacher.
-            device: Where loaded tensors go.
-            identity: The teacher and its precision.
+        - `taps`: where the teacher is read.
+        - `fields`: output fields of the teacher.
+        - `device`: where loaded tensors go.
+        - `identity`: the teacher and its precision.
 
-        Raises:
-            ValueError: The directory holds targets of something else.
+        Raises ValueError if the directory holds targets of something else.
         """
         self._taps, self._fields, self._device = taps, fields, device
         world = World.current()
@@ -69,16 +66,15 @@ class TargetCache:
     def load(self, key: str, batch: Any) -> Targets | None:
         """Return the targets of a batch, or None where they are not kept yet.
 
-        Raises:
-            ValueError: Targets of another batch are kept under this key.
+        Raises ValueError if targets of another batch are kept under this key.
         """
         shard, entry = self._table.get(key, (None, self._entries.get(key)))
         if entry is None:
             return None
         if entry["batch"] != batch_fingerprint(batch):
             raise ValueError(
-                f"The targets under key {key!r} in {self._directory} are of another batch. Use "
-                "another directory, and batches that are the same each time they come."
+                f"key={key!r}; the targets kept under it in {self._directory} are of another "
+                "batch: use another directory, and batches that are the same each time they come"
             )
         read = shard.get_tensor if shard else lambda name: self._waiting[name].to(self._device)
         tensors = (read(f"{key}/{number}") for number in range(sum(entry["calls"])))
@@ -118,9 +114,9 @@ class TargetCache:
             write_atomically(path, json.dumps(identity, indent=1))
         if changed := differences(json.loads(path.read_text(encoding="utf-8")), identity):
             raise ValueError(
-                f"The targets in {self._directory} are not this run's:\n  "
+                f"directory={str(self._directory)!r}; its targets are not this run's:\n  "
                 + "\n  ".join(changed)
-                + "\nUse another directory, or remove this one."
+                + "\nUse another directory, or remove this one"
             )
 
     def _read(self, path: Path) -> None:

@@ -16,13 +16,11 @@ ONE_COPY_EACH = ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU")
 def sharding_of(accelerator: Any) -> Sharding | None:
     """Return how an `Accelerator` wants models spread, None where each process holds its own.
 
-    Args:
-        accelerator: An `accelerate.Accelerator`, made after `join_processes`. What it sets for
-            FSDP2 is used: resharding after the forward pass, and offloading to the CPU.
+    - `accelerator`: an `accelerate.Accelerator`, made after `join_processes`. What it sets for
+      FSDP2 is used: resharding after the forward pass, and offloading to the CPU.
 
-    Raises:
-        ValueError: It asks for something that the loop does itself, or cannot do: each with
-            the setting to use instead.
+    Raises ValueError if it asks for something that the loop does itself, or cannot do: each with
+    the setting to use instead.
     """
     kind = accelerator.distributed_type.value
     _refuse(accelerator.mixed_precision != "no", "mixed_precision", "DistillConfig(autocast=...)")
@@ -34,7 +32,9 @@ def sharding_of(accelerator: Any) -> Sharding | None:
     if kind in ONE_COPY_EACH:
         return None
     if kind != "FSDP":
-        raise ValueError(f"distributed_type is {kind}: use one process a device, or FSDP2.")
+        raise ValueError(
+            f"distributed_type={kind}; it is not supported: use one process a device, or FSDP2"
+        )
     return _from_plugin(accelerator.state.fsdp_plugin)
 
 
@@ -60,4 +60,6 @@ def _from_plugin(plugin: Any) -> Sharding:
 
 def _refuse(holds: bool, name: str, instead: str) -> None:
     if holds:
-        raise ValueError(f"The Accelerator sets {name}, which is not used here. Set {instead}.")
+        raise ValueError(
+            f"accelerator={name}; the Accelerator sets it, and it is not used here: set {instead}"
+        )

@@ -17,16 +17,14 @@ PAUSE_SECONDS = 0.01
 
 
 def join_processes(backend: str | None = None, *, timeout_seconds: float = 300.0) -> None:
-    """Initialise the process group of `torch.distributed`; call it before anything else does.
+    """Initialize the process group of `torch.distributed`; call it before anything else does.
 
     A process that no launcher started stays alone, and one that has a group keeps it.
 
-    Args:
-        backend: As in `init_process_group`; "nccl" where there is a GPU, else "gloo".
-        timeout_seconds: How long to wait for the other processes.
+    - `backend`: as in `init_process_group`; "nccl" where there is a GPU, else "gloo".
+    - `timeout_seconds`: how long to wait for the other processes.
 
-    Raises:
-        TimeoutError: Another process did not come.
+    Raises TimeoutError if another process did not come.
     """
     if distributed.is_initialized() or not distributed.is_torchelastic_launched():
         return
@@ -46,8 +44,7 @@ def agree(store: Store, rank: int, size: int, *, timeout_seconds: float = 300.0)
     Every process says a random word; the first answers each with its own. An answer counts
     only with the word that was just said, so nothing left in the store is believed.
 
-    Raises:
-        TimeoutError: Another process did not come.
+    Raises TimeoutError if another process did not come.
     """
     word, end = secrets.token_hex(8), time.monotonic() + timeout_seconds
     waiting = set(range(1, size)) if rank == 0 else {rank}
@@ -60,7 +57,10 @@ def agree(store: Store, rank: int, size: int, *, timeout_seconds: float = 300.0)
                 word = name
                 waiting.remove(other)
         if waiting and time.monotonic() > end:
-            raise TimeoutError(f"Process {rank} waited {timeout_seconds} s for others: {waiting}.")
+            raise TimeoutError(
+                f"timeout_seconds={timeout_seconds}; process {rank} waited so long for {waiting}: "
+                "see why they did not start"
+            )
         time.sleep(PAUSE_SECONDS)
     return word
 

@@ -2,7 +2,7 @@
 
 Each process holds its share of every frozen weight; a unit of weights is gathered when its
 module runs, and let go afterwards. What trains is small in partial distillation and stays whole
-in every process, and with it the optimiser, the average and the checkpoints: they are the same
+in every process, and with it the optimizer, the average and the checkpoints: they are the same
 with and without sharding.
 
 Units never nest, and none holds a paired module inside: a gradient that enters at a recorded
@@ -24,15 +24,13 @@ from distill.trainable.buffers import Buffers
 class Sharding:
     """How the frozen weights are spread.
 
-    Args:
-        smallest_unit: Modules with fewer frozen values stay whole.
-        largest_unit: Modules with more are split into their parts, where they have parts.
-        reshard: Let a unit's weights go after its forward pass; False keeps them gathered
-            until its backward.
-        offload: Keep each share in the memory of the CPU while it is not needed.
+    - `smallest_unit`: modules with fewer frozen values stay whole.
+    - `largest_unit`: modules with more are split into their parts, where they have parts.
+    - `reshard`: let a unit's weights go after its forward pass; False keeps them gathered until
+      its backward.
+    - `offload`: keep each share in the memory of the CPU while it is not needed.
 
-    Raises:
-        ValueError: The sizes are not in order.
+    Raises ValueError if the sizes are not in order.
     """
 
     smallest_unit: int = 2**14
@@ -43,8 +41,8 @@ class Sharding:
     def __post_init__(self) -> None:
         if not 1 <= self.smallest_unit <= self.largest_unit:
             raise ValueError(
-                f"smallest_unit is {self.smallest_unit}, largest_unit {self.largest_unit}: "
-                "1 <= smallest_unit <= largest_unit must hold."
+                f"smallest_unit={self.smallest_unit}, largest_unit={self.largest_unit}; "
+                "1 <= smallest_unit <= largest_unit must hold: give them in order"
             )
 
 
@@ -62,14 +60,12 @@ def sharded(
     Afterwards the model's trained parameters are where they were, with the values that the
     twin gave them, and so are the buffers that changed.
 
-    Args:
-        model: Whole, and the same in every process.
-        sharding: None, or a world of one, gives the model itself.
-        trained: The parameters that stay whole, by name.
-        paired: Names of modules whose tensors are recorded.
+    - `model`: whole, and the same in every process.
+    - `sharding`: none, or a world of one, gives the model itself.
+    - `trained`: the parameters that stay whole, by name.
+    - `paired`: names of modules whose tensors are recorded.
 
-    Raises:
-        ValueError: There is nothing to spread.
+    Raises ValueError if there is nothing to spread.
     """
     world = World.current()
     if sharding is None or world.size == 1:
@@ -104,8 +100,8 @@ def _spread(
     chosen = list(units(model, sharding, paired))
     if not chosen:
         raise ValueError(
-            f"No module of {type(model).__name__} has {sharding.smallest_unit} frozen values or "
-            "more: there is nothing to shard. Lower smallest_unit, or leave sharding out."
+            f"smallest_unit={sharding.smallest_unit}; no module of {type(model).__name__} has as "
+            "many frozen values, there is nothing to shard: lower it, or leave sharding out"
         )
     for name in chosen:
         fully_shard(

@@ -1,4 +1,4 @@
-"""The processes of a run: one, or those of `torch.distributed` where it is initialised."""
+"""The processes of a run: one, or those of `torch.distributed` where it is initialized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ from torch import Tensor, distributed
 class World:
     """This process among all processes of the run.
 
-    Args:
-        rank: Number of this process.
-        size: Number of processes.
+    - `rank`: number of this process.
+    - `size`: number of processes.
     """
 
     rank: int = 0
@@ -21,19 +20,18 @@ class World:
 
     @classmethod
     def current(cls) -> "World":
-        """Return the initialised process group, or a world of one.
+        """Return the initialized process group, or a world of one.
 
-        Raises:
-            ValueError: A launcher started this process and nothing joined it to the others:
-                each would train, and write, alone.
+        Raises ValueError if a launcher started this process and nothing joined it to the others:
+        each would train, and write, alone.
         """
         if not distributed.is_available():
             return cls()
         if not distributed.is_initialized():
             if distributed.is_torchelastic_launched():
                 raise ValueError(
-                    "This process was started by torchrun or accelerate launch, and has not "
-                    "joined the others. Call `distill.join_processes()` first."
+                    "world=1; this process was started by torchrun or accelerate launch, and has "
+                    "not joined the others: call `distill.join_processes()` first"
                 )
             return cls()
         return cls(distributed.get_rank(), distributed.get_world_size())

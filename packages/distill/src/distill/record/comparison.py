@@ -37,7 +37,9 @@ def weighted_mean(losses: Mapping[Pair, Float[Tensor, ""]]) -> Float[Tensor, ""]
 
 def _tensors(records: Records, tap: Tap) -> list[Tensor]:
     if tap not in records:
-        raise ValueError(f"Nothing was recorded for module {tap.module!r}.")
+        raise ValueError(
+            f"module={tap.module!r}; nothing was recorded for it: run both models in their passes"
+        )
     return records[tap]
 
 
@@ -45,7 +47,7 @@ def _check(pair: Pair, student: list[Tensor], teacher: list[Tensor]) -> None:
     shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (teacher, student)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"The {pair.at}s of a pair differ: teacher {pair.teacher!r} gave shapes {shapes[0]}, "
-            f"student {pair.student!r} gave {shapes[1]} (one shape for each call). Pair modules "
-            "that put out the same."
+            f"teacher={pair.teacher!r}, student={pair.student!r}; their {pair.at}s must be alike, "
+            f"and have shapes {shapes[0]} and {shapes[1]} (one for each call): pair modules that "
+            "put out the same"
         )

@@ -56,11 +56,10 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def find_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss called `name`.
 
-    Raises:
-        ValueError: The name is unknown; the message lists the known ones.
+    Raises ValueError if the name is unknown; the message lists the known ones.
     """
     if name not in LOSSES:
-        raise ValueError(f"Unknown loss {name!r}. Known losses: {', '.join(LOSSES)}.")
+        raise ValueError(f"loss={name!r}; it must be known: choose {', '.join(LOSSES)}")
     return LOSSES[name]
 
 
@@ -69,13 +68,12 @@ def check_alike(
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """Return both in the wider number format, float32 at least, the teacher detached.
 
-    Raises:
-        ValueError: The shapes differ.
+    Raises ValueError if the shapes differ.
     """
     if student.shape != teacher.shape:
         raise ValueError(
-            f"Shapes differ: the student's {tuple(student.shape)}, "
-            f"the teacher's {tuple(teacher.shape)}."
+            f"student={tuple(student.shape)}; it must have the teacher's shape, "
+            f"{tuple(teacher.shape)}: compare tensors that are alike"
         )
     wide = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     return student.to(wide), teacher.detach().to(wide)

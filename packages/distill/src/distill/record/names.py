@@ -13,15 +13,14 @@ Role = Literal["teacher", "student"]
 def find_module(model: nn.Module, name: str, role: str) -> nn.Module:
     """Return the module called `name`; `role` says in errors whose module it is.
 
-    Raises:
-        ValueError: There is no such module; the message offers the closest names.
+    Raises ValueError if there is no such module; the message offers the closest names.
     """
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if name in modules:
         return modules[name]
     raise ValueError(
-        f"The {role} ({type(model).__name__}) has no module {name!r}. "
-        f"Closest names: {closest(name, modules)}."
+        f"module={name!r}; the {role} ({type(model).__name__}) has no such module: closest names "
+        f"are {closest(name, modules)}"
     )
 
 
@@ -35,18 +34,18 @@ def closest(name: str, known: Iterable[str]) -> str:
 def matching(names: Iterable[str], patterns: Sequence[str], kind: str) -> set[str]:
     """Return the names that match any pattern.
 
-    Raises:
-        ValueError: A pattern matches nothing, or there is no pattern.
+    Raises ValueError if a pattern matches nothing, or there is no pattern.
     """
     names = list(names)
     if not patterns:
-        raise ValueError(f"There are no patterns to choose a {kind} by.")
+        raise ValueError(f"patterns=[]; choosing a {kind} needs one at least: give a pattern")
     chosen: set[str] = set()
     for pattern in patterns:
         found = {name for name in names if fnmatchcase(name, pattern)}
         if not found:
             raise ValueError(
-                f"Pattern {pattern!r} matches no {kind}. Closest names: {closest(pattern, names)}."
+                f"pattern={pattern!r}; it matches no {kind}: closest names are "
+                f"{closest(pattern, names)}"
             )
         chosen |= found
     return chosen

@@ -11,10 +11,9 @@ At = Literal["output", "input"]
 class Tap:
     """A place in a model where a tensor is read.
 
-    Args:
-        module: Dotted name of the module, as in `model.named_modules()`.
-        at: What the module returns ("output") or its first positional argument ("input").
-        item: Which tensor, when the module returns or takes several.
+    - `module`: dotted name of the module, as in `model.named_modules()`.
+    - `at`: what the module returns ("output") or its first positional argument ("input").
+    - `item`: which tensor, when the module returns or takes several.
     """
 
     module: str
@@ -28,15 +27,13 @@ class Pair:
 
     `at="input"` on an output projection reads the attention before that projection.
 
-    Args:
-        teacher: Dotted name in the teacher.
-        student: Dotted name in the student.
-        weight: Share of this pair in the loss, positive; only ratios between pairs matter.
-        at: Read what the modules return, or their first positional argument.
-        item: Which tensor, when the modules return or take several.
+    - `teacher`: dotted name in the teacher.
+    - `student`: dotted name in the student.
+    - `weight`: share of this pair in the loss, positive; only ratios between pairs matter.
+    - `at`: read what the modules return, or their first positional argument.
+    - `item`: which tensor, when the modules return or take several.
 
-    Raises:
-        ValueError: The weight is not positive, or `item` is negative.
+    Raises ValueError if the weight is not positive, or `item` is negative.
     """
 
     teacher: str
@@ -47,9 +44,15 @@ class Pair:
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
-            raise ValueError(f"Pair weight is {self.weight}, must be positive: {self.student}.")
+            raise ValueError(
+                f"weight={self.weight!r} of the pair {self.student!r}; it must be positive: to do "
+                "without the pair, leave it out"
+            )
         if self.item < 0:
-            raise ValueError(f"Pair item is {self.item}, must be at least 0: {self.student}.")
+            raise ValueError(
+                f"item={self.item} of the pair {self.student!r}; it must be at least 0: count "
+                "from the first"
+            )
 
     @property
     def teacher_tap(self) -> Tap:
@@ -81,20 +84,18 @@ def pair_sites(
 ) -> tuple[Pair, ...]:
     """Pair the attention sites that a student has in common with its teacher, by name.
 
-    Args:
-        sites: Objects with a `name`, such as a backbone's attention sites.
-        weights: Weight by site name; sites that are not named weigh 1.
-        suffix: Appended to every name, such as ".proj" for a module inside the site.
-        at: As in `Pair`; "input" with the suffix of the output projection is the attention
-            before that projection.
+    - `sites`: objects with a `name`, such as a backbone's attention sites.
+    - `weights`: weight by site name; sites that are not named weigh 1.
+    - `suffix`: appended to every name, such as ".proj" for a module inside the site.
+    - `at`: as in `Pair`; "input" with the suffix of the output projection is the attention before
+      that projection.
 
-    Raises:
-        ValueError: A weight names no site.
+    Raises ValueError if a weight names no site.
     """
     names = [site.name for site in sites]
     given = dict(weights or {})
     if unknown := sorted(set(given) - set(names)):
-        raise ValueError(f"Weights name no site: {unknown}. Known sites: {names}.")
+        raise ValueError(f"weights={unknown}; they name no site: known are {names}")
     return tuple(
         Pair(teacher=name + suffix, student=name + suffix, weight=given.get(name, 1.0), at=at)
         for name in names

@@ -26,15 +26,13 @@ class Recorder:
     recomputation during backward, or another model that shares the module, adds nothing.
     No tensor is copied: a model that later overwrites a recorded tensor is reported.
 
-    Args:
-        model: The model to read; it is not changed.
-        taps: Where to read; repeated taps are read once.
-        role: "teacher" or "student", for error messages.
-        consumers: Called with arguments, named arguments and output of a module each time it
-            runs in a recorded pass; nothing of them is kept.
+    - `model`: the model to read; it is not changed.
+    - `taps`: where to read; repeated taps are read once.
+    - `role`: "teacher" or "student", for error messages.
+    - `consumers`: called with arguments, named arguments and output of a module each time it runs
+      in a recorded pass; nothing of them is kept.
 
-    Raises:
-        ValueError: On construction, when a tap names no module.
+    Raises ValueError, on construction, if a tap names no module.
     """
 
     def __init__(
@@ -79,8 +77,7 @@ class Recorder:
     def recording(self, expected: int | None = None) -> Iterator[None]:
         """Record what runs in this block, from an empty start.
 
-        Args:
-            expected: Leave the block after this many tensors, skipping the rest of the pass.
+        - `expected`: leave the block after this many tensors, skipping the rest of the pass.
         """
         self._clear()
         self._active, self._expected = True, expected
@@ -98,8 +95,7 @@ class Recorder:
     def take(self) -> Records:
         """Return the tensors of the last pass, in call order, and forget them.
 
-        Raises:
-            ValueError: A module did not run, or its tensor was overwritten in place since.
+        Raises ValueError if a module did not run, or its tensor was overwritten in place since.
         """
         for tap in self._modules:
             self._check(tap)
@@ -116,8 +112,8 @@ class Recorder:
         for tensor, version in zip(self._records[tap], self._versions[tap], strict=True):
             if tensor._version != version:
                 raise ValueError(
-                    f"The {tap.at} of module {tap.module!r} of the {self._role} was overwritten "
-                    "in place after it was recorded. Pair a module around it instead."
+                    f"module={tap.module!r}; its {tap.at} in the {self._role} was overwritten in "
+                    "place after it was recorded: pair a module around it instead"
                 )
 
     def _hook(self, tap: Tap, module: nn.Module) -> RemovableHandle:
@@ -153,16 +149,15 @@ class Recorder:
 
 def _did_not_run(tap: Tap, role: str) -> ValueError:
     return ValueError(
-        f"Module {tap.module!r} of the {role} did not run in the forward pass, so its pair has "
-        "nothing to compare. Remove the pair, or feed the input it needs."
+        f"module={tap.module!r}; it did not run in the pass of the {role}, so its pair has "
+        "nothing to compare: remove the pair, or feed the input it needs"
     )
 
 
 def chosen_tensor(value: Any, tap: Tap, role: str) -> Tensor:
     """Return the tensor that a tap reads in what a module takes or returns.
 
-    Raises:
-        ValueError: There is no tensor at its place.
+    Raises ValueError if there is no tensor at its place.
     """
     if isinstance(value, Tensor):
         return value
@@ -172,6 +167,6 @@ def chosen_tensor(value: Any, tap: Tap, role: str) -> Tensor:
         return chosen
     kinds = [type(element).__name__ for element in elements] or type(value).__name__
     raise ValueError(
-        f"The {tap.at} of module {tap.module!r} of the {role} has no tensor at item {tap.item}: "
-        f"it is {kinds}. Choose another `item`, or pair a module that passes tensors by position."
+        f"item={tap.item}; the {tap.at} of module {tap.module!r} of the {role} has no tensor "
+        f"there, it is {kinds}: choose another, or pair a module that passes tensors by position"
     )

@@ -11,14 +11,13 @@ from distill.trainable.freeze import TrainableReport
 class Start:
     """What is known before the first step.
 
-    Attributes:
-        step: First step of this session, above zero where a run was resumed.
-        steps: Steps of the whole run.
-        trainable: What trains.
-        equal: Frozen parameters of the student equal to the teacher's of the same name.
-        different: Frozen parameters of the student that differ from the teacher's.
-        unmatched: Frozen parameters of the student that the teacher does not have.
-        processes: Number of processes.
+    - `step`: first step of this session, above zero where a run was resumed.
+    - `steps`: steps of the whole run.
+    - `trainable`: what trains.
+    - `equal`: frozen parameters of the student equal to the teacher's of the same name.
+    - `different`: frozen parameters of the student that differ from the teacher's.
+    - `unmatched`: frozen parameters of the student that the teacher does not have.
+    - `processes`: number of processes.
     """
 
     step: int
@@ -38,16 +37,15 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """One optimiser step.
+    """One optimizer step.
 
-    Attributes:
-        step: Steps done, from 1.
-        losses: Weighted sum ("loss") and every objective by name, unweighted, mean over the
-            batches of the step and all processes.
-        learning_rate: Used in this step.
-        gradient_norm: Before clipping.
-        seconds: Duration of the step.
-        images: Images in the step over all processes, 0 where nobody counts them.
+    - `step`: steps done, from 1.
+    - `losses`: weighted sum ("loss") and every objective by name, unweighted, mean over the
+      batches of the step and all processes.
+    - `learning_rate`: used in this step.
+    - `gradient_norm`: before clipping.
+    - `seconds`: duration of the step.
+    - `images`: images in the step over all processes, 0 where nobody counts them.
     """
 
     step: int
@@ -105,8 +103,7 @@ class Quiet:
 class Together:
     """Several reporters at once.
 
-    Args:
-        reporters: Each hears everything, in this order.
+    - `reporters`: each hears everything, in this order.
     """
 
     def __init__(self, *reporters: Reporter) -> None:

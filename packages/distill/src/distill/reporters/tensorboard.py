@@ -10,11 +10,9 @@ from distill.reporters.reporter import Start, StepRecord
 class TensorBoard:
     """A reporter that writes scalars; install `distill[tensorboard]`.
 
-    Args:
-        directory: Where the event files go.
+    - `directory`: where the event files go.
 
-    Raises:
-        ImportError: The package `tensorboard` is not installed.
+    Raises ImportError if the package `tensorboard` is not installed.
     """
 
     def __init__(self, directory: Path) -> None:

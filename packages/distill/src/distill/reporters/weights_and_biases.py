@@ -11,14 +11,12 @@ from distill.reporters.reporter import Start, StepRecord
 class WandB:
     """A reporter that logs to Weights & Biases; install `distill[wandb]`.
 
-    Args:
-        project: Name of the project.
-        directory: Where its files go.
-        mode: "offline" writes files that `wandb sync` can send later; "online" sends.
-        name: Name of the run; wandb invents one by default.
+    - `project`: name of the project.
+    - `directory`: where its files go.
+    - `mode`: "offline" writes files that `wandb sync` can send later; "online" sends.
+    - `name`: name of the run; wandb invents one by default.
 
-    Raises:
-        ImportError: The package `wandb` is not installed.
+    Raises ImportError if the package `wandb` is not installed.
     """
 
     def __init__(

@@ -38,10 +38,9 @@ def has_run(directory: Path) -> bool:
 class Archive:
     """Reads and writes a run's directory, or keeps only the log, in memory.
 
-    Args:
-        directory: Where; None keeps no checkpoints.
-        identity: See `identify`.
-        writes: Whether this process writes; all processes read.
+    - `directory`: where; None keeps no checkpoints.
+    - `identity`: see `identify`.
+    - `writes`: whether this process writes; all processes read.
     """
 
     def __init__(
@@ -54,10 +53,9 @@ class Archive:
     def open(self, resume: Resume) -> Checkpoint | None:
         """Return the newest checkpoint to go on from, or None for a new start.
 
-        Raises:
-            ValueError: A run is there and `resume` is "new"; none is there and it is
-                "continue"; it is another run (every differing setting is named); or its
-                newest checkpoint is damaged.
+        Raises ValueError if a run is there and `resume` is "new"; none is there and it is
+        "continue"; it is another run (every differing setting is named); or its newest checkpoint
+        is damaged.
         """
         if self.directory is None:
             return None
@@ -69,8 +67,8 @@ class Archive:
         checkpoint = load_checkpoint(found[-1]) if found else None
         if checkpoint and checkpoint.state["run"] != digest(self._identity):
             raise ValueError(
-                f"Checkpoint {found[-1]} belongs to another run than {run}. Remove it, or "
-                "choose another directory."
+                f"checkpoint={str(found[-1])!r}; it belongs to another run than {run}: remove "
+                "it, or choose another directory"
             )
         return checkpoint
 
@@ -110,7 +108,9 @@ class Archive:
     def load(self, step: int) -> Checkpoint:
         """Return the checkpoint of a step."""
         if self.directory is None:
-            raise ValueError("A run without a directory has no checkpoints.")
+            raise ValueError(
+                "directory=None; a run without a directory has no checkpoints: give one"
+            )
         return load_checkpoint(self.directory / "checkpoints" / f"step-{step:08d}")
 
     def note(self, **entry: Any) -> None:
@@ -129,9 +129,10 @@ class Archive:
     def _check(self, before: Mapping[str, Any]) -> None:
         if changed := differences(before, self._identity):
             raise ValueError(
-                f"The run in {self.directory} cannot go on, its settings differ:\n  "
+                f"directory={str(self.directory)!r}; its run goes on with the same settings, "
+                "and these differ:\n  "
                 + "\n  ".join(changed)
-                + "\nGive the settings of the run, or start a new one in another directory."
+                + "\nGive the settings of the run, or start a new one in another directory"
             )
 
     def _full(self, step: int, tensors: Mapping[str, Tensor]) -> str:
@@ -148,7 +149,11 @@ class Archive:
 def _check_resume(run: Path, resume: Resume) -> None:
     if resume == "new" and run.exists():
         raise ValueError(
-            f"There is a run in {run.parent} already. Resume it, or choose another directory."
+            f"resume='new'; there is a run in {run.parent} already: resume it, or choose another "
+            "directory"
         )
     if resume == "continue" and not run.exists():
-        raise ValueError(f"There is no run to resume in {run.parent}: run.json is missing.")
+        raise ValueError(
+            f"resume='continue'; there is no run to resume in {run.parent}, run.json is missing: "
+            "give the directory of a run, or resume='auto'"
+        )

@@ -26,10 +26,9 @@ FORMAT = 1
 class Checkpoint:
     """A checkpoint that was read and verified.
 
-    Attributes:
-        step: Optimiser steps done when it was written.
-        tensors: On the CPU, by name.
-        state: Everything that is not a tensor.
+    - `step`: optimizer steps done when it was written.
+    - `tensors`: on the CPU, by name.
+    - `state`: everything that is not a tensor.
     """
 
     step: int
@@ -42,8 +41,7 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint and return its path; one that exists is left as it is.
 
-    Raises:
-        OSError: The disk refused; nothing of this checkpoint is left behind.
+    Raises OSError if the disk refused; nothing of this checkpoint is left behind.
     """
     path = directory / f"step-{step:08d}"
     if path.exists():
@@ -59,8 +57,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read and verify a checkpoint.
 
-    Raises:
-        ValueError: A file is missing, damaged, or of another format; says what to do.
+    Raises ValueError if a file is missing, damaged, or of another format; says what to do.
     """
     state, tensors = path / "state.json", path / "tensors.safetensors"
     for file in (state, tensors):
@@ -72,8 +69,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path, f"state.json cannot be read ({error})") from error
     if content.get("format") != FORMAT:
         raise ValueError(
-            f"Checkpoint {path} has format {content.get('format')}, this version of distill "
-            f"reads format {FORMAT}. Resume with the version that wrote it."
+            f"format={content.get('format')!r} of checkpoint {path}; this version of distill "
+            f"reads format {FORMAT}: resume with the version that wrote it"
         )
     if _digest(tensors) != content["sha256"]:
         raise _damaged(path, "tensors.safetensors is not what was written")
@@ -101,6 +98,6 @@ def _digest(path: Path) -> str:
 
 def _damaged(path: Path, why: str) -> ValueError:
     return ValueError(
-        f"Checkpoint {path} is damaged: {why}. Remove this directory to resume from the one "
-        "before it."
+        f"checkpoint={str(path)!r}; it is damaged, {why}: remove this directory to resume from "
+        "the one before it"
     )

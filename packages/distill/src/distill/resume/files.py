@@ -61,8 +61,7 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file and flush it to disk.
 
-    Raises:
-        OSError: The disk refused, with the system's error number.
+    Raises OSError if the disk refused, with the system's error number.
     """
     try:
         save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata)

@@ -12,8 +12,7 @@ from distill.resume.files import is_full, write_atomically
 class Journal:
     """Appends to a log file; on a full disk, lines wait in memory for the next try.
 
-    Args:
-        path: The file; its directory exists.
+    - `path`: the file; its directory exists.
     """
 
     def __init__(self, path: Path) -> None:

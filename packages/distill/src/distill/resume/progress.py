@@ -12,20 +12,19 @@ Ended = Literal["finished", "early"]
 class Progress:
     """Where a run is. All fields are plain values.
 
-    Attributes:
-        step: Optimiser steps done; the place of the sampler and the seed of everything
-            random follow from it.
-        seconds: Time spent in steps and evaluations, over all restarts.
-        best_step: Step of the best evaluation, None before the first.
-        best_value: Its monitored metric.
-        evaluations_without_better: Since the best.
-        recent: Losses of the last good steps, oldest first.
-        rollbacks: Rollbacks to the present snapshot.
-        all_rollbacks: Rollbacks in the whole run.
-        snapshot_step: Step of that snapshot.
-        closed: Whether the evaluation that was due after the last step is done.
-        calls: Recorded tensors in one pass of "teacher" and "student".
-        stopped: Why the run ended, None while it goes on.
+    - `step`: optimizer steps done; the place of the sampler and the seed of everything random
+      follow from it.
+    - `seconds`: time spent in steps and evaluations, over all restarts.
+    - `best_step`: step of the best evaluation, None before the first.
+    - `best_value`: its monitored metric.
+    - `evaluations_without_better`: since the best.
+    - `recent`: losses of the last good steps, oldest first.
+    - `rollbacks`: rollbacks to the present snapshot.
+    - `all_rollbacks`: rollbacks in the whole run.
+    - `snapshot_step`: step of that snapshot.
+    - `closed`: whether the evaluation that was due after the last step is done.
+    - `calls`: recorded tensors in one pass of "teacher" and "student".
+    - `stopped`: why the run ended, None while it goes on.
     """
 
     step: int = 0

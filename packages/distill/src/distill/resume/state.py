@@ -12,14 +12,13 @@ from distill.trainable.freeze import trainable_parameters
 
 
 class TrainingState:
-    """The tensors that change during training: parameters, optimiser, average, buffers.
+    """The tensors that change during training: parameters, optimizer, average, buffers.
 
     Frozen parameters are not part of it, nor buffers that are as they were at the start.
 
-    Args:
-        student: The model that learns.
-        optimizer: Its optimiser, over the trainable parameters only.
-        average: The moving average, if there is one.
+    - `student`: the model that learns.
+    - `optimizer`: its optimizer, over the trainable parameters only.
+    - `average`: the moving average, if there is one.
     """
 
     def __init__(self, student: nn.Module, optimizer: Optimizer, average: Average | None) -> None:
@@ -47,8 +46,7 @@ class TrainingState:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Bring back what `capture` returned.
 
-        Raises:
-            ValueError: A parameter is missing, unknown, or has another shape.
+        Raises ValueError if a parameter is missing, unknown, or has another shape.
         """
         groups = _by_kind(tensors)
         _check("model", self.parameters, groups["model"])
@@ -82,14 +80,15 @@ def _check(kind: str, known: Mapping[str, Tensor], given: Mapping[str, Tensor]) 
     missing, unknown = sorted(known.keys() - given.keys()), sorted(given.keys() - known.keys())
     if missing or unknown:
         raise ValueError(
-            f"The checkpoint's {kind} tensors are not this student's: missing {missing[:3]}, "
-            f"unknown {unknown[:3]} ({len(missing)} and {len(unknown)} in all)."
+            f"missing={missing[:3]}, unknown={unknown[:3]} ({len(missing)} and {len(unknown)} in "
+            f"all); the checkpoint's {kind} tensors must be this student's: build the student "
+            "and choose what trains as the run did"
         )
     for name, tensor in known.items():
         if tensor.shape != given[name].shape:
             raise ValueError(
-                f"{name} has shape {tuple(given[name].shape)} in the checkpoint, "
-                f"{tuple(tensor.shape)} in this student."
+                f"{name}={tuple(given[name].shape)} in the checkpoint; the student's has shape "
+                f"{tuple(tensor.shape)}: build the student as the run did"
             )
 
 

@@ -10,10 +10,9 @@ from torch import Tensor
 class Average:
     """The average of parameters over the steps.
 
-    Args:
-        parameters: By name; the average starts at their values.
-        decay: Share of the old average that remains at each step; early steps use less,
-            (1 + step) / (10 + step), so that the start is forgotten.
+    - `parameters`: by name; the average starts at their values.
+    - `decay`: share of the old average that remains at each step; early steps use less, (1 + step)
+      / (10 + step), so that the start is forgotten.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:

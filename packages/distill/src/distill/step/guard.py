@@ -10,13 +10,11 @@ from dataclasses import dataclass
 class GuardConfig:
     """When an update counts as broken, and how often that is forgiven.
 
-    Args:
-        spike: A loss this many times the median of recent losses is a spike.
-        history: Number of recent losses in that median; no spike is seen before a quarter.
-        max_rollbacks: Rollbacks to the same snapshot before the run stops.
+    - `spike`: a loss this many times the median of recent losses is a spike.
+    - `history`: number of recent losses in that median; no spike is seen before a quarter.
+    - `max_rollbacks`: rollbacks to the same snapshot before the run stops.
 
-    Raises:
-        ValueError: A value is out of its range.
+    Raises ValueError if a value is out of its range.
     """
 
     spike: float = 20.0
@@ -43,11 +41,10 @@ def find_fault(
 ) -> str | None:
     """Return what is wrong with an update, or None.
 
-    Args:
-        config: The thresholds.
-        recent: Losses of the last good steps, oldest first.
-        loss: Loss of this step.
-        gradient_norm: Norm of this step's gradient before clipping.
+    - `config`: the thresholds.
+    - `recent`: losses of the last good steps, oldest first.
+    - `loss`: loss of this step.
+    - `gradient_norm`: norm of this step's gradient before clipping.
     """
     if not math.isfinite(loss):
         return f"the loss is {loss}"

@@ -16,16 +16,13 @@ from distill.record.names import matching
 def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterator[list[str]]:
     """Recompute the activations inside matching modules while this block runs.
 
-    Args:
-        model: Its modules are wrapped in place and restored afterwards.
-        patterns: Shell patterns over module names, such as "blocks.*"; a module inside
-            another that matches is left to the outer one. None wraps nothing.
+    - `model`: its modules are wrapped in place and restored afterwards.
+    - `patterns`: shell patterns over module names, such as "blocks.*"; a module inside another
+      that matches is left to the outer one. None wraps nothing.
 
-    Yields:
-        Names of the wrapped modules.
+    Yields names of the wrapped modules.
 
-    Raises:
-        ValueError: A pattern matches no module.
+    Raises ValueError if a pattern matches no module.
     """
     modules = dict(model.named_modules())
     found = sorted(matching(modules, patterns, "module")) if patterns else []

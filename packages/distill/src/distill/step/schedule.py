@@ -8,12 +8,11 @@ def learning_rate_at(
 ) -> float:
     """Return the learning rate of a step: a linear rise, then a half cosine.
 
-    Args:
-        step: From 0 to `steps` - 1.
-        steps: Number of steps in the run.
-        peak: Highest learning rate, reached at the first step after the warm-up.
-        warmup_steps: Steps of linear rise.
-        final: Share of `peak` that the cosine approaches at `steps`.
+    - `step`: from 0 to `steps` - 1.
+    - `steps`: number of steps in the run.
+    - `peak`: highest learning rate, reached at the first step after the warm-up.
+    - `warmup_steps`: steps of linear rise.
+    - `final`: share of `peak` that the cosine approaches at `steps`.
     """
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)

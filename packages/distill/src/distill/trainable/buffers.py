@@ -29,17 +29,16 @@ class _Original:
         if self.tensor._version == self.version:
             return self.tensor
         raise ValueError(
-            f"Buffer {name!r} ({self.tensor.nbytes / 2**20:.0f} MiB) was overwritten in place, "
-            f"and its first values are gone: buffers above {SMALL_BYTES // 2**20} MiB are not "
-            "copied. Assign a new tensor to it instead."
+            f"buffer={name!r} ({self.tensor.nbytes / 2**20:.0f} MiB); it was overwritten in "
+            f"place, and its first values are gone, since none above {SMALL_BYTES // 2**20} MiB "
+            "is copied: assign a new tensor to it instead"
         )
 
 
 class Buffers:
     """The buffers of a model, and which of them are no longer what they were at the start.
 
-    Args:
-        model: Its buffers at this moment are the originals.
+    - `model`: its buffers at this moment are the originals.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -63,8 +62,7 @@ class Buffers:
     def restore(self, tensors: Mapping[str, Shaped[Tensor, "..."]]) -> None:
         """Give the buffers the values that `changed` returned, and all others the original.
 
-        Raises:
-            ValueError: A large buffer without a value was overwritten in place.
+        Raises ValueError if a large buffer without a value was overwritten in place.
         """
         for name in self.changed():
             if name not in tensors and name in self._originals:

@@ -12,11 +12,10 @@ from distill.record.names import matching
 class TrainableReport:
     """What trains in a model.
 
-    Attributes:
-        shapes: Shape of every trainable parameter, by name.
-        trainable: Number of trainable values.
-        total: Number of values in all parameters.
-        bytes: Size of the trainable parameters as stored.
+    - `shapes`: shape of every trainable parameter, by name.
+    - `trainable`: number of trainable values.
+    - `total`: number of values in all parameters.
+    - `bytes`: size of the trainable parameters as stored.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -40,13 +39,11 @@ class TrainableReport:
 def freeze_except(model: nn.Module, patterns: str | Sequence[str]) -> TrainableReport:
     """Let only the parameters train whose names match a pattern; drop the others' gradients.
 
-    Args:
-        model: Changed in place: `requires_grad` of every parameter.
-        patterns: Shell patterns over dotted parameter names, such as "*.proj_l.*".
+    - `model`: changed in place: `requires_grad` of every parameter.
+    - `patterns`: shell patterns over dotted parameter names, such as "*.proj_l.*".
 
-    Raises:
-        ValueError: A pattern matches no parameter (the closest names are offered), or there
-            is no pattern.
+    Raises ValueError if a pattern matches no parameter (the closest names are offered), or there
+    is no pattern.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     parameters = dict(model.named_parameters())
@@ -60,15 +57,14 @@ def freeze_except(model: nn.Module, patterns: str | Sequence[str]) -> TrainableR
 def trainable_report(model: nn.Module) -> TrainableReport:
     """Say what trains in a model.
 
-    Raises:
-        ValueError: Nothing trains.
+    Raises ValueError if nothing trains.
     """
     parameters = dict(model.named_parameters())
     trained = {name: p for name, p in parameters.items() if p.requires_grad}
     if not trained:
         raise ValueError(
-            f"Nothing is trainable in {type(model).__name__} ({len(parameters)} parameters, all "
-            "frozen). Choose what trains with `freeze_except(model, patterns)`."
+            f"model={type(model).__name__}; nothing is trainable, all {len(parameters)} "
+            "parameters are frozen: choose what trains with `freeze_except(model, patterns)`"
         )
     return TrainableReport(
         shapes={name: tuple(p.shape) for name, p in trained.items()},

@@ -12,10 +12,9 @@ from distill.trainable.freeze import trainable_parameters
 class Likeness:
     """How many frozen parameters of a student are its teacher's.
 
-    Attributes:
-        equal: Equal to the teacher's of the same name.
-        different: Different from it.
-        unmatched: The teacher has none of that name.
+    - `equal`: equal to the teacher's of the same name.
+    - `different`: different from it.
+    - `unmatched`: the teacher has none of that name.
     """
 
     equal: int

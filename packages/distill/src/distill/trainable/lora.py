@@ -18,11 +18,10 @@ from distill.record.names import matching
 class LowRank(nn.Module):
     """Adds scale * up @ down to a weight; zero at the start, since `up` is zero.
 
-    Args:
-        weight: The weight, whose device and number format the factors share (float32 where
-            the weight has fewer bits).
-        rank: Columns of `up`, at least 1.
-        scale: Factor of the update.
+    - `weight`: the weight, whose device and number format the factors share (float32 where the
+      weight has fewer bits).
+    - `rank`: columns of `up`, at least 1.
+    - `scale`: factor of the update.
     """
 
     def __init__(self, weight: Float[Tensor, "out in"], *, rank: int, scale: float) -> None:
@@ -45,38 +44,38 @@ def add_lora(
     """Give the weights of matching linear layers a low-rank update, and freeze those weights.
 
     The update's parameters are `<layer>.parametrizations.weight.0.up` and `.down`: the pattern
-    "*.parametrizations.weight.0.*" lets them train. Add it before an optimiser is made, and
+    "*.parametrizations.weight.0.*" lets them train. Add it before an optimizer is made, and
     after anything that replaces layers or changes how they compute. A layer that rounds its
     weight in each forward rounds the updated weight; it is refused where it computes with a
     copy of its weight that was rounded once.
 
-    Args:
-        model: Changed in place.
-        patterns: Shell patterns over the names of modules; they must match linear layers.
-        rank: Rank of the update, at least 1.
-        scale: Factor of the update (alpha / rank in the paper).
+    - `model`: changed in place.
+    - `patterns`: shell patterns over the names of modules; they must match linear layers.
+    - `rank`: rank of the update, at least 1.
+    - `scale`: factor of the update (alpha / rank in the paper).
 
-    Returns:
-        Names of the layers.
+    Returns names of the layers.
 
-    Raises:
-        ValueError: A pattern matches no linear layer (the closest names are offered), the
-            rank is below 1, or a layer has an update already or would not see it. Nothing has
-            changed then.
+    Raises ValueError if a pattern matches no linear layer (the closest names are offered), the
+    rank is below 1, or a layer has an update already or would not see it. Nothing has changed
+    then.
     """
     if rank < 1:
-        raise ValueError(f"rank is {rank}, must be at least 1.")
+        raise ValueError(f"rank={rank}; it must be at least 1: give 8, for example")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     chosen = matching(layers, patterns, "linear layer")
     names = [name for name in layers if name in chosen]
     if twice := [name for name in names if lora_layers(layers[name])]:
-        raise ValueError(f"These layers have a low-rank update already: {twice}.")
+        raise ValueError(
+            f"layers={twice}; they have a low-rank update already: merge it first, or leave them "
+            "out"
+        )
     if blind := [name for name in names if not _sees_its_weight(layers[name])]:
         raise ValueError(
-            f"{len(blind)} layers compute with a copy of their weight and would not see an "
-            f"update of it: {blind[:3]}. Quantise them in each forward instead of once, or leave "
-            "them out."
+            f"layers={blind[:3]} ({len(blind)} in all); they compute with a copy of their weight "
+            "and would not see an update of it: quantize them in each forward instead of once, "
+            "or leave them out"
         )
     for name in names:
         layer = layers[name]
@@ -105,15 +104,16 @@ def merge_lora(model: nn.Module) -> list[str]:
 
     Layers and state-dict names are as before `add_lora`.
 
-    Returns:
-        Names of the layers.
+    Returns names of the layers.
 
-    Raises:
-        ValueError: There is no update to merge.
+    Raises ValueError if there is no update to merge.
     """
     names = lora_layers(model)
     if not names:
-        raise ValueError("There is no low-rank update to merge: `add_lora` was not called.")
+        raise ValueError(
+            f"model={type(model).__name__}; it has no low-rank update to merge: call `add_lora` "
+            "first"
+        )
     for name in names:
         parametrize.remove_parametrizations(model.get_submodule(name), "weight")
     return names

@@ -29,26 +29,26 @@ def train_only(
     parameter of the attention sites; "lora" the projections and a low-rank update of the
     sites' other linear layers; "all" everything.
 
-    Args:
-        model: Changed in place.
-        preset: The choice.
-        sites: Dotted names of the attention modules, for "attn" and "lora".
-        projection: Pattern of the projections' parameters.
-        rank: Rank of the updates.
-        scale: Factor of the updates.
+    - `model`: changed in place.
+    - `preset`: the choice.
+    - `sites`: dotted names of the attention modules, for "attn" and "lora".
+    - `projection`: pattern of the projections' parameters.
+    - `rank`: rank of the updates.
+    - `scale`: factor of the updates.
 
-    Raises:
-        ValueError: The preset is unknown, a site does not exist, "attn" or "lora" has no
-            sites, or there are no projections.
+    Raises ValueError if the preset is unknown, a site does not exist, "attn" or "lora" has no
+    sites, or there are no projections.
     """
     if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}. Known presets: {', '.join(PRESETS)}.")
+        raise ValueError(f"preset={preset!r}; it must be known: choose {', '.join(PRESETS)}")
     if preset == "proj":
         return freeze_except(model, projection)
     if preset == "all":
         return freeze_except(model, "*")
     if not sites:
-        raise ValueError(f"Preset {preset!r} needs the names of the attention sites.")
+        raise ValueError(
+            f"sites=(); preset {preset!r} needs the names of the attention modules: give `sites`"
+        )
     for site in sites:
         find_module(model, site, "student")
     if preset == "attn":

@@ -5,8 +5,6 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from distill import AttentionDistillation, Pair, pair_sites
@@ -84,7 +82,9 @@ def test_only_the_pass_in_progress_is_recorded(models, batches):
 
 def test_an_unknown_module_raises_with_the_closest_names(models):
     teacher, student = models()
-    with pytest.raises(ValueError, match=r"teacher \(Net\) has no module 'blocks.1.atn'.*1.attn'"):
+    with pytest.raises(
+        ValueError, match=r"'blocks.1.atn'; the teacher \(Net\) has no such module.*1.attn'"
+    ):
         AttentionDistillation(teacher, student, [Pair(teacher="blocks.1.atn", student="head")])
     with pytest.raises(ValueError, match="student"):
         AttentionDistillation(teacher, student, [Pair(teacher="head", student="tail")])
@@ -128,7 +128,7 @@ def test_a_module_that_did_not_run_is_an_error(models, batches):
     recorder = Recorder(teacher, [Pair(teacher="spare", student="spare").teacher_tap], "teacher")
     with recorder, recorder.recording():
         teacher(batches[0])
-        with pytest.raises(ValueError, match=r"'spare' of the teacher did not run"):
+        with pytest.raises(ValueError, match=r"'spare'; it did not run in the pass of the teacher"):
             recorder.take()
 
 
@@ -160,41 +160,9 @@ def test_tuples_give_the_chosen_item():
         records = recorder.take()
     assert records[taps[0]][0].shape == (1, 5, 8) and records[taps[1]][0].shape == (1, 5, 5)
     recorder = Recorder(holder, taps[2:], "teacher")
-    with recorder, recorder.recording(), pytest.raises(ValueError, match="no tensor at item 2"):
+    with (
+        recorder,
+        recorder.recording(),
+        pytest.raises(ValueError, match=r"item=2; .* has no tensor"),
+    ):
         model(x, x, x)
-
-
-@given(
-    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
-    seed=st.integers(0, 99),
-    name=st.sampled_from(sorted(LOSSES)),
-    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
-)
-@settings(max_examples=60, deadline=None)
-def test_losses_are_zero_exactly_where_both_are_equal(shape, seed, name, dtype):
-    generator = torch.Generator().manual_seed(seed)
-    teacher = torch.randn(shape, generator=generator).to(dtype)
-    student = teacher.clone().requires_grad_()
-    loss = find_loss(name)(student, teacher)
-    loss.backward()
-    assert loss.item() == 0.0 and (student.grad == 0).all()
-    other = teacher + torch.randn(shape, generator=generator).to(dtype)
-    assert torch.equal(other, teacher) or name == "cosine" or find_loss(name)(other, teacher) > 0
-
-
-@given(seed=st.integers(0, 99), scale=st.floats(0.01, 100))
-@settings(max_examples=30, deadline=None)
-def test_relative_losses_ignore_the_scale(seed, scale):
-    generator = torch.Generator().manual_seed(seed)
-    student, teacher = torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
-    for name in ("relative_mse", "cosine"):
-        loss = find_loss(name)
-        torch.testing.assert_close(loss(scale * student, scale * teacher), loss(student, teacher))
-    torch.testing.assert_close(
-        find_loss("cosine")(student, teacher),
-        1 - torch.cosine_similarity(student, teacher, dim=-1).mean(),
-    )
-    torch.testing.assert_close(
-        find_loss("relative_mse")(student, teacher),
-        (student - teacher).square().sum() / teacher.square().sum(),
-    )

@@ -1,0 +1,43 @@
+"""Laws of the losses: exactly zero where both are equal, and free of the scale."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.record.losses import LOSSES, find_loss
+
+
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+    name=st.sampled_from(sorted(LOSSES)),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)
+@settings(max_examples=60, deadline=None)
+def test_losses_are_zero_exactly_where_both_are_equal(shape, seed, name, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    teacher = torch.randn(shape, generator=generator).to(dtype)
+    student = teacher.clone().requires_grad_()
+    loss = find_loss(name)(student, teacher)
+    loss.backward()
+    assert loss.item() == 0.0 and (student.grad == 0).all()
+    other = teacher + torch.randn(shape, generator=generator).to(dtype)
+    assert torch.equal(other, teacher) or name == "cosine" or find_loss(name)(other, teacher) > 0
+
+
+@given(seed=st.integers(0, 99), scale=st.floats(0.01, 100))
+@settings(max_examples=30, deadline=None)
+def test_relative_losses_ignore_the_scale(seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
+    for name in ("relative_mse", "cosine"):
+        loss = find_loss(name)
+        torch.testing.assert_close(loss(scale * student, scale * teacher), loss(student, teacher))
+    torch.testing.assert_close(
+        find_loss("cosine")(student, teacher),
+        1 - torch.cosine_similarity(student, teacher, dim=-1).mean(),
+    )
+    torch.testing.assert_close(
+        find_loss("relative_mse")(student, teacher),
+        (student - teacher).square().sum() / teacher.square().sum(),
+    )
