@@ -41,7 +41,7 @@ def test_rotation_keeps_lengths_and_position_zero_turns_nothing(seed: int) -> No
 def test_a_head_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         rotary_table(torch.zeros(1, 2, dtype=torch.int64), 6, base=100.0, dtype=torch.float32)
-    with pytest.raises(ValueError, match="num_heads 3"):
+    with pytest.raises(ValueError, match="num_heads=3"):
         Attention(32, 3)
 
 

@@ -73,7 +73,7 @@ def test_arrays_of_another_kind_are_refused(bad: np.ndarray) -> None:
 
 
 def test_size_and_method_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="both"):
+    with pytest.raises(ValueError, match="beside method"):
         preprocess([photo(30, 30)], BACKBONE, size=224, method=DA3Preprocess())
     with pytest.raises(ValueError, match="at least"):
         DA3Preprocess(size=7)

@@ -16,8 +16,8 @@ EVERY = (da3_tiny, da3metric_tiny, vggt_tiny)
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"num_heads": 5}, "num_heads 5 must divide"),
-        ({"num_heads": 0}, "num_heads 0 must divide"),
+        ({"num_heads": 5}, "num_heads=5; it must divide"),
+        ({"num_heads": 0}, "num_heads=0; it must divide"),
         ({"out_layers": (0, 1, 2, 99)}, "ascend below depth"),
         ({"out_layers": (-1, 1, 2, 3)}, "ascend below depth"),
         ({"out_layers": (0, 2, 1, 3)}, "ascend below depth"),
@@ -33,8 +33,8 @@ def test_sizes_of_every_family_are_checked(make: Any, change: Any, match: str) -
     ("change", "match"),
     [
         ({"num_heads": 32}, "multiple of 4"),
-        ({"head_features": 20}, "10 head channels"),
-        ({"head_out_channels": (24, 46, 96, 96)}, "46 head channels"),
+        ({"head_features": 20}, "head channels=10"),
+        ({"head_out_channels": (24, 46, 96, 96)}, "head channels=46"),
         ({"camera_heads": 7, "cam_enc_heads": 7}, "must divide"),
     ],
 )
@@ -48,7 +48,7 @@ def test_rotation_and_sincos_maps_need_multiples_of_four(
 
 
 def test_what_only_one_family_has_is_checked() -> None:
-    with pytest.raises(ValueError, match="alt_start 0"):
+    with pytest.raises(ValueError, match="alt_start=0"):
         replace(da3_tiny(), alt_start=0)
     with pytest.raises(ValueError, match="canonical_focal"):
         replace(da3metric_tiny(), canonical_focal=0.0)

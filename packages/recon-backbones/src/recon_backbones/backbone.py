@@ -164,7 +164,7 @@ def check_choice(name: str, value: object, known: Sequence[object]) -> None:
     """Refuse a value that is none of the known ones; raises ValueError naming them."""
     if value not in known:
         listed = ", ".join(str(k) for k in known) or "none"
-        raise ValueError(f"{name} {value!r} is unknown; known: {listed}")
+        raise ValueError(f"{name}={value!r}; it must be one of {listed}")
 
 
 def check_heads(heads: Sequence[str], known: Sequence[str], head_chunk: int) -> None:
@@ -172,4 +172,4 @@ def check_heads(heads: Sequence[str], known: Sequence[str], head_chunk: int) -> 
     for head in heads:
         check_choice("head", head, known)
     if head_chunk < 1:
-        raise ValueError(f"head_chunk {head_chunk} must be at least 1 view")
+        raise ValueError(f"head_chunk={head_chunk}; it must be at least 1 view")

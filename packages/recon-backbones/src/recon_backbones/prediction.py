@@ -53,7 +53,7 @@ class Prediction:
         """
         known = not (scale.is_meta or torch.compiler.is_compiling())
         if known and not (scale.isfinite() & (scale > 0)).all():
-            raise ValueError(f"scale {scale.tolist()} must be positive and finite")
+            raise ValueError(f"scale={scale.tolist()}; it must be positive and finite")
         s = scale.to(self.depth.dtype)[:, None, None, None]
         rays = self.rays
         return replace(
@@ -76,7 +76,7 @@ class Prediction:
         Raises ValueError if `drop` is not in [0, 1).
         """
         if not 0 <= drop < 1:
-            raise ValueError(f"drop {drop} must be at least 0 and below 1")
+            raise ValueError(f"drop={drop}; it must be at least 0 and below 1")
         flat = self.depth_conf.flatten(1).sort(dim=1).values
         bound = flat[:, int(drop * flat.shape[1])]
         return self.depth_conf >= bound[:, None, None, None]
@@ -99,7 +99,7 @@ class Prediction:
         Raises ValueError if `relative` is not positive.
         """
         if relative <= 0:
-            raise ValueError(f"relative {relative} must be positive")
+            raise ValueError(f"relative={relative}; it must be positive")
         high = F.max_pool2d(self.depth, 3, stride=1, padding=1)
         low = -F.max_pool2d(-self.depth, 3, stride=1, padding=1)
         return high > low * (1 + relative)

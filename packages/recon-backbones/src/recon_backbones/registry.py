@@ -57,7 +57,7 @@ def load_backbone(
     """
     entry = backbone_entry(name)
     if revision is not None and weights != "hub":
-        raise ValueError(f"revision {revision!r} needs weights='hub', not {str(weights)!r}")
+        raise ValueError(f"revision={revision!r}; it needs weights='hub', not {str(weights)!r}")
     if weights == "random":
         backbone, source = _random(entry, seed)
     else:

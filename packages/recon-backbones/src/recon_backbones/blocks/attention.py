@@ -54,7 +54,7 @@ class Attention(nn.Module):
         super().__init__()
         if width % num_heads:
             raise ValueError(
-                f"width {width} is not a multiple of num_heads {num_heads}; change one of them"
+                f"width={width}; it must be a multiple of num_heads={num_heads}: change one of them"
             )
         self.num_heads = num_heads
         self.head_dim = width // num_heads

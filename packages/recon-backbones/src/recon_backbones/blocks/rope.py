@@ -27,7 +27,9 @@ def rotary_table(
     Source: RoPE, arXiv 2104.09864; the two-axis form of CroCo v2, arXiv 2211.10408.
     """
     if head_dim % 4:
-        raise ValueError(f"head_dim {head_dim} must be a multiple of 4 for rotation in two axes")
+        raise ValueError(
+            f"head_dim={head_dim}; it must be a multiple of 4 for rotation in two axes"
+        )
     half = head_dim // 2
     exponent = torch.arange(0, half, 2, dtype=torch.float32, device=positions.device) / half
     angle = positions.to(torch.float32).unsqueeze(-1) / base**exponent  # [n axis j]

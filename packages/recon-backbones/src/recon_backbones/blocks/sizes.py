@@ -6,13 +6,13 @@ from collections.abc import Sequence
 def check_heads_divide(name: str, heads: int, width: int) -> None:
     """Refuse a number of attention heads that does not divide the width; raises ValueError."""
     if heads < 1 or width % heads:
-        raise ValueError(f"{name} {heads} must divide the width {width}")
+        raise ValueError(f"{name}={heads}; it must divide width={width}")
 
 
 def check_rotates(head_dim: int) -> None:
     """Refuse heads too odd for rotation in two axes; raises ValueError."""
     if head_dim % 4:
-        raise ValueError(f"head width {head_dim} must be a multiple of 4 for 2-D rotation")
+        raise ValueError(f"head_dim={head_dim}; it must be a multiple of 4 for 2-D rotation")
 
 
 def check_out_layers(out_layers: Sequence[int], depth: int) -> None:
@@ -20,11 +20,11 @@ def check_out_layers(out_layers: Sequence[int], depth: int) -> None:
     if sorted(set(out_layers)) != list(out_layers) or not 0 <= out_layers[0] <= out_layers[-1] < (
         depth
     ):
-        raise ValueError(f"out_layers {tuple(out_layers)} must ascend below depth {depth}")
+        raise ValueError(f"out_layers={tuple(out_layers)}; they must ascend below depth={depth}")
 
 
 def check_channels(channels: Sequence[int]) -> None:
     """Refuse channel counts that a sin-cos map cannot fill; raises ValueError."""
     for count in channels:
         if count < 1 or count % 4:
-            raise ValueError(f"{count} head channels must be a multiple of 4 (sin-cos map)")
+            raise ValueError(f"head channels={count}; they must be a multiple of 4 (sin-cos map)")

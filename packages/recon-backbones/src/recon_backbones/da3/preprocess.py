@@ -27,7 +27,7 @@ class DA3Preprocess:
 
     def __post_init__(self) -> None:
         if self.size < self.patch_size:
-            raise ValueError(f"size {self.size} must be at least the patch size {self.patch_size}")
+            raise ValueError(f"size={self.size}; it must be at least patch_size={self.patch_size}")
 
     def __call__(self, photos: Sequence[Pixels]) -> list[Processed]:
         """Process upright photos to one common size."""

@@ -64,7 +64,9 @@ def preprocess(
     together with `method`.
     """
     if method is not None and size is not None:
-        raise ValueError(f"size {size} and method are both given; set the size inside the method")
+        raise ValueError(
+            f"size={size}; it must be left out beside method: set it inside the method"
+        )
     done = (method or backbone.preprocessing(size))(read_photos(photos))
     stacked = torch.from_numpy(np.stack([image for image, _ in done]))
     images = rearrange(stacked, "v y x c -> v c y x").contiguous().float() / 255

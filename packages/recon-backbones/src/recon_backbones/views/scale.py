@@ -40,7 +40,7 @@ class KnownDistance:
 
     def __post_init__(self) -> None:
         if not 0 < self.metres < 1e9:
-            raise InputError(f"known distance {self.metres}; it must be positive, in metres")
+            raise InputError(f"metres={self.metres}; it must be positive")
         if self.first == self.second:
             raise InputError("the two ends of the known distance are one and the same")
 
