@@ -1,4 +1,4 @@
-"""`lite3r pretrain`: train the bundled teacher from nothing, on synthetic scenes."""
+"""`lite3r pretrain`: train the bundled teacher on scenes drawn here."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from tyro.conf import OmitArgPrefixes
 
 from ..terminal import Output
@@ -13,64 +14,83 @@ from ..terminal import Output
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """Train da3-tiny from scratch on synthetic scenes, export it, and measure it.
+    """Train da3-tiny on synthetic scenes, export it, and measure it.
 
-    An interrupted run goes on where it was. The shipped weights took an hour and a half on two CPU
-    cores that had other work to do as well.
+    It goes on from the bundled weights unless told otherwise. Scenes are rendered on the device
+    while it trains. An interrupted run goes on where it was.
     """
 
+    start: Annotated[str, tyro.conf.arg(name="from")] = "bundled"
+    """Weights to start from: bundled, random, or a file."""
     out: Path = Path("runs/pretrain")
     """Folder of the training state, its logs, the weights and the measurements."""
-    scenes: Path = Path("runs/scenes")
-    """Folder of the rendered training scenes, 5 GB."""
+    steps: int = 4000
+    """Steps of the whole run."""
+    minutes: float | None = None
+    """End after so many minutes of training instead, annealed whatever was reached."""
+    world: float = 0.5
+    """Share of scenes from the rich world; the others are rooms."""
+    peak: float | None = None
+    """Highest learning rate, as a part of the full one; 0.33 on trained weights, else 1."""
+    device: str = "cpu"
+    """Device that renders and trains: cpu or cuda."""
     processes: int = 2
-    """Training processes, one CPU core each."""
-    small_steps: int = 3800
-    """Steps at 112 pixels."""
-    large_steps: int = 500
-    """Steps at 224 pixels."""
+    """Training processes, one CPU core each; 1 on a GPU."""
+    larger: int = 1
+    """So many times the scenes in each step, for a GPU that has room for them."""
     test_scenes: int = 64
     """Unseen scenes that the result is measured on."""
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        for name in ("processes", "small_steps", "test_scenes"):
+        for name in ("processes", "steps", "test_scenes", "larger"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1: raise it")
 
     def run(self) -> None:
-        """Render, train, export, measure."""
-        from ..pretrain.config import da3_tiny_recipe
-        from ..pretrain.export import export_weights
-        from ..pretrain.loop import pretrain
-        from ..pretrain.shards import render_shards
-        from ..terminal import Terminal
+        """Train, export, measure."""
+        from lite3r.teacher.loop import Run, train_teacher
+        from lite3r.teacher.state import export_weights
 
         terminal = Terminal(self.output)
-        config = da3_tiny_recipe(small_steps=self.small_steps, large_steps=self.large_steps)
-        for phase in config.phases:
-            shards = phase.shards
-            with terminal.progress(f"rendering at {shards.size} px", shards.count) as advance:
-                for _ in render_shards(self.scenes, shards, workers=self.processes):
-                    advance()
-        terminal.say(f"training {config.steps} steps; {self.out / 'log.jsonl'} has the losses")
-        pretrain(self.out, self.scenes, config, processes=self.processes)
+        processes = 1 if self.device != "cpu" else self.processes
+        run = Run(
+            folder=self.out,
+            recipe=self._recipe(),
+            start=self.start,
+            processes=processes,
+            device=self.device,
+        )
+        terminal.say(f"training; {self.out / 'log.jsonl'} has the losses")
+        train_teacher(run)
         weights = self.out / "da3-tiny.safetensors"
         export_weights(self.out, weights)
         record = measure(weights, scenes=self.test_scenes)
         (self.out / "teacher.json").write_text(json.dumps(record, indent=1) + "\n")
         terminal.result(record, table(record))
 
+    def _recipe(self) -> "TeacherRecipe":
+        from lite3r.teacher.recipe import TeacherRecipe, larger, mixed_cycle, small_cycle
+
+        fresh = self.start == "random"
+        cycle = (*small_cycle() * 8, *mixed_cycle()) if fresh else mixed_cycle()
+        return TeacherRecipe(
+            cycle=larger(cycle, self.larger),
+            steps=self.steps,
+            minutes=self.minutes,
+            world=self.world,
+            peak=self.peak or (1.0 if fresh else 0.33),
+            decay=0.4 if fresh else 0.9,
+        )
+
 
 def measure(weights: Path | str, *, scenes: int) -> dict[str, Any]:
     """Measure the teacher and its baselines on unseen scenes, with what they were measured on."""
+    from lite3r.teacher.assess import all_exams, as_records, assess
     from recon_backbones import load_backbone
 
-    from ..environment import environment
-    from ..pretrain.assess import as_records, assess
-
     backbone = load_backbone("da3-tiny", weights=weights)
-    rows = list(assess(backbone, sizes=(112, 224), views=(2, 4, 8, 16), scenes=scenes))
+    rows = list(assess(backbone, all_exams(scenes)))
     return {"what": "da3-tiny teacher", "environment": environment(), "rows": as_records(rows)}
 
 
@@ -78,13 +98,16 @@ def table(record: dict[str, Any]) -> Any:
     """Lay the measurements out for the screen."""
     from rich.table import Table
 
-    shown = Table("predictor", "px", "views", "AbsRel", "delta1", "rot", "dir", "AUC@30")
+    names = ("AbsRel", "delta1", "rot", "dir", "AUC@30", "focal x/y")
+    shown = Table("predictor", "world", "px", "views", *names)
     for row in record["rows"]:
         shown.add_row(*_cells(row))
     return shown
 
 
 def _cells(row: dict[str, Any]) -> Iterator[str]:
-    yield from (row["predictor"], str(row["size"]), str(row["views"]))
-    for name in ("abs_rel", "delta1", "rotation_degrees", "direction_degrees", "auc30"):
+    pixels = f"{row['width']} x {row['height']}"
+    yield from (row["predictor"], row["world"], pixels, str(row["views"]))
+    numbers = ("abs_rel", "delta1", "rotation_degrees", "direction_degrees", "auc30")
+    for name in (*numbers, "aspect_error"):
         yield "" if row[name] is None else f"{row[name]:.3f}"

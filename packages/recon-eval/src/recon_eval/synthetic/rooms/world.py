@@ -4,7 +4,7 @@ Frame: metres, x right, y down, z forward (OpenCV), so that "up" is -y. The room
 box round the origin with its floor at y = +floor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,15 @@ class World:
     gain: Float[Tensor, " v"]
     camera_to_world: Float[Tensor, "v 3 4"]
     focal: Float[Tensor, " v"]  # in units of half the image height: 1 / tan(fov_y / 2)
+
+    def with_cameras(self, cameras: list[int], *, zoom: float = 1.0) -> "World":
+        """The same world seen by the named cameras alone, in that order, at longer focal lengths."""
+        return replace(
+            self,
+            gain=self.gain[cameras],
+            camera_to_world=self.camera_to_world[cameras],
+            focal=self.focal[cameras] * zoom,
+        )
 
 
 def draw_world(rng: np.random.Generator) -> World:

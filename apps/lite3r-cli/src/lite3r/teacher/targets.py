@@ -7,19 +7,23 @@ nothing has to be known about scale.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-PATCH = 14
+from lite3r.teacher.recipe import PATCH
+from recon_backbones.geometry.cameras import encode_pose, invert_rigid
+
 IGNORE = -100
-"""Marks a patch whose centre is not seen by the other view."""
+"""Marks a patch whose center is not seen by the other view."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Depth, poses, rays, and which patches show the same place."""
+    """Depth (1 where it is not valid), poses, rays, and which patches show the same place."""
 
     depth: Float[Tensor, "b v y x"]
+    valid: Bool[Tensor, "b v y x"]
     pose: Float[Tensor, "b v 9"]  # camera to first view: t, quaternion xyzw, fov_y, fov_x
     camera_to_world: Float[Tensor, "b v 3 4"]
     intrinsics: Float[Tensor, "b v 3 3"]
@@ -30,20 +34,23 @@ def make_targets(
     depth: Float[Tensor, "b v y x"],
     world_to_camera: Float[Tensor, "b v 3 4"],
     intrinsics: Float[Tensor, "b v 3 3"],
+    valid: Bool[Tensor, "b v y x"],
 ) -> Targets:
     """Re-base the cameras on view 0, fix the unit of length, and find the matching patches."""
     camera_to_first = _relative(world_to_camera)
     points = _unproject(depth[:, :, 3::8, 3::8], intrinsics, camera_to_first, offset=3.5, stride=8)
-    unit = points.norm(dim=-1).mean(dim=(1, 2), keepdim=True)[..., None]  # [b 1 1 1]
+    seen = rearrange(valid[:, :, 3::8, 3::8], "b v y x -> b v (y x)")
+    total = (points.norm(dim=-1) * seen).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1)
+    unit = rearrange(total.clamp_min(1e-3), "b -> b 1 1 1")
     scaled = torch.cat([camera_to_first[..., :3], camera_to_first[..., 3:] / unit], dim=-1)
-    depth = depth / unit
-    height, width = depth.shape[-2:]
+    depth = torch.where(valid, depth / unit, 1.0)
     return Targets(
         depth=depth,
-        pose=_encode(scaled, intrinsics, height, width),
+        valid=valid,
+        pose=encode_pose(scaled, intrinsics, (depth.shape[-2], depth.shape[-1])),
         camera_to_world=scaled,
         intrinsics=intrinsics,
-        matches=_matches(depth, scaled, intrinsics),
+        matches=_matches(depth, valid, scaled, intrinsics),
     )
 
 
@@ -52,17 +59,18 @@ def rays(targets: Targets, rows: int, columns: int) -> Float[Tensor, "b v rows c
     height, width = targets.depth.shape[-2:]
     pixels = _grid(rows, columns, width / columns, height / rows, 0.5, targets.depth)
     rotation = targets.camera_to_world[..., :3] @ torch.linalg.inv(targets.intrinsics)
-    direction = torch.einsum("bvij,pj->bvpi", rotation, pixels)
+    direction = einsum(rotation, pixels, "b v i j, p j -> b v p i")
     origin = targets.camera_to_world[:, :, None, :, 3].expand_as(direction)
-    return torch.cat([direction, origin], dim=-1).unflatten(2, (rows, columns))
+    both = torch.cat([direction, origin], dim=-1)
+    return rearrange(both, "b v (r c) e -> b v r c e", r=rows)
 
 
 def _relative(world_to_camera: Tensor) -> Float[Tensor, "b v 3 4"]:
     """Camera to first view, from world to camera."""
-    rotation, translation = world_to_camera[..., :3].mT, world_to_camera[..., 3:]
-    centre = -rotation @ translation
+    camera_to_world = invert_rigid(world_to_camera)
     first = world_to_camera[:, :1]
-    return torch.cat([first[..., :3] @ rotation, first[..., :3] @ centre + first[..., 3:]], dim=-1)
+    moved = first[..., :3] @ camera_to_world
+    return torch.cat([moved[..., :3], moved[..., 3:] + first[..., 3:]], dim=-1)
 
 
 def _grid(
@@ -80,56 +88,37 @@ def _unproject(
     """Points of a strided depth map in the first view's frame."""
     rows, columns = depth.shape[-2:]
     pixels = _grid(rows, columns, float(stride), float(stride), offset / stride, depth)
-    local = torch.einsum("bvij,pj->bvpi", torch.linalg.inv(intrinsics), pixels)
-    local = local * depth.flatten(2)[..., None]
-    moved = torch.einsum("bvij,bvpj->bvpi", camera_to_first[..., :3], local)
+    local = einsum(torch.linalg.inv(intrinsics), pixels, "b v i j, p j -> b v p i")
+    local = local * rearrange(depth, "b v y x -> b v (y x) 1")
+    moved = einsum(camera_to_first[..., :3], local, "b v i j, b v p j -> b v p i")
     return moved + camera_to_first[:, :, None, :, 3]
 
 
-def _encode(
-    camera_to_first: Tensor, intrinsics: Tensor, height: int, width: int
-) -> Float[Tensor, "b v 9"]:
-    fov_y = 2 * torch.atan(height / 2 / intrinsics[..., 1, 1])
-    fov_x = 2 * torch.atan(width / 2 / intrinsics[..., 0, 0])
-    quaternion = _quaternion(camera_to_first[..., :3])
-    return torch.cat(
-        [camera_to_first[..., 3], quaternion, fov_y[..., None], fov_x[..., None]], dim=-1
-    )
-
-
-def _quaternion(rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
-    """Unit quaternion xyzw with w >= 0, from the eigenvector of the largest eigenvalue."""
-    m = rotation
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-    vector = torch.stack(
-        [m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1
-    )
-    symmetric = m + m.mT
-    top = symmetric - trace[..., None, None] * torch.eye(3, device=m.device)
-    upper = torch.cat([top, vector[..., None]], dim=-1)
-    lower = torch.cat([vector, trace[..., None]], dim=-1)
-    matrix = torch.cat([upper, lower[..., None, :]], dim=-2)
-    quaternion = torch.linalg.eigh(matrix).eigenvectors[..., -1]
-    return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
-
-
-def _matches(depth: Tensor, camera_to_first: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where the centre of each patch lands in every other view, if it is seen there (6 %)."""
+def _matches(depth: Tensor, valid: Tensor, camera_to_first: Tensor, intrinsics: Tensor) -> Tensor:
+    """Where the center of each patch lands in every other view, if it is seen there (6 %)."""
     views, height, width = depth.shape[1:]
     rows, columns = height // PATCH, width // PATCH
-    middle = depth[..., PATCH // 2 :: PATCH, PATCH // 2 :: PATCH]
-    points = _unproject(middle, intrinsics, camera_to_first, offset=PATCH / 2 + 0.5, stride=PATCH)
-    rotation = camera_to_first[..., :3].mT
-    origin = -(rotation @ camera_to_first[..., 3:])
-    local = torch.einsum("bjkl,bipl->bipjk", rotation, points) + origin[:, None, None, :, :, 0]
-    projected = torch.einsum("bjkl,bipjl->bipjk", intrinsics, local)
+    middle = slice(PATCH // 2, None, PATCH)
+    points = _unproject(
+        depth[..., middle, middle],
+        intrinsics,
+        camera_to_first,
+        offset=PATCH / 2 + 0.5,
+        stride=PATCH,
+    )
+    first_to_camera = invert_rigid(camera_to_first)
+    local = einsum(first_to_camera[..., :3], points, "b j k l, b i p l -> b i p j k")
+    local = local + first_to_camera[:, None, None, :, :, 3]
+    projected = einsum(intrinsics, local, "b j k l, b i p j l -> b i p j k")
     z = projected[..., 2]
     x, y = (projected[..., :2] / z.clamp_min(1e-6)[..., None]).unbind(-1)
     inside = (z > 1e-3) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
     column, row = x.clamp(0, width - 1).long(), y.clamp(0, height - 1).long()
-    flat = depth.flatten(2)[:, None, None].expand(-1, views, rows * columns, -1, -1)
+    there = torch.where(valid, depth, -1.0)
+    flat = rearrange(there, "b j y x -> b 1 1 j (y x)").expand(-1, views, rows * columns, -1, -1)
     seen = flat.gather(-1, (row * width + column)[..., None])[..., 0]
-    visible = inside & ((seen - z).abs() < 0.06 * z)
+    own_valid = rearrange(valid[..., middle, middle], "b i y x -> b i (y x) 1")
+    visible = inside & own_valid & ((seen - z).abs() < 0.06 * z)
     patch = (row // PATCH) * columns + column // PATCH
     own = torch.eye(views, dtype=torch.bool, device=depth.device)[None, :, None, :]
     return torch.where(visible & ~own, patch, IGNORE)

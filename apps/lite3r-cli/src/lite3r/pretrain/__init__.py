@@ -1,1 +1,0 @@
-"""Train the bundled teacher from scratch on synthetic scenes: data, losses, optimiser, loop."""

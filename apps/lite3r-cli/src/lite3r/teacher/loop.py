@@ -1,0 +1,170 @@
+"""The training loop: data-parallel processes that stay equal, and checkpoints that resume."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from lite3r.teacher.monitor import check
+from lite3r.teacher.objective import Way, teacher_loss, use_fast_training
+from lite3r.teacher.optimizer import MasterOptimizer
+from lite3r.teacher.probe import Pupil
+from lite3r.teacher.recipe import TeacherRecipe
+from lite3r.teacher.scenes import FreshScenes
+from lite3r.teacher.state import resume, save_state
+from recon_backbones import load_backbone
+
+BEGINNER = 60
+"""Steps in which the transformer does not follow the new probe, where it has been trained before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a training lives and where it starts from.
+
+    `start` is "random", "bundled" or a file of weights. With `until` it stops before that step, and
+    a later call goes on from the last state saved. Raises ValueError for processes that cannot be.
+    """
+
+    folder: Path
+    recipe: TeacherRecipe
+    start: str = "bundled"
+    processes: int = 1
+    device: str = "cpu"
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.processes < 1 or (self.processes > 1 and self.device != "cpu"):
+            raise ValueError(
+                f"processes={self.processes}; it must be at least 1, and 1 on a GPU: lower it"
+            )
+
+
+def train_teacher(run: Run) -> None:
+    """Train with one thread a process on a CPU; continue where the folder left off.
+
+    Writes `state.safetensors` (masters, averages and optimizer), `log.jsonl`, `checks.jsonl`.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.processes == 1:
+        _train(run, 0)
+        return
+    (run.folder / "processes").unlink(missing_ok=True)
+    spawn(_process, (run,), nprocs=run.processes)
+
+
+def _process(rank: int, run: Run) -> None:
+    torch.set_num_threads(1)
+    meeting = (run.folder / "processes").resolve()
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{meeting}",
+        rank=rank,
+        world_size=run.processes,
+        timeout=timedelta(hours=4),
+    )
+    _train(run, rank)
+    dist.destroy_process_group()
+
+
+def _train(run: Run, rank: int) -> None:
+    device, recipe = torch.device(run.device), run.recipe
+    pupil, optimizer = make_pupil(run)
+    step, before = resume(run.folder, optimizer)
+    scenes = FreshScenes(recipe, rank, device)
+    began = saved = time.monotonic()
+    while True:
+        spent = _agreed(before + (time.monotonic() - began) / 60)
+        if recipe.is_over(step, spent) or step == run.until:
+            break
+        rate = recipe.rate(step, spent)
+        loss, parts = teacher_loss(pupil, scenes.batch(step), way(run, step))
+        loss.backward()
+        optimizer.step(_mean_gradients(pupil), rate)
+        step += 1
+        if rank == 0 and step % 10 == 1:
+            _log(run.folder, step, spent, rate, parts)
+        if rank == 0 and time.monotonic() - saved > 60 * recipe.save_minutes:
+            save_state(run.folder, optimizer, step=step, minutes=spent)
+            saved = time.monotonic()
+        if rank == 0 and step % recipe.check_every == 0:
+            found = check(pupil.network, device=device)
+            _append(run.folder / "checks.jsonl", {"step": step, "minutes": spent} | found)
+    if rank == 0:
+        save_state(run.folder, optimizer, step=step, minutes=spent)
+
+
+def way(run: Run, step: int) -> Way:
+    """Which heads a step runs, and whether it is given the cameras."""
+    recipe = run.recipe
+    posed = step % recipe.posed_every == recipe.posed_every - 1
+    return Way(
+        posed=posed,
+        dense=posed or step % recipe.dense_every == 0,
+        rays=step % recipe.rays_every == 0,
+        detach=step < BEGINNER and run.start != "random",
+    )
+
+
+def make_pupil(run: Run) -> tuple[Pupil, MasterOptimizer]:
+    """Build da3-tiny with bf16 weights, and its optimizer with float32 ones."""
+    device = torch.device(run.device)
+    backbone = load_backbone("da3-tiny", weights=run.start, seed=run.recipe.seed)
+    torch.manual_seed(run.recipe.seed)
+    pupil = Pupil(backbone.model).train().to(device)
+    prefix = "network.backbone.pretrained.blocks."
+    hidden = [n for n, p in pupil.named_parameters() if p.ndim == 2 and n.startswith(prefix)]
+    optimizer = MasterOptimizer(pupil, hidden=hidden, average=run.recipe.average)
+    pupil.bfloat16()
+    use_fast_training(pupil.network, device)
+    return pupil, optimizer
+
+
+def _agreed(minutes: float) -> float:
+    """The clock of the first process, for all."""
+    if not dist.is_initialized():
+        return minutes
+    clock = torch.tensor(minutes, dtype=torch.float64)
+    dist.broadcast(clock, 0)
+    return float(clock)
+
+
+def _mean_gradients(pupil: Pupil) -> dict[str, Tensor]:
+    """Average the gradients of all processes, clip their norm to one, and clear them.
+
+    Raises FloatingPointError if they are not finite.
+    """
+    grads = {name: p.grad for name, p in pupil.named_parameters() if p.grad is not None}
+    flat = torch.cat([g.flatten() for g in grads.values()])
+    if dist.is_initialized():
+        dist.all_reduce(flat)
+        flat = flat.float().div_(dist.get_world_size())
+    mean = flat.float()
+    norm = float(mean.norm())
+    if not norm < float("inf"):
+        raise FloatingPointError(
+            f"gradient={norm}; it must be finite: go on from the last state at a lower peak"
+        )
+    mean.mul_(min(1.0, 1.0 / (norm + 1e-6)))
+    parts = mean.split([g.numel() for g in grads.values()])
+    pupil.zero_grad(set_to_none=True)
+    return {
+        name: part.view(grad.shape) for (name, grad), part in zip(grads.items(), parts, strict=True)
+    }
+
+
+def _log(folder: Path, step: int, minutes: float, rate: float, parts: dict[str, Tensor]) -> None:
+    record = {"step": step, "minutes": round(minutes, 2), "rate": round(rate, 5)}
+    losses = {name: round(float(value), 4) for name, value in parts.items()}
+    _append(folder / "log.jsonl", record | losses)
+
+
+def _append(path: Path, record: dict[str, float]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")

@@ -1,0 +1,135 @@
+"""Batches of scenes rendered as they are needed: each a function of seed, process and step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from lite3r.teacher.recipe import Batch, TeacherRecipe
+from recon_eval.data import SyntheticScenes, SyntheticWorld
+from recon_eval.synthetic import render_room, render_worlds
+
+ENDLESS = 1 << 40
+Row = dict[str, Tensor]
+"""Views of one scene: images (uint8), depth, valid, world_to_camera, intrinsics."""
+
+
+class FreshScenes:
+    """The scenes of one process. Every scene is shown twice, a whole cycle of batches apart.
+
+    Half of a batch is new, half was new one cycle ago. What was rendered then is kept, and rendered
+    once more where it is not at hand, so that an interrupted run goes on bit by bit.
+    """
+
+    def __init__(self, recipe: TeacherRecipe, rank: int, device: torch.device) -> None:
+        self.recipe, self.rank, self.device = recipe, rank, device
+        sizes = {"count": ENDLESS, "views": 1, "seed": recipe.seed}
+        self._rooms = SyntheticScenes("train", **sizes)  # type: ignore[arg-type]
+        self._world = SyntheticWorld("train", **sizes)  # type: ignore[arg-type]
+        self._kept: dict[int, Row] = {}
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Draw the scenes of a step, shuffle their views, and disturb each scene's colors."""
+        batch = self.recipe.batch(step)
+        numbers = [self._number(step, row) for row in range(batch.scenes)]
+        missing = [number for number in numbers if number not in self._kept]
+        self._kept |= dict(zip(missing, self._render(missing, batch), strict=True))
+        rows = []
+        for row, number in enumerate(numbers):
+            rng = np.random.default_rng([self.recipe.seed, step, self.rank, row])
+            scene = self._kept[number]
+            order = torch.from_numpy(rng.permutation(batch.views)).to(self.device)
+            shown = {name: tensor[order] for name, tensor in scene.items()}
+            rows.append(shown | {"images": _recolor(shown["images"], rng)})
+            if self._is_second(step, row):
+                del self._kept[number]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _is_second(self, step: int, row: int) -> bool:
+        generation = step // len(self.recipe.cycle)
+        return (generation + row) % 2 == 1
+
+    def _number(self, step: int, row: int) -> int:
+        """The scene that a row of a step shows: no other rows but its twin's show it."""
+        first = step - len(self.recipe.cycle) * self._is_second(step, row)
+        return (first * 64 + self.rank) * 1024 + row
+
+    def _render(self, numbers: Sequence[int], batch: Batch) -> list[Row]:
+        rngs = {n: np.random.default_rng([self.recipe.seed, 7, n]) for n in numbers}
+        rich = [n for n in numbers if rngs[n].random() < self.recipe.world]
+        rows = dict(zip(rich, self._worlds(rich, rngs, batch), strict=True))
+        rows |= {n: self._room(n, rngs[n], batch) for n in numbers if n not in rows}
+        return [rows[n] for n in numbers]
+
+    def _worlds(
+        self, numbers: Sequence[int], rngs: dict[int, np.random.Generator], batch: Batch
+    ) -> list[Row]:
+        """Rich worlds together, each seen by photographers who follow one another."""
+        if not numbers:
+            return []
+        chosen = []
+        for number in numbers:
+            stride = rngs[number].integers(1, 1 + min(4, 63 // batch.views))
+            start = rngs[number].integers(0, 64 - stride * (batch.views - 1))
+            chosen.append((start + stride * np.arange(batch.views)).tolist())
+        seen = render_worlds(
+            [self._world.world(number) for number in numbers],
+            chosen,
+            height=batch.height,
+            width=batch.width,
+            device=self.device,
+        )
+        return [
+            _row(
+                seen.images[i],
+                seen.depth[i],
+                seen.valid[i],
+                seen.world_to_camera[i],
+                seen.intrinsics[i],
+            )
+            for i in range(len(numbers))
+        ]
+
+    def _room(self, number: int, rng: np.random.Generator, batch: Batch) -> Row:
+        """A room; pictures that are not square see as much of it along either side."""
+        world = self._rooms.world(number)
+        zoom = float((batch.width / batch.height) ** rng.uniform(0, 1))
+        count = len(world.focal)
+        cameras = rng.permutation(np.arange(batch.views) % count).tolist()
+        scene = render_room(
+            world.with_cameras(cameras, zoom=zoom),
+            name="room",
+            views=batch.views,
+            height=batch.height,
+            width=batch.width,
+            device=str(self.device),
+        )
+        parts = (scene.images, scene.depth, scene.valid, scene.world_to_camera, scene.intrinsics)
+        return _row(*(part.to(self.device) for part in parts if part is not None))
+
+
+def _row(
+    images: Float[Tensor, "v 3 y x"],
+    depth: Float[Tensor, "v y x"],
+    valid: Bool[Tensor, "v y x"],
+    world_to_camera: Float[Tensor, "v 3 4"],
+    intrinsics: Float[Tensor, "v 3 3"],
+) -> Row:
+    return {
+        "images": (images * 255).round().to(torch.uint8),
+        "depth": depth,
+        "valid": valid,
+        "world_to_camera": world_to_camera,
+        "intrinsics": intrinsics,
+    }
+
+
+def _recolor(images: UInt8[Tensor, "v 3 y x"], rng: np.random.Generator) -> Tensor:
+    """Permute the channels and change gain and gamma, the same for all views of a scene."""
+    channels = torch.from_numpy(rng.permutation(3)).to(images.device)
+    gain, gamma = rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.25)
+    table = 255 * (np.arange(256) / 255) ** gamma * gain
+    lookup = torch.from_numpy(table.round().clip(0, 255).astype(np.uint8)).to(images.device)
+    return lookup[images[:, channels].int()]

@@ -1,0 +1,61 @@
+"""A training's state on disk, and the weights that come out of it."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lite3r.teacher.optimizer import MasterOptimizer
+
+NAME = "state.safetensors"
+NETWORK = "network."
+
+
+def save_state(folder: Path, optimizer: MasterOptimizer, *, step: int, minutes: float) -> None:
+    """Write everything that the next step depends on, whole or not at all."""
+    tensors = optimizer.state() | {
+        "step": torch.tensor(step),
+        "minutes": torch.tensor(minutes, dtype=torch.float64),
+    }
+    partial = folder / "state.partial"
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, partial)
+    partial.replace(folder / NAME)
+
+
+def resume(folder: Path, optimizer: MasterOptimizer) -> tuple[int, float]:
+    """Take up what `folder` holds, if anything; return the step and the minutes spent so far."""
+    path = folder / NAME
+    if not path.exists():
+        return 0, 0.0
+    tensors = load_file(path)
+    step, minutes = int(tensors.pop("step")), float(tensors.pop("minutes"))
+    optimizer.load(tensors)
+    return step, minutes
+
+
+def export_weights(folder: Path, destination: Path, *, averaged: bool = True) -> int:
+    """Write weights in bf16 under the names of the public checkpoints; return the step.
+
+    `averaged` takes the running mean of the weights, which needs no annealing; otherwise it is the
+    weights of the last step. Raises FileNotFoundError if `folder` holds no training state.
+    """
+    state = load_file(folder / NAME)
+    prefix = ("average." if averaged else "master.") + NETWORK
+    weights = {
+        "model." + name.removeprefix(prefix): tensor.to(torch.bfloat16).contiguous()
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+    step = int(state["step"])
+    metadata = {"format": "pt", "steps": str(step), "made_by": "lite3r pretrain"}
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_suffix(".partial")
+    save_file(weights, partial, metadata=metadata)
+    partial.replace(destination)
+    return step
+
+
+def network_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of the network from names of the public checkpoints."""
+    return {name.removeprefix("model."): tensor for name, tensor in weights.items()}
