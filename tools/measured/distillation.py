@@ -67,6 +67,7 @@ def teacher() -> str:
     record = load("teacher-da3-tiny.json")
     header = (
         "predictor",
+        "world",
         "px",
         "views",
         "scenes",
@@ -79,7 +80,8 @@ def teacher() -> str:
     rows = [
         (
             row["predictor"],
-            str(row["size"]),
+            row["world"],
+            f"{row['width']} x {row['height']}",
             str(row["views"]),
             str(row["scenes"]),
             f"{row['abs_rel']:.3f}",

@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes
 
 from ..terminal import Output
+
+if TYPE_CHECKING:
+    from lite3r.teacher.recipe import TeacherRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ class Pretrain:
         from lite3r.teacher.loop import Run, train_teacher
         from lite3r.teacher.state import export_weights
 
+        from ..terminal import Terminal
+
         terminal = Terminal(self.output)
         processes = 1 if self.device != "cpu" else self.processes
         run = Run(
@@ -88,6 +93,8 @@ def measure(weights: Path | str, *, scenes: int) -> dict[str, Any]:
     """Measure the teacher and its baselines on unseen scenes, with what they were measured on."""
     from lite3r.teacher.assess import all_exams, as_records, assess
     from recon_backbones import load_backbone
+
+    from ..environment import environment
 
     backbone = load_backbone("da3-tiny", weights=weights)
     rows = list(assess(backbone, all_exams(scenes)))

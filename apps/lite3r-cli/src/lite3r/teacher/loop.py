@@ -21,7 +21,7 @@ from lite3r.teacher.state import resume, save_state
 from recon_backbones import load_backbone
 
 BEGINNER = 60
-"""Steps in which the transformer does not follow the new probe, where it has been trained before."""
+"""Steps in which a trained transformer does not follow the new probe."""
 
 
 @dataclass(frozen=True, kw_only=True)

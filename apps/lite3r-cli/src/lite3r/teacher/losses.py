@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lite3r.teacher.targets import IGNORE, Targets, rays
-from recon_backbones.geometry.cameras import rotation_from_quaternion
+from recon_backbones.geometry.quaternions import rotation_from_quaternion
 
 WEIGHTS = {
     "depth": 1.0,
@@ -53,9 +53,9 @@ def _difference(error: Tensor, valid: Tensor, stride: int) -> Tensor:
     """Mean change of the error over `stride` rows, and over as many columns."""
     down = (error[..., stride:, :] - error[..., :-stride, :]).abs()
     across = (error[..., stride:] - error[..., :-stride]).abs()
-    return masked_mean(
-        down, valid[..., stride:, :] & valid[..., :-stride, :]
-    ) + masked_mean(across, valid[..., stride:] & valid[..., :-stride])
+    return masked_mean(down, valid[..., stride:, :] & valid[..., :-stride, :]) + masked_mean(
+        across, valid[..., stride:] & valid[..., :-stride]
+    )
 
 
 def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import einsum, rearrange
@@ -103,15 +104,15 @@ def normalize(images: Float[Tensor, "b v 3 y x"]) -> Float[Tensor, "b v 3 y x"]:
     return (images - mean) / std
 
 
-def watched_cores(network: nn.Module) -> list[nn.Module]:
+def watched_cores(network: Any) -> list[nn.Module]:
     """The global attentions, but for the first, whose first head learns correspondences."""
-    vit = network.backbone.pretrained  # type: ignore[union-attr]
-    blocks = [b for i, b in enumerate(vit.blocks) if network.config.is_global(i)]  # type: ignore
+    vit = network.backbone.pretrained
+    blocks = [b for i, b in enumerate(vit.blocks) if network.config.is_global(i)]
     return [block.get_submodule("attn.core") for block in blocks[1:]]
 
 
 @contextmanager
-def _watch_global_attention(network: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _watch_global_attention(network: Any) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Collect q and k of the first head of the watched attentions while the network runs."""
     seen: list[tuple[Tensor, Tensor]] = []
 
@@ -133,9 +134,9 @@ def _patch_logits(q: Tensor, k: Tensor, views: int) -> Float[Tensor, "b v r v p"
     return einsum(q[:, :, ::ROWS].float() * scale, k.float(), "b i r d, b j p d -> b i r j p")
 
 
-def use_fast_training(network: nn.Module, device: torch.device) -> None:
+def use_fast_training(network: Any, device: torch.device) -> None:
     """Choose the attention that trains fastest; on a GPU compile the blocks nobody watches."""
-    vit = network.backbone.pretrained  # type: ignore[union-attr]
+    vit = network.backbone.pretrained
     watched = {id(core) for core in watched_cores(network)}
     for block in vit.blocks:
         if device.type == "cpu":

@@ -128,6 +128,5 @@ def small_cycle() -> tuple[Batch, ...]:
 def larger(cycle: tuple[Batch, ...], times: int) -> tuple[Batch, ...]:
     """The same cycle with so many times the scenes in each step, for a faster device."""
     return tuple(
-        Batch(height=b.height, width=b.width, views=b.views, scenes=b.scenes * times)
-        for b in cycle
+        Batch(height=b.height, width=b.width, views=b.views, scenes=b.scenes * times) for b in cycle
     )

@@ -53,8 +53,9 @@ class FreshScenes:
 
     def _number(self, step: int, row: int) -> int:
         """The scene that a row of a step shows: no other rows but its twin's show it."""
-        first = step - len(self.recipe.cycle) * self._is_second(step, row)
-        return (first * 64 + self.rank) * 1024 + row
+        cycle = len(self.recipe.cycle)
+        shown_first = step if self._is_second(step, row) else step + cycle  # never below zero
+        return (shown_first * 64 + self.rank) * 1024 + row
 
     def _render(self, numbers: Sequence[int], batch: Batch) -> list[Row]:
         rngs = {n: np.random.default_rng([self.recipe.seed, 7, n]) for n in numbers}

@@ -10,7 +10,7 @@ from recon_eval.synthetic.layout import overlap as overlap
 from recon_eval.synthetic.layout import write_blendedmvs as write_blendedmvs
 from recon_eval.synthetic.raycast import Views as Views
 from recon_eval.synthetic.raycast import render_worlds as render_worlds
-from recon_eval.synthetic.rooms.render import render as render_room
+from recon_eval.synthetic.rooms.render import render_room as render_room
 from recon_eval.synthetic.rooms.world import MAX_VIEWS as MAX_VIEWS
 from recon_eval.synthetic.worlds import PLACES as PLACES
 from recon_eval.synthetic.worlds import World as World

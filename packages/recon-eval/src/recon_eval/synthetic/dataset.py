@@ -7,7 +7,7 @@ import numpy as np
 from recon_eval.sets.scene import Scene
 from recon_eval.synthetic.raycast import render_worlds
 from recon_eval.synthetic.rooms import world as rooms
-from recon_eval.synthetic.rooms.render import render
+from recon_eval.synthetic.rooms.render import render_room
 from recon_eval.synthetic.worlds import MAX_VIEWS, PLACES, World, draw_world
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
@@ -49,7 +49,7 @@ class SyntheticScenes:
         return (self[index] for index in range(self.count))
 
     def __getitem__(self, index: int) -> Scene:
-        return render(
+        return render_room(
             self.world(index),
             name=f"synthetic-{self.split}-{self.seed}-{index:06d}",
             views=self.views,

@@ -13,7 +13,7 @@ from recon_eval.synthetic.rooms.texture import albedo
 from recon_eval.synthetic.rooms.world import NUM_WALLS, World
 
 
-def render(
+def render_room(
     world: World, *, name: str, views: int, height: int, width: int, device: str = "cpu"
 ) -> Scene:
     """Render the first `views` cameras of a world at `height` by `width` pixels.

@@ -61,7 +61,7 @@ class World:
     focal: Float[Tensor, " v"]  # in units of half the image height: 1 / tan(fov_y / 2)
 
     def with_cameras(self, cameras: list[int], *, zoom: float = 1.0) -> "World":
-        """The same world seen by the named cameras alone, in that order, at longer focal lengths."""
+        """The same world seen by the named cameras alone, at focal lengths `zoom` times as long."""
         return replace(
             self,
             gain=self.gain[cameras],
