@@ -1,12 +1,15 @@
 """Backends: how close they are, what they refuse, and what the report says."""
 
+import copy
 import json
 
 import pytest
 import torch
 from torch import nn
 
-from fp8_qat import convert, fake_quantize, prepare, recipes, sqnr
+from fp8_qat import calibrate, convert, fake_quantize, prepare, recipes, sqnr
+from fp8_qat.backends import LAYERS, Bfloat16WeightOnlyLinear, WeightOnlyLinear, choice
+from fp8_qat.layers.deployed import Fp8Linear
 
 
 def mlp(k: int = 48, hidden: int = 80, n: int = 32) -> nn.Sequential:
@@ -27,7 +30,7 @@ def test_the_report_counts_and_compares() -> None:
     model, x = mlp().bfloat16(), torch.randn(64, 48).bfloat16()
     model[0].requires_grad_(False)
     prepare(model, recipes.rowwise())
-    report = convert(model, batches=[x])
+    report = convert(model, backend="reference", batches=[x])
     first, second = report.layers
     assert (first.bytes_before, first.bytes_after) == (80 * 48 * 2, 80 * 48 + 80 * 4)
     assert first.output_sqnr_db is None and 25 < second.output_sqnr_db < 35
@@ -41,7 +44,7 @@ def test_the_report_counts_and_compares() -> None:
 def test_the_report_names_what_stays_in_high_precision() -> None:
     model = mlp()
     prepare(model, recipes.rowwise(), exclude="2")
-    report = convert(model)
+    report = convert(model, backend="reference")
     assert report.left == ("2",)
     assert "1 linear layers stay in high precision" in str(report)
     with pytest.raises(ValueError, match="already deployed"):
@@ -54,14 +57,14 @@ def test_the_report_measures_the_weight_as_trained() -> None:
     with torch.no_grad():
         layer.weight[0, 0] = 1e4
     expected = sqnr(layer.weight, fake_quantize(layer.weight, recipes.tensorwise().weight))
-    (entry,) = convert(layer).layers
+    (entry,) = convert(layer, backend="reference").layers
     assert entry.weight_sqnr_db == expected
 
 
 def test_bad_calls_are_refused() -> None:
     model = mlp()
     with pytest.raises(ValueError, match="prepared layers=0"):
-        convert(model)
+        convert(model, backend="reference")
     prepare(model, recipes.rowwise())
     with pytest.raises(ValueError, match="choose one of auto, reference, scaled_mm"):
         convert(model, backend="fast")
@@ -69,16 +72,115 @@ def test_bad_calls_are_refused() -> None:
         prepare(model, recipes.rowwise())
 
 
-def test_auto_is_the_reference_on_a_cpu_and_says_so() -> None:
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_on_a_cpu_keeps_weights_in_fp8_and_says_why(native: bool, monkeypatch) -> None:
+    monkeypatch.setattr(choice, "cpu_multiplies_bfloat16", lambda: native)
     model = mlp()
     prepare(model, recipes.rowwise())
-    assert convert(model).backend == "reference"
+    report = convert(model)
+    assert report.backend == "weight_only"
+    assert "because cpu multiplies no FP8: weights stay FP8" in str(report)
+    assert ("in bfloat16" in report.why) == ("in bfloat16" in report.layers[0].note) == native
+    (layer,) = {type(m) for m in model.modules() if isinstance(m, nn.Linear)}
+    assert layer is (Bfloat16WeightOnlyLinear if native else WeightOnlyLinear)
+
+
+def test_auto_rounds_no_activation_that_training_did_not_round(monkeypatch) -> None:
+    monkeypatch.setattr(choice, "cpu_multiplies_bfloat16", lambda: True)
+    model, x = mlp(), torch.randn(5, 48)
+    prepare(model, recipes.weight_only())
+    trained = model.eval()(x)
+    assert "bfloat16" not in convert(model).why
+    assert torch.equal(model(x), trained)
+
+
+def test_auto_is_the_product_where_a_device_multiplies_fp8(monkeypatch) -> None:
+    monkeypatch.setattr(choice, "_device", lambda layer: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
+    model, blocks = mlp(), mlp()
+    prepare(model, recipes.rowwise())
+    prepare(blocks, recipes.block())
+
+    def chosen(given: nn.Module) -> choice.Chosen:
+        return choice.choose("auto", {"0": (given[0], given[0].recipe)})
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert chosen(model).kind.backend == "scaled_mm"
+    assert chosen(blocks).kind is WeightOnlyLinear and "scales blocks" in chosen(blocks).why
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert chosen(model).kind is WeightOnlyLinear and "A100 (sm_80)" in chosen(model).why
+
+
+HERE = ["reference", "scaled_mm", "weight_only", "torchao"]  # what a CPU can run
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("product", [None, torch.bfloat16])
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("name", recipes.names())
+def test_what_is_deployed_agrees_with_what_was_trained(name, backend, product, dtype) -> None:
+    if backend == "torchao":
+        pytest.importorskip("torchao", reason="needs pip install 'fp8-qat[torchao]'")
+    if product is not None and backend != "weight_only":
+        pytest.skip("multiplies in the dtype of the model")
+    layer, x = nn.Linear(192, 576).to(dtype), torch.randn(64, 192).to(dtype)
+    prepare(layer, recipes.by_name(name))
+    if name in ("static", "delayed"):
+        calibrate(layer, [x])
+    trained = layer.eval()(x)
+    if LAYERS[backend].problems(layer, layer.recipe, layer.device):
+        pytest.skip("refused, by name")
+    convert(layer, backend=backend, product=product)
+    assert layer(x).dtype == dtype
+    assert sqnr(trained, layer(x)) >= LAYERS[backend].agrees_db
+
+
+def test_products_in_bfloat16_are_near_those_in_float32() -> None:
+    layer, x = nn.Linear(192, 576), torch.randn(64, 192)
+    prepare(layer, recipes.rowwise())
+    other = copy.deepcopy(layer)
+    convert(layer, backend="weight_only")
+    convert(other, backend="weight_only", product=torch.bfloat16)
+    assert 45 < sqnr(layer(x), other(x)) < 60
+    x.requires_grad_()
+    exact, near = (torch.autograd.grad(m(x).sum(), x)[0] for m in (layer, other))
+    assert sqnr(exact, near) > 45
+
+
+def test_weights_are_held_once_in_one_byte() -> None:
+    layer = nn.Linear(192, 576)
+    prepare(layer, recipes.rowwise())
+    convert(layer, backend="weight_only", product=torch.bfloat16)
+    layer(torch.randn(3, 192))
+    held = [*layer.parameters(), *layer.buffers()]
+    assert sum(t.numel() * t.element_size() for t in held) == 576 * 192 + 576 * 4 + 576 * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"backend": "reference", "product": torch.bfloat16},
+            r"product=torch\.bfloat16; it must be None",
+        ),
+        (
+            {"backend": "weight_only", "product": torch.float16},
+            r"it must be torch\.bfloat16, or None",
+        ),
+    ],
+)
+def test_products_that_a_backend_does_not_offer_are_refused(given, message) -> None:
+    model = mlp()
+    prepare(model, recipes.rowwise())
+    with pytest.raises(ValueError, match=message):
+        convert(model, **given)
+    assert not any(isinstance(m, Fp8Linear) for m in model.modules())
 
 
 def test_gradients_reach_the_input_of_a_deployed_layer() -> None:
     layer = nn.Linear(48, 32)
     prepare(layer, recipes.rowwise())
-    convert(layer)
+    convert(layer, backend="reference")
     x = torch.randn(4, 48, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad is not None and x.grad.abs().min() > 0

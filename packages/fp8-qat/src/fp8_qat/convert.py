@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fp8_qat.backends import layer_class
+from fp8_qat.backends import choose
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
 from fp8_qat.layers.states import FP8, become, state_of
@@ -21,6 +21,7 @@ def convert(
     *,
     backend: str = "auto",
     fast: bool = False,
+    product: torch.dtype | None = None,
     batches: Iterable[Any] | None = None,
     run: Run = call,
 ) -> Report:
@@ -28,12 +29,15 @@ def convert(
 
     Each layer keeps the very codes and scales it trained with.
 
-    - `backend`: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8,
-      and "reference" elsewhere; the report says which. "reference" multiplies back before
-      the product and equals training bit for bit; "scaled_mm" multiplies FP8 codes;
-      "weight_only" leaves activations in high precision; "torchao" and "te" hand over to
-      those libraries.
+    - `backend`: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8
+      and the recipe is covered, and "weight_only" elsewhere; the report says which and why.
+      "reference" multiplies back before the product and equals training bit for bit;
+      "scaled_mm" multiplies FP8 codes; "weight_only" keeps weights FP8 and leaves activations
+      in high precision; "torchao" and "te" hand over to those libraries.
     - `fast`: let "scaled_mm" sum in the shorter accumulator of Hopper.
+    - `product`: `torch.bfloat16` lets "weight_only" multiply in it, in a model of any dtype.
+      "auto" does so on a CPU with instructions for it, where activations were quantized in
+      training, which is the coarser rounding; None is otherwise the model's dtype.
     - `batches`: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
@@ -48,13 +52,20 @@ def convert(
         )
     for layer in layers.values():
         state_of(layer)  # refuses what changed its class since
-    kind = layer_class(backend, {n: (layer, layer.recipe) for n, layer in layers.items()}, fast)
+    recipes = {name: (layer, layer.recipe) for name, layer in layers.items()}
+    chosen = choose(backend, recipes, fast=fast, product=product)
     noise = {} if batches is None else layer_sqnr(model, batches, run=run)
     recipe = next(iter(layers.values())).recipe.name
     done = tuple(
-        _convert_layer(name, layer, kind, noise.get(name)) for name, layer in layers.items()
+        _convert_layer(name, layer, chosen.kind, noise.get(name)) for name, layer in layers.items()
     )
-    return Report(backend=kind.backend, recipe=recipe, layers=done, left=left_over(model))
+    return Report(
+        backend=chosen.kind.backend,
+        why=chosen.why,
+        recipe=recipe,
+        layers=done,
+        left=left_over(model),
+    )
 
 
 def deploy(

@@ -62,12 +62,14 @@ class ConvertedLayer:
 class Report:
     """What `convert` did, layer by layer.
 
+    - `why`: why this backend was chosen.
     - `left`: names of the linear layers that stay in high precision, as they were not prepared.
     """
 
     backend: str
     recipe: str
     layers: tuple[ConvertedLayer, ...]
+    why: str = ""
     left: tuple[str, ...] = ()
 
     @property
@@ -87,7 +89,8 @@ class Report:
         )
         left = f"{len(self.left)} linear layers stay in high precision"
         names = [f"  {name}" for name in self.left]
-        return "\n".join([head, *map(_line, self.layers), left, *names])
+        why = [f"because {self.why}"] if self.why else []
+        return "\n".join([head, *why, *map(_line, self.layers), left, *names])
 
 
 def _line(layer: ConvertedLayer) -> str:

@@ -30,7 +30,7 @@ def test_scaled_mm_is_within_45_db_of_the_reference(m, k, n, bias, name, dtype) 
     layer = nn.Linear(k, n, bias=bias).to(dtype)
     prepare(layer, recipes.by_name(name))
     other = copy.deepcopy(layer)
-    convert(layer)
+    convert(layer, backend="reference")
     convert(other, backend="scaled_mm")
     x = torch.randn(2, m, k).to(dtype)
     exact = layer(x)
@@ -103,7 +103,7 @@ def test_gradients_of_w8a8_are_those_of_the_reference(name: str, backend: str) -
     if name != "rowwise":
         calibrate(layer, [x / 2])  # so that some inputs saturate
     other = copy.deepcopy(layer)
-    convert(layer)
+    convert(layer, backend="reference")
     convert(other, backend=backend)
     x.requires_grad_()
     grad = torch.randn(2, 9, 33) * 1e-6
@@ -118,7 +118,7 @@ def test_static_and_row_scales_mix_in_scaled_mm() -> None:
     prepare(layer, recipes.static())
     calibrate(layer, [x])
     other = copy.deepcopy(layer)
-    convert(layer)
+    convert(layer, backend="reference")
     convert(other, backend="scaled_mm")
     assert sqnr(layer(x), other(x)) > 45
 

@@ -27,7 +27,7 @@ def test_torchao_agrees_with_the_reference(name: str, dtype: torch.dtype) -> Non
     layer = nn.Linear(64, 48).to(dtype)
     prepare(layer, recipes.by_name(name))
     other = copy.deepcopy(layer)
-    convert(layer)
+    convert(layer, backend="reference")
     convert(other, backend="torchao")
     x = torch.randn(3, 5, 64).to(dtype)
     x[1, 2] = 0.0

@@ -21,7 +21,7 @@ def deployed(name: str) -> tuple[nn.Sequential, nn.Sequential]:
     plain = mlp()
     model = copy.deepcopy(plain)
     prepare(model, recipes.by_name(name), exclude="2" if name == "tensorwise" else None)
-    convert(model)
+    convert(model, backend="reference")
     return plain.eval(), model.eval()
 
 
@@ -50,7 +50,7 @@ def test_layouts_have_their_names_and_come_back(layout, name, scales, tmp_path) 
     assert {k: tuple(v.shape) for k, v in tensors.items() if k not in others} == scales
     assert tensors["0.weight"].dtype == torch.float8_e4m3fn
     before = plain[0].weight.detach().clone()
-    load_fp8(plain, path)
+    load_fp8(plain, path, backend="reference")
     x = torch.randn(5, 200)
     assert torch.equal(plain(x), model(x))
     block = 128 if name.endswith("block") else 32 if name == "mxfp8" else 10**6
@@ -89,9 +89,15 @@ def test_foreign_files_load_with_a_named_recipe(tmp_path) -> None:
     save_fp8(model, tmp_path / "ours.safetensors", layout="deepseek")
     save_file(load_file(tmp_path / "ours.safetensors"), tmp_path / "theirs.safetensors")
     with pytest.raises(ValueError, match="pass recipe= and layout="):
-        load_fp8(plain, tmp_path / "theirs.safetensors")
+        load_fp8(plain, tmp_path / "theirs.safetensors", backend="reference")
     recipe = recipes.deepseek_block()
-    load_fp8(plain, tmp_path / "theirs.safetensors", recipe=recipe, layout="deepseek")
+    load_fp8(
+        plain,
+        tmp_path / "theirs.safetensors",
+        recipe=recipe,
+        layout="deepseek",
+        backend="reference",
+    )
     x = torch.randn(5, 200)
     assert torch.equal(plain(x), model(x))
 
@@ -117,17 +123,17 @@ def test_delayed_state_comes_back_in_the_plain_layout(tmp_path) -> None:
     prepare(model, recipes.delayed(history=3))
     for _ in range(3):
         model(x)
-    convert(model)
+    convert(model, backend="reference")
     save_fp8(model, tmp_path / "model.safetensors")
     load_fp8(plain, tmp_path / "model.safetensors", backend="scaled_mm")
     assert torch.equal(plain[0].input_quantizer.multiplier, model[0].input_quantizer.multiplier)
-    load_fp8(mlp_copy := mlp(), tmp_path / "model.safetensors")
+    load_fp8(mlp_copy := mlp(), tmp_path / "model.safetensors", backend="reference")
     assert torch.equal(mlp_copy.eval()(x), model.eval()(x))
 
 
 def test_what_a_file_leaves_in_high_precision_is_reported(tmp_path) -> None:
     plain, model = deployed("tensorwise")
-    report = load_fp8(plain, saved(model, tmp_path / "model.safetensors"))
+    report = load_fp8(plain, saved(model, tmp_path / "model.safetensors"), backend="reference")
     assert report.left == ("2",) and [entry.name for entry in report.layers] == ["0"]
     assert report.recipe == "tensorwise" and report.backend == "reference"
     assert report.layers[0].bytes_after == 300 * 200 + 4
@@ -175,7 +181,7 @@ def test_damaged_files_are_refused_and_nothing_changes(edit, message, tmp_path) 
     change(path, edit)
     before = copy.deepcopy(plain.state_dict())
     with pytest.raises(ValueError, match=message):
-        load_fp8(plain, path)
+        load_fp8(plain, path, backend="reference")
     assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
     assert type(plain[0]) is nn.Linear
 
@@ -184,12 +190,12 @@ def test_other_files_and_models_are_refused(tmp_path) -> None:
     plain, model = deployed("rowwise")
     path = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match="cannot be read"):
-        load_fp8(plain, path)
+        load_fp8(plain, path, backend="reference")
     with pytest.raises(ValueError, match="layer '0': device=meta"):
         load_fp8(mlp().to("meta"), saved(model, path))
     path.write_bytes(struct.pack("<Q", 10**9))
     with pytest.raises(ValueError, match="cannot be read"):
-        load_fp8(plain, path)
+        load_fp8(plain, path, backend="reference")
     with pytest.raises(ValueError, match=r"FP8 layers=0; .* call convert"):
         save_fp8(plain, path)
     save_fp8(model, path)
@@ -209,8 +215,8 @@ def test_shared_layers_come_back_shared(tmp_path) -> None:
 
     model, x = make(), torch.randn(3, 32)
     prepare(model, recipes.rowwise())
-    convert(model)
+    convert(model, backend="reference")
     save_fp8(model, tmp_path / "model.safetensors")
-    load_fp8(other := make(), tmp_path / "model.safetensors")
+    load_fp8(other := make(), tmp_path / "model.safetensors", backend="reference")
     assert other["a"] is other["b"]
     assert torch.equal(other["b"](x), model["b"](x))

@@ -112,7 +112,7 @@ def test_training_beats_quantizing_afterwards() -> None:
     assert result.high_precision == score(plain)
     for figure in ("high precision", "post-training", "quantization-aware"):
         assert figure in str(result)
-    convert(trained)
+    convert(trained, backend="reference")
     assert compare_with_ptq(plain, trained, score).trained == result.trained
 
 

@@ -26,6 +26,7 @@ class ScaledMMLinear(CodesLinear):
     """
 
     backend: ClassVar[str] = "scaled_mm"
+    agrees_db: ClassVar[float] = 45.0
     fast: ClassVar[bool] = False
     filled: Tensor | None
     producer: Callable[[Tensor, Spec], QuantizedTensor] | None = None  # set by `fuse`

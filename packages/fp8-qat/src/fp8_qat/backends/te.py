@@ -61,6 +61,7 @@ class TransformerEngineLinear(Fp8Linear):
     """Holds a `transformer_engine.pytorch.Linear` made from the multiplied-back weight."""
 
     backend: ClassVar[str] = "te"
+    agrees_db: ClassVar[float] = 40.0
     engine: Any
     engine_recipe: Any
 

@@ -23,6 +23,7 @@ class TorchaoLinear(CodesLinear):
     """Wraps codes and scales as `Float8Tensor` and calls `torch.nn.functional.linear`."""
 
     backend: ClassVar[str] = "torchao"
+    agrees_db: ClassVar[float] = 45.0
     operand: Any  # a Float8Tensor over `weight` and `weight_scale`
 
     @classmethod

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fp8_qat.backends import layer_class
+from fp8_qat.backends import choose
 from fp8_qat.convert import deploy, describe, left_over
 from fp8_qat.files.layouts import Layout, layout_named, quantization_config
 from fp8_qat.layers.deployed import Fp8Linear
@@ -63,14 +63,16 @@ def load_fp8(
     *,
     backend: str = "auto",
     fast: bool = False,
+    product: torch.dtype | None = None,
     recipe: Recipe | None = None,
     layout: str | None = None,
 ) -> Report:
     """Read FP8 weights into a high-precision model of the same shape.
 
-    The linear layers that the file holds in FP8 become deployed layers on `backend` (and `fast`),
-    chosen as `convert` does. The report names them, and under `left` the linear layers that the
-    file holds in high precision; `weight_sqnr_db` is NaN, as the original weights are not at hand.
+    The linear layers that the file holds in FP8 become deployed layers on `backend`, which,
+    like `fast` and `product`, is what `convert` takes. The report names them, and under `left`
+    the linear layers that the file holds in high precision; `weight_sqnr_db` is NaN, as the
+    original weights are not at hand.
 
     - `recipe`, `layout`: for files of other programs, whose metadata names neither. Every layer
       with an FP8 weight then follows that recipe.
@@ -84,13 +86,20 @@ def load_fp8(
     tensors, recipes = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
     _check_tensors(model, recipes, tensors, path)
-    kind = layer_class(backend, {name: (layers[name], recipes[name]) for name in recipes}, fast)
+    followed = {name: (layers[name], recipes[name]) for name in recipes}
+    chosen = choose(backend, followed, fast=fast, product=product)
     for name in recipes:
-        _deploy(layers[name], name, recipes[name], tensors, kind)
+        _deploy(layers[name], name, recipes[name], tensors, chosen.kind)
     model.load_state_dict(tensors)
     done = tuple(describe(name, layers[name]) for name in recipes)
     used = ", ".join(dict.fromkeys(recipe.name for recipe in recipes.values()))
-    return Report(backend=kind.backend, recipe=used, layers=done, left=left_over(model))
+    return Report(
+        backend=chosen.kind.backend,
+        why=chosen.why,
+        recipe=used,
+        layers=done,
+        left=left_over(model),
+    )
 
 
 def _split(key: str, layers: Any) -> tuple[str | None, str]:

@@ -8,6 +8,11 @@ from torch import Tensor
 
 _EXPONENT_BITS_OF_FLOAT32 = 0x7F800000
 
+# E4M3 in the bits of a float16
+_LEADING = 0x4000  # the exponent bit that E4M3 lacks, where moving copied the sign to
+_LAST_MANTISSA = 1 << 7
+_FLOAT16_TO_E4M3 = 2.0 ** (15 - 7)  # the difference of their exponents' biases
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -44,12 +49,21 @@ def encode(values: Float[Tensor, "*shape"], format: Format) -> Shaped[Tensor, "*
 
 
 def decode(codes: Shaped[Tensor, "*shape"], format: Format) -> Float32[Tensor, "*shape"]:
-    """Give the exact float32 value of every code."""
+    """Give the exact float32 value of every code, in new memory.
+
+    On a CPU a cast from FP8 is scalar code. A float16 has the same fields, one bit of
+    exponent longer than E4M3 and a byte of mantissa longer than E5M2, so codes are moved
+    into its bits by integer operations, which are several times faster.
+    """
     if codes.device.type != "cpu":
         return codes.to(torch.float32)
-    # On a CPU a table look-up is several times faster than the scalar cast.
-    table = torch.arange(256, dtype=torch.uint8).view(format.dtype).to(torch.float32)
-    return table.index_select(0, codes.view(torch.uint8).flatten().int()).view(codes.shape)
+    moved = codes.view(torch.int8).to(torch.int16)  # the sign fills the upper byte
+    if format.name == "e5m2":
+        return moved.bitwise_left_shift_(8).view(torch.float16).float()
+    moved.bitwise_left_shift_(7).bitwise_and_(~_LEADING)
+    # The one magnitude whose successor carries into the leading bit is NaN; with the bit it is one.
+    moved.bitwise_or_((moved + _LAST_MANTISSA).bitwise_and_(_LEADING))
+    return moved.view(torch.float16).float().mul_(_FLOAT16_TO_E4M3)
 
 
 def round_(values: Float32[Tensor, "*shape"], format: Format) -> Float32[Tensor, "*shape"]:

@@ -11,6 +11,7 @@ from fp8_qat.numerics.formats import decode, encode
 from fp8_qat.numerics.scales import Scale, exponents_of, scale_of
 from fp8_qat.numerics.spec import Spec
 
+_WHOLE = 3 * 2**16  # from here on a tensor is worked on part by part
 _AT_ONCE = 2**16  # small, as what is saved in memory here is a float32 copy of a weight
 HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -58,6 +59,9 @@ def dequantize(
     """Multiply the codes back, in float32, rounded once to `dtype` at the end."""
     codes, spec = quantized.codes, quantized.spec
     blocks = to_blocks(codes.view(torch.uint8), spec.granularity).view(codes.dtype)
+    if codes.numel() <= _WHOLE:
+        values = decode(blocks, spec.fp8).mul_(over_blocks(quantized.scale))
+        return from_blocks(values.to(dtype), codes.shape)
     result = torch.empty(blocks.shape, dtype=dtype, device=codes.device)
     for part, rows in in_parts(blocks, _AT_ONCE):
         result[part] = decode(blocks[part], spec.fp8).mul_(over_blocks(quantized.scale[rows]))
