@@ -5,7 +5,7 @@ from collections.abc import Callable
 from .attention import attention
 from .distillation import distill, gap, overhead, teacher, train_memory
 from .evaluation import dtu
-from .fp8 import fp8_compiled, fp8_linears, fp8_memory, fp8_recipes
+from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .speed import compiled_attention, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -18,6 +18,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fp8-memory": fp8_memory,
     "fp8-recipes": fp8_recipes,
     "fp8-linears": fp8_linears,
+    "fp8-deployed": fp8_deployed,
     "fp8-compiled": fp8_compiled,
     "dtu": dtu,
     "compiled-attention": compiled_attention,

@@ -71,6 +71,28 @@ def _milliseconds(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} ms"
 
 
+def fp8_deployed() -> str:
+    """Deployed linear layers on a CPU, as ratios to float32."""
+    record = load("fp8-linears-cpu-deployed.json")
+    names = [name for name in record["rows"][0]["ratio_to_float32"] if name != "float32"]
+    header = ("tokens", "layer", *names, "bytes")
+    rows = [
+        (
+            str(row["tokens"]),
+            f"{row['inputs']} to {row['outputs']}",
+            *(f"{row['ratio_to_float32'][name]:.2f}" for name in names),
+            f"{row['bytes_fp8'] / row['bytes_float32']:.2f}",
+        )
+        for row in record["rows"]
+    ]
+    s = record["settings"]
+    return (
+        f"{table(header, rows)}\n\nTime and bytes over those of a float32 layer: less is faster, "
+        f"smaller. Processor time on one thread, medians of {s['repetitions']}, in turns. "
+        f"{machine(record['machine'])}"
+    )
+
+
 def fp8_compiled() -> str:
     """What the compiled kernel needs on each device, at its worst over all cases."""
     header = (
