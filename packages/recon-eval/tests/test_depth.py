@@ -53,6 +53,7 @@ def test_metrics_equal_their_formulas() -> None:
 def test_truth_scores_perfectly() -> None:
     _, target, valid = maps(0)
     numbers = depth.evaluate(target, target, valid, alignment="none").numbers()
+    assert len(numbers) == 11
     for name, value in numbers.items():
         best = 1.0 if name.startswith(("delta", "inlier")) else 0.0
         assert value == pytest.approx(best, abs=1e-12)

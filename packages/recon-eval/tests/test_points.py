@@ -60,6 +60,7 @@ def test_a_rigid_motion_of_both_clouds_changes_nothing(seed: int) -> None:
 @settings(deadline=None, max_examples=30)
 def test_scores_grow_with_their_threshold(seed: int, low: float, factor: float) -> None:
     found = points.evaluate(*clouds(seed), thresholds=(low, low * factor))
+    assert found.precision
     for scores in (found.precision, found.recall, found.f_score):
         assert scores[low] <= scores[low * factor]
 

@@ -55,8 +55,8 @@ def test_json_holds_everything_also_what_is_undefined(tmp_path: Path) -> None:
     json.loads(text)
     again = Report.load(path)
     assert again.to_dict() == made.to_dict()
-    assert math.isnan(again.values("pose/pairs/signed", "rta@30")["still"])
-    undefined = [s for s in again.summary() if s.metric == "rta@30"]
+    assert math.isnan(again.values("pose/pairs/signed", "rta30")["still"])
+    undefined = [s for s in again.summary() if s.metric == "rta30"]
     assert (undefined[0].scenes, undefined[0].undefined) == (0, 1)
 
 

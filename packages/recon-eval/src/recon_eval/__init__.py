@@ -12,6 +12,9 @@ from recon_eval import formats as formats
 from recon_eval import points as points
 from recon_eval import pose as pose
 from recon_eval import report as report
+from recon_eval.metrics import METRICS as METRICS
+from recon_eval.metrics import Metric as Metric
+from recon_eval.metrics import metric_of as metric_of
 from recon_eval.report import Report as Report
 
 __version__ = version("recon-eval")

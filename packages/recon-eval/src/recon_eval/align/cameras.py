@@ -1,6 +1,7 @@
 """Aligning two rigs of cameras, also where their centers alone do not fix a rotation."""
 
 import torch
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -49,8 +50,8 @@ def _align_by_orientation(
     mean_x, mean_y = source.mean(0), goal.mean(0)
     x, y = source - mean_x, goal - mean_y
     # sum of R_target^T R_predicted: each is the rotation of the world seen by one camera
-    total = target[:, :, :3].double().transpose(1, 2) @ predicted[:, :, :3].double()
-    u, _, vt = torch.linalg.svd(total.sum(0))
+    total = einsum(target[:, :, :3].double(), predicted[:, :, :3].double(), "v i j, v i k -> j k")
+    u, _, vt = torch.linalg.svd(total)
     sign = torch.tensor([1.0, 1.0, float(torch.sign(torch.det(u @ vt)))], dtype=torch.float64)
     rotation = u @ torch.diag(sign.to(u.device)) @ vt
     scale = float((y * (x @ rotation.T)).sum() / (x * x).sum())

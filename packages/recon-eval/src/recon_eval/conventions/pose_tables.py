@@ -32,7 +32,7 @@ def evaluate_pose(
     convention: PoseConvention,
     thresholds: Sequence[int] = (3, 5, 15, 30),
 ) -> NamedResult:
-    """Return `auc@k`, `rra@k` and `rta@k` of one scene under a published convention."""
+    """Return `auc30`, `rra30`, `rta30` and their like of one scene under a published convention."""
     if convention not in get_args(PoseConvention):
         known = ", ".join(get_args(PoseConvention))
         raise ValueError(f"convention={convention!r}; it must be one of {known}")
@@ -42,9 +42,9 @@ def evaluate_pose(
     angle = direction_angle_degrees(pose[:, :3, 3], truth[:, :3, 3])
     angle = torch.minimum(angle, 180 - angle).nan_to_num(90.0)
     worst = torch.maximum(rotation, angle)
-    values = {f"auc@{k}": auc_histogram(worst, k) for k in thresholds}
+    values = {f"auc{k}": auc_histogram(worst, k) for k in thresholds}
     for name, errors in (("rra", rotation), ("rta", angle)):
-        values |= {f"{name}@{k}": float((errors < k).double().mean()) for k in thresholds}
+        values |= {f"{name}{k}": float((errors < k).double().mean()) for k in thresholds}
     facts: dict[str, object] = {"alignment": "none", "pairs": len(worst)}
     return NamedResult(protocol=f"{convention}/pose", values=values, facts=facts)
 

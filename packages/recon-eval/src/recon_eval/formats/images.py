@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -64,7 +65,7 @@ def read_image(path: str | Path) -> Float[Tensor, "3 y x"]:
 
 def to_tensor(image: UInt8[np.ndarray, "y x 3"]) -> Float[Tensor, "3 y x"]:
     """Return an 8-bit RGB array as a float tensor in [0, 1]."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+    return rearrange(torch.from_numpy(image.copy()), "y x c -> c y x").float() / 255
 
 
 def read_mask(path: str | Path, *, threshold: int = 127) -> UInt8[np.ndarray, "y x"]:

@@ -6,6 +6,7 @@ Source: H. Hoppe et al., "Surface reconstruction from unorganized points", SIGGR
 
 import numpy as np
 import torch
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,6 +30,6 @@ def estimate_normals(points: Float[Tensor, "p 3"], *, neighbors: int = 16) -> Fl
         part = slice(start, start + step)
         _, index = tree.tree.query(cloud[part], k=neighbors, workers=tree.workers)
         local = cloud[index] - cloud[index].mean(axis=1, keepdims=True)
-        _, vectors = np.linalg.eigh(local.transpose(0, 2, 1) @ local)
+        _, vectors = np.linalg.eigh(einsum(local, local, "p n i, p n j -> p i j"))
         normals[part] = vectors[:, :, 0]
     return torch.from_numpy(normals)

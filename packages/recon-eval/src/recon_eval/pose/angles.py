@@ -13,9 +13,9 @@ def rotation_angle_degrees(
     first: Float[Tensor, "*p 3 3"], second: Float[Tensor, "*p 3 3"]
 ) -> Float[Tensor, "*p"]:
     """Return the angle of `first`^T `second`, in [0, 180] degrees."""
-    relative = first.double().transpose(-1, -2) @ second.double()
+    relative = first.double().mT @ second.double()
     trace = relative.diagonal(dim1=-2, dim2=-1).sum(-1)
-    skew = relative - relative.transpose(-1, -2)
+    skew = relative - relative.mT
     axis = torch.stack((skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]), dim=-1)
     return torch.rad2deg(torch.atan2(axis.norm(dim=-1), trace - 1))
 

@@ -40,7 +40,7 @@ def check_cameras(world_to_camera: Float[Tensor, "v 3 4"], name: str) -> None:
         raise ValueError(f"{name}: views {bad} hold NaN or infinity; leave these views out")
     rotation = cameras[:, :, :3]
     eye = torch.eye(3, dtype=torch.float64, device=rotation.device)
-    gap = (rotation @ rotation.transpose(1, 2) - eye).abs().amax((1, 2))
+    gap = (rotation @ rotation.mT - eye).abs().amax((1, 2))
     wrong = (gap > ORTHOGONALITY) | (torch.det(rotation) <= 0)
     if bool(wrong.any()):
         view = int(wrong.nonzero()[0, 0])

@@ -41,14 +41,14 @@ class PoseResult:
         return f"pose/pairs/{self.direction}"
 
     def numbers(self) -> dict[str, float]:
-        """Return every metric by a flat name, as `auc@30`."""
+        """Return every metric by a flat name, as `auc30`; medians have the plain names."""
         flat = {
-            f"{part}_{kind}_degrees": getattr(self, f"{part}_{kind}_degrees")
+            name: getattr(self, f"{part}_{kind}_degrees")
             for part in ("rotation", "direction")
-            for kind in ("median", "mean")
+            for name, kind in ((f"{part}_degrees", "median"), (f"{part}_mean_degrees", "mean"))
         }
         for name in ("rra", "rta", "auc", "auc_exact"):
-            flat |= {f"{name}@{k}": value for k, value in getattr(self, name).items()}
+            flat |= {f"{name}{k}": value for k, value in getattr(self, name).items()}
         return flat
 
     def provenance(self) -> dict[str, object]:

@@ -71,9 +71,9 @@ def pair_errors(
 def _relative(cameras: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation and translation of E_j E_i^-1, and where that translation is zero."""
     r, t = cameras[:, :, :3].double(), cameras[:, :, 3].double()
-    centers = -(r.transpose(1, 2) @ t[..., None])[..., 0]
+    centers = -(r.mT @ t[..., None])[..., 0]
     i, j = pairs.T
-    rotation = r[j] @ r[i].transpose(1, 2)
+    rotation = r[j] @ r[i].mT
     # t_j - R t_i, written with the centers: a far origin cancels before the rotation, not after
     baseline = (r[j] @ (centers[i] - centers[j])[..., None])[..., 0]
     length = baseline.norm(dim=-1)

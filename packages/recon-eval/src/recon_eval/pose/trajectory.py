@@ -86,7 +86,7 @@ def evaluate_trajectory(
 def _motion(cameras: Tensor, delta: int) -> Tensor:
     """C_i^-1 C_{i+delta} = E_i E_{i+delta}^-1, as (v - delta, 3, 4)."""
     first, second = cameras[:-delta], cameras[delta:]
-    rotation = first[:, :, :3] @ second[:, :, :3].transpose(1, 2)
+    rotation = first[:, :, :3] @ second[:, :, :3].mT
     translation = first[:, :, 3:] - rotation @ second[:, :, 3:]
     return torch.cat([rotation, translation], dim=-1)
 

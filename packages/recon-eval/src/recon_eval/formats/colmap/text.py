@@ -98,7 +98,7 @@ def _pixels(words: list[str]) -> Pixels:
     if len(words) % 3:
         raise Damaged(f"a line of 2-D points has {len(words)} numbers; each point has three")
     pixels = np.empty(len(words) // 3, dtype=PIXEL)
-    pixels["xy"] = np.array(_numbers([*words[0::3], *words[1::3]])).reshape(2, -1).T
+    pixels["xy"] = np.array([_numbers(words[0::3]), _numbers(words[1::3])]).T
     pixels["point"] = np.array(list(map(int, words[2::3])), dtype=np.int64)
     return pixels
 
