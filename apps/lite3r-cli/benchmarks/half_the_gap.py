@@ -28,7 +28,7 @@ from lite3r.terminal import Output, Terminal
 from recon_backbones import Backbone
 from recon_eval.data import Scene
 
-METRICS = {"absrel": (DEPTH, "abs_rel"), "auc30": (POSE, "auc@30")}
+METRICS = {"absrel": (DEPTH, "abs_rel"), "auc30": (POSE, "auc30")}
 RESAMPLES = 10_000
 
 

@@ -244,3 +244,13 @@ def test_other_files_are_not_read_as_reports(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("hello")
     with pytest.raises(ValueError, match=r"b\.json: is no JSON"):
         Report.load(tmp_path / "b.json")
+
+
+def test_a_metric_that_no_entry_has_is_refused_with_those_there_are() -> None:
+    report = Report(model="m", dataset="d")
+    assert report.values("depth/median/sequence", "abs_rel") == {}
+    maps = torch.rand(2, 4, 5) + 1
+    report.add("s", depth.evaluate(maps, maps))
+    assert report.values("depth/median/sequence", "abs_rel") == {"s": 0.0}
+    with pytest.raises(ValueError, match=r"metric='absrel'; it must be one of .*: abs_rel, sq_rel"):
+        report.values("depth/median/sequence", "absrel")

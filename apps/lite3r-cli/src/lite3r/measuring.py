@@ -95,9 +95,9 @@ def figures(report: Report) -> Figures:
     return Figures(
         absrel=mean(DEPTH, "abs_rel"),
         delta1=mean(DEPTH, "delta1"),
-        rotation_degrees=mean(POSE, "rotation_median_degrees"),
-        translation_degrees=mean(POSE, "direction_median_degrees"),
-        auc30=mean(POSE, "auc@30"),
+        rotation_degrees=mean(POSE, "rotation_degrees"),
+        translation_degrees=mean(POSE, "direction_degrees"),
+        auc30=mean(POSE, "auc30"),
     )
 
 

@@ -60,12 +60,16 @@ class Report:
         self.entries |= new
 
     def values(self, protocol: str, metric: str) -> dict[str, float]:
-        """Return a metric of each scene, scenes in order of their names."""
-        return {
-            scene: entry.numbers[metric]
-            for (kind, scene), entry in sorted(self.entries.items())
-            if kind == protocol and metric in entry.numbers
-        }
+        """Return a metric of each scene, scenes in order of their names.
+
+        Raises ValueError where there are entries of this protocol, and none has the metric.
+        """
+        entries = [(s, e) for (kind, s), e in sorted(self.entries.items()) if kind == protocol]
+        found = {scene: e.numbers[metric] for scene, e in entries if metric in e.numbers}
+        if entries and not found:
+            known = ", ".join(entries[0][1].numbers)
+            raise ValueError(f"metric={metric!r}; it must be one of {protocol}: {known}")
+        return found
 
     def metrics(self) -> list[tuple[str, str]]:
         """Return every (protocol, metric) with entries: protocols sorted, metrics as they came."""
