@@ -114,5 +114,5 @@ def test_a_mean_is_exact_and_the_same_in_any_order():
     assert mean == {"m": 1 / 3}
     with pytest.raises(ValueError, match="nothing to evaluate"):
         distill.sharded_mean(0, lambda item: {})
-    with pytest.raises(ValueError, match="Item 1 has metrics"):
+    with pytest.raises(ValueError, match="of item 1; all items must have the same"):
         distill.sharded_mean(2, lambda item: {str(item): 0.0})
