@@ -101,8 +101,8 @@ OTHERS = (
     Batch(height=448, width=448, views=2, scenes=1),
     Batch(height=224, width=224, views=16, scenes=1),
     Batch(height=252, width=196, views=4, scenes=2),
-    Batch(height=336, width=224, views=4, scenes=1),
-    Batch(height=448, width=448, views=4, scenes=1),
+    Batch(height=336, width=504, views=2, scenes=1),
+    Batch(height=504, width=336, views=2, scenes=1),
     Batch(height=112, width=112, views=32, scenes=1),
 )
 """Other sizes, shapes and numbers of views, at about the same number of patches."""
