@@ -149,3 +149,26 @@ def test_parts_of_a_scene_that_do_not_fit_its_images_are_refused(part: str) -> N
     if part in ("depth", "valid"):
         with pytest.raises((ValueError, TypeError), match=rf"{part} is \(48, 63\)|Type-check"):
             replace(scene, **{part: value[..., :-1]})
+
+
+@pytest.mark.parametrize(
+    ("split", "index", "seed", "numbers"),
+    [
+        ("test", 0, 0, [3.7128, 0.4757, 0.2550, 22.3170, -0.4159]),
+        ("train", 3, 1, [2.9385, 0.4108, 0.2709, 20.0195, 0.0683]),
+    ],
+)
+def test_old_seeds_keep_their_scenes(
+    split: str, index: int, seed: int, numbers: list[float]
+) -> None:
+    scene = SyntheticScenes(split, count=9, views=2, height=24, width=32, seed=seed)[index]
+    assert scene.depth is not None and scene.intrinsics is not None
+    assert scene.world_to_camera is not None
+    found = (
+        scene.depth.mean(),
+        scene.images.mean(),
+        scene.images.std(),
+        scene.intrinsics[0, 0, 0],
+        scene.world_to_camera[1, 0, 3],
+    )
+    assert [float(x) for x in found] == pytest.approx(numbers, abs=2e-3)

@@ -61,7 +61,7 @@ def _interval(
 ) -> tuple[Tensor, Tensor]:
     """Return t where each ray enters and leaves one solid; enter > leave where it misses."""
     to_local = solids.rotation[solid].T / solids.size[solid][:, None]
-    o = torch.einsum("ij,jar->iar", to_local, origin - solids.centre[solid][:, None, None])
+    o = torch.einsum("ij,jar->iar", to_local, origin - solids.center[solid][:, None, None])
     d = (to_local @ direction.flatten(1)).view(direction.shape)
     kind = int(solids.kind[solid])
     if kind == ELLIPSOID:

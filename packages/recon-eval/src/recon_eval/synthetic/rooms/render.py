@@ -27,11 +27,11 @@ def render_room(
     origin = camera_to_world[:, :, 3].T[:, :, None]
     depth, index = first_hit(world.solids, origin, direction)
     points = (origin + depth * direction).flatten(1)
-    colour = _shade(world, points, index.flatten()).view(3, views, height, width)
-    colour = (colour * world.gain[:views, None, None]).clamp(0, 1)
+    color = _shade(world, points, index.flatten()).view(3, views, height, width)
+    color = (color * world.gain[:views, None, None]).clamp(0, 1)
     return Scene(
         name=name,
-        images=colour.transpose(0, 1).contiguous().cpu(),
+        images=color.transpose(0, 1).contiguous().cpu(),
         depth=depth.view(views, height, width).cpu(),
         valid=torch.ones(views, height, width, dtype=torch.bool),
         world_to_camera=_invert(camera_to_world).cpu(),
@@ -44,23 +44,23 @@ def _shade(world: World, points: Float[Tensor, "3 p"], solid: Tensor) -> Float[T
     to_light = world.light[:, None] - points
     shadow = is_blocked(world.solids, world.light[:, None, None], -to_light[:, None])[0]
     material = torch.where(solid == 0, room_face(world.solids, points), solid + NUM_WALLS - 1)
-    colour, cosine = torch.empty_like(points), torch.empty_like(points[0])
+    color, cosine = torch.empty_like(points), torch.empty_like(points[0])
     for number in range(NUM_WALLS + len(world.solids.kind) - 1):
         at = (material == number).nonzero()[:, 0]
         if len(at):
-            colour[:, at], cosine[at] = _surface(world, number, points[:, at], to_light[:, at])
+            color[:, at], cosine[at] = _surface(world, number, points[:, at], to_light[:, at])
     direct = world.light_power * cosine.masked_fill(shadow, 0)
-    return colour * (world.ambient + direct)
+    return color * (world.ambient + direct)
 
 
 def _surface(
     world: World, material: int, points: Tensor, to_light: Tensor
 ) -> tuple[Float[Tensor, "3 p"], Float[Tensor, " p"]]:
-    """Colour, and cosine of the light's angle, at points that share one material."""
+    """Color, and cosine of the light's angle, at points that share one material."""
     solids = world.solids
     solid = max(0, material - NUM_WALLS + 1)
     rotation, size = solids.rotation[solid], solids.size[solid][:, None]
-    local = rotation.T @ (points - solids.centre[solid][:, None])
+    local = rotation.T @ (points - solids.center[solid][:, None])
     normal = rotation @ (normals(int(solids.kind[solid]), local / size) / size)
     inwards = -1.0 if solid == 0 else 1.0
     lengths = (normal.square().sum(0) * to_light.square().sum(0)).clamp_min(1e-20).sqrt()

@@ -1,4 +1,4 @@
-"""Solid textures: a colour for every point in space, so that all views agree on it."""
+"""Solid textures: a color for every point in space, so that all views agree on it."""
 
 import math
 
@@ -14,17 +14,17 @@ NOISE, CHECKER, STRIPES, WAVES, PATCHES = range(5)
 def albedo(
     materials: Materials, material: int, points: Float[Tensor, "3 p"]
 ) -> Float[Tensor, "3 p"]:
-    """Return the colour in [0, 1] of points given in their solid's own frame, in metres."""
+    """Return the color in [0, 1] of points given in their solid's own frame, in metres."""
     places = points * materials.frequency[material] + materials.offset[material][:, None]
     coarse = _noise(materials.noise, places)
     fine = _noise(materials.noise, places * 3.1 + 5.3)
     mix = _pattern(int(materials.pattern[material]), places, coarse, fine)
-    first, second = materials.colours[material][:, :, None]
+    first, second = materials.colors[material][:, :, None]
     return (first + (second - first) * mix + 0.16 * coarse + 0.14 * fine).clamp(0, 1)
 
 
 def _pattern(kind: int, places: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
-    """Mixing weight in [0, 1] of the second colour."""
+    """Mixing weight in [0, 1] of the second color."""
     x, y, z = places
     if kind == CHECKER:
         return ((2 * x).floor() + (2 * y).floor() + (2 * z).floor()).remainder(2)

@@ -20,27 +20,27 @@ NUM_WALLS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Solids:
-    """Convex solids, each a unit shape moved by `centre + rotation @ (size * p)`.
+    """Convex solids, each a unit shape moved by `center + rotation @ (size * p)`.
 
     The unit shapes are the cube [-1, 1]^3, the unit ball, and the cylinder of radius 1 along y
     between y = -1 and 1. The first solid is the room, seen from inside.
     """
 
     kind: Int[Tensor, " o"]
-    centre: Float[Tensor, "o 3"]
+    center: Float[Tensor, "o 3"]
     size: Float[Tensor, "o 3"]
     rotation: Float[Tensor, "o 3 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Materials:
-    """Solid textures: two colours mixed by a pattern, with noise on top.
+    """Solid textures: two colors mixed by a pattern, with noise on top.
 
     The first six belong to the walls of the room, the others to the other solids in order.
     The noise volume is periodic: its last planes repeat its first.
     """
 
-    colours: Float[Tensor, "o 2 3"]
+    colors: Float[Tensor, "o 2 3"]
     pattern: Int[Tensor, " o"]
     frequency: Float[Tensor, " o"]
     offset: Float[Tensor, "o 3"]
@@ -104,26 +104,26 @@ def _draw_cameras(rng: np.random.Generator, half: np.ndarray) -> tuple[np.ndarra
     for _ in range(MAX_VIEWS):
         azimuth = middle + rng.uniform(-0.5, 0.5) * spread
         reach = radius * rng.uniform(0.85, 1.1)
-        centre = half * np.array(
+        center = half * np.array(
             [reach * np.sin(azimuth), rng.uniform(-0.6, 0.3), -reach * np.cos(azimuth)]
         )
-        centre = np.clip(centre, -0.93 * half, 0.93 * half)
+        center = np.clip(center, -0.93 * half, 0.93 * half)
         aim = target + rng.normal(0, 0.2, 3)
-        poses.append(_look_at(centre, aim, roll=rng.normal(0, np.deg2rad(4))))
+        poses.append(_look_at(center, aim, roll=rng.normal(0, np.deg2rad(4))))
         own = 1 / np.tan(np.deg2rad(rng.uniform(50, 75)) / 2)
         focal.append(shared if one_lens else own)
     return np.stack(poses), np.array(focal)
 
 
-def _look_at(centre: np.ndarray, aim: np.ndarray, *, roll: float) -> np.ndarray:
-    """Camera-to-world `3 4` of a camera at `centre` that looks at `aim`."""
-    z = (aim - centre) / np.linalg.norm(aim - centre)
+def _look_at(center: np.ndarray, aim: np.ndarray, *, roll: float) -> np.ndarray:
+    """Camera-to-world `3 4` of a camera at `center` that looks at `aim`."""
+    z = (aim - center) / np.linalg.norm(aim - center)
     x = np.cross([0.0, 1.0, 0.0], z)
     x /= np.linalg.norm(x)
     y = np.cross(z, x)
     c, s = np.cos(roll), np.sin(roll)
     axes = np.stack([c * x + s * y, c * y - s * x, z], axis=1)
-    return np.concatenate([axes, centre[:, None]], axis=1)
+    return np.concatenate([axes, center[:, None]], axis=1)
 
 
 def _draw_solids(rng: np.random.Generator, half: np.ndarray, cameras: np.ndarray) -> Solids:
@@ -144,10 +144,10 @@ def _draw_solids(rng: np.random.Generator, half: np.ndarray, cameras: np.ndarray
         reach = size.max() * (1.75 if kind == BOX else 1.45) + 0.2
         if np.linalg.norm(cameras - place, axis=1).min() > reach:  # no camera inside or against it
             rows.append((kind, place, size, rotation))
-    kinds, centres, sizes, rotations = zip(*rows, strict=True)
+    kinds, centers, sizes, rotations = zip(*rows, strict=True)
     return Solids(
         kind=torch.tensor(kinds),
-        centre=_tensor(np.stack(centres)),
+        center=_tensor(np.stack(centers)),
         size=_tensor(np.stack(sizes)),
         rotation=_tensor(np.stack(rotations)),
     )
@@ -166,7 +166,7 @@ def _draw_materials(rng: np.random.Generator, count: int) -> Materials:
         base + rng.choice([-1, 1], (count, 1)) * rng.uniform(0.1, 0.6, (count, 3)), 0.03, 1
     )
     return Materials(
-        colours=_tensor(np.stack([base, other], axis=1)),
+        colors=_tensor(np.stack([base, other], axis=1)),
         pattern=torch.from_numpy(rng.integers(0, 5, count)),
         frequency=_tensor(np.exp(rng.uniform(np.log(0.8), np.log(2.5), count))),
         offset=_tensor(rng.uniform(0, 8, (count, 3))),
