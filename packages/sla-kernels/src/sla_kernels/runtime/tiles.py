@@ -60,20 +60,23 @@ _NVIDIA = {  # at most 82 KiB of shared memory
     64: _tiles((128, 64, 8, 3), (128, 64, 8, 3), (64, 64, 8, 3), (64, 64, 8, 1), (64, 64, 8, 1)),
     128: _tiles((128, 32, 8, 3), (64, 32, 8, 3), (32, 64, 8, 3), (16, 64, 8, 1), (64, 64, 8, 1)),
 }
+_NVIDIA[32] = replace(  # dq of 128 queries spills two registers
+    _NVIDIA[64], backward_q=Tile(m=64, n=64, warps=8, stages=3)
+)
 _BLACKWELL = {  # the same, but of 64 columns the backward linear kernel spills two registers
-    64: _NVIDIA[64],
+    **_NVIDIA,
     128: replace(_NVIDIA[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
 }
 _FLOAT32 = {  # in three TF32 parts, which fill the registers
     64: _tiles((32, 32, 4, 1), (16, 32, 4, 1), (16, 32, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
     128: _tiles((16, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1), (16, 32, 8, 1), (32, 64, 8, 1)),
 }
-_BLACKWELL_FLOAT32 = {  # at 32 columns the larger tiles spill
-    64: replace(
-        _FLOAT32[64],
-        forward=Tile(m=16, n=32, warps=4, stages=1),
-        backward_kv=Tile(m=16, n=16, warps=4, stages=1),
-    ),
+_HOPPER_FLOAT32 = {  # 32 queries spill
+    64: replace(_FLOAT32[64], forward=Tile(m=16, n=32, warps=4, stages=1)),
+    128: _FLOAT32[128],
+}
+_BLACKWELL_FLOAT32 = {  # so they do, and 32 keys
+    64: replace(_HOPPER_FLOAT32[64], backward_kv=Tile(m=16, n=16, warps=8, stages=1)),
     128: _FLOAT32[128],
 }
 _CDNA = {  # 64 KiB; wavefronts of 64
@@ -87,7 +90,7 @@ _CDNA_FLOAT32 = {
 TABLE = {  # for 16-bit types, for float32
     "sm_80": (_NVIDIA, _FLOAT32),
     "sm_86": (_NVIDIA, _FLOAT32),
-    "sm_90": (_NVIDIA, _FLOAT32),
+    "sm_90": (_NVIDIA, _HOPPER_FLOAT32),
     "sm_100": (_BLACKWELL, _BLACKWELL_FLOAT32),
     "sm_120": (_NVIDIA, _BLACKWELL_FLOAT32),
     "gfx942": (_CDNA, _CDNA_FLOAT32),
@@ -97,7 +100,8 @@ INTERPRETED = "sm_80"  # whose tiles the interpreter walks
 
 def tiles_of(architecture: str, dtype: torch.dtype, width: int) -> Tiles:
     """The tiles for 16-bit or float32 inputs and a head width."""
-    return TABLE[architecture][dtype == torch.float32][64 if width <= 64 else 128]
+    entries = TABLE[architecture][dtype == torch.float32]
+    return entries[min(known for known in entries if known >= width)]
 
 
 def precision(architecture: str, dtype: torch.dtype) -> str:
