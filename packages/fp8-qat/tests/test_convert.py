@@ -147,6 +147,16 @@ def test_products_in_bfloat16_are_near_those_in_float32() -> None:
     assert sqnr(exact, near) > 45
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_in_bfloat16_take_inputs_of_any_dtype_and_give_it_back(dtype) -> None:
+    layer = nn.Linear(48, 32).to(dtype)
+    prepare(layer, recipes.rowwise())
+    convert(layer, backend="weight_only", product=torch.bfloat16)
+    x = torch.randn(5, 48)
+    assert layer(x).dtype == torch.float32 and layer(x.bfloat16()).dtype == torch.bfloat16
+    assert torch.equal(layer(x).bfloat16(), layer(x.bfloat16()))
+
+
 def test_weights_are_held_once_in_one_byte() -> None:
     layer = nn.Linear(192, 576)
     prepare(layer, recipes.rowwise())

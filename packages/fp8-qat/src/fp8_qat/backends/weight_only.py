@@ -34,8 +34,10 @@ class WeightOnlyLinear(Fp8Linear):
 
 
 class Bfloat16WeightOnlyLinear(WeightOnlyLinear):
-    """Multiplies in bfloat16, whatever the dtype of the model around it, which the output has.
+    """Multiplies in bfloat16, whatever the dtype of the input, which the output has.
 
+    So it stands in a float32 model, in a bfloat16 one, and where such a one computes a part,
+    as a camera head, in float32.
     A bfloat16 keeps seven bits of mantissa, where the activations that a layer is trained
     with keep three.
     """
@@ -46,7 +48,7 @@ class Bfloat16WeightOnlyLinear(WeightOnlyLinear):
         return "; ".join(note for note in notes if note)
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        x = layer_input(self, input)
+        x = layer_input(self, input, any_dtype=True)
         weight = dequantize(self.quantized_weight(), torch.bfloat16)
         bias = None if self.bias is None else self.bias.to(torch.bfloat16)
         return F.linear(x.to(torch.bfloat16), weight, bias).to(x.dtype)

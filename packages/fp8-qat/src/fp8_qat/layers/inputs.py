@@ -14,10 +14,13 @@ def named(name: str) -> str:
     return f"layer {name or '(the model)'!r}"
 
 
-def layer_input(layer: Any, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead k"]:
+def layer_input(
+    layer: Any, x: Float[Tensor, "*lead k"], *, any_dtype: bool = False
+) -> Float[Tensor, "*lead k"]:
     """Check an input and bring it to the dtype that the product will have under autocast.
 
     - `layer`: a prepared or deployed layer; errors say its name, which `where` holds.
+    - `any_dtype`: take an input of another dtype than the layer's weight has.
 
     Raises ValueError for an input of another width, device or dtype than the layer reads.
     """
@@ -38,7 +41,7 @@ def layer_input(layer: Any, x: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead
         )
     if torch.is_autocast_enabled(device):
         return x.to(torch.get_autocast_dtype(device))
-    if x.dtype != layer.weight_dtype:
+    if not any_dtype and x.dtype != layer.weight_dtype:
         raise ValueError(
             f"{where}: dtype={x.dtype}; it must be the weight's {layer.weight_dtype}: cast one to "
             "the other, or use torch.autocast"
