@@ -77,7 +77,7 @@ def compared(recipe: Recipe, start: nn.Module, plain: nn.Module, task: Task, ste
     train(trained, task, steps, 3e-4)
     found = compare_with_ptq(plain, trained, task.error, batches=batches)
     noise = [ratio for ratio in layer_sqnr(trained, batches).values() if ratio is not None]
-    report = convert(trained)
+    report = convert(trained, backend="reference")
     values = sum(n * k for n, k in (layer.shape for layer in report.layers))
     bits = 8 * sum(layer.bytes_after for layer in report.layers) / values
     return {
