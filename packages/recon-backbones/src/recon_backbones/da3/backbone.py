@@ -85,7 +85,7 @@ class AnyView(Backbone):
         if world_to_camera is not None and intrinsics is not None:
             unit = _unit(world_to_camera, found[0]).to(unit.dtype)
             found = (world_to_camera, intrinsics)
-        return Prediction(
+        prediction = Prediction(
             depth=output.depth / unit[:, None, None, None],
             depth_conf=output.depth_conf,
             world_to_camera=found[0],
@@ -94,6 +94,18 @@ class AnyView(Backbone):
             rays_conf=output.rays_conf,
             splats=_splats(output, found, unit),
         )
+        return self.finished(prediction, images, given=world_to_camera, head_chunk=head_chunk)
+
+    def finished(
+        self,
+        found: Prediction,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        given: Float[Tensor, "b v 3 4"] | None,
+        head_chunk: int,
+    ) -> Prediction:
+        """What a backbone still does to the prediction; `given` are given poses."""
+        return found
 
     def internals(
         self,

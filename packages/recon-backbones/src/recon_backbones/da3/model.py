@@ -66,11 +66,11 @@ class DA3Net(nn.Module):
         self,
         images: Float[Tensor, "b v 3 y x"],
         *,
+        heads: Sequence[str] = ("depth",),
+        features: Sequence[int] = (),
         world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
         reference: Reference = "saddle_balanced",
-        heads: Sequence[str] = ("depth",),
-        features: Sequence[int] = (),
         head_chunk: int = 8,
     ) -> DA3Output:
         """Run the network; `heads` names the dense heads to compute.

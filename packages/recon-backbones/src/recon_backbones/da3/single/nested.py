@@ -1,12 +1,11 @@
 """Nested Depth Anything 3: an any-view network and a metric one that gives it metres and sky."""
 
 from dataclasses import replace
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recon_backbones.backbone import AttentionSite, Reference
+from recon_backbones.backbone import AttentionSite
 from recon_backbones.blocks.patches import imagenet_normalize
 from recon_backbones.blocks.token_order import TokenOrder
 from recon_backbones.da3.backbone import AnyView, any_view_sites
@@ -54,43 +53,28 @@ class NestedDepthAnything3(AnyView):
         """The half that sees all views."""
         return self.model.da3
 
-    def forward(
+    def finished(
         self,
+        found: Prediction,
         images: Float[Tensor, "b v 3 y x"],
         *,
-        world_to_camera: Float[Tensor, "b v 3 4"] | None = None,
-        intrinsics: Float[Tensor, "b v 3 3"] | None = None,
-        reference: Reference | None = None,
-        with_rays: bool = False,
-        with_splats: bool = False,
-        cameras: Literal["decoder", "rays"] = "decoder",
-        head_chunk: int = 8,
+        given: Float[Tensor, "b v 3 4"] | None,
+        head_chunk: int,
     ) -> Prediction:
-        """Reconstruct scenes in metres, or in the unit of given cameras; the sky lies far away.
+        """The scene in metres, or in the unit of given cameras; the sky lies far away.
 
-        Options are those of `AnyView`. Raises ValueError, too, if a scene shows too little
-        but sky for its scale to be found.
+        Raises ValueError if a scene shows too little but sky for its scale to be found.
         """
-        found = super().forward(
-            images,
-            world_to_camera=world_to_camera,
-            intrinsics=intrinsics,
-            reference=reference,
-            with_rays=with_rays,
-            with_splats=with_splats,
-            cameras=cameras,
-            head_chunk=head_chunk,
-        )
         dtype = self.model.da3_metric.backbone.pretrained.cls_token.dtype
         depth, sky = self.model.da3_metric(
             imagenet_normalize(images).to(dtype), head_chunk=head_chunk
         )
         metric = to_metric(found, depth, sky, canonical_focal=self.canonical_focal)
-        if world_to_camera is None:
+        if given is None:
             return metric
         metres = in_metres(depth, found.intrinsics, canonical_focal=self.canonical_focal)
         scale = metric_scale(found, metres, sky)
-        return replace(metric.scaled(1 / scale), world_to_camera=world_to_camera)
+        return replace(metric.scaled(1 / scale), world_to_camera=given)
 
     def attention_sites(self) -> list[AttentionSite]:
         """List the attentions of the any-view network, then those of the metric one."""
