@@ -15,7 +15,7 @@ PIECE = 1 << 18  # points at once
 def find_sightings(
     points: Float[np.ndarray, "p 3"],
     cameras: Sequence[Camera],
-    depths: Sequence[Float[np.ndarray, "_ _"]],
+    depths: Float[np.ndarray, "v y x"] | Sequence[Float[np.ndarray, "_ _"]],
     *,
     most: int = MOST,
     tolerance: float = TOLERANCE,
@@ -27,6 +27,7 @@ def find_sightings(
     those are taken that agree best, so the view that a point was made from is always among them.
 
     - `cameras`: in pixels of the depth maps; world points and depths in one unit.
+    - `depths`: one map a camera, of any size each.
 
     Raises ValueError where cameras and depth maps differ in number, or an option makes no sense.
     """
@@ -67,7 +68,7 @@ def observe(
 def _of_piece(
     points: np.ndarray,
     cameras: Sequence[Camera],
-    depths: Sequence[np.ndarray],
+    depths: np.ndarray | Sequence[np.ndarray],
     most: int,
     tolerance: float,
 ) -> Int32[np.ndarray, "p k"]:
