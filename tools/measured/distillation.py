@@ -12,10 +12,10 @@ def distill() -> str:
     rows = [
         (
             row["label"],
-            f"{row['absrel']:.4f}",
+            f"{row['abs_rel']:.4f}",
             f"{row['delta1']:.4f}",
             f"{row['rotation_degrees']:.2f}°",
-            f"{row['translation_degrees']:.2f}°",
+            f"{row['direction_degrees']:.2f}°",
             f"{row['auc30']:.4f}",
             f"{row['latency_ms']:.0f} ms",
             f"{row['peak_memory_mb']:.0f} MB",
@@ -54,8 +54,8 @@ def _model_row(label: str, found: dict[str, Any]) -> tuple[str, ...]:
     means = found["means"]
     return (
         label,
-        f"{means['absrel']:.4f}",
-        closed.get("absrel", ""),
+        f"{means['abs_rel']:.4f}",
+        closed.get("abs_rel", ""),
         f"{means['auc30']:.4f}",
         closed.get("auc30", ""),
         f"{found['trained_parameters']:,}" if "trained_parameters" in found else "",

@@ -19,16 +19,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from lite3r import atomic, compose, scenes
-from lite3r.environment import environment
-from lite3r.measuring import DEPTH, POSE, evaluate
-from lite3r.recipes import Recipe, Training
-from lite3r.student import TeacherSpec
-from lite3r.terminal import Output, Terminal
+from lite3r.bench.metrics import DEPTH, POSE
+from lite3r.bench.quality import evaluate
+from lite3r.bench.scenes import ImageSettings, synthetic
+from lite3r.distillation.data import SceneBatches
+from lite3r.distillation.teach import Watched, teach
+from lite3r.distillation.training import Training
+from lite3r.shell import atomic
+from lite3r.shell.environment import environment
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.compose import lighten
+from lite3r.student.recipes import Recipe
+from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone
 from recon_eval.data import Scene
 
-METRICS = {"absrel": (DEPTH, "abs_rel"), "auc30": (POSE, "auc30")}
+METRICS = {"abs_rel": (DEPTH, "abs_rel"), "auc30": (POSE, "auc30")}
 RESAMPLES = 10_000
 
 
@@ -60,10 +66,10 @@ class Study:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.out = options, Path(options.out)
         self.terminal = Terminal(Output())
-        self.images = scenes.ImageSettings(views=options.views, size=options.size)
+        self.images = ImageSettings(views=options.views, size=options.size)
         self.recipe = Recipe(keep=options.keep)
         self.spec = TeacherSpec(backbone="da3-tiny", weights="bundled")
-        self.train = scenes.synthetic(
+        self.train = synthetic(
             "train", count=options.train_scenes, images=self.images, seed=options.seed
         )
         self.document = self._begin()
@@ -87,11 +93,11 @@ class Study:
         judged = self._unseen()
         teacher = self.spec.load()
         if "teacher" not in self.document:
-            untrained = compose.lighten(teacher, self.recipe, self.spec).backbone
+            untrained = lighten(teacher, self.recipe, self.spec).backbone
             self.document["teacher"] = self._measure(teacher, judged, "teacher")
             self.document["untrained"] = self._measure(untrained, judged, "untrained")
             self._save()
-        batches = scenes.SceneBatches(self.train)
+        batches = SceneBatches(self.train)
         for name in chosen:
             if name not in self.document["ways"]:
                 self.document["ways"][name] = self._try(
@@ -102,7 +108,7 @@ class Study:
 
     def _unseen(self) -> list[Scene]:
         count = self.options.test_scenes
-        test = scenes.synthetic("test", count=count, images=self.images, seed=self.options.seed)
+        test = synthetic("test", count=count, images=self.images, seed=self.options.seed)
         with self.terminal.progress("drawing unseen scenes", count) as advance:
             judged = []
             for number in range(count):
@@ -116,21 +122,21 @@ class Study:
         trainable: Any,
         training: Training,
         teacher: Backbone,
-        batches: scenes.SceneBatches,
+        batches: SceneBatches,
         judged: Sequence[Scene],
     ) -> dict[str, Any]:
         recipe = replace(self.recipe, trainable=trainable)
-        student = compose.lighten(teacher, recipe, self.spec)
+        student = lighten(teacher, recipe, self.spec)
         folder = self.out.with_suffix("") / name.replace(", ", "-").replace(" ", "-")
         with self.terminal.progress(name, training.steps) as advance:
-            result = compose.distil(
+            result = teach(
                 student,
                 teacher,
                 batches,
                 training,
                 seed=self.options.seed,
                 directory=folder,
-                reporter=compose.Watched(self.terminal, advance),
+                reporter=Watched(self.terminal.words, advance),
             )
         if result.stopped == "interrupted":
             raise KeyboardInterrupt

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from lite3r.environment import environment
+from lite3r.shell.environment import environment
 from recon_backbones import load_backbone
 from recon_backbones.views.free import resident
 from recon_backbones.views.memory import KERNELS, Work, footprint

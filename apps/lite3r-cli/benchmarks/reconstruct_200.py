@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops
 
-from lite3r.environment import environment
+from lite3r.shell.environment import environment
 from recon_eval.data import SyntheticScenes
 
 WIDTH, HEIGHT = 4000, 3000

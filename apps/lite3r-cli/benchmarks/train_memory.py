@@ -15,11 +15,14 @@ from pathlib import Path
 import torch
 
 import distill
-from lite3r import atomic, compose
-from lite3r.environment import environment
-from lite3r.recipes import Recipe, Training
-from lite3r.scenes import PhotoBatches
-from lite3r.student import TeacherSpec
+from lite3r.distillation.data import PhotoBatches
+from lite3r.distillation.teach import teach
+from lite3r.distillation.training import Training
+from lite3r.shell import atomic
+from lite3r.shell.environment import environment
+from lite3r.student.compose import lighten
+from lite3r.student.recipes import Recipe
+from lite3r.student.student import TeacherSpec
 
 
 def peak_resident() -> int:
@@ -37,11 +40,11 @@ def main() -> None:
     parser.add_argument("--recompute", action="store_true")
     options = parser.parse_args()
     teacher = TeacherSpec(backbone=options.backbone, weights="random").load()
-    student = compose.lighten(teacher, Recipe())
+    student = lighten(teacher, Recipe())
     training = Training(steps=2, recompute=options.recompute)
     images = torch.rand(options.views, 3, options.size, options.size)
     began = time.perf_counter()
-    result = compose.distil(
+    result = teach(
         student,
         teacher,
         PhotoBatches(images, options.views),

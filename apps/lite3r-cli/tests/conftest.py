@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lite3r.export import (
-    WRITERS,
-    PointCloud,
-    PointOptions,
-    Reconstruction,
-    View,
-    gather_points,
-)
 from lite3r.main import main
+from lite3r.reconstruct.write import WRITERS
+from lite3r.scene.points import PointOptions, gather_points
+from lite3r.scene.view import PointCloud, Scene, View
 from recon_eval.synthetic import SyntheticScenes
 
 NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]
@@ -124,7 +119,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, cloud: PointCloud, views: 
         photo = folder.parent / "photos" / view.name
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(view.image).resize((112, 84)).save(photo)
-    made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
+    made = Scene(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
     for write in WRITERS.values():
         write(folder, made)
     return folder

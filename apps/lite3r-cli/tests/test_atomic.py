@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lite3r import atomic
+from lite3r.shell import atomic
 
 
 def test_a_failed_file_leaves_the_old_one_and_no_rest(tmp_path: Path) -> None:

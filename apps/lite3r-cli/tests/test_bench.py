@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from lite3r.bench import variants
 from lite3r.bench.parts import PARTS, time_parts
 from lite3r.bench.plot import COLORS, draw
-from lite3r.bench.run import _checked
-from lite3r.bench.variants import Variant, no_fp8
+from lite3r.bench.speed import _checked
+from lite3r.bench.variants import Variant, no_fp8, variants
 from lite3r.commands.bench import width_and_height
-from lite3r.recipes import Recipe
+from lite3r.student.recipes import Recipe
 from recon_backbones import load_backbone
 
 TINY = ("--views", "2", "--sizes", "56x42", "--repeats", "2", "--no-compile")
@@ -61,7 +60,7 @@ def test_bench_times_what_stays_true_and_says_what_did_not_run(lite3r: Any) -> N
 
 
 def test_a_variant_that_strays_is_not_timed(monkeypatch: pytest.MonkeyPatch, lite3r: Any) -> None:
-    monkeypatch.setattr("lite3r.bench.run._checked", lambda variant, base, images: (base, 0.9))
+    monkeypatch.setattr("lite3r.bench.speed._checked", lambda variant, base, images: (base, 0.9))
     done = lite3r("bench", "speed", *TINY, "--json")
     (result,) = json.loads(done.out)["results"]
     assert result["rows"][1]["not_run"] == "strays by 0.9 from float32; 0.05 allowed"

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import lite3r as lite3r_module
+from lite3r.distillation.data import held_out
 
 
 def test_help_answers_at_once_without_torch() -> None:
@@ -46,8 +47,16 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(lite3r: Any) 
     }
     report = json.loads(done.out)
     assert report == json.loads(Path("runs/a/report.json").read_text())
-    assert [row["label"] for row in report["rows"]] == ["teacher", "student, untrained", "student"]
-    teacher, untrained, student = report["rows"]
+    assert [row["label"] for row in report["rows"]] == [
+        "teacher",
+        "student, untrained",
+        "student, trained",
+        "student, deployed",
+    ]
+    teacher, untrained, trained, student = report["rows"]
+    assert teacher["latency_ms"] > 0 < student["latency_ms"]
+    assert untrained["latency_ms"] is trained["latency_ms"] is None  # nobody runs these
+    assert report["summary"].startswith("Measured on 1 synthetic scenes that neither")
     assert teacher["density"] == 1.0
     assert 0 < student["density"] < 1
     assert untrained["trained_parameters"] == 0
@@ -58,7 +67,7 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(lite3r: Any) 
         *("eval", "--model", "runs/a", "--scenes", "1", "--size", "84", "--views", "2", "--json")
     )
     measured = json.loads(again.out)["entries"]
-    assert measured == report["measurements"]["student"]["entries"]
+    assert measured == report["measurements"]["student, deployed"]["entries"]
 
 
 def test_two_runs_give_the_same_bits(lite3r: Any) -> None:
@@ -66,6 +75,20 @@ def test_two_runs_give_the_same_bits(lite3r: Any) -> None:
         assert lite3r.distill("--out", name, "--quiet").code == 0
     first, second = (Path(n, "adapter.safetensors").read_bytes() for n in ("a", "b"))
     assert first == second
+
+
+def test_photos_held_out_are_never_learned_from() -> None:
+    for count in range(4, 60):
+        held = held_out(count)
+        assert 2 <= len(set(held)) == len(held) <= count - 2
+        assert set(held) <= set(range(count))
+    assert held_out(3) == []
+
+
+def test_too_few_photos_are_said_to_be_measured_on(lite3r: Any, photos: Path) -> None:
+    (photos / "1.png").unlink()
+    done = lite3r.distill("--data", photos, "--out", "a")
+    assert "photos that the student learned from" in done.err.replace("\n", " ")
 
 
 def test_a_finished_run_shows_its_report_again(lite3r: Any) -> None:
@@ -78,16 +101,19 @@ def test_a_finished_run_shows_its_report_again(lite3r: Any) -> None:
 def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) -> None:
     done = lite3r.distill("--data", photos, "--out", "a", "--json")
     assert done.code == 0, done.err
-    teacher, untrained, _ = json.loads(done.out)["rows"]
-    assert teacher["absrel"] is None
-    assert 0 < untrained["absrel"] < 0.5
+    teacher, untrained, *_ = json.loads(done.out)["rows"]
+    said = "Measured on 2 of 4 photos that the student did not learn from"
+    assert said in done.err.replace("\n", " ")
+    assert json.loads(done.out)["summary"].startswith(said)
+    assert teacher["abs_rel"] is None
+    assert 0 < untrained["abs_rel"] < 0.5
 
 
 def test_every_recipe_runs(lite3r: Any) -> None:
     for number, words in enumerate(
         (
-            ("--fp8", "none", "--linear", "complement"),
-            ("--scope", "both", "--token-order", "raster", "--feature-map", "elu1"),
+            ("--fp8", "none", "--set", "linear=complement"),
+            ("--recipe", "paper", "--set", "feature_map=elu1"),
             ("--trainable", "attn", "--fp8", "tensorwise", "--match", "outputs"),
         )
     ):

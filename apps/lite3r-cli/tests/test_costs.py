@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import fp8_qat
-from lite3r import compose
-from lite3r.measuring import compare_costs
-from lite3r.recipes import Recipe
+from lite3r.bench.costs import compare_costs
+from lite3r.student.compose import lighten
+from lite3r.student.recipes import Recipe
 from recon_backbones import load_backbone
 from recon_eval import efficiency
 
@@ -35,7 +35,7 @@ def test_costs_of_a_student_count_its_attention() -> None:
     models = {"teacher": teacher}
     for name, keep in (("light", 0.1), ("full", 1.0)):
         recipe = Recipe(fp8="none", keep=keep, estimator="mean")
-        models[name] = compose.lighten(teacher, recipe).backbone
+        models[name] = lighten(teacher, recipe).backbone
     costs = compare_costs(models, images, repeats=1, device="cpu")
     flops = {name: cost.flops for name, cost in costs.items()}
     with torch.inference_mode():

@@ -9,8 +9,9 @@ import torch
 import yaml
 
 import lite3r as module
-from lite3r.modelcard import card, read_report
-from lite3r.recipes import Recipe
+from lite3r.distillation.card import card, read_report
+from lite3r.student.recipes import Recipe
+from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
 
 
@@ -23,8 +24,8 @@ def student() -> Any:
 def report() -> dict[str, Any]:
     return {
         "rows": [
-            {"label": "teacher", "absrel": 0.1, "delta1": 0.9, "auc30": None},
-            {"label": "student", "absrel": 0.12, "delta1": 0.88, "auc30": None},
+            {"label": "teacher", "abs_rel": 0.1, "delta1": 0.9, "auc30": None},
+            {"label": "student", "abs_rel": 0.12, "delta1": 0.88, "auc30": None},
         ],
         "facts": [["data", "synthetic: 24 unseen scenes"]],
         "notes": ["This CPU multiplies no FP8."],
@@ -88,7 +89,7 @@ def test_a_hub_folder_loads_and_its_card_says_what_was_measured(
     found = metadata(text)
     assert found["library_name"] == "lite3r"
     (metrics,) = (r["metrics"] for r in found["model-index"][0]["results"])
-    assert {m["name"]: m["value"] for m in metrics} == {"AbsRel": 0.12, "delta1": 0.88}
+    assert {m["name"]: m["value"] for m in metrics} == {"AbsRel": 0.12, "δ1": 0.88}
     assert found["model-index"][0]["results"][0]["dataset"]["name"] == report["facts"][0][1]
     assert "| student | 0.120 | 0.880 |" in text
     assert "a CPU, 2 cores" in text
@@ -108,9 +109,7 @@ def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) ->
 def test_the_card_carries_the_licence_of_the_teacher(
     student: Any, backbone: str, licence: str
 ) -> None:
-    fields = vars(student) | {
-        "teacher": module.student.TeacherSpec(backbone=backbone, weights="hub")
-    }
+    fields = vars(student) | {"teacher": TeacherSpec(backbone=backbone, weights="hub")}
     found = metadata(card(type(student)(**fields), None, name="light"))
     assert found["license"] == licence
     assert found["base_model"].count("/") == 1

@@ -11,7 +11,8 @@ import pycolmap
 import pytest
 import trimesh
 
-from lite3r.export import PointCloud, View, read_npz
+from lite3r.scene.archive import read_npz
+from lite3r.scene.view import PointCloud, View
 
 Read = tuple[np.ndarray, list[np.ndarray]]  # points, and for each view a matrix to pixels
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lite3r.export import Model, PointCloud, View, link_photos, write_html
-from lite3r.export.frame import upright
-from lite3r.export.html import quantised, ranks
+from lite3r.pages.scene import Model, quantized, ranks, write_html
+from lite3r.scene.linked import link_photos
+from lite3r.scene.upright import upright
+from lite3r.scene.view import PointCloud, View
 
 
 def blocks(page: str) -> dict[str, str]:
@@ -77,9 +78,9 @@ def test_up_in_the_photos_is_up_on_the_page(views: list[View]) -> None:
 
 
 @given(st.integers(2, 100), st.integers(0, 2**32 - 1))
-def test_quantised_places_stay_within_half_a_step(count: int, seed: int) -> None:
+def test_quantized_places_stay_within_half_a_step(count: int, seed: int) -> None:
     xyz = np.random.default_rng(seed).normal(size=(count, 3)) * [1, 100, 1e-3]
-    places, low, extent = quantised(xyz)
+    places, low, extent = quantized(xyz)
     back = low + places / 65535 * extent
     assert (np.abs(back - xyz) <= extent / 65535 * 0.5001).all()
 

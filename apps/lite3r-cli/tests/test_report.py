@@ -5,12 +5,15 @@ import html.parser
 import numpy as np
 import pytest
 
-from lite3r import figures
-from lite3r.report import COLUMNS, Page, SceneFigure, loss_curve, markdown_table, render_page
+from lite3r.bench.metrics import METRICS
+from lite3r.pages.columns import markdown_table
+from lite3r.pages.curve import loss_curve
+from lite3r.pages.page import Page, SceneFigure, render_page
+from lite3r.scene import colors as figures
 
 ROWS = [
-    {"label": "teacher", "absrel": 0.2, "auc30": 0.5, "latency_ms": 1234.5, "density": 1.0},
-    {"label": "student <b>", "absrel": 0.21, "auc30": 0.6, "density": 0.256},
+    {"label": "teacher", "abs_rel": 0.2, "auc30": 0.5, "latency_ms": 1234.5, "density": 1.0},
+    {"label": "student <b>", "abs_rel": 0.21, "auc30": 0.6, "density": 0.256},
 ]
 
 
@@ -88,7 +91,7 @@ def test_only_the_better_figure_is_marked(page: Page) -> None:
 def test_markdown_has_one_line_per_model() -> None:
     lines = markdown_table(ROWS).splitlines()
     assert len(lines) == 2 + len(ROWS)
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 2}
+    assert {line.count("|") for line in lines} == {len(METRICS) + 2}
     assert "| - |" in lines[3]
 
 

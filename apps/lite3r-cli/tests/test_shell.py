@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lite3r.commands import COMMANDS
-from lite3r.errors import UserError
 from lite3r.main import CLOSED_PIPE, INTERRUPTED, USER_ERROR, main
-from lite3r.terminal import Output, Terminal
+from lite3r.shell.errors import UserError
+from lite3r.shell.terminal import Output, Terminal
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_ctrl_c_is_exit_code_130(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -
     def stop(command: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(COMMANDS["info"], "run", stop)
+    monkeypatch.setattr(COMMANDS["info"].load(), "run", stop)
     done = lite3r("info")
     assert done.code == INTERRUPTED
     assert "no half-written file" in done.err
@@ -84,7 +84,7 @@ def test_a_bug_keeps_its_traceback(lite3r: Any, monkeypatch: pytest.MonkeyPatch)
     def fail(command: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(COMMANDS["info"], "run", fail)
+    monkeypatch.setattr(COMMANDS["info"].load(), "run", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         lite3r("info")
 
@@ -92,7 +92,7 @@ def test_a_bug_keeps_its_traceback(lite3r: Any, monkeypatch: pytest.MonkeyPatch)
 def test_a_reader_that_leaves_early_is_no_bug() -> None:
     code = (
         "import sys; from lite3r.commands import COMMANDS; from lite3r.main import main\n"
-        "COMMANDS['info'].run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
+        "COMMANDS['info'].load().run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
         "sys.exit(main(['info']))"
     )
     running = subprocess.Popen(

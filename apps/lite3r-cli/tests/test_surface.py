@@ -7,33 +7,30 @@ import pytest
 from lite3r.commands import COMMANDS
 
 OUTPUT = "--json --quiet --verbose --log-file"
-RECIPE = (
-    "--keep --block --estimator --feature-map --linear --token-order --scope --fp8 --fp8-include "
-    "--fp8-exclude --trainable --lora-rank"
-)
+RECIPE = "--recipe --keep --block --scope --fp8 --trainable --set"
+MODEL = "--model --backbone --weights --backend --precision --device"
 TRAINING = (
     "--steps --learning-rate --accumulation --checkpoint-every --match --solve-batches --recompute"
 )
 INPUTS = "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras"
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background"
-MEMORY = "--budget --window --overlap --precision"
+MEMORY = "--budget --window --overlap"
 OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
-    f"--eval-scenes --seed --device {RECIPE} {TRAINING} {OUTPUT}",
-    "reconstruct": f"STR --model --backbone --weights --out --overwrite --formats --size "
-    f"--max-points --known-distance --metric-model --metric-weights --seed --device {INPUTS} "
-    f"{MASKS} {MEMORY} {OUTPUT}",
-    "view": f"PATH --html --overwrite --host --port --confidence-percentile --edge-tolerance "
+    f"--eval-scenes --seed --device --backend --precision {RECIPE} {TRAINING} {OUTPUT}",
+    "reconstruct": f"STR {MODEL} --out --overwrite --formats --size --max-points "
+    f"--known-distance --metric-model --metric-weights --seed {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
+    "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
-    "eval": f"--model --backbone --weights --data --scenes --views --size --seed --out "
-    f"--device {OUTPUT}",
+    "eval": f"{MODEL} --data --scenes --views --size --seed --out {OUTPUT}",
     "export": f"PATH --out --kind --views --height --width --weights --overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
-    f"--overwrite --seed --device {RECIPE} {OUTPUT}",
+    f"--overwrite --seed --device --backend {RECIPE} {OUTPUT}",
     "bench plot": f"PATH --out --overwrite {OUTPUT}",
     "data make": f"PATH --scenes --views --size --split --seed --overwrite {OUTPUT}",
     "data check": f"PATH {OUTPUT}",
-    "pretrain": f"--out --scenes --processes --small-steps --large-steps --test-scenes {OUTPUT}",
+    "pretrain": f"--from --out --steps --minutes --world --peak --device --processes --larger "
+    f"--test-scenes {OUTPUT}",
     "info": f"{{None}}|PATH {OUTPUT}",
 }
 

@@ -12,22 +12,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import recipes as recipes
-    from .compose import lighten as lighten
-    from .program import load_program as load_program
-    from .recipes import Recipe as Recipe
-    from .student import Student as Student
-    from .student import load as load
+    from lite3r.student import recipes as recipes
+    from lite3r.student.compose import lighten as lighten
+    from lite3r.student.deploy import load as load
+    from lite3r.student.program import load_program as load_program
+    from lite3r.student.recipes import Recipe as Recipe
+    from lite3r.student.student import Student as Student
 
     __version__: str
 
 _HOMES = {
-    "Recipe": "lite3r.recipes",
-    "Student": "lite3r.student",
-    "lighten": "lite3r.compose",
-    "load": "lite3r.student",
-    "load_program": "lite3r.program",
-    "recipes": "lite3r.recipes",
+    "Recipe": "lite3r.student.recipes",
+    "Student": "lite3r.student.student",
+    "lighten": "lite3r.student.compose",
+    "load": "lite3r.student.deploy",
+    "load_program": "lite3r.student.program",
+    "recipes": "lite3r.student.recipes",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 

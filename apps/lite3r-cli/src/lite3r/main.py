@@ -1,7 +1,6 @@
 """The command `lite3r`: one subcommand a file in `commands`, each a frozen dataclass.
 
-Nothing here imports PyTorch: a command imports what it needs when it runs, so that help
-and mistakes in the command line are answered at once.
+Nothing here imports PyTorch, so that help is answered at once; see `commands.COMMANDS`.
 """
 
 import os
@@ -12,14 +11,11 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
-import tyro
-from rich.console import Console
-
-from .commands import COMMANDS, Command
-from .errors import UserError
-from .terminal import Output, log
+from lite3r.commands import COMMANDS, Command
+from lite3r.shell.errors import UserError
 
 DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141
+ABOUT = "Make feed-forward 3-D reconstruction cheap to run, and show every number."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"lite3r {version('lite3r-cli')}")
         return DONE
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return DONE
     command = parse(words)
     try:
         command.run()
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(error, output_of(command))
         return USER_ERROR
     except KeyboardInterrupt:
-        Console(stderr=True).print("lite3r: stopped; no half-written file is left")
+        print("lite3r: stopped; no half-written file is left", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
@@ -48,34 +47,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def output_of(command: Command) -> Output:
-    """How a command, or the action of one, was asked to speak."""
-    speaker: Any = getattr(command, "action", command)
-    found: Output = speaker.output
-    return found
-
-
-def _tell(error: UserError, output: Output) -> None:
-    console = Console(stderr=True, highlight=False)
-    if output.verbose:
-        console.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
-    console.print(f"lite3r: {error}", markup=False, soft_wrap=True)
-    with suppress(UserError):  # the file itself may be the mistake
-        log(output, f"error: {error}")
+def overview() -> str:
+    """What `lite3r --help` says."""
+    listed = "\n".join(f"  {word:<12} {entry.about}" for word, entry in COMMANDS.items())
+    return (
+        f"usage: lite3r COMMAND [OPTIONS]\n\n{ABOUT}\n\ncommands:\n{listed}\n\n"
+        "lite3r COMMAND --help has every option; lite3r --version says which version this is."
+    )
 
 
 def parse(words: Sequence[str]) -> Command:
     """The command that a command line means; wrong ones end the program with exit code 2."""
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"lite3r: command={words[0]!r}; it must be known: {known}", file=sys.stderr)
+        raise SystemExit(USER_ERROR)
+    import tyro  # after help has been answered without it
+
     flags = (tyro.conf.FlagCreatePairsOff,)
-    if words and words[0] in COMMANDS:  # messages then name this command alone
-        kind = COMMANDS[words[0]]
+    if words[0] in COMMANDS:  # messages then name this command alone
+        kind = COMMANDS[words[0]].load()
         return tyro.cli(kind, prog=f"lite3r {words[0]}", args=list(words[1:]), config=flags)
-    command: Command = tyro.extras.subcommand_cli_from_dict(
-        dict(COMMANDS),
+    command: Command = tyro.extras.subcommand_cli_from_dict(  # completion scripts name them all
+        {word: entry.load() for word, entry in COMMANDS.items()},
         prog="lite3r",
-        description="Make feed-forward 3-D reconstruction cheap to run, and show every number.",
+        description=ABOUT,
         args=list(words),
         sort_subcommands=False,
         config=flags,
     )
     return command
+
+
+def output_of(command: Command) -> Any:
+    """How a command, or the action of one, was asked to speak."""
+    speaker: Any = getattr(command, "action", command)
+    return speaker.output
+
+
+def _tell(error: UserError, output: Any) -> None:
+    if output.verbose:
+        print("".join(traceback.format_exception(error)), file=sys.stderr)
+    print(f"lite3r: {error}", file=sys.stderr)
+    with suppress(UserError):  # the file itself may be the mistake
+        output.log(f"error: {error}")

@@ -1,8 +1,1 @@
-"""How fast a backbone and its students are, beside the strongest dense baseline."""
-
-from .run import Setting as Setting
-from .run import bench as bench
-from .tables import markdown as markdown
-from .variants import TOLERANCE as TOLERANCE
-from .variants import Variant as Variant
-from .variants import variants as variants
+"""What models are worth and what they cost: scenes, quality, costs, the speed of variants."""

@@ -11,7 +11,7 @@ from math import ceil, floor, log2, log10
 from pathlib import Path
 from typing import Any
 
-from .tables import heading
+from lite3r.bench.tables import heading
 
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, BOTTOM, KEY = 420, 300, 58, 34, 44, 22
 COLORS = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .parts import PARTS
+from lite3r.bench.parts import PARTS
 
 TITLES = (
     "median ms",

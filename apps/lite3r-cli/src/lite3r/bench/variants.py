@@ -6,13 +6,16 @@ from typing import Any
 
 import torch
 
+import fp8_qat
+from lite3r.bench.upstream import upstream
+from lite3r.student.compose import lighten, quantize
+from lite3r.student.deploy import Backend, Precision, deploy
+from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 
-from .. import compose
-from ..recipes import Recipe
-from .upstream import upstream
-
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}  # median of |depth / twin's depth - 1|
+
+PRECISION: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 Build = Callable[[Backbone], Any]
 
@@ -36,9 +39,18 @@ class Variant:
 
 
 def variants(
-    backbone: str, recipe: Recipe, *, device: str, with_compile: bool, with_upstream: bool = True
+    backbone: str,
+    recipe: Recipe,
+    *,
+    device: str,
+    backend: Backend = "auto",
+    with_compile: bool,
+    with_upstream: bool = True,
 ) -> list[Variant]:
-    """Dense float32 (the paper's baseline), dense bfloat16, the parts of the student, upstream."""
+    """Dense float32 (the paper's baseline), dense bfloat16, the parts of the student, upstream.
+
+    - `backend`: what multiplies FP8; "auto" is "scaled_mm", whose rows say where it cannot run.
+    """
     sparse = _light(replace(recipe, fp8="none"))
     found = [
         Variant(name="dense float32", dtype="float32", build=_same, twin=_same),
@@ -46,14 +58,15 @@ def variants(
         Variant(name="SLA bfloat16", dtype="bfloat16", build=sparse, twin=sparse),
     ]
     if recipe.fp8 != "none":
-        why = no_fp8(device)
-        quantised, both = _quantised(recipe, "scaled_mm"), _light(recipe, "scaled_mm")
+        used: Backend = "scaled_mm" if backend == "auto" else backend
+        why = no_fp8(device) if used == "scaled_mm" else None
+        quantized, both = _quantized(recipe, used), _light(recipe, used)
         found += [
             Variant(
                 name="FP8",
                 dtype="bfloat16",
-                build=quantised,
-                twin=_quantised(recipe, None),
+                build=quantized,
+                twin=_quantized(recipe, None),
                 missing=why,
             ),
             Variant(
@@ -101,21 +114,22 @@ def _compiled(build: Build) -> Build:
     return compiled
 
 
-def _light(recipe: Recipe, backend: str | None = None) -> Build:
+def _light(recipe: Recipe, backend: Backend | None = None) -> Build:
     def build(backbone: Backbone) -> Backbone:
-        student = compose.lighten(backbone, recipe)
+        student = lighten(backbone, recipe)
         if backend is not None:
-            compose.deploy(student, backend=backend)
+            like = next(backbone.parameters()).dtype
+            deploy(student, backend=backend, precision=PRECISION[like])
         return student.backbone
 
     return build
 
 
-def _quantised(recipe: Recipe, backend: str | None) -> Build:
+def _quantized(recipe: Recipe, backend: Backend | None) -> Build:
     def build(backbone: Backbone) -> Backbone:
-        compose.quantise(backbone.requires_grad_(False), recipe)
+        quantize(backbone.requires_grad_(False), recipe)
         if backend is not None:
-            compose.convert(backbone, backend=backend)
+            fp8_qat.convert(backbone, backend=backend)
         return backbone
 
     return build

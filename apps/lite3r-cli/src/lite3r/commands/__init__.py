@@ -1,16 +1,11 @@
-"""The subcommands, by the word that calls them."""
+"""The table of subcommands: the word that calls each, where it lives, and what it is for.
 
-from typing import Protocol, runtime_checkable
+A command is imported when it is called, and imports then what it needs at its top.
+"""
 
-from .bench import Bench as Bench
-from .data import Data as Data
-from .distill import Distill as Distill
-from .eval import Eval as Eval
-from .export import Export as Export
-from .info import Info as Info
-from .pretrain import Pretrain as Pretrain
-from .reconstruct import Reconstruct as Reconstruct
-from .view import View as View
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -21,14 +16,55 @@ class Command(Protocol):
         """Do the work; a user's mistake raises `UserError`."""
 
 
-COMMANDS: dict[str, type[Command]] = {
-    "distill": Distill,
-    "reconstruct": Reconstruct,
-    "view": View,
-    "eval": Eval,
-    "export": Export,
-    "bench": Bench,
-    "data": Data,
-    "pretrain": Pretrain,
-    "info": Info,
+@dataclass(frozen=True)
+class Entry:
+    """Where a command lives, as module:class, and what it is for."""
+
+    home: str
+    about: str
+
+    def load(self) -> type[Any]:
+        """Import the command."""
+        module, _, name = self.home.partition(":")
+        kind: type[Any] = getattr(import_module(module), name)
+        return kind
+
+
+COMMANDS = {
+    "distill": Entry(
+        "lite3r.commands.distill:Distill",
+        "Make a light student of a dense teacher, and measure both.",
+    ),
+    "reconstruct": Entry(
+        "lite3r.commands.reconstruct:Reconstruct",
+        "Reconstruct a scene from photos: points, depth and cameras, in many formats.",
+    ),
+    "view": Entry(
+        "lite3r.commands.view:View",
+        "Look at reconstructions in a browser, as one file.",
+    ),
+    "eval": Entry(
+        "lite3r.commands.eval:Eval",
+        "Compare a model with true depth and cameras.",
+    ),
+    "export": Entry(
+        "lite3r.commands.export:Export",
+        "Write a student so that it loads without its teacher, FP8 as FP8.",
+    ),
+    "bench": Entry(
+        "lite3r.commands.bench:Bench",
+        "Measure speed and memory on this machine.",
+    ),
+    "data": Entry(
+        "lite3r.commands.data:Data",
+        "Make synthetic scenes on disk, or check a folder.",
+    ),
+    "pretrain": Entry(
+        "lite3r.commands.pretrain:Pretrain",
+        "Train the bundled teacher from scratch on synthetic scenes.",
+    ),
+    "info": Entry(
+        "lite3r.commands.info:Info",
+        "Say what is installed and known, or describe a student.",
+    ),
 }

@@ -3,12 +3,20 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from ..recipes import Recipe
-from ..terminal import Output
+from lite3r.bench.plot import draw, read_results
+from lite3r.bench.speed import Setting, bench
+from lite3r.bench.tables import markdown
+from lite3r.commands.options import Device, RecipeOptions
+from lite3r.shell import atomic
+from lite3r.shell.environment import environment, pick_device
+from lite3r.shell.errors import reported
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.deploy import Backend
+from lite3r.student.recipes import Recipe
 
 SIZE = re.compile(r"(\d+)(?:x(\d+))?")
 
@@ -37,44 +45,42 @@ class Speed:
     """Replace that file."""
     seed: int = 0
     """Decides images and random weights."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
-    recipe: Annotated[Recipe, OmitArgPrefixes] = field(default_factory=Recipe)
+    backend: Backend = "auto"
+    """What multiplies the FP8 layers; auto is scaled_mm, and no FP8 row where none can run."""
+    recipe: Annotated[RecipeOptions, OmitArgPrefixes] = field(default_factory=RecipeOptions)
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
         if not self.views or min(self.views) < 1:
-            raise ValueError(f"views is {self.views}; give numbers of at least 1")
+            raise ValueError(f"views={self.views}; numbers must be at least 1")
         if self.repeats < 1:
-            raise ValueError(f"repeats is {self.repeats}; it must be at least 1")
+            raise ValueError(f"repeats={self.repeats}; it must be at least 1")
         if not self.seconds > 0:
-            raise ValueError(f"seconds is {self.seconds}; it must be positive")
+            raise ValueError(f"seconds={self.seconds}; it must be positive")
         if self.out is not None and self.out.suffix != ".json":
-            raise ValueError(f"out is {self.out}; results end in .json")
+            raise ValueError(f"out={self.out}; results must end in .json: rename it")
         for size in self.sizes:
             width_and_height(size)
 
     def run(self) -> None:
         """Measure, print Markdown tables, write the file."""
-        from .. import atomic
-        from ..bench import markdown
-        from ..environment import environment
-        from ..errors import UserError, reported
-        from ..terminal import Terminal
-
         terminal = Terminal(self.output)
-        if self.out is not None:
-            if self.out.exists() and not self.overwrite:
-                raise UserError(f"{self.out} exists already; add --overwrite, or choose another")
-            with reported():
+        recipe = self.recipe.make()
+        with reported():
+            if self.out is not None:
+                atomic.refuse_existing(self.out, overwrite=self.overwrite)
                 atomic.check_writable(self.out.parent)
         results = [
-            self._measure(views, size, terminal) for size in self.sizes for views in self.views
+            self._measure(recipe, views, size, terminal)
+            for size in self.sizes
+            for views in self.views
         ]
         document = {
             "what": "lite3r bench speed",
             "environment": environment(),
-            "recipe": self.recipe.to_dict(),
+            "recipe": recipe.to_dict(),
             "repeats": self.repeats,
             "results": results,
         }
@@ -82,11 +88,7 @@ class Speed:
             atomic.write_json(self.out, document)
         terminal.result(document, markdown(results))
 
-    def _measure(self, views: int, size: str, terminal: Any) -> dict[str, Any]:
-        from ..bench import Setting, bench
-        from ..environment import pick_device
-        from ..errors import reported
-
+    def _measure(self, recipe: Recipe, views: int, size: str, terminal: Terminal) -> dict[str, Any]:
         width, height = width_and_height(size)
         setting = Setting(
             backbone=self.backbone,
@@ -98,15 +100,19 @@ class Speed:
         )
         terminal.say(f"{setting} ...")
         with reported():
-            return bench(
-                setting,
-                self.recipe,
-                device=pick_device(self.device),
-                repeats=self.repeats,
-                seconds=self.seconds,
-                with_compile=not self.no_compile,
-                say=terminal.say,
-            )
+            device = pick_device(self.device)
+            base = setting.load(device)
+            setting.check(base)
+        return bench(
+            setting,
+            base,
+            recipe,
+            backend=self.backend,
+            repeats=self.repeats,
+            seconds=self.seconds,
+            with_compile=not self.no_compile,
+            say=terminal.say,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +129,15 @@ class Plot:
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".svg":
-            raise ValueError(f"out is {self.out}; a plot ends in .svg")
+            raise ValueError(f"out={self.out}; a plot must end in .svg: rename it")
 
     def run(self) -> None:
         """Read, draw, write."""
-        from .. import atomic
-        from ..bench.plot import draw, read_results
-        from ..errors import UserError, reported
-        from ..terminal import Terminal
-
-        if self.out.exists() and not self.overwrite:
-            raise UserError(f"{self.out} exists already; add --overwrite, or choose another")
         with reported():
+            atomic.refuse_existing(self.out, overwrite=self.overwrite)
             atomic.check_writable(self.out.parent)
-            atomic.write_text(self.out, draw(read_results(self.results)))
+            found = read_results(self.results)
+        atomic.write_text(self.out, draw(found))
         Terminal(self.output).result({"out": str(self.out)}, f"{self.out}")
 
 
@@ -158,6 +159,6 @@ def width_and_height(size: str) -> tuple[int, int]:
     match = SIZE.fullmatch(size)
     if match is None:
         raise ValueError(
-            f"sizes holds {size!r}; write 518 for a square, 518x392 for width x height"
+            f"sizes={size}; it must be in pixels: 518 for a square, 518x392 for width x height"
         )
     return int(match[1]), int(match[2] or match[1])

@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from ..terminal import Output
+from lite3r.bench.checking import check_folder
+from lite3r.shell import atomic
+from lite3r.shell.errors import UserError, reported
+from lite3r.shell.terminal import Output, Terminal
+from recon_eval.data import SyntheticScenes, write_blendedmvs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +36,10 @@ class Make:
     def __post_init__(self) -> None:
         for name in ("scenes", "views", "size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
 
     def run(self) -> None:
         """Write everything or nothing."""
-        from recon_eval.data import SyntheticScenes, write_blendedmvs
-
-        from .. import atomic
-        from ..errors import reported
-        from ..terminal import Terminal
-
         terminal = Terminal(self.output)
         with reported():
             drawn = SyntheticScenes(
@@ -75,13 +73,9 @@ class Check:
 
     def run(self) -> None:
         """Print what was found; problems end with exit code 2."""
-        from ..checking import check_folder
-        from ..errors import UserError, reported
-        from ..terminal import Terminal
-
         terminal = Terminal(self.output)
         with reported():
-            found = check_folder(self.folder, terminal)
+            found = check_folder(self.folder, terminal.words)
         for problem in found.problems:
             terminal.say(problem)
         terminal.result(

@@ -2,12 +2,21 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes
 
-from ..recipes import Recipe, Training
-from ..terminal import Output
+from lite3r.bench.scenes import ImageSettings
+from lite3r.commands.options import Device, RecipeOptions
+from lite3r.distillation import folder as folders
+from lite3r.distillation.plan import Plan
+from lite3r.distillation.run import run
+from lite3r.distillation.training import Training
+from lite3r.pages.columns import rich_table
+from lite3r.shell.environment import pick_device
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.deploy import Backend, Precision
+from lite3r.student.student import TeacherSpec, default_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +28,7 @@ class Distill:
     weights: str | None = None
     """bundled, hub, random, or a file; bundled for da3-tiny and hub for the others."""
     data: str = "synthetic"
-    """synthetic, or a folder of photos of one scene."""
+    """synthetic, or a folder of photos of one scene, some of which are held out to measure on."""
     out: Path | None = None
     """Folder of the run; runs/BACKBONE unless given."""
     resume: bool = False
@@ -34,35 +43,54 @@ class Distill:
     """Unseen scenes that teacher and student are measured on."""
     seed: int = 0
     """Decides scenes, order of views, and random weights."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
-    recipe: Annotated[Recipe, OmitArgPrefixes] = field(default_factory=Recipe)
+    backend: Backend = "auto"
+    """What multiplies the FP8 layers of the deployed student that is measured."""
+    precision: Precision = "auto"
+    """Its number type; auto is bfloat16 where a GPU multiplies FP8."""
+    recipe: Annotated[RecipeOptions, OmitArgPrefixes] = field(default_factory=RecipeOptions)
     training: Annotated[Training, OmitArgPrefixes] = field(default_factory=Training)
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        if self.views < 2:
-            raise ValueError(f"views is {self.views}; distillation needs at least 2 of a scene")
-        if self.size < 14:
-            raise ValueError(f"size is {self.size}; it must be at least 14 pixels, one patch")
+        ImageSettings(views=self.views, size=self.size)
         if self.eval_scenes < 1:
-            raise ValueError(f"eval_scenes is {self.eval_scenes}; it must be at least 1")
+            raise ValueError(f"eval_scenes={self.eval_scenes}; it must be at least 1: 24 is usual")
 
     def run(self) -> None:
         """Check the folder before anything heavy, then do the work."""
-        from .. import runs
-        from ..terminal import Terminal
-
+        terminal = Terminal(self.output)
         folder = self.out or Path("runs") / self.backbone
-        state = runs.check(folder, self.settings(), resume=self.resume, overwrite=self.overwrite)
+        plan = self.plan()
+        state = folders.check(folder, plan.settings, resume=self.resume, overwrite=self.overwrite)
+        report = run(plan, folder, state, terminal.words)
+        terminal.result(report, rich_table(report["rows"], dict(report["facts"])["data"]))
+        terminal.say(report["summary"])
+        terminal.say(f"report: {folder / 'report.html'}")
 
-        from ..distillation import Distillation
+    def plan(self) -> Plan:
+        """The same as one value, without words of the command line."""
+        weights = self.weights or default_weights(self.backbone)
+        return Plan(
+            teacher=TeacherSpec(backbone=self.backbone, weights=weights, seed=self.seed),
+            recipe=self.recipe.make(),
+            training=self.training,
+            data=self.data,
+            images=ImageSettings(views=self.views, size=self.size),
+            judged=self.eval_scenes,
+            seed=self.seed,
+            device=pick_device(self.device),
+            backend=self.backend,
+            precision=self.precision,
+            settings=self.settings(),
+        )
 
-        Distillation(self, folder, Terminal(self.output)).run(state)
-
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Every choice that the student's weights depend on."""
-        values = asdict(self)
-        for free in ("out", "resume", "overwrite", "output", "device"):
-            del values[free]
-        return values
+        names = ("backbone", "weights", "data", "views", "size", "eval_scenes", "seed")
+        chosen = {name: getattr(self, name) for name in names}
+        return chosen | {
+            "recipe": self.recipe.make().to_dict(),
+            "training": asdict(self.training),
+        }

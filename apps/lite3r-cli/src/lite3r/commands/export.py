@@ -1,12 +1,20 @@
 """`lite3r export`: a student that loads without its teacher, for others to use."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ..terminal import Output
+from lite3r.distillation import card
+from lite3r.shell import atomic
+from lite3r.shell.errors import reported
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.deploy import export, load
+from lite3r.student.files import DEPLOYED
+from lite3r.student.program import PROGRAM, Shape, write_program
+from lite3r.student.student import Student
 
 Kind = Literal["deployed", "hub", "program"]
 
@@ -37,25 +45,22 @@ class Export:
     def __post_init__(self) -> None:
         for name in ("views", "height", "width"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
 
     def run(self) -> None:
         """Load, deploy, write everything or nothing."""
-        from .. import atomic
-        from ..errors import UserError, reported
-        from ..student import DEPLOYED, load
-        from ..terminal import Terminal
-
         terminal = Terminal(self.output)
-        if self.out.exists() and not self.overwrite:
-            raise UserError(f"{self.out} exists already; add --overwrite, or choose another --out")
         with reported():
+            atomic.refuse_existing(self.out, overwrite=self.overwrite)
             atomic.check_writable(self.out)
-            student = load(self.model, weights=self.weights)
-            with atomic.new_folder(self.out, overwrite=self.overwrite) as partial:
-                report = student.export(partial)
-                more = self._more(student, partial, terminal)
-                size = (partial / DEPLOYED).stat().st_size
+            if self.kind == "hub":
+                card.check_installed()
+            measured = card.read_report(self.model)
+            student = load(self.model, weights=self.weights, backend=None)
+        with reported(), atomic.new_folder(self.out, overwrite=self.overwrite) as partial:
+            report = export(student, partial)
+            more = self._more(student, measured, partial, terminal)
+            size = (partial / DEPLOYED).stat().st_size
         terminal.say(str(report))
         terminal.result(
             report.as_dict() | more | {"out": str(self.out), "bytes": size},
@@ -63,35 +68,28 @@ class Export:
             f"    import lite3r\n    {self._loading()}\n",
         )
 
-    def _more(self, student: Any, folder: Path, terminal: Any) -> dict[str, Any]:
+    def _more(
+        self,
+        student: Student,
+        measured: Mapping[str, Any] | None,
+        folder: Path,
+        terminal: Terminal,
+    ) -> dict[str, Any]:
         if self.kind == "hub":
-            return self._card(student, folder, terminal)
+            text = card.card(student, measured, name=self.out.name)
+            atomic.write_text(folder / "README.md", text)
+            if measured is None:
+                terminal.say(f"{self.model} holds no report.json: the card says so")
+            else:
+                atomic.write_json(folder / "report.json", measured)
+            return {"card": "README.md", "measured": measured is not None}
         if self.kind == "program":
-            return self._program(student, folder, terminal)
+            terminal.say("tracing the program ...")
+            shape = Shape(views=self.views, height=self.height, width=self.width)
+            off = write_program(folder / PROGRAM, student.backbone, shape, student.config())
+            terminal.say(f"read back, its depth is the student's within {off:.2g} of the median")
+            return {"program": PROGRAM, "largest_difference": off}
         return {}
-
-    def _card(self, student: Any, folder: Path, terminal: Any) -> dict[str, Any]:
-        from .. import atomic
-        from ..modelcard import card, read_report
-
-        report = read_report(self.model)
-        atomic.write_text(folder / "README.md", card(student, report, name=self.out.name))
-        if report is None:
-            terminal.say(
-                f"{self.model} holds no report.json: the card says that nothing was measured"
-            )
-        else:
-            atomic.write_json(folder / "report.json", report)
-        return {"card": "README.md", "measured": report is not None}
-
-    def _program(self, student: Any, folder: Path, terminal: Any) -> dict[str, Any]:
-        from ..program import PROGRAM, Shape, write_program
-
-        terminal.say("tracing the program ...")
-        shape = Shape(views=self.views, height=self.height, width=self.width)
-        difference = write_program(folder / PROGRAM, student.backbone, shape, student.config())
-        terminal.say(f"read back, its depth is the student's within {difference:.2g} of the median")
-        return {"program": PROGRAM, "largest_difference": difference}
 
     def _loading(self) -> str:
         if self.kind == "program":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from ..terminal import Output
+from lite3r.shell.terminal import Output
 
 if TYPE_CHECKING:
     from lite3r.teacher.recipe import TeacherRecipe
@@ -52,10 +52,9 @@ class Pretrain:
 
     def run(self) -> None:
         """Train, export, measure."""
+        from lite3r.shell.terminal import Terminal
         from lite3r.teacher.loop import Run, train_teacher
         from lite3r.teacher.state import export_weights
-
-        from ..terminal import Terminal
 
         terminal = Terminal(self.output)
         processes = 1 if self.device != "cpu" else self.processes
@@ -91,10 +90,9 @@ class Pretrain:
 
 def measure(weights: Path | str, *, scenes: int) -> dict[str, Any]:
     """Measure the teacher and its baselines on unseen scenes, with what they were measured on."""
+    from lite3r.shell.environment import environment
     from lite3r.teacher.assess import all_exams, as_records, assess
     from recon_backbones import load_backbone
-
-    from ..environment import environment
 
     backbone = load_backbone("da3-tiny", weights=weights)
     rows = list(assess(backbone, all_exams(scenes)))

@@ -6,11 +6,86 @@ from typing import Annotated, Literal, get_args
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ..settings import InputOptions, MaskOptions, MemoryOptions
-from ..terminal import Output
+from lite3r.commands.options import ModelOptions
+from lite3r.reconstruct.run import Plan, run, title
+from lite3r.shell.environment import pick_device
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.student import TeacherSpec
+from recon_backbones import Masks, PhotoChoice
+from recon_backbones.views.options import Memory
 
 Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html", "report"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """Which views are taken, and what is known of their cameras."""
+
+    fps: float | None = None
+    """Of a video, take this many frames a second."""
+    frames: int | None = None
+    """Of a video, take this many frames, spread evenly; 32 unless given."""
+    max_views: int | None = None
+    """Use at most this many photos: evenly spread, and of neighbors the sharpest."""
+    drop_blurred: float = 0.0
+    """Leave out photos less sharp than this fraction of the median; 0.3 is mild, 0 keeps all."""
+    skip_broken: bool = False
+    """Leave out photos that cannot be read, and say which, instead of stopping."""
+    recursive: bool = False
+    """Take the photos of the folders in a folder too."""
+    cameras: Path | None = None
+    """Known cameras: a COLMAP model, transforms.json, .npz, or a folder of *_cam.txt."""
+
+    def __post_init__(self) -> None:
+        self.choice()
+
+    def choice(self) -> PhotoChoice:
+        """Which photos are taken. Raises ValueError for values outside their range."""
+        return PhotoChoice(
+            fps=self.fps,
+            frames=self.frames,
+            max_views=self.max_views,
+            drop_blurred=self.drop_blurred,
+            skip_broken=self.skip_broken,
+            recursive=self.recursive,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions:
+    """Which pixels become points and depth images."""
+
+    confidence_percentile: float = 20.0
+    """Drop this share (percent) of the pixels: those of least confidence."""
+    edge_tolerance: float = 0.1
+    """Drop pixels next to which depth jumps by more than this fraction."""
+    mask_sky: bool = False
+    """Drop the sky: as a metric network sees it, else what is smooth, bright or blue, and far."""
+    mask_background: Literal["none", "black", "white"] = "none"
+    """Drop a background of this color that touches an edge of the photo."""
+
+    def __post_init__(self) -> None:
+        self.masks()
+
+    def masks(self) -> Masks:
+        """Which pixels are kept. Raises ValueError for values outside their range."""
+        return Masks(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """How much memory may be used, and how many views go through the network at once."""
+
+    budget: str | None = None
+    """Memory that may be used, as 8GB; all that is free unless given."""
+    window: int | None = None
+    """Views in one pass of the network; all of them unless given or memory is short."""
+    overlap: int | None = None
+    """Views that neighboring passes share; a quarter of the window unless given."""
+
+    def __post_init__(self) -> None:
+        Memory(budget=self.budget, window=self.window, overlap=self.overlap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +94,7 @@ class Reconstruct:
 
     photos: Positional[tuple[str, ...]]
     """A folder, photos, a shell pattern in quotes, a .txt with one path per line, or a video."""
-    model: str = "teacher"
-    """A student's folder, as runs/da3-tiny, or teacher for the dense backbone."""
-    backbone: str = "da3-tiny"
-    """Which dense backbone, with --model teacher."""
-    weights: str | None = None
-    """The backbone's weights: bundled, hub, random, or a file."""
+    model: Annotated[ModelOptions, OmitArgPrefixes] = field(default_factory=ModelOptions)
     out: Path | None = None
     """Folder to write; reconstructions/NAME unless given."""
     overwrite: bool = False
@@ -46,24 +116,45 @@ class Reconstruct:
     memory: Annotated[MemoryOptions, OmitArgPrefixes] = field(default_factory=MemoryOptions)
     seed: int = 0
     """Decides random weights."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU when there is one."""
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
         if self.size < 14:
-            raise ValueError(f"size is {self.size}; it must be at least 14 pixels, one patch")
+            raise ValueError(f"size={self.size}; it must be at least 14 pixels, one patch")
         if self.max_points < 1:
-            raise ValueError(f"max_points is {self.max_points}; it must be at least 1")
+            raise ValueError(f"max_points={self.max_points}; it must be at least 1")
         if not self.photos:
-            raise ValueError("photos: name a folder, photos, a pattern, a .txt list or a video")
-
+            raise ValueError("photos=(); name a folder, photos, a pattern, a .txt list or a video")
         if self.metric_model is not None and self.known_distance is not None:
             raise ValueError("metric_model and known_distance both give metres; give one of them")
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""
-        from ..reconstruct.run import run_reconstruct
-        from ..terminal import Terminal
+        terminal = Terminal(self.output)
+        folder = self.out or Path("reconstructions") / title(self.photos)
+        found = run(self.plan(), folder, overwrite=self.overwrite, words=terminal.words)
+        count = found["views"]
+        shown = f"{count} view{'s' * (count != 1)}, {found['points']:,} points in {folder}"
+        terminal.result(found, shown)
 
-        run_reconstruct(self, Terminal(self.output))
+    def plan(self) -> Plan:
+        """The same as one value, without words of the command line."""
+        metric = None
+        if self.metric_model is not None:
+            metric = TeacherSpec(
+                backbone=self.metric_model, weights=self.metric_weights, seed=self.seed
+            )
+        return Plan(
+            photos=self.photos,
+            **vars(self.model) | {"device": pick_device(self.model.device)},
+            seed=self.seed,
+            size=self.size,
+            **vars(self.memory),
+            choice=self.inputs.choice(),
+            masks=self.masks.masks(),
+            cameras=self.inputs.cameras,
+            known_distance=self.known_distance,
+            metric=metric,
+            formats=self.formats,
+            max_points=self.max_points,
+        )

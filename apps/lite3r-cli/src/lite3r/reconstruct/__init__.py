@@ -1,1 +1,1 @@
-"""From photos to depth and cameras: what goes in, how it is cut to fit, and in which unit."""
+"""What `lite3r reconstruct` does: photos and cameras in, a folder of exports out."""

@@ -2,55 +2,85 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import recon_backbones
-from recon_backbones import Backbone, InputError, KnownDistance
-from recon_backbones.photos import CamerasOf, find_photos, is_video
+from lite3r.reconstruct.cameras import cameras_from
+from lite3r.reconstruct.write import WRITERS
+from lite3r.scene.points import PointOptions, gather_points
+from lite3r.scene.view import Scene, View
+from lite3r.shell import atomic
+from lite3r.shell.environment import versions
+from lite3r.shell.errors import UserError, reported
+from lite3r.shell.words import Words
+from lite3r.student.deploy import Backend, Precision, load_model
+from lite3r.student.student import TeacherSpec
+from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice
+from recon_backbones.photos import find_photos, is_video
 from recon_backbones.views.scale import parse_end
-
-from .. import atomic
-from ..environment import pick_device
-from ..errors import UserError, reported
-from ..export import WRITERS, PointOptions, Reconstruction, View, gather_points
-from ..student import TeacherSpec, default_weights, load, versions
-from ..terminal import Terminal
-from .given import cameras_from
-
-if TYPE_CHECKING:
-    from ..commands.reconstruct import Reconstruct
 
 MARK = "reconstruction.json"
 FRAMES = "images"  # folder of the reconstruction for the frames of a video
 Facts = tuple[tuple[str, str], ...]
 
 
-def run_reconstruct(options: "Reconstruct", terminal: Terminal) -> None:
-    """Find photos, predict, and write the exports into a new folder, whole or not at all."""
-    folder = options.out or Path("reconstructions") / _title(options.photos)
-    with reported(OSError):
-        check_folder(folder, options.photos, overwrite=options.overwrite)
-    with reported(OSError), atomic.new_folder(folder, overwrite=options.overwrite) as partial:
-        made, facts = make(options, partial, terminal)
-        points = write(options, partial, folder, made, facts, terminal)
-    terminal.result(
-        {"out": str(folder), "views": len(made), "points": points} | dict(facts),
-        f"{len(made)} view{'s' * (len(made) != 1)}, {points:,} points in {folder}",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is reconstructed, by which model, and what is written.
+
+    - `photos`: as `recon_backbones.reconstruct` takes them; `model` to `precision` as `load_model`.
+    - `cameras`: a file or folder of known cameras.
+    - `known_distance`: two ends, as photo or photo:x,y, and metres between them.
+    - `metric`: a network that sees metres.
+    - `formats`: names of `write.WRITERS`.
+    """
+
+    photos: Sequence[str]
+    model: str = "teacher"
+    backbone: str = "da3-tiny"
+    weights: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    backend: Backend = "auto"
+    precision: Precision = "auto"
+    size: int = 224
+    budget: str | None = None
+    window: int | None = None
+    overlap: int | None = None
+    choice: PhotoChoice
+    masks: Masks
+    cameras: Path | None = None
+    known_distance: tuple[str, str, float] | None = None
+    metric: TeacherSpec | None = None
+    formats: Sequence[str]
+    max_points: int = 1_000_000
+
+
+def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str, Any]:
+    """Find photos, predict, and write the exports into a new folder, whole or not at all.
+
+    Returns what was made, for machines. Raises UserError for what cannot be used.
+    """
+    with reported(UserError, OSError):
+        check_folder(folder, plan.photos, overwrite=overwrite)
+    with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
+        made, facts = make(plan, partial, words)
+        points = write(plan, partial, folder, made, facts, words)
+    return {"out": str(folder), "views": len(made), "points": points} | dict(facts)
 
 
 def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> None:
     """Refuse, before any work, a folder that cannot be written or would lose something.
 
-    Raises UserError for one that exists without `overwrite`, that holds anything but a
-    reconstruction, or that holds an input; OSError where nothing can be written.
+    Raises UserError for one that holds anything but a reconstruction, or that holds an input;
+    OSError for one that exists without `overwrite`, and where nothing can be written.
     """
     atomic.check_writable(folder)
     if not folder.exists():
         return
-    if not overwrite:
-        raise UserError(f"{folder} exists already; add --overwrite, or choose another --out")
+    atomic.refuse_existing(folder, overwrite=overwrite)
     inside = [given for given in inputs if Path(given).resolve().is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}, which would be lost; choose another --out")
@@ -62,90 +92,84 @@ def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> Non
         )
 
 
-def make(
-    options: "Reconstruct", partial: Path, terminal: Terminal
-) -> tuple[recon_backbones.Reconstruction, Facts]:
+def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Reconstruction, Facts]:
     """Reconstruct, with what was decided on the way. Frames of a video go to `partial`."""
-    teacher = options.model == "teacher"
-    if options.memory.precision == "bfloat16" and not teacher:
-        raise UserError(
-            "precision bfloat16 is for --model teacher; a student keeps the precision that it was "
-            "trained for"
-        )
     with reported():
-        choice, masks = options.inputs.choice(), options.masks.masks()
-        cameras = _cameras(options.inputs.cameras)
-        distance = _distance(options.known_distance)
-        if not any(is_video(Path(given)) for given in options.photos):
+        cameras = None if plan.cameras is None else cameras_from(plan.cameras)
+        distance = _distance(plan.known_distance)
+        if not any(is_video(Path(given)) for given in plan.photos):
             # before weights are loaded, or fetched
-            find_photos(options.photos, at_least=1, recursive=choice.recursive)
-        backbone = load_model(
-            options.model, options.backbone, options.weights, options.seed, options.device
+            find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
+        model = load_model(
+            plan.model,
+            backbone=plan.backbone,
+            weights=plan.weights,
+            seed=plan.seed,
+            device=plan.device,
+            backend=plan.backend,
+            precision=plan.precision,
         )
+    words.say(f"{model.name}: {model.ran}")
     with reported(InputError, OSError):
         made = recon_backbones.reconstruct(
-            options.photos,
-            backbone,
-            size=options.size,
-            budget=options.memory.budget,
-            window=options.memory.window,
-            overlap=options.memory.overlap,
-            precision=options.memory.precision if teacher else "kept",
-            choice=choice,
-            masks=masks,
+            plan.photos,
+            model.backbone,
+            size=plan.size,
+            budget=plan.budget,
+            window=plan.window,
+            overlap=plan.overlap,
+            precision="kept" if model.student else plan.precision,
+            choice=plan.choice,
+            masks=plan.masks,
             cameras=cameras,
             known_distance=distance,
-            metric=None if options.metric_model is None else lambda: load_metric(options),
+            metric=None if plan.metric is None else lambda: _metric(plan),
             frames=partial / FRAMES,
-            say=terminal.say,
-            progress=terminal.progress,
+            say=words.say,
+            progress=words.progress,
         )
-    given = (("cameras", f"given by {options.inputs.cameras}"),) if cameras is not None else ()
-    model = backbone.name if teacher else f"student {options.model}"
-    return made, (*given, ("model", model), *made.facts)
+    precision = str(next(model.backbone.parameters()).dtype).removeprefix("torch.")
+    ran = model.ran if model.student else precision
+    given = (("cameras", f"given by {plan.cameras}"),) if cameras is not None else ()
+    return made, (*given, ("model", model.name), ("computed in", ran), *made.facts)
 
 
 def write(
-    options: "Reconstruct",
+    plan: Plan,
     partial: Path,
     folder: Path,
     made: recon_backbones.Reconstruction,
     facts: Facts,
-    terminal: Terminal,
+    words: Words,
 ) -> int:
     """Write the chosen formats into `partial`, which becomes `folder`; the number of points."""
     everything = PointOptions(
-        confidence_percentile=0.0, edge_tolerance=float("inf"), max_points=options.max_points
+        confidence_percentile=0.0, edge_tolerance=float("inf"), max_points=plan.max_points
     )  # views say themselves which pixels to keep
     photos = Path(FRAMES)
     if not made.root.is_relative_to(partial.absolute()):
         photos = Path(os.path.relpath(made.root, folder.absolute()))
     views = to_views(made)
-    reconstruction = Reconstruction(
-        title=folder.name,
-        cloud=gather_points(views, everything),
-        views=views,
-        photos=photos,
-        facts=facts,
-    )
-    for name in options.formats:
-        terminal.say(f"writing {name} ...")
-        WRITERS[name](partial, reconstruction)
+    cloud = gather_points(views, everything)
+    scene = Scene(title=folder.name, cloud=cloud, views=views, photos=photos, facts=facts)
+    for name in plan.formats:
+        words.say(f"writing {name} ...")
+        WRITERS[name](partial, scene)
     atomic.write_json(
         partial / MARK,
         {
             "format": "lite3r-reconstruction/1",
             "views": list(made.photos),
-            "points": len(reconstruction.cloud),
+            "points": len(cloud),
             "facts": [list(fact) for fact in facts],
             "versions": versions(),
         },
     )
-    return len(reconstruction.cloud)
+    return len(cloud)
 
 
 def to_views(made: recon_backbones.Reconstruction) -> list[View]:
-    """Views for the exporters."""
+    """Views as pages and files take them."""
     return [
         View(
             name=name,
@@ -162,26 +186,18 @@ def to_views(made: recon_backbones.Reconstruction) -> list[View]:
     ]
 
 
-def load_model(model: str, backbone: str, weights: str | None, seed: int, device: str) -> Backbone:
-    """A student from its folder, or the dense backbone for "teacher"."""
-    where = pick_device(device)
-    if model != "teacher":
-        return load(model, device=where, weights=weights).backbone
-    spec = TeacherSpec(backbone=backbone, weights=weights or default_weights(backbone), seed=seed)
-    return spec.load(device=where)
+def title(inputs: Sequence[str]) -> str:
+    """A name for the reconstruction, after the first input."""
+    first = Path(inputs[0]).absolute()
+    if first.is_dir():
+        return first.name or "scene"
+    return first.stem if len(inputs) == 1 and first.is_file() else first.parent.name or "scene"
 
 
-def load_metric(options: "Reconstruct") -> Backbone:
-    """The network that sees metres, as it was asked for."""
-    spec = TeacherSpec(
-        backbone=str(options.metric_model), weights=options.metric_weights, seed=options.seed
-    )
+def _metric(plan: Plan) -> Backbone:
+    assert plan.metric is not None
     with reported():
-        return spec.load(device=pick_device(options.device))
-
-
-def _cameras(path: Path | None) -> CamerasOf | None:
-    return None if path is None else cameras_from(path)
+        return plan.metric.load(device=plan.device)
 
 
 def _distance(given: tuple[str, str, float] | None) -> KnownDistance | None:
@@ -189,11 +205,3 @@ def _distance(given: tuple[str, str, float] | None) -> KnownDistance | None:
         return None
     first, second, metres = given
     return KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)
-
-
-def _title(inputs: Sequence[str]) -> str:
-    """A name for the reconstruction, after the first input."""
-    first = Path(inputs[0]).absolute()
-    if first.is_dir():
-        return first.name or "scene"
-    return first.stem if len(inputs) == 1 and first.is_file() else first.parent.name or "scene"

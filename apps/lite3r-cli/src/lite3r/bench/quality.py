@@ -1,0 +1,74 @@
+"""What a model is worth on scenes: its answers held against the truth."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lite3r.bench.metrics import QUALITY
+from recon_backbones import Backbone, Prediction
+from recon_eval import Report, depth, pose
+from recon_eval.data import Scene
+
+
+def compared(backbone: Any, images: Float[Tensor, "b v 3 y x"]) -> Prediction:
+    """Run a model that is to be compared with another: the first view leads in both.
+
+    Depth Anything 3 chooses the leading view from its own tokens, and the last bits decide
+    between similar views. Two models that choose differently answer in different orders and
+    frames, and nothing can be said of their layers.
+    """
+    images = images.to(next(backbone.parameters()).device)
+    prediction: Prediction = backbone(images, reference="first")
+    return prediction
+
+
+def predict(backbone: Backbone, scene: Scene) -> Prediction:
+    """Run a model on one scene, as `compared`; the result is on the CPU."""
+    with torch.inference_mode():
+        return compared(backbone, scene.images[None]).to("cpu")
+
+
+def evaluate(
+    backbone: Backbone,
+    scenes: Sequence[Scene],
+    *,
+    label: str,
+    dataset: str,
+    seed: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Report:
+    """Compare a model with the truth on every scene.
+
+    Depth: one median scale for all views of a scene. Poses: all pairs of views.
+    """
+    report = Report(model=label, dataset=dataset, seed=seed)
+    for scene in scenes:
+        report.add(scene.name, *results(predict(backbone, scene), scene))
+        advance()
+    return report
+
+
+def results(prediction: Prediction, scene: Scene) -> list[Any]:
+    """The results of one scene, for what its truth holds."""
+    found: list[Any] = []
+    if scene.depth is not None:
+        found.append(depth.evaluate(prediction.depth[0].float(), scene.depth, scene.valid))
+    if scene.world_to_camera is not None and scene.num_views > 1:
+        found.append(pose.evaluate(prediction.world_to_camera[0].float(), scene.world_to_camera))
+    if not found:
+        raise ValueError(f"{scene.name}: has neither true depth nor true cameras to compare with")
+    return found
+
+
+def means(report: Report) -> dict[str, float | None]:
+    """Means over scenes of every figure of quality, by key; None where it is unknown."""
+    found: dict[str, float | None] = {}
+    for metric in QUALITY:
+        assert metric.source is not None
+        values = [v for v in report.values(*metric.source).values() if v == v]
+        found[metric.key] = statistics.fmean(values) if values else None
+    return found

@@ -1,0 +1,52 @@
+"""Scenes with truth to be measured on: drawn, or read from a folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from recon_backbones import Backbone
+from recon_eval.data import BlendedMVS, Scene, SyntheticScenes
+
+PATCH = 14  # pixels: smaller images hold no token
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """What the network sees of a scene.
+
+    - `views`: views of one scene, at least 2.
+    - `size`: longer side of an image in pixels; aspect ratios are kept.
+    """
+
+    views: int = 8
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if self.views < 2:
+            raise ValueError(f"views={self.views}; a scene needs at least 2: 8 is usual")
+        if self.size < PATCH:
+            raise ValueError(f"size={self.size}; it must be at least {PATCH} pixels, one patch")
+
+
+def synthetic(
+    split: Literal["train", "test"], *, count: int, images: ImageSettings, seed: int
+) -> SyntheticScenes:
+    """Drawn scenes; train and test never share one."""
+    return SyntheticScenes(
+        split, count=count, views=images.views, height=images.size, width=images.size, seed=seed
+    )
+
+
+def read_scenes(
+    data: str, backbone: Backbone, *, count: int, images: ImageSettings, seed: int
+) -> list[Scene]:
+    """Scenes to be measured on: "synthetic", or a folder of scenes in the BlendedMVS layout.
+
+    Raises ValueError when the folder holds nothing that can be measured.
+    """
+    if data == "synthetic":
+        drawn = synthetic("test", count=count, images=images, seed=seed)
+        return [drawn[i] for i in range(count)]
+    side = images.size // backbone.patch_size * backbone.patch_size
+    found = BlendedMVS(Path(data), "held_out", views=images.views, size=(side, side), seed=seed)
+    return [found[i] for i in range(min(count, len(found)))]

@@ -1,0 +1,146 @@
+"""One setting of a benchmark: check every variant, then time all of them in turn.
+
+Every variant is first held against its own float32 twin: one whose depth strays further
+than its tolerance is not timed. Variants are timed in turn, so that what disturbs the
+machine disturbs all.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lite3r.bench.costs import Cost, compare_costs
+from lite3r.bench.parts import time_parts
+from lite3r.bench.quality import compared
+from lite3r.bench.variants import TOLERANCE, Variant, variants
+from lite3r.student.deploy import Backend
+from lite3r.student.recipes import Recipe
+from recon_backbones import Backbone, load_backbone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is reconstructed: a backbone, its weights, and the shape of a scene."""
+
+    backbone: str
+    weights: str
+    views: int
+    height: int
+    width: int
+    seed: int = 0
+
+    def __str__(self) -> str:
+        size = f"{self.width} x {self.height}"
+        return f"{self.backbone} ({self.weights} weights), {self.views} views, {size}"
+
+    def images(self) -> Tensor:
+        """Noise in [0, 1], `1 v 3 y x`: time does not depend on what is seen."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.rand(1, self.views, 3, self.height, self.width, generator=generator)
+
+    def load(self, device: str) -> Backbone:
+        """The dense backbone. Raises ValueError as `load_backbone` does."""
+        return load_backbone(self.backbone, weights=self.weights, device=device, seed=self.seed)
+
+    def check(self, backbone: Backbone) -> None:
+        """Raise ValueError for sizes that the backbone does not take."""
+        patch = backbone.patch_size
+        if self.height % patch or self.width % patch:
+            raise ValueError(
+                f"sizes={self.width}x{self.height}; both must be multiples of {patch}, the patches "
+                f"of {self.backbone}: {max(1, self.width // patch) * patch}x"
+                f"{max(1, self.height // patch) * patch} are"
+            )
+
+
+def bench(
+    setting: Setting,
+    base: Backbone,
+    recipe: Recipe,
+    *,
+    backend: Backend = "auto",
+    repeats: int,
+    seconds: float,
+    with_compile: bool,
+    with_upstream: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """The setting and a row for each variant; what did not run says why.
+
+    - `base`: the backbone that `setting` names, loaded.
+    - `seconds`: what the timed rounds may take together; at least one is made.
+    """
+    device = next(base.parameters()).device.type
+    images = setting.images().to(device)
+    chosen = variants(
+        setting.backbone,
+        recipe,
+        device=device,
+        backend=backend,
+        with_compile=with_compile,
+        with_upstream=with_upstream,
+    )
+    rows, ready = _check_all(chosen, base, images, say)
+    say("timing in turn ...")
+    costs = compare_costs(ready, images, repeats=repeats, device=device, seconds=seconds)
+    compiled = {v.name for v in chosen if v.compiled}
+    for row in rows:
+        name = row["variant"]
+        if name in costs:
+            row |= _figures(costs[name], ready[name], setting.views)
+            if name not in compiled and hasattr(ready[name], "attention_sites"):
+                row["parts_ms"] = time_parts(ready[name], images, device=device, repeats=3)
+    return asdict(setting) | {"rows": rows}
+
+
+def _check_all(
+    chosen: Sequence[Variant], base: Backbone, images: Tensor, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    ready: dict[str, Any] = {}
+    for variant in chosen:
+        row: dict[str, Any] = {"variant": variant.name, "dtype": variant.dtype}
+        rows.append(row)
+        if variant.missing:
+            row["not_run"] = variant.missing
+            continue
+        say(f"checking {variant.name} ...")
+        try:
+            model, error = _checked(variant, base, images)
+        except torch.OutOfMemoryError as trouble:
+            row["not_run"] = f"out of memory: {str(trouble).partition('.')[0]}"
+            continue
+        row["error"], allowed = error, TOLERANCE[variant.dtype]
+        if error <= allowed:
+            ready[variant.name] = model
+        else:
+            row["not_run"] = f"strays by {error:.3g} from float32; {allowed} allowed"
+    return rows, ready
+
+
+def _checked(variant: Variant, base: Backbone, images: Tensor) -> tuple[Any, float]:
+    dtype = getattr(torch, variant.dtype)
+    with torch.inference_mode():
+        truth = compared(variant.twin(copy.deepcopy(base)), images).depth
+        model = variant.build(copy.deepcopy(base).to(dtype))
+        found = compared(model, images).depth.float()
+    return model, float((found / truth - 1).abs().median())
+
+
+def _figures(cost: Cost, model: Any, views: int) -> dict[str, Any]:
+    held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    ordered = sorted(cost.latencies_ms)
+    return {
+        "latency_ms": cost.latency_ms,
+        "latencies_ms": cost.latencies_ms,
+        "fastest_ms": ordered[0],
+        "slowest_ms": ordered[-1],
+        "views_per_second": 1000 * views / cost.latency_ms,
+        "working_memory_mb": cost.peak_memory_bytes / 1e6,
+        "weights_mb": held / 1e6,
+        "gflop": cost.flops / 1e9,
+    }

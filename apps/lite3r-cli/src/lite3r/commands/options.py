@@ -1,0 +1,65 @@
+"""Groups of options that commands share: a recipe, a model, where and how it computes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lite3r.student.deploy import Backend, Precision
+from lite3r.student.recipes import Fp8, Recipe, Scope, Trainable, by_name
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """A recipe by its name, and what differs from it."""
+
+    recipe: str = "default"
+    """Which recipe: default, paper, sparse_only; `lite3r info` describes them."""
+    keep: float | None = None
+    """Share of the key blocks that softmax attention keeps, above 0 and at most 1."""
+    block: tuple[int, int] | None = None
+    """Query and key tokens in a block; powers of two from 16 to 256."""
+    scope: Scope | None = None
+    """Which attention becomes sparse: over all views, inside each view, or both."""
+    fp8: Fp8 | None = None
+    """Scaling of the FP8 linear layers; none keeps them as they are."""
+    trainable: Trainable | None = None
+    """What distillation changes: projections, low-rank updates, attentions, or everything."""
+    set: tuple[str, ...] = ()
+    """Other fields of the recipe, as linear=complement lora_rank=4."""
+
+    def __post_init__(self) -> None:
+        self.make()  # a recipe that cannot run is refused with the command line
+
+    def make(self) -> Recipe:
+        """The recipe. Raises ValueError for one that cannot run."""
+        changes: dict[str, str] = {}
+        for change in self.set:
+            name, equals, value = change.partition("=")
+            if not equals:
+                raise ValueError(f"set={change}; it must be NAME=VALUE: write {change}=VALUE")
+            changes[name] = value
+        given = {
+            name: str(value) if not isinstance(value, tuple) else ",".join(map(str, value))
+            for name in ("keep", "block", "scope", "fp8", "trainable")
+            if (value := getattr(self, name)) is not None
+        }
+        return by_name(self.recipe).changed(changes | given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """A student or a dense backbone, and how it computes."""
+
+    model: str = "teacher"
+    """A student's folder, as runs/da3-tiny, or teacher for the dense backbone."""
+    backbone: str = "da3-tiny"
+    """Which dense backbone, with --model teacher."""
+    weights: str | None = None
+    """The backbone's weights: bundled, hub, random, or a file."""
+    backend: Backend = "auto"
+    """What multiplies a student's FP8 layers; auto is the fastest that the device has."""
+    precision: Precision = "auto"
+    """Number type; auto is bfloat16 where a GPU multiplies FP8 (students) or memory is short."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""

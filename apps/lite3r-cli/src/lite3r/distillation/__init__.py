@@ -1,0 +1,1 @@
+"""One run of `lite3r distill`: its folder, what it learns from, teaching, judging, the report."""

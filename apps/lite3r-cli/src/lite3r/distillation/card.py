@@ -1,0 +1,149 @@
+"""A folder for the Hugging Face Hub: a student, and a card that says what it is and is worth.
+
+Nothing is uploaded: the card's last section holds the command that does it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lite3r.bench.metrics import QUALITY
+from lite3r.distillation.folder import REPORT
+from lite3r.pages.columns import markdown_table
+from lite3r.student.student import Student
+from recon_backbones.registry import backbone_entry
+
+LICENCES = {"Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
+PIPELINE = "depth-estimation"
+
+
+def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> str:
+    """The model card: metadata in YAML, then Markdown."""
+    entry = backbone_entry(student.teacher.backbone)
+    recipe = student.recipe
+    fp8 = "none" if recipe.fp8 == "none" else f"{recipe.fp8}, weights stored as FP8"
+    lines = [
+        _metadata(student, report),
+        f"# A light student of {student.teacher.backbone}",
+        "",
+        "Depth and cameras from photos of one scene, in one pass. Made with "
+        f"Lite3R from {_source(student, entry.hub)}: its {recipe.scope} attention is sparse and "
+        "linear, and only what the recipe names was trained, by distillation, without labels.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| attention | keeps {recipe.keep:.0%} of the key blocks of {recipe.block[0]} x "
+        f"{recipe.block[1]} tokens, {recipe.token_order} order |",
+        f"| linear layers in FP8 | {fp8} |",
+        f"| trained | {recipe.trainable} |",
+        f"| SHA-256 of the teacher's weights | `{student.weights_sha256}` |",
+        f"| licence | {entry.licence}, that of the teacher's weights |",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import lite3r",
+        'student = lite3r.load("FOLDER")  # this folder, downloaded',
+        "```",
+        "",
+        'Then `student.reconstruct(["a.jpg", "b.jpg"])`, or on the command line '
+        "`lite3r reconstruct PHOTOS --model FOLDER`.",
+        "",
+        *_measured(report),
+        "## Upload",
+        "",
+        f"`hf upload USER/{name} {name}` (it asks nobody else: look at the folder first).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def check_installed() -> None:
+    """Raise ValueError where what writes the card's metadata is not installed."""
+    _hub()
+
+
+def read_report(run: Path) -> dict[str, Any] | None:
+    """The report of a run, or None where there is none. Raises ValueError for a damaged one."""
+    path = run / REPORT
+    if not path.is_file():
+        return None
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report["rows"][-1]["label"], report["environment"]["versions"], report["facts"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    return report
+
+
+def _source(student: Student, hub: str | None) -> str:
+    kind = student.teacher.weights
+    where = {"hub": f"https://huggingface.co/{hub}", "random": "random weights (a test)"}
+    where["bundled"] = "the weights that ship with recon-backbones"
+    return f"{student.teacher.backbone}, {where.get(kind, 'weights from a file')}"
+
+
+def _metadata(student: Student, report: Mapping[str, Any] | None) -> str:
+    """What the Hub reads at the top of a card, in YAML."""
+    hub = _hub()
+    entry = backbone_entry(student.teacher.backbone)
+    licence = LICENCES.get(entry.licence, "other")
+    from_hub = bool(entry.hub) and student.teacher.weights == "hub"
+    data = hub.ModelCardData(
+        license=licence,
+        license_name=entry.licence if licence == "other" else None,
+        library_name="lite3r",
+        pipeline_tag=PIPELINE,
+        base_model=entry.hub if from_hub else None,
+        tags=["3d-reconstruction", "sparse-attention", "fp8"],
+        model_name="student",
+        eval_results=_results(report),
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _results(report: Mapping[str, Any] | None) -> list[Any] | None:
+    """The results as the Hub's evaluation metadata."""
+    if report is None:
+        return None
+    row = report["rows"][-1]
+    return [
+        _hub().EvalResult(
+            task_type=PIPELINE,
+            dataset_type="unseen-scenes",
+            dataset_name=dict(report["facts"]).get("data", "unknown"),
+            metric_type=metric.key,
+            metric_name=metric.title,
+            metric_value=round(row[metric.key], 4),
+        )
+        for metric in QUALITY
+        if row.get(metric.key) is not None
+    ] or None
+
+
+def _hub() -> Any:
+    try:
+        return import_module("huggingface_hub")
+    except ImportError as error:
+        raise ValueError(
+            "kind=hub; a model card needs huggingface-hub: python -m pip install 'lite3r-cli[hub]'"
+        ) from error
+
+
+def _measured(report: Mapping[str, Any] | None) -> list[str]:
+    if report is None:
+        return ["## What it measured", "", "Nothing: the run holds no report.json.", ""]
+    environment = report["environment"]
+    where = environment["gpu"] or f"{environment['processor']}, {environment['cores']} cores"
+    versions = ", ".join(f"{name} {one}" for name, one in environment["versions"].items())
+    rows: Sequence[Any] = report["rows"]
+    return [
+        "## What it measured",
+        "",
+        markdown_table(list(rows)),
+        f"Data: {dict(report['facts'])['data']}. Measured on {where}; {versions}. `report.json` "
+        "holds every number.",
+        "",
+        *(f"{note}\n" for note in report.get("notes", ())),
+    ]

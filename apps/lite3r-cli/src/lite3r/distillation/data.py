@@ -1,0 +1,155 @@
+"""What a student learns from, and what it is judged on; no photo or scene is both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import distill
+from lite3r.bench.quality import predict
+from lite3r.bench.scenes import ImageSettings, synthetic
+from lite3r.shell.words import Words
+from recon_backbones import Backbone
+from recon_backbones.photos import find_photos, load_batch
+from recon_eval.data import Scene
+
+VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
+MOST_SCENES = 300  # to learn from; they stay in memory
+HELD_OUT = 4  # one photo of so many is judged on, and two at least: a pose needs a pair
+SYNTHETIC = "synthetic"
+
+
+@runtime_checkable
+class Items(Protocol):
+    """Scenes by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Scene: ...
+
+
+class SceneBatches:
+    """Images `1 v 3 y x` by number, for `distill`: scenes in turn, their views shuffled.
+
+    Each scene is made when it is first asked for, and kept.
+    """
+
+    def __init__(self, scenes: Items) -> None:
+        self._scenes = scenes
+        self._images: dict[int, Tensor] = {}
+
+    def at(self, index: int) -> Float[Tensor, "1 v 3 y x"]:
+        """Batch `index`; the order of views comes from the global generator."""
+        number = index % len(self._scenes)
+        if number not in self._images:
+            self._images[number] = self._scenes[number].images
+        images = self._images[number]
+        return images[torch.randperm(len(images))][None]
+
+
+class PhotoBatches:
+    """Images `1 v 3 y x` by number, for `distill`: views drawn from the photos of one scene."""
+
+    def __init__(self, images: Float[Tensor, "n 3 y x"], views: int) -> None:
+        self._images = images
+        self._views = min(views, len(images))
+
+    def at(self, index: int) -> Float[Tensor, "1 v 3 y x"]:
+        """Batch `index`; the views come from the global generator."""
+        return self._images[torch.randperm(len(self._images))[: self._views]][None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What a student learns from and is judged on.
+
+    - `judged`: scenes with truth; the teacher's own answer where there is no other.
+    - `truth`: whether `judged` holds true depth and cameras.
+    - `first_words`: what a reader must know of the data before any number.
+    """
+
+    batches: distill.Batches
+    judged: Sequence[Scene]
+    truth: bool
+    first_words: str
+
+
+def lessons(
+    data: str,
+    teacher: Backbone,
+    *,
+    images: ImageSettings,
+    batches: int,
+    judged: int,
+    seed: int,
+    words: Words,
+) -> Lessons:
+    """Draw synthetic scenes, or read a folder of photos of one scene and hold some out.
+
+    - `batches`: how many are learnt from; `judged`: how many drawn scenes are judged on.
+
+    Raises ValueError for a folder without photos enough, naming what is wrong.
+    """
+    if data != SYNTHETIC:
+        return _of_photos(data, teacher, images)
+    learn = synthetic("train", count=scenes_to_learn_from(batches), images=images, seed=seed)
+    test = synthetic("test", count=judged, images=images, seed=seed)
+    drawn = []
+    with words.progress("drawing test scenes", judged) as advance:
+        for number in range(judged):
+            drawn.append(test[number])
+            advance()
+    return Lessons(
+        batches=SceneBatches(learn),
+        judged=drawn,
+        truth=True,
+        first_words=f"Measured on {judged} synthetic scenes that neither model has seen.",
+    )
+
+
+def scenes_to_learn_from(batches: int) -> int:
+    """How many drawn scenes a training on so many batches sees, at least one."""
+    return min(MOST_SCENES, -(-batches // VISITS))
+
+
+def held_out(count: int) -> list[int]:
+    """Which of so many photos are judged on and not learnt from, evenly spread; none of too few.
+
+    At least two are held out and two learnt from, so four photos are the fewest.
+    """
+    if count < 4:
+        return []
+    held = max(2, count // HELD_OUT)
+    return [int((2 * i + 1) * count / (2 * held)) for i in range(held)]
+
+
+def _of_photos(folder: str, teacher: Backbone, images: ImageSettings) -> Lessons:
+    photos = load_batch(find_photos([folder]), teacher, images.size).images[0]
+    held = held_out(len(photos))
+    rest = [i for i in range(len(photos)) if i not in held]
+    judged = photos[(held or rest)[: images.views]]
+    if held:
+        words = (
+            f"Measured on {len(judged)} of {len(photos)} photos that the student did not learn "
+            "from, against the teacher: there is no ground truth."
+        )
+    else:
+        words = (
+            f"Measured on the {len(judged)} photos that the student learned from, against the "
+            "teacher: four photos are the fewest of which some can be held out."
+        )
+    seen = Scene(name=Path(folder).name, images=judged)
+    told = predict(teacher, seen)
+    answer = replace(
+        seen, depth=told.depth[0].float(), world_to_camera=told.world_to_camera[0].float()
+    )
+    return Lessons(
+        batches=PhotoBatches(photos[rest], images.views),
+        judged=[answer],
+        truth=False,
+        first_words=words,
+    )

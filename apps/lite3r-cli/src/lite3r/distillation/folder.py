@@ -1,0 +1,79 @@
+"""A run's folder: checked before the work, continued after a stop, never lost by accident."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lite3r.shell import atomic
+from lite3r.shell.errors import UserError
+
+SETTINGS = "run.json"
+TRAINING = "training"
+REPORT = "report.json"
+OWN_FILES = {
+    SETTINGS,
+    TRAINING,
+    REPORT,
+    "report.html",
+    "config.json",
+    "adapter.safetensors",
+    "model.safetensors",
+}
+
+State = Literal["new", "resumed", "finished"]
+
+
+def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> State:
+    """Say what is in `folder`, and whether a run may go there; nothing is changed yet.
+
+    settings: every choice that the weights depend on; a resumed run must have the same.
+    Raises UserError when the folder holds another run or anything else, when neither
+    `resume` nor `overwrite` says what to do with an earlier run, or when it cannot be written.
+    """
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite contradict each other; give one of them")
+    try:
+        atomic.check_writable(folder)
+    except OSError as error:
+        raise UserError(str(error)) from error
+    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    visible = {name for name in present if not name.startswith(".")}
+    if visible - OWN_FILES or (visible and SETTINGS not in visible):
+        strange = sorted(visible - OWN_FILES or visible)[:3]
+        raise UserError(
+            f"{folder} is no run of lite3r (it holds {', '.join(strange)}); choose another --out"
+        )
+    if visible and not resume and not overwrite:
+        raise UserError(
+            f"{folder} holds an earlier run; add --resume to continue it, --overwrite to "
+            "replace it, or choose another --out"
+        )
+    if visible and resume:
+        _compare(folder, settings)
+        return "finished" if REPORT in visible else "resumed"
+    return "new"
+
+
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Empty a checked folder of its earlier run, if any, and write the settings of this one."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    atomic.write_json(folder / SETTINGS, settings)
+
+
+def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
+    before = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(settings))
+    changed = [
+        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} was begun with other settings: {'; '.join(changed)}; resume with the "
+            "same ones, or choose another --out"
+        )

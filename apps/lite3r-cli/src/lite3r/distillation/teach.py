@@ -1,0 +1,131 @@
+"""Teach a student to answer as its teacher does, attention by attention."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import distill
+from lite3r.bench.quality import compared
+from lite3r.distillation.training import Training
+from lite3r.shell.words import Advance, Words
+from lite3r.student.recipes import Recipe
+from lite3r.student.student import Student
+from recon_backbones import AttentionSite, Backbone
+
+_ATTENTION = distill.AttentionOutputs(loss="relative_mse")
+OBJECTIVES: dict[str, tuple[distill.Objective, ...]] = {
+    "attention": (_ATTENTION,),
+    "outputs": (_ATTENTION, distill.Depth(weight=2.0), distill.Pose(weight=5.0)),
+}
+RIDGE = 0.01  # keeps solutions small, so that training goes on from them
+
+
+def teach(
+    student: Student,
+    teacher: Backbone,
+    batches: distill.Batches,
+    training: Training,
+    *,
+    seed: int,
+    directory: Path | None = None,
+    reporter: distill.Reporter | None = None,
+) -> distill.Result:
+    """Train what the student's recipe trains, in place.
+
+    - `batches`: gives images `b v 3 y x` by number.
+    - `directory`: where log and checkpoints go; a run that is there already is continued.
+    """
+    sites = [s for s in teacher.attention_sites() if s.scope in student.recipe.scopes]
+    with same_token_order(teacher, student.recipe):
+        if training.solve_batches and student.recipe.trainable == "proj" and not _begun(directory):
+            _solve(student, teacher, batches, sites, training.solve_batches, seed)
+        return distill.distill(
+            student.backbone,
+            teacher,
+            batches,
+            pairs=distill.pair_sites(sites),
+            objectives=OBJECTIVES[training.match],
+            config=_config(training, teacher, seed),
+            forward=compared,
+            directory=directory,
+            count_images=lambda images: images.shape[0] * images.shape[1],
+            reporter=reporter or distill.Quiet(),
+        )
+
+
+@contextmanager
+def same_token_order(teacher: Backbone, recipe: Recipe) -> Iterator[None]:
+    """Let the teacher keep its tokens in the student's order, so that they can be compared.
+
+    What the teacher puts out does not depend on the order.
+    """
+    teacher.set_token_order(recipe.token_order)
+    try:
+        yield
+    finally:
+        teacher.set_token_order("raster")
+
+
+class Watched(distill.Quiet):
+    """Tells how distillation goes on, by the callables that it is given."""
+
+    def __init__(self, words: Words, advance: Advance) -> None:
+        self._words, self._advance = words, advance
+
+    def started(self, start: distill.Start) -> None:
+        """Say where a resumed run goes on."""
+        if start.step:
+            self._words.say(f"resumed after step {start.step}")
+            self._advance(to=start.step)
+
+    def stepped(self, record: distill.StepRecord) -> None:
+        """Move the bar."""
+        self._advance(to=record.step, note=f"loss {record.losses['loss']:.3g}")
+
+    def warned(self, text: str) -> None:
+        """Repeat the warning."""
+        self._words.say(text)
+
+
+def _begun(directory: Path | None) -> bool:
+    return directory is not None and distill.has_run(directory)
+
+
+def _solve(
+    student: Student,
+    teacher: Backbone,
+    batches: distill.Batches,
+    sites: Sequence[AttentionSite],
+    count: int,
+    seed: int,
+) -> None:
+    """Set every projection to the least-squares solution on some batches, layer after layer."""
+    fits = [
+        distill.Fit(pair=pair, layer=f"{pair.student}.proj_l")
+        for pair in distill.pair_sites(sites, suffix=".core")
+    ]
+    distill.fit_projections(
+        student.backbone,
+        teacher,
+        batches,
+        fits,
+        count=count,
+        ridge=RIDGE,
+        seed=seed,
+        forward=compared,
+    )
+
+
+def _config(training: Training, teacher: Backbone, seed: int) -> distill.DistillConfig:
+    sites = (s for s in teacher.attention_sites() if s.scope != "camera")
+    blocks = tuple(site.name.rpartition(".")[0] for site in sites)
+    return distill.DistillConfig(
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        warmup_steps=min(5, training.steps // 10),
+        accumulation=training.accumulation,
+        checkpoint_every=training.checkpoint_every,
+        checkpoint_activations=blocks if training.recompute else (),
+        run_until="last_pair" if training.match == "attention" else "end",
+        seed=seed,
+    )

@@ -1,0 +1,1 @@
+"""Pages and tables: what a run reports, and reconstructions to look at."""

@@ -1,0 +1,139 @@
+"""report.html of a reconstruction: the scene from above, photos with depth, and the files."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from lite3r.pages.parts import document, facts, heading, legend, strip
+from lite3r.pages.scene import ranks
+from lite3r.scene import colors
+from lite3r.scene.upright import upright
+from lite3r.scene.view import PointCloud, Scene, View
+from lite3r.shell import atomic
+
+SHOWN_VIEWS = 24
+SIDE = 560  # pixels of the plan's longer side
+
+
+def write_report(path: Path, made: Scene) -> None:
+    """Write the page; the files that lie beside it then are listed in it."""
+    shown = [
+        made.views[i]
+        for i in np.unique(np.linspace(0, len(made.views) - 1, SHOWN_VIEWS).round().astype(int))
+    ]
+    width, height = made.views[0].depth.shape[::-1]
+    counted = f"{len(made.views)} photos, {len(made.cloud):,} points"
+    pairs = [("depth maps", f"{width} x {height} pixels"), *made.facts]
+    notes = [] if dict(made.facts).get("unit") else ["Lengths are in the network's own unit."]
+    page = document(
+        made.title,
+        [
+            heading(made.title, counted),
+            _plan(made.cloud, made.views),
+            _files(path.parent),
+            _views(shown, len(made.views)),
+            facts("How this was made", pairs, notes),
+        ],
+    )
+    atomic.write_text(path, page)
+
+
+def _plan(cloud: PointCloud, views: Sequence[View]) -> str:
+    """The points from above as a picture, the cameras as triangles over it."""
+    turn = upright(views)[[0, 2]]  # right and towards the viewer: down the page
+    flat = cloud.xyz @ turn.T
+    triangles = [_triangle(view, turn) for view in views]
+    low, high = np.percentile(flat, [1, 99], axis=0)
+    ends = np.concatenate(triangles)
+    low, high = np.minimum(low, ends.min(axis=0)), np.maximum(high, ends.max(axis=0))
+    scale = SIDE / float((high - low).max() or 1.0)
+    width, height = (int(n) for n in np.maximum(40, np.ceil((high - low) * scale)))
+    picture = colors.data_uri(_seen_from_above(cloud, (flat - low) * scale, width, height))
+    outlines = "".join(
+        f"<polygon points='{' '.join(f'{x:.1f},{y:.1f}' for x, y in (corners - low) * scale)}'>"
+        f"<title>{escape(view.name)}</title></polygon>"
+        for view, corners in zip(views, triangles, strict=True)
+    )
+    return (
+        "<section><h2>From above</h2><figure class='card plan'>"
+        f"<svg viewBox='0 0 {width} {height}' role='img' "
+        "aria-label='points and cameras from above'>"
+        f"<image href='{picture}' width='{width}' height='{height}'></image>{outlines}</svg>"
+        "</figure><p class='note'>Each triangle is a camera; the photos' up is towards you.</p>"
+        "</section>"
+    )
+
+
+def _triangle(view: View, turn: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "3 2"]:
+    """A camera and its left and right edge of sight, a tenth of its median depth long."""
+    known = view.depth[view.known]
+    reach = 0.1 * float(np.median(known)) if len(known) else 0.1
+    half = view.depth.shape[1] / 2 / view.intrinsics[0, 0]
+    corners = np.array([[0, 0, 0], [-half, 0, 1], [half, 0, 1]]) * reach
+    pose = view.camera_to_world
+    return (corners @ pose[:3, :3].T + pose[:3, 3]) @ turn.T
+
+
+def _seen_from_above(
+    cloud: PointCloud, pixels: Float[np.ndarray, "p 2"], width: int, height: int
+) -> UInt8[np.ndarray, "y x 4"]:
+    """Mean colour of the points in each pixel; opaque where there are many."""
+    cell = np.floor(pixels).astype(int)
+    inside = ((cell >= 0) & (cell < (width, height))).all(axis=1)
+    place = cell[inside] @ (1, width)
+    count = np.bincount(place, minlength=width * height).astype(float)
+    sums = [
+        np.bincount(place, weights=cloud.rgb[inside, c], minlength=width * height) for c in range(3)
+    ]
+    typical = np.median(count[count > 0]) if len(place) else 1.0
+    alpha = 255 * np.clip(count / typical, 0, 1) ** 0.5
+    mean = np.stack([*(s / np.maximum(count, 1) for s in sums), alpha], axis=-1)
+    picture: UInt8[np.ndarray, "y x 4"] = mean.round().astype(np.uint8).reshape(height, width, 4)
+    return picture
+
+
+def _files(folder: Path) -> str:
+    """Links to what lies beside the page."""
+    found = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    items = "".join(
+        f"<li><a href='{quote(p.name)}'>{escape(p.name)}</a> {_size(p)}</li>" for p in found
+    )
+    return f"<section><h2>Files</h2><ul class='card files'>{items}</ul></section>" if found else ""
+
+
+def _size(path: Path) -> str:
+    if not path.is_file():
+        return "folder"
+    size = path.stat().st_size
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.0f} kB"
+
+
+def _views(views: Sequence[View], total: int) -> str:
+    names = [view.name for view in views]
+    near, far = colors.depth_range(*(view.depth[view.known] for view in views))
+    photos = [colors.data_uri(v.image, kind="jpeg") for v in views]
+    depths = [
+        colors.data_uri(colors.depth_picture(np.where(v.known, v.depth, 0.0), near, far))
+        for v in views
+    ]
+    sure = [colors.data_uri(colors.share_picture(_share(v))) for v in views]
+    some = f"{len(views)} of {total} photos, evenly spaced" if len(views) < total else "Photos"
+    return (
+        f"<section><h2>{some}</h2><div class='strips'>{strip('photo', photos, names)}"
+        f"{strip('depth', depths, names)}{strip('confidence', sure, names)}</div>"
+        + legend(
+            (colors.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)"),
+            (colors.SHARE_STOPS, "least confident", "most confident pixel of the photo"),
+        )
+        + "</section>"
+    )
+
+
+def _share(view: View) -> Float[np.ndarray, "y x"]:
+    """Rank of every pixel's confidence in its photo, 0 to 1; unknown depth has none."""
+    found = ranks(view.confidence.ravel()).reshape(view.depth.shape) / 255
+    return np.where(view.known, found, np.nan)

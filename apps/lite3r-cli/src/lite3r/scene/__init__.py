@@ -1,0 +1,1 @@
+"""A reconstructed scene: its views, its points, and how both are kept."""

@@ -1,0 +1,56 @@
+"""Depth maps as images: 16-bit PNG and 32-bit TIFF for programs, colour PNG for people."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from lite3r.scene.colors import depth_picture, depth_range
+from lite3r.scene.view import View
+from lite3r.shell import atomic
+from recon_eval import formats
+
+LARGEST = 65535
+
+
+def write_depth(folder: Path, views: Sequence[View]) -> None:
+    """Write `NAME.png`, `NAME.tiff`, `NAME_preview.png` for every view, and `scale.json`.
+
+    PNG: 16 bits, 0 for no depth; depth in units of the reconstruction = pixel value *
+    `depth_per_value`, the same for every view; the farthest depth is 65535.
+    TIFF: 32-bit floats, depth itself, 0 for none. View after view: nothing is stacked.
+    Raises ValueError when no pixel has a depth.
+    """
+    farthest = max(float(_known(view).max()) for view in views)
+    if farthest <= 0:
+        raise ValueError("no pixel has a positive depth, so no depth image can be written")
+    unit = farthest / LARGEST
+    near, far = depth_range(*(_known(view)[::4, ::4] for view in views))
+    for name, view in zip(file_names(views), views, strict=True):
+        depth = _known(view)
+        formats.write_depth(folder / f"{name}.png", depth, unit=unit)
+        formats.write_depth(folder / f"{name}.tiff", depth)
+        with atomic.new_file(folder / f"{name}_preview.png") as partial:
+            Image.fromarray(depth_picture(depth, near, far)).save(partial)
+    atomic.write_json(folder / "scale.json", {"depth_per_value": unit})
+
+
+def _known(view: View) -> Float[np.ndarray, "y x"]:
+    """Depth of a view, 0 where there is none."""
+    there = np.isfinite(view.depth) & (view.depth > 0)
+    if view.keep is not None:
+        there &= view.keep
+    return np.where(there, view.depth, 0.0).astype(np.float32)
+
+
+def file_names(views: Sequence[View]) -> list[str]:
+    """One file name without ending per view, all different: a/b.jpg becomes a_b."""
+    names: list[str] = []
+    for view in views:
+        name = str(PurePosixPath(view.name).with_suffix("")).replace("/", "_")
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names

@@ -1,0 +1,47 @@
+"""The photos beside the cameras, upright, where splat trainers look for them."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from lite3r.scene.view import View
+from recon_eval.formats import open_image
+
+FOLDER = "images"
+UPRIGHT = 1  # value of the EXIF tag for a photo that needs no turning
+ORIENTATION = 0x0112
+
+
+def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
+    """Fill `out/images` with links to the photos; a file that is there already stays.
+
+    Trainers read neither EXIF turns nor CMYK, so such photos are written upright in RGB.
+    Links are relative. Where the file system has no links, photos are copied.
+    photos: their folder, relative to `out`. Raises ValueError when a photo is gone.
+    """
+    for view in views:
+        link, photo = out / FOLDER / view.name, Path(os.path.normpath(out / photos / view.name))
+        if link.exists():
+            continue
+        if not photo.is_file():
+            raise ValueError(f"{photo} is gone, so cameras cannot be written beside their photos")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if _plain(photo):
+            _link(photo, link)
+        else:
+            open_image(photo).save(link, quality=95)
+
+
+def _plain(photo: Path) -> bool:
+    with Image.open(photo) as image:
+        return image.mode == "RGB" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+
+
+def _link(photo: Path, link: Path) -> None:
+    try:
+        link.symlink_to(os.path.relpath(photo.resolve(), link.parent.resolve()))
+    except OSError:
+        shutil.copyfile(photo, link)

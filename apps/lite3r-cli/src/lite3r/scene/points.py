@@ -1,0 +1,109 @@
+"""From depth maps to one point cloud: what is kept, and how it is thinned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from lite3r.scene.view import PointCloud, View
+from recon_backbones import Masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointOptions:
+    """Which pixels become points."""
+
+    confidence_percentile: float = 20.0
+    """Drop this share (percent, 0 to 100) of the pixels: those of least confidence."""
+    edge_tolerance: float = 0.1
+    """Drop a pixel whose depth differs from a neighbour's by more than this fraction."""
+    max_points: int = 1_000_000
+    """Thin to at most this many points: one per voxel, the most confident."""
+
+    def __post_init__(self) -> None:
+        Masks(confidence_percentile=self.confidence_percentile, edge_tolerance=self.edge_tolerance)
+        if self.max_points < 1:
+            raise ValueError(f"max_points={self.max_points}; it must be at least 1")
+
+
+def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
+    """Unproject every view; memory stays near three times `max_points`, however many views."""
+    confident = np.concatenate([v.confidence[np.isfinite(v.confidence)] for v in views])
+    if not len(confident):
+        raise ValueError("no pixel has a finite confidence, so no point can be made")
+    threshold = np.percentile(confident, options.confidence_percentile)
+    cloud: list[PointCloud] = []
+    for view in views:
+        cloud.append(points_of(view, threshold=float(threshold), options=options))
+        if sum(map(len, cloud)) > 2 * options.max_points:
+            cloud = [thin(PointCloud.concatenate(cloud), options.max_points)]
+    return thin(PointCloud.concatenate(cloud), options.max_points)
+
+
+def points_of(view: View, *, threshold: float, options: PointOptions) -> PointCloud:
+    """The points of one view: confident, in front of the camera, not across a depth edge."""
+    kept = view.known & (view.confidence >= threshold)
+    kept &= ~depth_edges(view.depth, options.edge_tolerance)
+    return PointCloud(
+        xyz=unproject(view)[kept].astype(np.float32),
+        rgb=view.image[kept],
+        confidence=view.confidence[kept].astype(np.float32),
+    )
+
+
+def unproject(view: View) -> Float[np.ndarray, "y x 3"]:
+    """World coordinates of every pixel centre: R^T (z K^-1 (x, y, 1) - t)."""
+    height, width = view.depth.shape
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(view.intrinsics).T
+    rotation, translation = view.world_to_camera[:, :3], view.world_to_camera[:, 3]
+    points: Float[np.ndarray, "y x 3"] = (rays * view.depth[..., None] - translation) @ rotation
+    return points
+
+
+def depth_edges(depth: Float[np.ndarray, "y x"], tolerance: float) -> Bool[np.ndarray, "y x"]:
+    """True where a pixel or its right or lower neighbour jumps by more than `tolerance`."""
+    edges = np.zeros(depth.shape, dtype=bool)
+    for axis in (0, 1):
+        first = np.take(depth, range(depth.shape[axis] - 1), axis)
+        second = np.take(depth, range(1, depth.shape[axis]), axis)
+        jump = np.abs(first - second) > tolerance * np.minimum(first, second)
+        before = [(0, 0), (0, 0)]
+        before[axis] = (0, 1)
+        after = [(0, 0), (0, 0)]
+        after[axis] = (1, 0)
+        edges |= np.pad(jump, before) | np.pad(jump, after)
+    return edges
+
+
+def thin(cloud: PointCloud, max_points: int) -> PointCloud:
+    """Keep the most confident point of each voxel, with the smallest voxel that fits the cap.
+
+    The voxel is found by bisection of its logarithm between a millionth of the cloud's
+    extent and the extent; 16 steps leave it within 0.03 % of the smallest.
+    """
+    if len(cloud) <= max_points:
+        return cloud
+    cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
+    origin = cloud.xyz.min(axis=0)
+    extent = float(np.ptp(cloud.xyz, axis=0).max()) or 1.0
+    small, large = np.log(extent * 1e-6), np.log(extent * 1.001)
+    best = _first_in_voxel(cloud, origin, float(np.exp(large)))
+    for _ in range(16):
+        middle = (small + large) / 2
+        kept = _first_in_voxel(cloud, origin, float(np.exp(middle)))
+        if len(kept) <= max_points:
+            best, large = kept, middle
+        else:
+            small = middle
+    return cloud.take(best)
+
+
+def _first_in_voxel(
+    cloud: PointCloud, origin: Float[np.ndarray, "3"], voxel: float
+) -> Int[np.ndarray, " kept"]:
+    cell = np.floor((cloud.xyz - origin).astype(np.float64) / voxel).astype(np.int64)
+    key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
+    first: Int[np.ndarray, " kept"] = np.sort(np.unique(key, return_index=True)[1])
+    return first

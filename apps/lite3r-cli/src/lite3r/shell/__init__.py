@@ -1,0 +1,1 @@
+"""What a command says and is told: terminal, errors, options that commands share."""

@@ -1,0 +1,44 @@
+"""Tell what a person can put right from what is a bug in this program."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PACKAGES = {"lite3r", "sla_kernels", "fp8_qat", "distill", "recon_backbones", "recon_eval"}
+
+
+class UserError(Exception):
+    """A mistake in the input: shown as one sentence, without a traceback, exit code 2."""
+
+
+@contextmanager
+def reported(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn complaints about inputs, raised inside the block, into a `UserError`.
+
+    The packages raise `ValueError` for a wrong value and `OSError` for a file, and say what to do
+    instead; `kinds` names other ones. A `ValueError` that another library raised, and nobody here
+    put into words, is a bug and keeps its traceback. The block should hold only calls that check
+    inputs, so that a bug elsewhere keeps its own.
+    """
+    caught = kinds or (ValueError, OSError)
+    try:
+        yield
+    except caught as error:
+        if isinstance(error, ValueError) and not _put_into_words(error):
+            raise
+        raise UserError(sentence(error)) from error
+
+
+def sentence(error: Exception) -> str:
+    """The text of an error, readable without its type."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _put_into_words(error: Exception) -> bool:
+    """Whether one of our packages raised it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    raised_in = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
+    return raised_in.partition(".")[0] in PACKAGES

@@ -1,0 +1,91 @@
+"""From a dense backbone to a light one: sparse attention, FP8 layers, and what may train.
+
+A backbone (recon_backbones) gets the attention of sla_kernels and the linear layers of
+fp8_qat; distill says which of its parameters train.
+"""
+
+import copy
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+import distill
+import fp8_qat
+from lite3r.student.recipes import Recipe
+from lite3r.student.student import Student, TeacherSpec, weights_digest
+from recon_backbones import AttentionSite, Backbone, replace_attention
+from sla_kernels import SparseLinearAttention
+
+
+def lighten(
+    teacher: Backbone, recipe: Recipe | None = None, spec: TeacherSpec | None = None
+) -> Student:
+    """Make an untrained student; the teacher stays as it is.
+
+    Where the teacher's own weights stay frozen they are shared with it until FP8 takes them
+    over. Before training the linear branch and low-rank updates add nothing, so this is the
+    training-free student.
+    Raises ValueError when the recipe names layers that the backbone does not have.
+    """
+    recipe = recipe or Recipe()
+    spec = spec or TeacherSpec.of(teacher)
+    digest = weights_digest(teacher)
+    teacher.requires_grad_(False)
+    adds_only = recipe.trainable in ("proj", "lora")  # the teacher's own weights stay frozen
+    shared = {id(p): p for p in teacher.parameters()} if adds_only else {}
+    light = copy.deepcopy(teacher, memo=dict(shared))
+    sparsify(light, recipe)
+    _choose_trained(light, recipe)
+    return Student(backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest)
+
+
+def sparsify(backbone: Backbone, recipe: Recipe) -> None:
+    """Give a backbone the token order and the attention of a recipe, in place."""
+    like = next(backbone.parameters())
+    backbone.set_token_order(recipe.token_order)
+    replace_attention(
+        backbone,
+        lambda site: _sparse(site, recipe).to(device=like.device, dtype=like.dtype),
+        where=lambda site: site.scope in recipe.scopes,
+    )
+
+
+def quantize(backbone: Backbone, recipe: Recipe) -> fp8_qat.Handle:
+    """Make the linear layers that a recipe names compute in FP8, in place."""
+
+    def left_alone(name: str, layer: nn.Linear) -> bool:
+        # proj_l of the linear branch is part of the attention operator, not a layer.
+        return ".core." in name or any(fnmatchcase(name, p) for p in recipe.fp8_exclude)
+
+    return fp8_qat.prepare(
+        backbone,
+        fp8_qat.recipes.by_name(recipe.fp8),
+        include=list(recipe.fp8_include),
+        exclude=left_alone,
+    )
+
+
+def _choose_trained(light: Backbone, recipe: Recipe) -> None:
+    """Let what the recipe trains train, and quantize: frozen layers for good, others as they go."""
+    sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
+    low_rank = recipe.trainable == "lora"
+    # A weight that gets an update must be quantized anew at every step, as a trained one is.
+    distill.train_only(light, "attn" if low_rank else recipe.trainable, sites=sites)
+    if recipe.fp8 != "none":
+        quantize(light, recipe)
+    if low_rank:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # one recipe is one student
+            distill.train_only(light, "lora", sites=sites, rank=recipe.lora_rank)
+
+
+def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:
+    return SparseLinearAttention(
+        site.head_dim,
+        keep=recipe.keep,
+        block=recipe.block,
+        estimator=recipe.estimator,
+        feature_map=recipe.feature_map,
+        linear=recipe.linear,
+    )

@@ -1,0 +1,210 @@
+"""What a user runs: a student loaded from its folder and brought into its deployed form."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+import distill
+import fp8_qat
+from lite3r.shell import atomic
+from lite3r.student.compose import lighten, sparsify
+from lite3r.student.files import CONFIG, DEPLOYED, read_adapter, read_config
+from lite3r.student.recipes import Recipe
+from lite3r.student.student import Deployment, Student, TeacherSpec, default_weights
+from recon_backbones import Backbone, load_backbone
+
+Backend = Literal["auto", "reference", "weight_only", "scaled_mm"]
+Precision = Literal["auto", "float32", "bfloat16"]
+FIRST_FP8 = (8, 9)  # compute capability from which GPUs multiply FP8
+
+
+def load(
+    folder: str | Path,
+    *,
+    device: str = "cpu",
+    weights: str | Path | None = None,
+    backend: Backend | None = "auto",
+    precision: Precision = "auto",
+) -> Student:
+    """Load a student that `Student.save` or `export` wrote, strictly, and deploy it.
+
+    - `weights`: the teacher's weights, when they are no longer where they were.
+    - `backend`, `precision`: as `deploy` takes them; backend None leaves a saved student in the
+      form that trains.
+
+    Raises ValueError when a file is missing, damaged or of another model, naming what differs,
+    and for a backend that cannot run the student.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    spec = {k: v for k, v in config["teacher"].items() if k != "sha256"}
+    if weights is not None:
+        spec["weights"] = str(weights)
+    teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
+    digest = config["teacher"]["sha256"]
+    if (folder / DEPLOYED).is_file():
+        return _load_exported(
+            folder / DEPLOYED, recipe, teacher, digest, device, backend or "auto", precision
+        )
+    student = lighten(teacher.load(device=device), recipe, teacher)
+    if student.weights_sha256 != digest:
+        raise ValueError(
+            f"{folder} was distilled from other weights of {teacher.backbone} (sha256 "
+            f"{digest[:12]}) than those at {teacher.weights!r} "
+            f"({student.weights_sha256[:12]}); give the right ones with weights="
+        )
+    read_adapter(folder, student.trained())
+    if backend is None:
+        return student
+    return deploy(student, backend=backend, precision=precision)
+
+
+def deploy(
+    student: Student, *, backend: Backend = "auto", precision: Precision = "auto"
+) -> Student:
+    """Bring a student into the form that runs, in place; low-rank updates join their weights.
+
+    - `backend`: "auto" multiplies FP8 where the device does, and elsewhere keeps FP8 as stored
+      weights ("weight_only"); "reference" computes, bit for bit, what training computed.
+    - `precision`: "auto" is bfloat16 on a GPU that multiplies FP8, and float32 elsewhere.
+
+    Raises ValueError for a student that is deployed already, and for a backend that cannot run it.
+    """
+    if student.deployment is not None:
+        raise ValueError(
+            f"deployment={student.deployment}; a student is deployed once: load it again"
+        )
+    backbone = student.backbone
+    device = next(backbone.parameters()).device
+    if student.recipe.trainable == "lora":
+        distill.merge_lora(backbone)
+    dtype = number_type(precision, device)
+    if dtype != torch.float32:
+        backbone.to(dtype)
+    used, layers = "none", 0
+    if student.recipe.fp8 != "none":
+        report = _first(lambda name: fp8_qat.convert(backbone, backend=name), backend, device)
+        used, layers = report.backend, len(report.layers)
+    return replace(student, deployment=_deployment(used, dtype, layers))
+
+
+def export(student: Student, folder: str | Path) -> fp8_qat.Report:
+    """Write a folder that loads without the teacher, FP8 as FP8; the student is deployed by it.
+
+    Returns what `fp8_qat.convert` did to every layer. Raises ValueError for a student
+    without FP8 layers, and one that is deployed already.
+    """
+    if student.deployment is not None:
+        raise ValueError(
+            f"deployment={student.deployment}; an export needs the form that trains: load it "
+            "with backend=None"
+        )
+    folder = Path(folder)
+    if student.recipe.trainable == "lora":
+        distill.merge_lora(student.backbone)
+    report = fp8_qat.convert(student.backbone, backend="reference")
+    with atomic.new_file(folder / DEPLOYED) as partial:
+        fp8_qat.save_fp8(student.backbone, partial)
+    atomic.write_json(folder / CONFIG, student.config())
+    return report
+
+
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether a device has products of FP8 numbers."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_FP8
+
+
+def number_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """The number type that a precision means on a device."""
+    if precision == "auto":
+        return torch.bfloat16 if multiplies_fp8(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _load_exported(
+    path: Path,
+    recipe: Recipe,
+    spec: TeacherSpec,
+    digest: str,
+    device: str,
+    backend: Backend,
+    precision: Precision,
+) -> Student:
+    """Build a student around weights that `export` wrote."""
+    backbone = load_backbone(spec.backbone, weights="random", device=device)
+    sparsify(backbone, recipe)
+    where = next(backbone.parameters()).device
+    dtype = number_type(precision, where)
+    if dtype != torch.float32:
+        backbone.to(dtype)
+    report = _first(lambda name: fp8_qat.load_fp8(backbone, path, backend=name), backend, where)
+    backbone.requires_grad_(False).eval()
+    return Student(
+        backbone=backbone,
+        recipe=recipe,
+        teacher=spec,
+        weights_sha256=digest,
+        deployment=_deployment(report.backend, dtype, len(report.layers)),
+    )
+
+
+def _first(
+    run: Callable[[str], fp8_qat.Report], wanted: Backend, device: torch.device
+) -> fp8_qat.Report:
+    """Deploy by the wanted backend; "auto" multiplies FP8 where device and recipe allow it."""
+    if wanted != "auto":
+        return run(wanted)
+    if multiplies_fp8(device):
+        with suppress(ValueError):  # the recipe has no such product; nothing has changed then
+            return run("scaled_mm")
+    return run("weight_only")
+
+
+def _deployment(backend: str, dtype: torch.dtype, layers: int) -> Deployment:
+    precision = str(dtype).removeprefix("torch.")
+    return Deployment(backend=backend, precision=precision, layers=layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model that a command was asked to run.
+
+    - `name`: what people call it; `ran`: how it computes.
+    - `student`: whether it is a light one.
+    """
+
+    backbone: Backbone
+    name: str
+    ran: str
+    student: bool
+
+
+def load_model(
+    model: str,
+    *,
+    backbone: str,
+    weights: str | None,
+    seed: int,
+    device: str,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
+) -> Loaded:
+    """A deployed student from its folder, or the dense backbone for "teacher".
+
+    Raises ValueError for what cannot be loaded, and for a backend beside a teacher.
+    """
+    if model != "teacher":
+        student = load(model, device=device, weights=weights, backend=backend, precision=precision)
+        ran = str(student.deployment)
+        return Loaded(backbone=student.backbone, name=f"student {model}", ran=ran, student=True)
+    if backend != "auto":
+        raise ValueError(f"backend={backend}; a teacher has no FP8 layers: give a student's folder")
+    spec = TeacherSpec(backbone=backbone, weights=weights or default_weights(backbone), seed=seed)
+    dense = spec.load(device=device)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    ran = str(dtype).removeprefix("torch.")
+    return Loaded(backbone=dense.to(dtype), name=backbone, ran=ran, student=False)

@@ -1,0 +1,131 @@
+"""A light student as a value: the backbone it became, the recipe, and the teacher it is from."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lite3r.shell import atomic
+from lite3r.shell.environment import versions
+from lite3r.student.files import CONFIG, FORMAT, write_adapter
+from lite3r.student.recipes import Recipe
+from recon_backbones import Backbone, Prediction, load_backbone
+from recon_backbones.photos import load_batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec:
+    """Which dense backbone, and where its weights come from (as `load_backbone` takes them)."""
+
+    backbone: str
+    weights: str
+    seed: int = 0
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> "TeacherSpec":
+        """Where a loaded backbone came from."""
+        source = backbone.weights
+        if source is None:
+            raise ValueError(
+                f"{backbone.name} was not loaded by load_backbone; give its TeacherSpec"
+            )
+        seed = source.seed or 0
+        weights = source.location if source.kind == "file" else source.kind
+        return cls(backbone=backbone.name, weights=weights, seed=seed)
+
+    def load(self, *, device: str = "cpu") -> Backbone:
+        """Load the dense backbone. Raises ValueError as `load_backbone` does."""
+        return load_backbone(self.backbone, weights=self.weights, seed=self.seed, device=device)
+
+
+def default_weights(backbone: str) -> str:
+    """Where the weights of a backbone come from unless somebody says otherwise."""
+    return "bundled" if backbone == "da3-tiny" else "hub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """How a student computes once it is deployed.
+
+    - `backend`: what multiplies the FP8 layers; "none" without any.
+    - `precision`: the number type of everything else.
+    - `layers`: how many layers hold FP8.
+    """
+
+    backend: str
+    precision: str
+    layers: int
+
+    def __str__(self) -> str:
+        fp8 = f"FP8 by {self.backend} in {self.layers} layers, " if self.layers else ""
+        return f"{fp8}{self.precision}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A light backbone and what it was made from.
+
+    - `backbone`: the dense architecture with sparse linear attention and FP8 linear layers.
+    - `weights_sha256`: digest of the teacher's weights, see `weights_digest`.
+    - `deployment`: how it computes; None for the form that trains.
+    """
+
+    backbone: Backbone
+    recipe: Recipe
+    teacher: TeacherSpec
+    weights_sha256: str
+    deployment: Deployment | None = None
+
+    def trained(self) -> dict[str, Tensor]:
+        """The parameters that the recipe trains, by name."""
+        return {n: p for n, p in self.backbone.named_parameters() if p.requires_grad}
+
+    def reconstruct(
+        self, images: Sequence[str | Path] | Float[Tensor, "v 3 y x"], *, size: int = 224
+    ) -> Prediction:
+        """Depth and cameras of photos of one scene, as a `Prediction` with one scene.
+
+        - `images`: files, brought to `size` pixels on the longer side, or a tensor in [0, 1].
+        """
+        if not isinstance(images, Tensor):
+            images = load_batch(images, self.backbone, size).images[0]
+        device = next(self.backbone.parameters()).device
+        with torch.inference_mode():
+            return self.backbone(images[None].to(device))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `adapter.safetensors`; each is whole or not there.
+
+        Raises ValueError for a deployed student, which `lite3r.student.deploy.export` writes.
+        """
+        if self.deployment is not None:
+            raise ValueError(
+                f"deployment={self.deployment}; a student is saved in the form that trains: "
+                "use lite3r.student.deploy.export, or load it with backend=None"
+            )
+        write_adapter(Path(folder), self.trained())
+        atomic.write_json(Path(folder) / CONFIG, self.config())
+
+    def config(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return {
+            "format": FORMAT,
+            "teacher": asdict(self.teacher) | {"sha256": self.weights_sha256},
+            "recipe": self.recipe.to_dict(),
+            "versions": versions(),
+        }
+
+
+def weights_digest(backbone: Backbone) -> str:
+    """SHA-256 over the names, shapes and bytes of a backbone's weights, in order of names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(memoryview(data.numpy()))
+    return digest.hexdigest()
