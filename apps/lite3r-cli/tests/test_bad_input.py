@@ -21,7 +21,7 @@ def refused(answer: Any, *parts: str) -> None:
 @pytest.mark.parametrize("keep", ["0", "2", "-0.5"])
 def test_impossible_keep(lite3r: Any, keep: str) -> None:
     answer = lite3r.distill("--keep", keep)
-    refused(answer, f"keep is {float(keep)}", "above 0 and at most 1")
+    refused(answer, f"keep={float(keep)}", "above 0 and at most 1")
     assert not Path("runs").exists()
 
 
@@ -39,11 +39,11 @@ def test_hub_weights_without_network(lite3r: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (("--steps", "0"), ("steps is 0", "at least 1")),
-        (("--size", "13"), ("size is 13", "at least 14")),
-        (("--views", "1"), ("views is 1", "at least 2")),
-        (("--block", "0", "4"), ("block is (0, 4)",)),
-        (("--fp8-include", "*.nothing.*"), ("*.nothing.*", "matches no linear layer")),
+        (("--steps", "0"), ("steps=0", "at least 1")),
+        (("--size", "13"), ("size=13", "at least 14")),
+        (("--views", "1"), ("views=1", "at least 2")),
+        (("--block", "0", "4"), ("block=(0, 4)", "powers of two")),
+        (("--set", "fp8_include=*.nothing.*"), ("*.nothing.*", "linear layer")),
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),
         (("--fp8", "int4"), ("int4", "rowwise")),
@@ -201,11 +201,11 @@ def test_export_refuses_what_it_cannot_do(lite3r: Any, run: Path) -> None:
     refused(lite3r("export", "nowhere", "--out", "light"), "holds no student")
     refused(lite3r("export", run, "--out", run), "exists already", "--overwrite")
     assert lite3r.distill("--out", "dense", "--fp8", "none", "--quiet").code == 0
-    refused(lite3r("export", "dense", "--out", "light"), "no prepared layer")
+    refused(lite3r("export", "dense", "--out", "light"), "fp8=none", "--fp8 rowwise")
     assert not Path("light").exists()
 
 
 def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:
     refused(lite3r("data", "make", run), "exists already")
-    refused(lite3r("data", "make", "scenes", "--scenes", "0"), "scenes is 0")
+    refused(lite3r("data", "make", "scenes", "--scenes", "0"), "scenes=0")
     refused(lite3r("data", "check", "nowhere"), "nowhere does not exist")

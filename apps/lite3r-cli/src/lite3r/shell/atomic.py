@@ -1,29 +1,13 @@
 """Files and folders that are whole or not there, whatever stops the program."""
 
-import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+from recon_eval.formats import new_file as new_file
+from recon_eval.formats import write_json as write_json
 
 
 @contextmanager
@@ -54,11 +38,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8."""
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write a JSON file, indented, non-ASCII letters kept, NaN and infinity refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

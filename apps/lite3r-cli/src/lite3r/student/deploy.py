@@ -103,6 +103,11 @@ def export(student: Student, folder: str | Path) -> fp8_qat.Report:
             f"deployment={student.deployment}; an export needs the form that trains: load it "
             "with backend=None"
         )
+    if student.recipe.fp8 == "none":
+        raise ValueError(
+            "fp8=none; an export holds FP8 weights: distill with a recipe that has some, as "
+            "--fp8 rowwise"
+        )
     folder = Path(folder)
     if student.recipe.trainable == "lora":
         distill.merge_lora(student.backbone)
