@@ -2,7 +2,7 @@
 #
 #     docker build -f docker/cpu.Dockerfile -t lite3r:cpu .
 #     docker run --rm --user "$(id -u):$(id -g)" -v "$PWD":/work lite3r:cpu reconstruct photos --out garden
-#     docker run --rm --user "$(id -u):$(id -g)" -p 127.0.0.1:8080:8080 -v "$PWD":/work lite3r:cpu view garden --host 0.0.0.0
+#     docker run --rm --user "$(id -u):$(id -g)" -v "$PWD":/work lite3r:cpu view garden
 
 FROM python:3.12-slim-bookworm AS build
 
@@ -15,7 +15,7 @@ RUN python -m venv /opt/lite3r \
     && /opt/lite3r/bin/pip install --no-cache-dir \
         --index-url https://download.pytorch.org/whl/cpu -c constraints/cpu.txt torch \
     && /opt/lite3r/bin/pip install --no-cache-dir -r requirements.txt \
-    && /opt/lite3r/bin/pip install --no-cache-dir "./apps/lite3r-cli[hub,video,viewer]"
+    && /opt/lite3r/bin/pip install --no-cache-dir "./apps/lite3r-cli[hub,video]"
 
 FROM python:3.12-slim-bookworm
 

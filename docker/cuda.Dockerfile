@@ -15,7 +15,7 @@ RUN python -m venv /opt/lite3r \
     && /opt/lite3r/bin/pip install --no-cache-dir \
         --index-url https://download.pytorch.org/whl/cu130 -c constraints/cpu.txt torch triton \
     && /opt/lite3r/bin/pip install --no-cache-dir -r requirements.txt \
-    && /opt/lite3r/bin/pip install --no-cache-dir "./apps/lite3r-cli[hub,video,viewer]"
+    && /opt/lite3r/bin/pip install --no-cache-dir "./apps/lite3r-cli[hub,video]"
 
 FROM python:3.12-slim-bookworm
 
