@@ -45,7 +45,10 @@ def test_a_program_read_back_equals_the_student(lite3r: Any, student: Any) -> No
     done = lite3r("export", "run", "--out", "light", "--kind", "program", *shape, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["largest_difference"] < 1e-5
-    program, deployed = module.load_program("light/program.pt2"), module.load("light", backend="reference")
+    program, deployed = (
+        module.load_program("light/program.pt2"),
+        module.load("light", backend="reference"),
+    )
     images = torch.rand(2, 3, 28, 42)
     one, other = program(images), deployed.reconstruct(images)
     for name in ("depth", "depth_conf", "world_to_camera", "intrinsics"):
