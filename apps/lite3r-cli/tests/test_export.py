@@ -1,6 +1,7 @@
 """Exports are read back by the programs they are made for, and agree with exact scenes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lite3r.scene.archive import read_npz, write_npz
-from lite3r.scene.depth import write_depth
+from lite3r.scene.depth import file_names, write_depth
 from lite3r.scene.points import PointOptions, depth_edges, gather_points, thin, unproject
 from lite3r.scene.view import PointCloud, View
+from recon_eval import formats
 
 NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]  # as conftest names them
 
@@ -94,6 +96,50 @@ def test_pycolmap_reads_the_model(
         expected = project(view, first, view.original_intrinsics)
         seen = pose * first
         np.testing.assert_allclose(camera.img_from_cam(seen), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("keep", ["bin", "txt"])
+def test_points_carry_tracks_so_that_views_find_partners(
+    written: Path, views: list[View], cloud: PointCloud, tmp_path: Path, keep: str
+) -> None:
+    for file in (written / "sparse/0").glob(f"*.{keep}"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = pycolmap.Reconstruction(str(tmp_path))
+    lengths = np.array([point.track.length() for point in model.points3D.values()])
+    assert lengths.min() >= 1 and lengths.mean() > 1.3  # the view it was made from, and others
+    pairs = {tuple(sorted({e.image_id for e in p.track.elements})) for p in model.points3D.values()}
+    assert any(len(pair) > 1 for pair in pairs)
+    checked = 0
+    for number, point in list(model.points3D.items())[::50]:
+        for element in point.track.elements:
+            image = model.images[element.image_id]
+            pixel = image.points2D[element.point2D_idx]
+            assert pixel.point3D_id == number
+            landed = image.camera.img_from_cam(image.cam_from_world() * point.xyz)
+            np.testing.assert_allclose(pixel.xy, landed, atol=1e-3)
+            checked += 1
+    assert checked > 20
+
+
+def test_glb_colors_are_linear_light(written: Path, cloud: PointCloud) -> None:
+    read = formats.read_glb(written / "scene.glb")
+    np.testing.assert_array_equal(read.colors, cloud.rgb)
+    data = (written / "scene.glb").read_bytes()
+    head = 20 + int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20:head])
+    colors = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]]
+    start = head + 8 + document["bufferViews"][colors["bufferView"]]["byteOffset"]
+    stored = np.frombuffer(data, "<u2", 4 * len(cloud), start).reshape(-1, 4)[:, :3] / 65535
+    display = cloud.rgb / 255
+    light = np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
+    np.testing.assert_allclose(stored, light, atol=1e-4)
+
+
+def test_a_preview_never_overwrites_the_depth_of_another_photo(views: list[View]) -> None:
+    for names in (["a_preview.jpg", "a.jpg"], ["a.jpg", "a_preview.jpg", "a.png"]):
+        named = [replace(views[0], name=name) for name in names]
+        found = file_names(named)
+        assert len({*found, *(f"{name}_preview" for name in found)}) == 2 * len(names)
 
 
 def test_transforms_json_follows_nerfstudio(written: Path, views: list[View]) -> None:

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lite3r.pages.reconstruction import write_report
 from lite3r.pages.scene import Model, write_html
 from lite3r.scene.archive import write_npz
 from lite3r.scene.depth import write_depth
 from lite3r.scene.linked import FOLDER, link_photos
 from lite3r.scene.view import PointCloud, Scene, View
-from recon_eval import formats
+from recon_eval import formats, points
 
 Writer = Callable[[Path, Scene], None]
 WORLD = "world frame: x right, y down, z forward of the first camera"
@@ -49,10 +51,14 @@ def _transforms(out: Path, made: Scene) -> None:
 
 
 def _colmap(out: Path, made: Scene) -> None:
-    """A model and its photos, as splat trainers and COLMAP itself want them."""
+    """A model with tracks and its photos, as splat trainers and COLMAP itself want them."""
     link_photos(out, made.views, made.photos)
-    found = cameras(made.views, of_photos=True)
-    formats.write_colmap(out / "sparse/0", found, _cloud(made.cloud))
+    found, cloud = cameras(made.views, of_photos=True), _cloud(made.cloud)
+    seen = cameras(made.views, of_photos=False)
+    known = [np.where(view.known, view.depth, 0.0) for view in made.views]
+    sightings = points.find_sightings(cloud.points, seen, known)
+    observations = points.observe(cloud.points, sightings, found)
+    formats.write_colmap(out / "sparse/0", found, cloud, observations)
 
 
 def _html(out: Path, made: Scene) -> None:

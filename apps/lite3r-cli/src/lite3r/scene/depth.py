@@ -13,6 +13,7 @@ from lite3r.shell import atomic
 from recon_eval import formats
 
 LARGEST = 65535
+PREVIEW = "_preview"  # after the name of a picture for people
 
 
 def write_depth(folder: Path, views: Sequence[View]) -> None:
@@ -32,7 +33,7 @@ def write_depth(folder: Path, views: Sequence[View]) -> None:
         depth = _known(view)
         formats.write_depth(folder / f"{name}.png", depth, unit=unit)
         formats.write_depth(folder / f"{name}.tiff", depth)
-        with atomic.new_file(folder / f"{name}_preview.png") as partial:
+        with atomic.new_file(folder / f"{name}{PREVIEW}.png") as partial:
             Image.fromarray(depth_picture(depth, near, far)).save(partial)
     atomic.write_json(folder / "scale.json", {"depth_per_value": unit})
 
@@ -46,11 +47,16 @@ def _known(view: View) -> Float[np.ndarray, "y x"]:
 
 
 def file_names(views: Sequence[View]) -> list[str]:
-    """One file name without ending per view, all different: a/b.jpg becomes a_b."""
+    """One file name without ending per view, all different: a/b.jpg becomes a_b.
+
+    No name is that of the preview of another: a_preview.jpg beside a.jpg becomes a_preview_.
+    """
     names: list[str] = []
-    for view in views:
-        name = str(PurePosixPath(view.name).with_suffix("")).replace("/", "_")
-        while name in names:
+    plain = [str(PurePosixPath(view.name).with_suffix("")).replace("/", "_") for view in views]
+    taken = {f"{name}{PREVIEW}" for name in plain}
+    for name in plain:
+        while name in taken:
             name += "_"
         names.append(name)
+        taken |= {name, f"{name}{PREVIEW}"}
     return names
