@@ -52,7 +52,7 @@ def _plan(cloud: PointCloud, views: Sequence[View]) -> str:
     low, high = np.minimum(low, ends.min(axis=0)), np.maximum(high, ends.max(axis=0))
     scale = SIDE / float((high - low).max() or 1.0)
     width, height = (int(n) for n in np.maximum(40, np.ceil((high - low) * scale)))
-    picture = colors.data_uri(_seen_from_above(cloud, (flat - low) * scale, width, height))
+    picture = colors.data_uri(seen_from_above(cloud, (flat - low) * scale, width, height))
     outlines = "".join(
         f"<polygon points='{' '.join(f'{x:.1f},{y:.1f}' for x, y in (corners - low) * scale)}'>"
         f"<title>{escape(view.name)}</title></polygon>"
@@ -78,7 +78,7 @@ def _triangle(view: View, turn: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "
     return (corners @ pose[:3, :3].T + pose[:3, 3]) @ turn.T
 
 
-def _seen_from_above(
+def seen_from_above(
     cloud: PointCloud, pixels: Float[np.ndarray, "p 2"], width: int, height: int
 ) -> UInt8[np.ndarray, "y x 4"]:
     """Mean colour of the points in each pixel; opaque where there are many."""
