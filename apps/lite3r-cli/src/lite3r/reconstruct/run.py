@@ -68,7 +68,7 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
     with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
         made, facts = make(plan, partial, words)
         points = write(plan, partial, folder, made, facts, words)
-    return {"out": str(folder), "views": len(made), "points": points} | dict(facts)
+    return dict(facts) | {"out": str(folder), "views": len(made), "points": points}
 
 
 def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> None:
