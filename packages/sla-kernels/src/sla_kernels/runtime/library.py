@@ -17,7 +17,14 @@ from torch import Tensor
 
 LIBRARY = torch.library.Library("sla_kernels", "FRAGMENT")
 _NOTHING = nullcontext()
-_TYPES = {Tensor: "Tensor", int: "SymInt", float: "float", bool: "bool", str: "str"}
+_TYPES: dict[Any, str] = {
+    Tensor: "Tensor",
+    int: "SymInt",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    tuple[int, ...]: "SymInt[]",
+}
 
 
 def register(run: Callable[..., Any], fake: Callable[..., Any]) -> None:

@@ -1,0 +1,5 @@
+"""What stands beside what: orders of tokens in which neighbors are alike."""
+
+from sla_kernels.order.axes import principal_axes as principal_axes
+from sla_kernels.order.tokens import TokenOrder as TokenOrder
+from sla_kernels.order.tokens import order_tokens as order_tokens

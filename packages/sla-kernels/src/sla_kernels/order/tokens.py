@@ -1,0 +1,120 @@
+"""Put tokens in an order in which neighbors are alike."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sla_kernels.order.axes import check_axes, principal_axes
+from sla_kernels.order.codes import code_order
+from sla_kernels.order.median import median_order
+from sla_kernels.runtime.checks import check_choice
+
+METHODS = ("median", "codes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenOrder:
+    """A permutation of the tokens of each scene.
+
+    - `positions`: the caller's position of the token that stands at each place.
+    - `sizes`: runs of these many tokens, from a place that is a multiple of it, are alike; each
+      size is a multiple of the one before.
+    """
+
+    positions: Int64[Tensor, "b n"]
+    sizes: tuple[int, ...]
+
+    def places(self) -> Int64[Tensor, "b n"]:
+        """Where each of the caller's tokens stands: the permutation turned round."""
+        return inverse(self.positions)
+
+    def arrange(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        """Put tokens in this order."""
+        return x.gather(1, self.positions[..., None].expand_as(x))
+
+    def restore(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        """Put tokens back where the caller had them."""
+        return x.gather(1, self.places()[..., None].expand_as(x))
+
+
+def order_tokens(
+    x: Float[Tensor, "b n c"],
+    leaf: int | tuple[int, ...],
+    *,
+    axes: int | Float[Tensor, "c a"] = 8,
+    method: str = "median",
+) -> TokenOrder:
+    """Order the tokens of each scene so that runs of `leaf` tokens are alike in their features.
+
+    - `x`: any features; for attention, the keys of all heads side by side.
+    - `leaf`: the length of a run, or several, each a multiple of the one before.
+    - `axes`: how many principal axes of x to look at, or the axes themselves. Axes that are given
+      cost no eigenvectors, and nothing then waits for the device.
+    - `method`: "median", a k-d tree that halves each segment along the axis on which it varies
+      most; or "codes", one sort of what such a tree would say, cheaper and a little worse.
+
+    The order is deterministic; equal tokens keep the order they had. It is a constant to autograd.
+
+    Raises ValueError where x is not (b, n, c) of finite floats, sizes do not nest, axes exceed the
+    features, or the method is unknown.
+    """
+    sizes = (leaf,) if isinstance(leaf, int) else tuple(leaf)
+    _check(x, sizes, method)
+    if isinstance(axes, Tensor):
+        check_given(axes, x.shape[2])
+    with torch.no_grad():
+        given = axes if isinstance(axes, Tensor) else principal_axes(x, axes)
+        positions = positions_of(x @ given.to(x), sizes, method)
+    return TokenOrder(positions=positions, sizes=sizes)
+
+
+def positions_of(
+    features: Float[Tensor, "b n a"], sizes: tuple[int, ...], method: str
+) -> Int64[Tensor, "b n"]:
+    """Order tokens by their few features. NaN sorts last, wherever it is."""
+    features = features.float() if features.dtype.itemsize < 4 else features
+    if method == "codes":
+        return code_order(features, sizes[0])
+    return median_order(features, sizes)
+
+
+def inverse(order: Int64[Tensor, "b n"]) -> Int64[Tensor, "b n"]:
+    """Turn permutations round."""
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def check_given(axes: Tensor, features: int) -> None:
+    """Refuse axes that do not fit the features."""
+    if axes.dim() != 2 or axes.shape[0] != features or not axes.is_floating_point():
+        raise ValueError(
+            f"axes has shape {tuple(axes.shape)} and dtype {axes.dtype}; it must be floating point "
+            f"of shape ({features}, axes): compute it with principal_axes on such features"
+        )
+    check_axes(axes.shape[1], features)
+
+
+def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
+    """Refuse sizes of runs that do not nest."""
+    rule = "each must be a whole number of at least 1 and a multiple of the one before, and larger"
+    pairs = zip((1, *sizes), sizes, strict=False)
+    whole = all(isinstance(s, int) and not isinstance(s, bool) and s >= 1 for s in sizes)
+    if not sizes or not whole or any(large % small for small, large in pairs):
+        raise ValueError(f"{name}={sizes!r}; {rule}: for example (8, 64, 512)")
+    if any(large <= small for small, large in zip(sizes, sizes[1:], strict=False)):
+        raise ValueError(f"{name}={sizes!r}; {rule}: for example (8, 64, 512)")
+
+
+def _check(x: Tensor, sizes: tuple[int, ...], method: str) -> None:
+    if x.dim() != 3 or not x.is_floating_point() or 0 in x.shape:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)} and dtype {x.dtype}; it must be floating point, "
+            "(b, n, c), no axis empty: put the keys of all heads side by side"
+        )
+    check_sizes("leaf", sizes)
+    check_choice("method", method, METHODS)
+    reads = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    if reads and not bool(torch.isfinite(x).all()):
+        raise ValueError("x holds values that are not finite; an order needs finite features")

@@ -1,0 +1,123 @@
+"""From queries and keys to an order, lists of rows and the weights of summaries: one operator."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from sla_kernels.order.axes import principal_axes
+from sla_kernels.order.tokens import positions_of
+from sla_kernels.runtime.library import register
+from sla_kernels.select.blocks import num_blocks
+from sla_kernels.summary.cells import mean_queries, means_and_spreads
+from sla_kernels.summary.layout import Layout, budget_of
+from sla_kernels.summary.rows import ordered
+from sla_kernels.summary.walk import Asking, Cells, log_mass, walk
+from sla_kernels.summary.weights import asked, tilts
+
+PART = 16  # queries whose mean speaks for them when blocks are chosen
+
+
+class Plan(NamedTuple):
+    """How rows are chosen, as the operator takes it.
+
+    - `exact`: key blocks that each query block reads exactly, of `sizes[0]` tokens.
+    - `opened`: cells that it opens at each larger size.
+    - `method`: how tokens are ordered, "median", "codes" or "none".
+    - `axes`: how many principal axes the order looks at, where none are given.
+    - `summaries`: whether what is not read exactly is listed as summaries.
+    """
+
+    exact: int
+    opened: int
+    block_q: int
+    sizes: tuple[int, ...]
+    method: str
+    axes: int
+    summaries: bool
+    scale: float
+
+
+def choose_rows(
+    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the order (b, free), lists of rows (b, h, query blocks, listed) and tilts (b, g, padded).
+
+    `outside` are the positions of the pinned tokens; `directions` axes for the order, or None.
+    """
+    layout = _layout(k, outside, plan)
+    order = _order(k, outside, directions, plan)
+    own = order if q.shape[2] == k.shape[2] else None
+    keys, values = (ordered(x, order, layout.padded) for x in (k, v))
+    means, spreads = zip(*(means_and_spreads(x, layout) for x in (keys, values)), strict=True)
+    group = q.shape[1] // k.shape[1]
+    cells = Cells(
+        keys=[repeat(x, "b g c d -> b (g r) c d", r=group) for x in means[0]],
+        spreads=[
+            repeat(x * y, "b g c -> b (g r) c", r=group) for x, y in zip(*spreads, strict=True)
+        ],
+    )
+    pinned = repeat(_float(k.index_select(2, outside)), "b g p d -> b (g r) p d", r=group)
+    asking = _asking(q, own, pinned, plan)
+    budget = budget_of(plan.exact, plan.opened, layout)
+    found = walk(asking, cells, layout, budget, summaries=plan.summaries)
+    blocks = asking.parts.mean(3) / plan.scale
+    tilt = tilts(asked(found.left, blocks, group), keys, plan.scale, layout.sizes[-1])
+    tilt[:, :, layout.tokens :] = -torch.inf
+    return order, found.rows.int(), tilt
+
+
+def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
+    pinned = outside.shape[0]
+    return Layout(k.shape[2] - pinned, pinned, tuple(plan.sizes))
+
+
+def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) -> Tensor:
+    """Positions of the tokens that are not pinned, in order."""
+    last = torch.zeros(k.shape[2], dtype=torch.int8, device=k.device)
+    free = last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
+    if plan.method == "none":
+        return free.expand(k.shape[0], -1).contiguous()
+    x = rearrange(k, "b g n d -> b n (g d)").nan_to_num(0, 0, 0)
+    if directions is None:
+        directions = principal_axes(x[:, free], plan.axes)
+    features = (x @ directions.to(x.dtype))[:, free]
+    return free[positions_of(features, tuple(plan.sizes), plan.method)]
+
+
+def _asking(q: Tensor, own: Tensor | None, pinned: Tensor, plan: Plan) -> Asking:
+    """Means of parts of query blocks, and what each gives to pinned tokens."""
+    queries = _float(q) if own is None else ordered(q, own, own.shape[1])
+    size = min(PART, plan.block_q)
+    blocks = num_blocks(queries.shape[2], plan.block_q)
+    per_block = plan.block_q // size
+    parts = mean_queries(queries, blocks * per_block, size) * plan.scale
+    parts = rearrange(parts, "b h (i r) d -> b h i r d", r=per_block)
+    starts = torch.arange(blocks * per_block, device=q.device) * size
+    empty = rearrange(starts >= queries.shape[2], "(i r) -> i r 1", r=per_block)
+    return Asking(parts, log_mass(parts, pinned).masked_fill(empty, torch.inf))
+
+
+def _float(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
+def fake_choose(
+    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Say what the operator returns, from shapes alone."""
+    layout = _layout(k, outside, plan)
+    budget = budget_of(plan.exact, plan.opened, layout)
+    queries = layout.tokens if q.shape[2] == k.shape[2] else q.shape[2]
+    blocks = num_blocks(queries, plan.block_q)
+    wide = budget.listed(layout, plan.summaries)
+    return (
+        q.new_empty((q.shape[0], layout.tokens), dtype=torch.int64),
+        q.new_empty((*q.shape[:2], blocks, wide), dtype=torch.int32),
+        _float(k.new_empty((*k.shape[:2], layout.padded))),
+    )
+
+
+register(choose_rows, fake_choose)

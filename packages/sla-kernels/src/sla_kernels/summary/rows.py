@@ -1,0 +1,88 @@
+"""The rows that queries attend: ordered tokens, cells with their weighted means, pinned tokens."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sla_kernels.summary.cells import summed
+from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.weights import Weights
+
+ABSENT = -1e30  # a bias that no score makes up for
+
+
+class Rows(NamedTuple):
+    """Keys, values and the bias of every row, see `Layout`."""
+
+    keys: Float[Tensor, "b g rows d"]
+    values: Float[Tensor, "b g rows d"]
+    bias: Float[Tensor, "b g rows"]
+
+
+def ordered(
+    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], padded: int
+) -> Float[Tensor, "b h padded d"]:
+    """Tokens in order, in at least float32, padded with zeros."""
+    made = permuted(x, order)
+    made = made.float() if made.dtype.itemsize < 4 else made
+    return F.pad(made, (0, 0, 0, padded - made.shape[2])) if padded > made.shape[2] else made
+
+
+def permuted(
+    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"]
+) -> Float[Tensor, "b h free d"]:
+    """Tokens in each scene's own order."""
+    return torch.stack([part.index_select(1, here) for part, here in zip(x, order, strict=True)])
+
+
+def rows_of(
+    k: Float[Tensor, "b g n d"],
+    v: Float[Tensor, "b g n d"],
+    order: Int64[Tensor, "b free"],
+    outside: Int64[Tensor, " pinned"],
+    weights: Weights,
+    layout: Layout,
+) -> Rows:
+    """Lay out all rows, in at least float32."""
+    keys, values = (_laid_out(x, order, outside, weights, layout) for x in (k, v))
+    bias = keys.new_zeros(keys.shape[:3])
+    for level, entropy in enumerate(weights.entropies):
+        bias[:, :, layout.first(level) : layout.first(level + 1)] = entropy
+    bias[:, :, layout.nothing] = ABSENT
+    return Rows(keys, values, bias)
+
+
+def _laid_out(
+    x: Tensor, order: Tensor, outside: Tensor, weights: Weights, layout: Layout
+) -> Float[Tensor, "b g rows d"]:
+    tokens = ordered(x, order, layout.padded)
+    sums = summed(tokens * weights.shares[..., None], layout)
+    cells = [total / share for total, share in zip(sums, weights.totals, strict=True)]
+    nothing = tokens.new_zeros((*tokens.shape[:2], 1, tokens.shape[3]))
+    return torch.cat([tokens, *cells, x.index_select(2, outside).to(tokens), nothing], 2)
+
+
+def back_to_tokens(
+    grad: Float[Tensor, "b g rows d"],
+    order: Int64[Tensor, "b free"],
+    outside: Int64[Tensor, " pinned"],
+    weights: Weights,
+    layout: Layout,
+    like: Float[Tensor, "b g n d"],
+) -> Float[Tensor, "b g n d"]:
+    """Pull a gradient of `rows_of` back to the tokens: each gets its share of its cells'."""
+    made = grad[:, :, : layout.padded].clone()
+    shares = weights.shares[..., None]
+    for level, total in enumerate(weights.totals):
+        cell = grad[:, :, layout.first(level) : layout.first(level + 1)] / total
+        size = layout.sizes[level]
+        made += shares * cell.repeat_interleave(size, 2)[:, :, : layout.padded]
+    out = torch.zeros(like.shape, dtype=grad.dtype, device=grad.device)
+    for part, here, tokens in zip(out, order, made, strict=True):
+        part[:, here] = tokens[:, : layout.tokens]
+    last = layout.first(len(layout.sizes))
+    out[:, :, outside] = grad[:, :, last : layout.nothing]
+    return out
