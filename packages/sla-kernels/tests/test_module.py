@@ -128,7 +128,7 @@ def test_a_module_says_which_blocks_it_attends() -> None:
         module(q, k, v)
     module(q, k, v)  # unobserved
     assert [selection.num_pinned for selection in found] == [4, 0]
-    for selection in (module.selection(q, k, PINNED), found[0]):
+    for selection in (module.selection(q, k, v, PINNED), found[0]):
         assert torch.equal(selection.indices, expected.indices)
         assert torch.equal(selection.counts, expected.counts)
 

@@ -8,12 +8,18 @@ from sla_kernels.attention import sla_attention as sla_attention
 from sla_kernels.explain import Explanation as Explanation
 from sla_kernels.explain import explain as explain
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
+from sla_kernels.module import calibrated as calibrated
 from sla_kernels.module import observed_selections as observed_selections
+from sla_kernels.order import TokenOrder as TokenOrder
+from sla_kernels.order import order_tokens as order_tokens
+from sla_kernels.order import principal_axes as principal_axes
 from sla_kernels.sdpa_override import Overridden as Overridden
 from sla_kernels.sdpa_override import Site as Site
 from sla_kernels.sdpa_override import sdpa_override as sdpa_override
 from sla_kernels.select import BlockSelection as BlockSelection
 from sla_kernels.select import select_blocks as select_blocks
 from sla_kernels.sparse_attention import block_sparse_attention as block_sparse_attention
+from sla_kernels.summary import SummarySelection as SummarySelection
+from sla_kernels.summary.choice import select_rows as select_rows
 
 __version__ = version("sla-kernels")

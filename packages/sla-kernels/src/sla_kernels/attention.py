@@ -9,12 +9,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels import op as op
-from sla_kernels.backend import own, resolve
+from sla_kernels.backend import Selection, own, resolve
+from sla_kernels.chosen import given_or_chosen
 from sla_kernels.linear.attention import linear_attention
 from sla_kernels.linear.rule import Rule, check_projection, check_scope, rule_of
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs
-from sla_kernels.select.choice import given_or_chosen
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.attention import sparse_attention
 
@@ -39,8 +39,12 @@ class Options(TypedDict, total=False):
     """The keywords of `sla_attention` that do not change the type of what it returns."""
 
     keep: float | int | None
-    selection: BlockSelection | None
+    selection: Selection | None
     block: tuple[int, int]
+    order: str
+    summary: int | tuple[int, ...] | None
+    opened: int
+    axes: int | Tensor
     weight: Tensor | None
     bias: Tensor | None
     mix: Tensor | None
@@ -76,8 +80,12 @@ def sla_attention(
     v: Float[Tensor, "b g m d"],
     *,
     keep: float | int | None = None,
-    selection: BlockSelection | None = None,
+    selection: Selection | None = None,
     block: tuple[int, int] = (128, 64),
+    order: str = "sequence",
+    summary: int | tuple[int, ...] | None = None,
+    opened: int = 24,
+    axes: int | Float[Tensor, "c a"] = 8,
     weight: Float[Tensor, "d d"] | None = None,
     bias: Float[Tensor, " d"] | None = None,
     mix: Float[Tensor, " h"] | None = None,
@@ -97,6 +105,9 @@ def sla_attention(
     arXiv 2509.24006). Without a weight o_l is added as it is.
 
     - `keep`, `block`, `pinned`, `negligible`: as in `select_blocks`. Or give a `selection` instead.
+    - `order`, `summary`, `opened`, `axes`: as in `select_rows`. With order="content" or a summary,
+      o_s is the softmax over few exact blocks and the summaries of all other keys together, and
+      the linear branch, if there is one, sees all keys.
     - `mix`: a ratio for each head; then out = mix o_s + (1 - mix) (weight o_l + bias)
       (SLA2, arXiv 2602.12675, with one ratio a head).
     - `feature_map`: phi, "softmax" over the head width, "elu1" (elu + 1) or "relu".
@@ -120,8 +131,9 @@ def sla_attention(
             "linear=None with mix or return_branches; these need a linear branch: pass linear='all'"
         )
     selection = given_or_chosen(
-        selection, q, k, pinned, keep, block=block, negligible=negligible, scale=scale
-    )
+        selection, q, k, v, keep=keep, block=block, order=order, summary=summary, opened=opened,
+        axes=axes, pinned=pinned, scale=scale, negligible=negligible,
+    )  # fmt: skip
     check_scope(rule, selection)
     name, _ = resolve(backend, q, k, selection)
     scale = q.shape[3] ** -0.5 if scale is None else scale
@@ -134,7 +146,7 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    selection: BlockSelection,
+    selection: Selection,
     scale: float,
     rule: Rule | None,
     how: Sum,
@@ -143,7 +155,8 @@ def attend(
     """Return the sum of the branches; both in one operator where the backend has it."""
     if rule is None:
         return sparse_attention(q, k, v, selection, scale, backend)
-    if backend not in ("eager", "triton") or how.mix is not None:
+    fused = backend in ("eager", "triton") and isinstance(selection, BlockSelection)
+    if not fused or how.mix is not None:
         return branches(q, k, v, selection, scale, rule, how, backend).out
     leaves = [x for x in (q, k, v, how.weight, how.bias) if x is not None]
     training = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
@@ -157,7 +170,7 @@ def branches(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    selection: BlockSelection,
+    selection: Selection,
     scale: float,
     rule: Rule,
     how: Sum,

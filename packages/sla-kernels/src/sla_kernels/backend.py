@@ -7,6 +7,9 @@ from torch import Tensor
 
 from sla_kernels.runtime.checks import check_choice
 from sla_kernels.select.selection import BlockSelection
+from sla_kernels.summary.selection import SummarySelection
+
+Selection = BlockSelection | SummarySelection
 
 BACKENDS = ("auto", "reference", "eager", "flex", "triton", "dense")
 TRITON_WIDTHS = (32, 64, 96, 128)
@@ -17,7 +20,7 @@ CROSSOVER = {
 
 
 def resolve(
-    backend: str, q: Tensor, k: Tensor, selection: BlockSelection, *, lse: bool = False
+    backend: str, q: Tensor, k: Tensor, selection: Selection, *, lse: bool = False
 ) -> tuple[str, str]:
     """Return the backend that runs and why; "auto" never changes a value, only who computes it.
 
@@ -34,6 +37,11 @@ def resolve(
         )
     if backend == "triton":
         _check_triton(q)
+    elif backend == "flex" and isinstance(selection, SummarySelection):
+        raise ValueError(
+            "backend='flex' with order='content' or a summary; it knows blocks in sequence alone: "
+            "pass backend='eager'"
+        )
     elif backend == "flex" and lse:
         raise ValueError(
             "backend='flex' with return_lse=True; it returns no log-sum-exp: pass backend='eager'"
@@ -51,7 +59,7 @@ def resolve(
     return backend, "asked for"
 
 
-def _obstacle_to_dense(q: Tensor, k: Tensor, selection: BlockSelection, lse: bool) -> str | None:
+def _obstacle_to_dense(q: Tensor, k: Tensor, selection: Selection, lse: bool) -> str | None:
     """Why dense attention would not compute the same, or not in the same memory."""
     if not selection.keeps_all:
         return "the selection is not known to keep every key block, as keep=1.0 does"

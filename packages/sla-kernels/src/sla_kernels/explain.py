@@ -5,10 +5,35 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.backend import crossover, resolve, tile_of
+from sla_kernels.backend import Selection, crossover, resolve, tile_of
+from sla_kernels.chosen import given_or_chosen
 from sla_kernels.runtime.checks import check_keys
-from sla_kernels.select.choice import given_or_chosen
 from sla_kernels.select.selection import BlockSelection
+from sla_kernels.summary.selection import SummarySelection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What enters the softmax of a query, and what that costs beside dense attention.
+
+    - `exact`: tokens read exactly, pinned ones left out. `summaries`: cells that answer for others.
+    - `scored`: mean keys that were scored for each part of a query block to choose the above.
+    - `share`: products for a query, choice and attention together, as a share of dense attention's.
+    """
+
+    order: str
+    sizes: tuple[int, ...]
+    exact: int
+    summaries: int
+    scored: int
+    share: float
+
+    def __str__(self) -> str:
+        cells = ", ".join(map(str, self.sizes))
+        return (
+            f"{self.exact} keys exactly and {self.summaries} summaries, cells of {cells} tokens in "
+            f"{self.order} order; {100 * self.share:.1f} % of dense attention's products"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +50,7 @@ class Explanation:
     density: float
     dense: bool  # every key block is kept, so dense attention is what is computed
     crossover: tuple[float, float] | None  # densities, see `backend.crossover`; None: not measured
+    seen: "Seen | None" = None  # what a query sees, where rows are listed
 
     def __str__(self) -> str:
         low, high = self.kept_blocks
@@ -36,6 +62,7 @@ class Explanation:
             f"{self.pinned} tokens pinned",
             f"density  {self.density:.4f}" + (" (dense: every block is kept)" * self.dense),
             f"dense    {self._beside_dense()}",
+            *([f"a query  sees {self.seen}"] if self.seen else []),
         ]
         return "\n".join(lines)
 
@@ -55,32 +82,66 @@ def explain(
     k: Float[Tensor, "b g m d"],
     *,
     keep: float | int | None = None,
-    selection: BlockSelection | None = None,
+    selection: Selection | None = None,
     block: tuple[int, int] = (128, 64),
+    order: str = "sequence",
+    summary: int | tuple[int, ...] | None = None,
+    opened: int = 24,
+    axes: int | Float[Tensor, "c a"] = 8,
     pinned: Int64[Tensor, " pinned"] | None = None,
     backend: str = "auto",
 ) -> Explanation:
     """Say what `sla_attention` would run on these tensors: backend, tile, density, and why.
 
     "auto" picks who computes, never what: lists are obeyed as they are, and dense attention runs
-    only where every block is kept. Where keeping fewer no longer pays, this says so. Reads the
-    lists, so on an accelerator it waits for the device.
+    only where every block is kept. Where keeping fewer no longer pays, this says so. With
+    order="content" or a summary it says what a query sees; values then count as spread as keys.
+    Reads the lists, so on an accelerator it waits for the device.
 
     Raises ValueError where the call itself would.
     """
     check_keys(q, k)
-    selection = given_or_chosen(selection, q, k, pinned, keep, block=block)
+    selection = given_or_chosen(
+        selection, q, k, k, keep=keep, block=block, order=order, summary=summary, opened=opened,
+        axes=axes, pinned=pinned, scale=None,
+    )  # fmt: skip
     name, reason = resolve(backend, q, k, selection)
-    counts = selection.counts
+    kept = _kept(selection)
     return Explanation(
         backend=name,
         reason=reason,
         tile=tile_of(name, q, selection.block),
         block=selection.block,
         key_blocks=selection.key_blocks,
-        kept_blocks=(int(counts.min()), int(counts.max())),
+        kept_blocks=kept,
         pinned=selection.num_pinned,
         density=selection.density,
-        dense=int(counts.min()) == selection.key_blocks,
+        dense=kept[0] == selection.key_blocks,
         crossover=crossover(q),
+        seen=_seen(selection, order) if isinstance(selection, SummarySelection) else None,
+    )
+
+
+def _kept(selection: Selection) -> tuple[int, int]:
+    """The fewest and the most key blocks that a query block attends."""
+    if isinstance(selection, BlockSelection):
+        return int(selection.counts.min()), int(selection.counts.max())
+    exact = min(selection.exact, selection.key_blocks)
+    return exact, exact
+
+
+def _seen(selection: SummarySelection, order: str) -> Seen:
+    layout = selection.layout
+    exact = min(selection.exact * layout.sizes[0], layout.tokens)
+    summaries = selection.keys_seen - selection.num_pinned - exact if selection.summaries else 0
+    parts = max(1, selection.block_q // 16)
+    scored = layout.cells(len(layout.sizes) - 1) + summaries + selection.exact
+    products = 2 * selection.keys_seen + scored * parts / selection.block_q
+    return Seen(
+        order=order,
+        sizes=selection.sizes,
+        exact=exact,
+        summaries=max(0, summaries),
+        scored=scored,
+        share=products / (2 * selection.num_keys),
     )

@@ -11,6 +11,8 @@ and feature maps count as nothing.
 - Linear branch: phi(k)^T v for each key, the projection of each state, phi(q) times state and
   times sum for each query; in the backward pass the states again, and two gradients a product.
 - Selection: the products of block means.
+- Listed rows: as the sparse branch, a listed row counting as a key; pinned queries read every key.
+- Choice of rows: the features of the order, and the products of mean queries and mean keys.
 """
 
 from collections.abc import Callable
@@ -31,6 +33,9 @@ from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.op import Settings, select_blocks
 from sla_kernels.select.scores import SUBBLOCKS
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
+from sla_kernels.summary.choose import PART, Plan, choose_rows
+from sla_kernels.summary.layout import Layout, budget_of
+from sla_kernels.summary.op import RowLists, summary_attention_backward, summary_attention_forward
 
 
 def _sparse(*, products: int, q: Tensor, k: Tensor, lists: BlockLists, **_: object) -> int:
@@ -89,6 +94,26 @@ def attended_pairs(q: Tensor, k: Tensor, lists: BlockLists) -> int:
     return int((kept * block_sizes(free_q, lists.block_q, kept.device)).sum()) + of_pinned
 
 
+def _rows(*, products: int, q: Tensor, k: Tensor, lists: RowLists, **_: object) -> int:
+    own = q.shape[2] == k.shape[2]
+    pinned = lists.outside.shape[0] if own else 0
+    pairs = (q.shape[2] - pinned) * lists.rows.shape[3] + pinned * k.shape[2]
+    return 2 * products * q.shape[0] * q.shape[1] * pairs * q.shape[3]
+
+
+def _choice_of_rows(
+    *, q: Tensor, k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan, **_: object
+) -> int:
+    layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], tuple(plan.sizes))
+    budget = budget_of(plan.exact, plan.opened, layout)
+    scored = sum(budget.candidates(layout, i) for i in range(len(layout.sizes))) + layout.pinned
+    axes = plan.axes if directions is None else directions.shape[1]
+    features = k.numel() * axes if plan.content else 0
+    parts = num_blocks(q.shape[2], min(PART, plan.block_q))
+    tilts = k.shape[0] * k.shape[1] * layout.padded * q.shape[3]
+    return 2 * (features + tilts + q.shape[0] * q.shape[1] * parts * scored * q.shape[3])
+
+
 FORMULAS: dict[Callable[..., Any], Callable[..., int]] = {
     select_blocks: _selection,
     sparse_attention_forward: partial(_sparse, products=2),
@@ -97,6 +122,9 @@ FORMULAS: dict[Callable[..., Any], Callable[..., int]] = {
     linear_attention_backward: partial(_linear, products=3, sums=2),
     sla_attention_forward: _forward,
     sla_attention_backward: _backward,
+    choose_rows: _choice_of_rows,
+    summary_attention_forward: partial(_rows, products=2),
+    summary_attention_backward: partial(_rows, products=5),
 }
 
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sla_kernels.attention import Sum, attend
-from sla_kernels.backend import BACKENDS, resolve
-from sla_kernels.linear.rule import rule_of
+from sla_kernels.backend import BACKENDS, Selection, resolve
+from sla_kernels.calibration import Moments
+from sla_kernels.linear.rule import check_scope_of_rows, rule_of
 from sla_kernels.runtime.autocast import under_autocast
-from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_keys
-from sla_kernels.select.choice import Choice, choose
-from sla_kernels.select.selection import BlockSelection
+from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_defaults
+from sla_kernels.select.choice import Choice
+from sla_kernels.select.choice import choose as choose_blocks
+from sla_kernels.summary.choice import RowChoice
+from sla_kernels.summary.choice import choose as choose_rows
 
 MIX_LOGIT = 4.0  # sigmoid: 0.98 of the sparse branch
 
@@ -25,6 +29,10 @@ class SparseLinearAttention(nn.Module):
     `sla_attention`. `proj_l` starts at zero, so that at first the module is its sparse branch.
     Parameter names are those of thu-ml/SLA: `proj_l.weight` (d, d) and `proj_l.bias` (d). Without
     a linear branch there are no parameters.
+
+    With `order="content"` or a `summary` the sparse branch is that of `select_rows`: few exact
+    blocks and summaries of all other keys in one softmax. The axes of its order are computed at
+    every call until `calibrated` stores them in the buffer `directions`, part of the state dict.
 
     With `combine="alpha"` and the number of `heads`, out = a o_s + (1 - a) proj_l(o_l) with a ratio
     a = sigmoid(mix_logit) learned for each head, 0.98 at first.
@@ -42,6 +50,10 @@ class SparseLinearAttention(nn.Module):
         linear: str | None = "all",
         combine: str = "add",
         heads: int | None = None,
+        order: str = "sequence",
+        summary: int | tuple[int, ...] | None = None,
+        opened: int = 24,
+        axes: int = 8,
         negligible: float = 0.0,
         estimator: str = "mean",
         top_p: float = 1.0,
@@ -63,19 +75,37 @@ class SparseLinearAttention(nn.Module):
                 "linear=None with combine='alpha'; the mix needs a linear branch: pass linear='all'"
             )
         self.head_dim = head_dim
-        self.choice = Choice(
-            keep=keep,
-            block=block,
-            estimator=estimator,
-            top_p=top_p,
-            keep_diagonal=keep_diagonal,
-            negligible=negligible,
-            scale=scale,
-        )
+        self.choice: Choice | RowChoice
+        if order == "sequence" and summary is None:
+            self.choice = Choice(
+                keep=keep,
+                block=block,
+                estimator=estimator,
+                top_p=top_p,
+                keep_diagonal=keep_diagonal,
+                negligible=negligible,
+                scale=scale,
+            )
+        else:
+            check_defaults(estimator=estimator, top_p=top_p, keep_diagonal=keep_diagonal)
+            self.choice = RowChoice(
+                keep=keep,
+                block=block,
+                order=order,
+                summary=summary,
+                opened=opened,
+                axes=axes,
+                scale=scale,
+            )
         self.rule = rule_of(linear, feature_map, eps, negligible)
+        if isinstance(self.choice, RowChoice):
+            check_scope_of_rows(self.rule)
+        self.directions: Tensor | None
+        self.register_buffer("directions", None)
+        self.moments: Moments | None = None
         self.scale = head_dim**-0.5 if scale is None else scale
         self.backend = backend
-        self.observer: Callable[[BlockSelection], object] | None = None
+        self.observer: Callable[[Selection], object] | None = None
         self.proj_l = None if linear is None else nn.Linear(head_dim, head_dim)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
@@ -92,7 +122,9 @@ class SparseLinearAttention(nn.Module):
         q, k, v = under_autocast(q, k, v)
         check_attention_inputs(q, k, v)
         self._check_width(q)
-        selection = choose(q, k, pinned, self.choice)
+        if self.moments is not None:
+            self.moments.add(k, pinned)
+        selection = self._choose(q, k, v, pinned)
         if self.observer is not None:
             self.observer(selection)
         name, _ = resolve(self.backend, q, k, selection)
@@ -102,13 +134,29 @@ class SparseLinearAttention(nn.Module):
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b g m d"],
+        v: Float[Tensor, "b g m d"],
         pinned: Int64[Tensor, " pinned"] | None = None,
-    ) -> BlockSelection:
-        """Return the blocks that `forward` attends for these queries and keys."""
-        q, k = under_autocast(q, k)
-        check_keys(q, k)
+    ) -> Selection:
+        """Return what `forward` attends for these queries, keys and values."""
+        q, k, v = under_autocast(q, k, v)
+        check_attention_inputs(q, k, v)
         self._check_width(q)
-        return choose(q, k, pinned, self.choice)
+        return self._choose(q, k, v, pinned)
+
+    def _choose(self, q: Tensor, k: Tensor, v: Tensor, pinned: Tensor | None) -> Selection:
+        if isinstance(self.choice, Choice):
+            return choose_blocks(q, k, pinned, self.choice)
+        return choose_rows(q, k, v, pinned, self.choice, self.directions)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        """Make room for axes that were calibrated elsewhere."""
+        found = state_dict.get(f"{prefix}directions")
+        if found is not None and self.directions is None:
+            self.directions = torch.empty_like(found, device=self._device())
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _device(self) -> torch.device | None:
+        return next((p.device for p in self.parameters()), None)
 
     def extra_repr(self) -> str:
         """Say the settings."""
@@ -137,14 +185,14 @@ class SparseLinearAttention(nn.Module):
 
 
 @contextmanager
-def observed_selections(model: nn.Module) -> Iterator[list[BlockSelection]]:
+def observed_selections(model: nn.Module) -> Iterator[list[Selection]]:
     """Collect the selections that the attentions inside a model make within this context.
 
     with observed_selections(model) as found:
         model(images)
     density = sum(selection.density for selection in found) / len(found)
     """
-    found: list[BlockSelection] = []
+    found: list[Selection] = []
     parts = [part for part in model.modules() if isinstance(part, SparseLinearAttention)]
     before = [part.observer for part in parts]
     for part in parts:
@@ -154,3 +202,42 @@ def observed_selections(model: nn.Module) -> Iterator[list[BlockSelection]]:
     finally:
         for part, observer in zip(parts, before, strict=True):
             part.observer = observer
+
+
+@contextmanager
+def calibrated(model: nn.Module) -> Iterator[None]:
+    """Store the axes of every content order inside a model, from what it is run on in here.
+
+    with calibrated(model):
+        model(images)
+
+    The axes are the principal ones of all keys that each attention saw; what was stored before
+    counts no more. Raises ValueError, and changes nothing, where an attention was not run.
+    """
+    parts = {
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, SparseLinearAttention)
+        and isinstance(part.choice, RowChoice)
+        and part.choice.order == "content"
+    }
+    for part in parts.values():
+        part.moments = Moments()
+    try:
+        yield
+        found = {name: _axes(name, part) for name, part in parts.items()}
+        for name, part in parts.items():
+            part.directions = found[name]
+    finally:
+        for part in parts.values():
+            part.moments = None
+
+
+def _axes(name: str, part: SparseLinearAttention) -> Tensor:
+    assert part.moments is not None and isinstance(part.choice, RowChoice)
+    if part.moments.count == 0:
+        raise ValueError(
+            f"attention {name!r} saw no keys; every one must be run to be calibrated: "
+            "run the model inside the context"
+        )
+    return part.moments.axes(part.choice.axes)

@@ -6,9 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sla_kernels.backend import resolve
+from sla_kernels.chosen import check_selection
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs
-from sla_kernels.select.selection import BlockSelection, check_selection
+from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.attention import sparse_attention, sparse_attention_with_lse
 
 

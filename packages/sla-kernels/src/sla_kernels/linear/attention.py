@@ -6,23 +6,42 @@ from torch import Tensor
 from sla_kernels.linear.reference import linear_attention_reference
 from sla_kernels.linear.rule import Rule
 from sla_kernels.select.blocks import lists_to_mask
+from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.selection import BlockSelection
+from sla_kernels.summary.selection import SummarySelection
 
 
 def linear_attention(
-    q: Tensor, k: Tensor, v: Tensor, selection: BlockSelection, rule: Rule, backend: str
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    selection: BlockSelection | SummarySelection,
+    rule: Rule,
+    backend: str,
 ) -> Tensor:
     """Return the linear branch over the scope of a rule, before the projection."""
     if backend == "reference":
         exact = torch.promote_types(q.dtype, torch.float32)
         dtype = q.dtype
         q, k, v = (x.to(exact) for x in (q, k, v))
-        mask = scope_mask(selection, rule.scope)
+        mask = _mask(selection, rule.scope)
         return linear_attention_reference(q, k, v, mask, rule.feature_map, rule.eps).to(dtype)
     out: Tensor = torch.ops.sla_kernels.linear_attention_forward(
-        q, k, v, None, None, *selection.lists, *rule, backend
+        q, k, v, None, None, *_lists(selection), *rule, backend
     )
     return out
+
+
+def _lists(selection: BlockSelection | SummarySelection) -> BlockLists:
+    """The lists that the linear branch walks; none where it sees all keys anyway."""
+    if isinstance(selection, BlockSelection):
+        return selection.lists
+    none = selection.rows[..., :0]
+    return BlockLists(none, none.sum(-1, dtype=torch.int32), None, None, 0, *selection.block)
+
+
+def _mask(selection: BlockSelection | SummarySelection, scope: str) -> Tensor | None:
+    return scope_mask(selection, scope) if isinstance(selection, BlockSelection) else None
 
 
 def scope_mask(selection: BlockSelection, scope: str) -> Tensor | None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from sla_kernels.linear.features import FEATURE_MAPS
 from sla_kernels.runtime.checks import check_choice
 from sla_kernels.select.selection import BlockSelection
+from sla_kernels.summary.selection import SummarySelection
 
 SCOPES = ("all", "complement", "marginal", None)
 
@@ -50,10 +51,23 @@ def check_projection(
             )
 
 
-def check_scope(rule: Rule | None, selection: BlockSelection) -> None:
-    """Refuse scope "marginal" of a selection that names no negligible blocks."""
-    if rule is not None and rule.scope == "marginal" and selection.negligible is None:
+def check_scope(rule: Rule | None, selection: BlockSelection | SummarySelection) -> None:
+    """Refuse a scope that a selection says nothing of."""
+    if rule is None or rule.scope == "all":
+        return
+    if isinstance(selection, SummarySelection):
+        check_scope_of_rows(rule)
+    elif rule.scope == "marginal" and selection.negligible is None:
         raise ValueError(
             "linear='marginal' with a selection without a negligible class; it must have one: "
             "pass negligible=0.1, say, to select_blocks or sla_attention"
+        )
+
+
+def check_scope_of_rows(rule: Rule | None) -> None:
+    """Refuse a linear branch over some keys beside lists of rows, which know no blocks left out."""
+    if rule is not None and rule.scope != "all":
+        raise ValueError(
+            f"linear={rule.scope!r} with order='content' or a summary; the scope must be 'all' "
+            "there: pass linear='all' or linear=None"
         )

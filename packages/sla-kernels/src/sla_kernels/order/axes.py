@@ -18,9 +18,14 @@ def principal_axes(x: Float[Tensor, "b n c"], axes: int) -> Float[Tensor, "c axe
     check_axes(axes, x.shape[2])
     rows = rearrange(x.detach().double(), "b n c -> (b n) c")
     rows = rows - rows.mean(0)
-    found = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)[:, :axes]
+    return axes_of(rows.T @ rows, axes).to(x.dtype)
+
+
+def axes_of(covariance: Float[Tensor, "c c"], axes: int) -> Float[Tensor, "c a"]:
+    """The first eigenvectors; each points to where its largest entry is positive."""
+    found = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :axes]
     signs = found.gather(0, found.abs().argmax(0, keepdim=True)).sign()
-    return (found * torch.where(signs == 0, 1, signs)).to(x.dtype)
+    return found * torch.where(signs == 0, 1, signs)
 
 
 def check_axes(axes: int, features: int) -> None:

@@ -10,14 +10,14 @@ from torch import Tensor
 from sla_kernels.order.plan import Cut, cuts
 
 
-def median_order(
-    features: Float[Tensor, "b n a"], sizes: tuple[int, ...]
-) -> Int64[Tensor, "b n"]:
+def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
     """Positions of the tokens such that runs of each of `sizes` are alike; ties keep their order.
 
     Nothing is read back to the host.
     """
-    order = repeat(torch.arange(features.shape[1], device=features.device), "n -> b n", b=len(features))
+    order = repeat(
+        torch.arange(features.shape[1], device=features.device), "n -> b n", b=len(features)
+    )
     for cut in cuts(features.shape[1], sizes, features.device):
         moved = _sorted(features, cut)
         order = order.gather(1, moved)

@@ -1,5 +1,6 @@
-"""Put tokens in an order in which neighbors are alike."""
+"""Put tokens in an order in which neighbors are alike: the leaves of a k-d tree by medians."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -7,11 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.axes import check_axes, principal_axes
-from sla_kernels.order.codes import code_order
 from sla_kernels.order.median import median_order
-from sla_kernels.runtime.checks import check_choice
-
-METHODS = ("median", "codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +41,6 @@ def order_tokens(
     leaf: int | tuple[int, ...],
     *,
     axes: int | Float[Tensor, "c a"] = 8,
-    method: str = "median",
 ) -> TokenOrder:
     """Order the tokens of each scene so that runs of `leaf` tokens are alike in their features.
 
@@ -52,31 +48,25 @@ def order_tokens(
     - `leaf`: the length of a run, or several, each a multiple of the one before.
     - `axes`: how many principal axes of x to look at, or the axes themselves. Axes that are given
       cost no eigenvectors, and nothing then waits for the device.
-    - `method`: "median", a k-d tree that halves each segment along the axis on which it varies
-      most; or "codes", one sort of what such a tree would say, cheaper and a little worse.
 
     The order is deterministic; equal tokens keep the order they had. It is a constant to autograd.
 
-    Raises ValueError where x is not (b, n, c) of finite floats, sizes do not nest, axes exceed the
-    features, or the method is unknown.
+    Raises ValueError where x is not (b, n, c) of finite floats, sizes do not nest, or axes exceed
+    the features.
     """
     sizes = (leaf,) if isinstance(leaf, int) else tuple(leaf)
-    _check(x, sizes, method)
+    _check(x, sizes)
     if isinstance(axes, Tensor):
         check_given(axes, x.shape[2])
     with torch.no_grad():
         given = axes if isinstance(axes, Tensor) else principal_axes(x, axes)
-        positions = positions_of(x @ given.to(x), sizes, method)
+        positions = positions_of(x @ given.to(x), sizes)
     return TokenOrder(positions=positions, sizes=sizes)
 
 
-def positions_of(
-    features: Float[Tensor, "b n a"], sizes: tuple[int, ...], method: str
-) -> Int64[Tensor, "b n"]:
+def positions_of(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
     """Order tokens by their few features. NaN sorts last, wherever it is."""
     features = features.float() if features.dtype.itemsize < 4 else features
-    if method == "codes":
-        return code_order(features, sizes[0])
     return median_order(features, sizes)
 
 
@@ -98,23 +88,24 @@ def check_given(axes: Tensor, features: int) -> None:
 
 def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
     """Refuse sizes of runs that do not nest."""
-    rule = "each must be a whole number of at least 1 and a multiple of the one before, and larger"
-    pairs = zip((1, *sizes), sizes, strict=False)
-    whole = all(isinstance(s, int) and not isinstance(s, bool) and s >= 1 for s in sizes)
-    if not sizes or not whole or any(large % small for small, large in pairs):
-        raise ValueError(f"{name}={sizes!r}; {rule}: for example (8, 64, 512)")
-    if any(large <= small for small, large in zip(sizes, sizes[1:], strict=False)):
-        raise ValueError(f"{name}={sizes!r}; {rule}: for example (8, 64, 512)")
+    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    nested = whole and all(
+        small < large and large % small == 0 for small, large in itertools.pairwise(sizes)
+    )
+    if not sizes or not nested or sizes[0] < 1:
+        raise ValueError(
+            f"{name}={sizes!r}; each must be a whole number of at least 1, a multiple of the one "
+            "before and larger: for example (4, 64, 512)"
+        )
 
 
-def _check(x: Tensor, sizes: tuple[int, ...], method: str) -> None:
+def _check(x: Tensor, sizes: tuple[int, ...]) -> None:
     if x.dim() != 3 or not x.is_floating_point() or 0 in x.shape:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and dtype {x.dtype}; it must be floating point, "
             "(b, n, c), no axis empty: put the keys of all heads side by side"
         )
     check_sizes("leaf", sizes)
-    check_choice("method", method, METHODS)
     reads = x.device.type == "cpu" and not torch.compiler.is_compiling()
     if reads and not bool(torch.isfinite(x).all()):
         raise ValueError("x holds values that are not finite; an order needs finite features")

@@ -119,3 +119,18 @@ def check_pinned(pinned: Tensor, num_queries: int, num_keys: int) -> None:
             raise ValueError(
                 "pinned names a position twice; positions must be distinct: pass pinned.unique()"
             )
+
+
+def check_positive(name: str, value: int) -> None:
+    """Refuse what is no whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r}; it must be a whole number of at least 1: pass 8, say")
+
+
+def check_defaults(*, estimator: str, top_p: float, keep_diagonal: bool) -> None:
+    """Refuse settings of block scores where rows are chosen by walking cells."""
+    if (estimator, top_p, keep_diagonal) != ("mean", 1.0, False):
+        raise ValueError(
+            f"estimator={estimator!r}, top_p={top_p!r}, keep_diagonal={keep_diagonal!r} with "
+            "order='content' or a summary; they choose blocks in sequence alone: leave them out"
+        )

@@ -1,7 +1,6 @@
 """How blocks are chosen: the settings, validated when made, and the choice itself."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,7 +18,7 @@ from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.op import Settings
 from sla_kernels.select.ranks import KEEP_STEPS, kept_blocks, steps_of
 from sla_kernels.select.scores import ESTIMATORS
-from sla_kernels.select.selection import BlockSelection, check_selection
+from sla_kernels.select.selection import BlockSelection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,30 +128,6 @@ def choose(
         negligible=skipped if choice.negligible else None,
         keeps_all=isinstance(choice.keep, float) and choice.keep == 1 and choice.top_p == 1,
     )
-
-
-def given_or_chosen(
-    selection: BlockSelection | None,
-    q: Tensor,
-    k: Tensor,
-    pinned: Tensor | None,
-    keep: float | int | None,
-    **settings: Any,
-) -> BlockSelection:
-    """Return the selection if one is given, checked, or choose one by `keep` and the settings."""
-    if selection is None and keep is not None:
-        return choose(q, k, pinned, Choice(keep=keep, **settings))
-    if selection is None or keep is not None:
-        raise ValueError(
-            f"keep={keep!r} with {'no' if selection is None else 'a'} selection; one must be "
-            "given: pass exactly one"
-        )
-    if pinned is not None:
-        raise ValueError(
-            "pinned=... with a selection; it belongs to that: give it to select_blocks"
-        )
-    check_selection(selection, q, k)
-    return selection
 
 
 def without_pinned(x: Tensor, pinned: Tensor | None) -> Tensor:

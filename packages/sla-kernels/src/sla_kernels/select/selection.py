@@ -170,19 +170,3 @@ class BlockSelection:
                 "make it for these tokens"
             )
         return made
-
-
-def check_selection(selection: BlockSelection, q: Tensor, k: Tensor) -> None:
-    """Refuse a selection made for tensors of other sizes."""
-    made_for = (*selection.counts.shape[:2], selection.num_queries, selection.num_keys)
-    given = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
-    if made_for != given:
-        raise ValueError(
-            f"selection was made for (b, h, n, m) = {made_for} but q and k have {given}; they "
-            "must agree: make it anew with select_blocks(q, k, ...)"
-        )
-    if selection.indices.device != q.device:
-        raise ValueError(
-            f"selection is on {selection.indices.device} but q on {q.device}; they must agree: "
-            "make it anew with select_blocks(q, k, ...)"
-        )

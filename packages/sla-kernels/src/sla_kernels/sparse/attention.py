@@ -7,14 +7,23 @@ from torch import Tensor
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.flex import sparse_attention_flex
 from sla_kernels.sparse.reference import sparse_attention_reference
+from sla_kernels.summary.attention import summary_attention
+from sla_kernels.summary.selection import SummarySelection
 
 
 def sparse_attention(
-    q: Tensor, k: Tensor, v: Tensor, selection: BlockSelection, scale: float, backend: str
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    selection: BlockSelection | SummarySelection,
+    scale: float,
+    backend: str,
 ) -> Tensor:
-    """Return softmax(scale q k^T) v over the kept key blocks."""
+    """Return softmax(scale q k^T) v over the kept key blocks, and over summaries where listed."""
     if backend == "dense":
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    if isinstance(selection, SummarySelection):
+        return summary_attention(q, k, v, selection, scale, backend)
     if backend == "flex":
         return sparse_attention_flex(q, k, v, selection, scale)
     return sparse_attention_with_lse(q, k, v, selection, scale, backend)[0]

@@ -24,7 +24,7 @@ class Plan(NamedTuple):
 
     - `exact`: key blocks that each query block reads exactly, of `sizes[0]` tokens.
     - `opened`: cells that it opens at each larger size.
-    - `method`: how tokens are ordered, "median", "codes" or "none".
+    - `content`: whether tokens are ordered by their keys; else they stay in sequence.
     - `axes`: how many principal axes the order looks at, where none are given.
     - `summaries`: whether what is not read exactly is listed as summaries.
     """
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     opened: int
     block_q: int
     sizes: tuple[int, ...]
-    method: str
+    content: bool
     axes: int
     summaries: bool
     scale: float
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 def choose_rows(
     q: Tensor, k: Tensor, v: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the order (b, free), lists of rows (b, h, query blocks, listed) and tilts (b, g, padded).
+    """Return order `b free`, lists of rows `b h query_blocks listed`, and tilts `b g padded`.
 
     `outside` are the positions of the pinned tokens; `directions` axes for the order, or None.
     """
@@ -77,13 +77,13 @@ def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) ->
     """Positions of the tokens that are not pinned, in order."""
     last = torch.zeros(k.shape[2], dtype=torch.int8, device=k.device)
     free = last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
-    if plan.method == "none":
+    if not plan.content:
         return free.expand(k.shape[0], -1).contiguous()
     x = rearrange(k, "b g n d -> b n (g d)").nan_to_num(0, 0, 0)
     if directions is None:
         directions = principal_axes(x[:, free], plan.axes)
     features = (x @ directions.to(x.dtype))[:, free]
-    return free[positions_of(features, tuple(plan.sizes), plan.method)]
+    return free[positions_of(features, tuple(plan.sizes))]
 
 
 def _asking(q: Tensor, own: Tensor | None, pinned: Tensor, plan: Plan) -> Asking:

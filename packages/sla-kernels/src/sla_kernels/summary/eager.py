@@ -45,7 +45,11 @@ class _Flat(NamedTuple):
 
 
 def summary_attention_forward(
-    q: Float[Tensor, "b h n d"], rows: Rows, lists: Int[Tensor, "b h i r"], block_q: int, scale: float
+    q: Float[Tensor, "b h n d"],
+    rows: Rows,
+    lists: Int[Tensor, "b h i r"],
+    block_q: int,
+    scale: float,
 ) -> Float[Tensor, "b h n d"]:
     """Attend the listed rows with ordered queries."""
     flat, blocks = _flat(rows, lists), _blocked(q, block_q).to(rows.keys)
@@ -79,8 +83,7 @@ def summary_attention_backward(
         d_scores = d_weights.mul_(weights).mul_(scale)
         torch.bmm(d_scores, keys, out=dq[batch])
         d_keys.index_add_(0, at, (d_scores.mT @ blocks[batch]).flatten(0, 1))
-    found = (x.view_as(y) for x, y in zip((d_keys, d_values), rows[:2], strict=True))
-    return _joined(dq, q).to(q.dtype), *found
+    return _joined(dq, q).to(q.dtype), d_keys.view_as(rows.keys), d_values.view_as(rows.values)
 
 
 def _flat(rows: Rows, lists: Int[Tensor, "b h i r"]) -> _Flat:

@@ -105,10 +105,10 @@ def _of_pinned(q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float) -
 def _pull_back_pinned(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float
 ) -> tuple[Tensor, ...]:
-    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     with torch.enable_grad():
-        out = _of_pinned(*leaves, outside, scale)
-        found = torch.autograd.grad(out, leaves, grad.index_select(2, outside))
+        out = _of_pinned(q, k, v, outside, scale)
+        found = torch.autograd.grad(out, (q, k, v), grad.index_select(2, outside))
     return found[0].index_select(2, outside), found[1], found[2]
 
 

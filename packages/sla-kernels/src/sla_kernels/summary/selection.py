@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
@@ -23,6 +22,7 @@ class SummarySelection:
     - `tilt`: logits of the weights with which cells average their tokens (0: plain means).
     - `block_q`: queries in a block. `sizes`: tokens in a key block, then in larger cells.
     - `summaries`: whether cells are listed; without them only the exact blocks are.
+    - `exact`: key blocks that each query block attends exactly.
     """
 
     order: Int64[Tensor, "b free"]
@@ -34,13 +34,12 @@ class SummarySelection:
     num_queries: int
     num_keys: int
     summaries: bool
+    exact: int
 
     @property
     def lists(self) -> RowLists:
         """The selection as operators take it."""
-        return RowLists(
-            self.order, self.rows, self.tilt, self.outside, self.block_q, self.sizes
-        )
+        return RowLists(self.order, self.rows, self.tilt, self.outside, self.block_q, self.sizes)
 
     @property
     def layout(self) -> Layout:
@@ -61,6 +60,11 @@ class SummarySelection:
     def key_blocks(self) -> int:
         """The number of key blocks."""
         return self.layout.cells(0)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Every block is attended, so that dense attention is what is computed."""
+        return self.exact >= self.key_blocks
 
     @property
     def keys_seen(self) -> int:
@@ -101,7 +105,11 @@ class SummarySelection:
         for scene, (order, queries) in enumerate(zip(self.order, places, strict=True)):
             columns = torch.cat([order, self.outside])
             kept = torch.cat(
-                [of_query[scene, :, :, : layout.tokens], of_query[scene, :, :, last : layout.nothing]], 2
+                [
+                    of_query[scene, :, :, : layout.tokens],
+                    of_query[scene, :, :, last : layout.nothing],
+                ],
+                2,
             )
             whole = torch.zeros_like(mask[scene, :, :free])
             whole[:, :, columns] = kept

@@ -51,9 +51,7 @@ class _Candidates(NamedTuple):
     real: Bool[Tensor, "b h i c"]
 
 
-def walk(
-    asking: Asking, cells: Cells, layout: Layout, budget: Budget, *, summaries: bool
-) -> Found:
+def walk(asking: Asking, cells: Cells, layout: Layout, budget: Budget, *, summaries: bool) -> Found:
     """Walk the cells down from the coarsest size."""
     top = len(layout.sizes) - 1
     shape = asking.parts.shape[:3]
@@ -65,7 +63,9 @@ def walk(
     for level in range(top, -1, -1):
         if level < top:
             mass = _mass(asking, cells.keys[level], at, counts(layout, level, asking.parts))
-        chosen, rest = _split(mass * _taken(cells.spreads[level], at), at, budget.chosen(layout, level))
+        chosen, rest = _split(
+            mass * _taken(cells.spreads[level], at), at, budget.chosen(layout, level)
+        )
         if summaries:
             rows.append(_rows_of_rest(at, rest, layout.first(level), layout.nothing))
         if level == 0:

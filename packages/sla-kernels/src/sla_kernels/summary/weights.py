@@ -36,7 +36,9 @@ class Weights(NamedTuple):
 
 
 def asked(
-    mass: Float[Tensor, "b h query_blocks cells"], q: Float[Tensor, "b h query_blocks d"], group: int
+    mass: Float[Tensor, "b h query_blocks cells"],
+    q: Float[Tensor, "b h query_blocks d"],
+    group: int,
 ) -> Float[Tensor, "b g cells d"]:
     """The mean query of those who leave mass to the summaries of each coarse cell."""
     mass = rearrange(mass.clamp_min(LEAST_MASS), "b (g r) i c -> b g c (r i)", r=group)

@@ -1,0 +1,69 @@
+"""The selection that is given, or the one that settings choose: blocks in sequence, or rows."""
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sla_kernels.backend import Selection
+from sla_kernels.select.choice import select_blocks
+from sla_kernels.select.selection import BlockSelection
+from sla_kernels.summary.choice import select_rows
+
+
+def given_or_chosen(
+    selection: Selection | None,
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    *,
+    keep: float | int | None,
+    block: tuple[int, int],
+    order: str,
+    summary: int | tuple[int, ...] | None,
+    opened: int,
+    axes: int | Float[Tensor, "c a"],
+    pinned: Int64[Tensor, " pinned"] | None,
+    scale: float | None,
+    negligible: float = 0.0,
+) -> Selection:
+    """Return the selection if one is given, checked, or choose one by `keep` and the settings.
+
+    Raises ValueError unless exactly one of `selection` and `keep` is given and fits.
+    """
+    if (selection is None) == (keep is None):
+        raise ValueError(
+            f"keep={keep!r} with {'no' if selection is None else 'a'} selection; one must be "
+            "given: pass exactly one"
+        )
+    if selection is not None:
+        if pinned is not None:
+            raise ValueError(
+                "pinned=... with a selection; it belongs to that: give it where that is made"
+            )
+        check_selection(selection, q, k)
+        return selection
+    assert keep is not None
+    if order == "sequence" and summary is None:
+        return select_blocks(
+            q, k, keep=keep, block=block, pinned=pinned, negligible=negligible, scale=scale
+        )
+    return select_rows(
+        q, k, v, keep=keep, block=block, order=order, summary=summary, opened=opened, axes=axes,
+        pinned=pinned, scale=scale,
+    )  # fmt: skip
+
+
+def check_selection(selection: Selection, q: Tensor, k: Tensor) -> None:
+    """Refuse a selection made for tensors of other sizes, or on another device."""
+    lists = selection.indices if isinstance(selection, BlockSelection) else selection.rows
+    made_for = (*lists.shape[:2], selection.num_queries, selection.num_keys)
+    given = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+    if made_for != given:
+        raise ValueError(
+            f"selection was made for (b, h, n, m) = {made_for} but q and k have {given}; they "
+            "must agree: make it anew with select_blocks or select_rows"
+        )
+    if lists.device != q.device:
+        raise ValueError(
+            f"selection is on {lists.device} but q on {q.device}; they must agree: "
+            "make it anew with select_blocks or select_rows"
+        )

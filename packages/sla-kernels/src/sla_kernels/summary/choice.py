@@ -1,0 +1,167 @@
+"""How rows are chosen: the settings, validated when made, and the choice itself."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sla_kernels.order.tokens import check_given, check_sizes
+from sla_kernels.runtime.checks import (
+    check_attention_inputs,
+    check_choice,
+    check_keep,
+    check_pinned,
+    check_positive,
+)
+from sla_kernels.select.ranks import kept_blocks
+from sla_kernels.summary.choose import Plan
+from sla_kernels.summary.layout import Layout, budget_of
+from sla_kernels.summary.selection import SummarySelection
+
+ORDERS = ("sequence", "content")
+LEVELS = (16, 8)  # how much larger each size is where no summaries say so
+WORTH = 0.5  # of all keys: longer lists cost more than reading every key
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowChoice:
+    """The settings of `select_rows`, by the same names."""
+
+    keep: float | int
+    block: tuple[int, int] = (64, 4)
+    order: str = "content"
+    summary: int | tuple[int, ...] | None = (4, 64, 512)
+    opened: int = 24
+    axes: int = 8
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+        check_choice("order", self.order, ORDERS)
+        for name, size in (("block", self.block[0]), ("opened", self.opened), ("axes", self.axes)):
+            check_positive(name, size)
+        check_sizes("summary", self.sizes)
+        if self.sizes[0] != self.block[1]:
+            raise ValueError(
+                f"summary={self.summary!r} with block={self.block!r}; the smallest cells must be "
+                f"the key blocks: pass block=({self.block[0]}, {self.sizes[0]})"
+            )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Tokens in a key block and in the larger cells through which blocks are found."""
+        if self.summary is None:
+            first = self.block[1]
+            return first, first * LEVELS[0], first * LEVELS[0] * LEVELS[1]
+        return (self.summary,) if isinstance(self.summary, int) else tuple(self.summary)
+
+    def plan(self, tokens: int, pinned: int, head_dim: int) -> Plan:
+        """The settings for a number of tokens in the order: every block where lists are no gain."""
+        layout = Layout(tokens, pinned, self.sizes)
+        exact = kept_blocks(self.keep, layout.cells(0))
+        summaries = self.summary is not None
+        listed = budget_of(exact, self.opened, layout).listed(layout, summaries)
+        if summaries and listed > WORTH * (tokens + pinned):
+            exact = layout.cells(0)
+        return Plan(
+            exact=exact,
+            opened=self.opened,
+            block_q=self.block[0],
+            sizes=self.sizes,
+            content=self.order == "content",
+            axes=self.axes,
+            summaries=summaries,
+            scale=head_dim**-0.5 if self.scale is None else self.scale,
+        )
+
+
+def select_rows(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    *,
+    keep: float | int,
+    block: tuple[int, int] = (64, 4),
+    order: str = "content",
+    summary: int | tuple[int, ...] | None = (4, 64, 512),
+    opened: int = 24,
+    axes: int | Float[Tensor, "c a"] = 8,
+    pinned: Int64[Tensor, " pinned"] | None = None,
+    scale: float | None = None,
+) -> SummarySelection:
+    """Choose, for each block of queries, the keys to attend exactly and the summaries of the rest.
+
+    Tokens are put in one order for all heads, in which neighbors have alike keys; blocks and cells
+    are runs of it. Cells of the coarsest size are scored for each query block; those whose summary
+    would be most wrong (their mass times the spread of their keys and values) are opened into the
+    cells they hold, and so on down to key blocks, which are attended exactly. No matrix of all
+    blocks is made, and no gradient flows through the choice.
+
+    - `keep`: how many key blocks each query block attends exactly, or their fraction in (0, 1].
+    - `block`: queries and keys in a block.
+    - `order`: "content", by the keys of all heads side by side; or "sequence", as they come.
+    - `summary`: the size of cells, or several, each a multiple of the one before; the first is the
+      key block. None lists no summaries.
+    - `opened`: cells opened at each larger size; more where `keep` needs them.
+    - `axes`: how many principal axes of the keys the order looks at, computed here, or the axes.
+    - `pinned`: positions that every query attends and that attend every key, outside the order.
+
+    Every block is attended where the lists would be longer than half of all tokens.
+
+    Raises ValueError where an argument cannot work.
+    """
+    check_attention_inputs(q, k, v)
+    given = axes if isinstance(axes, Tensor) else None
+    choice = RowChoice(
+        keep=keep,
+        block=block,
+        order=order,
+        summary=summary,
+        opened=opened,
+        axes=8 if isinstance(axes, Tensor) else axes,
+        scale=scale,
+    )
+    return choose(q, k, v, pinned, choice, given)
+
+
+def choose(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    pinned: Int64[Tensor, " pinned"] | None,
+    choice: RowChoice,
+    directions: Float[Tensor, "c a"] | None,
+) -> SummarySelection:
+    """Choose rows for queries, keys and values that fit together.
+
+    Raises ValueError where these tokens cannot be pinned or the axes do not fit.
+    """
+    features = k.shape[1] * k.shape[3]
+    if pinned is not None:
+        check_pinned(pinned, q.shape[2], k.shape[2])
+    if directions is not None:
+        check_given(directions, features)
+    elif choice.axes > features and choice.order == "content":
+        raise ValueError(
+            f"axes={choice.axes} with keys of {features} features; it must not exceed them: "
+            f"pass axes={features}"
+        )
+    outside = torch.empty(0, dtype=torch.int64, device=q.device) if pinned is None else pinned
+    plan = choice.plan(k.shape[2] - outside.shape[0], outside.shape[0], q.shape[3])
+    with torch.no_grad():
+        order, rows, tilt = torch.ops.sla_kernels.choose_rows(
+            q.detach(), k.detach(), v.detach(), outside, directions, *plan
+        )
+    return SummarySelection(
+        order=order,
+        rows=rows,
+        tilt=tilt,
+        outside=outside,
+        block_q=plan.block_q,
+        sizes=plan.sizes,
+        num_queries=q.shape[2],
+        num_keys=k.shape[2],
+        summaries=plan.summaries,
+        exact=plan.exact,
+    )

@@ -1,0 +1,96 @@
+"""Orders: permutations in which neighbors are alike, the same on every run."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sla_kernels import order_tokens, principal_axes
+from sla_kernels.order.plan import cuts
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    tokens=st.integers(1, 300),
+    sizes=st.sampled_from([(1,), (8,), (4, 64), (4, 64, 512), (3, 12, 24)]),
+    seed=st.integers(0, 9),
+)
+def test_an_order_is_a_permutation_and_restoring_undoes_it(
+    tokens: int, sizes: tuple[int, ...], seed: int
+) -> None:
+    x = torch.randn(2, tokens, 9, generator=torch.Generator().manual_seed(seed))
+    order = order_tokens(x, sizes, axes=3)
+    assert torch.equal(order.positions.sort(1).values, torch.arange(tokens).expand(2, -1))
+    assert torch.equal(order.restore(order.arrange(x)), x)
+    assert torch.equal(order.positions, order_tokens(x, sizes, axes=3).positions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tokens=st.integers(1, 5000), sizes=st.sampled_from([(7,), (4, 64), (4, 64, 512), (3, 12, 24)])
+)
+def test_cuts_split_at_whole_cells_of_every_size(tokens: int, sizes: tuple[int, ...]) -> None:
+    cut_at: set[int] = set()
+    for cut in cuts(tokens, sizes, torch.device("cpu")):
+        inside = torch.ones_like(cut.places, dtype=torch.bool) if cut.inside is None else cut.inside
+        assert torch.equal(cut.places[inside].sort().values, torch.arange(tokens))
+        cut_at |= set(cut.places[:, 0].tolist())
+    assert all(place % sizes[0] == 0 for place in cut_at)
+    last = cuts(tokens, sizes, torch.device("cpu"))
+    if last:
+        assert len(cut_at) >= -(-tokens // sizes[0]) / 2
+
+
+def test_neighbors_are_alike_as_long_as_tokens_come_in_groups() -> None:
+    centers = 10 * torch.randn(16, 6)
+    group = torch.randint(0, 16, (1, 256)).sort().values % 16
+    x = centers[group] + 0.01 * torch.randn(1, 256, 6)
+    shuffled = torch.randperm(256)
+    order = order_tokens(x[:, shuffled], 4, axes=4)
+    runs = group[0, shuffled][order.positions[0]].reshape(-1, 4)
+    assert (runs == runs[:, :1]).all(1).float().mean() > 0.6
+
+
+def test_equal_tokens_keep_the_order_they_had() -> None:
+    order = order_tokens(torch.ones(1, 37, 4), 4, axes=2)
+    assert torch.equal(order.positions[0], torch.arange(37))
+
+
+def test_each_scene_has_its_own_order() -> None:
+    x = torch.randn(1, 50, 5)
+    both = order_tokens(torch.cat([x, x.flip(1)]), 4, axes=principal_axes(x, 3)).positions
+    assert not torch.equal(both[0], both[1])
+    assert torch.equal(both[0], order_tokens(x, 4, axes=principal_axes(x, 3)).positions[0])
+
+
+def test_principal_axes_are_orthonormal_and_ordered_by_variance() -> None:
+    x = torch.randn(2, 200, 6, dtype=torch.float64) * torch.tensor([1, 5, 2, 4, 3, 0.5])
+    axes = principal_axes(x, 4)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(4, dtype=torch.float64))
+    variance = (x.flatten(0, 1) @ axes).var(0)
+    assert torch.equal(variance.sort(descending=True).values, variance)
+    assert principal_axes(x, 1).abs().argmax() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"leaf": (4, 6)}, r"leaf=\(4, 6\); each must be"),
+        ({"leaf": (8, 4)}, r"leaf=\(8, 4\); each must be"),
+        ({"leaf": 0}, r"leaf=\(0,\); each must be"),
+        ({"axes": 9}, "axes=9 with 5 features"),
+        ({"axes": torch.randn(4, 2)}, r"axes has shape \(4, 2\)"),
+    ],
+)
+def test_what_cannot_be_ordered_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        order_tokens(torch.randn(1, 20, 5), **{"leaf": 4, **arguments})
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    x = torch.randn(1, 20, 5)
+    x[0, 3, 2] = torch.nan
+    with pytest.raises(ValueError, match="not finite"):
+        order_tokens(x, 4, axes=2)
+    with pytest.raises(ValueError, match=r"x has shape \(20, 5\)"):
+        order_tokens(torch.randn(20, 5), 4, axes=2)
