@@ -6,7 +6,7 @@ Those checks compare sizes with `int`, and a compiler's symbolic sizes are none.
 import pytest
 import torch
 
-from sla_kernels import SparseLinearAttention, select_blocks
+from sla_kernels import SparseLinearAttention, select_blocks, select_rows
 
 from .cases import qkv
 
@@ -67,3 +67,27 @@ def test_operators_are_registered_as_pytorch_wants_them(pinned: torch.Tensor | N
         torch.library.opcheck(
             ops.sla_attention_forward, (False, *(x.detach() for x in both[:5]), *both[5:], *rest)
         )
+
+
+def test_operators_of_listed_rows_pass_pytorchs_own_checks() -> None:
+    q, k, v = (torch.randn(1, 2, 300, 8, requires_grad=True) for _ in range(3))
+    pinned = torch.tensor([5])
+    selection = select_rows(
+        q, k, v, keep=2, block=(16, 4), summary=(4, 16), opened=3, axes=4, pinned=pinned
+    )
+    torch.library.opcheck(
+        torch.ops.sla_kernels.summary_attention_forward, (q, k, v, *selection.lists, 0.3, "eager")
+    )
+    inputs = tuple(x.detach() for x in (q, k, v))
+    plan = (2, 3, 16, [4, 16], True, 4, True, 0.3)
+    torch.library.opcheck(torch.ops.sla_kernels.choose_rows, (*inputs, pinned, None, *plan))
+
+
+def test_one_graph_of_listed_rows_serves_all_lengths() -> None:
+    module = SparseLinearAttention(
+        8, keep=2, block=(16, 4), order="content", summary=(4, 16), opened=3, axes=4, linear=None
+    )
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+    for tokens in (300, 411):
+        q, k, v = (torch.randn(1, 2, tokens, 8) for _ in range(3))
+        torch.testing.assert_close(compiled(q, k, v), module(q, k, v))

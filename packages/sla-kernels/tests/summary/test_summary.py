@@ -335,26 +335,6 @@ def test_rounded_types_err_no_more_than_pytorchs_own_attention(dtype: torch.dtyp
     assert error <= 2 * other + 1e-6 * ours.double().norm()
 
 
-def test_operators_pass_pytorchs_own_checks() -> None:
-    q, k, v = (x.float().requires_grad_() for x in draw(70, 70))
-    selection = few(q, k, v, pinned=torch.tensor([5]))
-    arguments = (q, k, v, *selection.lists, 0.3, "eager")
-    torch.library.opcheck(torch.ops.sla_kernels.summary_attention_forward, arguments)
-    plan = (2, 3, 16, [4, 16], True, 4, True, 0.3)
-    inputs = tuple(x.detach() for x in (q, k, v))
-    torch.library.opcheck(
-        torch.ops.sla_kernels.choose_rows, (*inputs, torch.tensor([5]), None, *plan)
-    )
-
-
-def test_one_compiled_graph_serves_all_lengths() -> None:
-    module = make(linear=None).float()
-    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
-    for tokens in (300, 411):
-        q, k, v = (x.float() for x in draw(tokens, tokens))
-        torch.testing.assert_close(compiled(q, k, v), module(q, k, v))
-
-
 def test_explain_says_what_a_query_sees() -> None:
     q, k, _ = draw(2000, 2000)
     options = {"keep": 4, "block": (16, 4), "order": "content", "summary": (4, 32, 256)}

@@ -55,7 +55,8 @@ def order_tokens(
     the features.
     """
     sizes = (leaf,) if isinstance(leaf, int) else tuple(leaf)
-    _check(x, sizes)
+    check_features(x)
+    check_sizes("leaf", sizes)
     if isinstance(axes, Tensor):
         check_given(axes, x.shape[2])
     with torch.no_grad():
@@ -99,13 +100,16 @@ def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
         )
 
 
-def _check(x: Tensor, sizes: tuple[int, ...]) -> None:
+def check_features(x: Tensor) -> None:
+    """Refuse what is no batch of tokens with finite features; values are read on the CPU alone."""
     if x.dim() != 3 or not x.is_floating_point() or 0 in x.shape:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and dtype {x.dtype}; it must be floating point, "
             "(b, n, c), no axis empty: put the keys of all heads side by side"
         )
-    check_sizes("leaf", sizes)
     reads = x.device.type == "cpu" and not torch.compiler.is_compiling()
     if reads and not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds values that are not finite; an order needs finite features")
+        raise ValueError(
+            "x holds values that are not finite; an order needs finite features: "
+            "pass x.nan_to_num()"
+        )
