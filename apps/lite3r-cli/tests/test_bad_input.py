@@ -194,7 +194,7 @@ def test_damaged_checkpoint_is_not_resumed(lite3r: Any, run: Path) -> None:
     (run / "report.json").unlink()
     for file in (run / "training").rglob("tensors.safetensors"):
         file.write_bytes(b"")
-    refused(lite3r.distill("--out", run, "--resume"), "damaged", "Remove this directory")
+    refused(lite3r.distill("--out", run, "--resume"), "damaged", "remove this directory")
 
 
 def test_export_refuses_what_it_cannot_do(lite3r: Any, run: Path) -> None:

@@ -58,7 +58,8 @@ class Plan:
             else (f"windows of {self.window} views that share {self.overlap}")
         )
         parts = [passes, f"dense heads {self.head_chunk} views at a time"]
-        parts.append("bfloat16" if self.bfloat16 else "float32")
+        if self.bfloat16:
+            parts.append("converted to bfloat16")
         return ", ".join(parts)
 
 
