@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recon_backbones import Prediction, in_metres, load_backbone, to_metric
 from recon_backbones.da3 import da3_tiny
 from recon_backbones.da3.single import NestedDepthAnything3, da3metric_tiny
-from recon_backbones.geometry.metric import fill_sky, masked_quantile
+from recon_backbones.metric import fill_sky, masked_quantile
 
 from .test_prediction import prediction
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon_backbones import world_splats
 from recon_backbones.da3.single import NestedDepthAnything3
-from recon_backbones.geometry.metric import fill_sky
+from recon_backbones.metric import fill_sky
 from recon_backbones.prediction import SKY, Prediction
 
 from .cases import FIXTURES, error, parametrise

@@ -16,10 +16,10 @@ from recon_backbones.errors import InputError as InputError
 from recon_backbones.geometry.alignment import Similarity as Similarity
 from recon_backbones.geometry.alignment import umeyama as umeyama
 from recon_backbones.geometry.cameras import unproject as unproject
-from recon_backbones.geometry.metric import in_metres as in_metres
-from recon_backbones.geometry.metric import to_metric as to_metric
 from recon_backbones.geometry.splats import Splats as Splats
 from recon_backbones.geometry.splats import world_splats as world_splats
+from recon_backbones.metric import in_metres as in_metres
+from recon_backbones.metric import to_metric as to_metric
 from recon_backbones.photos.choice import PhotoChoice as PhotoChoice
 from recon_backbones.photos.given import GivenCamera as GivenCamera
 from recon_backbones.photos.prepare import Prepared as Prepared

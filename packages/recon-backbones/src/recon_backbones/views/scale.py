@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_backbones.da3.single import MonoDepthAnything3
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.metric import to_metric
+from recon_backbones.metric import to_metric
 from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
 

@@ -13,8 +13,8 @@ from recon_backbones.da3.preprocess import DA3Preprocess
 from recon_backbones.da3.single.config import MonoConfig
 from recon_backbones.da3.single.net import MonoDepth, MonoNet
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.metric import fill_sky, in_metres
 from recon_backbones.geometry.pixels import Preprocess
+from recon_backbones.metric import fill_sky, in_metres
 from recon_backbones.prediction import Prediction
 
 

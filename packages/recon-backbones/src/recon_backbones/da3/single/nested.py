@@ -14,7 +14,7 @@ from recon_backbones.da3.model import DA3Net
 from recon_backbones.da3.single.backbone import single_view_sites
 from recon_backbones.da3.single.config import MonoConfig
 from recon_backbones.da3.single.net import MonoNet
-from recon_backbones.geometry.metric import in_metres, metric_scale, to_metric
+from recon_backbones.metric import in_metres, metric_scale, to_metric
 from recon_backbones.prediction import Prediction
 
 
