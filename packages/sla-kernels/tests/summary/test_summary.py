@@ -113,10 +113,10 @@ def test_every_token_is_counted_exactly_once_by_every_query(
     holds = torch.zeros(layout.rows, tokens)
     for place, position in enumerate(chosen.order[0].tolist()):
         holds[place, position] += 1
-        for level, size in enumerate(sizes):
+        for level, size in enumerate(layout.sizes):
             holds[layout.first(level) + place // size, position] += 1
     for i, position in enumerate(outside.tolist()):
-        holds[layout.first(len(sizes)) + i, position] += 1
+        holds[layout.first(len(layout.sizes)) + i, position] += 1
     counted = holds[chosen.rows.long()].sum(3)
     assert torch.equal(counted, torch.ones_like(counted))
 

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -15,34 +15,35 @@ def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
 
     Nothing is read back to the host.
     """
-    order = repeat(
-        torch.arange(features.shape[1], device=features.device), "n -> b n", b=len(features)
-    )
-    for cut in cuts(features.shape[1], sizes, features.device):
+    steps = cuts(features.shape[1], sizes, features.device)
+    return torch.stack([_of_scene(rearrange(scene, "n a -> a n"), steps) for scene in features])
+
+
+def _of_scene(features: Float[Tensor, "a n"], steps: tuple[Cut, ...]) -> Int64[Tensor, " n"]:
+    order = torch.arange(features.shape[1], device=features.device)
+    features = features.contiguous()
+    for cut in steps:
         moved = _sorted(features, cut)
-        order = order.gather(1, moved)
-        features = features.gather(1, repeat(moved, "b n -> b n a", a=features.shape[2]))
+        order = order.index_select(0, moved)
+        features = features.index_select(1, moved)
     return order
 
 
-def _sorted(features: Float[Tensor, "b n a"], cut: Cut) -> Int64[Tensor, "b n"]:
+def _sorted(features: Float[Tensor, "a n"], cut: Cut) -> Int64[Tensor, " n"]:
     """Sort each segment along its own axis: which place comes to stand where."""
-    segments, width = cut.places.shape
-    parts = features if cut.inside is None else features[:, cut.places.flatten()]
-    parts = rearrange(parts, "b (s w) a -> b s w a", s=segments)
-    axis = repeat(_variance(parts, cut).argmax(-1), "b s -> b s w 1", w=width)
-    values = parts.gather(3, axis)[..., 0]
+    segments = cut.places.shape[0]
+    parts = features if cut.inside is None else features.index_select(1, cut.places.flatten())
+    parts = rearrange(parts, "a (s w) -> a s w", s=segments)
+    values = parts[_variance(parts, cut).argmax(0), torch.arange(segments, device=parts.device)]
     if cut.inside is not None:
         values = values.masked_fill(~cut.inside, math.inf)
-    moved = values.argsort(dim=-1, stable=True) + cut.places[:, :1]
-    moved = rearrange(moved, "b s w -> b (s w)")
-    return moved if cut.kept is None else moved[:, cut.kept]
+    moved = (values.argsort(dim=-1, stable=True) + cut.places[:, :1]).flatten()
+    return moved if cut.kept is None else moved.index_select(0, cut.kept)
 
 
-def _variance(parts: Float[Tensor, "b s w a"], cut: Cut) -> Float[Tensor, "b s a"]:
+def _variance(parts: Float[Tensor, "a s w"], cut: Cut) -> Float[Tensor, "a s"]:
     if cut.inside is None:
-        return parts.var(2, unbiased=False)
-    weights = cut.inside.to(parts.dtype)[:, :, None]
-    weights = weights / weights.sum(1, keepdim=True)
-    mean = (parts * weights).sum(2, keepdim=True)
-    return ((parts - mean).square() * weights).sum(2)
+        return parts.var(-1, unbiased=False)
+    weights = cut.inside / cut.inside.sum(1, keepdim=True)
+    mean = (parts * weights).sum(-1, keepdim=True)
+    return ((parts - mean).square() * weights).sum(-1)

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from einops import reduce
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,12 +12,22 @@ from sla_kernels.summary.layout import Layout
 
 def summed(x: Float[Tensor, "b h n c"], layout: Layout) -> list[Float[Tensor, "b h cells c"]]:
     """Sum over the cells of every size; x holds ordered tokens, padded with zeros."""
-    found = []
-    for level in range(len(layout.sizes)):
-        missing = layout.cells(level) * layout.fanout(level) - x.shape[2]
+    return raised(cell_sums(x, layout.sizes[0]), layout)
+
+
+def cell_sums(x: Float[Tensor, "b h n c"], size: int) -> Float[Tensor, "b h cells c"]:
+    """Sum over runs of `size` tokens, which must divide them."""
+    return reduce(x, "b h (cell i) c -> b h cell c", "sum", i=size)
+
+
+def raised(x: Float[Tensor, "b h cells c"], layout: Layout) -> list[Float[Tensor, "b h cells c"]]:
+    """From sums over the smallest cells, those over the cells of every size."""
+    found = [x]
+    for level in range(1, len(layout.sizes)):
+        x, fanout = found[-1], layout.fanout(level)
+        missing = layout.cells(level) * fanout - x.shape[2]
         x = F.pad(x, (0, 0, 0, missing)) if missing else x
-        x = reduce(x, "b h (cell i) c -> b h cell c", "sum", i=layout.fanout(level))
-        found.append(x)
+        found.append(cell_sums(x, fanout))
     return found
 
 
@@ -33,15 +43,16 @@ def means_and_spreads(
 
     What is not finite counts as zero, so that one broken token misleads no other cell's choice.
     """
-    sums = summed(x, layout)
-    squares = summed(x.square().sum(-1, keepdim=True), layout)
+    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    sums = raised(cell_sums(x, layout.sizes[0]).nan_to_num(0, 0, 0), layout)
+    squares = raised(cell_sums(lengths.square(), layout.sizes[0]).nan_to_num(0, 0, 0), layout)
     means, spreads = [], []
     for level, (total, square) in enumerate(zip(sums, squares, strict=True)):
         count = counts(layout, level, total)[:, None]
-        mean = (total / count).nan_to_num(0, 0, 0)
-        variance = (square / count)[..., 0] - mean.square().sum(-1)
+        mean = total / count
+        norm = torch.linalg.vector_norm(mean, dim=-1)
         means.append(mean)
-        spreads.append(variance.nan_to_num(0, 0, 0).clamp_min(0).sqrt())
+        spreads.append(((square / count)[..., 0] - norm.square()).clamp_min(0).sqrt())
     return means, spreads
 
 
@@ -50,6 +61,6 @@ def mean_queries(
 ) -> Float[Tensor, "b h parts d"]:
     """Means of `parts` runs of `size` ordered queries; runs beyond the last query are zero."""
     real = (q.shape[2] - torch.arange(parts, device=q.device) * size).clamp(1, size)
-    q = F.pad(q, (0, 0, 0, parts * size - q.shape[2]))
-    sums = reduce(q, "b h (part i) d -> b h part d", "sum", i=size)
-    return (sums / real[:, None]).nan_to_num(0, 0, 0)
+    missing = parts * size - q.shape[2]
+    q = F.pad(q, (0, 0, 0, missing)) if missing else q
+    return (cell_sums(q, size) / rearrange(real, "part -> part 1")).nan_to_num(0, 0, 0)

@@ -56,9 +56,15 @@ class RowChoice:
             return first, first * LEVELS[0], first * LEVELS[0] * LEVELS[1]
         return (self.summary,) if isinstance(self.summary, int) else tuple(self.summary)
 
+    def _searched(self, layout: Layout) -> Layout:
+        """Without the sizes whose every cell would be opened: the search begins below them."""
+        while len(layout.sizes) > 1 and layout.cells(len(layout.sizes) - 1) <= self.opened:
+            layout = layout._replace(sizes=layout.sizes[:-1])
+        return layout
+
     def plan(self, tokens: int, pinned: int, head_dim: int) -> Plan:
         """The settings for a number of tokens in the order: every block where lists are no gain."""
-        layout = Layout(tokens, pinned, self.sizes)
+        layout = self._searched(Layout(tokens, pinned, self.sizes))
         exact = kept_blocks(self.keep, layout.cells(0))
         summaries = self.summary is not None
         listed = budget_of(exact, self.opened, layout).listed(layout, summaries)
@@ -68,7 +74,7 @@ class RowChoice:
             exact=exact,
             opened=self.opened,
             block_q=self.block[0],
-            sizes=self.sizes,
+            sizes=layout.sizes,
             content=self.order == "content",
             axes=self.axes,
             summaries=summaries,

@@ -10,7 +10,7 @@ from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import register
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.cells import mean_queries, means_and_spreads
+from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.rows import ordered
 from sla_kernels.summary.walk import Asking, Cells, log_mass, walk
@@ -46,26 +46,26 @@ def choose_rows(
 
     `outside` are the positions of the pinned tokens; `directions` axes for the order, or None.
     """
-    layout = _layout(k, outside, plan)
     order = _order(k, outside, directions, plan)
+    layout = _layout(k, outside, plan)
     own = order if q.shape[2] == k.shape[2] else None
     keys, values = (ordered(x, order, layout.padded) for x in (k, v))
     means, spreads = zip(*(means_and_spreads(x, layout) for x in (keys, values)), strict=True)
+    levels = [
+        Cells.of(mean, one * other, counts(layout, level, mean))
+        for level, (mean, one, other) in enumerate(zip(means[0], *spreads, strict=True))
+    ]
     group = q.shape[1] // k.shape[1]
-    cells = Cells(
-        keys=[repeat(x, "b g c d -> b (g r) c d", r=group) for x in means[0]],
-        spreads=[
-            repeat(x * y, "b g c -> b (g r) c", r=group) for x, y in zip(*spreads, strict=True)
-        ],
-    )
-    pinned = repeat(_float(k.index_select(2, outside)), "b g p d -> b (g r) p d", r=group)
-    asking = _asking(q, own, pinned, plan)
+    asking = _asking(q, own, k, outside, plan)
     budget = budget_of(plan.exact, plan.opened, layout)
-    found = walk(asking, cells, layout, budget, summaries=plan.summaries)
-    blocks = asking.parts.mean(3) / plan.scale
-    tilt = tilts(asked(found.left, blocks, group), keys, plan.scale, layout.sizes[-1])
+    found = walk(asking, levels, layout, budget, summaries=plan.summaries)
+    shape = {"b": q.shape[0], "h": q.shape[1]}
+    left = rearrange(found.left, "(b h i) c -> b h i c", **shape)
+    blocks = rearrange(asking.parts.mean(1), "(b h i) d -> b h i d", **shape) / plan.scale
+    tilt = tilts(asked(left, blocks, group), keys, plan.scale, layout.sizes[-1])
     tilt[:, :, layout.tokens :] = -torch.inf
-    return order, found.rows.int(), tilt
+    rows = rearrange(found.rows, "(b h i) r -> b h i r", **shape)
+    return order, rows.int(), tilt
 
 
 def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
@@ -86,17 +86,25 @@ def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) ->
     return free[positions_of(features, tuple(plan.sizes))]
 
 
-def _asking(q: Tensor, own: Tensor | None, pinned: Tensor, plan: Plan) -> Asking:
+def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:
     """Means of parts of query blocks, and what each gives to pinned tokens."""
     queries = _float(q) if own is None else ordered(q, own, own.shape[1])
     size = min(PART, plan.block_q)
     blocks = num_blocks(queries.shape[2], plan.block_q)
     per_block = plan.block_q // size
     parts = mean_queries(queries, blocks * per_block, size) * plan.scale
-    parts = rearrange(parts, "b h (i r) d -> b h i r d", r=per_block)
-    starts = torch.arange(blocks * per_block, device=q.device) * size
-    empty = rearrange(starts >= queries.shape[2], "(i r) -> i r 1", r=per_block)
-    return Asking(parts, log_mass(parts, pinned).masked_fill(empty, torch.inf))
+    group = q.shape[1] // k.shape[1]
+    pinned = log_mass(
+        parts, repeat(_float(k.index_select(2, outside)), "b g p d -> b (g r) p d", r=group)
+    )
+    empty = torch.arange(blocks * per_block, device=q.device) * size >= queries.shape[2]
+    pinned = pinned.nan_to_num(-torch.inf).masked_fill(empty[:, None], torch.inf)
+    heads = torch.arange(k.shape[0] * k.shape[1], device=q.device)
+    return Asking(
+        rearrange(parts, "b h (i r) d -> (b h i) r d", r=per_block),
+        rearrange(pinned, "b h (i r) 1 -> (b h i) r 1", r=per_block),
+        repeat(heads, "x -> (x i) 1", i=group * blocks),
+    )
 
 
 def _float(x: Tensor) -> Tensor:

@@ -27,21 +27,45 @@ class _Flat(NamedTuple):
     bias: Float[Tensor, " rows"]
     lists: Int[Tensor, "blocks listed"]
 
-    def batches(self, block_q: int) -> Iterator[slice]:
-        """Runs of query blocks that fit the cache together."""
-        listed, d = self.lists.shape[1], self.keys.shape[1]
-        each = listed * (2 * d + 2 * block_q) * self.keys.element_size()
-        step = max(1, BATCH_BYTES // each)
-        for start in range(0, self.lists.shape[0], step):
-            yield slice(start, start + step)
 
-    def gather(self, batch: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Keys, values and bias of a batch, and their rows."""
-        rows = self.lists[batch]
-        shape = (*rows.shape, -1)
-        flat = rows.flatten()
-        keys, values = (x.index_select(0, flat).view(shape) for x in (self.keys, self.values))
-        return keys, values, self.bias.index_select(0, flat).view(len(rows), 1, -1), flat
+class _Batch(NamedTuple):
+    """Some query blocks with their gathered rows."""
+
+    blocks: slice
+    rows: Int[Tensor, " flat"]
+    keys: Float[Tensor, "i listed d"]
+    values: Float[Tensor, "i listed d"]
+    bias: Float[Tensor, "i 1 listed"]
+    scores: Float[Tensor, "i q listed"]  # room for them
+
+
+def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
+    """Runs of query blocks that fit the cache together, gathered into the same memory."""
+    blocks, listed = flat.lists.shape
+    d = flat.keys.shape[1]
+    each = listed * (2 * d + 2 * block_q) * flat.keys.element_size()
+    step = min(blocks, max(1, BATCH_BYTES // each))
+    keys, values = (flat.keys.new_empty(step * listed, d) for _ in range(2))
+    bias, scores = flat.keys.new_empty(step * listed), flat.keys.new_empty(step, block_q, listed)
+    for start in range(0, blocks, step):
+        count = min(step, blocks - start)
+        rows = flat.lists[start : start + count].flatten()
+        for table, room in ((flat.keys, keys), (flat.values, values), (flat.bias, bias)):
+            torch.index_select(table, 0, rows, out=room[: len(rows)])
+        yield _Batch(
+            slice(start, start + count),
+            rows,
+            keys[: len(rows)].view(count, listed, d),
+            values[: len(rows)].view(count, listed, d),
+            bias[: len(rows)].view(count, 1, listed),
+            scores[:count],
+        )
+
+
+def _weights(batch: _Batch, queries: Float[Tensor, "i q d"], scale: float) -> Tensor:
+    """Softmax of the scores, in the memory of the scores."""
+    scores = torch.baddbmm(batch.bias, queries, batch.keys.mT, alpha=scale, out=batch.scores)
+    return torch.softmax(scores, -1, out=scores)
 
 
 def summary_attention_forward(
@@ -54,10 +78,9 @@ def summary_attention_forward(
     """Attend the listed rows with ordered queries."""
     flat, blocks = _flat(rows, lists), _blocked(q, block_q).to(rows.keys)
     out = torch.empty_like(blocks)
-    for batch in flat.batches(block_q):
-        keys, values, bias, _ = flat.gather(batch)
-        scores = torch.baddbmm(bias, blocks[batch], keys.mT, alpha=scale)
-        torch.bmm(scores.softmax(-1), values, out=out[batch])
+    for batch in _batches(flat, block_q):
+        weights = _weights(batch, blocks[batch.blocks], scale)
+        torch.bmm(weights, batch.values, out=out[batch.blocks])
     return _joined(out, q).to(q.dtype)
 
 
@@ -74,15 +97,15 @@ def summary_attention_backward(
     blocks, grads = (_blocked(x, block_q).to(rows.keys) for x in (q, grad))
     dq = torch.empty_like(blocks)
     d_keys, d_values = (torch.zeros_like(x) for x in flat[:2])
-    for batch in flat.batches(block_q):
-        keys, values, bias, at = flat.gather(batch)
-        weights = torch.baddbmm(bias, blocks[batch], keys.mT, alpha=scale).softmax(-1)
-        d_weights = grads[batch] @ values.mT
-        d_values.index_add_(0, at, (weights.mT @ grads[batch]).flatten(0, 1))
+    for batch in _batches(flat, block_q):
+        queries, pulled = blocks[batch.blocks], grads[batch.blocks]
+        weights = _weights(batch, queries, scale)
+        d_weights = pulled @ batch.values.mT
+        d_values.index_add_(0, batch.rows, (weights.mT @ pulled).flatten(0, 1))
         d_weights -= (weights * d_weights).sum(-1, keepdim=True)
         d_scores = d_weights.mul_(weights).mul_(scale)
-        torch.bmm(d_scores, keys, out=dq[batch])
-        d_keys.index_add_(0, at, (d_scores.mT @ blocks[batch]).flatten(0, 1))
+        torch.bmm(d_scores, batch.keys, out=dq[batch.blocks])
+        d_keys.index_add_(0, batch.rows, (d_scores.mT @ queries).flatten(0, 1))
     return _joined(dq, q).to(q.dtype), d_keys.view_as(rows.keys), d_values.view_as(rows.values)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.summary.cells import summed
+from sla_kernels.summary.cells import raised
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.weights import Weights
 
@@ -58,11 +58,31 @@ def rows_of(
 def _laid_out(
     x: Tensor, order: Tensor, outside: Tensor, weights: Weights, layout: Layout
 ) -> Float[Tensor, "b g rows d"]:
-    tokens = ordered(x, order, layout.padded)
-    sums = summed(tokens * weights.shares[..., None], layout)
-    cells = [total / share for total, share in zip(sums, weights.totals, strict=True)]
-    nothing = tokens.new_zeros((*tokens.shape[:2], 1, tokens.shape[3]))
-    return torch.cat([tokens, *cells, x.index_select(2, outside).to(tokens), nothing], 2)
+    b, g, _, d = x.shape
+    out = torch.empty(
+        (b, g, layout.rows, d),
+        dtype=torch.promote_types(x.dtype, torch.float32),
+        device=x.device,
+    )
+    for scene, here, made in zip(x, order, out, strict=True):
+        made[:, : layout.tokens] = scene.index_select(1, here)
+        made[:, layout.first(len(layout.sizes)) : layout.nothing] = scene.index_select(1, outside)
+    out[:, :, layout.tokens : layout.padded] = 0
+    out[:, :, layout.nothing] = 0
+    sums = raised(_weighted(out[:, :, : layout.padded], weights.shares, layout.sizes[0]), layout)
+    for level, (total, share) in enumerate(zip(sums, weights.totals, strict=True)):
+        torch.div(total, share, out=out[:, :, layout.first(level) : layout.first(level + 1)])
+    return out
+
+
+def _weighted(
+    x: Float[Tensor, "b g n d"], shares: Float[Tensor, "b g n"], size: int
+) -> Float[Tensor, "b g cells d"]:
+    """Weighted sums over runs of tokens, token by token, so that no product is stored."""
+    total = x[:, :, ::size] * shares[:, :, ::size, None]
+    for i in range(1, size):
+        total.addcmul_(x[:, :, i::size], shares[:, :, i::size, None])
+    return total
 
 
 def back_to_tokens(

@@ -5,154 +5,203 @@ they hold, these are scored in turn, and at last blocks of tokens remain, which 
 What is scored and not opened stays in the list as a summary. What a summary gets wrong is guessed
 as the mass that the queries give the cell, times how far its keys and its values spread (compare
 SVG-EAR, arXiv 2603.08982). Mass is normalized for each part of a query block before it is added up.
+
+Cells of all heads stand in one table a level, so that candidates, which differ from block to block,
+are gathered as whole rows; the last row of a table is a cell that does not exist.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.summary.cells import counts
 from sla_kernels.summary.layout import Budget, Layout
+
+BATCH_BYTES = 2 << 20  # of gathered mean keys: what a core's cache holds beside other things
 
 
 class Asking(NamedTuple):
-    """The queries, as means of parts of their blocks.
+    """The queries, as means of parts of their blocks; blocks of all heads in turn.
 
-    - `parts`: mean queries, `b h query_blocks part d`, times the scale.
+    - `parts`: mean queries times the scale.
     - `pinned`: the log of the mass that each part gives to pinned tokens; plus infinity for a part
       without queries, whose share of everything else is then nothing.
+    - `head`: the key head of each block, counted through scenes and heads.
     """
 
-    parts: Float[Tensor, "b h i r d"]
-    pinned: Float[Tensor, "b h i r 1"]
+    parts: Float[Tensor, "blocks r d"]
+    pinned: Float[Tensor, "blocks r 1"]
+    head: Int64[Tensor, "blocks 1"]
 
 
 class Cells(NamedTuple):
-    """Mean keys and spreads of the cells of every size, for each query head."""
+    """The cells of one size, all key heads in turn, and at last one that does not exist.
 
-    keys: list[Float[Tensor, "b h cells d"]]
-    spreads: list[Float[Tensor, "b h cells"]]
+    - `logs`: the log of how many tokens each holds, minus infinity for the last.
+    - `spread`: how far its keys spread times how far its values do.
+    """
+
+    keys: Float[Tensor, "cells_and_one d"]
+    logs: Float[Tensor, " cells_and_one"]
+    spread: Float[Tensor, " cells_and_one"]
+
+    @classmethod
+    def of(
+        cls,
+        keys: Float[Tensor, "b g cells d"],
+        spread: Float[Tensor, "b g cells"],
+        count: Float[Tensor, " cells"],
+    ) -> "Cells":
+        """Put the cells of all heads into one table."""
+        logs = repeat(count.log(), "c -> (x c)", x=keys.shape[0] * keys.shape[1])
+        return cls(
+            F.pad(rearrange(keys, "b g c d -> (b g c) d"), (0, 0, 0, 1)),
+            F.pad(logs, (0, 1), value=-torch.inf),
+            F.pad(rearrange(spread, "b g c -> (b g c)"), (0, 1)),
+        )
+
+    @property
+    def missing(self) -> int:
+        """The row of the cell that does not exist."""
+        return self.keys.shape[0] - 1
 
 
 class Found(NamedTuple):
     """Lists of rows, and the mass that each block leaves to the summaries of each coarse cell."""
 
-    rows: Int64[Tensor, "b h i listed"]
-    left: Float[Tensor, "b h i cells"]
+    rows: Int64[Tensor, "blocks listed"]
+    left: Float[Tensor, "blocks coarse"]
 
 
-class _Candidates(NamedTuple):
-    """Cells of one size to choose from, and which of them exist."""
-
-    cells: Int64[Tensor, "b h i c"]
-    real: Bool[Tensor, "b h i c"]
-
-
-def walk(asking: Asking, cells: Cells, layout: Layout, budget: Budget, *, summaries: bool) -> Found:
+def walk(
+    asking: Asking, levels: list[Cells], layout: Layout, budget: Budget, *, summaries: bool
+) -> Found:
     """Walk the cells down from the coarsest size."""
     top = len(layout.sizes) - 1
-    shape = asking.parts.shape[:3]
     first = torch.arange(layout.cells(top), device=asking.parts.device)
-    first = first.expand(*shape, -1)
-    at = _Candidates(first, torch.ones_like(first, dtype=torch.bool))
-    mass = left = _mass_of_all(asking, cells.keys[top], counts(layout, top, asking.parts))
-    rows = [_pinned_rows(layout, first)]
+    at = first + asking.head * layout.cells(top)
+    mass = left = _mass_of_all(asking, levels[top], layout.cells(top))
+    rows = [_pinned_rows(layout, at)]
     for level in range(top, -1, -1):
+        cells = levels[level]
         if level < top:
-            mass = _mass(asking, cells.keys[level], at, counts(layout, level, asking.parts))
-        chosen, rest = _split(
-            mass * _taken(cells.spreads[level], at), at, budget.chosen(layout, level)
-        )
+            mass = _mass(asking, cells, at)
+        chosen, rest = _split(mass * cells.spread[at], at, cells, budget.chosen(layout, level))
         if summaries:
-            rows.append(_rows_of_rest(at, rest, layout.first(level), layout.nothing))
+            rows.append(_rows(at.gather(1, rest), cells, asking.head, layout, level))
+        opened = at.gather(1, chosen)
         if level == 0:
-            parents = at.cells.gather(3, chosen) * layout.sizes[0] // layout.sizes[top]
-            read = mass.gather(3, chosen) * at.real.gather(3, chosen)
-            left = left.scatter_add(3, parents, -read)
-        at = _opened(at, chosen, layout, level)
-    rows.append(torch.where(at.real, at.cells, layout.nothing))
-    return Found(torch.cat(rows, 3), left)
+            parents = (opened - asking.head * layout.cells(0)) * layout.sizes[0]
+            parents = (parents // layout.sizes[top]).clamp(0, left.shape[1] - 1)
+            left = left.scatter_add(1, parents, -mass.gather(1, chosen))
+        else:
+            at = _held(opened, cells, levels[level - 1], asking.head, layout, level)
+    rows.append(_tokens(opened, levels[0], asking.head, layout))
+    return Found(torch.cat(rows, 1), left)
 
 
 def log_mass(
-    parts: Float[Tensor, "b h i r d"], keys: Float[Tensor, "b h p d"]
-) -> Float[Tensor, "b h i r 1"]:
+    parts: Float[Tensor, "b h p d"], keys: Float[Tensor, "b h k d"]
+) -> Float[Tensor, "b h p 1"]:
     """The log of the mass that each part gives to some keys."""
-    flat = rearrange(parts, "b h i r d -> b h (i r) d")
-    return rearrange((flat @ keys.mT).logsumexp(3), "b h (i r) -> b h i r 1", r=parts.shape[3])
+    return (parts @ keys.mT).logsumexp(3, keepdim=True)
 
 
-def _mass_of_all(
-    asking: Asking, keys: Float[Tensor, "b h c d"], sizes: Float[Tensor, " c"]
-) -> Float[Tensor, "b h i c"]:
-    flat = rearrange(asking.parts, "b h i r d -> b h (i r) d")
-    scores = rearrange(flat @ keys.mT, "b h (i r) c -> b h i r c", r=asking.parts.shape[3])
-    return _shares(asking, scores + sizes.log())
+def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blocks count"]:
+    """The mass of every cell of a block's head; blocks of one key head stand together."""
+    heads = (cells.keys.shape[0] - 1) // count
+    keys = rearrange(cells.keys[:-1], "(x c) d -> x d c", x=heads)
+    parts = rearrange(asking.parts, "(x i) r d -> x (i r) d", x=heads)
+    scores = rearrange(parts @ keys, "x (i r) c -> (x i) r c", r=asking.parts.shape[1])
+    logs = rearrange(cells.logs[:-1], "(x c) -> x 1 1 c", x=heads)
+    scores = rearrange(scores, "(x i) r c -> x i r c", x=heads) + logs
+    return _shares(asking, rearrange(scores, "x i r c -> (x i) r c"))
 
 
-def _mass(
-    asking: Asking, keys: Float[Tensor, "b h n d"], at: _Candidates, sizes: Float[Tensor, " n"]
-) -> Float[Tensor, "b h i c"]:
+def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[Tensor, "blocks c"]:
     """The mass of the candidates, which differ from block to block."""
-    d, wide = keys.shape[3], at.cells.shape[3]
-    flat = rearrange(at.cells, "b h i c -> b h (i c)")
-    taken = keys.gather(2, repeat(flat, "b h n -> b h n d", d=d))
-    taken = rearrange(taken, "b h (i c) d -> b h i c d", c=wide)
-    logs = torch.where(at.real, sizes.log()[at.cells], -torch.inf)
-    return _shares(asking, asking.parts @ taken.mT + rearrange(logs, "b h i c -> b h i 1 c"))
+    scores = asking.parts.new_empty((*asking.parts.shape[:2], at.shape[1]))
+    for batch in _batches(at, cells.keys):
+        taken = cells.keys.index_select(0, at[batch].flatten())
+        taken = rearrange(taken, "(i c) d -> i d c", c=at.shape[1])
+        torch.bmm(asking.parts[batch], taken, out=scores[batch])
+    return _shares(asking, scores + rearrange(cells.logs[at], "i c -> i 1 c"))
 
 
-def _shares(asking: Asking, scores: Float[Tensor, "b h i r c"]) -> Float[Tensor, "b h i c"]:
+def _batches(at: Int64[Tensor, "blocks c"], keys: Tensor) -> Iterator[slice]:
+    """On a CPU, runs of blocks whose keys fit the cache; elsewhere all of them."""
+    each = at.shape[1] * keys.shape[1] * keys.element_size()
+    step = max(1, BATCH_BYTES // each) if at.device.type == "cpu" else len(at)
+    return (slice(start, start + step) for start in range(0, len(at), step))
+
+
+def _shares(asking: Asking, scores: Float[Tensor, "blocks r c"]) -> Float[Tensor, "blocks c"]:
     """Softmax over the candidates and the pinned tokens for each part, then summed over parts."""
     total = torch.logaddexp(scores.logsumexp(-1, keepdim=True), asking.pinned)
-    return reduce((scores - total).exp(), "b h i r c -> b h i c", "sum")
-
-
-def _taken(spreads: Float[Tensor, "b h n"], at: _Candidates) -> Float[Tensor, "b h i c"]:
-    flat = rearrange(at.cells, "b h i c -> b h (i c)")
-    return spreads.gather(2, flat).reshape(at.cells.shape)
+    return reduce((scores - total).exp_(), "i r c -> i c", "sum")
 
 
 def _split(
-    wrong: Float[Tensor, "b h i c"], at: _Candidates, chosen: int
-) -> tuple[Int64[Tensor, "b h i chosen"], Int64[Tensor, "b h i rest"]]:
+    wrong: Float[Tensor, "blocks c"], at: Int64[Tensor, "blocks c"], cells: Cells, chosen: int
+) -> tuple[Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
     """Which candidates are opened, and which stay, in ascending order."""
-    total = wrong.shape[3]
-    numbers = torch.arange(total, device=wrong.device)
+    total = wrong.shape[1]
+    numbers = torch.arange(total, device=wrong.device).expand_as(at)
     if chosen == total:
-        return numbers.expand_as(wrong), numbers[:0].expand(*wrong.shape[:3], 0)
-    wrong = torch.where(at.real, wrong.nan_to_num(0, 0, 0), -1)
-    best = wrong.topk(chosen, dim=3, sorted=False).indices
-    out = torch.ones_like(wrong, dtype=torch.bool).scatter(3, best, False)
-    place = torch.where(out, out.cumsum(3) - 1, total - chosen)
-    stay = wrong.new_empty((*wrong.shape[:3], total - chosen + 1), dtype=torch.int64)
-    stay = stay.scatter(3, place, numbers.expand_as(wrong))
-    return best, stay[..., :-1]
+        return numbers, numbers[:, :0]
+    wrong = torch.where(at == cells.missing, -1, wrong.nan_to_num(0, 0, 0))
+    best = wrong.topk(chosen, dim=1, sorted=False).indices
+    out = torch.ones_like(at, dtype=torch.int32).scatter(1, best, 0)
+    place = torch.where(out == 0, total - chosen, out.cumsum(1) - 1)
+    stay = at.new_empty((len(at), total - chosen + 1)).scatter(1, place, numbers)
+    return best, stay[:, :-1]
 
 
-def _rows_of_rest(
-    at: _Candidates, rest: Int64[Tensor, "b h i rest"], first: int, nothing: int
-) -> Int64[Tensor, "b h i rest"]:
-    rows = at.cells.gather(3, rest) + first
-    return torch.where(at.real.gather(3, rest), rows, nothing)
+def _rows(
+    at: Int64[Tensor, "blocks c"], cells: Cells, head: Tensor, layout: Layout, level: int
+) -> Int64[Tensor, "blocks c"]:
+    """The rows of cells, see `Layout`."""
+    rows = at + (layout.first(level) - head * layout.cells(level))
+    return torch.where(at == cells.missing, layout.nothing, rows)
 
 
-def _opened(
-    at: _Candidates, chosen: Int64[Tensor, "b h i c"], layout: Layout, level: int
-) -> _Candidates:
-    """What the chosen cells hold: cells of the size below, or tokens."""
-    fanout, below = layout.fanout(level), layout.cells(level - 1) if level else layout.tokens
-    inner = torch.arange(fanout, device=chosen.device)
-    held = rearrange(at.cells.gather(3, chosen) * fanout, "b h i c -> b h i c 1") + inner
-    real = (held < below) & rearrange(at.real.gather(3, chosen), "b h i c -> b h i c 1")
-    held, real = (rearrange(x, "b h i c f -> b h i (c f)") for x in (held, real))
-    return _Candidates(held.clamp_max(below - 1), real)
+def _held(
+    at: Int64[Tensor, "blocks c"],
+    cells: Cells,
+    below: Cells,
+    head: Int64[Tensor, "blocks 1"],
+    layout: Layout,
+    level: int,
+) -> Int64[Tensor, "blocks more"]:
+    """The cells of the size below that some cells hold."""
+    held = _inner(at - head * layout.cells(level), layout.fanout(level))
+    real = (held < layout.cells(level - 1)) & _inner_of(at != cells.missing, layout.fanout(level))
+    return torch.where(real, held + head * layout.cells(level - 1), below.missing)
 
 
-def _pinned_rows(layout: Layout, like: Int64[Tensor, "b h i c"]) -> Int64[Tensor, "b h i p"]:
+def _tokens(
+    at: Int64[Tensor, "blocks c"], cells: Cells, head: Int64[Tensor, "blocks 1"], layout: Layout
+) -> Int64[Tensor, "blocks tokens"]:
+    """The rows of the tokens that exact blocks hold."""
+    held = _inner(at - head * layout.cells(0), layout.sizes[0])
+    real = (held < layout.tokens) & _inner_of(at != cells.missing, layout.sizes[0])
+    return torch.where(real, held, layout.nothing)
+
+
+def _inner(cells: Int64[Tensor, "i c"], fanout: int) -> Int64[Tensor, "i n"]:
+    inner = torch.arange(fanout, device=cells.device)
+    return rearrange(cells[:, :, None] * fanout + inner, "i c f -> i (c f)")
+
+
+def _inner_of(real: Tensor, fanout: int) -> Tensor:
+    return repeat(real, "i c -> i (c f)", f=fanout)
+
+
+def _pinned_rows(layout: Layout, like: Int64[Tensor, "blocks c"]) -> Int64[Tensor, "blocks p"]:
     first = layout.first(len(layout.sizes))
     rows = torch.arange(first, first + layout.pinned, device=like.device)
-    return rows.expand(*like.shape[:3], -1)
+    return rows.expand(len(like), -1)
