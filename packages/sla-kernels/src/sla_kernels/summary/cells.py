@@ -10,7 +10,7 @@ from sla_kernels.select.blocks import block_sizes
 from sla_kernels.summary.layout import Layout
 
 
-def summed(x: Float[Tensor, "b h n c"], layout: Layout) -> list[Float[Tensor, "b h cells c"]]:
+def summed(x: Float[Tensor, "b h n c"], layout: Layout) -> list[Float[Tensor, "b h _ c"]]:
     """Sum over the cells of every size; x holds ordered tokens, padded with zeros."""
     return raised(cell_sums(x, layout.sizes[0]), layout)
 
@@ -20,7 +20,7 @@ def cell_sums(x: Float[Tensor, "b h n c"], size: int) -> Float[Tensor, "b h cell
     return reduce(x, "b h (cell i) c -> b h cell c", "sum", i=size)
 
 
-def raised(x: Float[Tensor, "b h cells c"], layout: Layout) -> list[Float[Tensor, "b h cells c"]]:
+def raised(x: Float[Tensor, "b h cells c"], layout: Layout) -> list[Float[Tensor, "b h _ c"]]:
     """From sums over the smallest cells, those over the cells of every size."""
     found = [x]
     for level in range(1, len(layout.sizes)):
@@ -38,7 +38,7 @@ def counts(layout: Layout, level: int, like: Tensor) -> Float[Tensor, " cells"]:
 
 def means_and_spreads(
     x: Float[Tensor, "b h n d"], layout: Layout
-) -> tuple[list[Float[Tensor, "b h cells d"]], list[Float[Tensor, "b h cells"]]]:
+) -> tuple[list[Float[Tensor, "b h _ d"]], list[Float[Tensor, "b h _"]]]:
     """The mean of each cell, and the root mean square distance of its tokens from it.
 
     What is not finite counts as zero, so that one broken token misleads no other cell's choice.

@@ -31,8 +31,8 @@ class Weights(NamedTuple):
     """
 
     shares: Float[Tensor, "b g padded"]
-    totals: list[Float[Tensor, "b g cells 1"]]
-    entropies: list[Float[Tensor, "b g cells"]]
+    totals: list[Float[Tensor, "b g _ 1"]]
+    entropies: list[Float[Tensor, "b g _"]]
 
 
 def asked(
