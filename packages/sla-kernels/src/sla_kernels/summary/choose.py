@@ -79,10 +79,11 @@ def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) ->
     free = last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
     if not plan.content:
         return free.expand(k.shape[0], -1).contiguous()
-    x = rearrange(k, "b g n d -> b n (g d)").nan_to_num(0, 0, 0)
     if directions is None:
-        directions = principal_axes(x[:, free], plan.axes)
-    features = (x @ directions.to(x.dtype))[:, free]
+        x = rearrange(k.index_select(2, free), "b g n d -> b n (g d)")
+        directions = principal_axes(x.nan_to_num(0, 0, 0), plan.axes)
+    by_head = rearrange(directions.to(k.dtype), "(g d) a -> g d a", g=k.shape[1])
+    features = (k @ by_head).sum(1).index_select(1, free).nan_to_num(0, 0, 0)
     return free[positions_of(features, tuple(plan.sizes))]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce, repeat
+from einops import rearrange, repeat
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -116,20 +116,23 @@ def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blo
     heads = (cells.keys.shape[0] - 1) // count
     keys = rearrange(cells.keys[:-1], "(x c) d -> x d c", x=heads)
     parts = rearrange(asking.parts, "(x i) r d -> x (i r) d", x=heads)
-    scores = rearrange(parts @ keys, "x (i r) c -> (x i) r c", r=asking.parts.shape[1])
-    logs = rearrange(cells.logs[:-1], "(x c) -> x 1 1 c", x=heads)
-    scores = rearrange(scores, "(x i) r c -> x i r c", x=heads) + logs
-    return _shares(asking, rearrange(scores, "x i r c -> (x i) r c"))
+    logs = rearrange(cells.logs[:-1], "(x c) -> x 1 c", x=heads)
+    scores = torch.baddbmm(logs, parts, keys)
+    return _shares(
+        rearrange(scores, "x (i r) c -> (x i) r c", r=asking.parts.shape[1]), asking.pinned
+    )
 
 
 def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[Tensor, "blocks c"]:
     """The mass of the candidates, which differ from block to block."""
-    scores = asking.parts.new_empty((*asking.parts.shape[:2], at.shape[1]))
+    mass = asking.parts.new_empty(at.shape)
     for batch in _batches(at, cells.keys):
-        taken = cells.keys.index_select(0, at[batch].flatten())
-        taken = rearrange(taken, "(i c) d -> i d c", c=at.shape[1])
-        torch.bmm(asking.parts[batch], taken, out=scores[batch])
-    return _shares(asking, scores + rearrange(cells.logs[at], "i c -> i 1 c"))
+        rows = at[batch].flatten()
+        taken = rearrange(cells.keys.index_select(0, rows), "(i c) d -> i d c", c=at.shape[1])
+        logs = rearrange(cells.logs.index_select(0, rows), "(i c) -> i 1 c", c=at.shape[1])
+        scores = torch.baddbmm(logs, asking.parts[batch], taken)
+        mass[batch] = _shares(scores, asking.pinned[batch])
+    return mass
 
 
 def _batches(at: Int64[Tensor, "blocks c"], keys: Tensor) -> Iterator[slice]:
@@ -139,10 +142,15 @@ def _batches(at: Int64[Tensor, "blocks c"], keys: Tensor) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(at), step))
 
 
-def _shares(asking: Asking, scores: Float[Tensor, "blocks r c"]) -> Float[Tensor, "blocks c"]:
-    """Softmax over the candidates and the pinned tokens for each part, then summed over parts."""
-    total = torch.logaddexp(scores.logsumexp(-1, keepdim=True), asking.pinned)
-    return reduce((scores - total).exp_(), "i r c -> i c", "sum")
+def _shares(scores: Float[Tensor, "i r c"], pinned: Float[Tensor, "i r 1"]) -> Float[Tensor, "i c"]:
+    """Softmax over the candidates and the pinned tokens for each part, then summed over parts.
+
+    Overwrites the scores.
+    """
+    top = scores.amax(-1, keepdim=True)
+    masses = scores.sub_(top).exp_()
+    total = masses.sum(-1, keepdim=True) + (pinned - top).exp()
+    return rearrange(rearrange(1 / total, "i r 1 -> i 1 r") @ masses, "i 1 c -> i c")
 
 
 def _split(

@@ -1,0 +1,128 @@
+"""Time few exact blocks with summaries beside dense attention, on a CPU, and what each step takes.
+
+    python benchmarks/rows.py --tokens 8224 32896 --out rows-cpu.json
+
+Tokens come in groups that are alike, as patches of one place seen from many views are; time does
+not depend on it. Every repetition times dense attention and this package in turn. Nothing is timed
+unless keeping every block equals dense attention on these tensors.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import sla_kernels
+from sla_kernels import principal_axes, select_rows, sla_attention
+
+RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 16}}
+SIZES = (4, 64, 512, 4096)
+PLACE = 16  # tokens of one place
+
+
+def main() -> None:
+    """Measure and write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, nargs="+", default=[2056, 8224, 32896])
+    parser.add_argument("--heads", type=int, default=6)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dense-up-to", type=int, default=40_000, help="tokens")
+    parser.add_argument("--no-backward", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    check_exact(given.heads, given.width)
+    rows = [row for tokens in given.tokens for row in measure(tokens, given)]
+    record = {"what": "few exact blocks with summaries", "environment": environment(), "rows": rows}
+    given.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """What this was measured on."""
+    rows = Path("/proc/cpuinfo").read_text().splitlines()
+    named = (row.partition(":")[2].strip() for row in rows if row.startswith("model name"))
+    return {
+        "processor": next(named, platform.processor()),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "sla-kernels": sla_kernels.__version__,
+    }
+
+
+def draw(tokens: int, heads: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of tokens that come in groups."""
+    places = torch.randn(heads, -(-tokens // PLACE), width)
+    which = torch.arange(tokens) % places.shape[1]
+    q, k, v = ((places[:, which] + 0.5 * torch.randn(heads, tokens, width))[None] for _ in range(3))
+    return q, k, v
+
+
+def check_exact(heads: int, width: int) -> None:
+    """Refuse to go on unless every block is dense attention."""
+    q, k, v = draw(1000, heads, width)
+    selection = select_rows(q, k, v, keep=1.0, summary=SIZES)
+    found = sla_attention(q, k, v, selection=selection, linear=None, backend="eager")
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v))
+
+
+def measure(tokens: int, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows for one number of tokens."""
+    q, k, v = draw(tokens, given.heads, given.width)
+    axes = principal_axes(k.transpose(1, 2).flatten(2), 8)
+    calls: dict[str, Callable[..., Tensor]] = {}
+    if tokens <= given.dense_up_to:
+        calls["dense"] = F.scaled_dot_product_attention
+    for name, recipe in RECIPES.items():
+        calls[name] = lambda *x, r=recipe: sla_attention(
+            *x, **r, block=(64, 4), order="content", summary=SIZES, axes=axes, linear=None
+        )
+        calls[f"{name}, choice alone"] = lambda *x, r=recipe: (
+            select_rows(*x, **r, summary=SIZES, axes=axes).rows
+        )
+    passes = {"forward": forward} if given.no_backward else {"forward": forward, "both": both}
+    rows = []
+    for kind, run in passes.items():
+        timed = [name for name in calls if kind == "forward" or "alone" not in name]
+        seconds: dict[str, list[float]] = {name: [] for name in timed}
+        for repeat in range(given.repeats + 1):
+            for name in seconds:
+                begun = time.perf_counter()
+                run(calls[name], q, k, v)
+                if repeat:
+                    seconds[name].append(time.perf_counter() - begun)
+        for name, taken in seconds.items():
+            middle = statistics.median(taken)
+            row = {"tokens": tokens, "heads": given.heads, "width": given.width, "pass": kind}
+            row |= {"what": name, "median_ms": 1e3 * middle, "ms": [1e3 * s for s in taken]}
+            if "dense" in seconds:
+                row["dense_over_this"] = statistics.median(seconds["dense"]) / middle
+            if name in RECIPES:
+                row["keys_seen"] = select_rows(q, k, v, **RECIPES[name], summary=SIZES).keys_seen
+            rows.append(row)
+            sys.stdout.write(json.dumps({k: v for k, v in row.items() if k != "ms"}) + "\n")
+    return rows
+
+
+def forward(call: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor) -> None:
+    """One pass without gradients."""
+    with torch.inference_mode():
+        call(q, k, v)
+
+
+def both(call: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Forward and backward."""
+    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    call(*leaves).square().sum().backward()
+
+
+if __name__ == "__main__":
+    main()
