@@ -13,7 +13,7 @@ PACKAGES = {folder.name: folder for src in SOURCES for folder in src.iterdir() i
 LONGEST_FILE = 300  # lines
 LARGEST_FOLDER = 12  # modules, without __init__
 SAME_LINES = 10
-THIN_APP = 5_900  # lines without teacher/, which trains the bundled weights; to become 5,500
+THIN_APP = 7_000  # lines without teacher/, which trains the bundled weights; to become 6,500
 
 # The app files in which two packages meet, and which: everything else sees one at most.
 MEETINGS = {
@@ -30,6 +30,11 @@ MEETINGS = {
     "reconstruct/cameras.py": {"recon_backbones", "recon_eval"},
     "teacher/assess.py": {"recon_backbones", "recon_eval"},
     "teacher/monitor.py": {"recon_backbones", "recon_eval"},
+    "study/judge.py": {"recon_backbones", "recon_eval", "sla_kernels"},
+    "study/photos.py": {"recon_backbones", "recon_eval"},
+    "study/prepare.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
+    "study/quality.py": {"recon_backbones", "recon_eval"},
+    "study/tune.py": {"recon_backbones", "recon_eval"},
     "student/compose.py": {"distill", "fp8_qat", "recon_backbones", "sla_kernels"},
     "student/deploy.py": {"distill", "fp8_qat", "recon_backbones"},
 }

@@ -27,7 +27,12 @@ from recon_backbones import load_backbone
 ROOT = Path(__file__).parents[3]
 PAGES = (
     *("docs/quickstart.md", "docs/small-gpu.md", "docs/your-own-model.md"),
-    *("docs/your-own-fp8.md", "docs/troubleshooting.md", "apps/lite3r-cli/README.md"),
+    *(
+        "docs/tune.md",
+        "docs/your-own-fp8.md",
+        "docs/troubleshooting.md",
+        "apps/lite3r-cli/README.md",
+    ),
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 QUICK = {  # what makes a command take a second; what is said of it stays true

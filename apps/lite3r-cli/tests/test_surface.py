@@ -26,6 +26,10 @@ OPTIONS = {
     "export": f"PATH --out --kind --views --height --width --weights --overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
     f"--overwrite --seed --device --backend {RECIPE} {OUTPUT}",
+    "bench quality": f"--rows --full --scenes --views --size --backbone --weights --students "
+    f"--photos --out --overwrite --seed --device {OUTPUT}",
+    "tune": f"--data --backbone --weights --allow --allow-pose --views --size --out --overwrite "
+    f"--seed --device {OUTPUT}",
     "bench plot": f"PATH --out --overwrite {OUTPUT}",
     "data make": f"PATH --scenes --views --size --split --seed --overwrite {OUTPUT}",
     "data check": f"PATH {OUTPUT}",

@@ -53,7 +53,11 @@ COMMANDS = {
     ),
     "bench": Entry(
         "lite3r.commands.bench:Bench",
-        "Measure speed and memory on this machine.",
+        "Measure speed, memory and quality on this machine.",
+    ),
+    "tune": Entry(
+        "lite3r.commands.tune:Tune",
+        "Find the cheapest recipe for given weights and your photos.",
     ),
     "data": Entry(
         "lite3r.commands.data:Data",

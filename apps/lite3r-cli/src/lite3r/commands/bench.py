@@ -1,4 +1,4 @@
-"""`lite3r bench`: how fast, beside the strongest dense baseline, on this machine."""
+"""`lite3r bench`: how fast and how good, beside the dense network, on this machine."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from lite3r.bench.plot import draw, read_results
 from lite3r.bench.speed import Setting, bench
 from lite3r.bench.tables import markdown
 from lite3r.commands.options import Device, RecipeOptions
+from lite3r.commands.quality import Quality
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment, pick_device
 from lite3r.shell.errors import reported
@@ -143,10 +144,12 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Measure speed and memory on this machine, or draw what was measured."""
+    """Measure speed, memory and quality on this machine, or draw what was measured."""
 
     action: OmitSubcommandPrefixes[
-        Annotated[Speed, subcommand("speed")] | Annotated[Plot, subcommand("plot")]
+        Annotated[Speed, subcommand("speed")]
+        | Annotated[Quality, subcommand("quality")]
+        | Annotated[Plot, subcommand("plot")]
     ]
 
     def run(self) -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lite3r.student.deploy import Backend, Precision
-from lite3r.student.recipes import Fp8, Recipe, Scope, Trainable, by_name
+from lite3r.student.recipe_file import named_or_read
+from lite3r.student.recipes import Fp8, Recipe, Scope, Trainable
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -14,7 +15,8 @@ class RecipeOptions:
     """A recipe by its name, and what differs from it."""
 
     recipe: str = "default"
-    """Which recipe: default, paper, sparse_only; `lite3r info` describes them."""
+    """Which recipe: default, paper, sparse_only (`lite3r info` describes them), or a .json file of
+    `lite3r tune`."""
     keep: float | None = None
     """Share of the key blocks that softmax attention keeps, above 0 and at most 1."""
     block: tuple[int, int] | None = None
@@ -44,7 +46,7 @@ class RecipeOptions:
             for name in ("keep", "block", "scope", "fp8", "trainable")
             if (value := getattr(self, name)) is not None
         }
-        return by_name(self.recipe).changed(changes | given)
+        return named_or_read(self.recipe).changed(changes | given)
 
 
 @dataclass(frozen=True, kw_only=True)

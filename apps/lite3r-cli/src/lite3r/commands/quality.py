@@ -1,0 +1,98 @@
+"""`lite3r bench quality`: what each part of the recipe is worth, on the same scenes, paired."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from lite3r.bench.scenes import ImageSettings
+from lite3r.commands.options import Device
+from lite3r.shell import atomic
+from lite3r.shell.environment import environment, pick_device
+from lite3r.shell.errors import reported
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.student import TeacherSpec, default_weights, weights_digest
+from lite3r.study.quality import Question, measure, middle
+from lite3r.study.shown import markdown, panels
+from recon_eval.report import Kept, svg
+
+CHEAP = (24, (8,))  # scenes, views
+FULL = (64, (2, 8, 16, 32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Compare students with their dense teacher on the same scenes, and say what earned what.
+
+    Two judges: the truth of synthetic scenes, and, with --photos, the change against the dense
+    network. Results are kept in --out as they are made; the same command goes on with them.
+    """
+
+    rows: Literal["cheap", "full", "study"] = "cheap"
+    """Six rows, all of them, or one setting of the content order changed at a time."""
+    full: bool = False
+    """All rows, 64 scenes, 2, 8, 16 and 32 views, unless other options say otherwise."""
+    scenes: int | None = None
+    """Scenes for each number of views; 24, and 64 with --full."""
+    views: tuple[int, ...] = ()
+    """Numbers of views; 8, and 2 8 16 32 with --full."""
+    size: int = 224
+    """Side of an image in pixels."""
+    backbone: str = "da3-tiny"
+    """Which dense backbone."""
+    weights: str | None = None
+    """Its weights: bundled, hub, random, or a file."""
+    students: tuple[Path, ...] = ()
+    """Folders of trained students, each a row of its own."""
+    photos: tuple[Path, ...] = ()
+    """Folders of photos of one scene each."""
+    out: Path = Path("quality.json")
+    """The .json file of all results; the plots stand beside it as .svg."""
+    overwrite: bool = False
+    """Measure anew what that file holds."""
+    seed: int = 0
+    """Decides scenes and random weights."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        question = self.question()
+        for views in question.views:
+            ImageSettings(views=views, size=self.size)
+        if question.scenes < 2:
+            raise ValueError(f"scenes={question.scenes}; intervals need at least 2: 24 is usual")
+        if self.out.suffix != ".json":
+            raise ValueError(f"out={self.out}; results must end in .json: rename it")
+
+    def question(self) -> Question:
+        """What is asked, without words of the command line."""
+        scenes, views = FULL if self.full else CHEAP
+        return Question(
+            rows="full" if self.full and self.rows == "cheap" else self.rows,
+            scenes=scenes if self.scenes is None else self.scenes,
+            views=self.views or views,
+            size=self.size,
+            seed=self.seed,
+            students=self.students,
+            photos=self.photos,
+        )
+
+    def run(self) -> None:
+        """Measure, print tables and the verdict, write the file and the plots."""
+        terminal, question = Terminal(self.output), self.question()
+        weights = self.weights or default_weights(self.backbone)
+        spec = TeacherSpec(backbone=self.backbone, weights=weights, seed=self.seed)
+        with reported():
+            atomic.check_writable(self.out.parent)
+            teacher = spec.load(device=pick_device(self.device))
+            if self.overwrite:
+                self.out.unlink(missing_ok=True)
+            digest = weights_digest(teacher)
+            setting = {"weights_sha256": digest, "size": self.size, "seed": self.seed}
+            kept = Kept(self.out, "lite3r bench quality", setting)
+            document = measure(question, teacher, kept, terminal.words)
+        kept.save(environment=environment(), backbone=self.backbone)
+        atomic.write_text(self.out.with_suffix(".svg"), svg(panels(document, middle(question))))
+        terminal.result(document, markdown(document))

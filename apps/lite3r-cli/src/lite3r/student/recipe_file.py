@@ -1,0 +1,43 @@
+"""A recipe as a JSON file: the fields that differ from the default, and where they are from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lite3r.shell import atomic
+from lite3r.student.recipes import Recipe, by_name
+
+FORMAT = "lite3r-recipe/1"
+SUFFIX = ".json"
+
+
+def named_or_read(recipe: str) -> Recipe:
+    """The recipe of a name, or of a file whose name ends in .json.
+
+    Raises ValueError for an unknown name, and for a file that holds no recipe that can run.
+    """
+    return read(Path(recipe)) if recipe.endswith(SUFFIX) else by_name(recipe)
+
+
+def read(path: Path) -> Recipe:
+    """Read what `write` wrote. Raises ValueError for a file that holds no recipe that can run."""
+    if not path.is_file():
+        raise ValueError(f"recipe={path}; it must be a name or a file: there is no such file")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise KeyError("format")
+        fields = dict(document["recipe"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"recipe={path}; it holds no recipe: make it with lite3r tune") from error
+    unknown = sorted(fields.keys() - Recipe.__dataclass_fields__.keys())
+    if unknown:
+        known = ", ".join(Recipe.__dataclass_fields__)
+        raise ValueError(f"recipe={path}; {unknown[0]} is no field of a recipe: it has {known}")
+    return Recipe.from_dict(Recipe().to_dict() | fields)
+
+
+def write(path: Path, fields: Mapping[str, Any], **more: Any) -> None:
+    """Write the fields that differ from the default; `more` is for people."""
+    atomic.write_json(path, {"format": FORMAT, "recipe": dict(fields), **more})

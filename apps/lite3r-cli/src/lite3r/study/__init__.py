@@ -1,0 +1,1 @@
+"""What each part of a recipe is worth, and the cheapest recipe for given weights and photos."""

@@ -1,0 +1,164 @@
+"""`lite3r bench quality`: rows on the same scenes, in turn, kept as they are measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lite3r.bench.scenes import ImageSettings, synthetic
+from lite3r.shell.words import Words
+from lite3r.student.deploy import load_model
+from lite3r.study.candidates import CHEAP, FULL, Candidate, study
+from lite3r.study.judge import attention_mass, judge
+from lite3r.study.photos import photo_sets
+from lite3r.study.prepare import alone, prepare
+from lite3r.study.verdict import verdict
+from recon_backbones import Backbone
+from recon_eval.data import Scene
+from recon_eval.report import Interval, Kept, difference, mean, ratio
+
+ROWS: dict[str, Callable[[], dict[str, Candidate]]] = {
+    "cheap": lambda: dict(CHEAP),
+    "full": lambda: dict(FULL),
+    "study": study,
+}
+SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by one
+FEW = 8  # scenes for that, and for attention masses one
+SEEN = 2  # training scenes on which axes are calibrated
+SAME = {"depth_change": 0.0, "pose_agreement": 1.0}  # as dense is to itself
+KEYS = ("depth_change", "pose_agreement", "exact", "seen", "latency_ms")
+
+
+Makers = Mapping[str, Callable[[], Scene]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked: which rows, on how many scenes of how many views.
+
+    - `students`: folders of trained students, each a row.
+    - `photos`: folders of photos of one scene each; the second judge, without truth.
+    """
+
+    rows: str
+    scenes: int
+    views: tuple[int, ...]
+    size: int
+    seed: int
+    students: tuple[Path, ...] = ()
+    photos: tuple[Path, ...] = ()
+
+
+def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> dict[str, Any]:
+    """Measure what is not kept yet; the results, and what they say in words.
+
+    Raises ValueError for folders that hold no student, or too few photos.
+    """
+    candidates = ROWS[question.rows]()
+    seen = _seen(question)
+    networks = prepare(teacher, candidates, seen)
+    device = str(next(teacher.parameters()).device)
+    for folder in question.students:
+        loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
+        networks[f"student {folder.name}"] = loaded.backbone
+    layers = {
+        name: candidate
+        for row in SPLIT
+        if row in candidates
+        for name, candidate in alone(row, candidates[row], teacher).items()
+    }
+    split = prepare(teacher, layers, seen)
+    for group, scenes in _groups(question, teacher):
+        with words.progress(group, len(scenes)) as advance:
+            for number, (name, make) in enumerate(scenes.items()):
+                few = number < FEW and group == middle(question)
+                _one_scene(f"{group}|", name, make, networks | (split if few else {}), kept)
+                advance()
+    _masses(question, networks, kept)
+    summary = summarize(kept.measured)
+    said = verdict(kept.measured, middle(question))
+    kept.save(summary=summary, verdict=said)
+    return kept.document
+
+
+def summarize(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each group of scenes and network: means, and how far from dense."""
+    found = []
+    for name, figures in measured.items():
+        group, _, row = name.partition("|")
+        if group == "mass" or not figures:
+            continue
+        base = measured.get(f"{group}|dense", {})
+        entry: dict[str, Any] = {"group": group, "row": row, "scenes": len(figures)}
+        entry |= {key: mean(figures, key) for key in ("abs_rel", "auc30", *KEYS)}
+        entry["abs_rel_of_dense"] = _dict(ratio(figures, base, "abs_rel"))
+        entry["auc30_points"] = _dict(difference(figures, base, "auc30", 100))
+        found.append(entry)
+    return found
+
+
+def _one_scene(
+    group: str, name: str, make: Callable[[], Scene], networks: dict[str, Backbone], kept: Kept
+) -> None:
+    """All networks that were not measured on a scene, in turn, the dense one first."""
+    missing = [row for row in networks if kept.find(group + row, name) is None]
+    if not missing:
+        return
+    scene = make()
+    known, dense = judge(networks["dense"], scene, None)
+    if "dense" in missing:
+        kept.add(f"{group}dense", name, known | SAME)
+    for row in missing:
+        if row != "dense":
+            kept.add(group + row, name, judge(networks[row], scene, dense)[0])
+    kept.save()
+
+
+def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
+    """Scenes by the judge and the number of views: each is made when it is asked for."""
+    groups: list[tuple[str, Makers]] = []
+    for views in question.views:
+        images = ImageSettings(views=views, size=question.size)
+        drawn = synthetic("test", count=question.scenes, images=images, seed=question.seed)
+        makers = {f"{i:03}": partial(drawn.__getitem__, i) for i in range(question.scenes)}
+        groups.append((f"{views} views", makers))
+    most = max(question.views)
+    if question.photos:
+        read = partial(photo_sets, backbone=teacher, size=question.size, views=most)
+        sets = [one for folder in question.photos for one in read(folder)]
+        groups.append(("photos", {f"{s.name} of {most}": partial(_itself, s) for s in sets}))
+    return groups
+
+
+def _itself(scene: Scene) -> Scene:
+    return scene
+
+
+def _masses(question: Question, networks: Mapping[str, Backbone], kept: Kept) -> None:
+    """Attention masses of every sparse row, on one scene."""
+    images = ImageSettings(views=min(8, max(question.views)), size=question.size)
+    scene = synthetic("test", count=1, images=images, seed=question.seed)[0]
+    for name, network in networks.items():
+        if f"mass|{name}" not in kept.measured:
+            for layer, figures in attention_mass(network, scene).items():
+                kept.add(f"mass|{name}", layer, figures)
+    kept.save()
+
+
+def _seen(question: Question) -> list[Tensor]:
+    images = ImageSettings(views=min(8, max(question.views)), size=question.size)
+    drawn = synthetic("train", count=SEEN, images=images, seed=question.seed)
+    return [drawn[i].images for i in range(SEEN)]
+
+
+def middle(question: Question) -> str:
+    """The group that words are about: 8 views where they are among those asked for."""
+    views = 8 if 8 in question.views else question.views[0]
+    return f"{views} views"
+
+
+def _dict(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else interval.to_dict()

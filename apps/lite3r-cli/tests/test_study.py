@@ -1,0 +1,168 @@
+"""`lite3r tune` and `lite3r bench quality`: what is measured, chosen, kept and said."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lite3r.shell.words import Words
+from lite3r.student import recipe_file
+from lite3r.student.recipes import Recipe
+from lite3r.study.candidates import BALANCED, FULL, Candidate, study
+from lite3r.study.judge import attention_mass, judge
+from lite3r.study.prepare import alone, prepare
+from lite3r.study.tune import Allowed, tune
+from lite3r.study.verdict import verdict
+from recon_backbones import Backbone, load_backbone
+from recon_eval.data import Scene, SyntheticScenes
+from recon_eval.report import Kept
+
+SCENES = ("--scenes", "2", "--views", "2", "--size", "56", "--weights", "random")
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Backbone:
+    return load_backbone("da3-tiny", weights="bundled")
+
+
+@pytest.fixture(scope="module")
+def sets() -> list[Scene]:
+    drawn = SyntheticScenes("test", count=2, views=4, height=112, width=112)
+    return [drawn[i] for i in range(2)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((56, 56)).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("rows", ["full", "study"])
+def test_quality_measures_every_row_and_goes_on_where_it_was(lite3r: Any, rows: str) -> None:
+    done = lite3r("bench", "quality", *SCENES, "--rows", rows, "--out", "q.json")
+    assert done.code == 0, done.err
+    before = json.loads(Path("q.json").read_text())
+    names = set(FULL if rows == "full" else study())
+    whole = {row["row"] for row in before["summary"] if "alone" not in row["row"]}
+    assert whole == names
+    assert all(row["scenes"] == 2 for row in before["summary"])
+    assert len(before["verdict"]) > 1
+    ElementTree.fromstring(Path("q.svg").read_text())
+    assert lite3r("bench", "quality", *SCENES, "--rows", rows, "--out", "q.json").code == 0
+    assert json.loads(Path("q.json").read_text())["measured"] == before["measured"]
+
+
+def test_quality_refuses_a_file_of_another_setting(lite3r: Any) -> None:
+    Kept(Path("q.json"), "lite3r bench quality", {"size": 224}).save()
+    done = lite3r("bench", "quality", *SCENES, "--out", "q.json")
+    assert (done.code, "add --overwrite" in done.err) == (2, True)
+
+
+def test_photos_are_a_judge_of_their_own(lite3r: Any, folder: Path) -> None:
+    done = lite3r("bench", "quality", *SCENES, "--photos", folder, "--out", "q.json")
+    assert done.code == 0, done.err
+    rows = json.loads(Path("q.json").read_text())["summary"]
+    photos = {row["row"]: row for row in rows if row["group"] == "photos"}
+    assert photos["dense"]["depth_change"] == 0.0
+    assert photos["tiles of 16"]["depth_change"] > 0.0
+    assert photos["tiles of 16"]["abs_rel"] is None
+
+
+def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list[Scene]) -> None:
+    dense = {"dense": Candidate()}
+    _, before = judge(prepare(teacher, dense, [])["dense"], sets[0], None)
+    tried = prepare(teacher, {"it": FULL["tiles of 16"]}, [])["it"]
+    figures, _ = judge(tried, sets[0], before)
+    _, after = judge(prepare(teacher, dense, [])["dense"], sets[0], None)
+    assert figures["depth_change"] > 1e-4
+    assert figures["exact"] < 1
+    assert torch.equal(before.depth, after.depth)
+
+
+def test_no_choice_keeps_more_attention_mass_than_the_best(
+    teacher: Backbone, sets: list[Scene]
+) -> None:
+    candidates = {"few": replace(BALANCED, keep=8), "all": replace(BALANCED, keep=1.0)}
+    found = {n: attention_mass(p, sets[0]) for n, p in prepare(teacher, candidates, []).items()}
+    assert len(found["few"]) == 4
+    assert all(0 < f["kept"] < f["best"] < 1 for f in found["few"].values())
+    assert all(f["kept"] == pytest.approx(1, abs=1e-5) for f in found["all"].values())
+
+
+def test_each_layer_is_looked_at_alone(teacher: Backbone) -> None:
+    layers = alone("64 blocks", BALANCED, teacher)
+    assert len({candidate.site for candidate in layers.values()}) == len(layers) == 4
+    assert "64 blocks, layer 3 alone" in layers
+
+
+@pytest.mark.parametrize(("auc", "word"), [(0.9, "poses better"), (0.5, "poses unchanged")])
+def test_the_verdict_names_what_a_part_earned(auc: float, word: str) -> None:
+    def row(value: float) -> dict[str, Any]:
+        return {
+            str(i): {"abs_rel": 0.1, "auc30": value + 0.01 * (i % 3), "seen": 0.3} for i in range(9)
+        }
+
+    measured = {"8 views|64 blocks": row(auc), "8 views|sequence order": row(0.5)}
+    (sentence,) = [s for s in verdict(measured, "8 views") if s.startswith("The order by content")]
+    assert word in sentence
+    assert "depth unchanged" in sentence
+
+
+def test_tune_takes_the_cheapest_that_holds_on_what_was_held_out(
+    teacher: Backbone, sets: list[Scene], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried = [replace(BALANCED, keep=keep) for keep in (4, 16)]
+    monkeypatch.setattr("lite3r.study.tune.grid", lambda: iter(tried))
+    monkeypatch.setattr("lite3r.study.tune.around", lambda candidate: iter(()))
+    path = tmp_path / "measured.json"
+    generous = Allowed(depth=1.0, pose=1.0)
+    found = tune(teacher, sets, generous, Kept(path, "lite3r tune", {}), Words())
+    assert found.choice == tried[0]
+    assert found.rows[0]["gflop"] < found.rows[1]["gflop"]
+    assert len(found.layers) == 4
+    monkeypatch.setattr("lite3r.study.tune.prepare", None)  # nothing is measured again
+    kept = Kept(path, "lite3r tune", {})
+    assert tune(teacher, sets, generous, kept, Words()).choice == tried[0]
+
+
+def test_tune_writes_recipe_table_and_plot(lite3r: Any, folder: Path) -> None:
+    words = ("--data", folder, "--size", "56", "--weights", "random", "--out", "t")
+    done = lite3r("tune", *words, "--allow", "1", "--allow-pose", "1")
+    assert done.code == 0, done.err
+    assert {p.name for p in Path("t").iterdir()} >= {"measured.json", "tune.md", "tune.svg"}
+    ElementTree.fromstring(Path("t/tune.svg").read_text())
+    assert "layer, alone sparse" in Path("t/tune.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "value"), [("--allow", "0"), ("--allow-pose", "2")])
+def test_tune_refuses_what_cannot_be_allowed(lite3r: Any, name: str, value: str) -> None:
+    done = lite3r("tune", "--data", "photos", name, value)
+    assert done.code == 2
+    assert "it must be above 0" in " ".join(done.err.split())
+
+
+def test_a_recipe_file_is_read_where_a_name_is(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    recipe_file.write(path, {"keep": 0.5, "block": (32, 32)}, note="for people")
+    assert recipe_file.named_or_read(str(path)) == replace(Recipe(), keep=0.5, block=(32, 32))
+    assert recipe_file.named_or_read("default") == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "holds no recipe"), ('{"format": "lite3r-recipe/1", "recipe": {"kep": 1}}', "kep is")],
+)
+def test_a_damaged_recipe_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        recipe_file.read(path)

@@ -1,0 +1,60 @@
+"""Measurements that are kept in a file as they are made, and are not made again."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recon_eval.formats import write_json
+
+
+class Kept:
+    """Figures by name and scene in one JSON file, with what they were measured on.
+
+    Raises ValueError for a file that holds something else, or was measured on something else.
+    """
+
+    def __init__(self, path: Path | None, what: str, setting: Mapping[str, Any]) -> None:
+        self.path = path
+        self.document: dict[str, Any] = {"what": what, "setting": dict(setting), "measured": {}}
+        if path is not None and path.is_file():
+            self.document = _read(path, what, json.loads(json.dumps(dict(setting))))
+
+    @property
+    def measured(self) -> dict[str, dict[str, Any]]:
+        """Figures: name, then scene."""
+        found: dict[str, dict[str, Any]] = self.document["measured"]
+        return found
+
+    def find(self, name: str, scene: str) -> dict[str, Any] | None:
+        """What was measured, if it was."""
+        return self.measured.get(name, {}).get(scene)
+
+    def add(self, name: str, scene: str, figures: Mapping[str, Any]) -> None:
+        """Take figures in; `save` writes them."""
+        self.measured.setdefault(name, {})[scene] = dict(figures)
+
+    def save(self, **more: Any) -> None:
+        """Write the file, whole or not at all, with what else belongs to it."""
+        self.document |= more
+        if self.path is not None:
+            write_json(self.path, self.document)
+
+
+def _read(path: Path, what: str, setting: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found, before = document["what"], document["setting"]
+        document["measured"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no results of {what}; choose another --out") from error
+    if found != what:
+        raise ValueError(f"{path} holds results of {found}, not of {what}; choose another --out")
+    differs = sorted(k for k in setting.keys() | before.keys() if setting.get(k) != before.get(k))
+    if differs:
+        name = differs[0]
+        raise ValueError(
+            f"{name}={setting.get(name)!r} differs from {before.get(name)!r} in {path}; one file "
+            "holds one setting: choose another --out, or add --overwrite"
+        )
+    return document

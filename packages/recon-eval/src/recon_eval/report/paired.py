@@ -1,0 +1,67 @@
+"""Means over scenes against those of another network on the same scenes, with intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
+
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its paired bootstrap interval over scenes (95 %)."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, digits: int, unit: str = "") -> str:
+        """For people."""
+        low, high = f"{self.low:+.{digits}f}", f"{self.high:+.{digits}f}"
+        if unit == "x":
+            low, high = f"{self.low:.{digits}f}", f"{self.high:.{digits}f}"
+            return f"{self.value:.{digits}f}x [{low}, {high}]"
+        return f"{self.value:+.{digits}f}{unit} [{low}, {high}]"
+
+    def to_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def ratio(first: Figures, second: Figures, name: str) -> Interval | None:
+    """The mean of a figure over that of the second network, on the scenes that both have."""
+    return _paired(first, second, name, lambda a, b: a / b)
+
+
+def difference(first: Figures, second: Figures, name: str, scale: float = 1.0) -> Interval | None:
+    """The mean of a figure less that of the second network, on the scenes that both have."""
+    return _paired(first, second, name, lambda a, b: scale * (a - b))
+
+
+def mean(figures: Figures, name: str) -> float | None:
+    """The mean of a figure over the scenes that have it."""
+    found = [one[name] for one in figures.values() if one.get(name) is not None]
+    return float(np.mean(found)) if found else None
+
+
+def _paired(
+    first: Figures, second: Figures, name: str, compare: Callable[[Any, Any], Any]
+) -> Interval | None:
+    scenes = sorted(first.keys() & second.keys())
+    pairs = [(first[s].get(name), second[s].get(name)) for s in scenes]
+    whole = np.array([p for p in pairs if None not in p], dtype=float).reshape(-1, 2)
+    if not len(whole):
+        return None
+    value = float(compare(*whole.mean(axis=0)))
+    drawn = np.random.default_rng(SEED).integers(len(whole), size=(RESAMPLES, len(whole)))
+    spread = compare(whole[drawn, 0].mean(axis=1), whole[drawn, 1].mean(axis=1))
+    return Interval(value, *_ends(spread))
+
+
+def _ends(spread: Sequence[float]) -> tuple[float, float]:
+    low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

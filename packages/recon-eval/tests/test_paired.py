@@ -1,0 +1,62 @@
+"""Networks on the same scenes: paired intervals, kept measurements, panels."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from recon_eval.report import Kept, Panel, Point, difference, mean, ratio, svg
+
+
+def test_intervals_are_paired() -> None:
+    rng = np.random.default_rng(0)
+    base = {str(i): {"abs_rel": float(v)} for i, v in enumerate(rng.uniform(0.1, 1, 40))}
+    worse = {k: {"abs_rel": 1.02 * v["abs_rel"]} for k, v in base.items()}
+    found = ratio(worse, base, "abs_rel")
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(1.02), pytest.approx(1.02))
+    gap = difference(worse, base, "abs_rel", 100)
+    assert gap is not None
+    assert gap.low < gap.value < gap.high
+    assert gap == difference(worse, base, "abs_rel", 100)
+    assert ratio(base, {}, "abs_rel") is None
+
+
+def test_figures_that_a_scene_lacks_count_for_neither() -> None:
+    one = {"a": {"x": 2.0}, "b": {"x": None}, "c": {"x": 8.0}}
+    other = {"a": {"x": 1.0}, "b": {"x": 5.0}, "d": {"x": 9.0}}
+    found = ratio(one, other, "x")
+    assert found is not None
+    assert (found.value, found.low, found.high) == (2.0, 2.0, 2.0)
+    assert (mean(one, "x"), mean(one, "y")) == (5.0, None)
+
+
+def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    kept = Kept(path, "a benchmark", {"views": (2, 8)})
+    kept.add("row", "scene", {"x": 1.0})
+    kept.save(note="done")
+    again = Kept(path, "a benchmark", {"views": (2, 8)})
+    assert (again.find("row", "scene"), again.document["note"]) == ({"x": 1.0}, "done")
+    assert again.find("row", "another") is None
+    with pytest.raises(ValueError, match=r"views=\[2\] differs from \[2, 8\]"):
+        Kept(path, "a benchmark", {"views": (2,)})
+    with pytest.raises(ValueError, match="not of another"):
+        Kept(path, "another", {"views": (2, 8)})
+    path.write_text("{")
+    with pytest.raises(ValueError, match="holds no results"):
+        Kept(path, "a benchmark", {})
+
+
+def test_a_panel_shows_every_point_once() -> None:
+    drawn = svg(
+        [Panel(title="t", x="x", y="y", points=[Point("a<b", 1, 2), Point("c", 1, 3, 2, 4)])]
+    )
+    titles = [e.text for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("}title")]
+    assert titles == ["a<b: 1, 2", "c: 1, 3"]
+
+
+def test_nothing_measured_is_not_drawn() -> None:
+    with pytest.raises(ValueError, match="nothing was measured"):
+        svg([Panel(title="t", x="x", y="y", points=[])])
