@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
@@ -96,6 +97,14 @@ def test_no_choice_keeps_more_attention_mass_than_the_best(
     assert len(found["few"]) == 4
     assert all(0 < f["kept"] < f["best"] < 1 for f in found["few"].values())
     assert all(f["kept"] == pytest.approx(1, abs=1e-5) for f in found["all"].values())
+
+
+def test_more_views_than_a_room_has_are_of_the_world() -> None:
+    def one(views: int) -> Scene:
+        return synthetic("test", count=1, images=ImageSettings(views=views, size=28), seed=0)[0]
+
+    assert (one(2).name, one(17).name) == ("synthetic-test-0-000000", "world-test-0-000000")
+    assert one(17).num_views == 17
 
 
 def test_each_layer_is_looked_at_alone(teacher: Backbone) -> None:

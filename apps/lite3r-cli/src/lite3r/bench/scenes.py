@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from recon_backbones import Backbone
-from recon_eval.data import BlendedMVS, Scene, SyntheticScenes
+from recon_eval.data import BlendedMVS, Scene, SyntheticScenes, SyntheticWorld
+from recon_eval.synthetic import MAX_VIEWS
 
 PATCH = 14  # pixels: smaller images hold no token
 
@@ -30,9 +31,10 @@ class ImageSettings:
 
 def synthetic(
     split: Literal["train", "test"], *, count: int, images: ImageSettings, seed: int
-) -> SyntheticScenes:
-    """Drawn scenes; train and test never share one."""
-    return SyntheticScenes(
+) -> SyntheticScenes | SyntheticWorld:
+    """Drawn scenes; train and test never share one. More views than a room has are of the world."""
+    kind = SyntheticScenes if images.views <= MAX_VIEWS else SyntheticWorld
+    return kind(
         split, count=count, views=images.views, height=images.size, width=images.size, seed=seed
     )
 
