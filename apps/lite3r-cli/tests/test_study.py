@@ -161,9 +161,10 @@ def test_tune_refuses_what_cannot_be_allowed(lite3r: Any, name: str, value: str)
 
 def test_a_recipe_file_is_read_where_a_name_is(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
-    recipe_file.write(path, {"keep": 0.5, "block": (32, 32)}, note="for people")
-    assert recipe_file.named_or_read(str(path)) == replace(Recipe(), keep=0.5, block=(32, 32))
-    assert recipe_file.named_or_read("default") == Recipe()
+    recipe_file.write(path, {"fp8": "none", "fp8_exclude": ("a", "b")}, note="for people")
+    made = replace(Recipe(), fp8="none", fp8_exclude=("a", "b"))
+    assert recipe_file.named_or_read(str(path)) == made
+    assert recipe_file.named_or_read("sparse_only").fp8 == "none"
 
 
 @pytest.mark.parametrize(
