@@ -30,15 +30,18 @@ from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.runtime.triton import next_power
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
+from sla_kernels.summary import kernels as rows
+from sla_kernels.summary.launch import STEP
 
 TARGETS = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 86, 90, 100, 120)},
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS}
+LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
-INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order"}
+FLOATS |= {"Bias", "EntriesK", "EntriesV"}
+INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", "Places"}
 SPARSE = {
     "sparse_fwd": (sparse.sparse_attention_forward_kernel, "forward"),
     "sparse_bwd_q": (sparse_backward.sparse_attention_backward_q_kernel, "backward_q"),
@@ -51,6 +54,13 @@ LINEAR = {
     "linear_bwd_q": (linear.linear_attention_backward_q_kernel, "linear"),
     "linear_bwd_kv": (linear.linear_attention_backward_kv_kernel, "linear"),
 }
+ROWS = {
+    "rows_fwd": (rows.summary_attention_forward_kernel, "rows_forward"),
+    "rows_bwd": (rows.summary_attention_backward_kernel, "rows_backward"),
+    "rows_sum": (rows.summary_attention_sum_kernel, None),
+}
+ROWS_BLOCK_Q = 64  # the default block of `select_rows`
+SUMS = Tile(m=1, n=STEP, warps=1, stages=1)
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,
     "sm_86": 99 << 10,
@@ -79,6 +89,10 @@ def variants(
         tile = getattr(tiles, entry).within(block)
         sizes = {"BLOCK_Q": block[0], "BLOCK_K": block[1], "TILE_M": tile.m, "TILE_N": tile.n}
         yield name, kernel, tile, common | sizes
+    for name, (kernel, entry) in ROWS.items():
+        tile = SUMS if entry is None else getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
+        sizes = {"BLOCK_Q": ROWS_BLOCK_Q, "TILE_M": tile.m, "TILE_N": tile.n, "STEP": STEP}
+        yield name, kernel, tile, common | sizes
     flags = {"ADD": True, "SCOPED": False, "HAS_BIAS": True, "HAS_BASE": True}
     fixed = {"FEATURE": "softmax", "BLOCK_Q": 0, "BLOCK_K": 0, **flags}
     for name, (kernel, entry) in LINEAR.items():
@@ -97,7 +111,10 @@ def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
             return "i32"
         if name in ("scale", "scale_log2", "eps"):
             return "fp32"
-        return "*fp32" if name in FLOATS else "*i32" if name in INTEGERS else f"*{dtype}"
+        if name in INTEGERS:
+            return "*i64" if name == "Places" else "*i32"
+        summed = kernel is rows.summary_attention_sum_kernel  # its gradients are in float32
+        return "*fp32" if summed or name in FLOATS else f"*{dtype}"
 
     names = kernel.arg_names
     constants = {name: value for name, value in constants.items() if name in names}
@@ -165,9 +182,9 @@ def amd(made: Any) -> dict[str, Any]:
 
 
 def sound(entry: dict[str, Any]) -> bool:
-    """It fits, spills nothing and uses tensor cores."""
+    """It fits, spills nothing and uses tensor cores, unless it only adds."""
     fits = entry["shared_bytes"] <= SHARED_BYTES[entry["target"]] and not entry["spilled_bytes"]
-    return fits and bool(entry["tensor_cores"])
+    return fits and (bool(entry["tensor_cores"]) or entry["kernel"] == "rows_sum")
 
 
 def main() -> int:
@@ -178,7 +195,7 @@ def main() -> int:
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 96, 128])
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
     parser.add_argument("--block", nargs=2, type=int, default=[128, 64])
-    parser.add_argument("--kernels", nargs="+", default=[*SPARSE, *LINEAR])
+    parser.add_argument("--kernels", nargs="+", default=[*SPARSE, *LINEAR, *ROWS])
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     entries = []

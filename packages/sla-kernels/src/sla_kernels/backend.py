@@ -32,11 +32,15 @@ def resolve(
     check_choice("backend", backend, BACKENDS)
     obstacle = _obstacle_to_dense(q, k, selection, lse)
     if backend == "auto":
-        return (
-            own(q) if obstacle else ("dense", "every key block is kept, which is dense attention")
-        )
+        if not obstacle:
+            return "dense", "every key block is kept, which is dense attention"
+        backend, reason = own(q)
+        if backend == "triton":
+            _check_rows(selection)
+        return backend, reason
     if backend == "triton":
         _check_triton(q)
+        _check_rows(selection)
     elif backend == "flex" and isinstance(selection, SummarySelection):
         raise ValueError(
             "backend='flex' with order='content' or a summary; it knows blocks in sequence alone: "
@@ -102,14 +106,29 @@ def _check_triton(q: Tensor) -> None:
     runtime.check_device(q)
 
 
-def tile_of(name: str, q: Tensor, block: tuple[int, int]) -> str:
+def _check_rows(selection: Selection) -> None:
+    """Refuse query blocks of listed rows that the Triton kernels cannot cut into tiles."""
+    if not isinstance(selection, SummarySelection):
+        return
+    size = selection.block_q
+    if size < 16 or size & (size - 1):
+        raise ValueError(
+            f"block={selection.block!r} with backend='triton'; the query block must be a power of "
+            f"two of at least 16: pass block=(64, {selection.sizes[0]}), say"
+        )
+
+
+def tile_of(name: str, q: Tensor, selection: Selection) -> str:
     """What a backend works on at a time, in words."""
+    block, listed = selection.block, isinstance(selection, SummarySelection)
     if name == "triton":
-        described: str = import_module("sla_kernels.runtime.triton").describe(q, block)
+        runtime = import_module("sla_kernels.runtime.triton")
+        described: str = runtime.describe_rows(q, block[0]) if listed else runtime.describe(q, block)
         return described
+    gathered = "rows" if listed else "keys"
     return {
         "reference": "the whole score matrix",
-        "eager": f"batches of query blocks of {block[0]} with their gathered keys",
+        "eager": f"batches of query blocks of {block[0]} with their gathered {gathered}",
         "flex": f"compiled tiles of {block[0]} by {block[1]}",
         "dense": "those of PyTorch's dense attention",
     }[name]

@@ -110,7 +110,7 @@ def explain(
     return Explanation(
         backend=name,
         reason=reason,
-        tile=tile_of(name, q, selection.block),
+        tile=tile_of(name, q, selection),
         block=selection.block,
         key_blocks=selection.key_blocks,
         kept_blocks=kept,

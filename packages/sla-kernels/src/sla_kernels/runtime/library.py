@@ -7,7 +7,7 @@ callers unpack the record (`*lists`), the function gets it whole.
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
@@ -45,12 +45,14 @@ def register_gradient(
     *,
     outputs: Sequence[str],
     wrt: Sequence[str],
+    drop: Callable[[dict[str, Any]], Collection[str]] = lambda given: (),
 ) -> None:
     """Make the operator of `run` differentiable in its arguments `wrt`, by that of `backward`.
 
     The backward operator takes "grad", the gradient of the first output, and any inputs and
     outputs of the forward operator, by their names; it returns the gradients of `wrt`, in order.
-    Outputs after the first are not differentiable.
+    Outputs after the first are not differentiable. `drop` says, from the inputs, which tensors are
+    not kept: the backward operator gets None for them.
     """
     takes, needs = _names(run), _names(backward)[1:]
     pull_back = getattr(torch.ops.sla_kernels, backward.__name__)
@@ -59,7 +61,8 @@ def register_gradient(
         made = output if isinstance(output, tuple) else (output,)
         given = dict(zip(takes, inputs, strict=True))
         found = {**given, **dict(zip(outputs, made, strict=True))}
-        kept = [found[name] for name in needs]
+        dropped = drop(given)
+        kept = [None if name in dropped else found[name] for name in needs]
         ctx.is_tensor = [isinstance(x, Tensor) for x in kept]
         ctx.plain = [None if isinstance(x, Tensor) else x for x in kept]
         ctx.dtypes = [None if given[name] is None else given[name].dtype for name in wrt]

@@ -9,7 +9,7 @@ a test repeats a part of it. What is fastest on a GPU is not measured.
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -34,6 +34,10 @@ class Tile:
             return self
         return replace(self, m=m, n=n, warps=self.warps if m * n >= 2048 else min(self.warps, 4))
 
+    def of_queries(self, block_q: int) -> "Tile":
+        """Shrink to a block of queries; the rows that it lists are not in blocks."""
+        return self.within((block_q, self.n))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
@@ -44,33 +48,49 @@ class Tiles:
     backward_kv: Tile
     linear: Tile
     state: Tile
+    rows_forward: Tile
+    rows_backward: Tile
 
 
-def _tiles(*rows: tuple[int, int, int, int]) -> Tiles:
-    forward, backward_q, backward_kv, linear, state = (
-        Tile(m=m, n=n, warps=warps, stages=stages) for m, n, warps, stages in rows
-    )
-    return Tiles(
-        forward=forward, backward_q=backward_q, backward_kv=backward_kv, linear=linear, state=state
-    )
+def _tiles(*tiles: tuple[int, int, int, int]) -> Tiles:
+    made = (Tile(m=m, n=n, warps=warps, stages=stages) for m, n, warps, stages in tiles)
+    return Tiles(**dict(zip((field.name for field in fields(Tiles)), made, strict=True)))
 
 
-# Each row: forward, dq, dk and dv, linear, states; each tile: m, n, warps, stages.
+# Each entry: forward, dq, dk and dv, linear, states; listed rows forward and backward.
+# Each tile: m, n, warps, stages.
 _NVIDIA = {  # at most 82 KiB of shared memory
-    64: _tiles((128, 64, 8, 3), (128, 64, 8, 3), (64, 64, 8, 3), (64, 64, 8, 1), (64, 64, 8, 1)),
-    128: _tiles((128, 32, 8, 3), (64, 32, 8, 3), (32, 64, 8, 3), (16, 64, 8, 1), (64, 64, 8, 1)),
-}
+    64: _tiles(
+        (128, 64, 8, 3), (128, 64, 8, 3), (64, 64, 8, 3), (64, 64, 8, 1), (64, 64, 8, 1),
+        (64, 64, 4, 3), (64, 32, 8, 3),
+    ),
+    128: _tiles(
+        (128, 32, 8, 3), (64, 32, 8, 3), (32, 64, 8, 3), (16, 64, 8, 1), (64, 64, 8, 1),
+        (64, 32, 4, 3), (64, 32, 8, 2),
+    ),
+}  # fmt: skip
 _NVIDIA[32] = replace(  # dq of 128 queries spills two registers
     _NVIDIA[64], backward_q=Tile(m=64, n=64, warps=8, stages=3)
 )
+_HOPPER = {  # 228 KiB; tiles of 64 rows are products of a whole warp group
+    32: replace(_NVIDIA[32], rows_backward=Tile(m=64, n=64, warps=8, stages=3)),
+    64: replace(_NVIDIA[64], rows_backward=Tile(m=64, n=64, warps=8, stages=3)),
+    128: replace(_NVIDIA[128], rows_backward=Tile(m=64, n=32, warps=8, stages=3)),
+}
 _BLACKWELL = {  # the same, but of 64 columns the backward linear kernel spills two registers
-    **_NVIDIA,
-    128: replace(_NVIDIA[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
+    **_HOPPER,
+    128: replace(_HOPPER[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
 }
 _FLOAT32 = {  # in three TF32 parts, which fill the registers
-    64: _tiles((32, 32, 4, 1), (16, 32, 4, 1), (16, 32, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
-    128: _tiles((16, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1), (16, 32, 8, 1), (32, 64, 8, 1)),
-}
+    64: _tiles(
+        (32, 32, 4, 1), (16, 32, 4, 1), (16, 32, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1),
+        (16, 32, 4, 1), (16, 16, 4, 1),
+    ),
+    128: _tiles(
+        (16, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1), (16, 32, 8, 1), (32, 64, 8, 1),
+        (16, 32, 8, 1), (16, 16, 8, 1),
+    ),
+}  # fmt: skip
 _HOPPER_FLOAT32 = {  # 32 queries spill
     64: replace(_FLOAT32[64], forward=Tile(m=16, n=32, warps=4, stages=1)),
     128: _FLOAT32[128],
@@ -80,17 +100,29 @@ _BLACKWELL_FLOAT32 = {  # so they do, and 32 keys
     128: _FLOAT32[128],
 }
 _CDNA = {  # 64 KiB; wavefronts of 64
-    64: _tiles((128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1), (64, 64, 4, 1)),
-    128: _tiles((128, 32, 4, 2), (64, 32, 4, 2), (32, 64, 4, 2), (16, 64, 4, 1), (64, 64, 4, 1)),
-}
+    64: _tiles(
+        (128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1), (64, 64, 4, 1),
+        (64, 64, 4, 2), (64, 32, 4, 1),
+    ),
+    128: _tiles(
+        (128, 32, 4, 2), (64, 32, 4, 2), (32, 64, 4, 2), (16, 64, 4, 1), (64, 64, 4, 1),
+        (64, 32, 4, 2), (32, 32, 4, 1),
+    ),
+}  # fmt: skip
 _CDNA_FLOAT32 = {
-    64: _tiles((64, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (32, 64, 4, 1), (32, 64, 4, 1)),
-    128: _tiles((32, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (16, 64, 4, 1), (32, 64, 4, 1)),
-}
+    64: _tiles(
+        (64, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (32, 64, 4, 1), (32, 64, 4, 1),
+        (32, 32, 4, 1), (32, 32, 4, 1),
+    ),
+    128: _tiles(
+        (32, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (16, 64, 4, 1), (32, 64, 4, 1),
+        (32, 32, 4, 1), (16, 32, 4, 1),
+    ),
+}  # fmt: skip
 TABLE = {  # for 16-bit types, for float32
     "sm_80": (_NVIDIA, _FLOAT32),
     "sm_86": (_NVIDIA, _FLOAT32),
-    "sm_90": (_NVIDIA, _HOPPER_FLOAT32),
+    "sm_90": (_HOPPER, _HOPPER_FLOAT32),
     "sm_100": (_BLACKWELL, _BLACKWELL_FLOAT32),
     "sm_120": (_NVIDIA, _BLACKWELL_FLOAT32),
     "gfx942": (_CDNA, _CDNA_FLOAT32),

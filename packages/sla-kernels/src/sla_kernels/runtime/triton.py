@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 
-from sla_kernels.runtime.tiles import architecture_of, tiles_of
+from sla_kernels.runtime.tiles import Tile, architecture_of, tiles_of
 
 LIMIT = 1 << 31  # of a grid's first axis, and of 32-bit offsets
 MOST_TOKENS = 256  # in a tile
@@ -70,12 +70,22 @@ def next_power(width: int) -> int:
 
 def describe(q: Tensor, block: tuple[int, int]) -> str:
     """The tiles of the three sparse kernels, in words."""
-    architecture = architecture_of(q.device)
-    tiles = tiles_of(architecture, q.dtype, q.shape[3])
+    tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
     named = {"forward": tiles.forward, "dq": tiles.backward_q, "dk and dv": tiles.backward_kv}
-    fitted = {name: tile.within(block) for name, tile in named.items()}
+    return _in_words(q, {name: tile.within(block) for name, tile in named.items()})
+
+
+def describe_rows(q: Tensor, block_q: int) -> str:
+    """The tiles of the kernels of listed rows, in words: queries by rows."""
+    tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
+    named = {"forward": tiles.rows_forward, "backward": tiles.rows_backward}
+    return _in_words(q, {name: tile.of_queries(block_q) for name, tile in named.items()})
+
+
+def _in_words(q: Tensor, tiles: dict[str, Tile]) -> str:
+    architecture = architecture_of(q.device)
     parts = (
-        f"{name} {t.m} by {t.n}, {t.warps} warps, {t.stages} stages" for name, t in fitted.items()
+        f"{name} {t.m} by {t.n}, {t.warps} warps, {t.stages} stages" for name, t in tiles.items()
     )
     where = f"{architecture}, interpreted" if INTERPRETED else architecture
     return "; ".join(parts) + f" ({where})"

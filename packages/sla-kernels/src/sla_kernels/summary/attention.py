@@ -12,5 +12,5 @@ def summary_attention(
     """Return softmax over the rows that each query block lists; pinned queries read every key."""
     out: Tensor = torch.ops.sla_kernels.summary_attention_forward(
         q, k, v, *selection.lists, scale, backend
-    )
+    )[0]
     return out

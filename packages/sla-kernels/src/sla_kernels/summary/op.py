@@ -1,5 +1,10 @@
-"""Listed rows as operators known to PyTorch: from the caller's tokens to the caller's output."""
+"""Listed rows as operators known to PyTorch: from the caller's tokens to the caller's output.
 
+The kernels of a GPU take up in the backward pass what the forward pass leaves: its output, which
+the caller holds too, and one number a query. The CPU makes both anew, batch by batch.
+"""
+
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
@@ -42,35 +47,48 @@ def kernels_of(backend: str) -> ModuleType:
     return import_module("sla_kernels.summary.launch") if backend == "triton" else eager
 
 
+def takes_up(backend: str) -> bool:
+    """Whether the backward pass starts from the output and the log-sum-exp of the forward pass."""
+    return backend == "triton"
+
+
 def summary_attention_forward(
     q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
-) -> Tensor:
-    """Return softmax over listed rows for ordinary queries, over every key for pinned ones."""
-    work = _work(q, k, v, lists)
+) -> tuple[Tensor, Tensor]:
+    """Return softmax over listed rows for ordinary queries, over every key for pinned ones.
+
+    And the log-sum-exp of the ordered queries in powers of two, empty where nothing takes it up.
+    """
+    work = _work(q, k, v, lists, backend)
     queries = permuted(q, lists.order) if work.own else q
-    if backend == "reference":
-        found = summary_reference(queries, work.rows, lists.rows, lists.block_q, scale)
-    else:
-        run = kernels_of(backend).summary_attention_forward
-        found = run(queries, work.rows, lists.rows, lists.block_q, scale)
+    found, lse = _attend(queries, work.rows, lists, scale, backend)
     if not work.own:
-        return found
+        return found, lse
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     for part, here, made in zip(out, lists.order, found, strict=True):
         part.index_copy_(1, here, made)
     if lists.outside.shape[0]:
         out.index_copy_(2, lists.outside, _of_pinned(q, k, v, lists.outside, scale))
-    return out
+    return out, lse
 
 
 def summary_attention_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor | None,
+    lse: Tensor | None,
+    lists: RowLists,
+    scale: float,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of q, k and v; the choice of rows and weights is constant."""
-    work = _work(q, k, v, lists)
-    queries, grads = (permuted(x, lists.order) if work.own else x for x in (q, grad))
-    run = kernels_of(backend).summary_attention_backward
-    dq, *d_rows = run(grads, queries, work.rows, lists.rows, lists.block_q, scale)
+    work = _work(q, k, v, lists, backend)
+    kept = () if out is None else (out,)
+    queries, *more = (permuted(x, lists.order) if work.own else x for x in (q, grad, *kept))
+    left = more if lse is None else [*more, lse]
+    dq, *d_rows = _pull_back(queries, work.rows, left, lists, scale, backend)
     dk, dv = (
         back_to_tokens(x, lists.order, lists.outside, work.weights, work.layout, like)
         for x, like in zip(d_rows, (k, v), strict=True)
@@ -81,17 +99,48 @@ def summary_attention_backward(
     for part, here, made in zip(whole, lists.order, dq, strict=True):
         part.index_copy_(1, here, made)
     if lists.outside.shape[0]:
-        more = _pull_back_pinned(grad, q, k, v, lists.outside, scale)
-        whole.index_copy_(2, lists.outside, more[0])
-        dk, dv = dk + more[1], dv + more[2]
+        found = _pull_back_pinned(grad, q, k, v, lists.outside, scale)
+        whole.index_copy_(2, lists.outside, found[0])
+        dk, dv = dk + found[1], dv + found[2]
     return whole, dk.to(k.dtype), dv.to(v.dtype)
 
 
-def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists) -> _Work:
+def _attend(
+    queries: Tensor, rows: Rows, lists: RowLists, scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
+    """Attend the listed rows with ordered queries."""
+    given = (queries, rows, lists.rows, lists.block_q, scale)
+    if takes_up(backend):
+        made: tuple[Tensor, Tensor] = kernels_of(backend).summary_attention_forward(*given)
+        return made
+    run = summary_reference if backend == "reference" else eager.summary_attention_forward
+    return run(*given), queries.new_empty(0, dtype=torch.float32)
+
+
+def _pull_back(
+    queries: Tensor,
+    rows: Rows,
+    left: Sequence[Tensor],
+    lists: RowLists,
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of ordered queries and rows; `left` are grad and what the backend takes up."""
+    grad, *taken_up = left
+    run = kernels_of(backend).summary_attention_backward
+    made: tuple[Tensor, Tensor, Tensor] = run(
+        grad, queries, rows, *taken_up, lists.rows, lists.block_q, scale
+    )
+    return made
+
+
+def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, backend: str) -> _Work:
+    """Weights and rows; the GPU's kernels read rows in the type of the tokens."""
     pinned = lists.outside.shape[0]
     layout = Layout(k.shape[2] - pinned, pinned, tuple(lists.sizes))
     weights = weights_of(lists.tilt, layout)
-    rows = rows_of(k, v, lists.order, lists.outside, weights, layout)
+    dtype = k.dtype if backend == "triton" else None
+    rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
     return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
 
 
@@ -112,9 +161,14 @@ def _pull_back_pinned(
     return found[0].index_select(2, outside), found[1], found[2]
 
 
-def fake_forward(q: Tensor, *_: object) -> Tensor:
+def fake_forward(
+    q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
     """Say what the forward operator returns, from shapes alone."""
-    return q.new_empty(q.shape)
+    own = q.shape[2] == k.shape[2]
+    queries = lists.order.shape[1] if own else q.shape[2]
+    shape = (*q.shape[:2], queries) if takes_up(backend) else (0,)
+    return q.new_empty(q.shape), q.new_empty(shape, dtype=torch.float32)
 
 
 def fake_backward(
@@ -124,8 +178,16 @@ def fake_backward(
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
+def _not_taken_up(given: dict[str, object]) -> tuple[str, ...]:
+    return () if takes_up(str(given["backend"])) else ("out", "lse")
+
+
 register(summary_attention_forward, fake_forward)
 register(summary_attention_backward, fake_backward)
 register_gradient(
-    summary_attention_forward, summary_attention_backward, outputs=("out",), wrt=("q", "k", "v")
+    summary_attention_forward,
+    summary_attention_backward,
+    outputs=("out", "lse"),
+    wrt=("q", "k", "v"),
+    drop=_not_taken_up,
 )

@@ -26,9 +26,13 @@ def ordered(
     x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], padded: int
 ) -> Float[Tensor, "b h padded d"]:
     """Tokens in order, in at least float32, padded with zeros."""
-    made = permuted(x, order)
-    made = made.float() if made.dtype.itemsize < 4 else made
+    made = permuted(x, order).to(at_least_float32(x))
     return F.pad(made, (0, 0, 0, padded - made.shape[2])) if padded > made.shape[2] else made
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """The type that sums of x are kept in."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def permuted(
@@ -45,10 +49,15 @@ def rows_of(
     outside: Int64[Tensor, " pinned"],
     weights: Weights,
     layout: Layout,
+    dtype: torch.dtype | None = None,
 ) -> Rows:
-    """Lay out all rows, in at least float32."""
-    keys, values = (_laid_out(x, order, outside, weights, layout) for x in (k, v))
-    bias = keys.new_zeros(keys.shape[:3])
+    """Lay out all rows, keys and values in `dtype`, or in at least float32 where it is None.
+
+    Means are computed in at least float32 and rounded once; so is the bias, and kept as it is.
+    """
+    dtype = at_least_float32(k) if dtype is None else dtype
+    keys, values = (_laid_out(x, order, outside, weights, layout, dtype) for x in (k, v))
+    bias = weights.shares.new_zeros(keys.shape[:3])
     for level, entropy in enumerate(weights.entropies):
         bias[:, :, layout.first(level) : layout.first(level + 1)] = entropy
     bias[:, :, layout.nothing] = ABSENT
@@ -56,14 +65,10 @@ def rows_of(
 
 
 def _laid_out(
-    x: Tensor, order: Tensor, outside: Tensor, weights: Weights, layout: Layout
+    x: Tensor, order: Tensor, outside: Tensor, weights: Weights, layout: Layout, dtype: torch.dtype
 ) -> Float[Tensor, "b g rows d"]:
     b, g, _, d = x.shape
-    out = torch.empty(
-        (b, g, layout.rows, d),
-        dtype=torch.promote_types(x.dtype, torch.float32),
-        device=x.device,
-    )
+    out = torch.empty((b, g, layout.rows, d), dtype=dtype, device=x.device)
     for scene, here, made in zip(x, order, out, strict=True):
         made[:, : layout.tokens] = scene.index_select(1, here)
         made[:, layout.first(len(layout.sizes)) : layout.nothing] = scene.index_select(1, outside)
