@@ -123,7 +123,9 @@ def tile_of(name: str, q: Tensor, selection: Selection) -> str:
     block, listed = selection.block, isinstance(selection, SummarySelection)
     if name == "triton":
         runtime = import_module("sla_kernels.runtime.triton")
-        described: str = runtime.describe_rows(q, block[0]) if listed else runtime.describe(q, block)
+        described: str = (
+            runtime.describe_rows(q, block[0]) if listed else runtime.describe(q, block)
+        )
         return described
     gathered = "rows" if listed else "keys"
     return {

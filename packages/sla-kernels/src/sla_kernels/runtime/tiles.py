@@ -66,7 +66,7 @@ _NVIDIA = {  # at most 82 KiB of shared memory
     ),
     128: _tiles(
         (128, 32, 8, 3), (64, 32, 8, 3), (32, 64, 8, 3), (16, 64, 8, 1), (64, 64, 8, 1),
-        (64, 32, 4, 3), (64, 32, 8, 2),
+        (64, 32, 4, 3), (64, 16, 8, 3),
     ),
 }  # fmt: skip
 _NVIDIA[32] = replace(  # dq of 128 queries spills two registers
@@ -77,8 +77,9 @@ _HOPPER = {  # 228 KiB; tiles of 64 rows are products of a whole warp group
     64: replace(_NVIDIA[64], rows_backward=Tile(m=64, n=64, warps=8, stages=3)),
     128: replace(_NVIDIA[128], rows_backward=Tile(m=64, n=32, warps=8, stages=3)),
 }
-_BLACKWELL = {  # the same, but of 64 columns the backward linear kernel spills two registers
-    **_HOPPER,
+_BLACKWELL = {  # backward kernels spill at 64 rows in 8 warps, and at 64 columns
+    32: _HOPPER[32],
+    64: replace(_HOPPER[64], rows_backward=Tile(m=64, n=64, warps=4, stages=3)),
     128: replace(_HOPPER[128], linear=Tile(m=16, n=32, warps=8, stages=1)),
 }
 _FLOAT32 = {  # in three TF32 parts, which fill the registers
@@ -99,6 +100,9 @@ _BLACKWELL_FLOAT32 = {  # so they do, and 32 keys
     64: replace(_HOPPER_FLOAT32[64], backward_kv=Tile(m=16, n=16, warps=8, stages=1)),
     128: _FLOAT32[128],
 }
+_BLACKWELL_FLOAT32[32] = replace(  # so do 32 rows
+    _BLACKWELL_FLOAT32[64], rows_forward=Tile(m=16, n=16, warps=4, stages=1)
+)
 _CDNA = {  # 64 KiB; wavefronts of 64
     64: _tiles(
         (128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 1), (64, 64, 4, 1), (64, 64, 4, 1),

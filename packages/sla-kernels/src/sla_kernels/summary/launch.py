@@ -75,9 +75,7 @@ def summary_attention_backward(
     grad, q, out, lse, lists = (x.contiguous() for x in (grad, q, out, lse, lists))
     rows = _contiguous(rows)
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    d_rows = [
-        torch.zeros(rows.keys.shape, dtype=torch.float32, device=q.device) for _ in range(2)
-    ]
+    d_rows = [torch.zeros(rows.keys.shape, dtype=torch.float32, device=q.device) for _ in range(2)]
     tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
     tile = tiles.rows_backward.of_queries(block_q)
     entries: list[Tensor] = []
@@ -136,9 +134,7 @@ def _numbers(
     return rearrange(found + first[:, None].int(), "t r -> (t r)")
 
 
-def _add_up(
-    entries: list[Tensor], numbers: Int32[Tensor, " entries"], into: list[Tensor]
-) -> None:
+def _add_up(entries: list[Tensor], numbers: Int32[Tensor, " entries"], into: list[Tensor]) -> None:
     """Add the gradients of entries to those of their rows (heads, rows, d)."""
     heads, rows, width = into[0].shape
     places, offsets = turned_round(numbers, heads * rows)

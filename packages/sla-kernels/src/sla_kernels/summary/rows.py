@@ -53,11 +53,11 @@ def rows_of(
 ) -> Rows:
     """Lay out all rows, keys and values in `dtype`, or in at least float32 where it is None.
 
-    Means are computed in at least float32 and rounded once; so is the bias, and kept as it is.
+    Means are computed in at least float32 and rounded once; the bias is in at least float32.
     """
-    dtype = at_least_float32(k) if dtype is None else dtype
-    keys, values = (_laid_out(x, order, outside, weights, layout, dtype) for x in (k, v))
-    bias = weights.shares.new_zeros(keys.shape[:3])
+    exact = at_least_float32(k)
+    keys, values = (_laid_out(x, order, outside, weights, layout, dtype or exact) for x in (k, v))
+    bias = keys.new_zeros(keys.shape[:3], dtype=exact)
     for level, entropy in enumerate(weights.entropies):
         bias[:, :, layout.first(level) : layout.first(level + 1)] = entropy
     bias[:, :, layout.nothing] = ABSENT
