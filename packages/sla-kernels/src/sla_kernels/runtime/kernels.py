@@ -1,4 +1,4 @@
-"""Where a program of a Triton kernel stands, in kernels of any kind.
+"""Where a program of a Triton kernel stands, and the tiles of tokens that it loads and stores.
 
 Programs are counted on the first axis of the grid, which has room for 2^31; others end at 65535.
 """
@@ -22,3 +22,43 @@ def _program(tiles):
 def _head(base, bh, heads, group, stride_b, stride_h):
     """Where the head begins that serves head `bh`, of a tensor whose heads serve `group` each."""
     return base + bh // heads * stride_b + bh % heads // group * stride_h
+
+
+@triton.jit
+@no_type_check
+def _load_tile(
+    base,
+    start,
+    limit,
+    stride_n,
+    stride_d,
+    ROWS: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Load ROWS tokens from `start`; tokens from `limit` on are zero, and so is padding of D."""
+    rows = tl.arange(0, ROWS)
+    columns = tl.arange(0, BLOCK_D)
+    tile = base + tl.cast(start, tl.int64) * stride_n
+    pointers = tile + rows[:, None] * stride_n + columns[None, :] * stride_d
+    if MASKED:
+        inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
+        return tl.load(pointers, mask=inside, other=0.0)
+    if D < BLOCK_D:
+        return tl.load(pointers, mask=(columns < D)[None, :], other=0.0)
+    return tl.load(pointers)
+
+
+@triton.jit
+@no_type_check
+def _store_tile(
+    base, values, start, limit, ROWS: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr
+):
+    """Store tokens of a contiguous head, those before `limit`."""
+    rows = tl.arange(0, ROWS)
+    columns = tl.arange(0, BLOCK_D)
+    tile = base + tl.cast(start, tl.int64) * D
+    inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
+    values = values.to(base.dtype.element_ty)
+    tl.store(tile + rows[:, None] * D + columns[None, :], values, mask=inside)

@@ -12,49 +12,9 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.runtime.kernels import _head, _program
+from sla_kernels.runtime.kernels import _head, _load_tile, _program, _store_tile
 
 LENGTHS = ["n", "free", "m", "heads", "group", "kept", "query_blocks", "key_blocks"]
-
-
-@triton.jit
-@no_type_check
-def _load_tile(
-    base,
-    start,
-    limit,
-    stride_n,
-    stride_d,
-    ROWS: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    MASKED: tl.constexpr,
-):
-    """Load ROWS tokens from `start`; tokens from `limit` on are zero, and so is padding of D."""
-    rows = tl.arange(0, ROWS)
-    columns = tl.arange(0, BLOCK_D)
-    tile = base + tl.cast(start, tl.int64) * stride_n
-    pointers = tile + rows[:, None] * stride_n + columns[None, :] * stride_d
-    if MASKED:
-        inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
-        return tl.load(pointers, mask=inside, other=0.0)
-    if D < BLOCK_D:
-        return tl.load(pointers, mask=(columns < D)[None, :], other=0.0)
-    return tl.load(pointers)
-
-
-@triton.jit
-@no_type_check
-def _store_tile(
-    base, values, start, limit, ROWS: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr
-):
-    """Store tokens of a contiguous head, those before `limit`."""
-    rows = tl.arange(0, ROWS)
-    columns = tl.arange(0, BLOCK_D)
-    tile = base + tl.cast(start, tl.int64) * D
-    inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
-    values = values.to(base.dtype.element_ty)
-    tl.store(tile + rows[:, None] * D + columns[None, :], values, mask=inside)
 
 
 @triton.jit

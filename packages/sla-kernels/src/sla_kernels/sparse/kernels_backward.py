@@ -9,8 +9,8 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.runtime.kernels import _head, _program
-from sla_kernels.sparse.kernels import LENGTHS, _last_tile, _load_tile, _query_tile, _store_tile
+from sla_kernels.runtime.kernels import _head, _load_tile, _program, _store_tile
+from sla_kernels.sparse.kernels import LENGTHS, _last_tile, _query_tile
 
 
 @triton.jit

@@ -12,8 +12,7 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.runtime.kernels import _program
-from sla_kernels.sparse.kernels import _load_tile, _store_tile
+from sla_kernels.runtime.kernels import _load_tile, _program, _store_tile
 
 LENGTHS = ["n", "rows", "group", "listed", "query_blocks", "first_tile"]
 
