@@ -16,10 +16,10 @@ from sla_kernels.order import principal_axes as principal_axes
 from sla_kernels.sdpa_override import Overridden as Overridden
 from sla_kernels.sdpa_override import Site as Site
 from sla_kernels.sdpa_override import sdpa_override as sdpa_override
+from sla_kernels.search.choice import select_rows as select_rows
 from sla_kernels.select import BlockSelection as BlockSelection
 from sla_kernels.select import select_blocks as select_blocks
 from sla_kernels.sparse_attention import block_sparse_attention as block_sparse_attention
 from sla_kernels.summary import SummarySelection as SummarySelection
-from sla_kernels.summary.choice import select_rows as select_rows
 
 __version__ = version("sla-kernels")

@@ -4,9 +4,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.backend import Selection
+from sla_kernels.search.choice import select_rows
 from sla_kernels.select.choice import select_blocks
 from sla_kernels.select.selection import BlockSelection
-from sla_kernels.summary.choice import select_rows
 
 
 def given_or_chosen(

@@ -14,10 +14,10 @@ from sla_kernels.calibration import Moments
 from sla_kernels.linear.rule import check_scope_of_rows, rule_of
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_defaults
+from sla_kernels.search.choice import RowChoice
+from sla_kernels.search.choice import choose as choose_rows
 from sla_kernels.select.choice import Choice
 from sla_kernels.select.choice import choose as choose_blocks
-from sla_kernels.summary.choice import RowChoice
-from sla_kernels.summary.choice import choose as choose_rows
 
 MIX_LOGIT = 4.0  # sigmoid: 0.98 of the sparse branch
 

@@ -50,7 +50,7 @@ def select(q: Tensor, k: Tensor, v: Tensor, **options: object) -> SummarySelecti
 
 def few(q: Tensor, k: Tensor, v: Tensor, **options: object) -> SummarySelection:
     """A selection that lists few rows however few tokens there are."""
-    from sla_kernels.summary import choice
+    from sla_kernels.search import choice
 
     worth, choice.WORTH = choice.WORTH, 10.0
     try:

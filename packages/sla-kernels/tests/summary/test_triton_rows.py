@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sla_kernels import SummarySelection, explain, select_rows, sla_attention
-from sla_kernels.summary import choice, eager, launch
+from sla_kernels.search import choice
+from sla_kernels.summary import eager, launch
 from sla_kernels.summary.rows import ABSENT, Rows
 
 from ..cases import errors, qkv, value_and_gradients

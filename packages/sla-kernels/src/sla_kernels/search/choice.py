@@ -14,8 +14,8 @@ from sla_kernels.runtime.checks import (
     check_pinned,
     check_positive,
 )
+from sla_kernels.search.choose import Plan
 from sla_kernels.select.ranks import kept_blocks
-from sla_kernels.summary.choose import Plan
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.selection import SummarySelection
 
