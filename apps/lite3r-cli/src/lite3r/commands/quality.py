@@ -30,7 +30,7 @@ class Quality:
     """
 
     rows: Literal["cheap", "full", "study"] = "cheap"
-    """Six rows, all of them, or one setting of the content order changed at a time."""
+    """Seven rows, all of them, or one setting of the content order changed at a time."""
     full: bool = False
     """All rows, 64 scenes, 2, 8, 16 and 32 views, unless other options say otherwise."""
     scenes: int | None = None

@@ -59,6 +59,7 @@ def blocks(keep: int, size: int, **more: Any) -> Candidate:
 
 
 BALANCED = Candidate(keep=64)
+FAST = Candidate(keep=32, opened=16)
 TILES = Candidate(
     keep=0.25,
     block=(16, 16),
@@ -72,6 +73,7 @@ PAPER = replace(TILES, token_order="raster", scopes=("global", "frame"))
 CHEAP = {
     "dense": Candidate(),
     "64 blocks": BALANCED,
+    "32 blocks, 16 opened": FAST,
     "16 blocks": replace(BALANCED, keep=16),
     "sequence order": replace(BALANCED, order="sequence"),
     "no summaries": replace(BALANCED, summary=()),
