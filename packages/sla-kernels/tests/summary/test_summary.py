@@ -14,6 +14,7 @@ from sla_kernels import (
     SummarySelection,
     calibrated,
     explain,
+    sdpa_override,
     select_rows,
     sla_attention,
 )
@@ -379,3 +380,16 @@ def test_a_selection_for_other_tokens_is_refused() -> None:
         make(top_p=0.5)
     with pytest.raises(ValueError, match="backend='flex'"):
         sla_attention(q, k, v, selection=few(q, k, v), linear=None, backend="flex")
+
+
+def test_a_model_of_others_runs_with_one_order_and_summaries_its_code_unchanged() -> None:
+    class Model(torch.nn.Module):
+        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(q, k, v)
+
+    q, k, v = draw(200, 200)
+    model, attention = Model(), make(linear=None)
+    with sdpa_override(model, lambda site: attention):
+        found = model(q, k, v)
+    assert torch.equal(found, attention(q, k, v))
+    assert torch.equal(model(q, k, v), dense(q, k, v))
