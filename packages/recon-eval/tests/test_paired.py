@@ -57,6 +57,14 @@ def test_a_panel_shows_every_point_once() -> None:
     assert titles == ["a<b: 1, 2", "c: 1, 3"]
 
 
+def test_heights_may_be_logarithmic_and_points_joined() -> None:
+    points = [Point("a", x, 10.0**x) for x in range(3)]
+    drawn = svg([Panel(title="t", x="x", y="y", points=points, log=True, joined=True)])
+    (line,) = [e for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("}polyline")]
+    ends = np.array([pair.split(",") for pair in line.attrib["points"].split()], dtype=float)
+    assert np.allclose(np.diff(ends, 2, axis=0), 0, atol=0.11)
+
+
 def test_nothing_measured_is_not_drawn() -> None:
-    with pytest.raises(ValueError, match="nothing was measured"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         svg([Panel(title="t", x="x", y="y", points=[])])

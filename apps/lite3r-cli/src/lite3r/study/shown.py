@@ -3,48 +3,35 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recon_eval.report import Interval, Panel, Point
+from recon_eval.report import Interval, Panel, Point, table
 
 TITLES = (
-    *("AbsRel", "of dense's", "AUC@30", "points from dense", "depth change", "pose agreement"),
-    *("keys exact", "keys seen", "ms"),
+    *("row", "scenes", "AbsRel", "of dense's", "AUC@30", "points from dense", "depth change"),
+    *("pose agreement", "keys exact", "keys seen", "ms"),
 )
+NUMBERS = {
+    **{"abs_rel": ".4f", "auc30": ".3f", "depth_change": ".2%", "pose_agreement": ".3f"},
+    **{"exact": ".1%", "seen": ".1%", "latency_ms": ".0f"},
+}
 
 
 def markdown(document: Mapping[str, Any]) -> str:
     """A table for each group of scenes, and what was found in words."""
     rows: Sequence[Mapping[str, Any]] = document["summary"]
-    lines: list[str] = []
-    for group in dict.fromkeys(row["group"] for row in rows):
-        lines += [f"### {group}", "", f"| row | scenes | {' | '.join(TITLES)} |"]
-        lines += [f"|---|{'---:|' * (len(TITLES) + 1)}"]
-        lines += [_line(row) for row in rows if row["group"] == group] + [""]
-    return "\n".join([*lines, *document["verdict"]]) + "\n"
+    tables = [
+        f"### {group}\n\n{table(TITLES, [_cells(row) for row in rows if row['group'] == group])}\n"
+        for group in dict.fromkeys(row["group"] for row in rows)
+    ]
+    return "\n".join([*tables, *document["verdict"]]) + "\n"
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    cells = (
-        row["row"],
-        str(row["scenes"]),
-        _number(row["abs_rel"], ".4f"),
-        _interval(row["abs_rel_of_dense"], 3, "x"),
-        _number(row["auc30"], ".3f"),
-        _interval(row["auc30_points"], 2),
-        _number(row["depth_change"], ".2%"),
-        _number(row["pose_agreement"], ".3f"),
-        _number(row["exact"], ".1%"),
-        _number(row["seen"], ".1%"),
-        _number(row["latency_ms"], ".0f"),
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _interval(value: Mapping[str, float] | None, digits: int, unit: str = "") -> str:
-    return "" if value is None else Interval(**value).text(digits, unit)
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    depth, poses = row["abs_rel_of_dense"], row["auc30_points"]
+    numbers = [(row[key], form) for key, form in NUMBERS.items()]
+    found = ["" if value is None else format(value, form) for value, form in numbers]
+    found.insert(1, Interval(**depth).text(3, "x") if depth else "")
+    found.insert(3, Interval(**poses).text(2) if poses else "")
+    return [row["row"], str(row["scenes"]), *found]
 
 
 def panels(document: Mapping[str, Any], group: str) -> list[Panel]:

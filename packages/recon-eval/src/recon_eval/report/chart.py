@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import log10
 
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, BOTTOM, KEY = 420, 300, 58, 34, 44, 22  # pixels
 STYLE = (
@@ -28,13 +29,19 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Points in a frame; `ticks` are the words below whole numbers where x counts things."""
+    """Points in a frame.
+
+    - `ticks`: the words below whole numbers where x counts things.
+    - `log`: whether heights are logarithmic; `joined`: whether lines join points of one name.
+    """
 
     title: str
     x: str
     y: str
     points: Sequence[Point]
     ticks: Sequence[str] = ()
+    log: bool = False
+    joined: bool = False
 
 
 def svg(panels: Sequence[Panel]) -> str:
@@ -42,7 +49,7 @@ def svg(panels: Sequence[Panel]) -> str:
     shown = [panel for panel in panels if panel.points]
     names = list(dict.fromkeys(point.name for panel in shown for point in panel.points))
     if not names:
-        raise ValueError("nothing was measured, so there is nothing to draw")
+        raise ValueError("panels hold no point; there is nothing to draw: measure something first")
     rows = -(-len(shown) // 2)
     height = PANEL_HEIGHT * rows + KEY * -(-len(names) // 3) + 12
     parts = [
@@ -63,29 +70,35 @@ def svg(panels: Sequence[Panel]) -> str:
 def _panel(panel: Panel, names: Sequence[str], left: int, top: int) -> str:
     xs = _span([point.x for point in panel.points])
     heights = [v for p in panel.points for v in (p.y, p.low, p.high) if v is not None]
-    ys = _span(heights)
+    ys = _span([log10(v) for v in heights] if panel.log else heights)
     wide, high = PANEL_WIDTH - LEFT - 16, PANEL_HEIGHT - TOP - BOTTOM
 
     def at(x: float, y: float) -> tuple[float, float]:
-        across, up = (x - xs[0]) / (xs[1] - xs[0]), (y - ys[0]) / (ys[1] - ys[0])
+        height = log10(y) if panel.log else y
+        across, up = (x - xs[0]) / (xs[1] - xs[0]), (height - ys[0]) / (ys[1] - ys[0])
         return round(left + LEFT + across * wide, 1), round(top + TOP + (1 - up) * high, 1)
 
     parts = [_text(left + LEFT, top + 16, panel.title, 'class="title"')]
     for step in range(STEPS + 1):
         x, y = (a + (b - a) * step / STEPS for a, b in (xs, ys))
-        _, row = at(xs[0], y)
+        y = 10**y if panel.log else y
+        across, row = at(x, y)
         ends = f'x1="{left + LEFT}" x2="{left + LEFT + wide}" y1="{row}" y2="{row}"'
         parts.append(f'<line class="grid" {ends}/>')
         parts.append(_text(left + LEFT - 6, row + 4, f"{y:.3g}", 'text-anchor="end"'))
         if not panel.ticks:
             below = top + PANEL_HEIGHT - BOTTOM + 16
-            parts.append(_text(at(x, y)[0], below, f"{x:.3g}", 'text-anchor="middle"'))
+            parts.append(_text(across, below, f"{x:.3g}", 'text-anchor="middle"'))
+    low = min(heights)
     for number, word in enumerate(panel.ticks):
         below = top + PANEL_HEIGHT - BOTTOM + 16
-        parts.append(_text(at(number, ys[0])[0], below, word, 'text-anchor="middle"'))
+        parts.append(_text(at(number, low)[0], below, word, 'text-anchor="middle"'))
     middle = left + LEFT + wide / 2
     title = f"{panel.y}, over {panel.x}"
     parts.append(_text(middle, top + PANEL_HEIGHT - 8, title, 'text-anchor="middle"'))
+    for index, name in enumerate(names if panel.joined else ()):
+        line = " ".join("{},{}".format(*at(p.x, p.y)) for p in panel.points if p.name == name)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{_color(index)}"/>')
     for point in panel.points:
         index = names.index(point.name)
         x, y = at(point.x, point.y)
