@@ -1,5 +1,6 @@
 """The Triton kernels of listed rows in the interpreter: values, every gradient, poisoned memory."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from sla_kernels import SummarySelection, explain, select_rows, sla_attention
 from sla_kernels.search import choice
-from sla_kernels.summary import eager, launch
+from sla_kernels.search.choose import Plan, choose_rows
+from sla_kernels.summary import eager, launch, op
+from sla_kernels.summary.op import RowLists
 from sla_kernels.summary.rows import ABSENT, Rows
 
 from ..cases import errors, qkv, value_and_gradients
@@ -188,3 +191,27 @@ def test_explain_names_the_tiles_of_listed_rows() -> None:
     assert "; backward 16 by 16" in found.tile
     eager_tile = explain(q, k, selection=select(q, k, v), backend="eager").tile
     assert eager_tile.endswith("with their gathered rows")
+
+
+@pytest.mark.parametrize("pins", [0, 3])
+def test_no_step_beside_the_kernels_reads_a_value(
+    pins: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device there is none to read: what runs there makes no host wait for a GPU."""
+    for name in ("forward", "backward", "sum"):
+        monkeypatch.setattr(launch, f"summary_attention_{name}_kernel", Launches())
+    q, k, v = (x.to(torch.bfloat16).to("meta") for x in qkv(700, 700, h=4, g=2, d=32))
+    outside = torch.empty(pins, dtype=torch.int64, device="meta")
+    axes = torch.empty(64, 4, device="meta")
+    plan = Plan(3, 2, 64, (4, 16), True, 4, True, 0.2)
+    lists = RowLists(*choose_rows(q, k, v, outside, axes, plan), outside, 64, (4, 16))
+    out, lse = op.summary_attention_forward(q, k, v, lists, 0.2, "triton")
+    made = op.summary_attention_backward(out, q, k, v, out, lse, lists, 0.2, "triton")
+    assert [x.shape for x in (out, *made)] == [q.shape, q.shape, k.shape, v.shape]
+
+
+class Launches:
+    """Stands in for a kernel: takes any grid and any arguments."""
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return lambda *_, **__: None
