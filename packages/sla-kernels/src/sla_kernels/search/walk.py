@@ -97,7 +97,7 @@ def walk(
         if level == 0:
             parents = (opened - asking.head * layout.cells(0)) * layout.sizes[0]
             parents = (parents // layout.sizes[top]).clamp(0, left.shape[1] - 1)
-            left = left.scatter_add(1, parents, -mass.gather(1, chosen))
+            left = _less(left, parents, mass.gather(1, chosen))
         else:
             at = _held(opened, cells, levels[level - 1], asking.head, layout, level)
     rows.append(_tokens(opened, levels[0], asking.head, layout))
@@ -140,6 +140,18 @@ def _batches(at: Int64[Tensor, "blocks c"], keys: Tensor) -> Iterator[slice]:
     each = at.shape[1] * keys.shape[1] * keys.element_size()
     step = max(1, BATCH_BYTES // each) if at.device.type == "cpu" else len(at)
     return (slice(start, start + step) for start in range(0, len(at), step))
+
+
+def _less(
+    left: Float[Tensor, "blocks coarse"],
+    parents: Int64[Tensor, "blocks c"],
+    mass: Float[Tensor, "blocks c"],
+) -> Float[Tensor, "blocks coarse"]:
+    """Take mass from coarse cells; on a GPU by sorting, since atomics add in any order."""
+    if left.device.type == "cpu":
+        return left.scatter_add(1, parents, -mass)
+    rows = torch.arange(len(left), device=left.device)[:, None].expand_as(parents)
+    return left.index_put((rows, parents), -mass, accumulate=True)
 
 
 def _shares(scores: Float[Tensor, "i r c"], pinned: Float[Tensor, "i r 1"]) -> Float[Tensor, "i c"]:
