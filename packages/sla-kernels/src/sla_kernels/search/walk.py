@@ -22,6 +22,7 @@ from torch import Tensor
 from sla_kernels.summary.layout import Budget, Layout
 
 BATCH_BYTES = 2 << 20  # of gathered mean keys: what a core's cache holds beside other things
+ACCELERATOR_BYTES = 256 << 20  # of the same elsewhere, where few launches matter more
 
 
 class Asking(NamedTuple):
@@ -136,9 +137,9 @@ def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[
 
 
 def _batches(at: Int64[Tensor, "blocks c"], keys: Tensor) -> Iterator[slice]:
-    """On a CPU, runs of blocks whose keys fit the cache; elsewhere all of them."""
+    """Runs of blocks whose keys take bounded memory; on a CPU they fit the cache."""
     each = at.shape[1] * keys.shape[1] * keys.element_size()
-    step = max(1, BATCH_BYTES // each) if at.device.type == "cpu" else len(at)
+    step = max(1, (BATCH_BYTES if at.device.type == "cpu" else ACCELERATOR_BYTES) // each)
     return (slice(start, start + step) for start in range(0, len(at), step))
 
 
