@@ -29,7 +29,7 @@ from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.compose import lighten
-from lite3r.student.recipes import Recipe
+from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone
 from recon_eval.data import Scene
@@ -67,7 +67,7 @@ class Study:
         self.options, self.out = options, Path(options.out)
         self.terminal = Terminal(Output())
         self.images = ImageSettings(views=options.views, size=options.size)
-        self.recipe = Recipe(keep=options.keep)
+        self.recipe = replace(tiles(), keep=options.keep)
         self.spec = TeacherSpec(backbone="da3-tiny", weights="bundled")
         self.train = synthetic(
             "train", count=options.train_scenes, images=self.images, seed=options.seed
@@ -128,7 +128,7 @@ class Study:
         recipe = replace(self.recipe, trainable=trainable)
         student = lighten(teacher, recipe, self.spec)
         folder = self.out.with_suffix("") / name.replace(", ", "-").replace(" ", "-")
-        with self.terminal.progress(name, training.steps) as advance:
+        with self.terminal.progress(name, training.taught(recipe)) as advance:
             result = teach(
                 student,
                 teacher,

@@ -21,7 +21,7 @@ from lite3r.distillation.training import Training
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.student.compose import lighten
-from lite3r.student.recipes import Recipe
+from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--recompute", action="store_true")
     options = parser.parse_args()
     teacher = TeacherSpec(backbone=options.backbone, weights="random").load()
-    student = lighten(teacher, Recipe())
+    student = lighten(teacher, tiles())
     training = Training(steps=2, recompute=options.recompute)
     images = torch.rand(options.views, 3, options.size, options.size)
     began = time.perf_counter()

@@ -45,7 +45,7 @@ class Program:
         """Run a distillation of a second or two; `words` come last and win."""
         tiny = (
             *("--weights", "random", "--steps", "2", "--eval-scenes", "1"),
-            *("--size", "84", "--views", "2", "--block", "16", "16"),
+            *("--size", "84", "--views", "2", "--recipe", "tiles", "--many-views", "0"),
         )
         return self("distill", *tiny, *words)
 

@@ -39,10 +39,13 @@ def test_hub_weights_without_network(lite3r: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (("--steps", "0"), ("steps=0", "at least 1")),
+        (("--steps", "-1"), ("steps=-1", "at least 0")),
+        (("--many-views", "1"), ("many_views=1", "--many-views 0")),
         (("--size", "13"), ("size=13", "at least 14")),
         (("--views", "1"), ("views=1", "at least 2")),
-        (("--block", "0", "4"), ("block=(0, 4)", "powers of two")),
+        (("--recipe", "tiles", "--block", "0", "4"), ("block=(0, 4)", "powers of two")),
+        (("--recipe", "fast", "--block", "64", "8"), ("block=(64, 8)", "smallest cells")),
+        (("--recipe", "fast", "--steps", "9"), ("steps=9", "--trainable lora")),
         (("--set", "fp8_include=*.nothing.*"), ("*.nothing.*", "linear layer")),
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 import lite3r as lite3r_module
 from lite3r.distillation.data import held_out
+from lite3r.student.deploy import multiplies_bfloat16
 
 
 def test_help_answers_at_once_without_torch() -> None:
@@ -49,14 +50,17 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(lite3r: Any) 
     assert report == json.loads(Path("runs/a/report.json").read_text())
     assert [row["label"] for row in report["rows"]] == [
         "teacher",
+        *(["teacher, bfloat16"] if multiplies_bfloat16(torch.device("cpu")) else []),
         "student, untrained",
         "student, trained",
         "student, deployed",
     ]
-    teacher, untrained, trained, student = report["rows"]
+    teacher, *_, untrained, trained, student = report["rows"]
     assert teacher["latency_ms"] > 0 < student["latency_ms"]
     assert untrained["latency_ms"] is trained["latency_ms"] is None  # nobody runs these
-    assert report["summary"].startswith("Measured on 1 synthetic scenes that neither")
+    assert report["summary"].startswith("At 2 views the student is ")
+    assert "Measured on 1 synthetic scenes that neither" in report["summary"]
+    assert student["weights_mb"] < 0.5 * teacher["weights_mb"] == 0.5 * teacher["disk_mb"]
     assert teacher["density"] == 1.0
     assert 0 < student["density"] < 1
     assert untrained["trained_parameters"] == 0
@@ -68,6 +72,34 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(lite3r: Any) 
     )
     measured = json.loads(again.out)["entries"]
     assert measured == report["measurements"]["student, deployed"]["entries"]
+
+
+def test_a_run_without_training_says_so_and_measures_at_more_views(lite3r: Any) -> None:
+    words = ("--recipe", "balanced", "--steps", "0", "--many-views", "3", "--many-scenes", "1")
+    done = lite3r.distill(*words, "--out", "a", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    labels = [row["label"] for row in report["rows"]]
+    assert "student, trained" not in labels
+    assert report["summary"].startswith("At 3 views the student is ")
+    student = report["rows"][-1]
+    assert student["trained_parameters"] == 0
+    assert student["latency_ms_many"] > 0 < student["abs_rel_many"]
+    assert "one pass over two drawn scenes" in done.err.replace("\n", " ")
+    assert set(load_file("a/adapter.safetensors")) == {
+        f"model.backbone.pretrained.blocks.{block}.attn.core.directions" for block in (3, 5, 7, 9)
+    }
+
+
+def test_axes_are_found_on_the_photos_that_are_learnt_from(lite3r: Any, photos: Path) -> None:
+    words = ("--recipe", "fast", "--steps", "0", "--many-views", "5")
+    done = lite3r.distill(*words, "--data", photos, "--out", "a", "--json")
+    assert done.code == 0, done.err
+    assert "one pass over 2 photos" in done.err.replace("\n", " ")
+    report = json.loads(done.out)
+    assert report["rows"][-1]["latency_ms_many"] > 0
+    assert report["measurements_many"] == {}
+    assert any("the photos over and over, 5 in all" in note for note in report["notes"])
 
 
 def test_two_runs_give_the_same_bits(lite3r: Any) -> None:
@@ -101,10 +133,12 @@ def test_a_finished_run_shows_its_report_again(lite3r: Any) -> None:
 def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) -> None:
     done = lite3r.distill("--data", photos, "--out", "a", "--json")
     assert done.code == 0, done.err
-    teacher, untrained, *_ = json.loads(done.out)["rows"]
+    rows = {row["label"]: row for row in json.loads(done.out)["rows"]}
+    teacher, untrained = rows["teacher"], rows["student, untrained"]
     said = "Measured on 2 of 4 photos that the student did not learn from"
     assert said in done.err.replace("\n", " ")
-    assert json.loads(done.out)["summary"].startswith(said)
+    assert said in json.loads(done.out)["summary"]
+    assert "its depth differs from the teacher's by" in json.loads(done.out)["summary"]
     assert teacher["abs_rel"] is None
     assert 0 < untrained["abs_rel"] < 0.5
 
@@ -115,6 +149,7 @@ def test_every_recipe_runs(lite3r: Any) -> None:
             ("--fp8", "none", "--set", "linear=complement"),
             ("--recipe", "paper", "--set", "feature_map=elu1"),
             ("--trainable", "attn", "--fp8", "tensorwise", "--match", "outputs"),
+            ("--recipe", "fast", "--trainable", "lora", "--match", "cameras"),
         )
     ):
         done = lite3r.distill(*words, "--out", f"run{number}", "--quiet")

@@ -1,23 +1,29 @@
 """A student is its teacher but for what the recipe says, and is taught what it deploys."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lite3r.bench.costs import kept_density
 from lite3r.distillation.data import PhotoBatches, SceneBatches
 from lite3r.distillation.teach import teach
 from lite3r.distillation.training import Training
+from lite3r.student.axes import axes_of
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import deploy, export, load
-from lite3r.student.recipes import NAMED, Recipe, by_name, paper, sparse_only
+from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
 from lite3r.student.student import TeacherSpec, weights_digest
 from recon_backbones import Backbone, load_backbone
 
 IMAGES = torch.rand(1, 2, 3, 140, 126, generator=torch.Generator().manual_seed(0))
-SMALL = (16, 16)
+
+
+def tiled(**changes: Any) -> Recipe:
+    return replace(tiles(), **changes)
 
 
 @pytest.fixture
@@ -27,7 +33,7 @@ def teacher() -> Backbone:
 
 @pytest.mark.parametrize("token_order", ["raster", "tile8"])
 def test_all_blocks_kept_without_fp8_is_the_teacher(teacher: Backbone, token_order: Any) -> None:
-    recipe = Recipe(keep=1.0, block=SMALL, fp8="none", scope="both", token_order=token_order)
+    recipe = tiled(keep=1.0, fp8="none", scope="both", token_order=token_order)
     student = lighten(teacher, recipe)
     with torch.no_grad():
         one, other = teacher(IMAGES), student.backbone(IMAGES)
@@ -38,7 +44,7 @@ def test_all_blocks_kept_without_fp8_is_the_teacher(teacher: Backbone, token_ord
 
 def test_lightening_leaves_the_teacher_as_it_was(teacher: Backbone) -> None:
     before = weights_digest(teacher)
-    for recipe in (Recipe(block=SMALL), paper(), Recipe(block=SMALL, trainable="all")):
+    for recipe in (tiled(), paper(), tiled(trainable="all")):
         student = lighten(teacher, recipe)
         with torch.no_grad():
             for parameter in student.trained().values():
@@ -48,7 +54,7 @@ def test_lightening_leaves_the_teacher_as_it_was(teacher: Backbone) -> None:
 
 
 def test_frozen_weights_are_shared_with_the_teacher(teacher: Backbone) -> None:
-    student = lighten(teacher, sparse_only())
+    student = lighten(teacher, tiled(fp8="none"))
     theirs = dict(teacher.named_parameters())
     for name, parameter in student.backbone.named_parameters():
         assert parameter.requires_grad == (".core." in name)
@@ -57,7 +63,7 @@ def test_frozen_weights_are_shared_with_the_teacher(teacher: Backbone) -> None:
 
 def test_the_same_tokens_are_compared_in_any_order(teacher: Backbone) -> None:
     """A student that computes what its teacher does has nothing to learn."""
-    recipe = Recipe(keep=1.0, block=SMALL, fp8="none", token_order="tile8")
+    recipe = tiled(keep=1.0, fp8="none")
     student = lighten(teacher, recipe)
     result = teach(
         student,
@@ -72,7 +78,7 @@ def test_the_same_tokens_are_compared_in_any_order(teacher: Backbone) -> None:
 def test_solving_lowers_the_loss_before_the_first_step(teacher: Backbone, tmp_path: Path) -> None:
     losses = {}
     for count in (0, 1):
-        student = lighten(teacher, Recipe(block=SMALL))
+        student = lighten(teacher, tiled())
         result = teach(
             student,
             teacher,
@@ -88,10 +94,10 @@ def test_solving_lowers_the_loss_before_the_first_step(teacher: Backbone, tmp_pa
 def test_low_rank_updates_are_deployed_as_they_were_trained(
     teacher: Backbone, tmp_path: Path
 ) -> None:
-    recipe = Recipe(block=SMALL, trainable="lora", lora_rank=2)
+    recipe = tiled(trainable="lora", lora_rank=2)
     student = lighten(teacher, recipe)
     with torch.no_grad():
-        untrained = lighten(teacher, Recipe(block=SMALL)).backbone(IMAGES)
+        untrained = lighten(teacher, tiled()).backbone(IMAGES)
         assert torch.equal(student.backbone(IMAGES).depth, untrained.depth)
         for name, value in student.trained().items():
             value.add_(0.02 if name.endswith(".up") else 0.0)
@@ -101,13 +107,15 @@ def test_low_rank_updates_are_deployed_as_they_were_trained(
     assert not torch.equal(trained.depth, untrained.depth)
     for folder in ("trained", "deployed"):
         with torch.no_grad():
-            again = load(tmp_path / folder, backend="reference").backbone(IMAGES)
+            again = load(tmp_path / folder, backend="reference", precision="float32").backbone(
+                IMAGES
+            )
         assert torch.equal(again.depth, trained.depth), folder
 
 
 def test_density_follows_keep(teacher: Backbone) -> None:
     found = [
-        kept_density(lighten(teacher, Recipe(keep=keep, block=SMALL)).backbone, IMAGES)
+        kept_density(lighten(teacher, tiled(keep=keep)).backbone, IMAGES)
         for keep in (0.1, 0.25, 0.5)
     ]
     assert found == sorted(found)
@@ -119,6 +127,92 @@ def test_recipes_survive_json() -> None:
         assert Recipe.from_dict(recipe.to_dict()) == recipe
     with pytest.raises(ValueError, match=r"unknown \['new'\], missing \['keep'\]"):
         Recipe.from_dict({k: v for k, v in Recipe().to_dict().items() if k != "keep"} | {"new": 1})
+
+
+def test_students_from_before_orders_load() -> None:
+    """Their recipes have no order, no summary and no axes: they keep tiles as they come."""
+    new = ("order", "summary", "opened", "axes")
+    old = {k: v for k, v in tiles().to_dict().items() if k not in new}
+    assert Recipe.from_dict(old) == tiles()
+
+
+def content(**changes: Any) -> Recipe:
+    """A content order small enough that some blocks of two small images are left out."""
+    return replace(Recipe(), keep=2, opened=2, summary=(4, 16), fp8="none", **changes)
+
+
+def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_path: Path) -> None:
+    """What is loaded orders tokens as what was saved, with either kind of file."""
+    student = lighten(teacher, replace(content(), fp8="rowwise"), calibrate=IMAGES)
+    axes = axes_of(student.backbone)
+    assert len(axes) == 4
+    assert all(float(one.abs().max()) > 0 for one in axes.values())
+    student.save(tmp_path / "saved")
+    with torch.no_grad():
+        depth = student.backbone(IMAGES).depth
+    export(student, tmp_path / "exported")
+    for folder in ("saved", "exported"):
+        again = load(tmp_path / folder, backend="reference", precision="float32").backbone
+        for name, found in axes_of(again).items():
+            assert torch.equal(found, axes[name]), folder
+        with torch.no_grad():
+            assert torch.equal(again(IMAGES).depth, depth), folder
+
+
+def test_axes_stay_in_float32_and_the_teacher_as_it_was(teacher: Backbone) -> None:
+    before = weights_digest(teacher)
+    student = lighten(teacher, content(), calibrate=IMAGES)
+    axes = axes_of(student.backbone)
+    light = deploy(student, precision="bfloat16").backbone
+    for name, found in axes_of(light).items():
+        assert torch.equal(found, axes[name])
+    assert {p.dtype for p in light.parameters()} == {torch.bfloat16}
+    assert weights_digest(teacher) == before
+
+
+def test_axes_are_found_on_what_is_given_and_on_drawn_scenes_otherwise(teacher: Backbone) -> None:
+    seen = []
+    ways: dict[str, Any] = {
+        "images": IMAGES,
+        "callable": lambda backbone: seen.append(backbone(IMAGES)),
+        "drawn": None,
+    }
+    found = {
+        name: next(iter(axes_of(lighten(teacher, content(), calibrate=how).backbone).values()))
+        for name, how in ways.items()
+    }
+    assert len(seen) == 1
+    assert torch.equal(found["images"], found["callable"])
+    assert not torch.equal(found["images"], found["drawn"])
+
+
+def test_an_adapter_without_its_axes_is_refused(teacher: Backbone, tmp_path: Path) -> None:
+    lighten(teacher, content(), calibrate=IMAGES).save(tmp_path)
+    values = load_file(tmp_path / "adapter.safetensors")
+    gone = min(values)
+    save_file({k: v for k, v in values.items() if k != gone}, tmp_path / "adapter.safetensors")
+    with pytest.raises(ValueError, match=rf"1 missing \({gone}\)"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("trainable", ["lora", "attn", "all"])
+def test_a_content_order_is_taught_without_projections(teacher: Backbone, trainable: Any) -> None:
+    student = lighten(teacher, content(trainable=trainable, lora_rank=2), calibrate=IMAGES)
+    before = {name: value.clone() for name, value in student.kept().items()}
+    training = Training(steps=2, match="cameras", ema_decay=0.5)
+    result = teach(student, teacher, PhotoBatches(IMAGES[0], 2), training, seed=0)
+    assert result.averaged
+    changed = {n for n, value in student.kept().items() if not torch.equal(value, before[n])}
+    assert changed
+    assert not any(name.endswith(".directions") for name in changed)
+
+
+def test_nothing_is_taught_to_a_recipe_that_trains_nothing() -> None:
+    assert Training().of(Recipe()).steps == 0
+    assert Training().of(tiles()).steps == 80
+    assert Training().of(tiles()).learning_rate == 10 * 1e-4
+    with pytest.raises(ValueError, match="steps=5 with trainable=none; something must train"):
+        Training(steps=5).of(Recipe())
 
 
 def test_a_loaded_backbone_knows_where_it_came_from() -> None:
@@ -153,12 +247,12 @@ def test_the_form_that_trains_is_the_reference_of_what_is_deployed(
     teacher: Backbone, fp8: Any, tmp_path: Path
 ) -> None:
     """Bit for bit with "reference"; FP8 kept as stored weights rounds no activation: near."""
-    student = lighten(teacher, Recipe(block=SMALL, fp8=fp8))
+    student = lighten(teacher, tiled(fp8=fp8))
     student.save(tmp_path)
     with torch.no_grad():
         trained = student.backbone(IMAGES).depth
-        exact = load(tmp_path, backend="reference")
-        stored = load(tmp_path)
+        exact = load(tmp_path, backend="reference", precision="float32")
+        stored = load(tmp_path, precision="float32")
         assert torch.equal(exact.backbone(IMAGES).depth, trained)
         assert torch.median((stored.backbone(IMAGES).depth / trained - 1).abs()) < 0.02
     assert exact.deployment is not None
@@ -172,8 +266,8 @@ def test_the_form_that_trains_is_the_reference_of_what_is_deployed(
 
 
 def test_a_student_runs_in_bfloat16(teacher: Backbone, tmp_path: Path) -> None:
-    lighten(teacher, Recipe(block=SMALL)).save(tmp_path)
-    whole, half = load(tmp_path), load(tmp_path, precision="bfloat16")
+    lighten(teacher, tiled()).save(tmp_path)
+    whole, half = (load(tmp_path, precision=p) for p in ("float32", "bfloat16"))
     one, other = whole.reconstruct(IMAGES[0]), half.reconstruct(IMAGES[0])
     assert torch.median((other.depth.float() / one.depth - 1).abs()) < 0.05
     assert half.deployment is not None
@@ -181,28 +275,52 @@ def test_a_student_runs_in_bfloat16(teacher: Backbone, tmp_path: Path) -> None:
 
 
 def test_a_student_is_deployed_once_and_saved_before(teacher: Backbone, tmp_path: Path) -> None:
-    student = deploy(lighten(teacher, Recipe(block=SMALL)))
+    student = deploy(lighten(teacher, tiled()))
     for again in (deploy, lambda s: s.save(tmp_path), lambda s: export(s, tmp_path)):
         with pytest.raises(ValueError, match="deployment=FP8 by weight_only"):
             again(student)
-    dense = deploy(lighten(teacher, Recipe(block=SMALL, fp8="none")))
+    dense = deploy(lighten(teacher, tiled(fp8="none")), precision="float32")
     assert str(dense.deployment) == "float32"
 
 
 @pytest.mark.parametrize("block", [(3, 3), (16, 24), (8, 16), (16, 512)])
 def test_a_recipe_that_cannot_run_is_refused_when_made(block: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"block=\(.*powers of two from 16 to 256"):
-        Recipe(block=block)
+        tiled(block=block)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"keep": 0}, "keep=0; "),
+        ({"keep": 1.5}, "keep=1.5; "),
+        ({"block": (64, 8)}, r"block=\(64, 8\); the smallest cells must be"),
+        ({"summary": (4, 6)}, r"summary=\(4, 6\); "),
+        ({"opened": 0}, "opened=0; "),
+        ({"linear": "complement"}, "complement"),
+        ({"estimator": "subblock_lse"}, "estimator='subblock_lse'"),
+        ({"trainable": "proj"}, "trainable='proj' with linear='none'; "),
+        ({"order": "sorted"}, "order='sorted'; "),
+    ],
+)
+def test_a_content_order_that_cannot_run_is_refused_when_made(
+    changes: dict[str, Any], part: str
+) -> None:
+    with pytest.raises(ValueError, match=part):
+        replace(Recipe(), **changes)
 
 
 def test_recipes_change_field_by_field_from_text() -> None:
     made = paper().changed({"keep": "0.1", "block": "32,64", "linear": "complement"})
     assert (made.keep, made.block, made.linear, made.scope) == (0.1, (32, 64), "complement", "both")
     assert paper().changed({"fp8_exclude": "*.fc1,*.fc2"}).fp8_exclude == ("*.fc1", "*.fc2")
+    balanced = Recipe().changed({"keep": "16", "summary": "4,32", "opened": "12"})
+    assert (balanced.keep, balanced.summary, balanced.opened) == (16, (4, 32), 12)
+    assert tiles().changed({"summary": "", "keep": "1.0"}).summary == ()
     for changes, part in (
         ({"kept": "1"}, "a recipe has: keep"),
         ({"keep": "much"}, "keep=much"),
-        ({"linear": "none"}, "linear='none'"),
+        ({"linear": "some"}, "linear='some'"),
     ):
         with pytest.raises(ValueError, match=part):
             Recipe().changed(changes)

@@ -1,6 +1,7 @@
 """What a call of a student costs: every layer and attention of it is counted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 import fp8_qat
 from lite3r.bench.costs import compare_costs
 from lite3r.student.compose import lighten
-from lite3r.student.recipes import Recipe
+from lite3r.student.recipes import tiles
 from recon_backbones import load_backbone
 from recon_eval import efficiency
 
@@ -34,7 +35,7 @@ def test_costs_of_a_student_count_its_attention() -> None:
     images = torch.rand(1, 2, 3, 84, 84)
     models = {"teacher": teacher}
     for name, keep in (("light", 0.1), ("full", 1.0)):
-        recipe = Recipe(fp8="none", keep=keep, estimator="mean")
+        recipe = replace(tiles(), fp8="none", keep=keep, estimator="mean")
         models[name] = lighten(teacher, recipe).backbone
     costs = compare_costs(models, images, repeats=1, device="cpu")
     flops = {name: cost.flops for name, cost in costs.items()}

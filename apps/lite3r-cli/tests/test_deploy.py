@@ -10,14 +10,14 @@ import yaml
 
 import lite3r as module
 from lite3r.distillation.card import card, read_report
-from lite3r.student.recipes import Recipe
+from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
 
 
 @pytest.fixture
 def student() -> Any:
-    return module.lighten(load_backbone("da3-tiny", weights="random"), Recipe(block=(16, 16)))
+    return module.lighten(load_backbone("da3-tiny", weights="random"), tiles())
 
 
 @pytest.fixture

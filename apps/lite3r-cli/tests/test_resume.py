@@ -10,7 +10,7 @@ import pytest
 
 WORDS = (
     *("distill", "--weights", "random", "--steps", "6", "--eval-scenes", "1", "--size", "84"),
-    *("--views", "2", "--block", "16", "16", "--checkpoint-every", "1"),
+    *("--views", "2", "--recipe", "tiles", "--many-views", "0", "--checkpoint-every", "1"),
 )
 PROGRAM = "import sys; from lite3r.main import main; sys.exit(main(sys.argv[1:]))"
 

@@ -10,14 +10,16 @@ OUTPUT = "--json --quiet --verbose --log-file"
 RECIPE = "--recipe --keep --block --scope --fp8 --trainable --set"
 MODEL = "--model --backbone --weights --backend --precision --device"
 TRAINING = (
-    "--steps --learning-rate --accumulation --checkpoint-every --match --solve-batches --recompute"
+    "--steps --learning-rate --ema-decay --accumulation --checkpoint-every --match "
+    "--solve-batches --recompute"
 )
 INPUTS = "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras"
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background"
 MEMORY = "--budget --window --overlap"
 OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
-    f"--eval-scenes --seed --device --backend --precision {RECIPE} {TRAINING} {OUTPUT}",
+    f"--eval-scenes --many-views --many-scenes --seed --device --backend --precision {RECIPE} "
+    f"{TRAINING} {OUTPUT}",
     "reconstruct": f"STR {MODEL} --out --overwrite --formats --size --max-points "
     f"--known-distance --metric-model --metric-weights --seed {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "

@@ -35,6 +35,11 @@ def test_presets_train_what_they_say(models):
         for part in ("up", "down")
     }
     assert lora == proj | updates
+    _, bare = models()
+    alone = set(train_only(bare, "lora", sites=SITES, projection=None, rank=2).shapes)
+    projections = {name for name in alone if ".proj_l." in name}
+    assert alone - projections == updates
+    assert all(".parametrizations." in name for name in projections)
 
 
 def test_presets_refuse_what_they_cannot_do(models):
@@ -47,6 +52,8 @@ def test_presets_refuse_what_they_cannot_do(models):
         train_only(student, "attn", sites=["blocks.7.attn"])
     with pytest.raises(ValueError, match="matches no parameter"):
         train_only(student, "proj", projection="*.proj_m.*")
+    with pytest.raises(ValueError, match="projection=None"):
+        train_only(student, "proj", projection=None)
 
 
 def test_an_update_changes_nothing_until_it_trains(models, batches):

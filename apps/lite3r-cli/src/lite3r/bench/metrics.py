@@ -66,6 +66,21 @@ QUALITY = (
         explanation="area under the accuracy curve of the larger of both angles, up to 30°",
     ),
 )
+MANY = "_many"  # at the end of a key: the same on the larger scenes of a run
+MANY_QUALITY = (
+    Metric(
+        key="abs_rel_many",
+        title="AbsRel, many views",
+        better="low",
+        explanation="the same on the scenes of more views",
+    ),
+    Metric(
+        key="auc30_many",
+        title="AUC@30, many views",
+        better="high",
+        explanation="the same on the scenes of more views",
+    ),
+)
 COSTS = (
     Metric(
         key="latency_ms",
@@ -76,12 +91,44 @@ COSTS = (
         explanation="median time of one scene on this machine, interleaved repetitions",
     ),
     Metric(
+        key="latency_ms_many",
+        title="latency, many views",
+        unit="ms",
+        digits=0,
+        better="low",
+        explanation="the same of a scene of more views",
+    ),
+    Metric(
         key="peak_memory_mb",
         title="memory",
         unit="MB",
         digits=0,
         better="low",
         explanation="peak memory of one scene, above what the process held before",
+    ),
+    Metric(
+        key="peak_memory_mb_many",
+        title="memory, many views",
+        unit="MB",
+        digits=0,
+        better="low",
+        explanation="the same of a scene of more views",
+    ),
+    Metric(
+        key="weights_mb",
+        title="weights",
+        unit="MB",
+        digits=1,
+        better="low",
+        explanation="all weights as they lie in memory",
+    ),
+    Metric(
+        key="disk_mb",
+        title="file",
+        unit="MB",
+        digits=1,
+        better="low",
+        explanation="all weights as a file: of a student, what lite3r export writes",
     ),
     Metric(
         key="density",
@@ -99,4 +146,4 @@ COSTS = (
         explanation="how many numbers distillation changed",
     ),
 )
-METRICS = (*QUALITY, *COSTS)
+METRICS = (*QUALITY, *MANY_QUALITY, *COSTS)

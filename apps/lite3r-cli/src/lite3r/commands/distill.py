@@ -41,6 +41,10 @@ class Distill:
     """Longer side of an image in pixels; aspect ratios are kept."""
     eval_scenes: int = 24
     """Unseen scenes that teacher and student are measured on."""
+    many_views: int = 32
+    """Views of larger scenes that both are measured on as well; 0 leaves them out."""
+    many_scenes: int = 4
+    """How many of these."""
     seed: int = 0
     """Decides scenes, order of views, and random weights."""
     device: Device = "auto"
@@ -48,7 +52,7 @@ class Distill:
     backend: Backend = "auto"
     """What multiplies the FP8 layers of the deployed student that is measured."""
     precision: Precision = "auto"
-    """Its number type; auto is bfloat16 where a GPU multiplies FP8."""
+    """Its number type; auto is bfloat16 where the device multiplies it fast."""
     recipe: Annotated[RecipeOptions, OmitArgPrefixes] = field(default_factory=RecipeOptions)
     training: Annotated[Training, OmitArgPrefixes] = field(default_factory=Training)
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
@@ -57,6 +61,12 @@ class Distill:
         ImageSettings(views=self.views, size=self.size)
         if self.eval_scenes < 1:
             raise ValueError(f"eval_scenes={self.eval_scenes}; it must be at least 1: 24 is usual")
+        if self.many_views < 0 or self.many_views == 1 or self.many_scenes < 1:
+            raise ValueError(
+                f"many_views={self.many_views}, many_scenes={self.many_scenes}; at least 2 views "
+                "and 1 scene are measured: --many-views 0 leaves them out"
+            )
+        self.training.of(self.recipe.make())
 
     def run(self) -> None:
         """Check the folder before anything heavy, then do the work."""
@@ -65,20 +75,23 @@ class Distill:
         plan = self.plan()
         state = folders.check(folder, plan.settings, resume=self.resume, overwrite=self.overwrite)
         report = run(plan, folder, state, terminal.words)
-        terminal.result(report, rich_table(report["rows"], dict(report["facts"])["data"]))
         terminal.say(report["summary"])
+        terminal.result(report, rich_table(report["rows"], dict(report["facts"])["data"]))
         terminal.say(f"report: {folder / 'report.html'}")
 
     def plan(self) -> Plan:
         """The same as one value, without words of the command line."""
         weights = self.weights or default_weights(self.backbone)
+        recipe = self.recipe.make()
         return Plan(
             teacher=TeacherSpec(backbone=self.backbone, weights=weights, seed=self.seed),
-            recipe=self.recipe.make(),
-            training=self.training,
+            recipe=recipe,
+            training=self.training.of(recipe),
             data=self.data,
             images=ImageSettings(views=self.views, size=self.size),
             judged=self.eval_scenes,
+            many_views=self.many_views,
+            many_scenes=self.many_scenes,
             seed=self.seed,
             device=pick_device(self.device),
             backend=self.backend,
@@ -90,7 +103,8 @@ class Distill:
         """Every choice that the student's weights depend on."""
         names = ("backbone", "weights", "data", "views", "size", "eval_scenes", "seed")
         chosen = {name: getattr(self, name) for name in names}
+        recipe = self.recipe.make()
         return chosen | {
-            "recipe": self.recipe.make().to_dict(),
-            "training": asdict(self.training),
+            "recipe": recipe.to_dict(),
+            "training": asdict(self.training.of(recipe)),
         }

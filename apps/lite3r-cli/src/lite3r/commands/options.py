@@ -14,21 +14,21 @@ Device = Literal["auto", "cpu", "cuda"]
 class RecipeOptions:
     """A recipe by its name, and what differs from it."""
 
-    recipe: str = "default"
-    """Which recipe: default, paper, sparse_only (`lite3r info` describes them), or a .json file of
-    `lite3r tune`."""
-    keep: float | None = None
-    """Share of the key blocks that softmax attention keeps, above 0 and at most 1."""
+    recipe: str = "balanced"
+    """Which recipe: balanced, fast, tiles, paper, sparse_only (`lite3r info` describes them), or a
+    .json file of `lite3r tune`."""
+    keep: str | None = None
+    """Key blocks that each query block attends exactly: a number, as 64, or a share, as 0.25."""
     block: tuple[int, int] | None = None
-    """Query and key tokens in a block; powers of two from 16 to 256."""
+    """Query and key tokens in a block; the first summaries are as large as key blocks."""
     scope: Scope | None = None
     """Which attention becomes sparse: over all views, inside each view, or both."""
     fp8: Fp8 | None = None
     """Scaling of the FP8 linear layers; none keeps them as they are."""
     trainable: Trainable | None = None
-    """What distillation changes: projections, low-rank updates, attentions, or everything."""
+    """What distillation changes: nothing, projections, low-rank updates, attentions, all."""
     set: tuple[str, ...] = ()
-    """Other fields of the recipe, as linear=complement lora_rank=4."""
+    """Other fields of the recipe, as opened=16 summary=4,64 lora_rank=4."""
 
     def __post_init__(self) -> None:
         self.make()  # a recipe that cannot run is refused with the command line

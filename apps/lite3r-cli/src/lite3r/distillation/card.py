@@ -29,13 +29,12 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
         f"# A light student of {student.teacher.backbone}",
         "",
         "Depth and cameras from photos of one scene, in one pass. Made with "
-        f"Lite3R from {_source(student, entry.hub)}: its {recipe.scope} attention is sparse and "
-        "linear, and only what the recipe names was trained, by distillation, without labels.",
+        f"Lite3R from {_source(student, entry.hub)}: its {recipe.scope} attention is sparse, "
+        "and only what the recipe names was trained, by distillation, without labels.",
         "",
         "| | |",
         "|---|---|",
-        f"| attention | keeps {recipe.keep:.0%} of the key blocks of {recipe.block[0]} x "
-        f"{recipe.block[1]} tokens, {recipe.token_order} order |",
+        f"| attention | {recipe.words()} |",
         f"| linear layers in FP8 | {fp8} |",
         f"| trained | {recipe.trainable} |",
         f"| SHA-256 of the teacher's weights | `{student.weights_sha256}` |",

@@ -16,6 +16,7 @@ from lite3r.shell.words import Words
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, load_batch
 from recon_eval.data import Scene
+from recon_eval.synthetic import SyntheticWorld
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
 MOST_SCENES = 300  # to learn from; they stay in memory
@@ -68,12 +69,16 @@ class Lessons:
     """What a student learns from and is judged on.
 
     - `judged`: scenes with truth; the teacher's own answer where there is no other.
+    - `many`: scenes of more views; of photos, the photos over and over, to measure time alone.
+    - `seen`: photos `1 v 3 y x` that may be learnt from, to find axes on; None for drawn scenes.
     - `truth`: whether `judged` holds true depth and cameras.
     - `first_words`: what a reader must know of the data before any number.
     """
 
     batches: distill.Batches
     judged: Sequence[Scene]
+    many: Sequence[Scene]
+    seen: Float[Tensor, "1 v 3 y x"] | None = None
     truth: bool
     first_words: str
 
@@ -85,35 +90,55 @@ def lessons(
     images: ImageSettings,
     batches: int,
     judged: int,
+    many: ImageSettings | None = None,
+    many_scenes: int = 0,
     seed: int,
     words: Words,
 ) -> Lessons:
     """Draw synthetic scenes, or read a folder of photos of one scene and hold some out.
 
     - `batches`: how many are learnt from; `judged`: how many drawn scenes are judged on.
+    - `many`, `many_scenes`: what scenes of more views are like, and how many there are.
 
     Raises ValueError for a folder without photos enough, naming what is wrong.
     """
     if data != SYNTHETIC:
-        return _of_photos(data, teacher, images)
+        return _of_photos(data, teacher, images, many)
     learn = synthetic("train", count=scenes_to_learn_from(batches), images=images, seed=seed)
     test = synthetic("test", count=judged, images=images, seed=seed)
-    drawn = []
-    with words.progress("drawing test scenes", judged) as advance:
-        for number in range(judged):
-            drawn.append(test[number])
-            advance()
+    drawn = _drawn(test, "drawing test scenes", words)
+    larger: Sequence[Scene] = []
+    if many is not None:
+        world = SyntheticWorld(
+            "test",
+            count=many_scenes,
+            views=many.views,
+            height=many.size,
+            width=many.size,
+            seed=seed,
+        )
+        larger = _drawn(world, f"drawing scenes of {many.views} views", words)
     return Lessons(
         batches=SceneBatches(learn),
         judged=drawn,
+        many=larger,
         truth=True,
         first_words=f"Measured on {judged} synthetic scenes that neither model has seen.",
     )
 
 
+def _drawn(scenes: Items, what: str, words: Words) -> list[Scene]:
+    found = []
+    with words.progress(what, len(scenes)) as advance:
+        for number in range(len(scenes)):
+            found.append(scenes[number])
+            advance()
+    return found
+
+
 def scenes_to_learn_from(batches: int) -> int:
     """How many drawn scenes a training on so many batches sees, at least one."""
-    return min(MOST_SCENES, -(-batches // VISITS))
+    return max(1, min(MOST_SCENES, -(-batches // VISITS)))
 
 
 def held_out(count: int) -> list[int]:
@@ -127,7 +152,9 @@ def held_out(count: int) -> list[int]:
     return [int((2 * i + 1) * count / (2 * held)) for i in range(held)]
 
 
-def _of_photos(folder: str, teacher: Backbone, images: ImageSettings) -> Lessons:
+def _of_photos(
+    folder: str, teacher: Backbone, images: ImageSettings, many: ImageSettings | None
+) -> Lessons:
     photos = load_batch(find_photos([folder]), teacher, images.size).images[0]
     held = held_out(len(photos))
     rest = [i for i in range(len(photos)) if i not in held]
@@ -147,9 +174,15 @@ def _of_photos(folder: str, teacher: Backbone, images: ImageSettings) -> Lessons
     answer = replace(
         seen, depth=told.depth[0].float(), world_to_camera=told.world_to_camera[0].float()
     )
+    larger = []
+    if many is not None:
+        again = photos[torch.arange(many.views) % len(photos)]
+        larger = [Scene(name=f"{seen.name}, again and again", images=again)]
     return Lessons(
         batches=PhotoBatches(photos[rest], images.views),
         judged=[answer],
+        many=larger,
+        seen=photos[rest][: images.views][None],
         truth=False,
         first_words=words,
     )

@@ -16,6 +16,7 @@ class Plan:
     """What is distilled: every choice that the student's weights depend on, and where to compute.
 
     - `data`: "synthetic", or a folder of photos of one scene.
+    - `many_views`, `many_scenes`: larger scenes to measure on as well; 0 views for none.
     - `judged`: how many unseen synthetic scenes teacher and student are measured on.
     - `settings`: the same choices as JSON values, as the folder keeps them.
     """
@@ -26,6 +27,8 @@ class Plan:
     data: str
     images: ImageSettings
     judged: int
+    many_views: int = 0
+    many_scenes: int = 0
     seed: int
     device: str
     backend: Backend = "auto"

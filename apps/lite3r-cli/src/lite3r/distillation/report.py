@@ -1,45 +1,58 @@
 """What a run of `lite3r distill` reports: its numbers as one document, and the page of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 import distill
 from lite3r.bench.costs import Cost, compare_costs, kept_density
-from lite3r.bench.metrics import QUALITY
-from lite3r.bench.quality import means
 from lite3r.distillation.data import Lessons
 from lite3r.distillation.folder import REPORT
 from lite3r.distillation.plan import Plan
+from lite3r.distillation.rows import (
+    DEPLOYED,
+    HALF,
+    TEACHER,
+    UNTRAINED,
+    Row,
+    quality,
+    sentence,
+    spent,
+    weights,
+)
 from lite3r.distillation.shown import scene_figure
 from lite3r.pages.page import Page, render_page
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.words import Words
+from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
 
-TEACHER, UNTRAINED, STUDENT = "teacher", "student, untrained", "student, trained"
-DEPLOYED = "student, deployed"
 SHOWN_SCENES, REPEATS = 2, 5
-FORMAT = "lite3r-report/2"
+FORMAT = "lite3r-report/3"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came out of a run: both models, the reports on them by label, the training.
+    """What came out of a run: what people run, the reports by label, the training.
 
-    - `student`: the deployed student.
+    - `models`: the teacher, in bfloat16 too where that is fast, and the deployed student.
+    - `many`: reports on the scenes of more views.
+    - `result`: None for a student that nothing was trained of.
     - `trained`: how many numbers distillation changed.
     """
 
-    teacher: Backbone
+    models: Mapping[str, Backbone]
     student: Student
     lessons: Lessons
     reports: Mapping[str, Report]
-    result: distill.Result
+    many: Mapping[str, Report]
+    result: distill.Result | None
     trained: int
 
 
@@ -47,107 +60,121 @@ def write_report(
     folder: Path, outcome: Outcome, plan: Plan, *, seconds: float, words: Words
 ) -> dict[str, Any]:
     """Measure time and memory of what is run, write `report.json` and `report.html`."""
-    words.say("measuring time and memory ...")
-    images = outcome.lessons.judged[0].images[None]
-    costs = compare_costs(
-        {TEACHER: outcome.teacher, DEPLOYED: outcome.student.backbone},
-        images,
-        repeats=REPEATS,
-        device=plan.device,
-    )
-    density = kept_density(outcome.student.backbone, images.to(plan.device))
-    report = document(outcome, plan, costs, density, seconds)
+    lessons, costs = outcome.lessons, []
+    for scenes in (lessons.judged, lessons.many):
+        if scenes:
+            words.say(f"measuring time and memory at {scenes[0].num_views} views ...")
+        images = scenes[0].images[None] if scenes else None
+        found = {} if images is None else _costs(outcome, images, plan.device)
+        costs.append(found)
+    density = kept_density(outcome.student.backbone, lessons.judged[0].images[None].to(plan.device))
+    report = document(outcome, plan, costs[0], costs[1], density, seconds)
     page = render_page(_page(report, outcome, plan))
     atomic.write_text(folder / "report.html", page)
     atomic.write_json(folder / REPORT, report)
     return report
 
 
+def _costs(outcome: Outcome, images: Tensor, device: str) -> dict[str, Cost]:
+    return compare_costs(outcome.models, images, repeats=REPEATS, device=device)
+
+
 def document(
-    outcome: Outcome, plan: Plan, costs: Mapping[str, Cost], density: float, seconds: float
+    outcome: Outcome,
+    plan: Plan,
+    costs: Mapping[str, Cost],
+    larger: Mapping[str, Cost],
+    density: float,
+    seconds: float,
 ) -> dict[str, Any]:
     """Every number, with what it was measured on."""
-    rows = _rows(outcome, costs, density)
-    history = outcome.result.history
+    rows = _rows(outcome, costs, larger, density)
+    history = outcome.result.history if outcome.result else []
+    first_words = outcome.lessons.first_words
+    views = outcome.lessons.judged[0].num_views
+    seen = f"Softmax attention sees {rows[-1]['density']:.1%} of the query-key pairs exactly."
     return {
         "format": FORMAT,
-        "summary": summary(rows, outcome.lessons.first_words),
+        "summary": f"{sentence(rows, views, plan.many_views)} {first_words} {seen}",
         "rows": rows,
         "facts": _facts(outcome, plan, seconds),
-        "notes": _notes(),
+        "notes": _notes(outcome, plan),
         "settings": plan.settings,
         "losses": [e["losses"]["loss"] for e in history if e["kind"] == "step"],
         "latencies_ms": {name: cost.latencies_ms for name, cost in costs.items()},
+        "latencies_ms_many": {name: cost.latencies_ms for name, cost in larger.items()},
         "measurements": {name: report.to_dict() for name, report in outcome.reports.items()},
+        "measurements_many": {name: report.to_dict() for name, report in outcome.many.items()},
         "environment": environment(),
     }
 
 
-def summary(rows: Sequence[Mapping[str, Any]], first_words: str) -> str:
-    """The outcome in a few sentences, what it was measured on first."""
-    teacher, student = rows[0], rows[-1]
-    text = f"{first_words} Softmax attention sees {student['density']:.1%} of the query-key pairs."
-    if teacher["abs_rel"] and student["abs_rel"] is not None:
-        text += f" Depth error is {student['abs_rel'] / teacher['abs_rel']:.3f} times the teacher's"
-        points = 100 * (student["auc30"] - teacher["auc30"])
-        text += f", AUC@30 {points:+.1f} points."
-    return text
-
-
 def _rows(
-    outcome: Outcome, costs: Mapping[str, Cost], density: float
-) -> list[dict[str, float | int | str | None]]:
+    outcome: Outcome, costs: Mapping[str, Cost], larger: Mapping[str, Cost], density: float
+) -> list[Row]:
     """One row a model; only what people run has time and memory."""
-    more: dict[str, dict[str, float | int | None]] = {
-        TEACHER: {"density": 1.0, "trained_parameters": None},
-        UNTRAINED: {"density": density, "trained_parameters": 0},
-        STUDENT: {"density": density, "trained_parameters": outcome.trained},
-        DEPLOYED: {"density": density, "trained_parameters": outcome.trained},
-    }
-    rows = []
-    for label, extra in more.items():
-        found = means(outcome.reports[label])
-        if label == TEACHER and not outcome.lessons.truth:  # it would be compared with itself
-            found = dict.fromkeys(metric.key for metric in QUALITY)
-        cost = costs.get(label)
-        spent = {
-            "latency_ms": None if cost is None else cost.latency_ms,
-            "peak_memory_mb": None if cost is None else cost.peak_memory_bytes / 1e6,
-        }
-        rows.append({"label": label, **found, **spent, **extra})
+    rows = quality(outcome.reports, outcome.many, truth=outcome.lessons.truth)
+    for row in rows:
+        label = row["label"]
+        teacher = label in (TEACHER, HALF)
+        row |= spent(costs.get(label), larger.get(label))
+        row["density"] = 1.0 if teacher else density
+        row["trained_parameters"] = None if teacher else outcome.trained
+        if label == UNTRAINED:
+            row["trained_parameters"] = 0
+        if label in outcome.models:
+            row |= weights(outcome.models[label], exported=not teacher)
     return rows
 
 
 def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]]:
-    recipe, images, source = plan.recipe, plan.images, outcome.teacher.weights
+    recipe, images, source = plan.recipe, plan.images, outcome.models[TEACHER].weights
     assert source is not None
-    block = f"{recipe.block[0]} x {recipe.block[1]}"
     count = f"{plan.judged} unseen scenes" if outcome.lessons.truth else "one scene"
     result = outcome.result
+    learnt = f", {result.steps} steps, {result.seconds:.0f} s" if result else ""
     return [
         ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, licence {source.licence}"),
         ("data", f"{plan.data}, {count}, {images.views} views, {images.size} pixels"),
-        ("attention", f"keep {recipe.keep} of blocks of {block}, {recipe.token_order} order"),
-        ("linear branch", f"{recipe.feature_map} features over {recipe.linear} keys"),
+        ("attention", f"{recipe.scope}: {recipe.words()}"),
+        ("linear branch", _linear(recipe)),
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
-        ("trained", f"{recipe.trainable}, {result.steps} steps, {result.seconds:.0f} s"),
+        ("trained", f"{recipe.trainable}{learnt}"),
         ("deployed", str(outcome.student.deployment)),
         ("whole run", f"{seconds:.0f} s on {_machine(plan.device)}"),
         ("seed", str(plan.seed)),
     ]
 
 
-def _notes() -> list[str]:
-    return [
+def _linear(recipe: Recipe) -> str:
+    if recipe.linear == "none":
+        return "none"
+    return f"{recipe.feature_map} features over {recipe.linear} keys"
+
+
+def _notes(outcome: Outcome, plan: Plan) -> list[str]:
+    found = [
         "The untrained student is the recipe applied to the teacher, without training.",
         "The deployed student is what reconstruct, eval and lite3r.load run; the forms that train "
         "round to FP8 and compute in float32, and are not timed.",
     ]
+    if outcome.many:
+        found.append(
+            f"Many views: {len(outcome.lessons.many)} scenes of {plan.many_views} views, drawn "
+            "from a wider world than the other scenes (rooms, facades, hills, single things)."
+        )
+    elif outcome.lessons.many:
+        found.append(
+            f"Many views: the photos over and over, {plan.many_views} in all; this measures time "
+            "and memory alone."
+        )
+    return found
 
 
 def _page(report: Mapping[str, Any], outcome: Outcome, plan: Plan) -> Page:
-    light = {DEPLOYED: outcome.student.backbone}
-    shown = {TEACHER: outcome.teacher} | light if outcome.lessons.truth else light
+    shown = {DEPLOYED: outcome.student.backbone}
+    if outcome.lessons.truth:
+        shown = {TEACHER: outcome.models[TEACHER], **shown}
     label = "true depth" if outcome.lessons.truth else TEACHER
     return Page(
         title=f"{plan.teacher.backbone}: a light student",

@@ -1,23 +1,29 @@
 """A run of `lite3r distill` from a checked folder to its report: prepare, teach, judge, report."""
 
+import copy
 import json
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import distill
 from lite3r.bench.quality import evaluate
+from lite3r.bench.scenes import ImageSettings
 from lite3r.distillation import folder as folders
 from lite3r.distillation.data import Lessons, lessons
 from lite3r.distillation.plan import Plan
-from lite3r.distillation.report import DEPLOYED, STUDENT, TEACHER, UNTRAINED, Outcome, write_report
+from lite3r.distillation.report import Outcome, write_report
+from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
 from lite3r.distillation.teach import Watched, teach
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from lite3r.student.compose import lighten
-from lite3r.student.deploy import deploy
+from lite3r.student.deploy import deploy, multiplies_bfloat16
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
@@ -54,19 +60,26 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
         TEACHER: judge(plan, teacher, ready.lessons, TEACHER, words),
         UNTRAINED: judge(plan, student.backbone, ready.lessons, UNTRAINED, words),
     }
-    result = learn(plan, ready, folder, words)
-    reports[STUDENT] = judge(plan, student.backbone, ready.lessons, STUDENT, words)
-    trained = sum(p.numel() for p in student.trained().values())
+    result = None
+    if plan.training.steps:
+        result = learn(plan, ready, folder, words)
+        reports[STUDENT] = judge(plan, student.backbone, ready.lessons, STUDENT, words)
+    trained = sum(p.numel() for p in student.trained().values()) if result else 0
     student.save(folder)
     light = deploy(student, backend=plan.backend, precision=plan.precision)
+    models = {TEACHER: teacher, DEPLOYED: light.backbone}
+    if multiplies_bfloat16(next(teacher.parameters()).device):
+        models = {TEACHER: teacher, HALF: in_bfloat16(teacher), DEPLOYED: light.backbone}
+        reports[HALF] = judge(plan, models[HALF], ready.lessons, HALF, words)
     reports[DEPLOYED] = judge(plan, light.backbone, ready.lessons, DEPLOYED, words)
     return write_report(
         folder,
         Outcome(
-            teacher=teacher,
+            models=models,
             student=light,
             lessons=ready.lessons,
             reports=reports,
+            many=judge_many(plan, models, ready.lessons, words),
             result=result,
             trained=trained,
         ),
@@ -82,16 +95,22 @@ def prepare(plan: Plan, words: Words) -> Prepared:
     Raises ValueError or OSError for what cannot be used.
     """
     teacher = plan.teacher.load(device=plan.device)
-    student = lighten(teacher, plan.recipe, plan.teacher)
+    many = ImageSettings(views=plan.many_views, size=plan.images.size) if plan.many_views else None
     found = lessons(
         plan.data,
         teacher,
         images=plan.images,
-        batches=plan.training.steps * plan.training.accumulation,
+        batches=(plan.training.steps or 0) * plan.training.accumulation,
         judged=plan.judged,
+        many=many,
+        many_scenes=plan.many_scenes,
         seed=plan.seed,
         words=words,
     )
+    if plan.recipe.calibrates:
+        what = "two drawn scenes" if found.seen is None else f"{found.seen.shape[1]} photos"
+        words.say(f"finding the axes of the order: one pass over {what} ...")
+    student = lighten(teacher, plan.recipe, plan.teacher, calibrate=found.seen)
     return Prepared(teacher=teacher, student=student, lessons=found)
 
 
@@ -99,7 +118,7 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
     """Teach the student; a stop leaves a checkpoint and raises KeyboardInterrupt."""
     directory = folder / folders.TRAINING
     checks = reported() if directory.exists() else nullcontext()  # a checkpoint may be damaged
-    with words.progress("distilling", plan.training.steps) as advance, checks:
+    with words.progress("distilling", plan.training.steps or 0) as advance, checks:
         result = teach(
             ready.student,
             ready.teacher,
@@ -122,6 +141,25 @@ def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words
         return evaluate(
             model, taught.judged, label=label, dataset=plan.data, seed=plan.seed, advance=advance
         )
+
+
+def judge_many(
+    plan: Plan, models: Mapping[str, Backbone], taught: Lessons, words: Words
+) -> dict[str, Report]:
+    """Hold what people run against the truth of scenes of more views; nothing for photos."""
+    if not taught.truth or not taught.many:
+        return {}
+    larger = replace(taught, judged=taught.many)
+    where = f"at {plan.many_views} views"
+    return {
+        label: judge(plan, model, larger, f"{label}, {where}", words)
+        for label, model in models.items()
+    }
+
+
+def in_bfloat16(teacher: Backbone) -> Backbone:
+    """The teacher once more, in bfloat16."""
+    return copy.deepcopy(teacher).to(torch.bfloat16)
 
 
 def _introduce(ready: Prepared, folder: Path, words: Words) -> None:

@@ -12,11 +12,6 @@ from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import AttentionSite, Backbone
 
-_ATTENTION = distill.AttentionOutputs(loss="relative_mse")
-OBJECTIVES: dict[str, tuple[distill.Objective, ...]] = {
-    "attention": (_ATTENTION,),
-    "outputs": (_ATTENTION, distill.Depth(weight=2.0), distill.Pose(weight=5.0)),
-}
 RIDGE = 0.01  # keeps solutions small, so that training goes on from them
 
 
@@ -44,8 +39,8 @@ def teach(
             teacher,
             batches,
             pairs=distill.pair_sites(sites),
-            objectives=OBJECTIVES[training.match],
-            config=_config(training, teacher, seed),
+            objectives=_objectives(training, sites),
+            config=_config(training.of(student.recipe), teacher, seed),
             forward=compared,
             directory=directory,
             count_images=lambda images: images.shape[0] * images.shape[1],
@@ -87,6 +82,17 @@ class Watched(distill.Quiet):
         self._words.say(text)
 
 
+def _objectives(training: Training, sites: Sequence[AttentionSite]) -> list[distill.Objective]:
+    found: list[distill.Objective] = [distill.AttentionOutputs(loss="relative_mse")]
+    if training.match == "cameras":
+        blocks = [site.name.rpartition(".")[0] for site in sites]
+        pairs = tuple(distill.Pair(teacher=block, student=block) for block in blocks)
+        found.append(distill.CameraTokens(pairs=pairs, loss="relative_mse"))
+    if training.match != "attention":
+        found += [distill.Depth(weight=2.0), distill.Pose(weight=5.0)]
+    return found
+
+
 def _begun(directory: Path | None) -> bool:
     return directory is not None and distill.has_run(directory)
 
@@ -117,12 +123,14 @@ def _solve(
 
 
 def _config(training: Training, teacher: Backbone, seed: int) -> distill.DistillConfig:
+    assert training.steps is not None and training.learning_rate is not None
     sites = (s for s in teacher.attention_sites() if s.scope != "camera")
     blocks = tuple(site.name.rpartition(".")[0] for site in sites)
     return distill.DistillConfig(
         steps=training.steps,
         learning_rate=training.learning_rate,
         warmup_steps=min(5, training.steps // 10),
+        ema_decay=training.ema_decay,
         accumulation=training.accumulation,
         checkpoint_every=training.checkpoint_every,
         checkpoint_activations=blocks if training.recompute else (),

@@ -1,35 +1,71 @@
 """How a student is taught, as one value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Match = Literal["attention", "outputs"]
+from lite3r.student.recipes import Recipe
+
+Match = Literal["attention", "outputs", "cameras"]
+STEPS = 80
+RATES = {"proj": 1e-3}  # of what else trains: GENTLE
+GENTLE = 1e-4  # an untrained student is near: larger steps lead away
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a student is taught to answer as its teacher does."""
 
-    steps: int = 80
-    """Optimizer steps."""
-    learning_rate: float = 1e-3
-    """Highest learning rate of AdamW."""
+    steps: int | None = None
+    """Optimizer steps; 80, or 0 for a recipe that trains nothing."""
+    learning_rate: float | None = None
+    """Highest learning rate of AdamW; 0.001 for projections alone, 0.0001 for more."""
+    ema_decay: float | None = None
+    """Decay of averaged weights, which the student then ends with; not averaged unless given."""
     accumulation: int = 1
     """Scenes in one step."""
     checkpoint_every: int = 10
     """Steps between checkpoints."""
     match: Match = "attention"
-    """What the student is asked to match: the outputs of attention, or depth and cameras too."""
+    """What the student is asked to match: the outputs of attention, or depth and cameras too
+    (outputs), or the camera tokens besides (cameras)."""
     solve_batches: int = 0
     """Scenes on which projections are solved for, by least squares, before the first step."""
     recompute: bool = False
     """Recompute activations in backward instead of keeping them: less memory, more time."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "accumulation", "checkpoint_every"):
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"steps={self.steps}; it must be at least 0: 0 trains nothing")
+        for name in ("accumulation", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
         if self.solve_batches < 0:
             raise ValueError(f"solve_batches={self.solve_batches}; it must be at least 0")
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}; it must be positive")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay}; it must be in (0, 1): 0.97 is usual")
+
+    def of(self, recipe: Recipe) -> "Training":
+        """The same with every number filled in for a recipe.
+
+        Raises ValueError for steps of a recipe that trains nothing.
+        """
+        nothing = recipe.trainable == "none"
+        if nothing and self.steps:
+            raise ValueError(
+                f"steps={self.steps} with trainable=none; something must train: add "
+                "--trainable lora, attn or all"
+            )
+        rate = RATES.get(recipe.trainable, GENTLE)
+        return replace(
+            self,
+            steps=self.taught(recipe),
+            learning_rate=self.learning_rate or rate,
+        )
+
+    def taught(self, recipe: Recipe) -> int:
+        """How many steps are made."""
+        if self.steps is not None:
+            return self.steps
+        return 0 if recipe.trainable == "none" else STEPS

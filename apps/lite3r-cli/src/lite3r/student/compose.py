@@ -12,30 +12,54 @@ from torch import nn
 
 import distill
 import fp8_qat
+from lite3r.student.axes import Calibrate, drawn_scenes, find_axes, make_room
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student, TeacherSpec, weights_digest
-from recon_backbones import AttentionSite, Backbone, replace_attention
-from sla_kernels import SparseLinearAttention
+from recon_backbones import Backbone, replace_attention
+
+PROJECTION = "*.proj_l.*"
 
 
 def lighten(
-    teacher: Backbone, recipe: Recipe | None = None, spec: TeacherSpec | None = None
+    teacher: Backbone,
+    recipe: Recipe | None = None,
+    spec: TeacherSpec | None = None,
+    *,
+    calibrate: Calibrate | None = None,
 ) -> Student:
     """Make an untrained student; the teacher stays as it is.
 
     Where the teacher's own weights stay frozen they are shared with it until FP8 takes them
     over. Before training the linear branch and low-rank updates add nothing, so this is the
     training-free student.
+
+    - `calibrate`: images that the axes of a content order are computed from, or a callable that
+      runs the backbone on some; two drawn scenes unless given, in one pass.
+
     Raises ValueError when the recipe names layers that the backbone does not have.
     """
-    recipe = recipe or Recipe()
+    images = drawn_scenes if calibrate is None else calibrate
+    return _lightened(teacher, recipe or Recipe(), spec, images)
+
+
+def unread(teacher: Backbone, recipe: Recipe, spec: TeacherSpec) -> Student:
+    """Make a student whose axes, all zero, wait to be read from a file."""
+    return _lightened(teacher, recipe, spec, None)
+
+
+def _lightened(
+    teacher: Backbone, recipe: Recipe, spec: TeacherSpec | None, calibrate: Calibrate | None
+) -> Student:
     spec = spec or TeacherSpec.of(teacher)
     digest = weights_digest(teacher)
     teacher.requires_grad_(False)
-    adds_only = recipe.trainable in ("proj", "lora")  # the teacher's own weights stay frozen
+    # Where the teacher's own weights stay frozen.
+    adds_only = recipe.trainable in ("none", "proj", "lora")
     shared = {id(p): p for p in teacher.parameters()} if adds_only else {}
     light = copy.deepcopy(teacher, memo=dict(shared))
     sparsify(light, recipe)
+    if calibrate is not None and recipe.calibrates:
+        find_axes(light, calibrate)
     _choose_trained(light, recipe)
     return Student(backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest)
 
@@ -46,9 +70,11 @@ def sparsify(backbone: Backbone, recipe: Recipe) -> None:
     backbone.set_token_order(recipe.token_order)
     replace_attention(
         backbone,
-        lambda site: _sparse(site, recipe).to(device=like.device, dtype=like.dtype),
+        lambda site: recipe.attention(site.head_dim).to(device=like.device, dtype=like.dtype),
         where=lambda site: site.scope in recipe.scopes,
     )
+    if recipe.calibrates:
+        make_room(backbone, recipe)
 
 
 def quantize(backbone: Backbone, recipe: Recipe) -> fp8_qat.Handle:
@@ -70,22 +96,17 @@ def _choose_trained(light: Backbone, recipe: Recipe) -> None:
     """Let what the recipe trains train, and quantize: frozen layers for good, others as they go."""
     sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
     low_rank = recipe.trainable == "lora"
-    # A weight that gets an update must be quantized anew at every step, as a trained one is.
-    distill.train_only(light, "attn" if low_rank else recipe.trainable, sites=sites)
+    if recipe.trainable == "none":
+        light.requires_grad_(False)
+    else:
+        # A weight that gets an update must be quantized anew at every step, as a trained one is.
+        distill.train_only(light, "attn" if low_rank else recipe.trainable, sites=sites)
     if recipe.fp8 != "none":
         quantize(light, recipe)
     if low_rank:
         with torch.random.fork_rng():
             torch.manual_seed(0)  # one recipe is one student
-            distill.train_only(light, "lora", sites=sites, rank=recipe.lora_rank)
-
-
-def _sparse(site: AttentionSite, recipe: Recipe) -> SparseLinearAttention:
-    return SparseLinearAttention(
-        site.head_dim,
-        keep=recipe.keep,
-        block=recipe.block,
-        estimator=recipe.estimator,
-        feature_map=recipe.feature_map,
-        linear=recipe.linear,
-    )
+            projection = None if recipe.linear == "none" else PROJECTION
+            distill.train_only(
+                light, "lora", sites=sites, projection=projection, rank=recipe.lora_rank
+            )

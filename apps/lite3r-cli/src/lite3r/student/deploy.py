@@ -10,8 +10,10 @@ import torch
 
 import distill
 import fp8_qat
+from fp8_qat.backends.choice import cpu_multiplies_bfloat16
 from lite3r.shell import atomic
-from lite3r.student.compose import lighten, sparsify
+from lite3r.student.axes import to_dtype
+from lite3r.student.compose import sparsify, unread
 from lite3r.student.files import CONFIG, DEPLOYED, read_adapter, read_config
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Deployment, Student, TeacherSpec, default_weights
@@ -50,14 +52,14 @@ def load(
         return _load_exported(
             folder / DEPLOYED, recipe, teacher, digest, device, backend or "auto", precision
         )
-    student = lighten(teacher.load(device=device), recipe, teacher)
+    student = unread(teacher.load(device=device), recipe, teacher)
     if student.weights_sha256 != digest:
         raise ValueError(
             f"{folder} was distilled from other weights of {teacher.backbone} (sha256 "
             f"{digest[:12]}) than those at {teacher.weights!r} "
             f"({student.weights_sha256[:12]}); give the right ones with weights="
         )
-    read_adapter(folder, student.trained())
+    read_adapter(folder, student.kept())
     if backend is None:
         return student
     return deploy(student, backend=backend, precision=precision)
@@ -70,7 +72,8 @@ def deploy(
 
     - `backend`: "auto" multiplies FP8 where the device does, and elsewhere keeps FP8 as stored
       weights ("weight_only"); "reference" computes, bit for bit, what training computed.
-    - `precision`: "auto" is bfloat16 on a GPU that multiplies FP8, and float32 elsewhere.
+    - `precision`: "auto" is bfloat16 where the device has products of it (a GPU: those that
+      multiply FP8), and float32 elsewhere.
 
     Raises ValueError for a student that is deployed already, and for a backend that cannot run it.
     """
@@ -84,7 +87,7 @@ def deploy(
         distill.merge_lora(backbone)
     dtype = number_type(precision, device)
     if dtype != torch.float32:
-        backbone.to(dtype)
+        to_dtype(backbone, dtype)
     used, layers = "none", 0
     if student.recipe.fp8 != "none":
         report = _first(lambda name: fp8_qat.convert(backbone, backend=name), backend, device)
@@ -123,10 +126,15 @@ def multiplies_fp8(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_FP8
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for products of bfloat16."""
+    return cpu_multiplies_bfloat16() if device.type == "cpu" else multiplies_fp8(device)
+
+
 def number_type(precision: Precision, device: torch.device) -> torch.dtype:
     """The number type that a precision means on a device."""
     if precision == "auto":
-        return torch.bfloat16 if multiplies_fp8(device) else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
@@ -145,7 +153,7 @@ def _load_exported(
     where = next(backbone.parameters()).device
     dtype = number_type(precision, where)
     if dtype != torch.float32:
-        backbone.to(dtype)
+        to_dtype(backbone, dtype)
     report = _first(lambda name: fp8_qat.load_fp8(backbone, path, backend=name), backend, where)
     backbone.requires_grad_(False).eval()
     return Student(

@@ -6,16 +6,21 @@ same module tree. Recipes that have a name are functions; each is a few changes 
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from sla_kernels import SparseLinearAttention
+
+Order = Literal["content", "sequence"]
 Estimator = Literal["mean", "subblock_lse"]
 FeatureMap = Literal["softmax", "elu1", "relu"]
-Linear = Literal["all", "complement"]
+Linear = Literal["none", "all", "complement"]
 TokenOrder = Literal["raster", "tile8"]
 Scope = Literal["global", "frame", "both"]
 Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
-Trainable = Literal["proj", "lora", "attn", "all"]
+Trainable = Literal["none", "proj", "lora", "attn", "all"]
 
+BEFORE_ORDERS = {"order": "sequence", "summary": (), "opened": 24, "axes": 8}
+"""What students did that were saved before tokens had an order."""
 SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256  # tokens, powers of two: what the kernels' tiles take
 
 
@@ -23,17 +28,26 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256  # tokens, powers of two: what the kerne
 class Recipe:
     """How a dense backbone becomes a student."""
 
-    keep: float = 0.25
-    """Share of the key blocks that softmax attention keeps, above 0 and at most 1."""
-    block: tuple[int, int] = (16, 16)
-    """Query and key tokens in a block; powers of two. Larger ones run faster and choose worse."""
-    estimator: Estimator = "subblock_lse"
-    """How the weight of a key block is guessed: from block means, or finer."""
+    keep: float | int = 64
+    """Key blocks that each query block attends exactly: their number, or their share in (0, 1]."""
+    block: tuple[int, int] = (64, 4)
+    """Query and key tokens in a block; in tiles ("sequence", no summary) powers of two."""
+    order: Order = "content"
+    """Blocks are runs of tokens whose keys are alike (content), or of tokens as they come."""
+    summary: tuple[int, ...] = (4, 64, 512)
+    """Tokens in a cell, several sizes, each a multiple of the one before and the first that of a
+    key block: what is not attended exactly is attended by its summary. Empty drops it."""
+    opened: int = 24
+    """Cells opened at each larger size, where blocks to attend exactly are looked for."""
+    axes: int = 8
+    """Principal axes of the keys that the order looks at, stored with the student."""
+    estimator: Estimator = "mean"
+    """How the weight of a tile is guessed: from block means, or finer."""
     feature_map: FeatureMap = "softmax"
     """Feature map of the linear branch."""
-    linear: Linear = "all"
-    """What the linear branch sums over: all keys, or those that the sparse branch drops."""
-    token_order: TokenOrder = "tile8"
+    linear: Linear = "none"
+    """A linear branch with a trained projection: none, over all keys, or over those dropped."""
+    token_order: TokenOrder = "raster"
     """Order of a view's patches inside the network; tiles make a block a compact patch."""
     scope: Scope = "global"
     """Which attention becomes sparse: over all views, inside each view, or both."""
@@ -43,22 +57,13 @@ class Recipe:
     """Names of the linear layers that run in FP8, as shell patterns."""
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
-    trainable: Trainable = "proj"
-    """What distillation changes: the projections of the linear branch, these and a low-rank
-    update of the sparse attentions' layers, all of these attentions, or everything."""
+    trainable: Trainable = "none"
+    """What distillation changes: nothing, the projections of the linear branch, these and a
+    low-rank update of the sparse attentions' layers, all of these attentions, or everything."""
     lora_rank: int = 8
     """Rank of the low-rank updates."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(
-                f"keep={self.keep}; it must be above 0 and at most 1: 1 keeps every block"
-            )
-        if not all(map(_is_block, self.block)):
-            raise ValueError(
-                f"block={self.block}; both sizes must be powers of two from {SMALLEST_BLOCK} to "
-                f"{LARGEST_BLOCK}: 16 16 chooses best"
-            )
         if self.lora_rank < 1:
             raise ValueError(f"lora_rank={self.lora_rank}; it must be at least 1: 8 is usual")
         for name, known in choices().items():
@@ -66,6 +71,52 @@ class Recipe:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}; it must be known: {', '.join(known)}"
                 )
+        if self.trainable == "proj" and self.linear == "none":
+            raise ValueError(
+                "trainable='proj' with linear='none'; there must be projections to train: take "
+                "trainable=lora, attn, all or none, or linear=all"
+            )
+        if self.tiles and not all(map(_is_block, self.block)):
+            raise ValueError(
+                f"block={self.block}; both sizes must be powers of two from {SMALLEST_BLOCK} to "
+                f"{LARGEST_BLOCK} in tiles: 16 16 chooses best"
+            )
+        self.attention(64)  # what it cannot be made of, it names
+
+    @property
+    def tiles(self) -> bool:
+        """Whether whole blocks are attended as they come, and nothing of the others."""
+        return self.order == "sequence" and not self.summary
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the order looks along axes that are computed once and kept."""
+        return self.order == "content"
+
+    def attention(self, head_dim: int) -> SparseLinearAttention:
+        """An attention of this kind. Raises ValueError for one that cannot run."""
+        return SparseLinearAttention(
+            head_dim,
+            keep=self.keep,
+            block=self.block,
+            order=self.order,
+            summary=self.summary or None,
+            opened=self.opened,
+            axes=self.axes,
+            estimator=self.estimator,
+            feature_map=self.feature_map,
+            linear=None if self.linear == "none" else self.linear,
+        )
+
+    def words(self) -> str:
+        """The attention in a few words."""
+        query, key = self.block
+        share = f"{self.keep:.0%} of the" if isinstance(self.keep, float) else f"{self.keep}"
+        if self.tiles:
+            return f"{share} key blocks of {query} x {key} tokens, {self.token_order} order"
+        cells = ", ".join(map(str, self.summary))
+        rest = f"all other keys by summaries of {cells}" if cells else "no summaries"
+        return f"{share} key blocks of {key} tokens for {query} queries, {self.order} order, {rest}"
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -78,8 +129,13 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_dict` gave. Raises ValueError for an unknown or missing field."""
+        """Read what `to_dict` gave, also before tokens had an order.
+
+        Raises ValueError for an unknown or missing field.
+        """
         known = set(cls.__dataclass_fields__)
+        if not values.keys() & BEFORE_ORDERS.keys():
+            values = {**BEFORE_ORDERS, **values}
         if set(values) != known:
             raise ValueError(
                 f"recipe: unknown {sorted(set(values) - known)}, missing "
@@ -99,27 +155,50 @@ class Recipe:
         if unknown:
             known = ", ".join(self.__dataclass_fields__)
             raise ValueError(f"{unknown[0]}={changes[unknown[0]]}; a recipe has: {known}")
-        read = {name: _read(name, text, getattr(self, name)) for name, text in changes.items()}
+        hints = get_type_hints(Recipe)
+        read = {name: _read(name, text, hints[name]) for name, text in changes.items()}
         return replace(self, **read)
 
 
-def default() -> Recipe:
-    """Sparse linear attention over all views, FP8 in the blocks, only projections trained."""
+def balanced() -> Recipe:
+    """256 exact keys and summaries of all others, FP8 in the blocks, no training."""
     return Recipe()
 
 
+def fast() -> Recipe:
+    """Half as many exact keys."""
+    return replace(balanced(), keep=32, opened=16)
+
+
 def sparse_only() -> Recipe:
-    """The default without FP8."""
-    return replace(default(), fp8="none")
+    """Balanced without FP8."""
+    return replace(balanced(), fp8="none")
+
+
+def tiles() -> Recipe:
+    """A quarter of all tiles of 16 x 16 and a linear branch, whose projections are trained."""
+    return replace(
+        balanced(),
+        keep=0.25,
+        block=(16, 16),
+        order="sequence",
+        summary=(),
+        estimator="subblock_lse",
+        linear="all",
+        token_order="tile8",
+        trainable="proj",
+    )
 
 
 def paper() -> Recipe:
     """What Lite3R describes (arXiv 2605.11354): every attention sparse, tokens in raster order."""
-    return replace(default(), scope="both", token_order="raster")
+    return replace(tiles(), scope="both", token_order="raster")
 
 
 NAMED: dict[str, Callable[[], Recipe]] = {
-    "default": default,
+    "balanced": balanced,
+    "fast": fast,
+    "tiles": tiles,
     "paper": paper,
     "sparse_only": sparse_only,
 }
@@ -146,14 +225,18 @@ def _is_block(size: int) -> bool:
     return SMALLEST_BLOCK <= size <= LARGEST_BLOCK and size & (size - 1) == 0
 
 
-def _read(name: str, text: str, like: Any) -> Any:
-    """Read the text of a field into the type that the field holds now."""
+def _read(name: str, text: str, hint: Any) -> Any:
+    """Read the text of a field as the type that the field has."""
     words = [word.strip() for word in text.split(",") if word.strip()]
+    kinds = [kind for kind in get_args(hint) if kind is not ...]
     try:
-        if isinstance(like, tuple):
-            return tuple(type(like[0])(w) if like else w for w in words)
-        return type(like)(text)
+        if get_origin(hint) is tuple:
+            return tuple(kinds[0](word) for word in words)
+        if name == "keep":
+            return int(text) if text.strip().isdigit() else float(text)
+        return text if _is_literal(hint) else hint(text)
     except ValueError:
+        like = getattr(Recipe(), name)
         raise ValueError(
             f"{name}={text}; it must read like {like!r}: write {name}=VALUE, or VALUE,VALUE"
         ) from None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
+from lite3r.student.axes import axes_of
 from lite3r.student.files import CONFIG, FORMAT, write_adapter
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, load_backbone
@@ -85,6 +86,10 @@ class Student:
         """The parameters that the recipe trains, by name."""
         return {n: p for n, p in self.backbone.named_parameters() if p.requires_grad}
 
+    def kept(self) -> dict[str, Tensor]:
+        """What a saved student holds: the trained parameters, and the axes of its order."""
+        return self.trained() | axes_of(self.backbone)
+
     def reconstruct(
         self, images: Sequence[str | Path] | Float[Tensor, "v 3 y x"], *, size: int = 224
     ) -> Prediction:
@@ -108,7 +113,7 @@ class Student:
                 f"deployment={self.deployment}; a student is saved in the form that trains: "
                 "use lite3r.student.deploy.export, or load it with backend=None"
             )
-        write_adapter(Path(folder), self.trained())
+        write_adapter(Path(folder), self.kept())
         atomic.write_json(Path(folder) / CONFIG, self.config())
 
     def config(self) -> dict[str, Any]:

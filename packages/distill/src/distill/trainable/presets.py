@@ -19,7 +19,7 @@ def train_only(
     preset: Preset,
     *,
     sites: Sequence[str] = (),
-    projection: str = "*.proj_l.*",
+    projection: str | None = "*.proj_l.*",
     rank: int = 8,
     scale: float = 1.0,
 ) -> TrainableReport:
@@ -32,7 +32,7 @@ def train_only(
     - `model`: changed in place.
     - `preset`: the choice.
     - `sites`: dotted names of the attention modules, for "attn" and "lora".
-    - `projection`: pattern of the projections' parameters.
+    - `projection`: pattern of the projections' parameters; None where there are none.
     - `rank`: rank of the updates.
     - `scale`: factor of the updates.
 
@@ -42,6 +42,8 @@ def train_only(
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r}; it must be known: choose {', '.join(PRESETS)}")
     if preset == "proj":
+        if projection is None:
+            raise ValueError("projection=None; preset 'proj' trains projections: give a pattern")
         return freeze_except(model, projection)
     if preset == "all":
         return freeze_except(model, "*")
@@ -54,11 +56,12 @@ def train_only(
     if preset == "attn":
         return freeze_except(model, [f"{site}.*" for site in sites])
     add_lora(model, _plain_layers(model, sites, projection), rank=rank, scale=scale)
-    return freeze_except(model, [projection, UPDATES])
+    return freeze_except(model, [UPDATES] if projection is None else [projection, UPDATES])
 
 
-def _plain_layers(model: nn.Module, sites: Sequence[str], projection: str) -> list[str]:
-    projections = matching(dict(model.named_parameters()), [projection], "parameter")
+def _plain_layers(model: nn.Module, sites: Sequence[str], projection: str | None) -> list[str]:
+    parameters = dict(model.named_parameters())
+    projections = () if projection is None else matching(parameters, [projection], "parameter")
     return [
         name
         for name, module in model.named_modules()
