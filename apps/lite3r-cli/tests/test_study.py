@@ -165,6 +165,8 @@ def test_a_recipe_file_is_read_where_a_name_is(tmp_path: Path) -> None:
     made = replace(Recipe(), fp8="none", fp8_exclude=("a", "b"))
     assert recipe_file.named_or_read(str(path)) == made
     assert recipe_file.named_or_read("sparse_only").fp8 == "none"
+    recipe_file.write(path, {"keep": 32, "summary": (4, 64)})
+    assert recipe_file.read(path) == replace(Recipe(), keep=32, summary=(4, 64))
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,11 @@ def balanced() -> Recipe:
     return Recipe()
 
 
+def default() -> Recipe:
+    """The balanced one."""
+    return balanced()
+
+
 def fast() -> Recipe:
     """Half as many exact keys."""
     return replace(balanced(), keep=32, opened=16)
@@ -196,6 +201,7 @@ def paper() -> Recipe:
 
 
 NAMED: dict[str, Callable[[], Recipe]] = {
+    "default": default,
     "balanced": balanced,
     "fast": fast,
     "tiles": tiles,
