@@ -15,7 +15,7 @@ from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
-from lite3r.study.candidates import BALANCED, FULL, Candidate, study
+from lite3r.study.candidates import CHEAP, FULL, STUDY, but, few
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, prepare
 from lite3r.study.tune import Allowed, tune
@@ -25,6 +25,7 @@ from recon_eval.data import Scene, SyntheticScenes
 from recon_eval.report import Kept
 
 SCENES = ("--scenes", "2", "--views", "2", "--size", "56", "--weights", "random")
+SEEN = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_quality_measures_every_row_and_goes_on_where_it_was(lite3r: Any, rows: 
     done = lite3r("bench", "quality", *SCENES, "--rows", rows, "--out", "q.json")
     assert done.code == 0, done.err
     before = json.loads(Path("q.json").read_text())
-    names = set(FULL if rows == "full" else study())
+    names = set(FULL if rows == "full" else STUDY)
     whole = {row["row"] for row in before["summary"] if "alone" not in row["row"]}
     assert whole == names
     assert all(row["scenes"] == 2 for row in before["summary"])
@@ -79,11 +80,10 @@ def test_photos_are_a_judge_of_their_own(lite3r: Any, folder: Path) -> None:
 
 
 def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list[Scene]) -> None:
-    dense = {"dense": Candidate()}
-    _, before = judge(prepare(teacher, dense, [])["dense"], sets[0], None)
-    tried = prepare(teacher, {"it": FULL["tiles of 16"]}, [])["it"]
+    _, before = judge(teacher, sets[0], None)
+    tried = prepare(teacher, {"it": CHEAP["tiles of 16"]}, SEEN)["it"]
     figures, _ = judge(tried, sets[0], before)
-    _, after = judge(prepare(teacher, dense, [])["dense"], sets[0], None)
+    _, after = judge(teacher, sets[0], None)
     assert figures["depth_change"] > 1e-4
     assert figures["exact"] < 1
     assert torch.equal(before.depth, after.depth)
@@ -92,8 +92,8 @@ def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list
 def test_no_choice_keeps_more_attention_mass_than_the_best(
     teacher: Backbone, sets: list[Scene]
 ) -> None:
-    candidates = {"few": replace(BALANCED, keep=8), "all": replace(BALANCED, keep=1.0)}
-    found = {n: attention_mass(p, sets[0]) for n, p in prepare(teacher, candidates, []).items()}
+    candidates = {"few": few(8), "all": but(keep=1.0)}
+    found = {n: attention_mass(p, sets[0]) for n, p in prepare(teacher, candidates, SEEN).items()}
     assert len(found["few"]) == 4
     assert all(0 < f["kept"] < f["best"] < 1 for f in found["few"].values())
     assert all(f["kept"] == pytest.approx(1, abs=1e-5) for f in found["all"].values())
@@ -108,7 +108,7 @@ def test_more_views_than_a_room_has_are_of_the_world() -> None:
 
 
 def test_each_layer_is_looked_at_alone(teacher: Backbone) -> None:
-    layers = alone("64 blocks", BALANCED, teacher)
+    layers = alone("64 blocks", few(64), teacher)
     assert len({candidate.site for candidate in layers.values()}) == len(layers) == 4
     assert "64 blocks, layer 3 alone" in layers
 
@@ -129,18 +129,39 @@ def test_the_verdict_names_what_a_part_earned(auc: float, word: str) -> None:
 def test_tune_takes_the_cheapest_that_holds_on_what_was_held_out(
     teacher: Backbone, sets: list[Scene], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tried = [replace(BALANCED, keep=keep) for keep in (4, 16)]
+    tried = [few(keep) for keep in (4, 16)]
     monkeypatch.setattr("lite3r.study.tune.grid", lambda: iter(tried))
     monkeypatch.setattr("lite3r.study.tune.around", lambda candidate: iter(()))
     path = tmp_path / "measured.json"
     generous = Allowed(depth=1.0, pose=1.0)
     found = tune(teacher, sets, generous, Kept(path, "lite3r tune", {}), Words())
     assert found.choice == tried[0]
-    assert found.rows[0]["gflop"] < found.rows[1]["gflop"]
+    assert found.rows[0]["cost"] < found.rows[1]["cost"] < 1
     assert len(found.layers) == 4
     monkeypatch.setattr("lite3r.study.tune.prepare", None)  # nothing is measured again
     kept = Kept(path, "lite3r tune", {})
     assert tune(teacher, sets, generous, kept, Words()).choice == tried[0]
+
+
+def test_what_was_held_out_decides(
+    teacher: Backbone, sets: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = [few(keep) for keep in (4, 16, 32)]
+    monkeypatch.setattr("lite3r.study.tune.grid", lambda: iter(tried))
+    monkeypatch.setattr("lite3r.study.tune.around", lambda candidate: iter(()))
+    monkeypatch.setattr("lite3r.study.tune.alone", lambda *given: {})
+    kept = Kept(None, "lite3r tune", {})
+    kept.document["dense_gflop"] = 4.0
+    for cost, (candidate, changes) in enumerate(
+        zip(tried, ((0.001, 0.02), (0.002, 0.009), (0.003, 0.001)), strict=True), start=1
+    ):
+        for scene, change in zip(sets, changes, strict=True):
+            figures = {"depth_change": change, "pose_agreement": 0.9, "gflop": cost}
+            kept.add(candidate.key, scene.name, figures | {"exact": 0.1, "seen": 0.2})
+    assert tune(teacher, sets, Allowed(depth=0.01, pose=0.2), kept, Words()).choice == tried[1]
+    assert tune(teacher, sets, Allowed(depth=0.01, pose=0.05), kept, Words()).choice is None
+    kept.document["dense_gflop"] = 1.0  # nothing is cheaper
+    assert tune(teacher, sets, Allowed(depth=0.01, pose=0.2), kept, Words()).choice is None
 
 
 def test_tune_writes_recipe_table_and_plot(lite3r: Any, folder: Path) -> None:

@@ -83,13 +83,13 @@ class Tune:
             allowed = Allowed(depth=self.allow, pose=self.allow_pose)
             found = tune(teacher, sets, allowed, kept, terminal.words)
         kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
-        table = markdown(found, kept.document["dense_gflop"])
+        table = markdown(found)
         atomic.write_text(folder / TABLE, table)
-        atomic.write_text(folder / PLOT, svg(panels(found, kept.document["dense_gflop"])))
+        atomic.write_text(folder / PLOT, svg(panels(found)))
         if found.choice is not None:
             recipe_file.write(
                 folder / RECIPE,
-                found.choice.recipe(),
+                found.choice.fields,
                 found_on={**setting, "allow": self.allow, "allow_pose": self.allow_pose},
             )
         else:

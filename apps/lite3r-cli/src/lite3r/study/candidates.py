@@ -1,51 +1,56 @@
-"""Attention to be tried in place of dense attention, as values; and the rows of a study."""
+"""Networks to be tried, as values; and the rows of a study."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lite3r.student.recipes import Estimator, TokenOrder
-
-Precision = Literal["float32", "bfloat16", "fp8"]
+from lite3r.student.recipes import Recipe, paper, sparse_only, tiles
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One network to be tried.
 
-    - `keep`: key blocks that a query block attends exactly, or their share; None is dense.
-    - `block`, `order`, `summary`, `opened`, `axes`, `estimator`: as `SparseLinearAttention` has it;
-      an empty `summary` is none.
-    - `scopes`: which attentions become sparse; `site`: only the one of that name.
+    - `recipe`: its attention, untrained and without a linear branch, and its FP8 layers.
+    - `sparse`: whether its attention is that of the recipe, and not dense.
+    - `site`: the only layer that becomes sparse, by its name; None is all of the scope.
     - `calibrated`: whether the axes of the order are found beforehand, once.
-    - `precision`: number type; "fp8" stores the weights of linear layers so.
+    - `precision`: its number type.
     """
 
-    keep: float | int | None = None
-    block: tuple[int, int] = (64, 4)
-    order: Literal["content", "sequence"] = "content"
-    summary: tuple[int, ...] = (4, 64, 512)
-    opened: int = 24
-    axes: int = 8
-    estimator: Estimator = "mean"
-    token_order: TokenOrder = "raster"
-    scopes: tuple[str, ...] = ("global",)
+    recipe: Recipe
+    sparse: bool = True
     site: str | None = None
     calibrated: bool = True
-    precision: Precision = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the recipe that make its attention."""
+        names = ("keep", "block", "order", "summary", "opened", "axes")
+        return {name: getattr(self.recipe, name) for name in names}
 
     @property
     def key(self) -> str:
-        """A text that no other candidate has: what differs from dense attention."""
-        plain = Candidate()
-        changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(plain, f.name)]
-        return " ".join(f"{name}={getattr(self, name)}" for name in changed) or "dense"
+        """A text by which measurements are found again."""
+        made = " ".join(f"{name}={value}" for name, value in self.fields.items())
+        return made if self.site is None else f"{made} in {self.site}"
 
-    def recipe(self) -> dict[str, Any]:
-        """The fields of a recipe that make a student like this."""
-        scope = self.scopes[0] if len(self.scopes) == 1 else "both"
-        names = ("keep", "block", "order", "summary", "opened", "estimator", "token_order")
-        return {name: getattr(self, name) for name in names} | {"scope": scope}
+
+def few(keep: int, size: int = 4, **more: Any) -> Candidate:
+    """So many exact key blocks of a size, and summaries for the rest."""
+    return but(keep=keep, block=(64, size), summary=levels(size), **more)
+
+
+def but(**changes: Any) -> Candidate:
+    """The balanced recipe with other fields."""
+    return Candidate(recipe=replace(sparse_only(), **changes))
+
+
+def tiled(recipe: Recipe, **changes: Any) -> Candidate:
+    """Tiles, without a linear branch, which adds nothing before it is trained."""
+    made = replace(recipe, linear="none", trainable="none", fp8="none", **changes)
+    return Candidate(recipe=made)
 
 
 def levels(first: int, count: int = 3) -> tuple[int, ...]:
@@ -53,58 +58,39 @@ def levels(first: int, count: int = 3) -> tuple[int, ...]:
     return tuple(first * times for times in (1, 16, 128)[:count])
 
 
-def blocks(keep: int, size: int, **more: Any) -> Candidate:
-    """So many exact key blocks of a size, and summaries for the rest."""
-    return Candidate(keep=keep, block=(64, size), summary=levels(size), **more)
-
-
-BALANCED = Candidate(keep=64)
-FAST = Candidate(keep=32, opened=16)
-TILES = Candidate(
-    keep=0.25,
-    block=(16, 16),
-    order="sequence",
-    summary=(),
-    estimator="subblock_lse",
-    token_order="tile8",
-)
-PAPER = replace(TILES, token_order="raster", scopes=("global", "frame"))
-
+DENSE = replace(but(), sparse=False)
+FP8 = {"fp8": "rowwise"}
 CHEAP = {
-    "dense": Candidate(),
-    "64 blocks": BALANCED,
-    "32 blocks, 16 opened": FAST,
-    "16 blocks": replace(BALANCED, keep=16),
-    "sequence order": replace(BALANCED, order="sequence"),
-    "no summaries": replace(BALANCED, summary=()),
-    "tiles of 16": TILES,
+    "dense": DENSE,
+    "64 blocks": few(64),
+    "32 blocks, 16 opened": few(32, opened=16),
+    "16 blocks": few(16),
+    "sequence order": but(order="sequence"),
+    "no summaries": but(summary=()),
+    "tiles of 16": tiled(tiles()),
 }
 FULL = CHEAP | {
-    "128 blocks": replace(BALANCED, keep=128),
-    "32 blocks": replace(BALANCED, keep=32),
-    "8 blocks": replace(BALANCED, keep=8),
-    "tiles of 16, keep 0.5": replace(TILES, keep=0.5),
-    "tiles of 16, keep 0.1": replace(TILES, keep=0.1),
-    "tiles of 16, keep 0.05": replace(TILES, keep=0.05),
-    "paper's operator": PAPER,
-    "dense, bfloat16": Candidate(precision="bfloat16"),
-    "dense, FP8 weights": Candidate(precision="fp8"),
-    "64 blocks, FP8 weights": replace(BALANCED, precision="fp8"),
+    **{f"{keep} blocks": few(keep) for keep in (128, 32, 8)},
+    **{f"tiles of 16, keep {keep}": tiled(tiles(), keep=keep) for keep in (0.5, 0.1, 0.05)},
+    "paper's operator": tiled(paper()),
+    "dense, bfloat16": replace(DENSE, precision="bfloat16"),
+    "dense, FP8 weights": replace(but(**FP8), sparse=False),
+    "64 blocks, FP8 weights": but(**FP8),
 }
-
-
-def study() -> dict[str, Candidate]:
-    """One setting of the content order changed at a time."""
-    found = {"dense": Candidate(), "64 blocks": BALANCED}
-    found["axes computed anew"] = replace(BALANCED, calibrated=False)
-    found |= {f"{n} axes": replace(BALANCED, axes=n) for n in (2, 4, 16)}
-    found |= {f"{n} opened": replace(BALANCED, opened=n) for n in (12, 16, 48)}
-    found |= {f"{256 // n} blocks of {n}": blocks(256 // n, n) for n in (8, 16, 32)}
-    found |= {f"{n} queries a block": replace(BALANCED, block=(n, 4)) for n in (32, 128)}
-    for sizes in ((4,), (4, 64), (4, 32, 256), (4, 128, 1024)):
-        found[f"cells {', '.join(map(str, sizes))}"] = replace(BALANCED, summary=sizes)
-    found["frame attention too"] = replace(BALANCED, scopes=("global", "frame"))
-    return found
+STUDY = {
+    "dense": DENSE,
+    "64 blocks": few(64),
+    "axes computed anew": replace(few(64), calibrated=False),
+    **{f"{axes} axes": but(axes=axes) for axes in (2, 4, 16)},
+    **{f"{opened} opened": but(opened=opened) for opened in (12, 16, 48)},
+    **{f"{256 // size} blocks of {size}": few(256 // size, size) for size in (8, 16, 32)},
+    **{f"{queries} queries a block": but(block=(queries, 4)) for queries in (32, 128)},
+    **{
+        f"cells {', '.join(map(str, sizes))}": but(summary=sizes)
+        for sizes in ((4,), (4, 64), (4, 32, 256), (4, 128, 1024))
+    },
+    "frame attention too": but(scope="both"),
+}
 
 
 def short(site: str) -> str:
@@ -114,10 +100,13 @@ def short(site: str) -> str:
 
 def grid() -> Iterator[Candidate]:
     """What tuning tries first: how many exact blocks, of which size."""
-    yield from (blocks(keep, size) for size in (4, 8, 16) for keep in (16, 32, 64, 128))
+    yield from (few(keep, size) for size in (4, 8, 16) for keep in (16, 32, 64, 128))
 
 
 def around(candidate: Candidate) -> Iterator[Candidate]:
     """What tuning tries beside its choice: fewer cells opened, fewer levels."""
-    yield from (replace(candidate, opened=opened) for opened in (12, 16))
-    yield from (replace(candidate, summary=levels(candidate.block[1], n)) for n in (1, 2))
+    recipe = candidate.recipe
+    for opened in (12, 16):
+        yield replace(candidate, recipe=replace(recipe, opened=opened))
+    for count in (1, 2):
+        yield replace(candidate, recipe=replace(recipe, summary=levels(recipe.block[1], count)))

@@ -1,76 +1,60 @@
 """Networks to be tried, made of one teacher whose weights all of them share."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 import fp8_qat
-from lite3r.bench.quality import compared
-from lite3r.student.compose import quantize
-from lite3r.student.recipes import Recipe
-from lite3r.study.candidates import Candidate, short
-from recon_backbones import AttentionSite, Backbone, replace_attention
-from sla_kernels import SparseLinearAttention, calibrated
+from lite3r.student.axes import find_axes, to_dtype
+from lite3r.student.compose import quantize, sparsify
+from lite3r.study.candidates import DENSE, Candidate, short
+from recon_backbones import Backbone, replace_attention
+from sla_kernels import SparseLinearAttention
 
 
 def prepare(
-    teacher: Backbone, candidates: Mapping[str, Candidate], seen: Sequence[Tensor]
+    teacher: Backbone, candidates: Mapping[str, Candidate], seen: Float[Tensor, "b v 3 y x"]
 ) -> dict[str, Backbone]:
-    """Make networks by name; the teacher stays as it is, and is the one without attention.
+    """Make networks by name; the teacher stays as it is, and is the one that is dense.
 
-    - `seen`: images `v 3 y x` of scenes on which the axes of orders are calibrated.
-
-    Raises ValueError where a candidate's attention cannot work.
+    - `seen`: images on which the axes of orders are calibrated.
     """
     return {name: _made(teacher, candidate, seen) for name, candidate in candidates.items()}
 
 
 def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candidate]:
     """The candidate in one layer alone, for each of its layers, by name."""
-    sites = [s.name for s in teacher.attention_sites() if s.scope in candidate.scopes]
+    sites = [s.name for s in teacher.attention_sites() if s.scope in candidate.recipe.scopes]
     return {f"{name}, layer {short(s)} alone": replace(candidate, site=s) for s in sites}
 
 
-def _made(teacher: Backbone, candidate: Candidate, seen: Sequence[Tensor]) -> Backbone:
-    if candidate == Candidate():
+def _made(teacher: Backbone, candidate: Candidate, seen: Tensor) -> Backbone:
+    if candidate == DENSE:
         return teacher
-    shared: dict[int, Any] = {id(p): p for p in teacher.requires_grad_(False).parameters()}
-    network = copy.deepcopy(teacher, memo=shared if candidate.precision != "bfloat16" else None)
-    if candidate.precision == "bfloat16":
-        network.to(torch.bfloat16)
-    if candidate.precision == "fp8":
-        quantize(network, replace(Recipe(), fp8="rowwise"))
+    shared = {id(p): p for p in teacher.requires_grad_(False).parameters()}
+    network: Backbone = copy.deepcopy(teacher, memo=dict(shared))
+    recipe = candidate.recipe
+    if candidate.sparse:
+        sparsify(network, recipe)
+        if candidate.site is not None:
+            replace_attention(
+                network,
+                lambda site: teacher.get_submodule(f"{site.name}.core"),
+                where=lambda site: site.name != candidate.site,
+            )
+        if recipe.calibrates and candidate.calibrated:
+            find_axes(network, seen)
+        else:
+            for part in network.modules():
+                if isinstance(part, SparseLinearAttention):
+                    part.directions = None
+    if recipe.fp8 != "none":
+        quantize(network, recipe)
         fp8_qat.convert(network, backend="weight_only")
-    if candidate.keep is None:
-        return network
-    network.set_token_order(candidate.token_order)
-    replace_attention(
-        network,
-        lambda site: _core(site, candidate, network),
-        where=lambda s: s.scope in candidate.scopes and candidate.site in (None, s.name),
-    )
-    if candidate.order == "content" and candidate.calibrated and seen:
-        with calibrated(network), torch.inference_mode():
-            for images in seen:
-                compared(network, images[None])
+    if candidate.precision == "bfloat16":
+        to_dtype(network, torch.bfloat16)
     return network
-
-
-def _core(site: AttentionSite, candidate: Candidate, network: Backbone) -> nn.Module:
-    assert candidate.keep is not None
-    core = SparseLinearAttention(
-        site.head_dim,
-        keep=candidate.keep,
-        block=candidate.block,
-        order=candidate.order,
-        summary=candidate.summary or None,
-        opened=candidate.opened,
-        axes=candidate.axes,
-        estimator=candidate.estimator,
-        linear=None,
-    )
-    return core.to(next(network.parameters()).device)

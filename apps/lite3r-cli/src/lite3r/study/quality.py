@@ -6,12 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from lite3r.student.deploy import load_model
-from lite3r.study.candidates import CHEAP, FULL, Candidate, study
+from lite3r.study.candidates import CHEAP, FULL, STUDY
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.photos import photo_sets
 from lite3r.study.prepare import alone, prepare
@@ -20,11 +22,7 @@ from recon_backbones import Backbone
 from recon_eval.data import Scene
 from recon_eval.report import Interval, Kept, difference, mean, ratio
 
-ROWS: dict[str, Callable[[], dict[str, Candidate]]] = {
-    "cheap": lambda: dict(CHEAP),
-    "full": lambda: dict(FULL),
-    "study": study,
-}
+ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY}
 SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by one
 FEW = 8  # scenes for that, and for attention masses one
 SEEN = 2  # training scenes on which axes are calibrated
@@ -57,7 +55,7 @@ def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> 
 
     Raises ValueError for folders that hold no student, or too few photos.
     """
-    candidates = ROWS[question.rows]()
+    candidates = ROWS[question.rows]
     seen = _seen(question)
     networks = prepare(teacher, candidates, seen)
     device = str(next(teacher.parameters()).device)
@@ -148,10 +146,10 @@ def _masses(question: Question, networks: Mapping[str, Backbone], kept: Kept) ->
     kept.save()
 
 
-def _seen(question: Question) -> list[Tensor]:
+def _seen(question: Question) -> Float[Tensor, "b v 3 y x"]:
     images = ImageSettings(views=min(8, max(question.views)), size=question.size)
     drawn = synthetic("train", count=SEEN, images=images, seed=question.seed)
-    return [drawn[i].images for i in range(SEEN)]
+    return torch.stack([drawn[i].images for i in range(SEEN)])
 
 
 def middle(question: Question) -> str:

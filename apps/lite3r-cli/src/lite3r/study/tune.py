@@ -12,13 +12,13 @@ import torch
 
 from lite3r.bench.quality import compared, predict
 from lite3r.shell.words import Words
-from lite3r.study.candidates import BALANCED, Candidate, around, grid
+from lite3r.study.candidates import Candidate, around, few, grid
 from lite3r.study.judge import judge
 from lite3r.study.prepare import alone, prepare
 from recon_backbones import Backbone
 from recon_eval import efficiency
 from recon_eval.data import Scene
-from recon_eval.report import Kept, Panel, Point
+from recon_eval.report import Kept, Panel, Point, table
 
 HELD = 2  # every second set of views
 
@@ -80,55 +80,46 @@ def tune(
         if allowed.holds(bench.figures(candidate, sets[1::HELD])):
             choice = candidate
             break
-    layers = alone("layer", choice or BALANCED, teacher)
+    layers = alone("layer", choice or few(64), teacher)
     for candidate in layers.values():
         bench.measure(candidate, sets[:1])
     return Tuned(
         choice=choice,
         rows=[bench.row(c, sets) for c in tried],
-        layers=[bench.row(c, sets) | {"layer": c.site} for c in layers.values()],
+        layers=[bench.row(c, sets) for c in layers.values()],
     )
 
 
-def panels(tuned: Tuned, dense_gflop: float) -> list[Panel]:
-    """Change of depth, and what poses miss, over what a scene costs beside dense."""
-    axes = (("Change of depth", "depth_change"), ("Pose agreement", "pose_agreement"))
+def panels(tuned: Tuned) -> list[Panel]:
+    """Change of depth, and agreement of cameras, over what a scene costs beside dense."""
     return [
         Panel(
-            title=title,
-            x="operations of dense's",
+            title=f"{key.replace('_', ' ').capitalize()} against dense",
+            x="operations, of dense's",
             y=key.replace("_", " "),
-            points=[
-                Point(row["block_words"], row["gflop"] / dense_gflop, row[key])
-                for row in tuned.rows
-            ],
+            points=[Point(row["blocks"], row["cost"], row[key]) for row in tuned.rows],
         )
-        for title, key in axes
+        for key in ("depth_change", "pose_agreement")
     ]
 
 
-def markdown(tuned: Tuned, dense_gflop: float) -> str:
+def markdown(tuned: Tuned) -> str:
     """Candidates by cost, and layers by how much they hurt."""
-    titles = ("exact blocks", "cells", "opened", "of dense's operations", "depth", "poses")
-    head = (*titles, "held out: depth", "poses", "")
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in sorted(tuned.rows, key=lambda row: row["gflop"]):
-        held = ("", "")
-        if "held_depth" in row:
-            held = (f"{row['held_depth']:.2%}", f"{row['held_pose']:.3f}")
-        cells = (
-            *(row["block_words"], row["cells"], str(row["opened"])),
-            f"{row['gflop'] / dense_gflop:.1%}",
-            *(f"{row['depth_change']:.2%}", f"{row['pose_agreement']:.3f}"),
-            *held,
-            "chosen" if tuned.choice is not None and row["key"] == tuned.choice.key else "",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| layer, alone sparse | depth | poses |", "|---|---|---|"]
-    for row in tuned.layers:
-        change, agreement = f"{row['depth_change']:.2%}", f"{row['pose_agreement']:.3f}"
-        lines.append(f"| {row['layer']} | {change} | {agreement} |")
-    return "\n".join(lines) + "\n"
+    heads = ("operations of dense's", "depth change", "pose agreement", "held out", "")
+    candidates = [
+        (row["blocks"], row["cells"], row["opened"], *_cells(row, tuned.choice))
+        for row in sorted(tuned.rows, key=lambda row: row["cost"])
+    ]
+    layers = [(row["layer"], *_cells(row, None)[:3]) for row in tuned.layers]
+    first = table(("exact blocks", "cells", "opened", *heads), candidates)
+    return f"{first}\n\n{table(('layer, alone sparse', *heads[:3]), layers)}\n"
+
+
+def _cells(row: Mapping[str, Any], choice: Candidate | None) -> tuple[str, ...]:
+    held = f"{row['held_depth']:.2%}, {row['held_pose']:.3f}" if "held_depth" in row else ""
+    chosen = "chosen" if choice is not None and row["key"] == choice.key else ""
+    numbers = (f"{row['cost']:.1%}", f"{row['depth_change']:.2%}", f"{row['pose_agreement']:.3f}")
+    return *numbers, held, chosen
 
 
 class _Bench:
@@ -145,7 +136,7 @@ class _Bench:
         missing = [s for s in scenes if self._kept.find(candidate.key, s.name) is None]
         if not missing:
             return
-        seen = [self._sets[0].images]
+        seen = self._sets[0].images[None]
         network = prepare(self._teacher, {"it": candidate}, seen)["it"]
         for scene in missing:
             if scene.name not in self._dense:
@@ -172,17 +163,20 @@ class _Bench:
     def row(self, candidate: Candidate, sets: Sequence[Scene]) -> dict[str, Any]:
         """A candidate as one line."""
         tuned, held = self.figures(candidate, sets[::HELD]), self.figures(candidate, sets[1::HELD])
-        row: dict[str, Any] = {"key": candidate.key, **candidate.recipe(), **_words(candidate)}
+        recipe = candidate.recipe
+        row: dict[str, Any] = {
+            "key": candidate.key,
+            "layer": candidate.site,
+            "blocks": f"{recipe.keep} of {recipe.block[1]}",
+            "cells": ", ".join(map(str, recipe.summary)),
+            "opened": recipe.opened,
+            "cost": _mean(tuned, "gflop") / self._kept.document["dense_gflop"],
+        }
         row["depth_change"], row["pose_agreement"] = _means(tuned)
-        row |= {name: _mean(tuned, name) for name in ("gflop", "exact", "seen", "latency_ms")}
+        row |= {name: _mean(tuned, name) for name in ("exact", "seen", "latency_ms")}
         if held:
             row["held_depth"], row["held_pose"] = _means(held)
         return row
-
-
-def _words(candidate: Candidate) -> dict[str, str]:
-    cells = ", ".join(map(str, candidate.summary or ()))
-    return {"block_words": f"{candidate.keep} of {candidate.block[1]}", "cells": cells}
 
 
 def _gflop(network: Backbone, scene: Scene) -> float:

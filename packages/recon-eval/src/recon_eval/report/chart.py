@@ -85,10 +85,10 @@ def _panel(panel: Panel, names: Sequence[str], left: int, top: int) -> str:
         across, row = at(x, y)
         ends = f'x1="{left + LEFT}" x2="{left + LEFT + wide}" y1="{row}" y2="{row}"'
         parts.append(f'<line class="grid" {ends}/>')
-        parts.append(_text(left + LEFT - 6, row + 4, f"{y:.3g}", 'text-anchor="end"'))
+        parts.append(_text(left + LEFT - 6, row + 4, _short(y), 'text-anchor="end"'))
         if not panel.ticks:
             below = top + PANEL_HEIGHT - BOTTOM + 16
-            parts.append(_text(across, below, f"{x:.3g}", 'text-anchor="middle"'))
+            parts.append(_text(across, below, _short(x), 'text-anchor="middle"'))
     low = min(heights)
     for number, word in enumerate(panel.ticks):
         below = top + PANEL_HEIGHT - BOTTOM + 16
@@ -114,6 +114,11 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     """From the least to the greatest, and a little more on both sides."""
     room = 0.06 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
     return min(values) - room, max(values) + room
+
+
+def _short(value: float) -> str:
+    """Few digits, no exponent between a thousandth and a million."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.{3 if abs(value) >= 1 else 2}g}"
 
 
 def _text(x: float, y: float, words: str, more: str) -> str:
