@@ -17,10 +17,8 @@ def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> li
     images = load_batch(find_photos([folder]), backbone, size).images[0]
     sets = max(1, len(images) // views)
     chosen = [images[number::sets][:views] for number in range(sets)]
-    return [
-        Scene(name=f"{folder.parent.name}/{folder.name} {n}", images=one)
-        for n, one in enumerate(chosen)
-    ]
+    place = "/".join(folder.resolve().parts[-2:])  # many folders of photos are called "images"
+    return [Scene(name=f"{place} {n}", images=one) for n, one in enumerate(chosen)]
 
 
 def half_of(folder: Path) -> int:
