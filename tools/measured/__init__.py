@@ -6,6 +6,7 @@ from .attention import attention
 from .distillation import distill, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
+from .quality import content_order
 from .speed import compiled_attention, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -15,6 +16,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "train-memory": train_memory,
     "teacher": teacher,
     "attention": attention,
+    "content-order": content_order,
     "fp8-memory": fp8_memory,
     "fp8-recipes": fp8_recipes,
     "fp8-linears": fp8_linears,

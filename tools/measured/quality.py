@@ -1,0 +1,46 @@
+"""What each part of a recipe earns, by truth and by the dense network itself."""
+
+from typing import Any
+
+from .layout import load, table, where
+
+
+def content_order() -> str:
+    """Students beside their teacher, nothing trained."""
+    record = load("content-order-study.json")
+    truth, photos = (
+        {row["row"]: row for row in record["summary"] if row["group"] == group}
+        for group in ("8 views", "photos")
+    )
+    header = (
+        "attention",
+        "AbsRel of dense's",
+        "AUC@30, points from dense",
+        "change of depth on photos",
+        "pose agreement",
+        "keys exact",
+        "keys seen",
+    )
+    rows = [_row(name, row, photos[name]) for name, row in truth.items() if name in photos]
+    dense = truth["dense"]
+    sets = photos["dense"]["scenes"]
+    return (
+        f"{table(header, rows)}\n\n{record['backbone']}, nothing trained, {dense['scenes']} unseen "
+        f"synthetic scenes of 8 views at {record['setting']['size']} pixels (dense: AbsRel "
+        f"{dense['abs_rel']:.4f}, AUC@30 {dense['auc30']:.3f}), paired 95 % bootstrap intervals; "
+        f"{sets} sets of up to 8 photographs, compared with the dense network. "
+        f"{where(record['environment'])}"
+    )
+
+
+def _row(name: str, truth: dict[str, Any], photos: dict[str, Any]) -> tuple[str, ...]:
+    depth, poses = truth["abs_rel_of_dense"], truth["auc30_points"]
+    return (
+        name,
+        f"{depth['value']:.3f}x [{depth['low']:.3f}, {depth['high']:.3f}]",
+        f"{poses['value']:+.2f} [{poses['low']:+.2f}, {poses['high']:+.2f}]",
+        f"{100 * photos['depth_change']:.2f} %",
+        f"{photos['pose_agreement']:.3f}",
+        f"{100 * truth['exact']:.0f} %",
+        f"{100 * truth['seen']:.0f} %",
+    )
