@@ -36,7 +36,7 @@ PAGES = (
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 QUICK = {  # what makes a command take a second; what is said of it stays true
-    "distill": "--steps 2 --eval-scenes 1 --size 56 --views 2",
+    "distill": "--steps 0 --many-views 0 --eval-scenes 1 --size 56 --views 2",
     "reconstruct": "--size 56",
     "bench": "--sizes 28 --repeats 1 --no-compile",
     "eval": "--scenes 1 --size 56 --views 2",

@@ -132,17 +132,17 @@ def test_a_state_of_another_network_is_refused() -> None:
 
 def test_the_rate_warms_up_stays_and_ends_at_zero() -> None:
     recipe = TeacherRecipe(cycle=CYCLE, steps=1000, peak=0.5)
-    assert recipe.rate(0, 0) < 0.01
-    assert recipe.rate(300, 0) == recipe.rate(500, 9) == 0.5
-    assert 0 < recipe.rate(999, 0) < 0.01
-    assert not recipe.is_over(999, 1e9) and recipe.is_over(1000, 0)
+    assert recipe.rate(0, 0.0) < 0.01
+    assert recipe.rate(300, 0.0) == recipe.rate(500, 9.0) == 0.5
+    assert 0 < recipe.rate(999, 0.0) < 0.01
+    assert not recipe.is_over(999, 1e9) and recipe.is_over(1000, 0.0)
 
 
 def test_a_run_of_some_minutes_ends_annealed_whatever_it_reached() -> None:
-    recipe = TeacherRecipe(cycle=CYCLE, steps=10**6, minutes=10)
-    assert recipe.rate(500, 3) == 1.0
+    recipe = TeacherRecipe(cycle=CYCLE, steps=10**6, minutes=10.0)
+    assert recipe.rate(500, 3.0) == 1.0
     assert 0 < recipe.rate(501, 9.99) < 0.01
-    assert recipe.is_over(502, 10)
+    assert recipe.is_over(502, 10.0)
 
 
 def test_the_cycles_hold_what_the_recipe_promises() -> None:

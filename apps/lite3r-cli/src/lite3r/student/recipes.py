@@ -234,6 +234,9 @@ def _is_block(size: int) -> bool:
 def _read(name: str, text: str, hint: Any) -> Any:
     """Read the text of a field as the type that the field has."""
     words = [word.strip() for word in text.split(",") if word.strip()]
+    known = choices().get(name)
+    if known is not None and text not in known:
+        raise ValueError(f"{name}={text!r}; it must be known: {', '.join(known)}")
     kinds = [kind for kind in get_args(hint) if kind is not ...]
     try:
         if get_origin(hint) is tuple:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -165,6 +166,6 @@ def _log(folder: Path, step: int, minutes: float, rate: float, parts: dict[str, 
     _append(folder / "log.jsonl", record | losses)
 
 
-def _append(path: Path, record: dict[str, float]) -> None:
+def _append(path: Path, record: Mapping[str, int | float]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
