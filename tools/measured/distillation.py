@@ -8,17 +8,28 @@ from .layout import load, table, where
 def distill() -> str:
     """Teacher, training-free student and distilled student."""
     report = load("distill-da3-tiny.json")
-    header = ("", "AbsRel", "delta1", "rotation", "direction", "AUC@30", "latency", "peak memory")
+    settings = ("AbsRel", "AUC@30", "latency", "working memory")
+    header = (
+        "",
+        *(f"{name}, 8 views" for name in settings),
+        *(f"{name}, 32 views" for name in settings),
+        "weights",
+        "file",
+    )
     rows = [
         (
             row["label"],
-            f"{row['abs_rel']:.4f}",
-            f"{row['delta1']:.4f}",
-            f"{row['rotation_degrees']:.2f}°",
-            f"{row['direction_degrees']:.2f}°",
-            f"{row['auc30']:.4f}",
-            f"{row['latency_ms']:.0f} ms",
-            f"{row['peak_memory_mb']:.0f} MB",
+            *(
+                "" if row.get(key + ending) is None else f"{row[key + ending]:{shape}}"
+                for ending in ("", "_many")
+                for key, shape in (
+                    ("abs_rel", ".4f"),
+                    ("auc30", ".4f"),
+                    ("latency_ms", ".0f"),
+                    ("peak_memory_mb", ".0f"),
+                )
+            ),
+            *("" if key not in row else f"{row[key]:.1f}" for key in ("weights_mb", "disk_mb")),
         )
         for row in report["rows"]
     ]
@@ -28,7 +39,10 @@ def distill() -> str:
         f"density {student['density']:.3f}, {student['trained_parameters']:,} trained parameters"
     )
     notes = " ".join(report["notes"])
-    return f"{table(header, rows)}\n\n{facts}; {counts}. {notes}"
+    return (
+        f"{report['summary']}\n\n{table(header, rows)}\n\n"
+        f"Latency in ms, memory in MB. {facts}; {counts}. {notes}"
+    )
 
 
 def gap() -> str:
