@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .attention import attention
-from .distillation import distill, gap, overhead, teacher, train_memory
+from .distillation import distill, distill_fast, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .quality import content_order
@@ -11,6 +11,7 @@ from .speed import compiled_attention, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
     "distill": distill,
+    "distill-fast": distill_fast,
     "gap": gap,
     "overhead": overhead,
     "train-memory": train_memory,

@@ -5,6 +5,11 @@ from typing import Any
 from .layout import load, table, where
 
 
+def distill_fast() -> str:
+    """The same command with the recipe that reads half as many keys exactly."""
+    return f"With `--recipe fast`: {load('distill-fast-da3-tiny.json')['summary']}"
+
+
 def distill() -> str:
     """Teacher, training-free student and distilled student."""
     report = load("distill-da3-tiny.json")
