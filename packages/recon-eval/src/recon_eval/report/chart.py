@@ -21,10 +21,10 @@ class Point:
     """One point of a panel: whose it is, where, and the interval of its height, if it has one."""
 
     name: str
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
+    x: float | int
+    y: float | int
+    low: float | int | None = None
+    high: float | int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def _panel(panel: Panel, names: Sequence[str], left: int, top: int) -> str:
     ys = _span([log10(v) for v in heights] if panel.log else heights)
     wide, high = PANEL_WIDTH - LEFT - 16, PANEL_HEIGHT - TOP - BOTTOM
 
-    def at(x: float, y: float) -> tuple[float, float]:
+    def at(x: float | int, y: float | int) -> tuple[float, float]:
         height = log10(y) if panel.log else y
         across, up = (x - xs[0]) / (xs[1] - xs[0]), (height - ys[0]) / (ys[1] - ys[0])
         return round(left + LEFT + across * wide, 1), round(top + TOP + (1 - up) * high, 1)
@@ -110,18 +110,18 @@ def _panel(panel: Panel, names: Sequence[str], left: int, top: int) -> str:
     return "".join(parts)
 
 
-def _span(values: Sequence[float]) -> tuple[float, float]:
+def _span(values: Sequence[float | int]) -> tuple[float, float]:
     """From the least to the greatest, and a little more on both sides."""
     room = 0.06 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
     return min(values) - room, max(values) + room
 
 
-def _short(value: float) -> str:
+def _short(value: float | int) -> str:
     """Few digits, no exponent between a thousandth and a million."""
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.{3 if abs(value) >= 1 else 2}g}"
 
 
-def _text(x: float, y: float, words: str, more: str) -> str:
+def _text(x: float | int, y: float | int, words: str, more: str) -> str:
     return f'<text x="{x}" y="{y}" {more}>{escape(words)}</text>'
 
 
@@ -129,7 +129,7 @@ def _color(index: int) -> str:
     return COLORS[index % len(COLORS)]
 
 
-def _sign(index: int, x: float, y: float) -> str:
+def _sign(index: int, x: float | int, y: float | int) -> str:
     kind, color = SIGNS[index // len(COLORS) % len(SIGNS)], _color(index)
     if kind == "square":
         return f'<rect x="{x - 4}" y="{y - 4}" width="8" height="8" fill="{color}"/>'

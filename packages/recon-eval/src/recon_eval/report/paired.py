@@ -1,10 +1,11 @@
 """Means over scenes against those of another network on the same scenes, with intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
 
@@ -37,7 +38,9 @@ def ratio(first: Figures, second: Figures, name: str) -> Interval | None:
     return _paired(first, second, name, lambda a, b: a / b)
 
 
-def difference(first: Figures, second: Figures, name: str, scale: float = 1.0) -> Interval | None:
+def difference(
+    first: Figures, second: Figures, name: str, scale: float | int = 1.0
+) -> Interval | None:
     """The mean of a figure less that of the second network, on the scenes that both have."""
     return _paired(first, second, name, lambda a, b: scale * (a - b))
 
@@ -62,6 +65,6 @@ def _paired(
     return Interval(value, *_ends(spread))
 
 
-def _ends(spread: Sequence[float]) -> tuple[float, float]:
+def _ends(spread: Float[np.ndarray, " draws"]) -> tuple[float, float]:
     low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
