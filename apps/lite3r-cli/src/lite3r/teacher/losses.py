@@ -14,6 +14,7 @@ WEIGHTS = {
     "gradient": 0.5,
     "confidence": 0.05,
     "pose": 4.0,
+    "aspect": 1.0,
     "direction": 1.0,
     "rotation": 1.0,
     "rays": 1.0,
@@ -62,6 +63,22 @@ def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> T
     """L1 of translation, quaternion and half the fields of view, as DA3 and VGGT train them."""
     error = (pose - target).abs()
     return error[..., :3].mean() + error[..., 3:7].mean() + 0.5 * error[..., 7:].mean()
+
+
+def aspect_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:
+    """How far pixels are from square: the error of the logarithm of the ratio of both focal lengths.
+
+    Fields of view alone leave it a sixth of the weight of a pose, and pictures that are not square
+    are then answered as if they were.
+    """
+    found, true = (_log_ratio(p) for p in (pose, target))
+    return (found - true).abs().mean()
+
+
+def _log_ratio(pose: Float[Tensor, "b v 9"]) -> Float[Tensor, "b v"]:
+    """Logarithm of the sensor's height over its width, from the two fields of view."""
+    half = pose[..., 7:].clamp(0.05, 3.0) / 2
+    return torch.tan(half[..., 0]).log() - torch.tan(half[..., 1]).log()
 
 
 def direction_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:

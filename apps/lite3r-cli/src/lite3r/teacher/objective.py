@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lite3r.teacher.losses import (
     WEIGHTS,
+    aspect_term,
     depth_terms,
     direction_term,
     match_term,
@@ -93,6 +94,7 @@ def _trunk_terms(pupil: Pupil, images: Tensor, targets: Targets, way: Way) -> di
 def _camera_terms(pose: Tensor, targets: Targets) -> dict[str, Tensor]:
     return {
         "pose": pose_term(pose, targets.pose),
+        "aspect": aspect_term(pose, targets.pose),
         "direction": direction_term(pose, targets.pose),
         "rotation": rotation_term(pose, targets.pose),
     }
