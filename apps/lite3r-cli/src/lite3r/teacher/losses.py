@@ -66,7 +66,7 @@ def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> T
 
 
 def aspect_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:
-    """How far pixels are from square: the error of the logarithm of the ratio of both focal lengths.
+    """How far pixels are from square: the error in the log ratio of the two focal lengths.
 
     Fields of view alone leave it a sixth of the weight of a pose, and pictures that are not square
     are then answered as if they were.
