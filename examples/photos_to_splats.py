@@ -1,0 +1,65 @@
+"""From photos to a folder that Gaussian-splatting trainers read.
+
+    python examples/photos_to_splats.py PHOTOS OUT [BACKBONE] [SIZE]
+
+OUT gets `images/`, `sparse/0/` (COLMAP, with tracks) and `transforms.json` with `points.ply`
+(nerfstudio). `lite3r reconstruct` does the same with masks, budgets and metres.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recon_backbones import Reconstruction, load_backbone, reconstruct
+from recon_eval import formats, points
+
+
+def main(photos: str, out: str, backbone: str = "da3-tiny", size: str = "224") -> None:
+    """Reconstruct, and write both layouts."""
+    weights = "bundled" if backbone == "da3-tiny" else "hub"
+    made = reconstruct(photos, load_backbone(backbone, weights=weights), size=int(size))
+    folder = Path(out)
+    for name in made.photos:
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made.root / name, folder / "images" / name)
+    cloud = cloud_of(made)
+    seen = cameras(made, made.intrinsics_seen, [made.depth.shape[:0:-1]] * len(made))
+    whole = cameras(made, made.intrinsics, made.sizes)
+    sightings = points.find_sightings(cloud.points, seen, np.where(made.keep, made.depth, 0))
+    observed = points.observe(cloud.points, sightings, whole)
+    formats.write_colmap(folder / "sparse/0", whole, cloud, observed)
+    named = cameras(made, made.intrinsics, made.sizes, below="images/")
+    formats.write_ply(folder / "points.ply", cloud)
+    formats.write_transforms(folder / "transforms.json", named, points="points.ply")
+    print(f"{folder}: {len(made)} cameras, {len(cloud)} points, lengths in {made.unit}")
+
+
+def cameras(
+    made: Reconstruction, intrinsics: np.ndarray, sizes: object, below: str = ""
+) -> list[formats.Camera]:
+    """One camera a photo, in the pixels that `sizes` (width, height) speak of."""
+    parts = zip(made.photos, made.world_to_camera, intrinsics, sizes, strict=True)
+    return [
+        formats.Camera(name=below + name, world_to_camera=pose, intrinsics=lens, size=tuple(size))
+        for name, pose, lens, size in parts
+    ]
+
+
+def cloud_of(made: Reconstruction, most: int = 100_000) -> formats.PointCloud:
+    """Every pixel that is kept, as a point in the world; at most `most` of them."""
+    poses, lenses = torch.from_numpy(made.world_to_camera), torch.from_numpy(made.intrinsics_seen)
+    depth, keep = torch.from_numpy(made.depth).double(), torch.from_numpy(made.keep)
+    lifted = points.back_project(depth, keep, poses, lenses).draw(most, seed=0)
+    view, y, x = lifted.pixels.T.numpy()
+    return formats.PointCloud(
+        points=lifted.points.numpy(),
+        colors=made.images[view, y, x],
+        confidence=made.confidence[view, y, x],
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
