@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lite3r.pages.reconstruction import seen_from_above
-from lite3r.scene.archive import read_npz
-from lite3r.scene.colors import depth_picture, depth_range
-from lite3r.scene.points import PointOptions, gather_points
-from lite3r.scene.upright import upright
+from recon_eval.reconstruction import (
+    PointOptions,
+    gather_points,
+    read_archive,
+    seen_from_above,
+    upright,
+)
+from recon_eval.report.pictures import depth_picture, depth_range
 
 HEIGHT, SHOWN, GAP = 220, 3, 8  # pixels, views, pixels
 
 
 def main(folder: str, out: str) -> None:
     """Photos over their depth, beside the points from above."""
-    views = read_npz(Path(folder) / "prediction.npz")
+    views = read_archive(Path(folder) / "prediction.npz")
     chosen = [views[i] for i in np.linspace(0, len(views) - 1, SHOWN).round().astype(int)]
     near, far = depth_range(*(view.depth for view in chosen))
     rows = [
@@ -48,7 +51,7 @@ def _to_height(picture: np.ndarray) -> Image.Image:
 
 def _above(views: list, side: int) -> Image.Image:
     cloud = gather_points(views, PointOptions())
-    flat = cloud.xyz @ upright(views)[[0, 2]].T
+    flat = cloud.points @ upright(views)[[0, 2]].T
     low, high = np.percentile(flat, [2, 98], axis=0)
     pixels = (flat - low) * (side / float((high - low).max()))
     picture = Image.fromarray(seen_from_above(cloud, pixels, side, side))

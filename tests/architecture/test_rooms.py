@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ MEETINGS = {
     "distillation/run.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/shown.py": {"recon_backbones", "recon_eval"},
     "distillation/teach.py": {"distill", "recon_backbones"},
+    "reconstruct/run.py": {"recon_backbones", "recon_eval"},
     "reconstruct/cameras.py": {"recon_backbones", "recon_eval"},
     "teacher/assess.py": {"recon_backbones", "recon_eval"},
     "teacher/monitor.py": {"recon_backbones", "recon_eval"},
@@ -56,6 +58,7 @@ def module(file: Path, package: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def arrows(package: str) -> dict[str, set[str]]:
     """Which modules of a package each of its modules imports when it is imported."""
     known = {module(file, package) for file in files(package)}

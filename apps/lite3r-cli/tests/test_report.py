@@ -7,9 +7,7 @@ import pytest
 
 from lite3r.bench.metrics import METRICS
 from lite3r.pages.columns import markdown_table
-from lite3r.pages.curve import loss_curve
 from lite3r.pages.page import Page, SceneFigure, render_page
-from lite3r.scene import colors as figures
 
 ROWS = [
     {"label": "teacher", "abs_rel": 0.2, "auc30": 0.5, "latency_ms": 1234.5, "density": 1.0},
@@ -93,35 +91,3 @@ def test_markdown_has_one_line_per_model() -> None:
     assert len(lines) == 2 + len(ROWS)
     assert {line.count("|") for line in lines} == {len(METRICS) + 2}
     assert "| - |" in lines[3]
-
-
-def test_curve_spans_its_axes() -> None:
-    drawing = loss_curve([1.0, 0.1, 0.01], label="loss")
-    first, *_, last = drawing.split('class="raw" points="')[1].split('"')[0].split()
-    assert first == "64.0,12.0"
-    assert last == "628.0,220.0"
-
-
-@pytest.mark.parametrize("values", [[1.0], [1.0, 0.0], [1.0, float("nan")]])
-def test_curve_refuses_what_a_logarithm_cannot_show(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="at least two values, all finite and positive"):
-        loss_curve(values, label="loss")
-
-
-def test_depth_colours_run_from_light_to_dark() -> None:
-    depth = np.geomspace(1.0, 4.0, 64)[None]
-    lightness = figures.depth_picture(depth, 1.0, 4.0).astype(float) @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(lightness[0]) < 0).all()
-
-
-def test_missing_depth_is_grey() -> None:
-    depth = np.array([[1.0, np.nan], [0.0, np.inf]])
-    painted = figures.depth_picture(depth, 1.0, 2.0)
-    assert (painted[[0, 1, 1], [1, 0, 1]] == figures.MISSING).all()
-    assert (figures.error_picture(np.ones((2, 2)), depth)[1] == figures.MISSING).all()
-
-
-def test_no_error_is_the_lightest_colour() -> None:
-    truth = np.array([[1.0, 2.0, 4.0]])
-    painted = figures.error_picture(truth * [1.0, 1.25, 9.0], truth, worst=0.5).sum(-1)[0]
-    assert painted[0] > painted[1] > painted[2]

@@ -11,6 +11,7 @@ from recon_eval import efficiency as efficiency
 from recon_eval import formats as formats
 from recon_eval import points as points
 from recon_eval import pose as pose
+from recon_eval import reconstruction as reconstruction
 from recon_eval import report as report
 from recon_eval.metrics import METRICS as METRICS
 from recon_eval.metrics import Metric as Metric

@@ -7,12 +7,10 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lite3r.pages.models import read_models
-from lite3r.pages.scene import write_html
-from lite3r.scene.points import PointOptions
 from lite3r.shell import atomic
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
+from recon_eval.reconstruction import PointOptions, read_models, write_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class View:
             atomic.check_writable(path.parent)
         title = " / ".join(model.label for model in models)
         with reported():
-            write_html(path, models, title=title, max_points=self.max_points)
+            write_page(path, models, title=title, max_points=self.max_points)
         size = path.stat().st_size
         terminal.result({"html": str(path), "bytes": size}, f"{path}: {size / 1e6:.1f} MB")
         if self.open:

@@ -9,9 +9,9 @@ from jaxtyping import Float, UInt8
 
 from lite3r.bench.metrics import METRICS, Metric
 from lite3r.pages.columns import Row, text
-from lite3r.pages.curve import loss_curve
-from lite3r.pages.parts import document, facts, heading, legend, strip
-from lite3r.scene import colors
+from recon_eval.report import loss_curve
+from recon_eval.report import pictures as colors
+from recon_eval.report.html import document, facts, heading, legend, strip
 
 WORST_ERROR = 0.5
 

@@ -8,9 +8,6 @@ from typing import Any
 
 import recon_backbones
 from lite3r.reconstruct.cameras import cameras_from
-from lite3r.reconstruct.write import WRITERS
-from lite3r.scene.points import PointOptions, gather_points
-from lite3r.scene.view import Scene, View
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.shell.errors import UserError, reported
@@ -20,6 +17,7 @@ from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice
 from recon_backbones.photos import find_photos, is_video
 from recon_backbones.views.scale import parse_end
+from recon_eval.reconstruction import WRITERS, PointOptions, Reconstruction, View, gather_points
 
 MARK = "reconstruction.json"
 FRAMES = "images"  # folder of the reconstruction for the frames of a video
@@ -34,7 +32,7 @@ class Plan:
     - `cameras`: a file or folder of known cameras.
     - `known_distance`: two ends, as photo or photo:x,y, and metres between them.
     - `metric`: a network that sees metres.
-    - `formats`: names of `write.WRITERS`.
+    - `formats`: names of `recon_eval.reconstruction.WRITERS`.
     """
 
     photos: Sequence[str]
@@ -151,7 +149,7 @@ def write(
         photos = Path(os.path.relpath(made.root, folder.absolute()))
     views = to_views(made)
     cloud = gather_points(views, everything)
-    scene = Scene(title=folder.name, cloud=cloud, views=views, photos=photos, facts=facts)
+    scene = Reconstruction(title=folder.name, cloud=cloud, views=views, photos=photos, facts=facts)
     for name in plan.formats:
         words.say(f"writing {name} ...")
         WRITERS[name](partial, scene)

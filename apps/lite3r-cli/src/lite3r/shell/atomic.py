@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recon_eval.formats import new_file as new_file
 from recon_eval.formats import write_json as write_json
+from recon_eval.formats import write_text as write_text
 
 
 @contextmanager
@@ -32,12 +33,6 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
             partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8."""
-    with new_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

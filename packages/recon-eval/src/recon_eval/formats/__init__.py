@@ -16,6 +16,7 @@ from recon_eval.formats.depth import read_depth as read_depth
 from recon_eval.formats.depth import write_depth as write_depth
 from recon_eval.formats.files import new_file as new_file
 from recon_eval.formats.files import write_json as write_json
+from recon_eval.formats.files import write_text as write_text
 from recon_eval.formats.glb import read_glb as read_glb
 from recon_eval.formats.glb import write_glb as write_glb
 from recon_eval.formats.images import open_image as open_image

@@ -92,6 +92,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a JSON file in UTF-8, indented, non-ASCII letters kept, NaN and infinity refused."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -34,11 +34,7 @@ class Camera:
     @property
     def camera_to_world(self) -> Float64[np.ndarray, "4 4"]:
         """The inverse of `world_to_camera`, homogeneous."""
-        rotation, translation = self.world_to_camera[:, :3], self.world_to_camera[:, 3]
-        pose = np.eye(4)
-        pose[:3, :3] = rotation.T
-        pose[:3, 3] = -rotation.T @ translation
-        return pose
+        return camera_to_world(self.world_to_camera)
 
     def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
         """Return the intrinsics in pixels of a photo of this width and height.
@@ -136,6 +132,15 @@ class Observations:
         """No point is seen by any camera."""
         empty = np.zeros(0, np.int64)
         return Observations(camera=empty, point=empty, xy=np.zeros((0, 2)))
+
+
+def camera_to_world(world_to_camera: Float[np.ndarray, "3 4"]) -> Float64[np.ndarray, "4 4"]:
+    """Return the inverse of a rigid motion, homogeneous."""
+    rotation, translation = world_to_camera[:, :3], world_to_camera[:, 3]
+    pose = np.eye(4)
+    pose[:3, :3] = rotation.T
+    pose[:3, 3] = -rotation.T @ translation
+    return pose
 
 
 def check_camera(

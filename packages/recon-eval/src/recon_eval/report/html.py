@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from lite3r.scene import colors
+from recon_eval.report import pictures
 
 
 def document(title: str, sections: Sequence[str]) -> str:
     """A whole HTML document that asks the network for nothing."""
-    style = files("lite3r.pages").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("recon_eval.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -35,9 +35,9 @@ def strip(label: str, sources: Sequence[str], names: Sequence[str] = ()) -> str:
 
 
 def legend(*bars: tuple[tuple[str, ...], str, str]) -> str:
-    """Colour scales: stops, the text before and the text after each."""
+    """Color scales: stops, the text before and the text after each."""
     spans = "".join(
-        f"<span>{escape(low)}<i style='background:{colors.css_gradient(stops)}'></i>"
+        f"<span>{escape(low)}<i style='background:{pictures.css_gradient(stops)}'></i>"
         f"{escape(high)}</span>"
         for stops, low, high in bars
     )

@@ -1,4 +1,4 @@
-"""Depth maps as images: 16-bit PNG and 32-bit TIFF for programs, colour PNG for people."""
+"""Depth maps as images: 16-bit PNG and 32-bit TIFF for programs, color PNG for people."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -7,16 +7,15 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from lite3r.scene.colors import depth_picture, depth_range
-from lite3r.scene.view import View
-from lite3r.shell import atomic
-from recon_eval import formats
+from recon_eval.formats import new_file, write_depth, write_json
+from recon_eval.reconstruction.view import View
+from recon_eval.report.pictures import depth_picture, depth_range
 
 LARGEST = 65535
 PREVIEW = "_preview"  # after the name of a picture for people
 
 
-def write_depth(folder: Path, views: Sequence[View]) -> None:
+def write_depth_maps(folder: Path, views: Sequence[View]) -> None:
     """Write `NAME.png`, `NAME.tiff`, `NAME_preview.png` for every view, and `scale.json`.
 
     PNG: 16 bits, 0 for no depth; depth in units of the reconstruction = pixel value *
@@ -31,11 +30,11 @@ def write_depth(folder: Path, views: Sequence[View]) -> None:
     near, far = depth_range(*(_known(view)[::4, ::4] for view in views))
     for name, view in zip(file_names(views), views, strict=True):
         depth = _known(view)
-        formats.write_depth(folder / f"{name}.png", depth, unit=unit)
-        formats.write_depth(folder / f"{name}.tiff", depth)
-        with atomic.new_file(folder / f"{name}{PREVIEW}.png") as partial:
+        write_depth(folder / f"{name}.png", depth, unit=unit)
+        write_depth(folder / f"{name}.tiff", depth)
+        with new_file(folder / f"{name}{PREVIEW}.png") as partial:
             Image.fromarray(depth_picture(depth, near, far)).save(partial)
-    atomic.write_json(folder / "scale.json", {"depth_per_value": unit})
+    write_json(folder / "scale.json", {"depth_per_value": unit})
 
 
 def _known(view: View) -> Float[np.ndarray, "y x"]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lite3r.pages.scene import Model
-from lite3r.scene.archive import read_npz
-from lite3r.scene.points import PointOptions, gather_points
-from lite3r.scene.view import View
+from recon_eval.reconstruction.archive import read_archive
+from recon_eval.reconstruction.cloud import PointOptions, gather_points
+from recon_eval.reconstruction.page import Model
+from recon_eval.reconstruction.view import View
 
 ARCHIVE = "prediction.npz"
 
@@ -21,7 +21,7 @@ def read_models(folders: Sequence[Path], options: PointOptions) -> list[Model]:
     """
     models: list[Model] = []
     for folder in folders:
-        views = read_npz(folder / ARCHIVE)
+        views = read_archive(folder / ARCHIVE)
         if models:
             views = rescaled(views, unit_ratio(models[0].views, views))
         label = folder.absolute().name

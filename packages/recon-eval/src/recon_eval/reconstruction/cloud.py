@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lite3r.scene.view import PointCloud, View
-from recon_backbones import Masks
+from recon_eval.formats.records import PointCloud
+from recon_eval.reconstruction.view import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,13 @@ class PointOptions:
     """Thin to at most this many points: one per voxel, the most confident."""
 
     def __post_init__(self) -> None:
-        Masks(confidence_percentile=self.confidence_percentile, edge_tolerance=self.edge_tolerance)
+        if not 0 <= self.confidence_percentile < 100:
+            raise ValueError(
+                f"confidence_percentile={self.confidence_percentile}; it must be at least 0 (keep "
+                "every pixel) and less than 100"
+            )
+        if not self.edge_tolerance > 0:
+            raise ValueError(f"edge_tolerance={self.edge_tolerance}; it must be positive")
         if self.max_points < 1:
             raise ValueError(f"max_points={self.max_points}; it must be at least 1")
 
@@ -46,14 +52,14 @@ def points_of(view: View, *, threshold: float, options: PointOptions) -> PointCl
     kept = view.known & (view.confidence >= threshold)
     kept &= ~depth_edges(view.depth, options.edge_tolerance)
     return PointCloud(
-        xyz=unproject(view)[kept].astype(np.float32),
-        rgb=view.image[kept],
+        points=unproject(view)[kept].astype(np.float32),
+        colors=view.image[kept],
         confidence=view.confidence[kept].astype(np.float32),
     )
 
 
 def unproject(view: View) -> Float[np.ndarray, "y x 3"]:
-    """World coordinates of every pixel centre: R^T (z K^-1 (x, y, 1) - t)."""
+    """World coordinates of every pixel center: R^T (z K^-1 (x, y, 1) - t)."""
     height, width = view.depth.shape
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(view.intrinsics).T
@@ -80,14 +86,17 @@ def depth_edges(depth: Float[np.ndarray, "y x"], tolerance: float) -> Bool[np.nd
 def thin(cloud: PointCloud, max_points: int) -> PointCloud:
     """Keep the most confident point of each voxel, with the smallest voxel that fits the cap.
 
+    Of points without confidence, the first.
+
     The voxel is found by bisection of its logarithm between a millionth of the cloud's
     extent and the extent; 16 steps leave it within 0.03 % of the smallest.
     """
     if len(cloud) <= max_points:
         return cloud
-    cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
-    origin = cloud.xyz.min(axis=0)
-    extent = float(np.ptp(cloud.xyz, axis=0).max()) or 1.0
+    if cloud.confidence is not None:
+        cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
+    origin = cloud.points.min(axis=0)
+    extent = float(np.ptp(cloud.points, axis=0).max()) or 1.0
     small, large = np.log(extent * 1e-6), np.log(extent * 1.001)
     best = _first_in_voxel(cloud, origin, float(np.exp(large)))
     for _ in range(16):
@@ -103,7 +112,7 @@ def thin(cloud: PointCloud, max_points: int) -> PointCloud:
 def _first_in_voxel(
     cloud: PointCloud, origin: Float[np.ndarray, "3"], voxel: float
 ) -> Int[np.ndarray, " kept"]:
-    cell = np.floor((cloud.xyz - origin).astype(np.float64) / voxel).astype(np.int64)
+    cell = np.floor((cloud.points - origin).astype(np.float64) / voxel).astype(np.int64)
     key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
     first: Int[np.ndarray, " kept"] = np.sort(np.unique(key, return_index=True)[1])
     return first

@@ -8,18 +8,19 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lite3r.pages.parts import document, facts, heading, legend, strip
-from lite3r.pages.scene import ranks
-from lite3r.scene import colors
-from lite3r.scene.upright import upright
-from lite3r.scene.view import PointCloud, Scene, View
-from lite3r.shell import atomic
+from recon_eval.formats.files import write_text
+from recon_eval.formats.records import PointCloud
+from recon_eval.reconstruction.page import ranks
+from recon_eval.reconstruction.upright import upright
+from recon_eval.reconstruction.view import Reconstruction, View
+from recon_eval.report import pictures
+from recon_eval.report.html import document, facts, heading, legend, strip
 
 SHOWN_VIEWS = 24
 SIDE = 560  # pixels of the plan's longer side
 
 
-def write_report(path: Path, made: Scene) -> None:
+def write_summary(path: Path, made: Reconstruction) -> None:
     """Write the page; the files that lie beside it then are listed in it."""
     shown = [
         made.views[i]
@@ -39,20 +40,20 @@ def write_report(path: Path, made: Scene) -> None:
             facts("How this was made", pairs, notes),
         ],
     )
-    atomic.write_text(path, page)
+    write_text(path, page)
 
 
 def _plan(cloud: PointCloud, views: Sequence[View]) -> str:
     """The points from above as a picture, the cameras as triangles over it."""
     turn = upright(views)[[0, 2]]  # right and towards the viewer: down the page
-    flat = cloud.xyz @ turn.T
+    flat = cloud.points @ turn.T
     triangles = [_triangle(view, turn) for view in views]
     low, high = np.percentile(flat, [1, 99], axis=0)
     ends = np.concatenate(triangles)
     low, high = np.minimum(low, ends.min(axis=0)), np.maximum(high, ends.max(axis=0))
     scale = SIDE / float((high - low).max() or 1.0)
     width, height = (int(n) for n in np.maximum(40, np.ceil((high - low) * scale)))
-    picture = colors.data_uri(seen_from_above(cloud, (flat - low) * scale, width, height))
+    picture = pictures.data_uri(seen_from_above(cloud, (flat - low) * scale, width, height))
     outlines = "".join(
         f"<polygon points='{' '.join(f'{x:.1f},{y:.1f}' for x, y in (corners - low) * scale)}'>"
         f"<title>{escape(view.name)}</title></polygon>"
@@ -81,14 +82,13 @@ def _triangle(view: View, turn: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "
 def seen_from_above(
     cloud: PointCloud, pixels: Float[np.ndarray, "p 2"], width: int, height: int
 ) -> UInt8[np.ndarray, "y x 4"]:
-    """Mean colour of the points in each pixel; opaque where there are many."""
+    """Mean color of the points in each pixel; opaque where there are many."""
     cell = np.floor(pixels).astype(int)
     inside = ((cell >= 0) & (cell < (width, height))).all(axis=1)
     place = cell[inside] @ (1, width)
     count = np.bincount(place, minlength=width * height).astype(float)
-    sums = [
-        np.bincount(place, weights=cloud.rgb[inside, c], minlength=width * height) for c in range(3)
-    ]
+    channels = np.zeros((len(place), 3)) if cloud.colors is None else cloud.colors[inside]
+    sums = [np.bincount(place, weights=c, minlength=width * height) for c in channels.T]
     typical = np.median(count[count > 0]) if len(place) else 1.0
     alpha = 255 * np.clip(count / typical, 0, 1) ** 0.5
     mean = np.stack([*(s / np.maximum(count, 1) for s in sums), alpha], axis=-1)
@@ -114,20 +114,20 @@ def _size(path: Path) -> str:
 
 def _views(views: Sequence[View], total: int) -> str:
     names = [view.name for view in views]
-    near, far = colors.depth_range(*(view.depth[view.known] for view in views))
-    photos = [colors.data_uri(v.image, kind="jpeg") for v in views]
+    near, far = pictures.depth_range(*(view.depth[view.known] for view in views))
+    photos = [pictures.data_uri(v.image, kind="jpeg") for v in views]
     depths = [
-        colors.data_uri(colors.depth_picture(np.where(v.known, v.depth, 0.0), near, far))
+        pictures.data_uri(pictures.depth_picture(np.where(v.known, v.depth, 0.0), near, far))
         for v in views
     ]
-    sure = [colors.data_uri(colors.share_picture(_share(v))) for v in views]
+    sure = [pictures.data_uri(pictures.share_picture(_share(v))) for v in views]
     some = f"{len(views)} of {total} photos, evenly spaced" if len(views) < total else "Photos"
     return (
         f"<section><h2>{some}</h2><div class='strips'>{strip('photo', photos, names)}"
         f"{strip('depth', depths, names)}{strip('confidence', sure, names)}</div>"
         + legend(
-            (colors.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)"),
-            (colors.SHARE_STOPS, "least confident", "most confident pixel of the photo"),
+            (pictures.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)"),
+            (pictures.SHARE_STOPS, "least confident", "most confident pixel of the photo"),
         )
         + "</section>"
     )

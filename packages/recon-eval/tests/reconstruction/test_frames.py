@@ -11,8 +11,8 @@ import pycolmap
 import pytest
 import trimesh
 
-from lite3r.scene.archive import read_npz
-from lite3r.scene.view import PointCloud, View
+from recon_eval.formats import PointCloud
+from recon_eval.reconstruction import View, read_archive
 
 Read = tuple[np.ndarray, list[np.ndarray]]  # points, and for each view a matrix to pixels
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -57,8 +57,8 @@ def read_glb(out: Path, views: list[View]) -> Read:
     return points.vertices, matrices
 
 
-def read_archive(out: Path, views: list[View]) -> Read:
-    read = read_npz(out / "prediction.npz")
+def read_arrays(out: Path, views: list[View]) -> Read:
+    read = read_archive(out / "prediction.npz")
     xyz = np.asarray(trimesh.load(out / "points.ply").vertices)
     return xyz, [v.original_intrinsics @ v.world_to_camera for v in read]
 
@@ -84,7 +84,7 @@ READERS: dict[str, Callable[[Path, list[View]], Read]] = {
     "colmap": read_colmap,
     "transforms": read_transforms,
     "glb": read_glb,
-    "npz": read_archive,
+    "npz": read_arrays,
     "html": read_page,
 }
 
@@ -95,7 +95,7 @@ def test_points_appear_where_the_photos_show_them(
 ) -> None:
     xyz, matrices = READERS[name](written, views)
     assert len(xyz) == len(cloud)
-    whole = np.column_stack([cloud.xyz.astype(float), np.ones(len(cloud))])
+    whole = np.column_stack([cloud.points.astype(float), np.ones(len(cloud))])
     for view, matrix in zip(views, matrices, strict=True):
         exact = whole @ (view.original_intrinsics @ view.world_to_camera).T
         read = np.column_stack([xyz, np.ones(len(xyz))]) @ matrix.T

@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lite3r.pages.scene import Model, quantized, ranks, write_html
-from lite3r.scene.linked import link_photos
-from lite3r.scene.upright import upright
-from lite3r.scene.view import PointCloud, View
+from recon_eval.formats import PointCloud
+from recon_eval.reconstruction import Model, View, link_photos, upright, write_page
+from recon_eval.reconstruction.page import quantized, ranks
 
 
 def blocks(page: str) -> dict[str, str]:
@@ -39,7 +38,7 @@ def test_names_cannot_end_the_data_of_the_page(
 ) -> None:
     name = "</script><b>.jpg"
     evil = [View(**vars(views[0]) | {"name": name})]
-    write_html(tmp_path / "s.html", [Model(label=name, cloud=cloud, views=evil)], title=name)
+    write_page(tmp_path / "s.html", [Model(label=name, cloud=cloud, views=evil)], title=name)
     page = (tmp_path / "s.html").read_text()
     scene = json.loads(blocks(page)["scene"])
     assert scene["models"][0]["cameras"][0]["name"] == name
@@ -49,7 +48,7 @@ def test_names_cannot_end_the_data_of_the_page(
 
 def test_a_page_thins_its_points(tmp_path: Path, cloud: PointCloud, views: list[View]) -> None:
     models = [Model(label=label, cloud=cloud, views=views) for label in ("teacher", "student")]
-    write_html(tmp_path / "s.html", models, title="two", max_points=1000)
+    write_page(tmp_path / "s.html", models, title="two", max_points=1000)
     data = blocks((tmp_path / "s.html").read_text())
     for number, model in enumerate(json.loads(data["scene"])["models"]):
         assert model["count"] <= 1000
@@ -58,12 +57,12 @@ def test_a_page_thins_its_points(tmp_path: Path, cloud: PointCloud, views: list[
 
 def test_a_page_without_points_is_refused(tmp_path: Path, views: list[View]) -> None:
     none = PointCloud(
-        xyz=np.empty((0, 3), np.float32),
-        rgb=np.empty((0, 3), np.uint8),
+        points=np.empty((0, 3), np.float32),
+        colors=np.empty((0, 3), np.uint8),
         confidence=np.empty(0, np.float32),
     )
     with pytest.raises(ValueError, match="at least one reconstruction with points"):
-        write_html(tmp_path / "s.html", [Model(label="a", cloud=none, views=views)], title="a")
+        write_page(tmp_path / "s.html", [Model(label="a", cloud=none, views=views)], title="a")
     assert not list(tmp_path.iterdir())
 
 

@@ -35,7 +35,7 @@ def depth_range(*maps: Float[np.ndarray, "..."]) -> tuple[float, float]:
 def depth_picture(
     depth: Float[np.ndarray, "y x"], near: float, far: float
 ) -> UInt8[np.ndarray, "y x 3"]:
-    """Depth in colour, logarithmic from `near` (light, warm) to `far` (dark, cold)."""
+    """Depth in color, logarithmic from `near` (light, warm) to `far` (dark, cold)."""
     known = np.isfinite(depth) & (depth > 0)
     value = np.log(np.where(known, depth, near) / near) / np.log(far / near)
     return _painted(value, known, DEPTH_STOPS)
@@ -44,14 +44,14 @@ def depth_picture(
 def error_picture(
     depth: Float[np.ndarray, "y x"], truth: Float[np.ndarray, "y x"], *, worst: float = 0.5
 ) -> UInt8[np.ndarray, "y x 3"]:
-    """|depth - truth| / truth in colour, from 0 (light) to `worst` and above (dark)."""
+    """|depth - truth| / truth in color, from 0 (light) to `worst` and above (dark)."""
     known = np.isfinite(truth) & (truth > 0) & np.isfinite(depth)
     safe = np.where(known, truth, 1.0)
     return _painted(np.abs(np.where(known, depth, 1.0) - safe) / safe / worst, known, ERROR_STOPS)
 
 
 def share_picture(share: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:
-    """A share in colour, from 0 (light) to 1 (dark)."""
+    """A share in color, from 0 (light) to 1 (dark)."""
     return _painted(share, np.isfinite(share), SHARE_STOPS)
 
 
@@ -63,7 +63,7 @@ def data_uri(picture: UInt8[np.ndarray, "y x channels"], *, kind: str = "png") -
 
 
 def css_gradient(stops: tuple[str, ...]) -> str:
-    """The same colours as a CSS gradient, for a legend."""
+    """The same colors as a CSS gradient, for a legend."""
     return f"linear-gradient(90deg, {', '.join(stops)})"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from lite3r.scene.view import View
+from recon_eval.reconstruction.view import View
 
 
 def upright(views: Sequence[View]) -> Float[np.ndarray, "3 3"]:

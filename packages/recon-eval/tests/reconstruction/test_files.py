@@ -12,11 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lite3r.scene.archive import read_npz, write_npz
-from lite3r.scene.depth import file_names, write_depth
-from lite3r.scene.points import PointOptions, depth_edges, gather_points, thin, unproject
-from lite3r.scene.view import PointCloud, View
 from recon_eval import formats
+from recon_eval.formats import PointCloud
+from recon_eval.reconstruction import (
+    PointOptions,
+    View,
+    depth_edges,
+    gather_points,
+    read_archive,
+    thin,
+    unproject,
+    write_archive,
+    write_depth_maps,
+)
+from recon_eval.reconstruction.depth_maps import file_names
 
 NAMES = ["a.jpg", "schöne Fotos/b c.png", "b.JPG"]  # as conftest names them
 
@@ -26,7 +35,7 @@ def project(view: View, xyz: np.ndarray, camera: np.ndarray) -> np.ndarray:
     return seen[..., :2] / seen[..., 2:]
 
 
-def test_unprojected_pixels_project_back_onto_their_centres(views: list[View]) -> None:
+def test_unprojected_pixels_project_back_onto_their_centers(views: list[View]) -> None:
     for view in views:
         pixels = project(view, unproject(view), view.intrinsics)
         x, y = np.meshgrid(np.arange(56) + 0.5, np.arange(42) + 0.5)
@@ -47,8 +56,8 @@ def test_points_of_one_view_land_on_the_same_surface_in_another(views: list[View
 def test_trimesh_reads_the_ply(written: Path, cloud: PointCloud) -> None:
     mesh = trimesh.load(written / "points.ply")
     assert isinstance(mesh, trimesh.PointCloud)
-    np.testing.assert_array_equal(np.asarray(mesh.vertices, dtype=np.float32), cloud.xyz)
-    np.testing.assert_array_equal(np.asarray(mesh.colors)[:, :3], cloud.rgb)
+    np.testing.assert_array_equal(np.asarray(mesh.vertices, dtype=np.float32), cloud.points)
+    np.testing.assert_array_equal(np.asarray(mesh.colors)[:, :3], cloud.colors)
 
 
 def test_trimesh_reads_the_glb_with_a_frustum_at_every_camera(
@@ -60,7 +69,7 @@ def test_trimesh_reads_the_glb_with_a_frustum_at_every_camera(
     assert names <= set(graph.nodes)
     (points,) = (g for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud))
     flip = np.array([1, -1, -1])
-    np.testing.assert_allclose(points.vertices * flip, cloud.xyz, atol=1e-5)
+    np.testing.assert_allclose(points.vertices * flip, cloud.points, atol=1e-5)
     for view in views:
         centre = graph.get(view.name)[0][:3, 3] * flip
         np.testing.assert_allclose(centre, view.camera_to_world[:3, 3], atol=1e-5)
@@ -92,7 +101,7 @@ def test_pycolmap_reads_the_model(
         camera = images[name].camera
         assert (camera.width, camera.height) == (112, 84)
         np.testing.assert_allclose(camera.calibration_matrix(), view.original_intrinsics)
-        first = cloud.xyz[0].astype(float)
+        first = cloud.points[0].astype(float)
         expected = project(view, first, view.original_intrinsics)
         seen = pose * first
         np.testing.assert_allclose(camera.img_from_cam(seen), expected, atol=1e-3)
@@ -123,14 +132,14 @@ def test_points_carry_tracks_so_that_views_find_partners(
 
 def test_glb_colors_are_linear_light(written: Path, cloud: PointCloud) -> None:
     read = formats.read_glb(written / "scene.glb")
-    np.testing.assert_array_equal(read.colors, cloud.rgb)
+    np.testing.assert_array_equal(read.colors, cloud.colors)
     data = (written / "scene.glb").read_bytes()
     head = 20 + int.from_bytes(data[12:16], "little")
     document = json.loads(data[20:head])
     colors = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]]
     start = head + 8 + document["bufferViews"][colors["bufferView"]]["byteOffset"]
     stored = np.frombuffer(data, "<u2", 4 * len(cloud), start).reshape(-1, 4)[:, :3] / 65535
-    display = cloud.rgb / 255
+    display = cloud.colors / 255
     light = np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
     np.testing.assert_allclose(stored, light, atol=1e-4)
 
@@ -170,7 +179,7 @@ def test_npz_holds_everything(written: Path, views: list[View]) -> None:
         assert list(data["names"]) == NAMES
         np.testing.assert_array_equal(data["depth"], [view.depth for view in views])
         np.testing.assert_array_equal(data["world_to_camera"][1], views[1].world_to_camera)
-    for read, view in zip(read_npz(written / "prediction.npz"), views, strict=True):
+    for read, view in zip(read_archive(written / "prediction.npz"), views, strict=True):
         assert (read.name, read.original_size) == (view.name, view.original_size)
         for field in ("image", "depth", "confidence", "intrinsics", "original_intrinsics", "known"):
             np.testing.assert_array_equal(getattr(read, field), getattr(view, field))
@@ -180,11 +189,11 @@ def test_masked_pixels_become_neither_points_nor_depth(views: list[View], tmp_pa
     keep = np.zeros((42, 56), dtype=bool)
     keep[:, :7] = True
     masked = [View(**vars(view) | {"keep": keep}) for view in views]
-    write_npz(tmp_path / "p.npz", masked)
-    read = read_npz(tmp_path / "p.npz")
+    write_archive(tmp_path / "p.npz", masked)
+    read = read_archive(tmp_path / "p.npz")
     cloud = gather_points(read, PointOptions(confidence_percentile=0.0, edge_tolerance=100.0))
     assert len(cloud) == sum((view.known & keep).sum() for view in views)
-    write_depth(tmp_path, masked)
+    write_depth_maps(tmp_path, masked)
     assert not np.asarray(Image.open(tmp_path / "a.png"))[:, 7:].any()
 
 
@@ -203,21 +212,21 @@ def test_a_bad_archive_is_refused_by_name(written: Path, tmp_path: Path, damage:
     elif damage == "other shapes":
         np.savez(path, **arrays | {"depth": arrays["depth"][:, :-1]})
     with pytest.raises(ValueError, match=r"prediction\.npz"):
-        read_npz(path)
+        read_archive(path)
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 2**32 - 1))
 def test_thinning_keeps_the_cap_and_the_most_confident(count: int, cap: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     cloud = PointCloud(
-        xyz=rng.normal(size=(count, 3)).astype(np.float32),
-        rgb=rng.integers(0, 255, (count, 3), dtype=np.uint8),
+        points=rng.normal(size=(count, 3)).astype(np.float32),
+        colors=rng.integers(0, 255, (count, 3), dtype=np.uint8),
         confidence=rng.random(count).astype(np.float32),
     )
     kept = thin(cloud, cap)
     assert min(count, max(1, cap // 4)) <= len(kept) <= cap or count <= cap
     assert cloud.confidence.max() in kept.confidence
-    assert {tuple(p) for p in kept.xyz} <= {tuple(p) for p in cloud.xyz}
+    assert {tuple(p) for p in kept.points} <= {tuple(p) for p in cloud.points}
 
 
 def test_gathering_in_pieces_respects_the_cap(views: list[View]) -> None:

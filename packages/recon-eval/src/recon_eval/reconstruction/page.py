@@ -1,6 +1,6 @@
 """A reconstruction as one HTML file: opens without a server and asks the network for nothing.
 
-Places are 16-bit fractions of the cloud's box, colours 8-bit, confidence its rank in 8 bits;
+Places are 16-bit fractions of the cloud's box, colors 8-bit, confidence its rank in 8 bits;
 photos are small JPEGs. The page draws with WebGL 2.
 """
 
@@ -18,11 +18,12 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 
-from lite3r.scene.colors import data_uri
-from lite3r.scene.points import thin
-from lite3r.scene.upright import upright
-from lite3r.scene.view import PointCloud, View
-from lite3r.shell import atomic
+from recon_eval.formats.files import write_text
+from recon_eval.formats.records import PointCloud
+from recon_eval.reconstruction.cloud import thin
+from recon_eval.reconstruction.upright import upright
+from recon_eval.reconstruction.view import View
+from recon_eval.report.pictures import data_uri
 
 PHOTO_SIDE = 192  # pixels of the longer side of an embedded photo
 
@@ -36,7 +37,7 @@ class Model:
     views: Sequence[View]
 
 
-def write_html(
+def write_page(
     path: Path, models: Sequence[Model], *, title: str, max_points: int = 400_000
 ) -> None:
     """Write the page; each cloud is thinned to `max_points`, which take 13 bytes each.
@@ -56,14 +57,14 @@ def write_html(
         script=_resource("scene.js") + _resource("controls.js"),
         data="\n".join(data),
     )
-    atomic.write_text(path, page)
+    write_text(path, page)
 
 
 def _scene(
     models: Sequence[Model], clouds: Sequence[PointCloud], to_page: np.ndarray
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-    centre = np.median(clouds[0].xyz, axis=0) @ to_page.T
-    away = np.linalg.norm(clouds[0].xyz @ to_page.T - centre, axis=1)
+    centre = np.median(clouds[0].points, axis=0) @ to_page.T
+    away = np.linalg.norm(clouds[0].points @ to_page.T - centre, axis=1)
     cameras = np.stack([to_page @ view.camera_to_world[:3, 3] for view in models[0].views])
     farthest = float(np.linalg.norm(cameras - centre, axis=1).max())
     reach = max(float(np.percentile(away, 90)), 0.8 * farthest)
@@ -76,11 +77,13 @@ def _scene(
     }
     blobs: list[tuple[str, bytes]] = []
     for number, (model, cloud) in enumerate(zip(models, clouds, strict=True)):
-        places, low, extent = quantized(cloud.xyz @ to_page.T)
+        places, low, extent = quantized(cloud.points @ to_page.T)
+        colors = np.full_like(places, 128, np.uint8) if cloud.colors is None else cloud.colors
+        sure = np.ones(len(cloud)) if cloud.confidence is None else cloud.confidence
         blobs += [
             (f"places-{number}", places.astype("<u2").tobytes()),
-            (f"colors-{number}", np.ascontiguousarray(cloud.rgb).tobytes()),
-            (f"confidence-{number}", ranks(cloud.confidence).tobytes()),
+            (f"colors-{number}", np.ascontiguousarray(colors).tobytes()),
+            (f"confidence-{number}", ranks(sure).tobytes()),
         ]
         head["models"].append(
             {
@@ -148,4 +151,4 @@ def _script(name: str, kind: str, text: str) -> str:
 
 
 def _resource(name: str) -> str:
-    return files("lite3r.pages").joinpath("viewer", name).read_text(encoding="utf-8")
+    return files("recon_eval.reconstruction").joinpath("viewer", name).read_text(encoding="utf-8")

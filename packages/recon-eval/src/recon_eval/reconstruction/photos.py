@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from lite3r.scene.view import View
 from recon_eval.formats import open_image
+from recon_eval.reconstruction.view import View
 
 FOLDER = "images"
 UPRIGHT = 1  # value of the EXIF tag for a photo that needs no turning
@@ -20,7 +20,7 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
 
     Trainers read neither EXIF turns nor CMYK, so such photos are written upright in RGB.
     Links are relative. Where the file system has no links, photos are copied.
-    photos: their folder, relative to `out`. Raises ValueError when a photo is gone.
+    - `photos`: their folder, relative to `out`. Raises ValueError when a photo is gone.
     """
     for view in views:
         link, photo = out / FOLDER / view.name, Path(os.path.normpath(out / photos / view.name))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lite3r.scene.view import View
-from recon_eval import formats
+from recon_eval.formats import read_npz, write_npz
+from recon_eval.reconstruction.view import View
 
 FIELDS = {
     "images": "image",
@@ -21,7 +21,7 @@ LARGEST = 64 << 30  # bytes
 ARRAYS = ("names", "original_size", "known", *FIELDS)
 
 
-def write_npz(path: Path, views: Sequence[View]) -> None:
+def write_archive(path: Path, views: Sequence[View]) -> None:
     """Write `names`, `images`, `depth`, `confidence`, cameras and original sizes, stacked by view.
 
     Axes: `depth` v y x, `images` v y x 3 (uint8), `world_to_camera` v 3 4, `intrinsics`
@@ -32,7 +32,7 @@ def write_npz(path: Path, views: Sequence[View]) -> None:
     """
     kept = [np.ones(v.depth.shape, bool) if v.keep is None else v.keep for v in views]
     stacked = {field: [getattr(v, name)[None] for v in views] for field, name in FIELDS.items()}
-    formats.write_npz(
+    write_npz(
         path,
         {
             "names": np.array([view.name for view in views]),
@@ -44,8 +44,8 @@ def write_npz(path: Path, views: Sequence[View]) -> None:
     )
 
 
-def read_npz(path: Path) -> list[View]:
-    """Read what `write_npz` wrote.
+def read_archive(path: Path) -> list[View]:
+    """Read what `write_archive` wrote.
 
     Raises ValueError when the file is missing, damaged, of another kind, or holds Python objects.
     """
@@ -54,7 +54,7 @@ def read_npz(path: Path) -> list[View]:
             f"{path} does not exist; a reconstruction that can be shown holds it: run "
             "lite3r reconstruct with npz among its --formats"
         )
-    arrays = formats.read_npz(path, ARRAYS, max_bytes=LARGEST)
+    arrays = read_npz(path, ARRAYS, max_bytes=LARGEST)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise ValueError(f"{path} is no archive of lite3r reconstruct: it lacks {missing[0]}")

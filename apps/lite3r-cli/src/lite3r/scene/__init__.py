@@ -1,1 +1,0 @@
-"""A reconstructed scene: its views, its points, and how both are kept."""

@@ -1,0 +1,65 @@
+"""A reconstruction in the formats that other programs read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recon_eval import points
+from recon_eval.formats import write_colmap, write_glb, write_ply, write_transforms
+from recon_eval.reconstruction.archive import write_archive
+from recon_eval.reconstruction.depth_maps import write_depth_maps
+from recon_eval.reconstruction.page import Model, write_page
+from recon_eval.reconstruction.photos import FOLDER, link_photos
+from recon_eval.reconstruction.summary import write_summary
+from recon_eval.reconstruction.view import Reconstruction
+
+Writer = Callable[[Path, Reconstruction], None]
+WORLD = "world frame: x right, y down, z forward of the first camera"
+
+
+def _ply(out: Path, made: Reconstruction) -> None:
+    write_ply(out / "points.ply", made.cloud, comment=WORLD)
+
+
+def _glb(out: Path, made: Reconstruction) -> None:
+    write_glb(out / "scene.glb", made.cloud, [view.camera for view in made.views])
+
+
+def _transforms(out: Path, made: Reconstruction) -> None:
+    """Cameras, the photos that they belong to, and the points that splats start from."""
+    link_photos(out, made.views, made.photos)
+    _ply(out, made)
+    cameras = [view.camera_of_photo for view in made.views]
+    found = [replace(camera, name=f"{FOLDER}/{camera.name}") for camera in cameras]
+    write_transforms(out / "transforms.json", found, points="points.ply")
+
+
+def _colmap(out: Path, made: Reconstruction) -> None:
+    """A model with tracks and its photos, as splat trainers and COLMAP itself want them."""
+    link_photos(out, made.views, made.photos)
+    cameras = [view.camera_of_photo for view in made.views]
+    known = [np.where(view.known, view.depth, 0.0) for view in made.views]
+    seen = [view.camera for view in made.views]
+    sightings = points.find_sightings(made.cloud.points, seen, known)
+    observations = points.observe(made.cloud.points, sightings, cameras)
+    write_colmap(out / "sparse/0", cameras, made.cloud, observations)
+
+
+def _html(out: Path, made: Reconstruction) -> None:
+    model = Model(label=made.title, cloud=made.cloud, views=made.views)
+    write_page(out / "scene.html", [model], title=made.title)
+
+
+WRITERS: dict[str, Writer] = {
+    "ply": _ply,
+    "glb": _glb,
+    "npz": lambda out, made: write_archive(out / "prediction.npz", made.views),
+    "depth": lambda out, made: write_depth_maps(out / "depth", made.views),
+    "transforms": _transforms,
+    "colmap": _colmap,
+    "html": _html,
+    "report": lambda out, made: write_summary(out / "report.html", made),
+}
+"""Writes one form of a reconstruction into a folder, by name."""
