@@ -231,7 +231,8 @@ def measure(tokens: int, keep: float, args: argparse.Namespace) -> Iterator[dict
             continue
         for step_name, step in steps(name, run, leaves, args).items():
             step()
-            peak = peak_bytes(name, step_name, tokens, keep, args)
+            measured = not args.no_memory
+            peak = peak_bytes(name, step_name, tokens, keep, args) if measured else None
             entry[step_name] = {"peak_bytes": peak, "seconds": []}
             timed[name, step_name] = (step, entry[step_name])
     for _ in range(args.repetitions):
@@ -286,6 +287,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--skip", nargs="*", default=[], choices=["dense", "flex", "thu-ml", "ours"]
     )
+    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -319,7 +321,7 @@ def line(entry: dict[str, Any]) -> str:
         return f"{head} refused: {entry['refused']}"
     parts = [
         f"{step} {entry[step]['median'] * 1e3:.1f} ms, {entry[step]['tflops_kept']:.3f} TFLOP/s, "
-        f"peak {entry[step]['peak_bytes'] / 2**20:.0f} MiB"
+        f"peak {(entry[step]['peak_bytes'] or 0) / 2**20:.0f} MiB"
         for step in ("forward", "forward_backward")
         if step in entry
     ]

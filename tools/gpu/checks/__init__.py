@@ -1,0 +1,1 @@
+"""What must be equal to what, by kernel."""

@@ -1,0 +1,37 @@
+"""The steps in order of worth, and how long each may take."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step: the module `steps.<module>` does it.
+
+    - `seconds`: its limit on a GPU.
+    - `interpreted`: whether a rehearsal runs its Triton kernels in Triton's interpreter.
+    """
+
+    name: str
+    seconds: float
+    module: str
+    interpreted: bool = False
+
+
+STEPS = (
+    Step(name="smoke", seconds=60, module="smoke", interpreted=True),
+    Step(name="attention", seconds=50, module="attention"),
+    Step(name="rows", seconds=45, module="rows"),
+    Step(name="linears", seconds=25, module="linears"),
+    Step(name="da3-large", seconds=95, module="models"),
+    Step(name="vggt-1b", seconds=150, module="models"),
+    Step(name="profile", seconds=25, module="profile"),
+    Step(name="teacher", seconds=25, module="teacher"),
+)
+REHEARSAL_SECONDS = 240.0
+"""The limit of a step in a rehearsal; most take seconds."""
+
+
+def by_name(name: str) -> Step:
+    """The step of that name."""
+    (found,) = (step for step in STEPS if step.name == name)
+    return found

@@ -1,0 +1,80 @@
+"""Run steps as child processes, one after another, each within its limit."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu.plan import REHEARSAL_SECONDS, Step
+
+COMMAND = Path(__file__).parents[1] / "gpu_day.py"
+BROKEN = 3  # how a child ends whose device does not answer any more; its rows so far are written
+TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """Where results go, and what this call is.
+
+    - `site`: folder with packages that were carried here, or None.
+    - `run`: the name of this call; rows that failed under another name are tried again.
+    """
+
+    out: Path
+    rehearse: bool
+    site: Path | None
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a step ended: "done", "time limit", or the exit status of its process."""
+
+    step: str
+    how: str
+    seconds: float
+
+
+def run_all(day: Day, steps: Sequence[Step]) -> bool:
+    """Run the steps; returns whether all came to their end. Writes `day.json` after each."""
+    day.out.mkdir(parents=True, exist_ok=True)
+    ended = []
+    for step in steps:
+        ended.append(run(day, step))
+        told = [vars(e) for e in ended]
+        (day.out / "day.json").write_text(json.dumps({"run": day.run, "steps": told}, indent=1))
+        print(f"{step.name}: {ended[-1].how} after {ended[-1].seconds:.0f} s", flush=True)
+    return all(e.how == "done" for e in ended)
+
+
+def run(day: Day, step: Step) -> Ended:
+    """Run one step; one whose device broke goes on in a new process while there is time."""
+    limit = REHEARSAL_SECONDS if day.rehearse else step.seconds
+    began = time.monotonic()
+    how = ""
+    for _ in range(TRIES):
+        left = limit - (time.monotonic() - began)
+        try:
+            done = subprocess.run(words(day, step), timeout=max(1.0, left))
+        except subprocess.TimeoutExpired:
+            how = "time limit"
+            break
+        how = "done" if done.returncode == 0 else f"exit status {done.returncode}"
+        if done.returncode != BROKEN:
+            break
+    return Ended(step=step.name, how=how, seconds=time.monotonic() - began)
+
+
+def words(day: Day, step: Step) -> list[str]:
+    """The command of a child: what was compiled is kept in --out for the next call."""
+    settings = [
+        f"TORCHINDUCTOR_CACHE_DIR={(day.out / 'cache').resolve()}",
+        "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+        f"TRITON_INTERPRET={int(day.rehearse and step.interpreted)}",
+    ]
+    settings += [f"PYTHONPATH={day.site.resolve()}"] if day.site else []
+    own = [sys.executable, str(COMMAND), "--step", step.name, "--out", str(day.out)]
+    return ["env", *settings, *own, "--run", day.run, *(["--rehearse"] if day.rehearse else [])]

@@ -1,0 +1,1 @@
+"""What each step measures: `measure(setting, record)`."""

@@ -1,0 +1,76 @@
+"""Whole backbones with random weights: dense and ours, eager and compiled, time and memory."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpu.building import COMPILED, EAGER, VARIANTS, blocks_compiled, dense, variant
+from gpu.child import Setting
+from gpu.clock import timed, wall
+from gpu.record import Record
+from recon_backbones.views.memory import Work, footprint
+
+VIEWS = (2, 8, 32, 100, 300)
+SIZE = (518, 518)  # height and width; 1369 patches a view, as VGGT was trained
+TINY = {"da3-large": "da3-tiny", "vggt-1b": "vggt-tiny"}
+
+
+def measure(setting: Setting, record: Record) -> None:
+    """All variants at each number of views, few views first."""
+    name = TINY[setting.step] if setting.rehearse else setting.step
+    base = dense(name, setting.device)
+    made: dict[str, nn.Module] = {}
+    work = Work(views=1, height=SIZE[0], width=SIZE[1], head_chunk=8, bytes_per_value=2)
+    if setting.rehearse:
+        work = replace(work, height=56, width=84)
+    for views in (2,) if setting.rehearse else VIEWS:
+        of_views = replace(work, views=views)
+        images = torch.rand(1, views, 3, work.height, work.width).to(setting.device)
+        for what in EAGER if name == "vggt-tiny" else VARIANTS:
+            key = {"backbone": name, "views": views, "variant": what}
+            run = partial(one, what, base, made, images.to(base_dtype(base)), of_views, setting)
+            record.row(key, run)
+
+
+def one(
+    what: str,
+    base: Any,
+    made: dict[str, nn.Module],
+    images: Tensor,
+    work: Work,
+    setting: Setting,
+) -> dict[str, Any]:
+    """One row; a variant is built when it is first asked for, and kept."""
+    build_seconds = 0.0
+    if what not in made:
+        build_seconds = wall(
+            lambda: made.update({what: variant(what, base, setting)}), setting.device
+        )
+    run = call(made[what], images)
+    with torch.inference_mode():
+        found = timed(run, setting.device, seconds=0.5)
+    planned = footprint(base.name, work)
+    weights = sum(t.numel() * t.element_size() for t in made[what].parameters())
+    gc.collect()
+    return found | {
+        "views_per_second": 1e3 * work.views / found["ms"],
+        "build_seconds": build_seconds,
+        "weights_bytes": weights,
+        "predicted_peak_bytes": planned.activations,
+        "compiled": what in COMPILED and blocks_compiled(made[what]),
+    }
+
+
+def call(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    """Run a model as `compared` does: the first view leads."""
+    return lambda: model(images, reference="first")
+
+
+def base_dtype(base: nn.Module) -> torch.dtype:
+    """The number type of the weights."""
+    return next(base.parameters()).dtype

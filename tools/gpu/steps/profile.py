@@ -1,0 +1,75 @@
+"""Where the time of the slowest row goes: its kernels, longest first."""
+
+import json
+from functools import partial
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from gpu.building import dense, variant
+from gpu.child import Setting
+from gpu.record import Record
+from gpu.steps.models import SIZE, TINY
+
+MOST_VIEWS = 100
+KERNELS = 40
+
+
+def measure(setting: Setting, record: Record) -> None:
+    """Profile our slowest row of up to a hundred views, one pass."""
+    name, views, what = slowest(setting)
+    run = partial(kernels, name, views, what, setting)
+    record.row({"backbone": name, "views": views, "variant": what}, run)
+
+
+def slowest(setting: Setting) -> tuple[str, int, str]:
+    """Backbone, views and variant of our row that took longest, or what would."""
+    default = ("vggt-tiny", 2, "ours") if setting.rehearse else ("vggt-1b", 32, "ours, compiled")
+    rows: list[dict[str, Any]] = []
+    for step in TINY:
+        path = setting.out / f"{step}.json"
+        rows += json.loads(path.read_text())["rows"] if path.is_file() else []
+    ours = [
+        row
+        for row in rows
+        if row["variant"].startswith("ours") and row["views"] <= MOST_VIEWS and "ms" in row
+    ]
+    if setting.rehearse:
+        ours = [row for row in ours if row["variant"] == "ours"]
+    if not ours:
+        return default
+    row = max(ours, key=lambda row: row["ms"])
+    return row["backbone"], row["views"], row["variant"]
+
+
+def kernels(name: str, views: int, what: str, setting: Setting) -> dict[str, Any]:
+    """Every kernel's calls and milliseconds."""
+    model = variant(what, dense(name, setting.device), setting)
+    height, width = (56, 84) if setting.rehearse else SIZE
+    images = torch.rand(1, views, 3, height, width).to(setting.device, torch.bfloat16)
+    on_gpu = setting.device == "cuda"
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    with torch.inference_mode():
+        model(images, reference="first")
+        with profile(activities=[activity]) as seen:
+            model(images, reference="first")
+            if on_gpu:
+                torch.cuda.synchronize()
+    events = seen.key_averages()
+    spent = {e.key: (e.self_device_time_total if on_gpu else e.self_cpu_time_total) for e in events}
+    calls = {e.key: e.count for e in events}
+    total = sum(spent.values())
+    found = sorted(spent, key=lambda key: -spent[key])[:KERNELS]
+    return {
+        "total_ms": total / 1e3,
+        "kernels": [
+            {
+                "name": key[:160],
+                "calls": calls[key],
+                "ms": spent[key] / 1e3,
+                "share": spent[key] / total,
+            }
+            for key in found
+        ],
+    }

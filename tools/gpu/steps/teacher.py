@@ -1,0 +1,55 @@
+"""The teacher's training step: how fast a GPU renders scenes and learns from them."""
+
+import shutil
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from gpu.child import Setting
+from gpu.clock import wall
+from gpu.record import Record
+from lite3r.teacher.loop import Run, train_teacher
+from lite3r.teacher.recipe import Batch, TeacherRecipe, larger, mixed_cycle
+from lite3r.teacher.scenes import FreshScenes
+
+WARM_UP = 2  # steps
+
+
+def measure(setting: Setting, record: Record) -> None:
+    """The usual batches, and such with many more scenes."""
+    if setting.rehearse:
+        tiny = (Batch(height=28, width=28, views=2, scenes=1),)
+        record.row({"scenes": 1}, partial(train, tiny, 2, setting))
+        return
+    for times, steps in ((1, 18), (8, 18)):
+        record.row(
+            {"times_the_scenes": times},
+            partial(train, larger(mixed_cycle(), times), steps, setting),
+        )
+
+
+def train(cycle: tuple[Batch, ...], steps: int, setting: Setting) -> dict[str, Any]:
+    """Seconds a step, and of them seconds that rendering takes."""
+    recipe = TeacherRecipe(cycle=cycle, steps=10_000, world=0.5)
+    folder = setting.out / "teacher-state"
+    shutil.rmtree(folder, ignore_errors=True)
+    start = Run(folder=folder, recipe=recipe, device=setting.device, until=WARM_UP)
+    train_teacher(start)
+    began = time.monotonic()
+    train_teacher(replace(start, until=WARM_UP + steps))
+    spent = time.monotonic() - began
+    scenes = FreshScenes(recipe, 0, torch.device(setting.device))
+    rendering = [
+        wall(partial(scenes.batch, step), setting.device) for step in range(min(steps, len(cycle)))
+    ]
+    shutil.rmtree(folder, ignore_errors=True)
+    views = [b.views * b.scenes for b in (recipe.batch(WARM_UP + i) for i in range(steps))]
+    return {
+        "steps": steps,
+        "seconds_a_step": spent / steps,
+        "rendering_seconds_a_step": sum(rendering) / len(rendering),
+        "views_per_second": sum(views) / spent,
+    }
