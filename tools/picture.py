@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from recon_eval.pages.pictures import depth_picture, depth_range
 from recon_eval.reconstruction import (
     PointOptions,
     gather_points,
@@ -17,7 +18,6 @@ from recon_eval.reconstruction import (
     seen_from_above,
     upright,
 )
-from recon_eval.report.pictures import depth_picture, depth_range
 
 HEIGHT, SHOWN, GAP = 220, 3, 8  # pixels, views, pixels
 

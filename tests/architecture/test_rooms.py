@@ -23,6 +23,7 @@ MEETINGS = {
     "bench/quality.py": {"recon_backbones", "recon_eval"},
     "bench/scenes.py": {"recon_backbones", "recon_eval"},
     "bench/variants.py": {"fp8_qat", "recon_backbones"},
+    "distillation/card.py": {"recon_backbones", "recon_eval"},
     "distillation/data.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/report.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/rows.py": {"recon_backbones", "recon_eval"},

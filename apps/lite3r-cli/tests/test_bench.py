@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lite3r.bench.parts import PARTS, time_parts
+from lite3r.bench.costs import PARTS, time_parts
 from lite3r.bench.plot import draw
 from lite3r.bench.speed import _checked
 from lite3r.bench.variants import Variant, no_fp8, variants

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recon_eval import efficiency
@@ -231,3 +234,34 @@ def test_cuda_peak_and_latency_are_those_of_the_device() -> None:
     large = torch.zeros(4096, 4096, device="cuda")
     slow = efficiency.time_calls(lambda: large @ large, warmup=3, repeats=5, device="cuda")
     assert min(slow) > 0.1  # 137 GFLOP: a clock stopped before the kernel ends would show less
+
+
+def test_calls_are_timed_in_turn_and_all_of_them_equally_often() -> None:
+    order: list[str] = []
+    calls = {name: partial(order.append, name) for name in "abc"}
+    found = efficiency.compare(calls, repeats=3)
+    assert order[:12] == list("abc") * 4  # one round warms up
+    assert {name: len(result.latencies_ms) for name, result in found.items()} == dict.fromkeys(
+        "abc", 3
+    )
+    slow = efficiency.compare({"a": partial(time.sleep, 0.01)}, repeats=50, seconds=0.02)
+    assert 1 <= len(slow["a"].latencies_ms) <= 2
+    with pytest.raises(ValueError, match="repeats=0; it must be at least 1"):
+        efficiency.compare(calls, repeats=0)
+
+
+def test_time_inside_modules_is_part_of_the_whole_and_no_hook_stays() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    groups = {"linear": [model[0], model[2]], "all": [model]}
+    spent = efficiency.time_modules(lambda: model(torch.rand(2, 8)), groups)
+    assert 0 < spent["linear"] < spent["all"]
+    with pytest.raises(RuntimeError):
+        efficiency.time_modules(lambda: model(torch.rand(2, 9)), groups)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_numbers_say_where_they_come_from(tmp_path: Path) -> None:
+    found = efficiency.environment(["numpy"], tmp_path)
+    assert set(found["versions"]) == {"numpy", "python"}
+    assert found["commit"] is None
+    assert found["cores"] and found["processor"]

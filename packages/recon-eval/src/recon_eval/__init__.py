@@ -9,6 +9,7 @@ from recon_eval import depth as depth
 from recon_eval import dtu as dtu
 from recon_eval import efficiency as efficiency
 from recon_eval import formats as formats
+from recon_eval import pages as pages
 from recon_eval import points as points
 from recon_eval import pose as pose
 from recon_eval import reconstruction as reconstruction

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lite3r.bench.metrics import QUALITY
+from lite3r.bench.metrics import SOURCES
 from recon_backbones import Backbone, Prediction
 from recon_eval import Report, depth, pose
 from recon_eval.data import Scene
@@ -67,8 +67,7 @@ def results(prediction: Prediction, scene: Scene) -> list[Any]:
 def means(report: Report) -> dict[str, float | None]:
     """Means over scenes of every figure of quality, by key; None where it is unknown."""
     found: dict[str, float | None] = {}
-    for metric in QUALITY:
-        assert metric.source is not None
-        values = [v for v in report.values(*metric.source).values() if v == v]
-        found[metric.key] = statistics.fmean(values) if values else None
+    for key, protocol in SOURCES.items():
+        values = [v for v in report.values(protocol, key).values() if v == v]
+        found[key] = statistics.fmean(values) if values else None
     return found

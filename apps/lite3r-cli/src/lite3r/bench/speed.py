@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lite3r.bench.costs import Cost, compare_costs
-from lite3r.bench.parts import time_parts
+from lite3r.bench.costs import Cost, compare_costs, time_parts
 from lite3r.bench.quality import compared
 from lite3r.bench.variants import TOLERANCE, Variant, variants
 from lite3r.student.deploy import Backend
@@ -136,11 +135,11 @@ def _figures(cost: Cost, model: Any, views: int) -> dict[str, Any]:
     ordered = sorted(cost.latencies_ms)
     return {
         "latency_ms": cost.latency_ms,
-        "latencies_ms": cost.latencies_ms,
+        "latencies_ms": list(cost.latencies_ms),
         "fastest_ms": ordered[0],
         "slowest_ms": ordered[-1],
         "views_per_second": 1000 * views / cost.latency_ms,
         "working_memory_mb": cost.peak_memory_bytes / 1e6,
         "weights_mb": held / 1e6,
-        "gflop": cost.flops / 1e9,
+        "gflop": (cost.flops or 0) / 1e9,
     }

@@ -1,21 +1,27 @@
 """Results of `lite3r bench speed` as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lite3r.bench.parts import PARTS
+from lite3r.bench.costs import PARTS
+from recon_eval.report import table
 
-TITLES = (
-    "median ms",
-    "fastest - slowest",
-    "views/s",
-    "working MB",
-    "weights MB",
-    "GFLOP",
-    "speed-up",
-    "attention / blocks / rest ms",
-)
 BASELINE = "dense bfloat16"
+
+Row = Mapping[str, Any]
+COLUMNS: dict[str, Callable[[Row, float | None], str]] = {
+    "variant": lambda row, _: row["variant"],
+    "median ms": lambda row, _: f"{row['latency_ms']:.1f}",
+    "fastest - slowest": lambda row, _: f"{row['fastest_ms']:.1f} - {row['slowest_ms']:.1f}",
+    "views/s": lambda row, _: f"{row['views_per_second']:.1f}",
+    "working MB": lambda row, _: f"{row['working_memory_mb']:.0f}",
+    "weights MB": lambda row, _: f"{row['weights_mb']:.0f}",
+    "GFLOP": lambda row, _: f"{row['gflop']:.1f}",
+    "speed-up": lambda row, base: f"{base / row['latency_ms']:.2f}" if base else "",
+    "attention / blocks / rest ms": lambda row, _: (
+        " / ".join(f"{row['parts_ms'][part]:.0f}" for part in PARTS) if "parts_ms" in row else ""
+    ),
+}
 
 
 def markdown(results: Sequence[Mapping[str, Any]]) -> str:
@@ -34,23 +40,10 @@ def heading(result: Mapping[str, Any]) -> str:
 def _table(result: Mapping[str, Any]) -> str:
     rows = result["rows"]
     base = next((r.get("latency_ms") for r in rows if r["variant"] == BASELINE), None)
-    lines = [f"### {heading(result)}", "", f"| variant | {' | '.join(TITLES)} |"]
-    lines += [f"|---|{'---:|' * len(TITLES)}", *(_line(row, base) for row in rows)]
-    return "\n".join(lines) + "\n"
+    return f"### {heading(result)}\n\n{table(list(COLUMNS), [_cells(r, base) for r in rows])}\n"
 
 
-def _line(row: Mapping[str, Any], base_ms: float | None) -> str:
+def _cells(row: Row, base_ms: float | None) -> list[str]:
     if "latency_ms" not in row:
-        return f"| {row['variant']} | {row['not_run']} |{' |' * (len(TITLES) - 1)}"
-    cells = (
-        row["variant"],
-        f"{row['latency_ms']:.1f}",
-        f"{row['fastest_ms']:.1f} - {row['slowest_ms']:.1f}",
-        f"{row['views_per_second']:.1f}",
-        f"{row['working_memory_mb']:.0f}",
-        f"{row['weights_mb']:.0f}",
-        f"{row['gflop']:.1f}",
-        f"{base_ms / row['latency_ms']:.2f}" if base_ms else "",
-        " / ".join(f"{row['parts_ms'][part]:.0f}" for part in PARTS) if "parts_ms" in row else "",
-    )
-    return f"| {' | '.join(cells)} |"
+        return [row["variant"], row["not_run"], *[""] * (len(COLUMNS) - 2)]
+    return [cell(row, base_ms) for cell in COLUMNS.values()]

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes
 
+from lite3r.bench.metrics import METRICS
 from lite3r.bench.scenes import ImageSettings
 from lite3r.commands.options import Device, RecipeOptions
 from lite3r.distillation import folder as folders
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.run import run
 from lite3r.distillation.training import Training
-from lite3r.pages.columns import rich_table
 from lite3r.shell.environment import pick_device
+from lite3r.shell.tables import rich_table
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import Backend, Precision
 from lite3r.student.student import TeacherSpec, default_weights
@@ -76,7 +77,7 @@ class Distill:
         state = folders.check(folder, plan.settings, resume=self.resume, overwrite=self.overwrite)
         report = run(plan, folder, state, terminal.words)
         terminal.say(report["summary"])
-        terminal.result(report, rich_table(report["rows"], dict(report["facts"])["data"]))
+        terminal.result(report, rich_table(METRICS, report["rows"], dict(report["facts"])["data"]))
         terminal.say(f"report: {folder / 'report.html'}")
 
     def plan(self) -> Plan:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
+from lite3r.bench.metrics import METRICS
 from lite3r.bench.quality import evaluate, means
 from lite3r.bench.scenes import ImageSettings, read_scenes
 from lite3r.commands.options import ModelOptions
-from lite3r.pages.columns import rich_table
 from lite3r.shell import atomic
 from lite3r.shell.environment import pick_device
 from lite3r.shell.errors import reported
+from lite3r.shell.tables import rich_table
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import load_model
 
@@ -77,4 +78,4 @@ class Eval:
                 report.save(partial)
         title = f"{self.data}, {len(scenes)} scenes, {self.views} views, {self.size} pixels"
         row = {"label": chosen.model, **means(report)}
-        terminal.result(report.to_dict(), rich_table([row], title))
+        terminal.result(report.to_dict(), rich_table(METRICS, [row], title))

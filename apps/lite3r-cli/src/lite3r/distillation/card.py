@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lite3r.bench.metrics import QUALITY
+from lite3r.bench.metrics import METRICS, QUALITY
 from lite3r.distillation.folder import REPORT
-from lite3r.pages.columns import markdown_table
 from lite3r.student.student import Student
 from recon_backbones.registry import backbone_entry
+from recon_eval.pages import markdown_table
 
 LICENCES = {"Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
 PIPELINE = "depth-estimation"
@@ -140,7 +140,7 @@ def _measured(report: Mapping[str, Any] | None) -> list[str]:
     return [
         "## What it measured",
         "",
-        markdown_table(list(rows)),
+        markdown_table(METRICS, rows),
         f"Data: {dict(report['facts'])['data']}. Measured on {where}; {versions}. `report.json` "
         "holds every number.",
         "",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import distill
 from lite3r.bench.costs import Cost, compare_costs, kept_density
+from lite3r.bench.metrics import METRICS
 from lite3r.distillation.data import Lessons
 from lite3r.distillation.folder import REPORT
 from lite3r.distillation.plan import Plan
@@ -24,7 +25,6 @@ from lite3r.distillation.rows import (
     weights,
 )
 from lite3r.distillation.shown import scene_figure
-from lite3r.pages.page import Page, render_page
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.words import Words
@@ -32,6 +32,7 @@ from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
+from recon_eval.pages import Page, render_page
 
 SHOWN_SCENES, REPEATS = 2, 5
 FORMAT = "lite3r-report/3"
@@ -101,8 +102,8 @@ def document(
         "notes": _notes(outcome, plan),
         "settings": plan.settings,
         "losses": [e["losses"]["loss"] for e in history if e["kind"] == "step"],
-        "latencies_ms": {name: cost.latencies_ms for name, cost in costs.items()},
-        "latencies_ms_many": {name: cost.latencies_ms for name, cost in larger.items()},
+        "latencies_ms": {name: list(cost.latencies_ms) for name, cost in costs.items()},
+        "latencies_ms_many": {name: list(cost.latencies_ms) for name, cost in larger.items()},
         "measurements": {name: report.to_dict() for name, report in outcome.reports.items()},
         "measurements_many": {name: report.to_dict() for name, report in outcome.many.items()},
         "environment": environment(),
@@ -180,6 +181,7 @@ def _page(report: Mapping[str, Any], outcome: Outcome, plan: Plan) -> Page:
         title=f"{plan.teacher.backbone}: a light student",
         summary=report["summary"],
         facts=report["facts"],
+        columns=METRICS,
         rows=report["rows"],
         loss=report["losses"],
         scenes=[

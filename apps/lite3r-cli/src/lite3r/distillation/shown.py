@@ -6,9 +6,9 @@ import numpy as np
 from einops import rearrange
 
 from lite3r.bench.quality import predict
-from lite3r.pages.page import SceneFigure
 from recon_backbones import Backbone
 from recon_eval.data import Scene
+from recon_eval.pages import SceneFigure
 
 SHOWN_VIEWS = 4
 

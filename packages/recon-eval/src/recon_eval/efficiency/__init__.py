@@ -1,8 +1,12 @@
 """What a call costs: time, memory and floating-point operations."""
 
+from recon_eval.efficiency.comparison import compare as compare
 from recon_eval.efficiency.flops import count_flops as count_flops
 from recon_eval.efficiency.latency import time_calls as time_calls
+from recon_eval.efficiency.machine import environment as environment
+from recon_eval.efficiency.machine import versions as versions
 from recon_eval.efficiency.measurement import EfficiencyResult as EfficiencyResult
 from recon_eval.efficiency.measurement import measure as measure
 from recon_eval.efficiency.memory import PeakMemory as PeakMemory
 from recon_eval.efficiency.memory import peak_memory as peak_memory
+from recon_eval.efficiency.parts import time_modules as time_modules

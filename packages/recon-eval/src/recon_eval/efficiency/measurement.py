@@ -95,8 +95,30 @@ def measure(
     measured is what is called.
     """
     latencies = time_calls(fn, warmup=warmup, repeats=repeats, device=device)
-    return EfficiencyResult(
+    return result_of(
+        fn,
         latencies_ms=latencies,
+        warmup=warmup,
+        device=device,
+        views=views,
+        flops=flops,
+        formulas=formulas,
+    )
+
+
+def result_of(
+    fn: Callable[[], object],
+    *,
+    latencies_ms: tuple[float, ...],
+    warmup: int,
+    device: str,
+    views: int | None = None,
+    flops: bool = False,
+    formulas: Mapping[object, Callable[..., int]] | None = None,
+) -> EfficiencyResult:
+    """Put memory and, if asked, operations to the times of a call: it runs once for each."""
+    return EfficiencyResult(
+        latencies_ms=latencies_ms,
         memory=peak_memory(fn, device=device),
         flops=count_flops(fn, formulas=formulas) if flops else None,
         views=views,

@@ -1,6 +1,9 @@
 """How much memory a call needs at its peak, above what was held before it."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +50,8 @@ def _peak_on_cuda(fn: Callable[[], object], device: torch.device) -> PeakMemory:
 
 
 def _peak_on_cpu(fn: Callable[[], object]) -> PeakMemory:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    tracing = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with _silent(), tracing as recorded:
         result = fn()
     results = recorded.profiler.kineto_results if recorded.profiler is not None else None
     if results is None:
@@ -63,3 +67,17 @@ def _peak_on_cpu(fn: Callable[[], object]) -> PeakMemory:
         now += size
         peak = max(peak, now)
     return PeakMemory(working_bytes=peak, held_bytes=None, source="PyTorch CPU allocator, profiled")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Drop the lines that PyTorch's profiler writes to file descriptor 2, past Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon_eval.formats import new_file, write_depth, write_json
+from recon_eval.pages.pictures import depth_picture, depth_range
 from recon_eval.reconstruction.view import View
-from recon_eval.report.pictures import depth_picture, depth_range
 
 LARGEST = 65535
 PREVIEW = "_preview"  # after the name of a picture for people

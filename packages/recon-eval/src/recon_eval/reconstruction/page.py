@@ -20,10 +20,10 @@ from PIL import Image
 
 from recon_eval.formats.files import write_text
 from recon_eval.formats.records import PointCloud
+from recon_eval.pages.pictures import data_uri
 from recon_eval.reconstruction.cloud import thin
 from recon_eval.reconstruction.upright import upright
 from recon_eval.reconstruction.view import View
-from recon_eval.report.pictures import data_uri
 
 PHOTO_SIDE = 192  # pixels of the longer side of an embedded photo
 

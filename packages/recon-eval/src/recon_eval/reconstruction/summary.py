@@ -10,11 +10,11 @@ from jaxtyping import Float, UInt8
 
 from recon_eval.formats.files import write_text
 from recon_eval.formats.records import PointCloud
+from recon_eval.pages import pictures
+from recon_eval.pages.html import document, facts, heading, legend, strip
 from recon_eval.reconstruction.page import ranks
 from recon_eval.reconstruction.upright import upright
 from recon_eval.reconstruction.view import Reconstruction, View
-from recon_eval.report import pictures
-from recon_eval.report.html import document, facts, heading, legend, strip
 
 SHOWN_VIEWS = 24
 SIDE = 560  # pixels of the plan's longer side

@@ -5,7 +5,6 @@ from recon_eval.report.chart import Point as Point
 from recon_eval.report.chart import svg as svg
 from recon_eval.report.comparison import Comparison as Comparison
 from recon_eval.report.comparison import compare as compare
-from recon_eval.report.curve import loss_curve as loss_curve
 from recon_eval.report.entry import Entry as Entry
 from recon_eval.report.entry import Result as Result
 from recon_eval.report.kept import Kept as Kept

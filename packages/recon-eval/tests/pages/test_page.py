@@ -5,10 +5,16 @@ import html.parser
 import numpy as np
 import pytest
 
-from lite3r.bench.metrics import METRICS
-from lite3r.pages.columns import markdown_table
-from lite3r.pages.page import Page, SceneFigure, render_page
+from recon_eval.pages import Column, Page, SceneFigure, markdown_table, render_page
 
+COLUMNS = (
+    Column.of("abs_rel", more=", on a whim"),
+    Column.of("auc30"),
+    Column(key="latency_ms", title="latency", unit="ms", digits=0, explanation="time"),
+    Column(
+        key="density", title="kept", unit="%", digits=1, scale=100, better=None, explanation="share"
+    ),
+)
 ROWS = [
     {"label": "teacher", "abs_rel": 0.2, "auc30": 0.5, "latency_ms": 1234.5, "density": 1.0},
     {"label": "student <b>", "abs_rel": 0.21, "auc30": 0.6, "density": 0.256},
@@ -55,6 +61,7 @@ def page() -> Page:
         title="A <run>",
         summary="It ran.",
         facts=[("seed", "0")],
+        columns=COLUMNS,
         rows=ROWS,
         loss=[0.1, 0.05, 0.02],
         scenes=[scene],
@@ -87,7 +94,15 @@ def test_only_the_better_figure_is_marked(page: Page) -> None:
 
 
 def test_markdown_has_one_line_per_model() -> None:
-    lines = markdown_table(ROWS).splitlines()
+    lines = markdown_table(COLUMNS, ROWS).splitlines()
     assert len(lines) == 2 + len(ROWS)
-    assert {line.count("|") for line in lines} == {len(METRICS) + 2}
+    assert {line.count("|") for line in lines} == {len(COLUMNS) + 2}
     assert "| - |" in lines[3]
+
+
+def test_a_metric_brings_its_words() -> None:
+    found = Column.of("auc30")
+    assert (found.title, found.better) == ("AUC@30", "high")
+    assert Column.of("abs_rel", more=", on a whim").explanation.endswith("/ truth, on a whim")
+    with pytest.raises(ValueError, match="key='speed'; it must be a metric"):
+        Column.of("speed")

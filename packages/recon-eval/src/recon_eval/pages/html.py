@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from recon_eval.report import pictures
+from recon_eval.pages import pictures
 
 
 def document(title: str, sections: Sequence[str]) -> str:
     """A whole HTML document that asks the network for nothing."""
-    style = files("recon_eval.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("recon_eval.pages").joinpath("style.css").read_text(encoding="utf-8")
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"

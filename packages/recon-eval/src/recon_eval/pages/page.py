@@ -7,11 +7,10 @@ from html import escape
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lite3r.bench.metrics import METRICS, Metric
-from lite3r.pages.columns import Row, text
-from recon_eval.report import loss_curve
-from recon_eval.report import pictures as colors
-from recon_eval.report.html import document, facts, heading, legend, strip
+from recon_eval.pages import pictures as colors
+from recon_eval.pages.columns import Column, Row, html_table
+from recon_eval.pages.curve import loss_curve
+from recon_eval.pages.html import document, facts, heading, legend, strip
 
 WORST_ERROR = 0.5
 
@@ -32,11 +31,13 @@ class SceneFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The content of a report page. `facts` are label and text; `rows` are the table's models."""
+    """The content of a report page. `facts` are label and text; `rows` are the table's models,
+    `columns` its figures."""
 
     title: str
     summary: str
     facts: Sequence[tuple[str, str]]
+    columns: Sequence[Column]
     rows: Sequence[Row]
     loss: Sequence[float]
     scenes: Sequence[SceneFigure]
@@ -49,7 +50,7 @@ def render_page(page: Page) -> str:
         page.title,
         [
             heading(page.title, page.summary),
-            _table(page.rows),
+            _table(page.columns, page.rows),
             _curve(page.loss),
             *(_scene(scene) for scene in page.scenes),
             facts("How this was made", page.facts, page.notes),
@@ -57,33 +58,12 @@ def render_page(page: Page) -> str:
     )
 
 
-def _table(rows: Sequence[Row]) -> str:
-    head = "".join(f"<th scope='col'>{escape(str(row['label']))}</th>" for row in rows)
-    body = "".join(_line(column, rows) for column in METRICS)
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return (
-        "<section><h2>Teacher and student</h2><div class='wide'><table>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        "<section><h2>Teacher and student</h2><div class='wide'>"
+        f"{html_table(columns, rows)}</div>"
         "<p class='note'>The best figure of a line is bold where one way is better.</p></section>"
     )
-
-
-def _line(column: Metric, rows: Sequence[Row]) -> str:
-    texts = [text(column, row) for row in rows]
-    best = _best(column, rows)
-    cells = "".join(f"<td class='best'>{t}</td>" if t == best else f"<td>{t}</td>" for t in texts)
-    unit = f" <small>{column.unit}</small>" if column.unit else ""
-    return (
-        f"<tr><th scope='row'>{escape(column.title)}{unit}"
-        f"<span>{escape(column.explanation)}</span></th>{cells}</tr>"
-    )
-
-
-def _best(column: Metric, rows: Sequence[Row]) -> str | None:
-    values = [v for row in rows if isinstance(v := row.get(column.key), float | int)]
-    if column.better is None or len(values) < 2:
-        return None
-    best = min(values) if column.better == "low" else max(values)
-    return text(column, {column.key: best})
 
 
 def _curve(loss: Sequence[float]) -> str:

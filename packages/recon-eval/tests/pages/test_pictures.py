@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recon_eval.report import loss_curve, pictures
+from recon_eval.pages import loss_curve, pictures
 
 
 def test_curve_spans_its_axes() -> None:

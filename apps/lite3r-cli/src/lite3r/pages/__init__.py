@@ -1,1 +1,0 @@
-"""Pages and tables: what a run reports, and reconstructions to look at."""
