@@ -26,7 +26,7 @@ from recon_backbones import load_backbone
 
 ROOT = Path(__file__).parents[3]
 PAGES = (
-    *("docs/quickstart.md", "docs/small-gpu.md", "docs/your-own-model.md"),
+    *("docs/quickstart.md", "docs/splats.md", "docs/small-gpu.md", "docs/your-own-model.md"),
     *(
         "docs/tune.md",
         "docs/your-own-fp8.md",

@@ -13,8 +13,10 @@ TRAINING = (
     "--steps --learning-rate --ema-decay --accumulation --checkpoint-every --match "
     "--solve-batches --recompute"
 )
-INPUTS = "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras"
-MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background"
+INPUTS = (
+    "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras --shared-camera"
+)
+MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background --masks"
 MEMORY = "--budget --window --overlap"
 OPTIONS = {
     "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from einops import rearrange
+from jaxtyping import Bool, Float64
+from torch import Tensor
 
 from recon_backbones.backbone import Backbone
+from recon_backbones.errors import InputError
 from recon_backbones.geometry.cameras import first_is_origin
+from recon_backbones.geometry.one_camera import OneCamera, fit_one_camera
 from recon_backbones.photos.batch import load_batch
 from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.gather import CamerasOf, Photos, gather
+from recon_backbones.photos.masks import find_masks, read_mask, seen_through
 from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
 from recon_backbones.reconstruction import Reconstruction
@@ -38,6 +44,7 @@ def reconstruct(
     choice: PhotoChoice = CHOICE,
     masks: Masks = MASKS,
     cameras: CamerasOf | None = None,
+    shared_camera: bool = False,
     known_distance: KnownDistance | None = None,
     metric: Callable[[], object] | None = None,
     frames: Path | None = None,
@@ -53,6 +60,8 @@ def reconstruct(
     - `budget`, `window`, `overlap`, `precision`: see `views.options.Memory`.
     - `choice`: which photos or frames are taken. `masks`: which pixels are kept.
     - `cameras`: gives the camera of each of some paths, or None; photos without are left out.
+    - `shared_camera`: one camera took all photos: one focal length in pixels of the photos, square
+      pixels, the principal point in the middle (`geometry.one_camera` has how it is fitted).
     - `known_distance`, or `metric`, which loads a network that sees metres, fixes the unit.
     - `frames`: folder for the frames of a video; without it they are gone afterwards.
     - `say`, `progress`: take sentences, and steps that are done (`telling.Telling`).
@@ -68,16 +77,62 @@ def reconstruct(
         chosen = gather(named, choice, folder, cameras=cameras, telling=telling)
         if chosen.cameras is not None:
             metres.check_free()
+            _check_free(shared_camera)
+        files = _masks(chosen, masks)
         batch = load_batch(chosen.paths, backbone, size, telling=telling)
+        seen = _seen(batch, chosen, files)
     outcome = predict_views(backbone, _views(chosen, batch), memory, telling)
     images = _pictures(batch)
+    found, facts = outcome.prediction, [("passes", outcome.plan.describe())]
+    lenses = None
+    if shared_camera:
+        found, camera = _shared(found, batch, telling)
+        lenses = camera.intrinsics
+        facts.append(("camera", camera.describe()))
     if chosen.cameras is None:
-        found, unit = in_metres(outcome.prediction, batch, chosen.names, metres, telling)
+        found, unit = in_metres(found, batch, chosen.names, metres, telling)
     else:
-        found, unit = in_given_unit(outcome.prediction, images, telling)
-    keep = keep_pixels(found, images, batch.seen(), masks)
-    passes = ("passes", outcome.plan.describe())
-    return _made(chosen, batch, found, images=images, keep=keep, unit=unit, passes=passes)
+        found, unit = in_given_unit(found, images, telling)
+    keep = keep_pixels(found, images, seen, masks)
+    made = _made(
+        chosen, batch, found, images=images, keep=keep, unit=unit, facts=facts, lenses=lenses
+    )
+    return replace(made, masks=files)
+
+
+def _masks(chosen: Photos, masks: Masks) -> tuple[Path, ...]:
+    return () if masks.folder is None else find_masks(masks.folder, chosen.paths, chosen.names)
+
+
+def _seen(batch: Prepared, chosen: Photos, masks: Sequence[Path]) -> Bool[np.ndarray, "v y x"]:
+    """Pixels that show a photo, and in it what its mask keeps."""
+    seen = batch.seen()
+    for view, mask in enumerate(masks):
+        kept = read_mask(mask, chosen.paths[view])
+        seen[view] &= seen_through(kept, batch.maps[view])
+    if not seen.any():
+        raise InputError(
+            "masks: they leave no pixel of any photo; black is ignored and white kept: invert them"
+        )
+    return seen
+
+
+def _check_free(shared_camera: bool) -> None:
+    if shared_camera:
+        raise InputError(
+            "shared_camera=True; it must be left out beside cameras, which say themselves which "
+            "photos share one: leave out one of the two"
+        )
+
+
+def _shared(found: Prediction, batch: Prepared, telling: Telling) -> tuple[Prediction, OneCamera]:
+    """The prediction as one camera saw it: rays change, depths and poses stay."""
+    camera = fit_one_camera(found.intrinsics[0], found.depth_conf[0], batch.maps)
+    telling.say(f"camera: {camera.describe()}")
+    if doubt := camera.doubt():
+        telling.say(doubt)
+    seen = batch.intrinsics_from_photos(camera.intrinsics).to(found.intrinsics.dtype)
+    return replace(found, intrinsics=seen), camera
 
 
 @contextmanager
@@ -114,9 +169,13 @@ def _made(
     images: np.ndarray,
     keep: np.ndarray,
     unit: str,
-    passes: tuple[str, str],
+    facts: Sequence[tuple[str, str]],
+    lenses: Float64[Tensor, "v 3 3"] | None,
 ) -> Reconstruction:
-    """Arrays, in the frame of the first camera unless cameras were given."""
+    """Arrays, in the frame of the first camera unless cameras were given.
+
+    - `lenses`: intrinsics of the photos; those of the prediction unless given.
+    """
     poses, intrinsics = found.world_to_camera[0].double(), found.intrinsics.double()
     given = chosen.cameras is not None
     frame = "that of the given cameras" if given else "the first camera"
@@ -124,7 +183,7 @@ def _made(
         photos=chosen.names,
         root=chosen.root,
         world_to_camera=(poses if given else first_is_origin(poses)).numpy(),
-        intrinsics=batch.intrinsics_to_photos(intrinsics).numpy(),
+        intrinsics=(batch.intrinsics_to_photos(intrinsics) if lenses is None else lenses).numpy(),
         sizes=batch.sizes,
         images=images,
         depth=found.depth[0].float().numpy(),
@@ -133,5 +192,5 @@ def _made(
         intrinsics_seen=intrinsics[0].numpy(),
         maps=batch.maps,
         unit=unit,
-        facts=(*chosen.facts, passes, ("unit", unit), ("frame", frame)),
+        facts=(*chosen.facts, *facts, ("unit", unit), ("frame", frame)),
     )

@@ -25,6 +25,7 @@ class Reconstruction:
     - `depth`: along z.
     - `confidence`: at least 1, higher where surer.
     - `keep`: pixels that pass the masks; where False, depth is not to be trusted.
+    - `masks`: files of the masks that were given, one a photo; none unless given.
     - `facts`: what was decided on the way, label and text, for people.
     """
 
@@ -40,6 +41,7 @@ class Reconstruction:
     intrinsics_seen: Float64[np.ndarray, "v 3 3"]
     maps: tuple[PixelMap, ...]
     unit: str
+    masks: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:

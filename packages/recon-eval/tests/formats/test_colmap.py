@@ -1,5 +1,6 @@
 """COLMAP models: what is written pycolmap reads, and what pycolmap writes is read, tracks too."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,26 @@ def test_pycolmap_reads_the_cameras_and_every_track(tmp_path: Path, kind: str) -
     for camera, image in images.items():  # and the images name the same points
         named = {p.point3D_id - 1 for p in image.points2D}
         assert named == set(seen.point[seen.camera == camera].tolist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_of_equal_lenses_share_one_camera(tmp_path: Path, kind: str) -> None:
+    lens, other = cameras()[0].intrinsics, cameras()[1].intrinsics
+    of = [(lens, (80, 60)), (other, (80, 60)), (lens, (80, 60)), (lens, (60, 80))]
+    given = [
+        replace(camera, intrinsics=k.copy(), size=size)
+        for camera, (k, size) in zip(cameras(), of, strict=True)
+    ]
+    write_colmap(tmp_path, given, cloud())
+    model = pycolmap.Reconstruction(str(only(tmp_path, kind)))
+    owned = [model.images[number].camera_id for number in (1, 2, 3, 4)]
+    assert owned == [1, 2, 1, 3]
+    assert len(model.cameras) == 3
+    for number, one in enumerate(given, start=1):
+        np.testing.assert_array_equal(
+            model.images[number].camera.calibration_matrix(), one.intrinsics
+        )
+    assert [c.size for c in read_colmap_cameras(tmp_path)] == [size for _, size in of]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,9 +36,16 @@ class InputOptions:
     """Take the photos of the folders in a folder too."""
     cameras: Path | None = None
     """Known cameras: a COLMAP model, transforms.json, .npz, or a folder of *_cam.txt."""
+    shared_camera: bool = False
+    """All photos are by one camera: one focal length, square pixels, the middle as center."""
 
     def __post_init__(self) -> None:
         self.choice()
+        if self.shared_camera and self.cameras is not None:
+            raise ValueError(
+                "shared_camera=True; it must be left out beside cameras, which say themselves "
+                "which photos share one: leave out one of the two"
+            )
 
     def choice(self) -> PhotoChoice:
         """Which photos are taken. Raises ValueError for values outside their range."""
@@ -64,13 +71,16 @@ class MaskOptions:
     """Drop the sky: as a metric network sees it, else what is smooth, bright or blue, and far."""
     mask_background: Literal["none", "black", "white"] = "none"
     """Drop a background of this color that touches an edge of the photo."""
+    masks: Path | None = None
+    """Folder of your own masks, PHOTO.png each with the photo's whole name: black is ignored."""
 
     def __post_init__(self) -> None:
-        self.masks()
+        self.chosen()
 
-    def masks(self) -> Masks:
+    def chosen(self) -> Masks:
         """Which pixels are kept. Raises ValueError for values outside their range."""
-        return Masks(**vars(self))
+        given = {name: value for name, value in vars(self).items() if name != "masks"}
+        return Masks(**given, folder=self.masks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +161,9 @@ class Reconstruct:
             size=self.size,
             **vars(self.memory),
             choice=self.inputs.choice(),
-            masks=self.masks.masks(),
+            masks=self.masks.chosen(),
             cameras=self.inputs.cameras,
+            shared_camera=self.inputs.shared_camera,
             known_distance=self.known_distance,
             metric=metric,
             formats=self.formats,

@@ -1,5 +1,6 @@
 """A reconstruction from photos to files: what `lite3r reconstruct` does."""
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from lite3r.shell.words import Words
 from lite3r.student.deploy import Backend, Precision, load_model
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice
-from recon_backbones.photos import find_photos, is_video
+from recon_backbones.photos import find_photos, is_video, read_mask
 from recon_backbones.views.scale import parse_end
 from recon_eval.reconstruction import WRITERS, PointOptions, Reconstruction, View, gather_points
 
@@ -29,7 +30,7 @@ class Plan:
     """What is reconstructed, by which model, and what is written.
 
     - `photos`: as `recon_backbones.reconstruct` takes them; `model` to `precision` as `load_model`.
-    - `cameras`: a file or folder of known cameras.
+    - `cameras`: a file or folder of known cameras. `shared_camera`: all photos are by one.
     - `known_distance`: two ends, as photo or photo:x,y, and metres between them.
     - `metric`: a network that sees metres.
     - `formats`: names of `recon_eval.reconstruction.WRITERS`.
@@ -50,6 +51,7 @@ class Plan:
     choice: PhotoChoice
     masks: Masks
     cameras: Path | None = None
+    shared_camera: bool = False
     known_distance: tuple[str, str, float] | None = None
     metric: TeacherSpec | None = None
     formats: Sequence[str]
@@ -120,6 +122,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             choice=plan.choice,
             masks=plan.masks,
             cameras=cameras,
+            shared_camera=plan.shared_camera,
             known_distance=distance,
             metric=None if plan.metric is None else lambda: _metric(plan),
             frames=partial / FRAMES,
@@ -179,6 +182,9 @@ def to_views(made: recon_backbones.Reconstruction) -> list[View]:
             original_intrinsics=made.intrinsics[i],
             original_size=made.sizes[i],
             keep=made.keep[i],
+            mask=functools.partial(read_mask, made.masks[i], made.root / name)
+            if made.masks
+            else None,
         )
         for i, name in enumerate(made.photos)
     ]

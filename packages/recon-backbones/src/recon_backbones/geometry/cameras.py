@@ -59,9 +59,17 @@ def decode_pose(
     tangent = torch.tan(encoding[..., 7:] / 2).clamp_min(tan_floor)
     focal_y = height / 2 / tangent[..., 0]
     focal_x = width / 2 / tangent[..., 1]
+    return transform, pinhole(focal_x, focal_y, image_size)
+
+
+def pinhole(
+    focal_x: Float[Tensor, "*batch"], focal_y: Float[Tensor, "*batch"], image_size: tuple[int, int]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Intrinsics with the principal point in the middle of an image (height, width)."""
+    height, width = image_size
     zero, one = torch.zeros_like(focal_x), torch.ones_like(focal_x)
     rows = (focal_x, zero, one * (width / 2), zero, focal_y, one * (height / 2), zero, zero, one)
-    return transform, matrix_from_rows(rows)
+    return matrix_from_rows(rows)
 
 
 def unproject(

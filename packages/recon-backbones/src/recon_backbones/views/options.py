@@ -1,6 +1,7 @@
 """What a caller decides about passes of the network, and about pixels."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from recon_backbones.errors import InputError
@@ -46,6 +47,8 @@ class Masks:
     - `edge_tolerance`: pixels next to which depth jumps by more than this fraction are dropped.
     - `mask_sky`: the sky is dropped, as a metric network sees it, else by rule of thumb.
     - `mask_background`: a background of this color that touches an edge of the photo is dropped.
+    - `folder`: masks of your own, one a photo, `photo.jpg.png` or `photo.png`: what is black in it
+      is dropped (`photos.find_masks`, `photos.read_mask`).
 
     Raises InputError for values outside their range.
     """
@@ -54,6 +57,7 @@ class Masks:
     edge_tolerance: float = 0.1
     mask_sky: bool = False
     mask_background: Literal["none", "black", "white"] = "none"
+    folder: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.confidence_percentile < 100:

@@ -11,7 +11,7 @@ from recon_eval.formats import write_colmap, write_glb, write_ply, write_transfo
 from recon_eval.reconstruction.archive import write_archive
 from recon_eval.reconstruction.depth_maps import write_depth_maps
 from recon_eval.reconstruction.page import Model, write_page
-from recon_eval.reconstruction.photos import FOLDER, link_photos
+from recon_eval.reconstruction.photos import FOLDER, link_photos, write_masks
 from recon_eval.reconstruction.summary import write_summary
 from recon_eval.reconstruction.view import Reconstruction
 
@@ -33,12 +33,14 @@ def _transforms(out: Path, made: Reconstruction) -> None:
     _ply(out, made)
     cameras = [view.camera_of_photo for view in made.views]
     found = [replace(camera, name=f"{FOLDER}/{camera.name}") for camera in cameras]
-    write_transforms(out / "transforms.json", found, points="points.ply")
+    masks = write_masks(out, made.views) or None
+    write_transforms(out / "transforms.json", found, points="points.ply", masks=masks)
 
 
 def _colmap(out: Path, made: Reconstruction) -> None:
     """A model with tracks and its photos, as splat trainers and COLMAP itself want them."""
     link_photos(out, made.views, made.photos)
+    write_masks(out, made.views)
     cameras = [view.camera_of_photo for view in made.views]
     known = [np.where(view.known, view.depth, 0.0) for view in made.views]
     seen = [view.camera for view in made.views]

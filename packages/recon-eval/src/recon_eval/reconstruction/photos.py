@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from recon_eval.formats import open_image
+from recon_eval.formats import new_file, open_image
 from recon_eval.reconstruction.view import View
 
-FOLDER = "images"
+FOLDER, MASKS = "images", "masks"
 UPRIGHT = 1  # value of the EXIF tag for a photo that needs no turning
 ORIENTATION = 0x0112
 
@@ -33,6 +34,22 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
             _link(photo, link)
         else:
             open_image(photo).save(link, quality=95)
+
+
+def write_masks(out: Path, views: Sequence[View]) -> list[str]:
+    """Write the masks of views to `out/masks`, upright, 0 and 255; return their names from `out`.
+
+    A mask has the whole name of its photo and .png, as COLMAP takes them; without masks nothing is
+    written.
+    """
+    names = []
+    for view in views:
+        if view.mask is not None:
+            name = f"{MASKS}/{view.name}.png"
+            with new_file(out / name) as partial:
+                Image.fromarray(view.mask().astype(np.uint8) * 255).save(partial, format="png")
+            names.append(name)
+    return names
 
 
 def _plain(photo: Path) -> bool:

@@ -1,6 +1,6 @@
 """A reconstructed scene: views with depth and cameras, and points, in one world frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class View:
     - `original_intrinsics`: the same camera in pixels of the photo on disk.
     - `original_size`: width and height of the photo on disk.
     - `keep`: pixels that become points and depth images; None for all.
+    - `mask`: reads the mask that was given with the photo, in the photo's pixels: False is ignored.
     """
 
     name: str
@@ -34,6 +35,7 @@ class View:
     original_intrinsics: Float[np.ndarray, "3 3"]
     original_size: tuple[int, int]
     keep: Bool[np.ndarray, "y x"] | None = None
+    mask: Callable[[], Bool[np.ndarray, "Y X"]] | None = None
 
     @property
     def known(self) -> Bool[np.ndarray, "y x"]:

@@ -17,7 +17,7 @@ from recon_eval.formats.colmap.model import (
     camera_of,
     lens_named,
     lens_of,
-    pinhole_of,
+    lenses_of,
     pose_of,
 )
 from recon_eval.formats.colmap.tracks import Tracks
@@ -76,10 +76,10 @@ def read_points(path: Path) -> tuple[np.ndarray, PointCloud]:
 
 
 def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
-    """Write a PINHOLE camera for each, numbered from 1."""
-    data = struct.pack("<Q", len(cameras))
-    for number, camera in enumerate(cameras, start=1):
-        size, parameters = pinhole_of(camera)
+    """Write a PINHOLE camera for each lens, numbered from 1."""
+    lenses, _ = lenses_of(cameras)
+    data = struct.pack("<Q", len(lenses))
+    for number, (size, parameters) in enumerate(lenses, start=1):
         data += struct.pack("<IiQQ4d", number, PINHOLE, *size, *parameters)
     with new_file(path) as partial:
         partial.write_bytes(data)
@@ -87,13 +87,14 @@ def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
 
 def write_images(path: Path, cameras: Sequence[Camera], tracks: Tracks) -> None:
     """Write an image for each camera, and the pixels at which it sees points."""
+    _, lens = lenses_of(cameras)
     with new_file(path) as partial, partial.open("wb") as file:
         file.write(struct.pack("<Q", len(cameras)))
         for i, camera in enumerate(cameras):
             part = slice(tracks.starts[i], tracks.starts[i + 1])
             pixels = np.empty(len(tracks.point[part]), dtype=PIXEL)
             pixels["xy"], pixels["point"] = tracks.xy[part], tracks.point[part] + 1
-            file.write(struct.pack("<I7dI", i + 1, *pose_of(camera), i + 1))
+            file.write(struct.pack("<I7dI", i + 1, *pose_of(camera), lens[i]))
             file.write(camera.name.encode() + b"\0" + struct.pack("<Q", len(pixels)))
             file.write(pixels.tobytes())
 

@@ -60,9 +60,10 @@ def write_colmap(
 ) -> None:
     """Write cameras, images and points3D, each as .bin and .txt, into `folder`.
 
-    Every camera becomes an image with a PINHOLE camera of its own. `observations` become the tracks
-    of the points: dense stereo and splatting choose partners by points seen in common, so without
-    them no image has one. Raises ValueError where a camera has no size.
+    Every camera becomes an image; images share a PINHOLE camera where size and intrinsics are equal
+    to the last bit. `observations` become the tracks of the points: dense stereo and splatting
+    choose partners by points seen in common, so without them no image has one. Raises ValueError
+    where a camera has no size.
     """
     seen = Observations.none() if observations is None else observations
     tracks = tracks_of(seen, cameras=len(cameras), points=len(cloud))

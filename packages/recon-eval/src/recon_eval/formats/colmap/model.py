@@ -96,6 +96,22 @@ def pinhole_of(camera: Camera) -> tuple[tuple[int, int], list[float]]:
     return camera.size, [float(lens[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
 
 
+def lenses_of(
+    cameras: Sequence[Camera],
+) -> tuple[list[tuple[tuple[int, int], list[float]]], list[int]]:
+    """Return each lens once, as `pinhole_of` gives it, and the number of each camera's, from 1.
+
+    Images whose cameras are equal to the last bit are by one camera, and are written as such: what
+    refines a model then refines one lens. Raises ValueError without a size.
+    """
+    numbers: dict[tuple[tuple[int, int], tuple[float, ...]], int] = {}
+    owned = []
+    for camera in cameras:
+        size, parameters = pinhole_of(camera)
+        owned.append(numbers.setdefault((size, tuple(parameters)), len(numbers) + 1))
+    return [(size, list(parameters)) for size, parameters in numbers], owned
+
+
 def pose_of(camera: Camera) -> list[float]:
     """Return quaternion and translation of world to camera."""
     rotation, translation = camera.world_to_camera[:, :3], camera.world_to_camera[:, 3]

@@ -20,7 +20,7 @@ from recon_eval.formats.colmap.model import (
     camera_of,
     lens_named,
     lens_of,
-    pinhole_of,
+    lenses_of,
     pose_of,
 )
 from recon_eval.formats.colmap.tracks import Tracks
@@ -61,10 +61,9 @@ def read_points(path: Path) -> tuple[np.ndarray, PointCloud]:
 
 
 def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
-    """Write a PINHOLE camera for each, numbered from 1."""
+    """Write a PINHOLE camera for each lens, numbered from 1."""
     text = "# CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY\n"
-    for number, camera in enumerate(cameras, start=1):
-        size, parameters = pinhole_of(camera)
+    for number, (size, parameters) in enumerate(lenses_of(cameras)[0], start=1):
         text += f"{number} PINHOLE {size[0]} {size[1]} {' '.join(map(repr, parameters))}\n"
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -72,12 +71,13 @@ def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
 
 def write_images(path: Path, cameras: Sequence[Camera], tracks: Tracks) -> None:
     """Write an image for each camera, and the pixels at which it sees points."""
+    _, lens = lenses_of(cameras)
     with new_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write("# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then X Y POINT3D_ID ...\n")
         for i, camera in enumerate(cameras):
             part = slice(tracks.starts[i], tracks.starts[i + 1])
             pose = " ".join(map(repr, pose_of(camera)))
-            file.write(f"{i + 1} {pose} {i + 1} {camera.name}\n")
+            file.write(f"{i + 1} {pose} {lens[i]} {camera.name}\n")
             rows = zip(tracks.xy[part].tolist(), (tracks.point[part] + 1).tolist(), strict=True)
             file.write(" ".join(f"{x:.9g} {y:.9g} {point}" for (x, y), point in rows) + "\n")
 
