@@ -1,7 +1,6 @@
 """transforms.json: what is written is read; nerfstudio's and Blender's conventions hold."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +34,6 @@ def test_cameras_come_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.intrinsics, truth.intrinsics)
     document = json.loads((tmp_path / "transforms.json").read_text())
     assert document["ply_file_path"] == "points.ply"
-
-
-def test_a_lens_of_all_cameras_is_said_once_and_different_ones_by_each_frame(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "transforms.json"
-    write_transforms(path, cameras())
-    document = json.loads(path.read_text())
-    assert (document["fl_x"], document["w"], document["h"]) == (90.0, 80, 60)
-    assert all(set(frame) == {"file_path", "transform_matrix"} for frame in document["frames"])
-    first, *rest = cameras()
-    write_transforms(path, [replace(first, size=(82, 60)), *rest])
-    document = json.loads(path.read_text())
-    assert "fl_x" not in document
-    assert [frame["w"] for frame in document["frames"]] == [82, 80, 80]
 
 
 def test_masks_are_named_by_frame_one_a_camera(tmp_path: Path) -> None:

@@ -62,7 +62,6 @@ def write_transforms(
 ) -> None:
     """Write one frame a camera, its name as `file_path`.
 
-    A lens that all cameras share is written once, for the file, and else for each frame.
     - `points`: a PLY file, named from the folder of `path`, in the same world frame, from which
       splats may start.
     - `masks`: the mask of each image, named likewise: black is ignored.
@@ -74,15 +73,9 @@ def write_transforms(
             f"masks={len(masks)} names; it must be one a camera, and cameras are {len(cameras)}"
         )
     named = [{} if masks is None else {"mask_path": masks[i]} for i in range(len(cameras))]
-    lenses = [_lens_of(camera) for camera in cameras]
-    one = len(lenses) > 1 and all(lens == lenses[0] for lens in lenses)
     document: dict[str, object] = {
         "camera_model": "OPENCV",
-        **(lenses[0] if one else {}),
-        "frames": [
-            _frame(camera) | ({} if one else lens) | mask
-            for camera, lens, mask in zip(cameras, lenses, named, strict=True)
-        ],
+        "frames": [_frame(camera) | mask for camera, mask in zip(cameras, named, strict=True)],
     }
     if points is not None:
         document["ply_file_path"] = points
@@ -90,17 +83,11 @@ def write_transforms(
 
 
 def _frame(camera: Camera) -> dict[str, object]:
-    return {
-        "file_path": camera.name,
-        "transform_matrix": (camera.camera_to_world @ OPENGL).tolist(),
-    }
-
-
-def _lens_of(camera: Camera) -> dict[str, object]:
     if camera.size is None:
         raise ValueError(f"{camera.name}: size=None; transforms.json needs the width and height")
     lens = camera.intrinsics
     return {
+        "file_path": camera.name,
         "fl_x": float(lens[0, 0]),
         "fl_y": float(lens[1, 1]),
         "cx": float(lens[0, 2]),
@@ -111,6 +98,7 @@ def _lens_of(camera: Camera) -> dict[str, object]:
         "k2": 0.0,
         "p1": 0.0,
         "p2": 0.0,
+        "transform_matrix": (camera.camera_to_world @ OPENGL).tolist(),
     }
 
 
