@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.plan import Cut, cuts
+from sla_kernels.runtime.sorting import stable_argsort
 
 
 def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
@@ -37,7 +38,7 @@ def _sorted(features: Float[Tensor, "a n"], cut: Cut) -> Int64[Tensor, " n"]:
     values = parts[_variance(parts, cut).argmax(0), torch.arange(segments, device=parts.device)]
     if cut.inside is not None:
         values = values.masked_fill(~cut.inside, math.inf)
-    moved = (values.argsort(dim=-1, stable=True) + cut.places[:, :1]).flatten()
+    moved = (stable_argsort(values) + cut.places[:, :1]).flatten()
     return moved if cut.kept is None else moved.index_select(0, cut.kept)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sla_kernels.order.axes import check_axes, principal_axes
 from sla_kernels.order.median import median_order
+from sla_kernels.runtime.products import at_least_float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def order_tokens(
 
 def positions_of(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
     """Order tokens by their few features. NaN sorts last, wherever it is."""
-    features = features.float() if features.dtype.itemsize < 4 else features
+    features = features.to(at_least_float32(features))
     return median_order(features, sizes)
 
 

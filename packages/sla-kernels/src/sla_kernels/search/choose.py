@@ -9,11 +9,12 @@ from torch import Tensor
 from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import register
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.search.walk import Asking, Cells, log_mass, walk
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
-from sla_kernels.summary.rows import ordered
+from sla_kernels.summary.rows import ordered, permuted
 from sla_kernels.summary.weights import asked, tilts
 
 PART = 16  # queries whose mean speaks for them when blocks are chosen
@@ -89,14 +90,14 @@ def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) ->
 
 def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:
     """Means of parts of query blocks, and what each gives to pinned tokens."""
-    queries = _float(q) if own is None else ordered(q, own, own.shape[1])
+    queries = q if own is None else permuted(q, own)
     size = min(PART, plan.block_q)
     blocks = num_blocks(queries.shape[2], plan.block_q)
     per_block = plan.block_q // size
     parts = mean_queries(queries, blocks * per_block, size) * plan.scale
     group = q.shape[1] // k.shape[1]
     pinned = log_mass(
-        parts, repeat(_float(k.index_select(2, outside)), "b g p d -> b (g r) p d", r=group)
+        parts, repeat(k.index_select(2, outside).to(parts), "b g p d -> b (g r) p d", r=group)
     )
     empty = torch.arange(blocks * per_block, device=q.device) * size >= queries.shape[2]
     pinned = pinned.nan_to_num(-torch.inf).masked_fill(empty[:, None], torch.inf)
@@ -106,11 +107,6 @@ def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Pla
         rearrange(pinned, "b h (i r) 1 -> (b h i) r 1", r=per_block),
         repeat(heads, "x -> (x i) 1", i=group * blocks),
     )
-
-
-def _float(x: Tensor) -> Tensor:
-    """At least float32."""
-    return x.float() if x.dtype.itemsize < 4 else x
 
 
 def fake_choose(
@@ -125,7 +121,7 @@ def fake_choose(
     return (
         q.new_empty((q.shape[0], layout.tokens), dtype=torch.int64),
         q.new_empty((*q.shape[:2], blocks, wide), dtype=torch.int32),
-        _float(k.new_empty((*k.shape[:2], layout.padded))),
+        k.new_empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k)),
     )
 
 

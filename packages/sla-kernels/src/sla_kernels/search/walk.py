@@ -6,8 +6,8 @@ What is scored and not opened stays in the list as a summary. What a summary get
 as the mass that the queries give the cell, times how far its keys and its values spread (compare
 SVG-EAR, arXiv 2603.08982). Mass is normalized for each part of a query block before it is added up.
 
-Cells of all heads stand in one table a level, so that candidates, which differ from block to block,
-are gathered as whole rows; the last row of a table is a cell that does not exist.
+The cells of a size stand in one table for all heads, so that candidates, which differ from block to
+block, are gathered as whole rows; the last row of each head is a cell that does not exist.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
 BATCH_BYTES = 2 << 20  # of gathered mean keys: what a core's cache holds beside other things
@@ -40,15 +41,15 @@ class Asking(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """The cells of one size, all key heads in turn, and at last one that does not exist.
+    """The cells of one size by key head, and behind those of each head one that does not exist.
 
     - `logs`: the log of how many tokens each holds, minus infinity for the last.
     - `spread`: how far its keys spread times how far its values do.
     """
 
-    keys: Float[Tensor, "cells_and_one d"]
+    keys: Float[Tensor, "heads cells_and_one d"]
     logs: Float[Tensor, " cells_and_one"]
-    spread: Float[Tensor, " cells_and_one"]
+    spread: Float[Tensor, "heads cells_and_one"]
 
     @classmethod
     def of(
@@ -57,18 +58,21 @@ class Cells(NamedTuple):
         spread: Float[Tensor, "b g cells"],
         count: Float[Tensor, " cells"],
     ) -> "Cells":
-        """Put the cells of all heads into one table."""
-        logs = repeat(count.log(), "c -> (x c)", x=keys.shape[0] * keys.shape[1])
+        """Put the cells of all scenes and heads into one table."""
         return cls(
-            F.pad(rearrange(keys, "b g c d -> (b g c) d"), (0, 0, 0, 1)),
-            F.pad(logs, (0, 1), value=-torch.inf),
-            F.pad(rearrange(spread, "b g c -> (b g c)"), (0, 1)),
+            F.pad(rearrange(keys, "b g c d -> (b g) c d"), (0, 0, 0, 1)),
+            F.pad(count.log(), (0, 1), value=-torch.inf),
+            F.pad(rearrange(spread, "b g c -> (b g) c"), (0, 1)),
         )
 
     @property
     def missing(self) -> int:
-        """The row of the cell that does not exist."""
-        return self.keys.shape[0] - 1
+        """The number of the cell that does not exist."""
+        return self.keys.shape[1] - 1
+
+    def rows(self, at: Int64[Tensor, "blocks c"], head: Tensor) -> Int64[Tensor, "blocks c"]:
+        """Where the cells of each block's own head stand in tables of all heads."""
+        return at + head * self.keys.shape[1]
 
 
 class Found(NamedTuple):
@@ -83,25 +87,24 @@ def walk(
 ) -> Found:
     """Walk the cells down from the coarsest size."""
     top = len(layout.sizes) - 1
-    first = torch.arange(layout.cells(top), device=asking.parts.device)
-    at = first + asking.head * layout.cells(top)
-    mass = left = _mass_of_all(asking, levels[top], layout.cells(top))
+    at = torch.arange(layout.cells(top), device=asking.parts.device).expand(len(asking.head), -1)
+    mass = left = _mass_of_all(asking, levels[top])
     rows = [_pinned_rows(layout, at)]
     for level in range(top, -1, -1):
         cells = levels[level]
         if level < top:
             mass = _mass(asking, cells, at)
-        chosen, rest = _split(mass * cells.spread[at], at, cells, budget.chosen(layout, level))
+        spread = cells.spread.flatten()[cells.rows(at, asking.head)]
+        chosen, rest = _split(mass * spread, at, cells, budget.chosen(layout, level))
         if summaries:
-            rows.append(_rows(at.gather(1, rest), cells, asking.head, layout, level))
+            rows.append(_rows(at.gather(1, rest), cells, layout, level))
         opened = at.gather(1, chosen)
         if level == 0:
-            parents = (opened - asking.head * layout.cells(0)) * layout.sizes[0]
-            parents = (parents // layout.sizes[top]).clamp(0, left.shape[1] - 1)
-            left = _less(left, parents, mass.gather(1, chosen))
+            parents = opened * layout.sizes[0] // layout.sizes[top]
+            left = _less(left, parents.clamp_max(left.shape[1] - 1), mass.gather(1, chosen))
         else:
-            at = _held(opened, cells, levels[level - 1], asking.head, layout, level)
-    rows.append(_tokens(opened, levels[0], asking.head, layout))
+            at = _held(opened, layout, level)
+    rows.append(_tokens(opened, layout))
     return Found(torch.cat(rows, 1), left)
 
 
@@ -112,13 +115,11 @@ def log_mass(
     return (parts @ keys.mT).logsumexp(3, keepdim=True)
 
 
-def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blocks count"]:
+def _mass_of_all(asking: Asking, cells: Cells) -> Float[Tensor, "blocks count"]:
     """The mass of every cell of a block's head; blocks of one key head stand together."""
-    heads = (cells.keys.shape[0] - 1) // count
-    keys = rearrange(cells.keys[:-1], "(x c) d -> x d c", x=heads)
-    parts = rearrange(asking.parts, "(x i) r d -> x (i r) d", x=heads)
-    logs = rearrange(cells.logs[:-1], "(x c) -> x 1 c", x=heads)
-    scores = torch.baddbmm(logs, parts, keys)
+    keys = rearrange(cells.keys[:, :-1], "x c d -> x d c")
+    parts = rearrange(asking.parts, "(x i) r d -> x (i r) d", x=len(keys))
+    scores = torch.baddbmm(cells.logs[:-1], parts, keys)
     return _shares(
         rearrange(scores, "x (i r) c -> (x i) r c", r=asking.parts.shape[1]), asking.pinned
     )
@@ -127,10 +128,11 @@ def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blo
 def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[Tensor, "blocks c"]:
     """The mass of the candidates, which differ from block to block."""
     mass = asking.parts.new_empty(at.shape)
-    for batch in _batches(at, cells.keys):
-        rows = at[batch].flatten()
-        taken = rearrange(cells.keys.index_select(0, rows), "(i c) d -> i d c", c=at.shape[1])
-        logs = rearrange(cells.logs.index_select(0, rows), "(i c) -> i 1 c", c=at.shape[1])
+    keys = rearrange(cells.keys, "x c d -> (x c) d")
+    for batch in _batches(at, keys):
+        rows = cells.rows(at[batch], asking.head[batch]).flatten()
+        taken = rearrange(keys.index_select(0, rows), "(i c) d -> i d c", c=at.shape[1])
+        logs = rearrange(cells.logs[at[batch]], "i c -> i 1 c")
         scores = torch.baddbmm(logs, asking.parts[batch], taken)
         mass[batch] = _shares(scores, asking.pinned[batch])
     return mass
@@ -171,55 +173,36 @@ def _split(
 ) -> tuple[Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
     """Which candidates are opened, and which stay, in ascending order."""
     total = wrong.shape[1]
-    numbers = torch.arange(total, device=wrong.device).expand_as(at)
     if chosen == total:
+        numbers = torch.arange(total, device=wrong.device).expand_as(at)
         return numbers, numbers[:, :0]
     wrong = torch.where(at == cells.missing, -1, wrong.nan_to_num(0, 0, 0))
-    best = wrong.topk(chosen, dim=1, sorted=False).indices
-    out = torch.ones_like(at, dtype=torch.int32).scatter(1, best, 0)
-    place = torch.where(out == 0, total - chosen, out.cumsum(1) - 1)
-    stay = at.new_empty((len(at), total - chosen + 1)).scatter(1, place, numbers)
-    return best, stay[:, :-1]
+    return split_largest(wrong, chosen)
 
 
 def _rows(
-    at: Int64[Tensor, "blocks c"], cells: Cells, head: Tensor, layout: Layout, level: int
+    at: Int64[Tensor, "blocks c"], cells: Cells, layout: Layout, level: int
 ) -> Int64[Tensor, "blocks c"]:
     """The rows of cells, see `Layout`."""
-    rows = at + (layout.first(level) - head * layout.cells(level))
-    return torch.where(at == cells.missing, layout.nothing, rows)
+    return torch.where(at == cells.missing, layout.nothing, at + layout.first(level))
 
 
 def _held(
-    at: Int64[Tensor, "blocks c"],
-    cells: Cells,
-    below: Cells,
-    head: Int64[Tensor, "blocks 1"],
-    layout: Layout,
-    level: int,
+    at: Int64[Tensor, "blocks c"], layout: Layout, level: int
 ) -> Int64[Tensor, "blocks more"]:
-    """The cells of the size below that some cells hold."""
-    held = _inner(at - head * layout.cells(level), layout.fanout(level))
-    real = (held < layout.cells(level - 1)) & _inner_of(at != cells.missing, layout.fanout(level))
-    return torch.where(real, held + head * layout.cells(level - 1), below.missing)
+    """The cells of the size below that some cells hold; a cell that does not exist holds none."""
+    return _inner(at, layout.fanout(level)).clamp_max_(layout.cells(level - 1))
 
 
-def _tokens(
-    at: Int64[Tensor, "blocks c"], cells: Cells, head: Int64[Tensor, "blocks 1"], layout: Layout
-) -> Int64[Tensor, "blocks tokens"]:
+def _tokens(at: Int64[Tensor, "blocks c"], layout: Layout) -> Int64[Tensor, "blocks tokens"]:
     """The rows of the tokens that exact blocks hold."""
-    held = _inner(at - head * layout.cells(0), layout.sizes[0])
-    real = (held < layout.tokens) & _inner_of(at != cells.missing, layout.sizes[0])
-    return torch.where(real, held, layout.nothing)
+    held = _inner(at, layout.sizes[0])
+    return torch.where(held < layout.tokens, held, layout.nothing)
 
 
 def _inner(cells: Int64[Tensor, "i c"], fanout: int) -> Int64[Tensor, "i n"]:
     inner = torch.arange(fanout, device=cells.device)
     return rearrange(cells[:, :, None] * fanout + inner, "i c f -> i (c f)")
-
-
-def _inner_of(real: Tensor, fanout: int) -> Tensor:
-    return repeat(real, "i c -> i (c f)", f=fanout)
 
 
 def _pinned_rows(layout: Layout, like: Int64[Tensor, "blocks c"]) -> Int64[Tensor, "blocks p"]:

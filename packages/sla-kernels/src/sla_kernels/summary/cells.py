@@ -6,6 +6,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import block_sizes
 from sla_kernels.summary.layout import Layout
 
@@ -16,8 +17,8 @@ def summed(x: Float[Tensor, "b h n c"], layout: Layout) -> list[Float[Tensor, "b
 
 
 def cell_sums(x: Float[Tensor, "b h n c"], size: int) -> Float[Tensor, "b h cells c"]:
-    """Sum over runs of `size` tokens, which must divide them."""
-    total = x[:, :, ::size].clone()
+    """Sum over runs of `size` tokens, which must divide them, in at least float32."""
+    total = x[:, :, ::size].to(at_least_float32(x), copy=True)
     for i in range(1, size):
         total += x[:, :, i::size]
     return total
@@ -46,7 +47,7 @@ def means_and_spreads(
 
     What is not finite counts as zero, so that one broken token misleads no other cell's choice.
     """
-    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=at_least_float32(x))
     sums = raised(cell_sums(x, layout.sizes[0]).nan_to_num(0, 0, 0), layout)
     squares = raised(cell_sums(lengths.square(), layout.sizes[0]).nan_to_num(0, 0, 0), layout)
     means, spreads = [], []

@@ -1,7 +1,7 @@
 """Listed rows on the CPU: gathered whole, a cache full of blocks at a time, in matrix products.
 
 Few, large calls: what other processes take from a core then costs little more than their share.
-Products run in float32 (float64 for float64), so that rounded types round their inputs alone.
+Products run in bfloat16 for bfloat16 where the processor multiplies it, else in at least float32.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
     each = listed * (2 * d + 2 * block_q) * flat.keys.element_size()
     step = min(blocks, max(1, BATCH_BYTES // each))
     keys, values = (flat.keys.new_empty(step * listed, d) for _ in range(2))
-    bias, scores = flat.keys.new_empty(step * listed), flat.keys.new_empty(step, block_q, listed)
+    bias, scores = flat.bias.new_empty(step * listed), flat.keys.new_empty(step, block_q, listed)
     for start in range(0, blocks, step):
         count = min(step, blocks - start)
         rows = flat.lists[start : start + count].flatten()
@@ -57,7 +57,7 @@ def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
             rows,
             keys[: len(rows)].view(count, listed, d),
             values[: len(rows)].view(count, listed, d),
-            bias[: len(rows)].view(count, 1, listed),
+            bias[: len(rows)].view(count, 1, listed).to(scores),
             scores[:count],
         )
 

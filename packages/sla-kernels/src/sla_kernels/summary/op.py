@@ -15,6 +15,7 @@ from einops import repeat
 from torch import Tensor
 
 from sla_kernels.runtime.library import register, register_gradient
+from sla_kernels.runtime.products import product_type
 from sla_kernels.summary import eager
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.reference import summary_reference
@@ -59,7 +60,7 @@ def summary_attention_forward(
 
     And the log-sum-exp of the ordered queries in powers of two, empty where nothing takes it up.
     """
-    work = _work(q, k, v, lists, backend)
+    work = _work(q, k, v, lists, {"triton": k.dtype, "eager": product_type(k)}.get(backend))
     queries = permuted(q, lists.order) if work.own else q
     found, lse = _attend(queries, work.rows, lists, scale, backend)
     if not work.own:
@@ -84,7 +85,7 @@ def summary_attention_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of q, k and v; the choice of rows and weights is constant."""
-    work = _work(q, k, v, lists, backend)
+    work = _work(q, k, v, lists, k.dtype if backend == "triton" else None)
     kept = () if out is None else (out,)
     queries, *more = (permuted(x, lists.order) if work.own else x for x in (q, grad, *kept))
     left = more if lse is None else [*more, lse]
@@ -134,12 +135,11 @@ def _pull_back(
     return made
 
 
-def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, backend: str) -> _Work:
-    """Weights and rows; the GPU's kernels read rows in the type of the tokens."""
+def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, dtype: torch.dtype | None) -> _Work:
+    """Weights and rows, keys and values in `dtype` or else in at least float32."""
     pinned = lists.outside.shape[0]
     layout = Layout(k.shape[2] - pinned, pinned, tuple(lists.sizes))
     weights = weights_of(lists.tilt, layout)
-    dtype = k.dtype if backend == "triton" else None
     rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
     return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.products import at_least_float32, product_type
 from sla_kernels.summary.cells import raised
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.weights import Weights
@@ -25,20 +26,17 @@ class Rows(NamedTuple):
 def ordered(
     x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], padded: int
 ) -> Float[Tensor, "b h padded d"]:
-    """Tokens in order, in at least float32, padded with zeros."""
-    made = permuted(x, order).to(at_least_float32(x))
+    """Tokens in order, in the type that they are multiplied in, padded with zeros."""
+    made = permuted(x, order).to(product_type(x))
     return F.pad(made, (0, 0, 0, padded - made.shape[2])) if padded > made.shape[2] else made
-
-
-def at_least_float32(x: Tensor) -> torch.dtype:
-    """The type that sums of x are kept in."""
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def permuted(
     x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"]
 ) -> Float[Tensor, "b h free d"]:
     """Tokens in each scene's own order."""
+    if len(x) == 1:  # nothing to stack: saves a copy
+        return x[0].index_select(1, order[0])[None]
     return torch.stack([part.index_select(1, here) for part, here in zip(x, order, strict=True)])
 
 

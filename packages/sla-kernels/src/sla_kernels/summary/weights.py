@@ -18,6 +18,7 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Float
 from torch import Tensor
 
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.summary.cells import summed
 from sla_kernels.summary.layout import Layout
 
@@ -50,12 +51,14 @@ def tilts(
     q: Float[Tensor, "b g cells d"], k: Float[Tensor, "b g padded d"], scale: float, size: int
 ) -> Float[Tensor, "b g padded"]:
     """Score each token by the query of its coarse cell of `size` tokens; the last may be short."""
+    q = q.to(k)
     whole = k.shape[2] // size
     full = rearrange(k[:, :, : whole * size], "b g (cell i) d -> b g cell i d", i=size)
     scores = full @ rearrange(q[:, :, :whole], "b g cell d -> b g cell d 1")
     rest = k[:, :, whole * size :] @ rearrange(q[:, :, -1], "b g d -> b g d 1")
     scores = rearrange(scores, "b g cell i 1 -> b g (cell i)")
-    return (torch.cat([scores, rest[..., 0]], 2) * scale).nan_to_num(0, 0, 0)
+    found = torch.cat([scores, rest[..., 0]], 2).to(at_least_float32(k))
+    return (found * scale).nan_to_num(0, 0, 0)
 
 
 def weights_of(tilt: Float[Tensor, "b g padded"], layout: Layout) -> Weights:
