@@ -14,7 +14,7 @@ WEIGHTS = {
     "gradient": 0.5,
     "confidence": 0.05,
     "pose": 4.0,
-    "aspect": 1.0,
+    "aspect": 4.0,
     "direction": 1.0,
     "rotation": 1.0,
     "rays": 1.0,
@@ -66,13 +66,13 @@ def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> T
 
 
 def aspect_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:
-    """How far pixels are from square: the error in the log ratio of the two focal lengths.
+    """How far pixels are from square: the squared error in the log ratio of the focal lengths.
 
-    Fields of view alone leave it a sixth of the weight of a pose, and pictures that are not square
-    are then answered as if they were.
+    An absolute error asks for the median: where most pictures are square, the others are answered as
+    if they were.
     """
     found, true = (_log_ratio(p) for p in (pose, target))
-    return (found - true).abs().mean()
+    return (found - true).square().mean()
 
 
 def _log_ratio(pose: Float[Tensor, "b v 9"]) -> Float[Tensor, "b v"]:
