@@ -32,6 +32,8 @@ MEETINGS = {
     "distillation/teach.py": {"distill", "recon_backbones"},
     "reconstruct/run.py": {"recon_backbones", "recon_eval"},
     "reconstruct/cameras.py": {"recon_backbones", "recon_eval"},
+    "teacher/loop.py": {"distill", "recon_backbones", "recon_eval"},
+    "teacher/recipe.py": {"recon_backbones", "recon_eval"},
     "teacher/assess.py": {"recon_backbones", "recon_eval"},
     "teacher/monitor.py": {"recon_backbones", "recon_eval"},
     "study/judge.py": {"recon_backbones", "recon_eval", "sla_kernels"},

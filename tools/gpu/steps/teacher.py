@@ -6,14 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from gpu.child import Setting
 from gpu.clock import wall
 from gpu.record import Record
 from lite3r.teacher.loop import Run, train_teacher
-from lite3r.teacher.recipe import Batch, TeacherRecipe, larger, mixed_cycle
-from lite3r.teacher.scenes import FreshScenes
+from lite3r.teacher.recipe import TeacherRecipe, larger, mixed_cycle
+from recon_eval.synthetic import Batch, FreshScenes
 
 WARM_UP = 2  # steps
 
@@ -41,7 +39,7 @@ def train(cycle: tuple[Batch, ...], steps: int, setting: Setting) -> dict[str, A
     began = time.monotonic()
     train_teacher(replace(start, until=WARM_UP + steps))
     spent = time.monotonic() - began
-    scenes = FreshScenes(recipe, 0, torch.device(setting.device))
+    scenes = FreshScenes(cycle, world=recipe.world, device=setting.device)
     rendering = [
         wall(partial(scenes.batch, step), setting.device) for step in range(min(steps, len(cycle)))
     ]

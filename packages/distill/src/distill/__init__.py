@@ -46,6 +46,7 @@ from distill.resume.journal import read_journal as read_journal
 from distill.resume.weights import load_weights as load_weights
 from distill.step.guard import Diverged as Diverged
 from distill.step.guard import GuardConfig as GuardConfig
+from distill.step.master import MasterOptimizer as MasterOptimizer
 from distill.step.recompute import recomputed_activations as recomputed_activations
 from distill.trainable.freeze import TrainableReport as TrainableReport
 from distill.trainable.freeze import freeze_except as freeze_except

@@ -1,1 +1,1 @@
-"""Train the bundled teacher on scenes drawn here: recipe, scenes, targets, losses, loop."""
+"""Train the bundled teacher on drawn scenes: recipe, loop, state on disk, and how good it is."""

@@ -12,14 +12,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from distill import MasterOptimizer
 from lite3r.teacher.monitor import check
-from lite3r.teacher.objective import Way, teacher_loss, use_fast_training
-from lite3r.teacher.optimizer import MasterOptimizer
-from lite3r.teacher.probe import Pupil
 from lite3r.teacher.recipe import TeacherRecipe
-from lite3r.teacher.scenes import FreshScenes
 from lite3r.teacher.state import resume, save_state
 from recon_backbones import load_backbone
+from recon_backbones.training import Pupil, Way, training_loss, use_fast_training
+from recon_eval.synthetic import FreshScenes
 
 BEGINNER = 60
 """Steps in which a trained transformer does not follow the new probe."""
@@ -78,14 +77,16 @@ def _train(run: Run, rank: int) -> None:
     device, recipe = torch.device(run.device), run.recipe
     pupil, optimizer = make_pupil(run)
     step, before = resume(run.folder, optimizer)
-    scenes = FreshScenes(recipe, rank, device)
+    scenes = FreshScenes(
+        recipe.cycle, seed=recipe.seed, world=recipe.world, rank=rank, device=device
+    )
     began = saved = time.monotonic()
     while True:
         spent = _agreed(before + (time.monotonic() - began) / 60)
         if recipe.is_over(step, spent) or step == run.until:
             break
         rate = recipe.rate(step, spent)
-        loss, parts = teacher_loss(pupil, scenes.batch(step), way(run, step))
+        loss, parts = training_loss(pupil, scenes.batch(step), way(run, step))
         loss.backward()
         optimizer.step(_mean_gradients(pupil), rate)
         step += 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from lite3r.teacher.objective import normalize
 from recon_backbones.geometry.cameras import decode_pose, invert_rigid
+from recon_backbones.training.objective import normalize
 from recon_eval import depth, pose
 from recon_eval.data import Scene, SyntheticScenes
 

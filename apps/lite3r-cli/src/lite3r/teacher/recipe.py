@@ -2,29 +2,8 @@
 
 from dataclasses import dataclass
 
-PATCH = 14
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What one process sees in one step: `scenes` scenes of `views` views at one image size."""
-
-    height: int
-    width: int
-    views: int
-    scenes: int
-
-    def __post_init__(self) -> None:
-        for name in ("height", "width"):
-            side = getattr(self, name)
-            if side < PATCH or side % PATCH:
-                raise ValueError(
-                    f"{name}={side}; it must be a multiple of {PATCH}: round it to a whole patch"
-                )
-        for name, most in (("views", 32), ("scenes", 1024)):
-            value = getattr(self, name)
-            if not 1 <= value <= most:
-                raise ValueError(f"{name}={value}; it must be from 1 to {most}: change it")
+from recon_backbones.training import PATCH
+from recon_eval.synthetic import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +35,11 @@ class TeacherRecipe:
     def __post_init__(self) -> None:
         if not self.cycle:
             raise ValueError("cycle=(); it must hold a batch: add one")
+        for side in (side for batch in self.cycle for side in (batch.height, batch.width)):
+            if side % PATCH:
+                raise ValueError(
+                    f"cycle={side} pixels; sides must be multiples of {PATCH}: round them"
+                )
         for name in ("steps", "warmup", "dense_every", "rays_every", "posed_every", "check_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1: raise it")

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from lite3r.teacher.optimizer import MasterOptimizer
+from distill import MasterOptimizer
 
 NAME = "state.safetensors"
 NETWORK = "network."
@@ -54,8 +53,3 @@ def export_weights(folder: Path, destination: Path, *, averaged: bool = True) ->
     save_file(weights, partial, metadata=metadata)
     partial.replace(destination)
     return step
-
-
-def network_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of the network from names of the public checkpoints."""
-    return {name.removeprefix("model."): tensor for name, tensor in weights.items()}

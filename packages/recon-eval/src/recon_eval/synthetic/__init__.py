@@ -12,6 +12,8 @@ from recon_eval.synthetic.raycast import Views as Views
 from recon_eval.synthetic.raycast import render_worlds as render_worlds
 from recon_eval.synthetic.rooms.render import render_room as render_room
 from recon_eval.synthetic.rooms.world import MAX_VIEWS as MAX_VIEWS
+from recon_eval.synthetic.stream import Batch as Batch
+from recon_eval.synthetic.stream import FreshScenes as FreshScenes
 from recon_eval.synthetic.worlds import PLACES as PLACES
 from recon_eval.synthetic.worlds import World as World
 from recon_eval.synthetic.worlds import draw_world as draw_world

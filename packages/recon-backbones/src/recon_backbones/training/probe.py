@@ -11,9 +11,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lite3r.teacher.losses import masked_mean
-from lite3r.teacher.recipe import PATCH
-from lite3r.teacher.targets import Targets, rays
+from recon_backbones.training.losses import masked_mean
+from recon_backbones.training.targets import PATCH, Targets, rays
 
 GRID = 4
 """Depth samples along the side of one patch."""

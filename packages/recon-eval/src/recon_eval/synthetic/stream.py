@@ -1,44 +1,80 @@
 """Batches of scenes rendered as they are needed: each a function of seed, process and step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lite3r.teacher.recipe import Batch, TeacherRecipe
-from recon_eval.data import SyntheticScenes, SyntheticWorld
-from recon_eval.synthetic import render_room, render_worlds
+from recon_eval.synthetic.dataset import SyntheticScenes, SyntheticWorld
+from recon_eval.synthetic.raycast import render_worlds
+from recon_eval.synthetic.rooms.render import render_room
 
 ENDLESS = 1 << 40
 Row = dict[str, Tensor]
 """Views of one scene: images (uint8), depth, valid, world_to_camera, intrinsics."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one process sees in one step: `scenes` scenes of `views` views at one image size.
+
+    Raises ValueError for numbers that no batch has.
+    """
+
+    height: int
+    width: int
+    views: int
+    scenes: int
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1: raise it")
+        for name, most in (("views", 32), ("scenes", 1024)):
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                raise ValueError(f"{name}={value}; it must be from 1 to {most}: change it")
+
+
 class FreshScenes:
     """The scenes of one process. Every scene is shown twice, a whole cycle of batches apart.
+
+    - `cycle`: the batches of steps, over and over; `seed` decides the scenes.
+    - `world`: the share of scenes from `SyntheticWorld`; the others are `SyntheticScenes`.
+    - `rank`: which of several processes this is; no two show one scene.
 
     Half of a batch is new, half was new one cycle ago. What was rendered then is kept, and rendered
     once more where it is not at hand, so that an interrupted run goes on bit by bit.
     """
 
-    def __init__(self, recipe: TeacherRecipe, rank: int, device: torch.device) -> None:
-        self.recipe, self.rank, self.device = recipe, rank, device
-        sizes = {"count": ENDLESS, "views": 1, "seed": recipe.seed}
+    def __init__(
+        self,
+        cycle: Sequence[Batch],
+        *,
+        seed: int = 0,
+        world: float = 0.5,
+        rank: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.cycle, self.seed, self.world = tuple(cycle), seed, world
+        self.rank, self.device = rank, torch.device(device)
+        sizes = {"count": ENDLESS, "views": 1, "seed": seed}
         self._rooms = SyntheticScenes("train", **sizes)  # type: ignore[arg-type]
         self._world = SyntheticWorld("train", **sizes)  # type: ignore[arg-type]
         self._kept: dict[int, Row] = {}
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Draw the scenes of a step, shuffle their views, and disturb each scene's colors."""
-        batch = self.recipe.batch(step)
+        batch = self.cycle[step % len(self.cycle)]
         numbers = [self._number(step, row) for row in range(batch.scenes)]
         missing = [number for number in numbers if number not in self._kept]
         self._kept |= dict(zip(missing, self._render(missing, batch), strict=True))
         rows = []
         for row, number in enumerate(numbers):
-            rng = np.random.default_rng([self.recipe.seed, step, self.rank, row])
+            rng = np.random.default_rng([self.seed, step, self.rank, row])
             scene = self._kept[number]
             order = torch.from_numpy(rng.permutation(batch.views)).to(self.device)
             shown = {name: tensor[order] for name, tensor in scene.items()}
@@ -48,18 +84,18 @@ class FreshScenes:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _is_second(self, step: int, row: int) -> bool:
-        generation = step // len(self.recipe.cycle)
+        generation = step // len(self.cycle)
         return (generation + row) % 2 == 1
 
     def _number(self, step: int, row: int) -> int:
         """The scene that a row of a step shows: no other rows but its twin's show it."""
-        cycle = len(self.recipe.cycle)
-        shown_first = step if self._is_second(step, row) else step + cycle  # never below zero
+        length = len(self.cycle)
+        shown_first = step if self._is_second(step, row) else step + length  # never below zero
         return (shown_first * 64 + self.rank) * 1024 + row
 
     def _render(self, numbers: Sequence[int], batch: Batch) -> list[Row]:
-        rngs = {n: np.random.default_rng([self.recipe.seed, 7, n]) for n in numbers}
-        rich = [n for n in numbers if rngs[n].random() < self.recipe.world]
+        rngs = {n: np.random.default_rng([self.seed, 7, n]) for n in numbers}
+        rich = [n for n in numbers if rngs[n].random() < self.world]
         rows = dict(zip(rich, self._worlds(rich, rngs, batch), strict=True))
         rows |= {n: self._room(n, rngs[n], batch) for n in numbers if n not in rows}
         return [rows[n] for n in numbers]

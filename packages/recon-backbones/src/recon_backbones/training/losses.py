@@ -1,4 +1,4 @@
-"""The loss of the teacher's training, each term by name."""
+"""The loss of a training on true depth and cameras, each term by name."""
 
 import torch
 import torch.nn.functional as F
@@ -6,8 +6,8 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lite3r.teacher.targets import IGNORE, Targets, rays
 from recon_backbones.geometry.quaternions import rotation_from_quaternion
+from recon_backbones.training.targets import IGNORE, Targets, rays
 
 WEIGHTS = {
     "depth": 1.0,

@@ -10,7 +10,9 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lite3r.teacher.losses import (
+from recon_backbones.blocks.attention import MatmulAttention
+from recon_backbones.geometry.cameras import invert_rigid
+from recon_backbones.training.losses import (
     WEIGHTS,
     aspect_term,
     depth_terms,
@@ -20,10 +22,8 @@ from lite3r.teacher.losses import (
     ray_term,
     rotation_term,
 )
-from lite3r.teacher.probe import Pupil, probe_terms
-from lite3r.teacher.targets import Targets, make_targets
-from recon_backbones import MatmulAttention
-from recon_backbones.geometry.cameras import invert_rigid
+from recon_backbones.training.probe import Pupil, probe_terms
+from recon_backbones.training.targets import Targets, make_targets
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])
@@ -44,7 +44,7 @@ class Way:
     detach: bool = False
 
 
-def teacher_loss(
+def training_loss(
     pupil: Pupil, batch: dict[str, Tensor], way: Way
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted loss of a batch and the value of every part.

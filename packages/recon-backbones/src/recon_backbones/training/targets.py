@@ -1,4 +1,4 @@
-"""What the teacher should answer for a batch of scenes, in the frame of its first view.
+"""What a network should answer for a batch of scenes, in the frame of its first view.
 
 Unit of length: the mean distance of all visible points of a scene to its first camera, so that
 nothing has to be known about scale.
@@ -11,9 +11,9 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lite3r.teacher.recipe import PATCH
 from recon_backbones.geometry.cameras import encode_pose, invert_rigid
 
+PATCH = 14  # pixels
 IGNORE = -100
 """Marks a patch whose center is not seen by the other view."""
 

@@ -1,0 +1,42 @@
+"""The optimizer of float32 masters: it learns, keeps its masters, and goes on where it stopped."""
+
+import pytest
+import torch
+
+from distill import MasterOptimizer
+
+
+def test_the_optimizer_lowers_a_loss_and_keeps_masters_in_float32() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4))
+    optimizer = MasterOptimizer(network, hidden=["0.weight"], muon_rate=0.05, adam_rate=0.02)
+    network.bfloat16()
+    x, y = torch.randn(64, 8).bfloat16(), torch.randn(64, 4).bfloat16()
+    losses = []
+    for _ in range(60):
+        loss = (network(x) - y).float().square().mean()
+        loss.backward()
+        optimizer.step({n: p.grad.float() for n, p in network.named_parameters()}, 1.0)
+        network.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(master.dtype == torch.float32 for master in optimizer.masters.values())
+    assert not torch.equal(optimizer.averages["0.weight"], optimizer.masters["0.weight"])
+
+
+def test_queries_keys_and_values_are_three_matrices_to_muon() -> None:
+    network = torch.nn.ModuleDict({"qkv": torch.nn.Linear(6, 18, bias=False)})
+    optimizer = MasterOptimizer(network, hidden=["qkv.weight"], weight_decay=0.0)
+    before = optimizer.masters["qkv.weight"].clone()
+    gradient = torch.randn(18, 6)
+    gradient[6:12] *= 1e-3
+    optimizer.step({"qkv.weight": gradient}, 1.0)
+    steps = (optimizer.masters["qkv.weight"] - before).chunk(3)
+    lengths = [float(step.norm()) for step in steps]
+    assert min(lengths) > 0.5 * max(lengths)  # each has its own length, however small its slope
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    one = MasterOptimizer(torch.nn.Linear(3, 3), hidden=["weight"])
+    other = MasterOptimizer(torch.nn.Linear(3, 3, bias=False), hidden=["weight"])
+    with pytest.raises(ValueError, match="names must be those of the network"):
+        other.load(one.state())

@@ -1,0 +1,42 @@
+"""Targets know no world frame and no unit; each term of the loss is zero for the truth."""
+
+import torch
+
+from recon_backbones.training import Targets, make_targets, rays
+from recon_backbones.training.losses import depth_terms, pose_term, ray_term, rotation_term
+
+
+def wall(scale: float = 1.0, turn: torch.Tensor | None = None) -> Targets:
+    """A wall at z = 2 seen by two cameras side by side."""
+    depth = torch.full((1, 2, 28, 28), 2.0 * scale)
+    cameras = torch.eye(4)[:3].repeat(1, 2, 1, 1)
+    cameras[0, 1, 0, 3] = -0.2
+    if turn is not None:
+        cameras = torch.cat([cameras[..., :3] @ turn, scale * cameras[..., 3:]], dim=-1)
+    intrinsics = torch.tensor([[28.0, 0, 14], [0, 28.0, 14], [0, 0, 1]]).expand(1, 2, 3, 3)
+    return make_targets(depth, cameras, intrinsics, torch.ones(1, 2, 28, 28, dtype=torch.bool))
+
+
+def test_targets_know_no_world_frame_and_no_unit() -> None:
+    turn = torch.linalg.qr(torch.randn(3, 3)).Q
+    one, other = wall(), wall(2.5, turn * turn.det())
+    torch.testing.assert_close(one.pose, other.pose, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(one.depth, other.depth, rtol=1e-4, atol=1e-4)
+    assert torch.equal(one.matches, other.matches)
+
+
+def test_every_term_is_zero_for_the_truth() -> None:
+    targets = wall()
+    terms = depth_terms(
+        targets.depth.log(), torch.ones_like(targets.depth), targets.depth, targets.valid
+    )
+    assert float(terms["depth"]) == float(terms["gradient"]) == 0
+    assert float(pose_term(targets.pose, targets.pose)) == 0
+    assert float(ray_term(rays(targets, 4, 4), targets)) == 0
+
+
+def test_the_rotation_term_is_zero_for_the_truth_and_knows_no_frame() -> None:
+    pose = torch.randn(2, 3, 9)
+    assert float(rotation_term(pose, pose)) < 1e-3
+    other = torch.randn(2, 3, 9)
+    assert float(rotation_term(pose, other)) > 0.1
