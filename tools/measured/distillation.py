@@ -45,7 +45,7 @@ def distill() -> str:
     )
     notes = " ".join(report["notes"])
     return (
-        f"{report['summary']}\n\n{table(header, rows)}\n\n"
+        f"{report['summary']} {report.get('about', '')}".rstrip() + f"\n\n{table(header, rows)}\n\n"
         f"Latency in ms, memory in MB. {facts}; {counts}. {notes}"
     )
 

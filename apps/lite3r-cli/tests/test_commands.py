@@ -1,6 +1,7 @@
 """Commands as a user calls them, from the first word to the files they leave."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -59,7 +60,8 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(lite3r: Any) 
     assert teacher["latency_ms"] > 0 < student["latency_ms"]
     assert untrained["latency_ms"] is trained["latency_ms"] is None  # nobody runs these
     assert report["summary"].startswith("At 2 views the student is ")
-    assert "Measured on 1 synthetic scenes that neither" in report["summary"]
+    assert report["summary"].count(". ") == 0  # one sentence
+    assert "Measured on 1 synthetic scenes that neither" in report["about"]
     assert student["weights_mb"] < 0.5 * teacher["weights_mb"] == 0.5 * teacher["disk_mb"]
     assert teacher["density"] == 1.0
     assert 0 < student["density"] < 1
@@ -102,6 +104,24 @@ def test_axes_are_found_on_the_photos_that_are_learnt_from(lite3r: Any, photos: 
     assert any("the photos over and over, 5 in all" in note for note in report["notes"])
 
 
+def test_before_after_and_difference_are_shown_on_photos_too(lite3r: Any, photos: Path) -> None:
+    done = lite3r.distill("--photos", photos, "--out", "a", "--json")
+    assert done.code == 0, done.err
+    page = Path("a/report.html").read_text()
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    before, after = "student, untrained", "student, deployed"
+    shown = [f"difference: {label} from teacher" for label in (before, after)]
+    models = ["teacher", before, after, *shown]
+    assert captions == ["photo", "true depth", *models, "photo", *models]
+    assert "<h2>Distillation loss</h2>" in page
+    report = json.loads(done.out)
+    assert page.index(report["summary"][:20]) < page.index("<table>")
+    found = [(d["scene"], d["label"]) for d in report["differences"]]
+    assert len(found) == 4
+    assert found[-1] == (f"{photos.parent.name}/{photos.name} 0", after)
+    assert all(d["depth_change"] > 0 for d in report["differences"])
+
+
 def test_two_runs_give_the_same_bits(lite3r: Any) -> None:
     for name in ("a", "b"):
         assert lite3r.distill("--out", name, "--quiet").code == 0
@@ -137,7 +157,7 @@ def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) 
     teacher, untrained = rows["teacher"], rows["student, untrained"]
     said = "Measured on 2 of 4 photos that the student did not learn from"
     assert said in done.err.replace("\n", " ")
-    assert said in json.loads(done.out)["summary"]
+    assert said in json.loads(done.out)["about"]
     assert "its depth differs from the teacher's by" in json.loads(done.out)["summary"]
     assert teacher["abs_rel"] is None
     assert 0 < untrained["abs_rel"] < 0.5

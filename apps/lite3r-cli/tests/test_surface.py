@@ -19,7 +19,7 @@ INPUTS = (
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background --masks"
 MEMORY = "--budget --window --overlap"
 OPTIONS = {
-    "distill": f"--backbone --weights --data --out --resume --overwrite --views --size "
+    "distill": f"--backbone --weights --data --photos --out --resume --overwrite --views --size "
     f"--eval-scenes --many-views --many-scenes --seed --device --backend --precision {RECIPE} "
     f"{TRAINING} {OUTPUT}",
     "reconstruct": f"STR {MODEL} --out --overwrite --formats --size --max-points "

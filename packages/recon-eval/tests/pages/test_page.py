@@ -54,12 +54,13 @@ def page() -> Page:
     scene = SceneFigure(
         name="room & garden",
         images=rng.integers(0, 255, (2, 8, 8, 3), dtype=np.uint8),
-        truth=truth,
-        depth={"teacher": truth * 1.1, "student": truth * 0.9},
+        depth={"true depth": truth, "teacher": truth * 1.1, "student": truth * 0.9},
+        differences=[("student", "teacher"), ("student", "true depth")],
     )
     return Page(
         title="A <run>",
         summary="It ran.",
+        about="On a whim.",
         facts=[("seed", "0")],
         columns=COLUMNS,
         rows=ROWS,
@@ -71,7 +72,7 @@ def page() -> Page:
 
 def test_the_page_asks_for_nothing_outside_itself(page: Page) -> None:
     parsed = Parsed(render_page(page))
-    assert len(parsed.addresses) == 2 * 6  # photo, truth, two depths, two errors; two views each
+    assert len(parsed.addresses) == 2 * 6  # photo, three depths, two differences; two views each
     assert all(a.startswith("data:image/") for a in parsed.addresses)
     assert "url(" not in parsed.text
     assert "http" not in parsed.text
@@ -82,6 +83,9 @@ def test_the_page_shows_figures_and_escapes_names(page: Page) -> None:
     assert "student &lt;b&gt;" in text
     assert "A &lt;run&gt;" in text
     parsed = Parsed(text)
+    assert (
+        parsed.text.index("It ran.") < parsed.text.index("On a whim.") < parsed.text.index("AbsRel")
+    )
     for shown in ("0.200", "0.210", "1,234", "25.6", "room & garden", "distillation loss".title()):
         assert shown.lower() in parsed.text.lower()
 

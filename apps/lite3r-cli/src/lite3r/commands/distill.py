@@ -30,6 +30,8 @@ class Distill:
     """bundled, hub, random, or a file; bundled for da3-tiny and hub for the others."""
     data: str = "synthetic"
     """synthetic, or a folder of photos of one scene, some of which are held out to measure on."""
+    photos: tuple[Path, ...] = ()
+    """Folders of photos of one scene each: the report shows what each model makes of them."""
     out: Path | None = None
     """Folder of the run; runs/BACKBONE unless given."""
     resume: bool = False
@@ -77,6 +79,7 @@ class Distill:
         state = folders.check(folder, plan.settings, resume=self.resume, overwrite=self.overwrite)
         report = run(plan, folder, state, terminal.words)
         terminal.say(report["summary"])
+        terminal.say(report.get("about", ""))
         terminal.result(report, rich_table(METRICS, report["rows"], dict(report["facts"])["data"]))
         terminal.say(f"report: {folder / 'report.html'}")
 
@@ -91,6 +94,7 @@ class Distill:
             data=self.data,
             images=ImageSettings(views=self.views, size=self.size),
             judged=self.eval_scenes,
+            photos=self.photos,
             many_views=self.many_views,
             many_scenes=self.many_scenes,
             seed=self.seed,

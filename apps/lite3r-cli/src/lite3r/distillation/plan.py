@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lite3r.bench.scenes import ImageSettings
@@ -18,6 +19,7 @@ class Plan:
     - `data`: "synthetic", or a folder of photos of one scene.
     - `many_views`, `many_scenes`: larger scenes to measure on as well; 0 views for none.
     - `judged`: how many unseen synthetic scenes teacher and student are measured on.
+    - `photos`: folders of photos of one scene each, which the report shows; nothing learns from them.
     - `settings`: the same choices as JSON values, as the folder keeps them.
     """
 
@@ -27,6 +29,7 @@ class Plan:
     data: str
     images: ImageSettings
     judged: int
+    photos: tuple[Path, ...] = ()
     many_views: int = 0
     many_scenes: int = 0
     seed: int

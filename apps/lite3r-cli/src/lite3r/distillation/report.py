@@ -14,7 +14,6 @@ from lite3r.distillation.data import Lessons
 from lite3r.distillation.folder import REPORT
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.rows import (
-    DEPLOYED,
     HALF,
     TEACHER,
     UNTRAINED,
@@ -24,7 +23,7 @@ from lite3r.distillation.rows import (
     spent,
     weights,
 )
-from lite3r.distillation.shown import scene_figure
+from lite3r.distillation.shown import Gallery
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.words import Words
@@ -34,8 +33,8 @@ from recon_backbones import Backbone
 from recon_eval import Report
 from recon_eval.pages import Page, render_page
 
-SHOWN_SCENES, REPEATS = 2, 5
-FORMAT = "lite3r-report/3"
+REPEATS = 5
+FORMAT = "lite3r-report/4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,7 @@ class Outcome:
     """What came out of a run: what people run, the reports by label, the training.
 
     - `models`: the teacher, in bfloat16 too where that is fast, and the deployed student.
+    - `gallery`: the scenes that are shown, with what the models answered.
     - `many`: reports on the scenes of more views.
     - `result`: None for a student that nothing was trained of.
     - `trained`: how many numbers distillation changed.
@@ -51,6 +51,7 @@ class Outcome:
     models: Mapping[str, Backbone]
     student: Student
     lessons: Lessons
+    gallery: Gallery
     reports: Mapping[str, Report]
     many: Mapping[str, Report]
     result: distill.Result | None
@@ -96,7 +97,8 @@ def document(
     seen = f"Softmax attention sees {rows[-1]['density']:.1%} of the query-key pairs exactly."
     return {
         "format": FORMAT,
-        "summary": f"{sentence(rows, views, plan.many_views)} {first_words} {seen}",
+        "summary": sentence(rows, views, plan.many_views),
+        "about": f"{first_words} {seen}",
         "rows": rows,
         "facts": _facts(outcome, plan, seconds),
         "notes": _notes(outcome, plan),
@@ -106,6 +108,7 @@ def document(
         "latencies_ms_many": {name: list(cost.latencies_ms) for name, cost in larger.items()},
         "measurements": {name: report.to_dict() for name, report in outcome.reports.items()},
         "measurements_many": {name: report.to_dict() for name, report in outcome.many.items()},
+        "differences": outcome.gallery.differences(),
         "environment": environment(),
     }
 
@@ -173,21 +176,26 @@ def _notes(outcome: Outcome, plan: Plan) -> list[str]:
 
 
 def _page(report: Mapping[str, Any], outcome: Outcome, plan: Plan) -> Page:
-    shown = {DEPLOYED: outcome.student.backbone}
-    if outcome.lessons.truth:
-        shown = {TEACHER: outcome.models[TEACHER], **shown}
-    label = "true depth" if outcome.lessons.truth else TEACHER
     return Page(
         title=f"{plan.teacher.backbone}: a light student",
         summary=report["summary"],
+        about=report["about"],
         facts=report["facts"],
         columns=METRICS,
         rows=report["rows"],
         loss=report["losses"],
-        scenes=[
-            scene_figure(scene, shown, label) for scene in outcome.lessons.judged[:SHOWN_SCENES]
-        ],
-        notes=report["notes"],
+        scenes=outcome.gallery.figures(),
+        notes=[*report["notes"], *map(_difference, report["differences"])],
+    )
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    """How far one model is from the teacher on one shown scene, in words."""
+    poses = found.get("pose_agreement")
+    agrees = "" if poses is None else f" and its cameras agree to AUC@30 {poses:.3f}"
+    return (
+        f"{found['scene']}, {found['views']} views: depth of the {found['label']} differs from "
+        f"the teacher's by {found['depth_change']:.2%} (median){agrees}."
     )
 
 

@@ -19,6 +19,7 @@ from lite3r.distillation.data import Lessons, lessons
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.report import Outcome, write_report
 from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
+from lite3r.distillation.shown import Gallery, photo_scenes
 from lite3r.distillation.teach import Watched, teach
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
@@ -31,11 +32,12 @@ from recon_eval import Report
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A teacher, its untrained student, and what to learn from."""
+    """A teacher, its untrained student, what to learn from, and what the report shows."""
 
     teacher: Backbone
     student: Student
     lessons: Lessons
+    gallery: Gallery
 
 
 def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[str, Any]:
@@ -55,7 +57,9 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
             folders.begin(folder, plan.settings)
     words.say(ready.lessons.first_words)
     _introduce(ready, folder, words)
-    teacher, student = ready.teacher, ready.student
+    teacher, student, gallery = ready.teacher, ready.student, ready.gallery
+    for label, model in ((TEACHER, teacher), (UNTRAINED, student.backbone)):
+        gallery.look(label, model)
     reports = {
         TEACHER: judge(plan, teacher, ready.lessons, TEACHER, words),
         UNTRAINED: judge(plan, student.backbone, ready.lessons, UNTRAINED, words),
@@ -67,6 +71,7 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
     trained = sum(p.numel() for p in student.trained().values()) if result else 0
     student.save(folder)
     light = deploy(student, backend=plan.backend, precision=plan.precision)
+    gallery.look(DEPLOYED, light.backbone)
     models = {TEACHER: teacher, DEPLOYED: light.backbone}
     if multiplies_bfloat16(next(teacher.parameters()).device):
         models = {TEACHER: teacher, HALF: in_bfloat16(teacher), DEPLOYED: light.backbone}
@@ -78,6 +83,7 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
             models=models,
             student=light,
             lessons=ready.lessons,
+            gallery=gallery,
             reports=reports,
             many=judge_many(plan, models, ready.lessons, words),
             result=result,
@@ -95,11 +101,13 @@ def prepare(plan: Plan, words: Words) -> Prepared:
     Raises ValueError or OSError for what cannot be used.
     """
     teacher = plan.teacher.load(device=plan.device)
-    many = ImageSettings(views=plan.many_views, size=plan.images.size) if plan.many_views else None
+    images = plan.images
+    photos = photo_scenes(plan.photos, teacher, size=images.size, views=images.views)
+    many = ImageSettings(views=plan.many_views, size=images.size) if plan.many_views else None
     found = lessons(
         plan.data,
         teacher,
-        images=plan.images,
+        images=images,
         batches=(plan.training.steps or 0) * plan.training.accumulation,
         judged=plan.judged,
         many=many,
@@ -111,7 +119,11 @@ def prepare(plan: Plan, words: Words) -> Prepared:
         what = "two drawn scenes" if found.seen is None else f"{found.seen.shape[1]} photos"
         words.say(f"finding the axes of the order: one pass over {what} ...")
     student = lighten(teacher, plan.recipe, plan.teacher, calibrate=found.seen)
-    return Prepared(teacher=teacher, student=student, lessons=found)
+    first = found.judged[0]
+    if not found.truth:
+        first = replace(first, depth=None, world_to_camera=None)  # these are the teacher's
+    gallery = Gallery([first, *photos])
+    return Prepared(teacher=teacher, student=student, lessons=found, gallery=gallery)
 
 
 def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Result:

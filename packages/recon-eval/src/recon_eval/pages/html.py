@@ -19,9 +19,11 @@ def document(title: str, sections: Sequence[str]) -> str:
     )
 
 
-def heading(title: str, summary: str) -> str:
-    """The top of a page."""
-    return f"<header><h1>{escape(title)}</h1><p class='lead'>{escape(summary)}</p></header>"
+def heading(title: str, summary: str, about: str = "") -> str:
+    """The top of a page: its title, one sentence, and what to know beside it."""
+    more = f"<p class='note'>{escape(about)}</p>" if about else ""
+    lead = f"<p class='lead'>{escape(summary)}</p>"
+    return f"<header><h1>{escape(title)}</h1>{lead}{more}</header>"
 
 
 def strip(label: str, sources: Sequence[str], names: Sequence[str] = ()) -> str:

@@ -12,30 +12,36 @@ from recon_eval.pages.columns import Column, Row, html_table
 from recon_eval.pages.curve import loss_curve
 from recon_eval.pages.html import document, facts, heading, legend, strip
 
-WORST_ERROR = 0.5
+WORST = 0.2  # a relative difference that is painted darkest
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneFigure:
-    """What the page shows of one scene: photos, and one depth per model in the unit of `truth`.
+    """What the page shows of one scene.
 
-    truth_label: what `truth` is, where it is not the true depth.
+    - `images`: its photos.
+    - `depth`: depth by label, all in one unit; the first sets the range of colors.
+    - `differences`: pairs of labels, of which the relative difference is shown.
     """
 
     name: str
     images: UInt8[np.ndarray, "v y x 3"]
-    truth: Float[np.ndarray, "v y x"] | None
     depth: Mapping[str, Float[np.ndarray, "v y x"]]
-    truth_label: str = "true depth"
+    differences: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The content of a report page. `facts` are label and text; `rows` are the table's models,
-    `columns` its figures."""
+    """The content of a report page.
+
+    - `summary`: one sentence, which comes first; `about`: what a reader must know beside it.
+    - `facts`: labels and texts; `rows`: the table's models, `columns` its figures.
+    - `loss`: by step; empty for none.
+    """
 
     title: str
     summary: str
+    about: str
     facts: Sequence[tuple[str, str]]
     columns: Sequence[Column]
     rows: Sequence[Row]
@@ -49,7 +55,7 @@ def render_page(page: Page) -> str:
     return document(
         page.title,
         [
-            heading(page.title, page.summary),
+            heading(page.title, page.summary, page.about),
             _table(page.columns, page.rows),
             _curve(page.loss),
             *(_scene(scene) for scene in page.scenes),
@@ -74,23 +80,16 @@ def _curve(loss: Sequence[float]) -> str:
 
 
 def _scene(scene: SceneFigure) -> str:
-    known = [scene.truth] if scene.truth is not None else list(scene.depth.values())
-    near, far = colors.depth_range(*known)
+    near, far = colors.depth_range(next(iter(scene.depth.values())))
     strips = [strip("photo", [colors.data_uri(image, kind="jpeg") for image in scene.images])]
-    if scene.truth is not None:
-        strips.append(_depth_strip(scene.truth_label, scene.truth, near, far))
-    for label, depth in scene.depth.items():
-        strips.append(_depth_strip(label, depth, near, far))
-    if scene.truth is not None:
-        for label, depth in scene.depth.items():
-            pictures = [
-                colors.error_picture(d, t, worst=WORST_ERROR)
-                for d, t in zip(depth, scene.truth, strict=True)
-            ]
-            strips.append(strip(f"error, {label}", [colors.data_uri(p) for p in pictures]))
+    strips += [_depth_strip(label, depth, near, far) for label, depth in scene.depth.items()]
+    strips += [_difference_strip(scene, *pair) for pair in scene.differences]
+    depth = (colors.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)")
+    error = (colors.ERROR_STOPS, "relative difference 0", f"{WORST:.0%} and more")
+    bars = [depth, error] if scene.differences else [depth]
     return (
         f"<section><h2>{escape(scene.name)}</h2><div class='strips'>{''.join(strips)}</div>"
-        f"{legend(*_scales(near, far, with_error=scene.truth is not None))}</section>"
+        f"{legend(*bars)}</section>"
     )
 
 
@@ -99,7 +98,9 @@ def _depth_strip(label: str, depth: Float[np.ndarray, "v y x"], near: float, far
     return strip(label, pictures)
 
 
-def _scales(near: float, far: float, *, with_error: bool) -> list[tuple[tuple[str, ...], str, str]]:
-    depth = (colors.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)")
-    error = (colors.ERROR_STOPS, "relative error 0", f"{WORST_ERROR:.0%} and more")
-    return [depth, error] if with_error else [depth]
+def _difference_strip(scene: SceneFigure, label: str, other: str) -> str:
+    pictures = [
+        colors.data_uri(colors.error_picture(depth, base, worst=WORST))
+        for depth, base in zip(scene.depth[label], scene.depth[other], strict=True)
+    ]
+    return strip(f"difference: {label} from {other}", pictures)
