@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lite3r.bench.costs import kept_density
 from lite3r.distillation.data import PhotoBatches, SceneBatches
+from lite3r.distillation.rows import weights
 from lite3r.distillation.teach import teach
 from lite3r.distillation.training import Training
 from lite3r.student.axes import axes_of
@@ -134,6 +135,19 @@ def test_students_from_before_orders_load() -> None:
     new = ("order", "summary", "opened", "axes")
     old = {k: v for k, v in tiles().to_dict().items() if k not in new}
     assert Recipe.from_dict(old) == tiles()
+
+
+def test_students_from_before_more_was_stored_keep_as_little_as_fp8() -> None:
+    old = {k: v for k, v in Recipe().to_dict().items() if k != "fp8_stored"}
+    assert Recipe.from_dict(old) == replace(Recipe(), fp8_stored=())
+
+
+def test_the_weights_of_a_deployed_student_take_at_most_three_tenths(teacher: Backbone) -> None:
+    whole = weights(teacher, exported=False)["weights_mb"]
+    light = deploy(lighten(teacher, tiled()), precision="bfloat16").backbone
+    assert weights(light, exported=True)["weights_mb"] <= 0.3 * whole
+    head = light.get_submodule("model.head.resize_layers.0")
+    assert head.get_buffer("weight_codes").dtype == torch.float8_e4m3fn
 
 
 def content(**changes: Any) -> Recipe:

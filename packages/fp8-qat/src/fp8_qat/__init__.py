@@ -14,6 +14,7 @@ from fp8_qat.fused import gelu_quantize as gelu_quantize
 from fp8_qat.fused import layer_norm_quantize as layer_norm_quantize
 from fp8_qat.fused import quantize_activation as quantize_activation
 from fp8_qat.fusion import fuse as fuse
+from fp8_qat.layers.stored import store as store
 from fp8_qat.numerics.fake import fake_quantize as fake_quantize
 from fp8_qat.numerics.quantize import QuantizedTensor as QuantizedTensor
 from fp8_qat.numerics.quantize import dequantize as dequantize

@@ -10,6 +10,7 @@ from fp8_qat.backends import choose
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
 from fp8_qat.layers.states import FP8, become, state_of
+from fp8_qat.layers.stored import Stored, settle
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
 from fp8_qat.on_data.measure import layer_sqnr
 from fp8_qat.on_data.runs import Run, call
@@ -27,7 +28,8 @@ def convert(
 ) -> Report:
     """Turn every prepared layer of `model` into a deployed one, in place.
 
-    Each layer keeps the very codes and scales it trained with.
+    Each layer keeps the very codes and scales it trained with, and so does every parameter
+    that `store` was asked to keep as FP8.
 
     - `backend`: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8
       and the recipe is covered, and "weight_only" elsewhere; the report says which and why.
@@ -65,6 +67,7 @@ def convert(
         recipe=recipe,
         layers=done,
         left=left_over(model),
+        stored=settle(model),
     )
 
 
@@ -85,7 +88,7 @@ def left_over(model: nn.Module) -> tuple[str, ...]:
     return tuple(
         name
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and not isinstance(layer, Fp8Linear)
+        if isinstance(layer, nn.Linear) and not isinstance(layer, Fp8Linear | Stored)
     )
 
 

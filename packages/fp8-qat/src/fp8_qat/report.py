@@ -59,11 +59,27 @@ class ConvertedLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredParameter:
+    """One parameter that is kept as FP8 and multiplied back at every use.
+
+    - `sqnr_db`: of the kept against the original values; NaN where these are not at hand.
+    - `bytes_before`, `bytes_after`: in high precision; of codes and scales.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sqnr_db: float
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What `convert` did, layer by layer.
 
     - `why`: why this backend was chosen.
     - `left`: names of the linear layers that stay in high precision, as they were not prepared.
+    - `stored`: other parameters that are kept as FP8, as `store` was asked to.
     """
 
     backend: str
@@ -71,11 +87,13 @@ class Report:
     layers: tuple[ConvertedLayer, ...]
     why: str = ""
     left: tuple[str, ...] = ()
+    stored: tuple[StoredParameter, ...] = ()
 
     @property
     def bytes_saved(self) -> int:
         """Memory that the weights need less, in bytes."""
-        return sum(layer.bytes_before - layer.bytes_after for layer in self.layers)
+        layers = sum(layer.bytes_before - layer.bytes_after for layer in self.layers)
+        return layers + sum(one.bytes_before - one.bytes_after for one in self.stored)
 
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for JSON; what is not finite becomes None."""
@@ -90,7 +108,12 @@ class Report:
         left = f"{len(self.left)} linear layers stay in high precision"
         names = [f"  {name}" for name in self.left]
         why = [f"because {self.why}"] if self.why else []
-        return "\n".join([head, *why, *map(_line, self.layers), left, *names])
+        stored = [
+            f"  {one.name}  {' x '.join(map(str, one.shape))}  stored  "
+            f"{one.bytes_before} -> {one.bytes_after} bytes"
+            for one in self.stored
+        ]
+        return "\n".join([head, *why, *map(_line, self.layers), *stored, left, *names])
 
 
 def _line(layer: ConvertedLayer) -> str:

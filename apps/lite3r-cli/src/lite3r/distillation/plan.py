@@ -19,7 +19,7 @@ class Plan:
     - `data`: "synthetic", or a folder of photos of one scene.
     - `many_views`, `many_scenes`: larger scenes to measure on as well; 0 views for none.
     - `judged`: how many unseen synthetic scenes teacher and student are measured on.
-    - `photos`: folders of photos of one scene each, which the report shows; nothing learns from them.
+    - `photos`: folders of photos of one scene each, which the report shows and nothing learns from.
     - `settings`: the same choices as JSON values, as the folder keeps them.
     """
 

@@ -78,18 +78,30 @@ def sparsify(backbone: Backbone, recipe: Recipe) -> None:
 
 
 def quantize(backbone: Backbone, recipe: Recipe) -> fp8_qat.Handle:
-    """Make the linear layers that a recipe names compute in FP8, in place."""
+    """Make the linear layers that a recipe names compute in FP8, in place, and keep what else it
+    names as FP8."""
 
     def left_alone(name: str, layer: nn.Linear) -> bool:
         # proj_l of the linear branch is part of the attention operator, not a layer.
         return ".core." in name or any(fnmatchcase(name, p) for p in recipe.fp8_exclude)
 
-    return fp8_qat.prepare(
+    handle = fp8_qat.prepare(
         backbone,
         fp8_qat.recipes.by_name(recipe.fp8),
         include=list(recipe.fp8_include),
         exclude=left_alone,
     )
+    if names := _stored(backbone, recipe):
+        fp8_qat.store(backbone, names)
+    return handle
+
+
+def _stored(backbone: Backbone, recipe: Recipe) -> list[str]:
+    return [
+        name
+        for name, held in backbone.named_parameters()
+        if held.ndim > 1 and any(fnmatchcase(name, pattern) for pattern in recipe.fp8_stored)
+    ]
 
 
 def _choose_trained(light: Backbone, recipe: Recipe) -> None:

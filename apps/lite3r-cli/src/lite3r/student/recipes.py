@@ -21,6 +21,12 @@ Trainable = Literal["none", "proj", "lora", "attn", "all"]
 
 BEFORE_ORDERS = {"order": "sequence", "summary": (), "opened": 24, "axes": 8}
 """What students did that were saved before tokens had an order."""
+BEFORE_STORES = {"fp8_stored": ()}
+STORED = (
+    *("*cam_enc.trunk.*.weight", "*_aux.*.weight"),  # of given cameras, and of rays: seldom run
+    *("*head.resize_layers.*.weight", "*head.scratch.layer?_rn.weight"),
+)
+"""Where rounding changes depth by less than bfloat16 does, and no camera."""
 SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256  # tokens, powers of two: what the kernels' tiles take
 
 
@@ -57,6 +63,9 @@ class Recipe:
     """Names of the linear layers that run in FP8, as shell patterns."""
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
+    fp8_stored: tuple[str, ...] = STORED
+    """Names of other parameters that are kept as FP8 and multiplied back when they are used; a
+    backbone need not have them. None are where nothing runs in FP8."""
     trainable: Trainable = "none"
     """What distillation changes: nothing, the projections of the linear branch, these and a
     low-rank update of the sparse attentions' layers, all of these attentions, or everything."""
@@ -129,11 +138,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_dict` gave, also before tokens had an order.
+        """Read what `to_dict` gave, also before tokens had an order and more was kept as FP8.
 
         Raises ValueError for an unknown or missing field.
         """
         known = set(cls.__dataclass_fields__)
+        values = {**BEFORE_STORES, **values}
         if not values.keys() & BEFORE_ORDERS.keys():
             values = {**BEFORE_ORDERS, **values}
         if set(values) != known:

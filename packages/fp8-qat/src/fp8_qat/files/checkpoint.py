@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fp8_qat.backends import choose
 from fp8_qat.convert import deploy, describe, left_over
+from fp8_qat.files.checks import check_tensors
 from fp8_qat.files.layouts import Layout, layout_named, quantization_config
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.inputs import named
-from fp8_qat.layers.quantizers import input_quantizer, make_quantizer
+from fp8_qat.layers.quantizers import input_quantizer
+from fp8_qat.layers.stored import CODES, SCALE, put, settle, stored_parameters
 from fp8_qat.numerics.quantize import QuantizedTensor
 from fp8_qat.numerics.spec import Recipe, Spec
 from fp8_qat.report import Report
@@ -48,6 +51,7 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
         "layout": layout,
         "recipes": json.dumps(recipes),
         "quantization_config": json.dumps(configs[0]),
+        "stored": json.dumps({n: asdict(m.stored[own]) for n, m, own in stored_parameters(model)}),
     }
     tensors = {}
     for key, tensor in model.state_dict().items():
@@ -83,13 +87,15 @@ def load_fp8(
     that are not positive numbers, a model on the meta device, and a layer that the backend
     cannot run.
     """
-    tensors, recipes = _read(path, recipe, layout)
+    tensors, recipes, stored = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
-    _check_tensors(model, recipes, tensors, path)
+    check_tensors(model, recipes, stored, tensors, path)
     followed = {name: (layers[name], recipes[name]) for name in recipes}
     chosen = choose(backend, followed, fast=fast, product=product)
     for name in recipes:
         _deploy(layers[name], name, recipes[name], tensors, chosen.kind)
+    for full, spec in stored.items():
+        _keep(model, full, spec, tensors)
     model.load_state_dict(tensors)
     done = tuple(describe(name, layers[name]) for name in recipes)
     used = ", ".join(dict.fromkeys(recipe.name for recipe in recipes.values()))
@@ -99,6 +105,7 @@ def load_fp8(
         recipe=used,
         layers=done,
         left=left_over(model),
+        stored=settle(model),
     )
 
 
@@ -114,7 +121,7 @@ def _split(key: str, layers: Any) -> tuple[str | None, str]:
 
 def _read(
     path: str | Path, recipe: Recipe | None, layout: str | None
-) -> tuple[dict[str, Tensor], dict[str, Recipe]]:
+) -> tuple[dict[str, Tensor], dict[str, Recipe], dict[str, Spec]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -135,7 +142,9 @@ def _read(
         weights = [k for k, v in raw.items() if v.dtype == recipe.weight.fp8.dtype]
         recipes = {key.rpartition(".")[0]: recipe for key in weights}
         shape = layout_named(layout)
-    return _from_layout(raw, recipes, shape), recipes
+    plain = json.loads(metadata.get("stored", "{}"))
+    stored = {name: _spec_from_plain(value) for name, value in plain.items()}
+    return _from_layout(raw, recipes, shape), recipes, stored
 
 
 def _from_layout(
@@ -170,55 +179,6 @@ def _linear(model: nn.Module, name: str, path: str | Path) -> nn.Linear:
     return layer
 
 
-def _check_tensors(
-    model: nn.Module, recipes: dict[str, Recipe], tensors: dict[str, Tensor], path: str | Path
-) -> None:
-    expected = {key: value.shape for key, value in model.state_dict().items()}
-    for name, recipe in recipes.items():
-        prefix = f"{name}." if name else ""
-        expected[f"{prefix}weight_scale"] = _scale_shape(expected[f"{prefix}weight"], recipe.weight)
-        if recipe.activation is not None:
-            for key, value in make_quantizer(recipe.activation).state_dict().items():
-                expected[f"{prefix}input_quantizer.{key}"] = value.shape
-    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
-    wrong = [k for k in expected.keys() & tensors.keys() if expected[k] != tensors[k].shape]
-    if missing or extra or wrong:
-        raise ValueError(
-            f"path={path}; it must fit the model: missing {sorted(missing)}, extra "
-            f"{sorted(extra)}, of another shape {sorted(wrong)}"
-        )
-    for name, recipe in recipes.items():
-        _check_values(name, recipe, tensors, path)
-
-
-def _check_values(name: str, recipe: Recipe, tensors: dict[str, Tensor], path: str | Path) -> None:
-    prefix, dtype = f"{name}." if name else "", recipe.weight.fp8.dtype
-    weight = tensors[f"{prefix}weight"]
-    if weight.dtype != dtype:
-        raise ValueError(
-            f"{path}: weight of {named(name)}: dtype={weight.dtype}; it must be {dtype}, as recipe "
-            f"{recipe.name!r} says: name the recipe that the file was written with"
-        )
-    for key in ("weight_scale", "input_quantizer.scale", "input_quantizer.multiplier"):
-        scale = tensors.get(f"{prefix}{key}", torch.ones(1)).float()
-        if not bool((torch.isfinite(scale) & (scale > 0)).all()):
-            raise ValueError(
-                f"{path}: {key} of {named(name)}={scale.min().item():g} to {scale.max().item():g}; "
-                "it must hold positive numbers: write the file anew, after calibration"
-            )
-
-
-def _scale_shape(shape: torch.Size, spec: Spec) -> torch.Size:
-    n, k = shape
-    if spec.granularity == "tensor":
-        return torch.Size((1, 1))
-    if spec.granularity == "row":
-        return torch.Size((n, 1))
-    assert not isinstance(spec.granularity, str)
-    r, c = spec.granularity
-    return torch.Size((-(-n // r), -(-k // c)))
-
-
 def _deploy(
     layer: nn.Linear, name: str, recipe: Recipe, tensors: dict[str, Tensor], kind: type[Fp8Linear]
 ) -> None:
@@ -240,6 +200,17 @@ def _deploy(
         weight_sqnr_db=float("nan"),  # the original is not at hand
         like=weight.new_empty(0),
     )
+
+
+def _keep(model: nn.Module, full: str, spec: Spec, tensors: dict[str, Tensor]) -> None:
+    """Let a parameter of the model be stored as FP8, as the file holds it."""
+    prefix, _, name = full.rpartition(".")
+    module = model.get_submodule(prefix)
+    like = module.get_parameter(name)
+    codes, scale = tensors[f"{full}{CODES}"].to(like.device), tensors[f"{full}{SCALE}"]
+    rows = rearrange(codes.view(torch.uint8), "n ... -> n (...)").view(codes.dtype)
+    scale = scale.to(like.device, torch.float32)
+    put(module, name, QuantizedTensor(codes=rows, scale=scale, spec=spec), like)
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
