@@ -1,11 +1,15 @@
 """The commands and options are a promise: a change here is a change of the interface."""
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lite3r.commands import COMMANDS
 
+ROOT = Path(__file__).parents[3]
 OUTPUT = "--json --quiet --verbose --log-file"
 RECIPE = "--recipe --keep --block --scope --fp8 --trainable --set"
 MODEL = "--model --backbone --weights --backend --precision --device"
@@ -63,3 +67,31 @@ def test_help_lists_what_was_promised_and_no_more(
 
 def test_every_command_is_promised() -> None:
     assert {k.split()[0] for k in OPTIONS} == set(COMMANDS)
+
+
+PAGES = sorted(p for pattern in ("*.md", "*/*.md", "*/*/*.md") for p in ROOT.glob(pattern))
+
+
+def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Every command that a page names, with the options after it."""
+    shell = "".join(re.findall(r"^```(?:\w*)\n.*?^```$", text, re.M | re.S))
+    lines = re.findall(r"^(?:\$ )?lite3r ([^#\n]*)", shell, re.M)
+    for line in (*lines, *re.findall(r"`lite3r ([^`]*)`", text)):
+        words = line.split()
+        for size in (2, 1):
+            if " ".join(words[:size]) in OPTIONS:
+                yield " ".join(words[:size]), re.findall(r"--[\w-]+", line)
+                break
+        else:
+            if words and words[0].islower() and not words[0].startswith("-"):
+                yield words[0], []
+
+
+def test_pages_name_no_command_and_no_option_that_is_not_there() -> None:
+    found = [(p, *c) for p in PAGES for c in commands_of(p.read_text(encoding="utf-8"))]
+    assert len({command for _, command, _ in found}) > 8
+    for page, command, options in found:
+        groups = {name.split()[0] for name in OPTIONS}
+        assert command in OPTIONS or command in groups, f"{page}: {command}"
+        known = {*OPTIONS.get(command, "").split(), "--help"}
+        assert set(options) <= known, f"{page}: lite3r {command}"
