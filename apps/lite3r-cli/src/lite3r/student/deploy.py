@@ -1,10 +1,10 @@
 """What a user runs: a student loaded from its folder and brought into its deployed form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -43,11 +43,9 @@ def load(
     """
     folder = Path(folder)
     config = read_config(folder)
-    spec = {k: v for k, v in config["teacher"].items() if k != "sha256"}
+    teacher, digest, recipe = _described(folder, config)
     if weights is not None:
-        spec["weights"] = str(weights)
-    teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
-    digest = config["teacher"]["sha256"]
+        teacher = replace(teacher, weights=str(weights))
     if (folder / DEPLOYED).is_file():
         return _load_exported(
             folder / DEPLOYED, recipe, teacher, digest, device, backend or "auto", precision
@@ -63,6 +61,21 @@ def load(
     if backend is None:
         return student
     return deploy(student, backend=backend, precision=precision)
+
+
+def _described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str, Recipe]:
+    """The teacher, the digest of its weights and the recipe that a `config.json` names."""
+    try:
+        spec = dict(config["teacher"])
+        digest = str(spec.pop("sha256"))
+        teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} describes no student ({error}); copy or distill it again"
+        ) from error
+    if not (isinstance(teacher.backbone, str) and isinstance(teacher.weights, str)):
+        raise ValueError(f"{folder / CONFIG}: teacher={spec}; its backbone and weights are text")
+    return teacher, digest, recipe
 
 
 def deploy(

@@ -29,13 +29,16 @@ def read(path: Path) -> Recipe:
         if document["format"] != FORMAT:
             raise KeyError("format")
         fields = dict(document["recipe"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"recipe={path}; it holds no recipe: make it with lite3r tune") from error
     unknown = sorted(fields.keys() - Recipe.__dataclass_fields__.keys())
     if unknown:
         known = ", ".join(Recipe.__dataclass_fields__)
         raise ValueError(f"recipe={path}; {unknown[0]} is no field of a recipe: it has {known}")
-    return Recipe.from_dict(Recipe().to_dict() | fields)
+    try:
+        return Recipe.from_dict(Recipe().to_dict() | fields)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"recipe={path}; {error}") from error
 
 
 def write(path: Path, fields: Mapping[str, Any], **more: Any) -> None:

@@ -65,8 +65,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise _damaged(path, f"{file.name} is missing")
     try:
         content = json.loads(state.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"state.json cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "state.json holds no object")
     if content.get("format") != FORMAT:
         raise ValueError(
             f"format={content.get('format')!r} of checkpoint {path}; this version of distill "

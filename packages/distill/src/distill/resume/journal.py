@@ -37,11 +37,19 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     Every entry has "step" and "kind": "step" entries hold losses, learning_rate,
     gradient_norm, seconds and images; "evaluation" entries hold metrics; "rollback" and
     "warning" entries say why. Values that are not finite are null.
+
+    Raises ValueError where a whole line is no JSON.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1] if line]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"log={str(path)!r}; it must be lines of JSON ({error}): move it away, and the run "
+            "goes on with a new one"
+        ) from error
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Deployed models as safetensors files."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,8 @@ def _split(key: str, layers: Any) -> tuple[str | None, str]:
 def _read(
     path: str | Path, recipe: Recipe | None, layout: str | None
 ) -> tuple[dict[str, Tensor], dict[str, Recipe], dict[str, Spec]]:
+    if not Path(path).is_file():
+        raise ValueError(f"path={path}; it must be a file, and is none: give another")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -131,9 +134,7 @@ def _read(
             f"path={path}; it cannot be read as a safetensors file ({error}): give another file"
         ) from error
     if metadata.get("format") == _FORMAT:
-        plain = json.loads(metadata["recipes"])
-        recipes = {name: _recipe_from_plain(value) for name, value in plain.items()}
-        shape = layout_named(metadata["layout"])
+        recipes, stored, shape = _described(metadata, path)
     elif recipe is None or layout is None:
         raise ValueError(
             f"path={path}; its metadata must name a recipe, and does not: pass recipe= and layout="
@@ -141,10 +142,25 @@ def _read(
     else:
         weights = [k for k, v in raw.items() if v.dtype == recipe.weight.fp8.dtype]
         recipes = {key.rpartition(".")[0]: recipe for key in weights}
-        shape = layout_named(layout)
-    plain = json.loads(metadata.get("stored", "{}"))
-    stored = {name: _spec_from_plain(value) for name, value in plain.items()}
+        stored, shape = {}, layout_named(layout)
     return _from_layout(raw, recipes, shape), recipes, stored
+
+
+def _described(
+    metadata: Mapping[str, str], path: str | Path
+) -> tuple[dict[str, Recipe], dict[str, Spec], Layout]:
+    """Recipes of layers, specs of stored parameters, and the layout, as our own files name them."""
+    try:
+        plain = json.loads(metadata["recipes"])
+        recipes = {name: _recipe_from_plain(value) for name, value in plain.items()}
+        kept = json.loads(metadata.get("stored", "{}"))
+        stored = {name: _spec_from_plain(value) for name, value in kept.items()}
+        return recipes, stored, layout_named(metadata["layout"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"path={path}; its metadata must describe recipes, and does not ({error}): write the "
+            "file anew"
+        ) from error
 
 
 def _from_layout(

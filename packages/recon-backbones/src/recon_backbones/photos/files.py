@@ -4,7 +4,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from recon_backbones.errors import InputError
@@ -31,9 +31,9 @@ def find_photos(
         for path in _expand(str(given), recursive):
             if path.name.startswith(SIDECAR):
                 continue
-            if not path.is_file():
-                what = "is a link to nothing" if path.is_symlink() else "is no file"
-                raise InputError(f"{path} {what}; leave it out of the photos")
+            if not _is_file(path):
+                what = "is a link to nothing" if os.path.islink(path) else "is no file"
+                raise InputError(f"{_shown(path)} {what}; leave it out of the photos")
             found.setdefault(path.resolve(), path)
     if len(found) < at_least:
         raise InputError(
@@ -49,7 +49,7 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
 
 
-def _expand(given: str, recursive: bool) -> list[Path]:
+def _expand(given: str, recursive: bool) -> Iterable[Path]:
     path = Path(given)
     if path.is_dir():
         return _folder(path, recursive)
@@ -89,14 +89,31 @@ def _hint(path: Path) -> str:
     return f"; but {' and '.join(found[:3])} do: name one, or take folders too (recursive)"
 
 
-def _listed(path: Path) -> list[Path]:
+def _listed(path: Path) -> Iterator[Path]:
+    """The paths of a list, one at a time, so that the first wrong one ends it."""
     if path.stat().st_size > MAX_LIST:
         raise InputError(f"{path} is larger than {MAX_LIST >> 20} MB; a list has a path per line")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text in UTF-8 ({error.reason})") from error
-    return [path.parent / line.strip() for line in lines if line.strip()]
+    for line in lines:
+        if line.strip():
+            yield path.parent / line.strip()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a file; one that cannot be a name is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _shown(path: Path) -> str:
+    """A path as a message names it, whatever a list holds."""
+    text = str(path)
+    return text if len(text) < 300 and text.isprintable() else repr(text[:200])
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -31,6 +31,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises ValueError if the file is damaged, of another kind, or pickles anything but tensors.
     """
+    if not path.is_file():
+        raise ValueError(f"checkpoint {path} does not exist or is no file; give another")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)

@@ -34,7 +34,7 @@ def read_npy(path: str | Path) -> np.ndarray:
     try:
         values = np.load(path, allow_pickle=False)
     except _BROKEN as error:
-        raise ValueError(f"{path}: is no NumPy array: {error}") from error
+        raise ValueError(f"{path}: is no NumPy array: {str(error)[:200]}") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise ValueError(f"{path}: is no NumPy array of numbers")
     return values
@@ -60,7 +60,7 @@ def read_npz(
         with np.load(path, allow_pickle=False) as stored:
             return {name: np.asarray(stored[name]) for name in wanted}
     except _BROKEN as error:
-        raise ValueError(f"{path}: is no file of NumPy arrays: {error}") from error
+        raise ValueError(f"{path}: is no file of NumPy arrays: {str(error)[:200]}") from error
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Sequence[np.ndarray]]) -> None:

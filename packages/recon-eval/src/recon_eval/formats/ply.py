@@ -116,7 +116,7 @@ def _read_header(raw: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]
     if not order or count < 0 or not {"x", "y", "z"} <= set(names) or len(set(names)) < len(names):
         raise ValueError(
             f"{path}: the header needs a format, vertices and their properties x, y, z, each once; "
-            f"found {names}"
+            f"found {names[:12]}"
         )
     return order, count, fields, stop + 1
 

@@ -71,7 +71,12 @@ def read_archive(path: Path) -> list[View]:
 
 
 def _check(path: Path, arrays: dict[str, Any]) -> None:
-    views, (height, width) = len(arrays["names"]), arrays["depth"].shape[-2:]
+    if arrays["names"].ndim != 1 or arrays["depth"].ndim != 3:
+        raise ValueError(
+            f"{path}: names and depth have {arrays['names'].ndim} and {arrays['depth'].ndim} axes, "
+            "and must have 1 and 3"
+        )
+    views, (height, width) = len(arrays["names"]), arrays["depth"].shape[1:]
     wanted = {
         "images": (views, height, width, 3),
         "depth": (views, height, width),

@@ -115,5 +115,6 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        what = str(error) if isinstance(error, Damaged) else f"it is damaged ({error!r})"
+        short = f"{type(error).__name__}: {str(error)[:200]}"
+        what = str(error) if isinstance(error, Damaged) else f"it is damaged ({short})"
         raise ValueError(f"{path}: {what}") from error

@@ -1,0 +1,1 @@
+"""Hostile files over every parser: refused in a sentence, in bounded memory and time."""
