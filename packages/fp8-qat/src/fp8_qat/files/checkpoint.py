@@ -124,7 +124,7 @@ def _read(
     path: str | Path, recipe: Recipe | None, layout: str | None
 ) -> tuple[dict[str, Tensor], dict[str, Recipe], dict[str, Spec]]:
     if not Path(path).is_file():
-        raise ValueError(f"path={path}; it must be a file, and is none: give another")
+        raise ValueError(f"path={path}; it is no file, and cannot be read: give another")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
