@@ -27,6 +27,9 @@ from recon_backbones.photos.prepare import preprocess as preprocess
 from recon_backbones.prediction import Prediction as Prediction
 from recon_backbones.reconstruct import reconstruct as reconstruct
 from recon_backbones.reconstruction import Reconstruction as Reconstruction
+from recon_backbones.reconstruction import TrackedPoints as TrackedPoints
+from recon_backbones.refine.options import Refinement as Refinement
+from recon_backbones.refine.run import refine_cameras as refine_cameras
 from recon_backbones.registry import build_on_meta as build_on_meta
 from recon_backbones.registry import list_backbones as list_backbones
 from recon_backbones.registry import load_backbone as load_backbone

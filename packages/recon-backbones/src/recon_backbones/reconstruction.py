@@ -5,9 +5,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Shaped, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, Shaped, UInt8
 
 from recon_backbones.geometry.pixels import PixelMap
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedPoints:
+    """Points that several photos see, to a fraction of a pixel: those that cameras were fitted to.
+
+    - `points`, `colors`: in the world; sRGB.
+    - `view`, `point`, `xy`: of each observation, its photo, its point, and where it is seen, in
+      pixels of the whole photo.
+    - `error`: of each observation, in the same pixels.
+    """
+
+    points: Float64[np.ndarray, "p 3"]
+    colors: UInt8[np.ndarray, "p 3"]
+    view: Int64[np.ndarray, " o"]
+    point: Int64[np.ndarray, " o"]
+    xy: Float64[np.ndarray, "o 2"]
+    error: Float64[np.ndarray, " o"]
+
+    def __len__(self) -> int:
+        return len(self.points)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +48,7 @@ class Reconstruction:
     - `keep`: pixels that pass the masks; where False, depth is not to be trusted.
     - `masks`: files of the masks that were given, one a photo; none unless given.
     - `facts`: what was decided on the way, label and text, for people.
+    - `tracked`: what refined cameras were fitted to; None where none were.
     """
 
     photos: tuple[str, ...]
@@ -43,6 +65,7 @@ class Reconstruction:
     unit: str
     masks: tuple[Path, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    tracked: TrackedPoints | None = None
 
     def __len__(self) -> int:
         return len(self.photos)

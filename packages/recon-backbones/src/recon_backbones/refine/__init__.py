@@ -1,0 +1,1 @@
+"""Cameras exact to the pixel: matches of the photos themselves, tracks, bundle adjustment."""

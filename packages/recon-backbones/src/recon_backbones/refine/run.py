@@ -1,0 +1,177 @@
+"""Refine a reconstruction: its photos matched, its cameras adjusted, its depths in their unit."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from recon_backbones.photos.decode import decode_photo
+from recon_backbones.reconstruction import Reconstruction, TrackedPoints
+from recon_backbones.refine.gauge import carried, in_frame_of_all, in_frame_of_first, spread_ratio
+from recon_backbones.refine.grow import FEWEST, Views
+from recon_backbones.refine.keypoints import Keypoints, find_keypoints
+from recon_backbones.refine.matching import choose_pairs, match_all
+from recon_backbones.refine.model import Cameras, depths, errors
+from recon_backbones.refine.options import Refinement
+from recon_backbones.refine.solve import Solved, solve
+from recon_backbones.refine.tracks import Tracks, join_matches
+from recon_backbones.telling import SILENT, Telling
+
+OPTIONS = Refinement()
+FEW = 10  # observations from which a view's depth takes their scale
+
+
+def refine_cameras(
+    made: Reconstruction,
+    options: Refinement = OPTIONS,
+    *,
+    given: bool = False,
+    telling: Telling = SILENT,
+) -> Reconstruction:
+    """Move the cameras so that points which the photos share land where they are seen.
+
+    - `made`: its photos are read again, from below its `root`.
+    - `given`: the cameras' frame and unit were given; else the frame is that of the first view,
+      and the unit that of depth.
+
+    Where photos share too little, or nothing fits better than what there is, that is told and
+    `made` comes back as it is but for `facts`. Raises InputError for a photo that cannot be read.
+    """
+    keypoints = _keypoints([made.root / name for name in made.photos], options, telling)
+    start = Cameras.of(torch.from_numpy(made.world_to_camera), torch.from_numpy(made.intrinsics))
+    tracks = _tracks(keypoints, start, options, telling)
+    shared = torch.bincount(tracks.view, minlength=len(start))
+    if int((shared >= FEWEST).sum()) < 2:
+        return _unchanged(made, "photos share too few places; cameras are not refined", telling)
+    views = Views(
+        start=start,
+        sizes=made.sizes,
+        pixel=torch.tensor([found.pixel for found in keypoints], dtype=torch.float64),
+        focal=options.focal,
+    )
+    telling.say(f"adjusting cameras to {len(tracks):,} points that photos share ...")
+    solved = solve(tracks, views)
+    if not solved.better:
+        return _unchanged(
+            made, "nothing fits the photos better than the network's cameras; they stay", telling
+        )
+    told = _told(solved)
+    telling.say(f"cameras refined: {told}")
+    return _refined(made, solved, start, given=given, fact=("cameras refined", told))
+
+
+def _keypoints(paths: Sequence[Path], options: Refinement, telling: Telling) -> list[Keypoints]:
+    found = []
+    with telling.progress("looking for keypoints", len(paths)) as advance:
+        for path in paths:
+            photo = decode_photo(path, at_least=options.size)
+            keypoints = find_keypoints(
+                photo.image, factor=float(photo.factor), most=options.keypoints
+            )
+            found.append(keypoints)
+            advance()
+    return found
+
+
+def _tracks(
+    keypoints: Sequence[Keypoints], start: Cameras, options: Refinement, telling: Telling
+) -> Tracks:
+    pairs = choose_pairs(start.world_to_camera, options.neighbors)
+    with telling.progress("matching photos", len(pairs)) as advance:
+        matches = match_all(keypoints, pairs, advance=advance)
+    return join_matches([found.xy for found in keypoints], matches)
+
+
+def _unchanged(made: Reconstruction, why: str, telling: Telling) -> Reconstruction:
+    telling.say(why)
+    return replace(made, facts=(*made.facts, ("cameras refined", f"no: {why}")))
+
+
+def _told(solved: Solved) -> str:
+    points = len(solved.tracks.of(solved.near))
+    how = ", built anew from matches" if solved.anew else ""
+    return (
+        f"{int(solved.placed.sum())} of {len(solved.placed)} views by {points:,} points{how}; "
+        f"median error {solved.median_before:.2f} to {solved.median_after:.2f} pixels, "
+        f"cost {solved.before:.4g} to {solved.after:.4g}"
+    )
+
+
+def _refined(
+    made: Reconstruction, solved: Solved, start: Cameras, *, given: bool, fact: tuple[str, str]
+) -> Reconstruction:
+    """The reconstruction with new cameras, in the frame and unit that it had."""
+    tracks = solved.tracks.of(solved.near)
+    cameras = solved.cameras
+    moved = in_frame_of_all(cameras, tracks, start, solved.placed) if given else None
+    if moved is None:
+        seen = _depth_ratios(made, cameras, tracks)
+        known = seen.isfinite()
+        scale = float(seen[known].median()) if known.any() and not given else None
+        if scale is None:
+            scale = spread_ratio(start, cameras, solved.placed)
+        first = int(solved.placed.nonzero()[0, 0])
+        moved = in_frame_of_first(cameras, tracks, start, scale, first)
+    cameras, tracks = moved
+    cameras = carried(cameras, start, solved.placed)
+    lenses = cameras.intrinsics
+    pairs = zip(made.maps, lenses, strict=True)
+    return replace(
+        made,
+        world_to_camera=cameras.world_to_camera.numpy(),
+        intrinsics=lenses.numpy(),
+        intrinsics_seen=torch.stack([m.intrinsics_from_photo(k) for m, k in pairs]).numpy(),
+        depth=_rescaled(made, cameras, tracks),
+        tracked=_tracked(made, cameras, tracks),
+        facts=(*made.facts, fact),
+    )
+
+
+def _rescaled(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> Float[np.ndarray, "v y x"]:
+    """Depth of each view in the unit of the points that it sees, where it sees enough."""
+    ratios = _depth_ratios(made, cameras, tracks)
+    factors = np.ones(len(made), made.depth.dtype)
+    for view in range(len(made)):
+        own = ratios[(tracks.view == view) & ratios.isfinite()]
+        if len(own) >= FEW:
+            factors[view] = 1 / float(own.median())
+    return made.depth * factors[:, None, None]
+
+
+def _depth_ratios(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> Float64[Tensor, " o"]:
+    """Of each observation, the network's depth over that of the point; NaN where there is none."""
+    deep = depths(cameras, tracks)
+    x, y, inside = _seen_at(made, tracks)
+    found = torch.from_numpy(made.depth)[tracks.view, y, x].double()
+    return torch.where(inside & (found > 0) & (deep > 0), found / deep, torch.nan)
+
+
+def _seen_at(made: Reconstruction, tracks: Tracks) -> tuple[Tensor, Tensor, Tensor]:
+    """Column and row of each observation in what the network saw, and whether it saw it."""
+    rows = [(m.scale_x, m.scale_y, m.shift_x, m.shift_y) for m in made.maps]
+    maps = torch.tensor(rows, dtype=torch.float64)[tracks.view]
+    places = (tracks.xy * maps[:, :2] + maps[:, 2:]).floor().long()
+    size = torch.tensor(made.depth.shape[:0:-1])
+    inside = ((places >= 0) & (places < size)).all(dim=1)
+    x, y = places.clamp_min(0).minimum(size - 1).unbind(1)
+    return x, y, inside
+
+
+def _tracked(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> TrackedPoints:
+    """The points for files, in the colors of the first view that sees each."""
+    x, y, _ = _seen_at(made, tracks)
+    counts = torch.bincount(tracks.point, minlength=len(tracks))
+    first = counts.cumsum(0) - counts
+    colors = made.images[tracks.view[first], y[first], x[first]]
+    return TrackedPoints(
+        points=tracks.points.numpy(),
+        colors=np.ascontiguousarray(colors),
+        view=tracks.view.numpy(),
+        point=tracks.point.numpy(),
+        xy=tracks.xy.numpy(),
+        error=errors(cameras, tracks)[0].norm(dim=1).numpy(),
+    )

@@ -1,0 +1,330 @@
+"""Refined cameras land on what the photos show: laws with exact matches, then with real ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from recon_backbones import InputError, Reconstruction, Refinement, refine_cameras
+from recon_backbones.geometry.cameras import first_is_origin
+from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.refine.bundle import Loss, adjust
+from recon_backbones.refine.gauge import in_frame_of_all, in_frame_of_first
+from recon_backbones.refine.grow import Views, grow
+from recon_backbones.refine.keypoints import find_keypoints
+from recon_backbones.refine.lenses import Focal, Lenses
+from recon_backbones.refine.matching import choose_pairs, match_pair
+from recon_backbones.refine.model import (
+    LOCAL,
+    Cameras,
+    errors,
+    linearize,
+    rotation_of,
+    triangulate,
+)
+from recon_backbones.refine.solve import solve
+from recon_backbones.refine.tracks import Tracks, join_matches
+from recon_backbones.telling import Telling
+
+from .rooms import room
+
+SIZE = (768, 512)
+VIEWS, POINTS = 6, 60
+
+
+def ring(seed: int = 0, views: int = VIEWS, points: int = POINTS) -> tuple[Cameras, Tracks]:
+    """Cameras on an arc of 70 degrees about a cloud of points, and where each sees each."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    turn = torch.linspace(-0.6, 0.6, views).double()
+    zero = torch.zeros_like(turn)
+    rotation = rotation_of(torch.stack([0.05 * normal(views), turn, zero], dim=1))
+    centers = torch.stack([4 * turn.sin(), 0.3 * normal(views), -4 * turn.cos()], dim=1)
+    pose = torch.cat([rotation, -rotation @ centers[..., None]], dim=2)
+    lens = torch.tensor([[700.0, 0, 384], [0, 700, 256], [0, 0, 1]]).double()
+    cameras = Cameras.of(pose, lens.expand(views, 3, 3))
+    tracks = Tracks(
+        view=torch.arange(views).repeat(points),
+        point=torch.arange(points).repeat_interleave(views),
+        xy=torch.zeros(views * points, 2).double(),
+        points=0.6 * normal(points, 3),
+    )
+    return cameras, replace(tracks, xy=errors(cameras, tracks)[0])
+
+
+def noisy(cameras: Cameras, amount: float, seed: int = 1) -> Cameras:
+    """Turned by `amount` radians, shifted by four times as much, of other focal lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    step = torch.randn(len(cameras), LOCAL, generator=generator, dtype=torch.float64)
+    step = step * amount * torch.tensor([1.0] * 3 + [4.0] * 3 + [2.0, 2.0] + [0.0, 0.0])
+    step[:, 6:8] = step[:1, 6:7]
+    return cameras.moved(step)
+
+
+def views_of(start: Cameras, focal: Focal = "shared") -> Views:
+    count = len(start)
+    return Views(start=start, sizes=[SIZE] * count, pixel=torch.ones(count).double(), focal=focal)
+
+
+def apart(found: Cameras, truth: Cameras) -> tuple[float, float]:
+    """Largest difference of relative rotations (entries), and of centers over their extent."""
+    turns = [c.rotation @ c.rotation[0].T for c in (found, truth)]
+    places = []
+    for cameras in (found, truth):
+        local = (cameras.centers - cameras.centers[0]) @ cameras.rotation[0].T
+        places.append(local / local.norm(dim=1).max())
+    return float((turns[0] - turns[1]).abs().max()), float((places[0] - places[1]).abs().max())
+
+
+def test_derivatives_are_those_of_the_errors() -> None:
+    cameras, tracks = ring(2)
+    generator = torch.Generator().manual_seed(0)
+    step = 1e-6 * torch.randn(VIEWS, LOCAL, generator=generator, dtype=torch.float64)
+    shift = 1e-6 * torch.randn(POINTS, 3, generator=generator, dtype=torch.float64)
+    found = linearize(cameras, tracks)
+    foreseen = (found.by_camera @ step[tracks.view][..., None])[..., 0]
+    foreseen = foreseen + (found.by_point @ shift[tracks.point][..., None])[..., 0]
+    moved = errors(cameras.moved(step), tracks.at(tracks.points + shift))[0]
+    torch.testing.assert_close(moved - found.error, foreseen, rtol=1e-3, atol=1e-6)
+
+
+def test_rays_of_true_cameras_meet_in_the_points() -> None:
+    cameras, tracks = ring(3)
+    torch.testing.assert_close(triangulate(cameras, tracks), tracks.points, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("focal", ["shared", "each", "fixed"])
+def test_a_perfect_start_stays(focal: Focal) -> None:
+    cameras, tracks = ring()
+    solved = solve(tracks, views_of(cameras, focal))
+    assert max(solved.before, solved.after) < 1e-9
+    turn, shift = apart(solved.cameras, cameras)
+    assert max(turn, shift) < 1e-6
+    torch.testing.assert_close(solved.cameras.lens, cameras.lens, rtol=1e-6, atol=0)
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 100))
+def test_noise_on_cameras_is_removed_where_matches_are_exact(seed: int) -> None:
+    """To 1e-4, of two degrees, a tenth of the distance and some percent of the focal length."""
+    truth, tracks = ring(seed)
+    solved = solve(tracks, views_of(noisy(truth, 0.03, seed + 1)))
+    assert max(apart(solved.cameras, truth)) < 1e-4
+    torch.testing.assert_close(solved.cameras.lens, truth.lens, rtol=1e-4, atol=0)
+    assert solved.better
+
+
+def test_a_third_of_wrong_matches_harms_nothing() -> None:
+    truth, tracks = ring(4, views=8, points=150)
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.rand(len(tracks.view), generator=generator) < 0.3
+    anywhere = torch.rand(len(wrong), 2, generator=generator, dtype=torch.float64)
+    xy = torch.where(wrong[:, None], anywhere * torch.tensor(SIZE), tracks.xy)
+    solved = solve(replace(tracks, xy=xy), views_of(noisy(truth, 0.02)))
+    assert max(apart(solved.cameras, truth)) < 1e-3
+    assert not solved.near[wrong].double().mean() > 0.05
+    assert solved.near[~wrong].double().mean() > 0.95
+
+
+def test_cameras_that_are_wholly_wrong_are_built_anew_from_matches() -> None:
+    truth, tracks = ring(5, points=120)
+    start = noisy(truth, 1.0)  # turned by a radian, anywhere
+    start = replace(start, lens=truth.lens * torch.tensor([1.15, 0.85, 1, 1]))
+    solved = solve(tracks, views_of(start))
+    assert solved.anew
+    assert bool(solved.placed.all())
+    assert max(apart(solved.cameras, truth)) < 1e-4
+
+
+def test_nothing_grows_where_nothing_is_shared() -> None:
+    cameras, tracks = ring()
+    few = tracks.of(tracks.point < 10)
+    assert grow(few, views_of(cameras)) is None
+
+
+def test_the_cost_never_rises() -> None:
+    cameras, tracks = ring(6)
+    start = noisy(cameras, 0.05)
+    at_start = tracks.at(triangulate(start, tracks))
+    loss, lenses = Loss(scale=torch.ones(VIEWS).double()), Lenses.of(start, [SIZE] * VIEWS, "each")
+    costs = [loss.cost(start, at_start) + lenses.cost(start)]
+    for steps in (1, 2, 4, 8):
+        done = adjust(start, at_start, loss, lenses, steps=steps)
+        assert done.after == pytest.approx(
+            loss.cost(done.cameras, done.tracks) + lenses.cost(done.cameras)
+        )
+        costs.append(done.after)
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < costs[0]
+
+
+def test_lenses_stay_one_where_they_are_shared_and_as_they_are_where_fixed() -> None:
+    truth, tracks = ring(7)
+    start = replace(truth, lens=truth.lens * torch.tensor([1.1, 1.1, 1, 1]))
+    shared = solve(tracks, views_of(start, "shared")).cameras.lens
+    torch.testing.assert_close(shared, shared[:1].expand_as(shared), rtol=1e-12, atol=0)
+    fixed = solve(tracks, views_of(start, "fixed")).cameras.lens
+    assert torch.equal(fixed, start.lens)
+    each = solve(tracks, views_of(start, "each")).cameras.lens
+    assert float((each[:, 0] - each[0, 0]).abs().max()) > 0
+    assert torch.equal(each[:, 2:], start.lens[:, 2:])
+
+
+def test_turned_photos_share_the_focal_length() -> None:
+    truth, _ = ring()
+    lens = truth.lens.clone()
+    lens[0, :2] *= 1.21
+    cameras = replace(truth, lens=lens)
+    sizes = [(512, 768), *[SIZE] * (VIEWS - 1)]
+    lenses = Lenses.of(cameras, sizes, "shared")
+    together = lenses.together(cameras).lens[:, :2]
+    torch.testing.assert_close(together, together[:1, :1].expand_as(together))
+    moved = lenses.untie(torch.arange(int(lenses.column.max()) + 1).double()).reshape(VIEWS, LOCAL)
+    assert torch.equal(moved[0, 6:8], moved[1, 6:8].flip(0))  # across is down where turned
+    assert not torch.equal(moved[0, 8:], moved[1, 8:])
+
+
+def test_frame_and_unit_are_those_of_the_start() -> None:
+    start, tracks = ring(8)
+    turn = rotation_of(torch.tensor([0.3, -0.2, 0.9]).double())
+    shift, grown = torch.tensor([1.0, -2.0, 3.0]).double(), 2.5
+    pose = torch.cat(
+        [
+            start.rotation @ turn.T,
+            grown * start.translation[..., None]
+            - start.rotation @ turn.T @ shift.expand(VIEWS, 3)[..., None],
+        ],
+        dim=2,
+    )
+    elsewhere = Cameras.of(pose, start.intrinsics)
+    moved = tracks.at(grown * tracks.points @ turn.T + shift)
+    torch.testing.assert_close(errors(elsewhere, moved)[0], errors(start, tracks)[0])
+    everyone = torch.ones(VIEWS, dtype=torch.bool)
+    for back in (
+        in_frame_of_first(elsewhere, moved, start, 1 / grown, 2),
+        in_frame_of_all(elsewhere, moved, start, everyone),
+    ):
+        assert back is not None
+        torch.testing.assert_close(back[0].world_to_camera, start.world_to_camera)
+        torch.testing.assert_close(back[1].points, tracks.points)
+
+
+def test_matches_chain_into_tracks_and_contradictions_are_left_out() -> None:
+    keypoints = [torch.arange(6.0).double().reshape(3, 2) + 10 * k for k in range(3)]
+    pairs = [
+        (0, 1, torch.tensor([[0, 1], [1, 0]])),
+        (1, 2, torch.tensor([[1, 2], [0, 0]])),
+        (0, 2, torch.tensor([[1, 1]])),  # with the pairs above, two places of view 2
+    ]
+    tracks = join_matches(keypoints, pairs)
+    assert len(tracks) == 1
+    assert tracks.view.tolist() == [0, 1, 2]
+    expected = torch.stack([keypoints[0][0], keypoints[1][1], keypoints[2][2]])
+    assert torch.equal(tracks.xy, expected)
+    assert len(join_matches(keypoints, [])) == 0
+
+
+def test_few_views_are_all_paired_and_many_with_their_neighbors() -> None:
+    cameras, _ = ring()
+    assert len(choose_pairs(cameras.world_to_camera, 20)) == VIEWS * (VIEWS - 1) // 2
+    many, _ = ring(views=30)
+    pairs = choose_pairs(many.world_to_camera, 4)
+    assert {(i, i + 1) for i in range(29)} <= set(pairs)
+    assert len(pairs) < 30 * 29 // 4
+    assert all(i < j for i, j in pairs)
+
+
+def test_a_shifted_photo_matches_by_its_shift() -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8))
+    wide = np.asarray(small.resize((480, 320), Image.Resampling.BICUBIC))
+    one, other = find_keypoints(wide[:, :420]), find_keypoints(wide[:, 30:450], factor=2.0)
+    rows = match_pair(one, other)
+    assert len(rows) >= 20
+    moved = one.xy[rows[:, 0]] - other.xy[rows[:, 1]] / 2
+    torch.testing.assert_close(
+        moved.median(0).values, torch.tensor([30.0, 0]).double(), atol=0.05, rtol=0
+    )
+    assert len(match_pair(one, find_keypoints(np.zeros((80, 80, 3), np.uint8)))) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"neighbors": 1}, {"size": 3}, {"keypoints": 1}])
+def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(wrong))}=.*must be"):
+        Refinement(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reconstruction, Tensor]:
+    """A room with its photos on disk, cameras a little wrong, depth of another unit; the truth."""
+    folder = tmp_path_factory.mktemp("photos")
+    truth = room(4, 240, 320)
+    names = tuple(f"{number}.png" for number in range(4))
+    pixels = (truth.images.permute(0, 2, 3, 1) * 255).byte().numpy()
+    for name, picture in zip(names, pixels, strict=True):
+        Image.fromarray(picture).save(folder / name)
+    poses = first_is_origin(truth.world_to_camera.double())
+    start = noisy(Cameras.of(poses, truth.intrinsics.double()), 0.01)
+    small = truth.depth[:, ::2, ::2].numpy()
+    pixel_map = PixelMap(photo=(240, 320), size=(120, 160), scale_x=0.5, scale_y=0.5)
+    made = Reconstruction(
+        photos=names,
+        root=folder,
+        world_to_camera=first_is_origin(start.world_to_camera).numpy(),
+        intrinsics=start.intrinsics.numpy(),
+        sizes=((320, 240),) * 4,
+        images=np.ascontiguousarray(pixels[:, ::2, ::2]),
+        depth=small,
+        confidence=np.ones_like(small),
+        keep=np.ones(small.shape, dtype=bool),
+        intrinsics_seen=np.stack(
+            [pixel_map.intrinsics_from_photo(k).numpy() for k in start.intrinsics]
+        ),
+        maps=(pixel_map,) * 4,
+        unit="the network's own",
+    )
+    return made, poses
+
+
+def test_photos_of_a_room_make_its_cameras_exact(scene: tuple[Reconstruction, Tensor]) -> None:
+    made, poses = scene
+    said: list[str] = []
+    found = refine_cameras(made, Refinement(focal="shared"), telling=Telling(say=said.append))
+    truth = Cameras.of(poses, torch.from_numpy(found.intrinsics))
+    before, after = (
+        apart(Cameras.of(torch.from_numpy(m.world_to_camera), truth.intrinsics), truth)
+        for m in (made, found)
+    )
+    assert after[0] < 0.2 * before[0]
+    assert after[0] < 0.003
+    np.testing.assert_allclose(found.world_to_camera[0], np.eye(4)[:3], atol=1e-9)
+    assert found.tracked is not None
+    assert len(found.tracked) > 50
+    assert np.median(found.tracked.error) < 0.5
+    assert "cameras refined" in dict(found.facts)
+    assert said[-1].startswith("cameras refined: 4 of 4 views")
+    # one camera in two pixels, and the unit of depth
+    ratio = found.intrinsics[:, :2] / found.intrinsics_seen[:, :2].clip(1e-9)
+    np.testing.assert_allclose(ratio[:, [0, 1], [0, 1]], 2.0)
+    np.testing.assert_allclose(np.median(found.depth / made.depth), 1.0, atol=0.05)
+
+
+def test_photos_that_share_nothing_keep_their_cameras(
+    scene: tuple[Reconstruction, Tensor], tmp_path: Path
+) -> None:
+    made, _ = scene
+    for name in made.photos:
+        Image.new("RGB", (320, 240), (90, 90, 90)).save(tmp_path / name)
+    found = refine_cameras(replace(made, root=tmp_path))
+    assert found.tracked is None
+    assert found.world_to_camera is made.world_to_camera
+    assert "share too few" in dict(found.facts)["cameras refined"]
