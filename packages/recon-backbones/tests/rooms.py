@@ -17,8 +17,11 @@ class Room:
     intrinsics: Float[Tensor, "v 3 3"]
 
 
-def room(views: int, height: int, width: int, *, seed: int = 0) -> Room:
-    """Cameras on an arc inside a box of 6 x 3 x 5 metres, all looking at its far wall."""
+def room(views: int, height: int, width: int, *, seed: int = 0, finest: float = 3.5) -> Room:
+    """Cameras on an arc inside a box of 6 x 3 x 5 metres, all looking at its far wall.
+
+    - `finest`: the shortest waves on its walls have 2^finest radians in a metre.
+    """
     generator = torch.Generator().manual_seed(seed)
     turn = torch.linspace(-0.45, 0.45, views).double()
     jitter = 0.1 * torch.rand(views, 3, generator=generator, dtype=torch.float64)
@@ -35,7 +38,7 @@ def room(views: int, height: int, width: int, *, seed: int = 0) -> Room:
     origin = centers[:, None, None]
     away = (half * seen.sign() - origin) / torch.where(seen == 0, 1e-9, seen)
     depth = away.min(dim=-1).values
-    images = _paint(origin + seen * depth[..., None], generator)
+    images = _paint(origin + seen * depth[..., None], generator, finest)
     return Room(
         images=images.float(),
         depth=depth.float(),
@@ -44,10 +47,10 @@ def room(views: int, height: int, width: int, *, seed: int = 0) -> Room:
     )
 
 
-def _paint(points: Tensor, generator: torch.Generator) -> Tensor:
+def _paint(points: Tensor, generator: torch.Generator, finest: float) -> Tensor:
     """Waves of many lengths over the walls, so that every place looks like no other."""
     shape = (3, 24, 3)
-    length = 2 ** torch.empty(24, dtype=torch.float64).uniform_(0, 3.5, generator=generator)
+    length = 2 ** torch.empty(24, dtype=torch.float64).uniform_(0, finest, generator=generator)
     direction = torch.randn(shape, generator=generator, dtype=torch.float64)
     phase = 6.3 * torch.rand(3, 24, generator=generator, dtype=torch.float64)
     waves = torch.einsum("vyxd,ckd->vckyx", points, direction * length[:, None])

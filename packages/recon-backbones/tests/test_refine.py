@@ -267,7 +267,7 @@ def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reconstruction, Tensor]:
     """A room with its photos on disk, cameras a little wrong, depth of another unit; the truth."""
     folder = tmp_path_factory.mktemp("photos")
-    truth = room(4, 240, 320)
+    truth = room(4, 240, 320, finest=6.0)
     names = tuple(f"{number}.png" for number in range(4))
     pixels = (truth.images.permute(0, 2, 3, 1) * 255).byte().numpy()
     for name, picture in zip(names, pixels, strict=True):

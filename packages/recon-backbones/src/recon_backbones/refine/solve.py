@@ -1,5 +1,6 @@
 """From tracks and the network's cameras to better ones, or to the same where none are found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +14,12 @@ from recon_backbones.refine.model import Cameras, angles, errors, triangulate
 from recon_backbones.refine.tracks import Tracks
 
 SCALES = (16.0, 4.0, 1.0)  # pixels: of the loss, one after the other
-FITS = 0.8  # share of observations near their points from which a start needs no other
+TIGHT, LEAST = 3.0, 0.1  # at last, in median errors, but not below so many pixels
 STEPS = 25  # at most, of bundle adjustment
-HOPELESS = 0.25  # median error, in scales of the loss, from which a stricter loss does not help
 QUIET = 1e-5  # relative fall of the cost in a step at which bundle adjustment ends
+HOPELESS = 0.25  # median error, in scales of the loss, from which a stricter loss does not help
+FITS = 0.8  # share of observations near their points from which a start needs no other
+HALF = 0.5  # the same of each view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,70 +52,74 @@ class Solved:
 def solve(tracks: Tracks, views: Views) -> Solved:
     """Adjust the start; where much then disagrees still, build cameras anew; take what fits best.
 
-    Both are compared with the start by the same cost of the same observations.
+    At last the loss is as strict as the matches are exact, and by it the start is judged too.
     """
-    before, at_start = _judged(views.start, tracks, views)
-    median_before = _median(views.start, at_start, views)
-    found = [_from(views.start, tracks, views, before=before, median_before=median_before)]
-    if float(found[0].near.double().mean()) < FITS:
+    cameras, found = _adjusted(views.lenses().together(views.start), tracks, views, SCALES)
+    anew = False
+    if not _fits(cameras, found, views):
         grown = grow(tracks, views)
         if grown is not None:
             scale = spread_ratio(views.start, grown.cameras, grown.placed)
             whole = carried(_scaled(grown.cameras, scale), views.start, grown.placed)
-            again = _from(
-                whole, tracks, views, before=before, median_before=median_before, anew=True
-            )
-            found.append(again)
-    return min(found, key=lambda solved: solved.after)
-
-
-def _from(
-    cameras: Cameras,
-    tracks: Tracks,
-    views: Views,
-    *,
-    before: float,
-    median_before: float,
-    anew: bool = False,
-) -> Solved:
-    """Adjust from some cameras, with a loss that becomes strict by and by."""
-    lenses = views.lenses()
-    if not anew:
-        cameras = lenses.together(cameras)
-    tracks = tracks.at(triangulate(cameras, tracks))
-    for scale in SCALES[anew:]:
-        loss = Loss(scale=scale * views.pixel)
-        done = adjust(cameras, tracks, loss, lenses, steps=STEPS, tolerance=QUIET)
-        cameras, tracks = done.cameras, done.tracks
-        if not anew and _median(cameras, tracks, views) > HOPELESS * scale:
-            break
-    after, tracks = _judged(cameras, tracks, views, keep=True)
-    near = _near(cameras, tracks, views)
-    seen = torch.bincount(tracks.view[near], minlength=len(cameras))
+            other, again = _adjusted(whole, tracks, views, SCALES[1:])
+            loss = Loss(scale=SCALES[-1] * views.pixel)
+            anew = loss.cost(other, again) < loss.cost(cameras, found)
+            cameras, found = (other, again) if anew else (cameras, found)
+    scale = max(LEAST, min(SCALES[-1], TIGHT * _median(cameras, found, views)))
+    cameras, found = _adjusted(cameras, found, views, (scale,))
+    at_start = _fitted(views.start, tracks, views, (*SCALES, scale))
+    near = _near(cameras, found, views)
+    seen = torch.bincount(found.view[near], minlength=len(cameras))
+    loss = Loss(scale=scale * views.pixel)
     return Solved(
         cameras=cameras,
-        tracks=tracks,
+        tracks=found,
         near=near,
         placed=seen >= FEWEST,
-        before=before,
-        after=after,
-        median_before=median_before,
-        median_after=_median(cameras, tracks, views),
+        before=loss.cost(views.start, at_start),
+        after=loss.cost(cameras, found),
+        median_before=_median(views.start, at_start, views),
+        median_after=_median(cameras, found, views),
         anew=anew,
     )
 
 
-def _judged(
-    cameras: Cameras, tracks: Tracks, views: Views, *, keep: bool = False
-) -> tuple[float, Tracks]:
-    """The strict cost of cameras, their points moved to where they fit best."""
+def _adjusted(
+    cameras: Cameras, tracks: Tracks, views: Views, scales: Sequence[float]
+) -> tuple[Cameras, Tracks]:
+    """Cameras and points adjusted, with a loss that becomes strict by and by."""
     lenses = views.lenses()
-    tracks = tracks if keep else tracks.at(triangulate(cameras, tracks))
-    for scale in SCALES[-1:] if keep else SCALES:
+    if len(scales) > 1:
+        tracks = tracks.at(triangulate(cameras, tracks))
+    for scale in scales:
         loss = Loss(scale=scale * views.pixel)
-        done = adjust(cameras, tracks, loss, lenses, steps=20, tolerance=QUIET, points_alone=True)
-        tracks = done.tracks
-    return loss.cost(cameras, tracks), tracks
+        done = adjust(cameras, tracks, loss, lenses, steps=STEPS, tolerance=QUIET)
+        cameras, tracks = done.cameras, done.tracks
+        if _median(cameras, tracks, views) > HOPELESS * scale:
+            break
+    return cameras, _fitted(cameras, tracks, views, scales[-1:])
+
+
+def _fitted(cameras: Cameras, tracks: Tracks, views: Views, scales: Sequence[float]) -> Tracks:
+    """Points moved to where they fit the cameras best."""
+    lenses = views.lenses()
+    if len(scales) > 1:
+        tracks = tracks.at(triangulate(cameras, tracks))
+    for scale in scales:
+        loss = Loss(scale=scale * views.pixel)
+        tracks = adjust(
+            cameras, tracks, loss, lenses, steps=STEPS, tolerance=QUIET, points_alone=True
+        ).tracks
+    return tracks
+
+
+def _fits(cameras: Cameras, tracks: Tracks, views: Views) -> bool:
+    """Whether nearly all observations agree with their points, in each view at least half."""
+    near = _near(cameras, tracks, views)
+    seen = torch.bincount(tracks.view, minlength=len(cameras))
+    agree = torch.bincount(tracks.view[near], minlength=len(cameras))
+    shares = (agree / seen.clamp_min(1))[seen >= FEWEST]
+    return float(near.double().mean()) >= FITS and bool((shares >= HALF).all())
 
 
 def _near(cameras: Cameras, tracks: Tracks, views: Views) -> Bool[Tensor, " o"]:
