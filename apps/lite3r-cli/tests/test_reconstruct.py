@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from recon_eval.data import Scene, SyntheticScenes
+from recon_eval.formats import read_colmap
 
 NAMES = [f"Foto {number}.png" for number in range(4)]
 
@@ -266,3 +267,32 @@ def test_half_precision_is_near_for_teachers_and_students(lite3r: Any, room: Pat
     done = run(lite3r, room, "--model", "run", "--precision", "bfloat16")
     assert done.code == 0, done.err
     assert facts("out")["computed in"].endswith("layers, bfloat16")
+
+
+def test_refined_cameras_go_into_files_with_the_tracks_they_were_fitted_to(
+    lite3r: Any, tmp_path: Path
+) -> None:
+    scene = SyntheticScenes("test", count=1, views=4, height=300, width=400, seed=1)[0]
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, image in zip(NAMES, scene.images, strict=True):
+        pixels = (image.permute(1, 2, 0) * 255).byte().numpy()
+        Image.fromarray(pixels).save(folder / name)
+    done = lite3r(
+        *("reconstruct", folder, "--size", "112", "--formats", "colmap", "npz", "--out", "out"),
+        *("--refine", "--shared-camera", "--max-points", "500"),
+    )
+    assert done.code == 0, done.err
+    told = facts()["cameras refined"]
+    assert "views by" in told, told
+    model = read_colmap(Path("out/sparse/0"))
+    count = int(told.partition("views by ")[2].split()[0].replace(",", ""))
+    exact = model.observations.point < count
+    assert (np.bincount(model.observations.point[exact], minlength=count) >= 2).all()
+    for number in np.flatnonzero(exact)[::50]:
+        camera = model.cameras[model.observations.camera[number]]
+        point = model.cloud.points[model.observations.point[number]]
+        landed, _ = camera.project(point[None])
+        assert np.abs(landed[0] - model.observations.xy[number]).max() < 4
+    lenses = arrays()["original_intrinsics"]
+    np.testing.assert_allclose(lenses, lenses[:1].repeat(4, axis=0))

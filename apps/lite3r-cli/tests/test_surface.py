@@ -26,7 +26,7 @@ OPTIONS = {
     "distill": f"--backbone --weights --data --photos --out --resume --overwrite --views --size "
     f"--eval-scenes --many-views --many-scenes --seed --device --backend --precision {RECIPE} "
     f"{TRAINING} {OUTPUT}",
-    "reconstruct": f"STR {MODEL} --out --overwrite --formats --size --max-points "
+    "reconstruct": f"STR {MODEL} --out --overwrite --formats --size --max-points --refine "
     f"--known-distance --metric-model --metric-weights --seed {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",

@@ -22,6 +22,8 @@ from recon_backbones.photos.masks import find_masks, read_mask, seen_through
 from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
 from recon_backbones.reconstruction import Reconstruction
+from recon_backbones.refine.options import Refinement
+from recon_backbones.refine.run import refine_cameras
 from recon_backbones.telling import Advance, Telling, silent, unseen
 from recon_backbones.views.masks import keep_pixels
 from recon_backbones.views.options import Masks, Memory, Precision
@@ -47,6 +49,7 @@ def reconstruct(
     shared_camera: bool = False,
     known_distance: KnownDistance | None = None,
     metric: Callable[[], object] | None = None,
+    refine: Refinement | None = None,
     frames: Path | None = None,
     say: Callable[[str], object] = silent,
     progress: Callable[[str, int], AbstractContextManager[Advance]] = unseen,
@@ -63,6 +66,8 @@ def reconstruct(
     - `shared_camera`: one camera took all photos: one focal length in pixels of the photos, square
       pixels, the principal point in the middle (`geometry.one_camera` has how it is fitted).
     - `known_distance`, or `metric`, which loads a network that sees metres, fixes the unit.
+    - `refine`: adjust the predicted cameras to what the photos share, as `refine_cameras` does; one
+      lens for all with `shared_camera`; the lenses of given cameras stay.
     - `frames`: folder for the frames of a video; without it they are gone afterwards.
     - `say`, `progress`: take sentences, and steps that are done (`telling.Telling`).
 
@@ -81,23 +86,26 @@ def reconstruct(
         files = _masks(chosen, masks)
         batch = load_batch(chosen.paths, backbone, size, telling=telling)
         seen = _seen(batch, chosen, files)
-    outcome = predict_views(backbone, _views(chosen, batch), memory, telling)
-    images = _pictures(batch)
-    found, facts = outcome.prediction, [("passes", outcome.plan.describe())]
-    lenses = None
-    if shared_camera:
-        found, camera = _shared(found, batch, telling)
-        lenses = camera.intrinsics
-        facts.append(("camera", camera.describe()))
-    if chosen.cameras is None:
-        found, unit = in_metres(found, batch, chosen.names, metres, telling)
-    else:
-        found, unit = in_given_unit(found, images, telling)
-    keep = keep_pixels(found, images, seen, masks)
-    made = _made(
-        chosen, batch, found, images=images, keep=keep, unit=unit, facts=facts, lenses=lenses
-    )
-    return replace(made, masks=files)
+        outcome = predict_views(backbone, _views(chosen, batch), memory, telling)
+        images = _pictures(batch)
+        found, facts = outcome.prediction, [("passes", outcome.plan.describe())]
+        lenses = None
+        if shared_camera:
+            found, camera = _shared(found, batch, telling)
+            lenses = camera.intrinsics
+            facts.append(("camera", camera.describe()))
+        if chosen.cameras is None:
+            found, unit = in_metres(found, batch, chosen.names, metres, telling)
+        else:
+            found, unit = in_given_unit(found, images, telling)
+        keep = keep_pixels(found, images, seen, masks)
+        made = _made(
+            chosen, batch, found, images=images, keep=keep, unit=unit, facts=facts, lenses=lenses
+        )
+        made = replace(made, masks=files)
+        if refine is not None:
+            made = _refined(made, chosen, refine, shared_camera=shared_camera, telling=telling)
+        return made
 
 
 def _masks(chosen: Photos, masks: Masks) -> tuple[Path, ...]:
@@ -133,6 +141,23 @@ def _shared(found: Prediction, batch: Prepared, telling: Telling) -> tuple[Predi
         telling.say(doubt)
     seen = batch.intrinsics_from_photos(camera.intrinsics).to(found.intrinsics.dtype)
     return replace(found, intrinsics=seen), camera
+
+
+def _refined(
+    made: Reconstruction,
+    chosen: Photos,
+    refine: Refinement,
+    *,
+    shared_camera: bool,
+    telling: Telling,
+) -> Reconstruction:
+    """With cameras adjusted; what is known of lenses stays true."""
+    given = chosen.cameras is not None
+    if given:
+        refine = replace(refine, focal="fixed")
+    elif shared_camera:
+        refine = replace(refine, focal="shared")
+    return refine_cameras(made, refine, given=given, telling=telling)
 
 
 @contextmanager

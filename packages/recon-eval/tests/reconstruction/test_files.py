@@ -15,7 +15,10 @@ from PIL import Image
 from recon_eval import formats
 from recon_eval.formats import PointCloud
 from recon_eval.reconstruction import (
+    WRITERS,
     PointOptions,
+    Reconstruction,
+    Tracked,
     View,
     depth_edges,
     gather_points,
@@ -252,3 +255,39 @@ def test_depth_edges_are_marked_on_both_sides() -> None:
 def test_impossible_point_options_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}={value}"):
         PointOptions(**{field: value})
+
+
+def test_points_that_cameras_were_fitted_to_come_first_with_what_was_seen(
+    views: list[View], cloud: PointCloud, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for view in views:
+        (photos / view.name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(view.image).resize((112, 84)).save(photos / view.name)
+    seen = formats.Observations(
+        camera=np.array([0, 1, 1, 2]),
+        point=np.array([0, 0, 1, 1]),
+        xy=np.array([[1.25, 2], [3, 4.5], [5, 6], [7, 8.75]]),
+    )
+    exact = PointCloud(points=cloud.points[:2] + 0.5, colors=cloud.colors[:2])
+    made = Reconstruction(
+        title="a room",
+        cloud=cloud,
+        views=views,
+        photos=Path("../photos"),
+        tracked=Tracked(cloud=exact, observations=seen),
+    )
+    WRITERS["colmap"](tmp_path / "out", made)
+    model = formats.read_colmap(tmp_path / "out/sparse/0")
+    assert len(model.cloud) == 2 + len(cloud)
+    np.testing.assert_allclose(model.cloud.points[:2], exact.points, atol=1e-6)
+    first = model.observations.point < 2
+    rows = zip(
+        model.observations.camera[first],
+        model.observations.point[first],
+        model.observations.xy[first],
+        strict=True,
+    )
+    found = {(int(camera), int(point)): tuple(xy) for camera, point, xy in rows}
+    assert found == {(0, 0): (1.25, 2), (1, 0): (3, 4.5), (1, 1): (5, 6), (2, 1): (7, 8.75)}
+    assert model.observations.point.max() == 1 + len(cloud)

@@ -117,6 +117,8 @@ class Reconstruct:
     masks: Annotated[MaskOptions, OmitArgPrefixes] = field(default_factory=MaskOptions)
     max_points: int = 1_000_000
     """Thin the points to at most this many, one per voxel."""
+    refine: bool = False
+    """Adjust the cameras to what the photos share, to a fraction of a pixel: poses for splats."""
     known_distance: tuple[str, str, float] | None = None
     """A known length: two ends and metres; an end is PHOTO (its camera) or PHOTO:X,Y (a pixel)."""
     metric_model: str | None = None
@@ -164,6 +166,7 @@ class Reconstruct:
             masks=self.masks.chosen(),
             cameras=self.inputs.cameras,
             shared_camera=self.inputs.shared_camera,
+            refine=self.refine,
             known_distance=self.known_distance,
             metric=metric,
             formats=self.formats,

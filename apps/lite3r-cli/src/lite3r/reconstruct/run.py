@@ -15,10 +15,18 @@ from lite3r.shell.errors import UserError, reported
 from lite3r.shell.words import Words
 from lite3r.student.deploy import Backend, Precision, load_model
 from lite3r.student.student import TeacherSpec
-from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice
+from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice, Refinement
 from recon_backbones.photos import find_photos, is_video, read_mask
 from recon_backbones.views.scale import parse_end
-from recon_eval.reconstruction import WRITERS, PointOptions, Reconstruction, View, gather_points
+from recon_eval.formats import Observations, PointCloud
+from recon_eval.reconstruction import (
+    WRITERS,
+    PointOptions,
+    Reconstruction,
+    Tracked,
+    View,
+    gather_points,
+)
 
 MARK = "reconstruction.json"
 FRAMES = "images"  # folder of the reconstruction for the frames of a video
@@ -31,6 +39,7 @@ class Plan:
 
     - `photos`: as `recon_backbones.reconstruct` takes them; `model` to `precision` as `load_model`.
     - `cameras`: a file or folder of known cameras. `shared_camera`: all photos are by one.
+    - `refine`: adjust the cameras to what the photos share.
     - `known_distance`: two ends, as photo or photo:x,y, and metres between them.
     - `metric`: a network that sees metres.
     - `formats`: names of `recon_eval.reconstruction.WRITERS`.
@@ -52,6 +61,7 @@ class Plan:
     masks: Masks
     cameras: Path | None = None
     shared_camera: bool = False
+    refine: bool = False
     known_distance: tuple[str, str, float] | None = None
     metric: TeacherSpec | None = None
     formats: Sequence[str]
@@ -125,6 +135,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             shared_camera=plan.shared_camera,
             known_distance=distance,
             metric=None if plan.metric is None else lambda: _metric(plan),
+            refine=Refinement() if plan.refine else None,
             frames=partial / FRAMES,
             say=words.say,
             progress=words.progress,
@@ -152,7 +163,14 @@ def write(
         photos = Path(os.path.relpath(made.root, folder.absolute()))
     views = to_views(made)
     cloud = gather_points(views, everything)
-    scene = Reconstruction(title=folder.name, cloud=cloud, views=views, photos=photos, facts=facts)
+    scene = Reconstruction(
+        title=folder.name,
+        cloud=cloud,
+        views=views,
+        photos=photos,
+        facts=facts,
+        tracked=_tracked(made),
+    )
     for name in plan.formats:
         words.say(f"writing {name} ...")
         WRITERS[name](partial, scene)
@@ -188,6 +206,17 @@ def to_views(made: recon_backbones.Reconstruction) -> list[View]:
         )
         for i, name in enumerate(made.photos)
     ]
+
+
+def _tracked(made: recon_backbones.Reconstruction) -> Tracked | None:
+    """What refined cameras were fitted to."""
+    if made.tracked is None:
+        return None
+    seen = made.tracked
+    return Tracked(
+        cloud=PointCloud(points=seen.points, colors=seen.colors),
+        observations=Observations(camera=seen.view, point=seen.point, xy=seen.xy),
+    )
 
 
 def title(inputs: Sequence[str]) -> str:

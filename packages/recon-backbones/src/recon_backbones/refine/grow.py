@@ -123,23 +123,30 @@ def _pairs(tracks: Tracks, count: int) -> Iterator[tuple[int, int]]:
 def _two(start: Cameras, tracks: Tracks, i: int, j: int, views: Views) -> Cameras | None:
     """The cameras of two views by their essential matrix."""
     part = tracks.of((tracks.view == i) | (tracks.view == j))
-    flat = []
-    for k in (i, j):
-        lens = start.lens[k]
-        flat.append(((part.xy[part.view == k] - lens[2:]) / lens[:2]).numpy())
+    one, other = (_flat(start, part, k) for k in (i, j))
     tolerance = float(TIGHT * (views.pixel / start.lens[:, 0])[[i, j]].mean())
     cv2.setRNGSeed(0)
     essential, kept = cv2.findEssentialMat(
-        *flat, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=tolerance
+        one, other, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=tolerance
     )
     if essential is None or essential.shape != (3, 3):
         return None
-    _, rotation, translation, _ = cv2.recoverPose(essential, *flat, np.eye(3), mask=kept.copy())
+    _, rotation, translation, _ = cv2.recoverPose(
+        essential, one, other, np.eye(3), mask=kept.copy()
+    )
     cameras = start.take(torch.arange(len(start)))
     cameras.rotation[i], cameras.translation[i] = torch.eye(3).double(), torch.zeros(3).double()
     cameras.rotation[j] = torch.from_numpy(rotation)
     cameras.translation[j] = torch.from_numpy(translation[:, 0])
     return cameras
+
+
+def _flat(cameras: Cameras, tracks: Tracks, view: int) -> Float64[np.ndarray, "o 2"]:
+    """What a view sees, at a depth of 1."""
+    lens = cameras.lens[view]
+    flat: Float64[np.ndarray, "o 2"]
+    flat = ((tracks.xy[tracks.view == view] - lens[2:]) / lens[:2]).numpy()
+    return flat
 
 
 def _with(grown: Grown, view: int, views: Views) -> Grown | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor
 
 EDGE = 0.5  # from the corner of a pixel, where we count from, to its middle, where OpenCV does
@@ -30,6 +30,12 @@ class Keypoints:
 
     def __len__(self) -> int:
         return len(self.xy)
+
+    def where(self, kept: Bool[Tensor, "Y X"]) -> "Keypoints":
+        """Those on pixels of the photo that are kept."""
+        x, y = self.xy.long().unbind(1)
+        on = kept[y.clamp(0, kept.shape[0] - 1), x.clamp(0, kept.shape[1] - 1)]
+        return Keypoints(xy=self.xy[on], descriptors=self.descriptors[on], pixel=self.pixel)
 
 
 def find_keypoints(

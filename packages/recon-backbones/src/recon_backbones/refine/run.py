@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from recon_backbones.photos.decode import decode_photo
+from recon_backbones.photos.masks import read_mask
 from recon_backbones.reconstruction import Reconstruction, TrackedPoints
 from recon_backbones.refine.gauge import carried, in_frame_of_all, in_frame_of_first, spread_ratio
 from recon_backbones.refine.grow import FEWEST, Views
@@ -41,7 +41,7 @@ def refine_cameras(
     Where photos share too little, or nothing fits better than what there is, that is told and
     `made` comes back as it is but for `facts`. Raises InputError for a photo that cannot be read.
     """
-    keypoints = _keypoints([made.root / name for name in made.photos], options, telling)
+    keypoints = _keypoints(made, options, telling)
     start = Cameras.of(torch.from_numpy(made.world_to_camera), torch.from_numpy(made.intrinsics))
     tracks = _tracks(keypoints, start, options, telling)
     shared = torch.bincount(tracks.view, minlength=len(start))
@@ -64,14 +64,17 @@ def refine_cameras(
     return _refined(made, solved, start, given=given, fact=("cameras refined", told))
 
 
-def _keypoints(paths: Sequence[Path], options: Refinement, telling: Telling) -> list[Keypoints]:
+def _keypoints(made: Reconstruction, options: Refinement, telling: Telling) -> list[Keypoints]:
+    """Of each photo, none where its own mask ignores it."""
     found = []
-    with telling.progress("looking for keypoints", len(paths)) as advance:
-        for path in paths:
-            photo = decode_photo(path, at_least=options.size)
-            keypoints = find_keypoints(
-                photo.image, factor=float(photo.factor), most=options.keypoints
-            )
+    with telling.progress("looking for keypoints", len(made)) as advance:
+        for view, name in enumerate(made.photos):
+            photo = decode_photo(made.root / name, at_least=options.size)
+            factor = float(photo.factor)
+            keypoints = find_keypoints(photo.image, factor=factor, most=options.keypoints)
+            if made.masks:
+                kept = read_mask(made.masks[view], made.root / name)
+                keypoints = keypoints.where(torch.from_numpy(kept))
             found.append(keypoints)
             advance()
     return found

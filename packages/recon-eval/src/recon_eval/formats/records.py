@@ -133,6 +133,16 @@ class Observations:
         empty = np.zeros(0, np.int64)
         return Observations(camera=empty, point=empty, xy=np.zeros((0, 2)))
 
+    def behind(self, points: int) -> "Observations":
+        """The same, where so many points were put before those that are seen."""
+        return replace(self, point=self.point + points)
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Observations]") -> "Observations":
+        """All of several, in one numbering of cameras and points."""
+        names = [part.name for part in fields(Observations)]
+        return Observations(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
 
 def camera_to_world(world_to_camera: Float[np.ndarray, "3 4"]) -> Float64[np.ndarray, "4 4"]:
     """Return the inverse of a rigid motion, homogeneous."""

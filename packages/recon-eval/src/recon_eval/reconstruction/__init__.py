@@ -19,4 +19,5 @@ from recon_eval.reconstruction.units import rescaled as rescaled
 from recon_eval.reconstruction.units import unit_ratio as unit_ratio
 from recon_eval.reconstruction.upright import upright as upright
 from recon_eval.reconstruction.view import Reconstruction as Reconstruction
+from recon_eval.reconstruction.view import Tracked as Tracked
 from recon_eval.reconstruction.view import View as View

@@ -8,6 +8,7 @@ import numpy as np
 
 from recon_eval import points
 from recon_eval.formats import write_colmap, write_glb, write_ply, write_transforms
+from recon_eval.formats.records import Observations, PointCloud
 from recon_eval.reconstruction.archive import write_archive
 from recon_eval.reconstruction.depth_maps import write_depth_maps
 from recon_eval.reconstruction.page import Model, write_page
@@ -38,7 +39,10 @@ def _transforms(out: Path, made: Reconstruction) -> None:
 
 
 def _colmap(out: Path, made: Reconstruction) -> None:
-    """A model with tracks and its photos, as splat trainers and COLMAP itself want them."""
+    """A model with tracks and its photos, as splat trainers and COLMAP itself want them.
+
+    Points that cameras were fitted to come first, with the observations that were used.
+    """
     link_photos(out, made.views, made.photos)
     write_masks(out, made.views)
     cameras = [view.camera_of_photo for view in made.views]
@@ -46,7 +50,12 @@ def _colmap(out: Path, made: Reconstruction) -> None:
     seen = [view.camera for view in made.views]
     sightings = points.find_sightings(made.cloud.points, seen, known)
     observations = points.observe(made.cloud.points, sightings, cameras)
-    write_colmap(out / "sparse/0", cameras, made.cloud, observations)
+    cloud = made.cloud
+    if made.tracked is not None:
+        first, exact = made.tracked.cloud, made.tracked.observations
+        cloud = PointCloud.concatenate([first, cloud])
+        observations = Observations.concatenate([exact, observations.behind(len(first))])
+    write_colmap(out / "sparse/0", cameras, cloud, observations)
 
 
 def _html(out: Path, made: Reconstruction) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from recon_eval.formats.records import Camera, PointCloud, camera_to_world
+from recon_eval.formats.records import Camera, Observations, PointCloud, camera_to_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +71,21 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """Points that photos see to a fraction of a pixel, and where: what cameras were fitted to."""
+
+    cloud: PointCloud
+    observations: Observations
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """A scene as it is written: points, views, and what a reader should know of them.
 
     - `photos`: folder of the photos, relative to the folder that is written; names of views
       are relative to it.
     - `facts`: label and text of what the scene was made with, for the summary page.
+    - `tracked`: what the cameras were fitted to, if they were.
     """
 
     title: str
@@ -84,3 +93,4 @@ class Reconstruction:
     views: Sequence[View]
     photos: Path
     facts: Sequence[tuple[str, str]] = ()
+    tracked: Tracked | None = None
