@@ -3,9 +3,9 @@ r"""Errors of cameras before and after refinement, on real photos and on exact s
     python apps/lite3r-cli/benchmarks/refine_cameras.py --fountain FOLDER \
         --out benchmarks/results/refine-cameras.json
 
-FOLDER holds `images` and `cams` (MVSNet's) of fountain-P11 (Strecha et al. 2008). Cameras start from
-the bundled network, and from the truth disturbed as much as large networks err: about two degrees,
-a twentieth of the distance, a twentieth of the focal length.
+FOLDER holds `images` and `cams` (MVSNet's) of fountain-P11 (Strecha et al. 2008). Cameras start
+from the bundled network, and from the truth disturbed as much as large networks err: about two
+degrees, a twentieth of the distance, a twentieth of the focal length.
 """
 
 import argparse
@@ -22,12 +22,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lite3r.shell.environment import environment
 from recon_backbones import Reconstruction, Refinement, load_backbone, reconstruct, refine_cameras
 from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.refine.model import Cameras
 from recon_eval import pose
 from recon_eval.data import SyntheticScenes, SyntheticWorld
-from recon_eval.efficiency import environment
 from recon_eval.formats import read_cameras
 
 TURN, SHIFT, ZOOM = np.radians(2.0), 0.05, 0.05  # how far disturbed cameras are off
