@@ -14,14 +14,14 @@ from sla_kernels.runtime.checks import (
     check_pinned,
     check_positive,
 )
-from sla_kernels.search.choose import Plan
+from sla_kernels.search.choose import Plan, everything
 from sla_kernels.select.ranks import kept_blocks
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.selection import SummarySelection
 
 ORDERS = ("sequence", "content")
 LEVELS = (16, 8)  # how much larger each size is where no summaries say so
-WORTH = 0.5  # of all keys: longer lists cost more than reading every key
+WORTH = 0.3  # of all keys: longer lists cost more than reading every key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ def select_rows(
     - `axes`: how many principal axes of the keys the order looks at, computed here, or the axes.
     - `pinned`: positions that every query attends and that attend every key, outside the order.
 
-    Every block is attended where the lists would be longer than half of all tokens.
+    Every block is attended where the lists would be longer than three tenths of all tokens.
 
     Raises ValueError where an argument cannot work.
     """
@@ -155,10 +155,14 @@ def choose(
         )
     outside = torch.empty(0, dtype=torch.int64, device=q.device) if pinned is None else pinned
     plan = choice.plan(k.shape[2] - outside.shape[0], outside.shape[0], q.shape[3])
+    layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], plan.sizes)
     with torch.no_grad():
-        order, rows, tilt = torch.ops.sla_kernels.choose_rows(
-            q.detach(), k.detach(), v.detach(), outside, directions, *plan
-        )
+        if plan.exact >= layout.cells(0):
+            order, rows, tilt = everything(q, k, outside, plan)
+        else:
+            order, rows, tilt = torch.ops.sla_kernels.choose_rows(
+                q.detach(), k.detach(), v.detach(), outside, directions, *plan
+            )
     return SummarySelection(
         order=order,
         rows=rows,

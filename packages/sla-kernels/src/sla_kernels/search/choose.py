@@ -69,6 +69,19 @@ def choose_rows(
     return order, rows.int(), tilt
 
 
+def everything(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+    """What `choose_rows` would return where every block is read: tokens in sequence, no search."""
+    layout = _layout(k, outside, plan)
+    order, rows, tilt = fake_choose(q, k, k, outside, None, plan)
+    order = _free(k, outside).expand_as(order).contiguous()
+    pinned = layout.first(len(layout.sizes)) + torch.arange(layout.pinned, device=k.device)
+    tokens = torch.arange(rows.shape[3] - layout.pinned, device=k.device)
+    tokens = torch.where(tokens < layout.tokens, tokens, layout.nothing)
+    tilt = torch.zeros_like(tilt)
+    tilt[:, :, layout.tokens :] = -torch.inf
+    return order, torch.cat([pinned, tokens]).int().expand_as(rows), tilt
+
+
 def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
     pinned = outside.shape[0]
     return Layout(k.shape[2] - pinned, pinned, tuple(plan.sizes))
@@ -76,8 +89,7 @@ def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
 
 def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) -> Tensor:
     """Positions of the tokens that are not pinned, in order."""
-    last = torch.zeros(k.shape[2], dtype=torch.int8, device=k.device)
-    free = last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
+    free = _free(k, outside)
     if not plan.content:
         return free.expand(k.shape[0], -1).contiguous()
     if directions is None:
@@ -86,6 +98,12 @@ def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) ->
     by_head = rearrange(directions.to(k.dtype), "(g d) a -> g d a", g=k.shape[1])
     features = (k @ by_head).sum(1).index_select(1, free).nan_to_num(0, 0, 0)
     return free[positions_of(features, tuple(plan.sizes))]
+
+
+def _free(k: Tensor, outside: Tensor) -> Tensor:
+    """Positions of the tokens that are not pinned, in sequence."""
+    last = torch.zeros(k.shape[2], dtype=torch.int8, device=k.device)
+    return last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
 
 
 def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:

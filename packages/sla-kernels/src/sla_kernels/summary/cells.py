@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,9 +47,9 @@ def means_and_spreads(
 
     What is not finite counts as zero, so that one broken token misleads no other cell's choice.
     """
-    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=at_least_float32(x))
-    sums = raised(cell_sums(x, layout.sizes[0]).nan_to_num(0, 0, 0), layout)
-    squares = raised(cell_sums(lengths.square(), layout.sizes[0]).nan_to_num(0, 0, 0), layout)
+    sums, squares = (
+        raised(first.nan_to_num(0, 0, 0), layout) for first in _sums_and_squares(x, layout.sizes[0])
+    )
     means, spreads = [], []
     for level, (total, square) in enumerate(zip(sums, squares, strict=True)):
         count = counts(layout, level, total)[:, None]
@@ -58,6 +58,34 @@ def means_and_spreads(
         means.append(mean)
         spreads.append(((square / count)[..., 0] - norm.square()).clamp_min(0).sqrt())
     return means, spreads
+
+
+def _sums_and_squares(
+    x: Float[Tensor, "b h n d"], size: int
+) -> tuple[Float[Tensor, "b h cells d"], Float[Tensor, "b h cells 1"]]:
+    """Sums of the tokens of each run, and of their squared lengths.
+
+    On a CPU head by head, so that copies in float32 stay in the cache.
+    """
+    shape = {"b": x.shape[0], "h": x.shape[1]}
+    heads = rearrange(x, "b h n d -> (b h) n d")
+    found = [
+        _of_runs(part.to(at_least_float32(x)), size)
+        for part in heads.split(1 if x.device.type == "cpu" else len(heads))
+    ]
+    sums, squares = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return (
+        rearrange(sums, "(b h) cell d -> b h cell d", **shape),
+        rearrange(squares, "(b h) cell -> b h cell 1", **shape),
+    )
+
+
+def _of_runs(x: Float[Tensor, "h n d"], size: int) -> tuple[Tensor, Tensor]:
+    squares = torch.linalg.vector_norm(x, dim=-1).square_()
+    return (
+        reduce(x, "h (cell i) d -> h cell d", "sum", i=size),
+        reduce(squares, "h (cell i) -> h cell", "sum", i=size),
+    )
 
 
 def mean_queries(
