@@ -41,6 +41,7 @@ MEETINGS = {
     "study/prepare.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
     "study/quality.py": {"recon_backbones", "recon_eval"},
     "study/tune.py": {"recon_backbones", "recon_eval"},
+    "student/student.py": {"distill", "recon_backbones"},
     "student/axes.py": {"recon_backbones", "recon_eval", "sla_kernels"},
     "student/compose.py": {"distill", "fp8_qat", "recon_backbones"},
     "student/deploy.py": {"distill", "fp8_qat", "recon_backbones"},

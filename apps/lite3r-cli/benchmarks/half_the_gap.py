@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+import distill
 from lite3r.bench.metrics import DEPTH, POSE
 from lite3r.bench.quality import evaluate
 from lite3r.bench.scenes import ImageSettings, synthetic
-from lite3r.distillation.data import SceneBatches
 from lite3r.distillation.teach import Watched, teach
 from lite3r.distillation.training import Training
 from lite3r.shell import atomic
@@ -97,7 +97,7 @@ class Study:
             self.document["teacher"] = self._measure(teacher, judged, "teacher")
             self.document["untrained"] = self._measure(untrained, judged, "untrained")
             self._save()
-        batches = SceneBatches(self.train)
+        batches = distill.Views(lambda i: self.train[i].images, count=len(self.train))
         for name in chosen:
             if name not in self.document["ways"]:
                 self.document["ways"][name] = self._try(
@@ -122,7 +122,7 @@ class Study:
         trainable: Any,
         training: Training,
         teacher: Backbone,
-        batches: SceneBatches,
+        batches: distill.Views,
         judged: Sequence[Scene],
     ) -> dict[str, Any]:
         recipe = replace(self.recipe, trainable=trainable)

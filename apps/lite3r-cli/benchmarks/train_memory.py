@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 import distill
-from lite3r.distillation.data import PhotoBatches
 from lite3r.distillation.teach import teach
 from lite3r.distillation.training import Training
 from lite3r.shell import atomic
@@ -47,7 +46,7 @@ def main() -> None:
     result = teach(
         student,
         teacher,
-        PhotoBatches(images, options.views),
+        distill.Views(lambda _: images, views=options.views),
         training,
         seed=0,
         directory=None,

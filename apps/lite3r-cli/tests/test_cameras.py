@@ -1,60 +1,25 @@
-"""Known cameras: each finds its photo by name, foreign ones are refused."""
+"""Known cameras: what was written before comes back for the photos of the same names."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lite3r.reconstruct.cameras import cameras_from, match_cameras
+from lite3r.reconstruct.cameras import cameras_from
+from recon_backbones import InputError
 from recon_eval.formats import Camera, write_transforms
 
-SOURCE = Path("cameras")
 
-
-def known(*names: str, size: tuple[int, int] | None = (80, 60)) -> list[Camera]:
-    return [
+def test_what_is_written_gives_its_cameras_back(tmp_path: Path) -> None:
+    cameras = [
         Camera(
             name=name,
             world_to_camera=np.eye(4)[:3],
             intrinsics=np.array([[90.0, 0, 40], [0, 90.0, 30], [0, 0, 1]]),
-            size=size,
+            size=(80, 60),
         )
-        for name in names
+        for name in ("a.jpg", "b/c.jpg")
     ]
-
-
-def paths(*names: str) -> list[Path]:
-    return [Path("/photos") / name for name in names]
-
-
-def test_photos_find_their_cameras_by_name_and_folder() -> None:
-    matched = match_cameras(
-        SOURCE,
-        known("b/1.jpg", "a/1.jpg", "2.jpg"),
-        paths("a/1.jpg", "b/1.jpg", "deep/2.jpg", "3.jpg"),
-    )
-    assert [c and c.name for c in matched] == ["a/1.jpg", "b/1.jpg", "2.jpg", None]
-
-
-def test_endings_differ_only_where_no_name_is_equal() -> None:
-    matched = match_cameras(SOURCE, known("1.jpg", "1.png", "2"), paths("1.png", "2.jpg"))
-    assert [c and c.name for c in matched] == ["1.png", "2"]
-
-
-def test_cameras_of_other_images_are_refused_naming_both() -> None:
-    with pytest.raises(ValueError, match=r"other images.*IMG_1.jpg.*photo.jpg"):
-        match_cameras(SOURCE, known("IMG_1.jpg", "IMG_2.jpg"), paths("photo.jpg", "photo2.jpg"))
-
-
-def test_a_name_that_fits_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="fits several cameras"):
-        match_cameras(SOURCE, known("a/1.jpg", "b/1.jpg"), paths("1.jpg", "c/2.jpg"))
-    with pytest.raises(ValueError, match="fits several photos"):
-        match_cameras(SOURCE, known("1.jpg"), paths("a/1.jpg", "b/1.jpg"))
-
-
-def test_what_is_written_gives_its_cameras_back(tmp_path: Path) -> None:
-    cameras = known("a.jpg", "b/c.jpg")
     write_transforms(tmp_path / "transforms.json", cameras)
     found = cameras_from(tmp_path)([Path("/photos") / camera.name for camera in cameras])
     for given, camera in zip(found, cameras, strict=True):
@@ -62,3 +27,5 @@ def test_what_is_written_gives_its_cameras_back(tmp_path: Path) -> None:
         np.testing.assert_allclose(given.world_to_camera, camera.world_to_camera, atol=1e-6)
         np.testing.assert_allclose(given.intrinsics, camera.intrinsics)
         assert given.size == camera.size
+    with pytest.raises(InputError, match="cameras for other images"):
+        cameras_from(tmp_path)([Path("/photos/x.jpg"), Path("/photos/y.jpg")])

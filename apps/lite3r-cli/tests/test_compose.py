@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import distill
 from lite3r.bench.costs import kept_density
-from lite3r.distillation.data import PhotoBatches, SceneBatches
 from lite3r.distillation.rows import weights
 from lite3r.distillation.teach import teach
 from lite3r.distillation.training import Training
@@ -69,7 +69,7 @@ def test_the_same_tokens_are_compared_in_any_order(teacher: Backbone) -> None:
     result = teach(
         student,
         teacher,
-        PhotoBatches(IMAGES[0], 2),
+        distill.Views(lambda _: IMAGES[0], views=2),
         Training(steps=1, solve_batches=0),
         seed=0,
     )
@@ -83,7 +83,7 @@ def test_solving_lowers_the_loss_before_the_first_step(teacher: Backbone, tmp_pa
         result = teach(
             student,
             teacher,
-            PhotoBatches(IMAGES[0], 2),
+            distill.Views(lambda _: IMAGES[0], views=2),
             Training(steps=1, solve_batches=count),
             seed=0,
             directory=tmp_path / str(count),
@@ -214,7 +214,7 @@ def test_a_content_order_is_taught_without_projections(teacher: Backbone, traina
     student = lighten(teacher, content(trainable=trainable, lora_rank=2), calibrate=IMAGES)
     before = {name: value.clone() for name, value in student.kept().items()}
     training = Training(steps=2, match="cameras", ema_decay=0.5)
-    result = teach(student, teacher, PhotoBatches(IMAGES[0], 2), training, seed=0)
+    result = teach(student, teacher, distill.Views(lambda _: IMAGES[0], views=2), training, seed=0)
     assert result.averaged
     changed = {n for n, value in student.kept().items() if not torch.equal(value, before[n])}
     assert changed
@@ -232,25 +232,6 @@ def test_nothing_is_taught_to_a_recipe_that_trains_nothing() -> None:
 def test_a_loaded_backbone_knows_where_it_came_from() -> None:
     spec = TeacherSpec(backbone="da3-tiny", weights="random", seed=3)
     assert TeacherSpec.of(spec.load()) == spec
-
-
-def test_scene_batches_are_the_same_for_the_same_number() -> None:
-    class Once:
-        drawn = 0
-
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, index: int) -> Any:
-            Once.drawn += 1
-            return type("Scene", (), {"images": torch.full((4, 3, 2, 2), float(index))})
-
-    batches = SceneBatches(Once())
-    assert [float(batches.at(i)[0, 0, 0, 0, 0]) for i in range(5)] == [0, 1, 0, 1, 0]
-    assert Once.drawn == 2
-    torch.manual_seed(0)
-    photos = PhotoBatches(torch.arange(5.0)[:, None, None, None].expand(5, 3, 1, 1), 3)
-    assert len({float(x) for x in photos.at(0)[0, :, 0, 0, 0]}) == 3
 
 
 FP8 = ("rowwise", "tensorwise", "block", "mxfp8")

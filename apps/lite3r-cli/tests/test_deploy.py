@@ -59,7 +59,7 @@ def test_a_program_read_back_equals_the_student(lite3r: Any, student: Any) -> No
 
 
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="lite3r export RUN --kind program"):
+    with pytest.raises(ValueError, match="lite3r export --kind program"):
         module.load_program(tmp_path / "missing.pt2")
     (tmp_path / "other.pt2").write_text("no program")
     with pytest.raises(ValueError, match=r"other\.pt2 is no program"):

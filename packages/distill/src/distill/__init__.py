@@ -7,6 +7,7 @@ from distill.batches import Batches as Batches
 from distill.batches import Cycled as Cycled
 from distill.batches import Shuffled as Shuffled
 from distill.batches import Streamed as Streamed
+from distill.batches import Views as Views
 from distill.config import DistillConfig as DistillConfig
 from distill.evaluate import sharded_mean as sharded_mean
 from distill.fit import Fit as Fit
@@ -41,6 +42,8 @@ from distill.reporters.reporter import Together as Together
 from distill.reporters.tensorboard import TensorBoard as TensorBoard
 from distill.reporters.weights_and_biases import WandB as WandB
 from distill.result import Result as Result
+from distill.resume.adapter import load_adapter as load_adapter
+from distill.resume.adapter import save_adapter as save_adapter
 from distill.resume.archive import has_run as has_run
 from distill.resume.journal import read_journal as read_journal
 from distill.resume.weights import load_weights as load_weights

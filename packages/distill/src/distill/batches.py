@@ -168,3 +168,29 @@ def as_batches(batches: Any, *, seed: int) -> Batches:
         f"batches={type(batches).__name__}; they must have `at(index)`, be a sequence, or be an "
         "iterable: give a list of batches"
     )
+
+
+class Views:
+    """Images `1 v 3 y x` by number: scenes in turn, their views shuffled anew each time.
+
+    Each scene is made when it is first asked for, and kept.
+
+    - `scene`: gives the images `v 3 y x` of a scene by number; `count`: how many scenes there are.
+    - `views`: how many of a scene's views are drawn; all of them unless given.
+    """
+
+    def __init__(
+        self, scene: Callable[[int], torch.Tensor], *, count: int = 1, views: int | None = None
+    ) -> None:
+        if count < 1:
+            raise ValueError(f"count={count}; it must be at least 1: give a scene")
+        self._scene, self._count, self._views = scene, count, views
+        self._images: dict[int, torch.Tensor] = {}
+
+    def at(self, index: int) -> torch.Tensor:
+        """Return batch `index`; the views come from the global generator."""
+        number = index % self._count
+        if number not in self._images:
+            self._images[number] = self._scene(number)
+        images = self._images[number]
+        return images[torch.randperm(len(images))[: self._views]][None]

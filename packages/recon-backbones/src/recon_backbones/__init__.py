@@ -25,6 +25,9 @@ from recon_backbones.photos.given import GivenCamera as GivenCamera
 from recon_backbones.photos.prepare import Prepared as Prepared
 from recon_backbones.photos.prepare import preprocess as preprocess
 from recon_backbones.prediction import Prediction as Prediction
+from recon_backbones.program import Program as Program
+from recon_backbones.program import load_program as load_program
+from recon_backbones.program import write_program as write_program
 from recon_backbones.reconstruct import reconstruct as reconstruct
 from recon_backbones.reconstruction import Reconstruction as Reconstruction
 from recon_backbones.reconstruction import TrackedPoints as TrackedPoints

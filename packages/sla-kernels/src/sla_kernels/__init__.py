@@ -7,6 +7,7 @@ from sla_kernels.attention import Branches as Branches
 from sla_kernels.attention import sla_attention as sla_attention
 from sla_kernels.explain import Explanation as Explanation
 from sla_kernels.explain import explain as explain
+from sla_kernels.mass import observed_mass as observed_mass
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
 from sla_kernels.module import calibrated as calibrated
 from sla_kernels.module import observed_selections as observed_selections

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 import fp8_qat
-from lite3r.bench.upstream import upstream
 from lite3r.student.compose import lighten, quantize
 from lite3r.student.deploy import Backend, Precision, deploy
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
+from recon_backbones.da3.upstream import upstream
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}  # median of |depth / twin's depth - 1|
 

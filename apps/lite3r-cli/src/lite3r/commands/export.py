@@ -13,8 +13,8 @@ from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import export, load
 from lite3r.student.files import DEPLOYED
-from lite3r.student.program import PROGRAM, Shape, write_program
 from lite3r.student.student import Student
+from recon_backbones.program import PROGRAM, Shape, write_program
 
 Kind = Literal["deployed", "hub", "program"]
 

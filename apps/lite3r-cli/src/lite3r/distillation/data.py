@@ -33,37 +33,6 @@ class Items(Protocol):
     def __getitem__(self, index: int) -> Scene: ...
 
 
-class SceneBatches:
-    """Images `1 v 3 y x` by number, for `distill`: scenes in turn, their views shuffled.
-
-    Each scene is made when it is first asked for, and kept.
-    """
-
-    def __init__(self, scenes: Items) -> None:
-        self._scenes = scenes
-        self._images: dict[int, Tensor] = {}
-
-    def at(self, index: int) -> Float[Tensor, "1 v 3 y x"]:
-        """Batch `index`; the order of views comes from the global generator."""
-        number = index % len(self._scenes)
-        if number not in self._images:
-            self._images[number] = self._scenes[number].images
-        images = self._images[number]
-        return images[torch.randperm(len(images))][None]
-
-
-class PhotoBatches:
-    """Images `1 v 3 y x` by number, for `distill`: views drawn from the photos of one scene."""
-
-    def __init__(self, images: Float[Tensor, "n 3 y x"], views: int) -> None:
-        self._images = images
-        self._views = min(views, len(images))
-
-    def at(self, index: int) -> Float[Tensor, "1 v 3 y x"]:
-        """Batch `index`; the views come from the global generator."""
-        return self._images[torch.randperm(len(self._images))[: self._views]][None]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Lessons:
     """What a student learns from and is judged on.
@@ -119,7 +88,7 @@ def lessons(
         )
         larger = _drawn(world, f"drawing scenes of {many.views} views", words)
     return Lessons(
-        batches=SceneBatches(learn),
+        batches=distill.Views(lambda number: learn[number].images, count=len(learn)),
         judged=drawn,
         many=larger,
         truth=True,
@@ -179,7 +148,7 @@ def _of_photos(
         again = photos[torch.arange(many.views) % len(photos)]
         larger = [Scene(name=f"{seen.name}, again and again", images=again)]
     return Lessons(
-        batches=PhotoBatches(photos[rest], images.views),
+        batches=distill.Views(lambda _: photos[rest], views=images.views),
         judged=[answer],
         many=larger,
         seen=photos[rest][: images.views][None],

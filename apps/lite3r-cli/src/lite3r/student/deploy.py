@@ -14,7 +14,7 @@ from fp8_qat.backends.choice import cpu_multiplies_bfloat16
 from lite3r.shell import atomic
 from lite3r.student.axes import to_dtype
 from lite3r.student.compose import sparsify, unread
-from lite3r.student.files import CONFIG, DEPLOYED, read_adapter, read_config
+from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Deployment, Student, TeacherSpec, default_weights
 from recon_backbones import Backbone, load_backbone
@@ -57,7 +57,7 @@ def load(
             f"{digest[:12]}) than those at {teacher.weights!r} "
             f"({student.weights_sha256[:12]}); give the right ones with weights="
         )
-    read_adapter(folder, student.kept())
+    distill.load_adapter(folder / ADAPTER, student.kept())
     if backend is None:
         return student
     return deploy(student, backend=backend, precision=precision)

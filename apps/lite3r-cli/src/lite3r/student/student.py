@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+import distill
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.student.axes import axes_of
-from lite3r.student.files import CONFIG, FORMAT, write_adapter
+from lite3r.student.files import ADAPTER, CONFIG, FORMAT
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, load_backbone
 from recon_backbones.photos import load_batch
@@ -113,7 +114,7 @@ class Student:
                 f"deployment={self.deployment}; a student is saved in the form that trains: "
                 "use lite3r.student.deploy.export, or load it with backend=None"
             )
-        write_adapter(Path(folder), self.kept())
+        distill.save_adapter(Path(folder) / ADAPTER, self.kept(), {"format": FORMAT})
         atomic.write_json(Path(folder) / CONFIG, self.config())
 
     def config(self) -> dict[str, Any]:

@@ -5,18 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from einops import rearrange
-from torch import Tensor
-
 from lite3r.bench.quality import predict, results
 from lite3r.study.candidates import short
 from recon_backbones import Backbone, Prediction
 from recon_eval import pose
 from recon_eval.data import Scene
-from sla_kernels import SparseLinearAttention, observed_selections
-
-QUERIES = 64  # of a sequence, at which the attention mass is looked at
+from sla_kernels import observed_mass, observed_selections
 
 Figures = dict[str, float | None]
 
@@ -68,37 +62,8 @@ def _shares(found: Sequence[Any]) -> Figures:
     return {"exact": exact, "seen": min(1.0, statistics.fmean(seen))}
 
 
-def attention_mass(network: Backbone, scene: Scene) -> dict[str, Figures]:
-    """By sparse attention: `kept`, the part of dense attention that its exact keys hold, and
-    `best`, that of the best as many keys for each query alone, which no choice exceeds."""
-    found: dict[str, Figures] = {}
-
-    def look(name: str) -> Any:
-        def hook(core: Any, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-            found[name] = _mass(given[0], given[1], core.selection(*given, **named), core.scale)
-
-        return hook
-
-    handles = [
-        core.register_forward_pre_hook(look(short(name)), with_kwargs=True)
-        for name, core in network.named_modules()
-        if isinstance(core, SparseLinearAttention)
-    ]
-    try:
+def attention_mass(network: Backbone, scene: Scene) -> dict[str, dict[str, float]]:
+    """What of dense attention each layer's exact keys hold on a scene, by the layer's number."""
+    with observed_mass(network) as found:
         predict(network, scene)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def _mass(q: Tensor, k: Tensor, selection: Any, scale: float) -> Figures:
-    picked = torch.linspace(0, q.shape[2] - 1, min(QUERIES, q.shape[2])).long()
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    weights = (
-        scale * q[:, :, picked].float() @ rearrange(k.float(), "b h m d -> b h d m")
-    ).softmax(dim=-1)
-    mask = selection.token_mask()[:, :, picked]
-    best = weights.sort(dim=-1, descending=True).values.cumsum(dim=-1)
-    most = best.gather(-1, mask.sum(-1, keepdim=True).clamp(min=1) - 1)
-    return {"kept": float((weights * mask).sum(-1).mean()), "best": float(most.mean())}
+    return {short(name): mass for name, mass in found.items()}

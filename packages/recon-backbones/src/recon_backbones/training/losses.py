@@ -68,8 +68,8 @@ def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> T
 def aspect_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:
     """How far pixels are from square: the squared error in the log ratio of the focal lengths.
 
-    An absolute error asks for the median: where most pictures are square, the others are answered as
-    if they were.
+    An absolute error asks for the median: where most pictures are square, the others are answered
+    as if they were.
     """
     found, true = (_log_ratio(p) for p in (pose, target))
     return (found - true).square().mean()

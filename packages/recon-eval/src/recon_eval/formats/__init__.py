@@ -24,6 +24,7 @@ from recon_eval.formats.images import read_image as read_image
 from recon_eval.formats.images import read_mask as read_mask
 from recon_eval.formats.known import read_cameras as read_cameras
 from recon_eval.formats.known import read_npz_cameras as read_npz_cameras
+from recon_eval.formats.matching import match_cameras as match_cameras
 from recon_eval.formats.pfm import read_pfm as read_pfm
 from recon_eval.formats.pfm import write_pfm as write_pfm
 from recon_eval.formats.ply import read_ply as read_ply

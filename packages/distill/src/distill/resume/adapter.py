@@ -1,0 +1,49 @@
+"""What trained, alone in one file: written whole, read strictly."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from distill.resume.files import replace_tensors
+
+
+def save_adapter(
+    path: Path, trained: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors by name; the file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
+    replace_tensors(path, values, metadata or {})
+
+
+def load_adapter(path: Path, into: Mapping[str, Tensor]) -> None:
+    """Put the values of a file into tensors of the same names, in place.
+
+    Raises ValueError when the file is missing, damaged, or holds other names or shapes.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; it must hold what trained: write it again")
+    try:
+        values = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or distill it again") from error
+    wrong = [n for n in into.keys() & values.keys() if into[n].shape != values[n].shape]
+    missing, unknown = sorted(into.keys() - values.keys()), sorted(values.keys() - into.keys())
+    if missing or unknown or wrong:
+        raise ValueError(
+            f"{path} is an adapter of another model: {_some('missing', missing)}, "
+            f"{_some('unknown', unknown)}, {_some('of another shape', sorted(wrong))}"
+        )
+    with torch.no_grad():
+        for name, value in values.items():
+            into[name].copy_(value)
+
+
+def _some(what: str, names: list[str]) -> str:
+    if not names:
+        return f"none {what}"
+    return f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -1,0 +1,126 @@
+"""A backbone as one `torch.export` program, for a fixed number of views of a fixed size.
+
+The program holds weights and graph, and none of this code. Operators that are registered with
+PyTorch, as those of another attention, stay single ones; what registers them must be imported
+before a program that holds them is loaded.
+"""
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from recon_backbones.backbone import Backbone
+from recon_backbones.prediction import Prediction
+
+PROGRAM, FACTS = "program.pt2", "lite3r.json"
+FORMAT = "lite3r-program/1"
+LARGEST_DIFFERENCE = 1e-3
+FIELDS = ("depth", "depth_conf", "world_to_camera", "intrinsics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a program takes: one scene of so many views, in pixels."""
+
+    views: int
+    height: int
+    width: int
+
+
+class _Outputs(nn.Module):
+    """A backbone that answers with plain tensors, as a program must."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Float[Tensor, "1 v 3 y x"]) -> tuple[Tensor, ...]:
+        prediction = self.backbone(images)
+        return tuple(getattr(prediction, name) for name in FIELDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A loaded program; call it with images."""
+
+    module: nn.Module
+    shape: Shape
+    facts: Mapping[str, Any]
+
+    def __call__(self, images: Float[Tensor, "v 3 y x"]) -> Prediction:
+        """Depth and cameras of one scene, of images in [0, 1].
+
+        Raises ValueError when the images are not of the shape that the program was made for.
+        """
+        shape = self.shape
+        if tuple(images.shape) != (shape.views, 3, shape.height, shape.width):
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; this program takes {shape.views} views "
+                f"of {shape.width} x {shape.height} pixels: write another, or use the backbone"
+            )
+        with torch.inference_mode():
+            found = self.module(images[None])
+        return Prediction(**dict(zip(FIELDS, found, strict=True)))
+
+
+def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[str, Any]) -> float:
+    """Trace a backbone, write the program, read it back, and compare it with the backbone.
+
+    Returns the largest difference between the depths of both, on noise, as a share of the median
+    depth: linear layers may sum in another order, so it need not be zero.
+    Raises ValueError when the shape does not fit the backbone, or when the program strays.
+    """
+    device = next(backbone.parameters()).device
+    like = next(backbone.parameters()).dtype
+    generator = torch.Generator().manual_seed(0)
+    size = (1, shape.views, 3, shape.height, shape.width)
+    images = torch.rand(size, generator=generator).to(device=device, dtype=like)
+    told = dict(facts) | {"format": FORMAT, "shape": asdict(shape), "device": device.type}
+    with torch.no_grad():
+        expected = backbone(images).depth
+        traced = torch.export.export(_Outputs(backbone).eval(), (images,), strict=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+        partial = Path(beside) / path.name
+        torch.export.save(traced, partial, extra_files={FACTS: json.dumps(told)})
+        found = load_program(partial)(images[0]).depth
+        difference = float((found - expected).abs().max() / expected.median())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise ValueError(
+                f"the program strays by {difference:.3g} of the median depth from the backbone; "
+                f"{LARGEST_DIFFERENCE} is allowed"
+            )
+        os.replace(partial, path)
+    return difference
+
+
+def load_program(path: str | Path) -> Program:
+    """Read a program that `write_program` wrote.
+
+    Load programs that you trust: a .pt2 file holds code for PyTorch to run.
+    Raises ValueError when the file is missing or no such program.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"{path} does not exist; write_program (lite3r export --kind program) makes one"
+        )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no program: it is no archive")
+    extra = {FACTS: ""}
+    try:
+        loaded = torch.export.load(path, extra_files=extra)
+        facts = json.loads(extra[FACTS])
+        shape = Shape(**facts["shape"])
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        raise ValueError(f"{path} is no program ({error})") from error
+    return Program(module=loaded.module(), shape=shape, facts=facts)
