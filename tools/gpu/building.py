@@ -25,6 +25,7 @@ VARIANTS = (
     "ours + FP8",
 )
 COMPILED = tuple(name for name in VARIANTS if name.endswith(", compiled"))
+KINDS = 64  # graphs of one block's code: kinds of blocks, times variants
 EAGER = tuple(name for name in VARIANTS if name not in COMPILED)
 
 
@@ -55,6 +56,7 @@ def variant(what: str, base: Backbone, setting: Setting) -> nn.Module:
         fp8_qat.convert(model, backend="weight_only" if setting.rehearse else "scaled_mm")
     if what in COMPILED:
         backend = "eager" if setting.rehearse else "inductor"
+        torch._dynamo.config.recompile_limit = KINDS
         for block in blocks(model):
             block.compile(dynamic=True, fullgraph=True, backend=backend)
     return model

@@ -6,6 +6,7 @@ from .attention import attention
 from .distillation import distill, distill_fast, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
+from .prediction import memory_plans, predicted_models
 from .quality import content_order
 from .speed import compiled_attention, photographs, speed, upstream
 
@@ -23,6 +24,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "fp8-linears": fp8_linears,
     "fp8-deployed": fp8_deployed,
     "fp8-compiled": fp8_compiled,
+    "memory-plans": memory_plans,
+    "predicted-models": predicted_models,
     "dtu": dtu,
     "compiled-attention": compiled_attention,
     "speed": speed,

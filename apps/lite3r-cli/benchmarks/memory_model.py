@@ -21,7 +21,7 @@ import torch
 from lite3r.shell.environment import environment
 from recon_backbones import load_backbone
 from recon_backbones.views.free import resident
-from recon_backbones.views.memory import KERNELS, Work, footprint
+from recon_backbones.views.memory import MARGINS, Work, footprint
 from recon_eval import efficiency
 
 CASES = (
@@ -94,7 +94,7 @@ def main() -> None:
         return
     found = {
         "format": "lite3r-memory-model/1",
-        "kernels": KERNELS,
+        "margins": {kind: asdict(margin) for kind, margin in MARGINS.items()},
         "rows": [compare(case) for case in range(len(CASES))],
         "environment": environment(),
     }

@@ -28,6 +28,8 @@ from triton.compiler import ASTSource
 from sla_kernels.linear import kernels as linear
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.runtime.triton import next_power
+from sla_kernels.search import kernels as search
+from sla_kernels.search.launch import TILE as MASS
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
 from sla_kernels.summary import kernels as rows
@@ -38,10 +40,11 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS}
+LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS, *search.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
-FLOATS |= {"Bias", "EntriesK", "EntriesV"}
-INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", "Places"}
+FLOATS |= {"Bias", "EntriesK", "EntriesV", "Parts", "Pinned", "Logs", "Mass"}
+LONG = {"Places", "At", "Head"}
+INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", *LONG}
 SPARSE = {
     "sparse_fwd": (sparse.sparse_attention_forward_kernel, "forward"),
     "sparse_bwd_q": (sparse_backward.sparse_attention_backward_q_kernel, "backward_q"),
@@ -58,9 +61,10 @@ ROWS = {
     "rows_fwd": (rows.summary_attention_forward_kernel, "rows_forward"),
     "rows_bwd": (rows.summary_attention_backward_kernel, "rows_backward"),
     "rows_sum": (rows.summary_attention_sum_kernel, None),
+    "rows_mass": (search.cell_mass_kernel, None),
 }
 ROWS_BLOCK_Q = 64  # the default block of `select_rows`
-SUMS = Tile(m=1, n=STEP, warps=1, stages=1)
+FIXED = {"rows_sum": Tile(m=1, n=STEP, warps=1, stages=1), "rows_mass": MASS}
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,
     "sm_86": 99 << 10,
@@ -90,8 +94,9 @@ def variants(
         sizes = {"BLOCK_Q": block[0], "BLOCK_K": block[1], "TILE_M": tile.m, "TILE_N": tile.n}
         yield name, kernel, tile, common | sizes
     for name, (kernel, entry) in ROWS.items():
-        tile = SUMS if entry is None else getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
+        tile = FIXED[name] if entry is None else getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
         sizes = {"BLOCK_Q": ROWS_BLOCK_Q, "TILE_M": tile.m, "TILE_N": tile.n, "STEP": STEP}
+        sizes |= {"PARTS": tile.m, "TILE": tile.n}
         yield name, kernel, tile, common | sizes
     flags = {"ADD": True, "SCOPED": False, "HAS_BIAS": True, "HAS_BASE": True}
     fixed = {"FEATURE": "softmax", "BLOCK_Q": 0, "BLOCK_K": 0, **flags}
@@ -112,7 +117,7 @@ def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
         if name in ("scale", "scale_log2", "eps"):
             return "fp32"
         if name in INTEGERS:
-            return "*i64" if name == "Places" else "*i32"
+            return "*i64" if name in LONG else "*i32"
         summed = kernel is rows.summary_attention_sum_kernel  # its gradients are in float32
         return "*fp32" if summed or name in FLOATS else f"*{dtype}"
 

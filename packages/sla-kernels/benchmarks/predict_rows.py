@@ -92,21 +92,31 @@ def order(case: Case) -> Part:
     return Part(bytes=case.elements * HALF + features + steps * step, tensor_core_products=products)
 
 
-def selection(case: Case) -> Part:
-    """Means and spreads of cells, then for each level the candidates' scores and the best ones."""
+def selection(case: Case, *, least: bool) -> Part:
+    """Means and spreads of cells, then for each level the candidates' scores and the best ones.
+
+    Candidates below the coarsest size are scored by one kernel, which reads their keys twice, in
+    16 bits, and stores one number for each.
+    """
     layout, budget = case.layout, case.budget
     parts = num_blocks(case.block_q, PART)
     levels = range(len(case.sizes))
     candidates = [budget.candidates(layout, level) for level in levels]
-    gathered = case.lists * sum(candidates[:-1]) * case.width * FLOAT
-    scored = case.lists * sum(candidates) * parts
+    below = sum(candidates[:-1])
+    tables = sum(layout.cells(level) for level in levels[:-1]) * case.heads * case.width * HALF
+    keys = tables if least else 2 * case.lists * below * case.width * HALF
+    coarse = 6 * case.lists * candidates[-1] * parts * FLOAT  # scores of all coarse cells
+    masses = 4 * case.lists * below * FLOAT
     ranked = case.lists * sum(candidates) * 8 * LONG  # numbers, places, masks, as int64
-    ordered = 3 * case.elements * (HALF + FLOAT)  # q, k, v in order, in float32
-    means = 6 * case.elements * FLOAT  # keys and values for sums and lengths, queries, tilts
+    ordered = 3 * case.elements * 2 * HALF  # q, k, v read and written in order
+    cells = 2 * sum(case.elements // size for size in case.sizes) * 3 * FLOAT
+    means = 6 * case.elements * HALF + cells  # keys and values for sums and lengths, q, tilts
     lists = case.lists * case.listed * (2 * LONG + FLOAT)
+    products = 2 * case.lists * sum(candidates) * parts * case.width
     return Part(
-        bytes=ordered + means + 3 * gathered + 6 * scored * FLOAT + ranked + lists,
-        plain_products=2 * scored * case.width + 2 * case.elements,
+        bytes=ordered + means + keys + coarse + masses + ranked + lists,
+        tensor_core_products=2 * products,  # candidates are scored twice
+        plain_products=2 * case.elements,
     )
 
 
@@ -151,7 +161,8 @@ def predicted(case: Case) -> dict[str, object]:
     """The parts of one layer, their sums, and dense attention by the same rule."""
     parts = {
         "order": order(case),
-        "selection": selection(case),
+        "selection": selection(case, least=False),
+        "selection_least": selection(case, least=True),
         "means": means(case),
         "forward": forward(case, least=False),
         "forward_least": forward(case, least=True),

@@ -26,6 +26,6 @@ def test_it_counts_the_rows_that_a_selection_lists(tmp_path: Path) -> None:
     layer = made["layers"][0]
     assert layer["listed"] == found.keys_seen
     parts = layer["parts"]
-    for name in ("forward", "backward"):
+    for name in ("selection", "forward", "backward"):
         assert parts[f"{name}_least"]["bytes"] < parts[name]["bytes"]
     assert parts["forward"]["tensor_core_products"] == 4 * 5000 * 64 * found.keys_seen

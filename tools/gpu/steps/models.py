@@ -54,7 +54,7 @@ def one(
     run = call(made[what], images)
     with torch.inference_mode():
         found = timed(run, setting.device, seconds=0.5)
-    planned = footprint(base.name, work)
+    planned = footprint(base.name, work, device="cuda")
     weights = sum(t.numel() * t.element_size() for t in made[what].parameters())
     gc.collect()
     return found | {

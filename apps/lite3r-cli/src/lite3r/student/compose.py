@@ -12,12 +12,17 @@ from torch import nn
 
 import distill
 import fp8_qat
+import sla_kernels
 from lite3r.student.axes import Calibrate, drawn_scenes, find_axes, make_room
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student, TeacherSpec, weights_digest
 from recon_backbones import Backbone, replace_attention
+from recon_backbones.views.live import count_inside
 
 PROJECTION = "*.proj_l.*"
+
+for _operator, _body in sla_kernels.bodies().items():
+    count_inside(_operator, _body)  # a student's memory is predicted by what its attention does
 
 
 def lighten(

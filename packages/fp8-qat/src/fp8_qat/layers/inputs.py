@@ -39,7 +39,7 @@ def layer_input(
             f"{where}: shape={tuple(x.shape)}; its last axis must be {layer.in_features}: give the "
             "features that the layer reads"
         )
-    if torch.is_autocast_enabled(device):
+    if device != "meta" and torch.is_autocast_enabled(device):  # meta knows no autocast
         return x.to(torch.get_autocast_dtype(device))
     if not any_dtype and x.dtype != layer.weight_dtype:
         raise ValueError(

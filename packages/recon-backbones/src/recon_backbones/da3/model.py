@@ -136,7 +136,7 @@ class DA3Net(nn.Module):
         """Patch tokens of some input views: the local half raw, the current half normalized."""
         level = tokens.levels[index]
         scene, place = rows // level.views.shape[1], level.views.flatten()[rows]
-        local, current = level.local[scene, place, 1:], level.current[scene, place, 1:]
+        local, current = (_of_views(half, scene, place)[:, 1:] for half in level.halves)
         joined = torch.cat((local, self.backbone.pretrained.norm(current)), dim=-1)
         joined = joined.to(self.head.norm.get_parameter("weight").dtype)
         return joined if tokens.raster is None else joined[:, tokens.raster]
@@ -145,8 +145,8 @@ class DA3Net(nn.Module):
         """Both halves of the special token of the last level, raw."""
         level = tokens.levels[-1]
         scene = torch.arange(len(level.views), device=level.views.device)[:, None]
-        halves = (level.local[:, :, 0], level.current[:, :, 0])
-        return torch.cat([half[scene, level.views] for half in halves], dim=-1)
+        halves = (half[:, :, 0] for half in level.halves)
+        return torch.cat([_of_views(half, scene, level.views) for half in halves], dim=-1)
 
     def init_weights(self) -> None:
         """Draw weights for training from scratch, from the global random state."""
@@ -155,6 +155,12 @@ class DA3Net(nn.Module):
         for token in (vit.cls_token, vit.camera_token, vit.pos_embed):
             nn.init.trunc_normal_(token, std=0.02)
         self.cam_dec.init()
+
+
+def _of_views(half: Tensor, scene: Tensor, place: Tensor) -> Tensor:
+    """Tokens of some views on the device of their numbers, wherever the tokens wait."""
+    waiting = half.device
+    return half[scene.to(waiting), place.to(waiting)].to(place.device)
 
 
 def _join(parts: Sequence[tuple[Tensor, Tensor]], b: int, v: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recon_backbones.backbone import Reference
 from recon_backbones.blocks.patches import PatchEmbed, embed_patches, resize_positions
 from recon_backbones.blocks.rope import RotaryTable, grid_positions, rotary_table
+from recon_backbones.blocks.streaming import Keeper
 from recon_backbones.blocks.token_order import TokenOrder, order_index
 from recon_backbones.blocks.transformer import Block, Mlp, SwiGlu
 from recon_backbones.da3.config import DA3Config
@@ -27,6 +28,11 @@ class Level:
     local: Tensor
     current: Tensor
     views: Int64[Tensor, "b v"]
+
+    @property
+    def halves(self) -> tuple[Tensor, Tensor]:
+        """Both kinds of tokens; they may wait in the host's memory."""
+        return self.local, self.current
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class _Stage:
     pinned: Tensor
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Keeper):
     """Patch tokens of all views, led by one special token a view.
 
     Until block `alt_start` the special token is DINOv2's class token; there a camera token takes
@@ -104,7 +110,8 @@ class VisionTransformer(nn.Module):
             x = _run(block, x, stages[config.is_global(i)], i, config)
             local = local if config.is_global(i) else x
             if i in config.out_layers:
-                levels.append(Level(local=local, current=x, views=places))
+                kept_local, kept_current = self.keep(local), self.keep(x)
+                levels.append(Level(local=kept_local, current=kept_current, views=places))
             if i in features:
                 unordered = x if i < config.alt_start - 1 else take_views(x, places)
                 patches = self.norm(unordered)[:, :, 1:]

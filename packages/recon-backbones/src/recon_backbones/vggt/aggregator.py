@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recon_backbones.blocks.patches import PatchEmbed, embed_patches, resize_positions
 from recon_backbones.blocks.rope import RotaryTable, grid_positions, rotary_table
+from recon_backbones.blocks.streaming import Keeper
 from recon_backbones.blocks.token_order import TokenOrder, order_index
 from recon_backbones.blocks.transformer import Block, Mlp
 from recon_backbones.vggt.config import VggtConfig
@@ -74,7 +75,7 @@ class Tokens:
     raster: Int64[Tensor, " n"] | None
 
 
-class Aggregator(nn.Module):
+class Aggregator(Keeper):
     """Camera and register tokens (of their own for the first view) before each view's patches."""
 
     def __init__(self, config: VggtConfig) -> None:
@@ -111,7 +112,7 @@ class Aggregator(nn.Module):
             together = global_block(together, rope=global_rope, pinned=pinned)
             x = rearrange(together, "b (v n) c -> b v n c", v=v)
             if i in config.out_layers:
-                pairs.append(Pair(frame=frame, spread=x))
+                pairs.append(Pair(frame=self.keep(frame), spread=self.keep(x)))
         camera = torch.cat((frame[:, :, 0], x[:, :, 0]), dim=-1)
         return Tokens(pairs=tuple(pairs), camera=camera, grid=grid, raster=raster)
 

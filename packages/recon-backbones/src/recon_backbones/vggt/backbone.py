@@ -187,7 +187,7 @@ class Vggt(Backbone):
         """Patch tokens of some views, both halves raw."""
         pair, special = tokens.pairs[index], self.config.special_tokens
         halves = [
-            rearrange(half, "b v n c -> (b v) n c")[rows, special:]
+            rearrange(half, "b v n c -> (b v) n c")[rows, special:].to(tokens.camera.device)
             for half in (pair.frame, pair.spread)
         ]
         joined = torch.cat(halves, dim=-1).to(self.depth_head.norm.get_parameter("weight").dtype)

@@ -1,9 +1,9 @@
 """How much memory a backbone will need, found by running it without data.
 
 The network runs once on PyTorch's meta device, where tensors have shapes but no content, and
-every storage is counted while it lives. So the figure follows from the code that will run,
-for any backbone, size and chunking. What kernels allocate inside themselves is not seen;
-`benchmarks/memory_model.py` measures how much that is, and `KERNELS` is the answer.
+every storage is counted while it lives (`live`). So the figure follows from the code that will
+run, for any backbone, student, size and chunking, to the byte of what PyTorch's allocator gives.
+What is beside it, the process and kernels' own buffers, is a `Margin` that names its source.
 """
 
 import weakref
@@ -16,16 +16,44 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.func import functional_call
 
 from recon_backbones.backbone import Backbone
+from recon_backbones.blocks.attention import Attention, DenseAttention
+from recon_backbones.blocks.streaming import streamed
 from recon_backbones.registry import build_on_meta
-from recon_backbones.surgery import replace_attention
+from recon_backbones.views.live import LiveBytes
 
-KERNELS = {"cpu": 1.55, "cuda": 1.15}  # peak over live bytes; cuda is a guess
-FEW = 16  # views up to which a forward pass is followed to the end
-RUNTIME = {"cpu": 64 << 20, "cuda": 600 << 20}  # code loaded on first use; CUDA's context
+FEW = 16  # views up to which a dense forward pass is followed to the end
+FEW_SLICES = 64  # the same, where blocks work on slices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """What a device needs beside live tensors: a factor on the activations, and fixed bytes.
+
+    `source` says whether that was measured or is predicted, and by what.
+    """
+
+    factor: float
+    fixed: int
+    source: str
+
+
+MARGINS = {
+    "cpu": Margin(
+        factor=1.55,
+        fixed=64 << 20,
+        source="measured: resident memory over the allocator's, apps/lite3r-cli/benchmarks/"
+        "memory_model.py",
+    ),
+    "cuda": Margin(
+        factor=1.03,
+        fixed=640 << 20,
+        source="predicted: blocks of 2 MiB, cuBLAS workspaces of 32 MiB, CUDA context and code; "
+        "tools/gpu_day.py measures it",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +61,8 @@ class Work:
     """One forward pass: what goes in at once, and how it is cut.
 
     views, height, width: of one scene. head_chunk: views in the dense heads at once.
-    bytes_per_value: 4 or 2.
+    bytes_per_value: 4 or 2; of a network that is given, 4 leaves it as it is.
+    stream: whether tokens wait for the heads in the host's memory, and blocks work on slices.
     """
 
     views: int
@@ -41,11 +70,12 @@ class Work:
     width: int
     head_chunk: int = 8
     bytes_per_value: int = 4
+    stream: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes that a forward pass needs.
+    """Bytes that a forward pass needs on its device.
 
     inputs: the images. parts: the peak of live bytes beside weights and inputs while blocks
     inside a view ("frame"), blocks over all views ("global") and dense heads ("heads") run.
@@ -61,47 +91,110 @@ class Footprint:
         return max(self.parts.values())
 
     def total(self, device: str) -> int:
-        """What must be free on the device, kernels' own memory included."""
-        kind = torch.device(device).type
-        return int(self.weights + self.inputs + KERNELS[kind] * self.activations) + RUNTIME[kind]
+        """What must be free on the device, its margin included."""
+        margin = MARGINS[torch.device(device).type]
+        return int(self.weights + self.inputs + margin.factor * self.activations) + margin.fixed
 
 
-def footprint(name: str, work: Work) -> Footprint:
-    """Predict the memory of a registered backbone with fused dense attention.
+def footprint(network: str | Backbone, work: Work, *, device: str = "cpu") -> Footprint:
+    """Predict the memory of a backbone with fused attention, without running it.
 
-    Sparse linear attention needs no more than a few copies of its queries either. Above 16
-    views the parts are straight lines in the number of views, drawn through 8 and 16.
-    Raises ValueError for an unknown backbone, or sizes that it refuses.
+    - `network`: a registered name, or the network itself, a student with its own attention and
+      layers included. The network stays as it is.
+    - `device`: kind of device; on "cuda" convolutions get workspaces.
+
+    Above 16 views (64 when streaming) the parts of dense backbones are straight lines in the number
+    of views, drawn through that and its half. Raises ValueError for an unknown backbone, or sizes
+    that it refuses.
     """
-    if work.views <= FEW:
-        return _simulated(name, work)
-    few, many = (_simulated(name, replace(work, views=v)) for v in (FEW // 2, FEW))
-    steps = (work.views - FEW) / (FEW - FEW // 2)
+    kind = torch.device(device).type
+    simulated = _named if isinstance(network, str) else _given
+    most = FEW_SLICES if work.stream else FEW
+    if work.views <= most or not _is_dense(network):
+        return simulated(network, work, kind)  # type: ignore[arg-type]
+    few, many = (
+        simulated(network, replace(work, views=v), kind)  # type: ignore[arg-type]
+        for v in (most // 2, most)
+    )
+    steps = (work.views - most) / (most - most // 2)
     parts = {p: int(b + (b - few.parts[p]) * steps) for p, b in many.parts.items()}
-    return replace(many, inputs=many.inputs * work.views // FEW, parts=parts)
+    return replace(many, inputs=many.inputs * work.views // most, parts=parts)
+
+
+def _is_dense(network: str | Backbone) -> bool:
+    """Whether every attention is the one that a registered backbone is built with."""
+    parts = () if isinstance(network, str) else network.modules()
+    return all(isinstance(p.core, DenseAttention) for p in parts if isinstance(p, Attention))
 
 
 @lru_cache(maxsize=256)
-def _simulated(name: str, work: Work) -> Footprint:
-    backbone = build_on_meta(name).eval()
-    dtype = torch.float32 if work.bytes_per_value == 4 else torch.bfloat16
-    backbone = backbone.to(dtype).requires_grad_(False)
-    replace_attention(backbone, lambda site: _Fused(), where=lambda site: True)
-    weights = sum(p.numel() * p.element_size() for p in backbone.parameters())
+def _named(name: str, work: Work, kind: str) -> Footprint:
+    return _simulated(_built(name), work, kind)
+
+
+@lru_cache(maxsize=4)
+def _built(name: str) -> Backbone:
+    """A network without memory for its weights; building it takes longer than running it so."""
+    return build_on_meta(name).eval().requires_grad_(False)
+
+
+_MADE: weakref.WeakKeyDictionary[Backbone, dict[tuple[Work, str], Footprint]]
+_MADE = weakref.WeakKeyDictionary()
+
+
+def _given(backbone: Backbone, work: Work, kind: str) -> Footprint:
+    """A prediction is kept as long as its network."""
+    made = _MADE.setdefault(backbone, {})
+    if (work, kind) not in made:
+        made[work, kind] = _simulated(backbone, work, kind)
+    return made[work, kind]
+
+
+def _simulated(backbone: Backbone, work: Work, kind: str) -> Footprint:
+    state = _without_data(backbone, work)
     images = torch.empty(1, work.views, 3, work.height, work.width, device="meta")
-    counter = _LiveBytes()
-    with _parts(backbone, counter), torch.no_grad(), counter:
-        forward(backbone)(images, head_chunk=work.head_chunk)
+    counter = LiveBytes(workspaces=kind == "cuda")
+    run, options = _Forward(backbone), {"head_chunk": work.head_chunk}
+    named = {f"backbone.{name}": tensor for name, tensor in state.items()}
+    with (
+        _fused(backbone),
+        streamed(backbone, work.stream),
+        _parts(backbone, counter),
+        torch.no_grad(),
+        counter,
+    ):
+        functional_call(run, named, (images,), options)
+    unique = {t.untyped_storage()._cdata: t for t in state.values()}
+    weights = sum(t.numel() * t.element_size() for t in unique.values())
     inputs = images.numel() * images.element_size()
     return Footprint(weights=weights, inputs=inputs, parts=counter.peaks)
 
 
-def forward(backbone: Backbone) -> Callable[..., Any]:
+def _without_data(backbone: Backbone, work: Work) -> dict[str, Tensor]:
+    """Every parameter and buffer on the meta device, tensors that are shared only once."""
+    made: dict[int, Tensor] = {}
+    state = {}
+    for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
+        half = work.bytes_per_value == 2 and tensor.dtype == torch.float32
+        dtype = torch.bfloat16 if half else tensor.dtype
+        empty = torch.empty_like(tensor, device="meta", dtype=dtype, requires_grad=False)
+        if isinstance(tensor, nn.Parameter):
+            empty = nn.Parameter(empty, requires_grad=False)
+        state[name] = made.setdefault(id(tensor), empty)
+    return state
+
+
+class _Forward(nn.Module):
     """What to call with images alone, also where a prediction needs given cameras."""
-    if getattr(backbone, "needs_cameras", False):
-        alone: Callable[..., Any] = backbone.internals  # type: ignore[assignment]
-        return alone
-    return backbone
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor, *, head_chunk: int) -> object:
+        backbone: Any = self.backbone
+        run = backbone.internals if backbone.needs_cameras else backbone
+        return run(images, head_chunk=head_chunk)
 
 
 class _Fused(nn.Module):
@@ -114,41 +207,26 @@ class _Fused(nn.Module):
         return torch.empty_like(q)
 
 
-class _LiveBytes(TorchDispatchMode):
-    """Counts the storages that operations make, until they die."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live = 0
-        self.part = "frame"
-        self.peaks: dict[str, int] = {}
-        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {
-            t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)
-        }
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in given and storage not in self._seen:
-                    self._add(storage)
-        return result
-
-    def _add(self, storage: Any) -> None:
-        size = storage.nbytes()
-        self._seen.add(storage)
-        self.live += size
-        self.peaks[self.part] = max(self.peaks.get(self.part, 0), self.live)
-        weakref.finalize(storage, self._release, size)
-
-    def _release(self, size: int) -> None:
-        self.live -= size
+@contextmanager
+def _fused(backbone: Backbone) -> Iterator[None]:
+    """Let dense attention be what has its memory, while this lasts."""
+    found = [
+        part
+        for part in backbone.modules()
+        if isinstance(part, Attention) and isinstance(part.core, DenseAttention)
+    ]
+    before = [part.core for part in found]
+    for part in found:
+        part.core = _Fused()
+    try:
+        yield
+    finally:
+        for part, core in zip(found, before, strict=True):
+            part.core = core
 
 
 @contextmanager
-def _parts(backbone: Backbone, counter: _LiveBytes) -> Iterator[None]:
+def _parts(backbone: Backbone, counter: LiveBytes) -> Iterator[None]:
     """Tell the counter which part of the network runs."""
     sites = [site for site in backbone.attention_sites() if site.scope != "camera"]
 

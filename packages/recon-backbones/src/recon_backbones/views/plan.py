@@ -1,9 +1,9 @@
 """Choose how a reconstruction is cut, so that it fits the memory there is, and say why.
 
 What is given up, in this order: nothing (all views at once, eight in the dense heads); time
-(fewer views in the heads: the same result); on a GPU, precision (bfloat16); at last, that
-every view sees every other (windows, see `windows`). Feed-forwards in slices are no step:
-attention over all views is the peak, and has no slices. The keep of
+(fewer views in the heads; on a GPU, tokens that wait for the heads in the host's memory and
+feed-forwards in slices: the same result); on a GPU, precision (bfloat16); at last, that every view
+sees every other (windows, see `windows`). The keep of
 a student is left as it was trained: attention of either kind needs memory in proportion to
 its tokens, so keeping less would save time but no memory.
 
@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from recon_backbones.backbone import Backbone
 from recon_backbones.errors import InputError
 from recon_backbones.views.amounts import parse_bytes, readable
 from recon_backbones.views.free import available
-from recon_backbones.views.memory import Footprint, Work, footprint
+from recon_backbones.views.memory import Work, footprint
 from recon_backbones.views.options import Memory
 
 CHUNKS = (8, 4, 2, 1)  # views in the dense heads
@@ -33,14 +34,15 @@ class Plan:
     """How the views go through the network.
 
     window: views of one pass, at most all. overlap: views that neighboring passes share.
-    head_chunk: as `memory.Work` has it. needs: predicted peak in bytes, None where nothing
-    was predicted. why: what was given up for memory, in words.
+    head_chunk, stream: as `memory.Work` has them. needs: predicted peak in bytes, None where
+    nothing was predicted. why: what was given up for memory, in words.
     """
 
     views: int
     window: int
     overlap: int
     head_chunk: int = 8
+    stream: bool = False
     bfloat16: bool = False
     needs: int | None = None
     why: tuple[str, ...] = ()
@@ -58,6 +60,8 @@ class Plan:
             else (f"windows of {self.window} views that share {self.overlap}")
         )
         parts = [passes, f"dense heads {self.head_chunk} views at a time"]
+        if self.stream:
+            parts.append("tokens wait in the host's memory, blocks in slices")
         if self.bfloat16:
             parts.append("converted to bfloat16")
         return ", ".join(parts)
@@ -67,11 +71,11 @@ class Plan:
 class Situation:
     """What is to be reconstructed where.
 
-    backbone: its registered name. held: bytes that the process has in memory already and
-    that count (on a GPU none).
+    backbone: its registered name, or the network itself, where it is another or a student.
+    held: bytes that the process has in memory already and that count (on a GPU none).
     """
 
-    backbone: str
+    backbone: str | Backbone
     views: int
     height: int
     width: int
@@ -108,7 +112,8 @@ def make_plan(options: Memory, situation: Situation) -> Plan:
 
 def needed(plan: Plan, situation: Situation) -> int:
     """Predicted peak of a plan in bytes, the process's own memory included."""
-    return situation.held + _footprint(plan, situation).total(situation.device)
+    found = footprint(situation.backbone, _work(plan, situation), device=situation.device)
+    return situation.held + found.total(situation.device)
 
 
 def thriftier(plan: Plan) -> Plan | None:
@@ -136,7 +141,9 @@ def _candidates(options: Memory, situation: Situation) -> Iterator[Plan]:
     for chunk in CHUNKS:
         yield replace(start, head_chunk=chunk)
     on_gpu = torch.device(situation.device).type == "cuda"
-    thrifty = replace(start, head_chunk=CHUNKS[-1])
+    thrifty = replace(start, head_chunk=CHUNKS[-1], stream=on_gpu)
+    if on_gpu:
+        yield thrifty
     if on_gpu and options.precision == "auto":
         thrifty = replace(thrifty, bfloat16=True)
         yield thrifty
@@ -145,15 +152,15 @@ def _candidates(options: Memory, situation: Situation) -> Iterator[Plan]:
         yield replace(thrifty, window=window, overlap=overlap)
 
 
-def _footprint(plan: Plan, situation: Situation) -> Footprint:
-    work = Work(
+def _work(plan: Plan, situation: Situation) -> Work:
+    return Work(
         views=plan.window,
         height=situation.height,
         width=situation.width,
         head_chunk=plan.head_chunk,
         bytes_per_value=2 if plan.bfloat16 else 4,
+        stream=plan.stream,
     )
-    return footprint(situation.backbone, work)
 
 
 def _why(first: Plan, chosen: Plan, limit: int) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_backbones.backbone import Backbone
+from recon_backbones.blocks.streaming import streamed
 from recon_backbones.errors import InputError
 from recon_backbones.prediction import Prediction
 from recon_backbones.telling import SILENT, Advance, Telling
@@ -80,7 +81,7 @@ def _situation(backbone: Backbone, views: Views) -> Situation:
     on_gpu = weights[0].device.type == "cuda"
     loaded = sum(weight.numel() * weight.element_size() for weight in weights)
     return Situation(
-        backbone=backbone.name,
+        backbone=backbone,
         views=len(views.images),
         height=views.images.shape[-2],
         width=views.images.shape[-1],
@@ -145,7 +146,7 @@ def _predict(backbone: Backbone, views: Views, part: range, plan: Plan) -> Predi
         for given in (views.images, views.world_to_camera, views.intrinsics)
     )
     assert images is not None
-    with torch.inference_mode():
+    with torch.inference_mode(), streamed(backbone, plan.stream):
         found = backbone(
             images, world_to_camera=poses, intrinsics=lenses, head_chunk=plan.head_chunk
         )

@@ -1,6 +1,8 @@
 """What a call costs: time, memory and floating-point operations."""
 
 from recon_eval.efficiency.comparison import compare as compare
+from recon_eval.efficiency.devices import DEVICES as DEVICES
+from recon_eval.efficiency.devices import Device as Device
 from recon_eval.efficiency.flops import count_flops as count_flops
 from recon_eval.efficiency.latency import time_calls as time_calls
 from recon_eval.efficiency.machine import environment as environment
@@ -10,3 +12,7 @@ from recon_eval.efficiency.measurement import measure as measure
 from recon_eval.efficiency.memory import PeakMemory as PeakMemory
 from recon_eval.efficiency.memory import peak_memory as peak_memory
 from recon_eval.efficiency.parts import time_modules as time_modules
+from recon_eval.efficiency.roofline import Prediction as Prediction
+from recon_eval.efficiency.roofline import Step as Step
+from recon_eval.efficiency.roofline import Steps as Steps
+from recon_eval.efficiency.roofline import predict as predict

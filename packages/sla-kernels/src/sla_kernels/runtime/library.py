@@ -15,8 +15,11 @@ from typing import Any, get_args, get_type_hints
 import torch
 from torch import Tensor
 
+from sla_kernels.runtime.dry import dry_run
+
 LIBRARY = torch.library.Library("sla_kernels", "FRAGMENT")
 _NOTHING = nullcontext()
+_BODIES: dict[str, Callable[..., Any]] = {}
 _TYPES: dict[Any, str] = {
     Tensor: "Tensor",
     int: "SymInt",
@@ -34,9 +37,29 @@ def register(run: Callable[..., Any], fake: Callable[..., Any]) -> None:
     keeps its own precision under autocast.
     """
     name = run.__name__
+    _BODIES[name] = _of_records(run, run)
     LIBRARY.define(f"{name}{schema_of(run)}")
     LIBRARY.impl(name, _guarded(_of_records(run, run)), "CompositeExplicitAutograd")
     torch.library.register_fake(f"sla_kernels::{name}", _of_records(run, fake), lib=LIBRARY)
+
+
+def bodies() -> dict[Any, Callable[..., Any]]:
+    """What each operator does, in PyTorch's operations, by its overload.
+
+    On tensors of the meta device a body makes every tensor that the operator makes on a GPU, its
+    own among them, and launches nothing: a prediction of memory counts them.
+    """
+    ops = torch.ops.sla_kernels
+    return {getattr(ops, name).default: _dry(body) for name, body in _BODIES.items()}
+
+
+def _dry(body: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(body)
+    def run(*args: Any) -> Any:
+        with dry_run():
+            return body(*args)
+
+    return run
 
 
 def register_gradient(

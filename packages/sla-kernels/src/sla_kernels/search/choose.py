@@ -124,6 +124,7 @@ def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Pla
         rearrange(parts, "b h (i r) d -> (b h i) r d", r=per_block),
         rearrange(pinned, "b h (i r) 1 -> (b h i) r 1", r=per_block),
         repeat(heads, "x -> (x i) 1", i=group * blocks),
+        q.dtype,
     )
 
 

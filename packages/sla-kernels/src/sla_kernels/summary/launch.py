@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
 from sla_kernels.runtime.triton import LIMIT, grid, next_power
 from sla_kernels.select.blocks import num_blocks
@@ -48,7 +49,7 @@ def summary_attention_forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).rows_forward.of_queries(block_q)
-    summary_attention_forward_kernel[grid(num_blocks(q.shape[2], tile.m), q)](
+    launched(summary_attention_forward_kernel)[grid(num_blocks(q.shape[2], tile.m), q)](
         q,
         *rows,
         lists,
@@ -84,7 +85,7 @@ def summary_attention_backward(
         if not entries:  # the first chunk is the largest
             shape = (2, count * lists.shape[3], q.shape[3])
             entries = [*torch.empty(shape, dtype=torch.float32, device=q.device)]
-        summary_attention_backward_kernel[(count,)](
+        launched(summary_attention_backward_kernel)[(count,)](
             grad,
             q,
             *rows,
@@ -138,7 +139,7 @@ def _add_up(entries: list[Tensor], numbers: Int32[Tensor, " entries"], into: lis
     """Add the gradients of entries to those of their rows (heads, rows, d)."""
     heads, rows, width = into[0].shape
     places, offsets = turned_round(numbers, heads * rows)
-    summary_attention_sum_kernel[(heads * rows,)](
+    launched(summary_attention_sum_kernel)[(heads * rows,)](
         *entries,
         places,
         offsets,

@@ -1,0 +1,47 @@
+"""What is predicted for GPUs that are not here."""
+
+from .layout import load, table
+
+
+def memory_plans() -> str:
+    """Large scenes in the memory of one GPU."""
+    record = load("memory-plans.json")
+    header = ("backbone", "views", "budget", "predicted peak", "plan")
+    rows = [
+        (
+            row["backbone"],
+            str(row["views"]),
+            row["budget"],
+            f"{row['plan']['needs'] / 1e9:.1f} GB",
+            row["in_words"],
+        )
+        for row in record["plans"]
+    ]
+    side = record["plans"][0]["side"]
+    return (
+        f"{table(header, rows)}\n\nSquare photos of {side} pixels. Predicted, not measured: "
+        f"tensors counted without data, torch {record['torch']}; beside them "
+        f"{record['margin']['source']}."
+    )
+
+
+def predicted_models() -> str:
+    """Whole backbones on one GPU, as times faster than compiled dense bfloat16."""
+    record = load("models-predicted.json")
+    names = list(record["models"][0]["rows"])
+    header = ("backbone", "views", *names)
+    rows = [
+        (
+            model["backbone"],
+            str(model["views"]),
+            *(
+                f"{row['predicted_ms']:,.0f} ms, {row['times_faster_than_dense']:.1f}x"
+                for row in model["rows"].values()
+            ),
+        )
+        for model in record["models"]
+    ]
+    return (
+        f"{table(header, rows)}\n\n{record['device']['name']}, square photos of 518 pixels, "
+        f"recipe {record['models'][0]['recipe']}. Predicted, not measured."
+    )
