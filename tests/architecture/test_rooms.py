@@ -20,6 +20,7 @@ THIN_APP = 7_500  # lines without teacher/, which trains the bundled weights; to
 MEETINGS = {
     "bench/checking.py": {"recon_backbones", "recon_eval"},
     "bench/costs.py": {"recon_backbones", "recon_eval", "sla_kernels"},
+    "bench/photos.py": {"recon_backbones", "recon_eval"},
     "bench/quality.py": {"recon_backbones", "recon_eval"},
     "bench/scenes.py": {"recon_backbones", "recon_eval"},
     "bench/variants.py": {"fp8_qat", "recon_backbones"},
@@ -37,7 +38,7 @@ MEETINGS = {
     "teacher/assess.py": {"recon_backbones", "recon_eval"},
     "teacher/monitor.py": {"recon_backbones", "recon_eval"},
     "study/judge.py": {"recon_backbones", "recon_eval", "sla_kernels"},
-    "study/photos.py": {"recon_backbones", "recon_eval"},
+    "study/taught.py": {"fp8_qat", "recon_backbones"},
     "study/prepare.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
     "study/quality.py": {"recon_backbones", "recon_eval"},
     "study/tune.py": {"recon_backbones", "recon_eval"},

@@ -29,6 +29,7 @@ PAGES = (
     *("docs/quickstart.md", "docs/splats.md", "docs/small-gpu.md", "docs/your-own-model.md"),
     *(
         "docs/tune.md",
+        "docs/reproduce.md",
         "docs/your-own-fp8.md",
         "docs/troubleshooting.md",
         "apps/lite3r-cli/README.md",

@@ -15,11 +15,12 @@ from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
-from lite3r.study.candidates import CHEAP, FULL, STUDY, but, few
+from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, but, few
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, prepare
+from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.tune import Allowed, tune
-from lite3r.study.verdict import verdict
+from lite3r.study.verdict import PARTS, verdict
 from recon_backbones import Backbone, load_backbone
 from recon_eval.data import Scene, SyntheticScenes
 from recon_eval.report import Kept
@@ -48,19 +49,50 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("rows", ["full", "study"])
+@pytest.mark.parametrize("rows", ["full", "study", "taught"])
 def test_quality_measures_every_row_and_goes_on_where_it_was(lite3r: Any, rows: str) -> None:
-    done = lite3r("bench", "quality", *SCENES, "--rows", rows, "--out", "q.json")
+    words = (*SCENES, "--rows", rows, "--steps", "1", "--out", "q.json")
+    done = lite3r("bench", "quality", *words)
     assert done.code == 0, done.err
     before = json.loads(Path("q.json").read_text())
-    names = set(FULL if rows == "full" else STUDY)
+    names = {"full": {*FULL, *TAUGHT}, "study": {*STUDY}, "taught": {*BESIDE_TAUGHT, *TAUGHT}}[rows]
     whole = {row["row"] for row in before["summary"] if "alone" not in row["row"]}
     assert whole == names
     assert all(row["scenes"] == 2 for row in before["summary"])
     assert len(before["verdict"]) > 1
     ElementTree.fromstring(Path("q.svg").read_text())
-    assert lite3r("bench", "quality", *SCENES, "--rows", rows, "--out", "q.json").code == 0
+    assert lite3r("bench", "quality", *words).code == 0
     assert json.loads(Path("q.json").read_text())["measured"] == before["measured"]
+
+
+def test_every_part_of_the_verdict_is_two_rows_that_are_measured() -> None:
+    rows = {*FULL, *STUDY, *TAUGHT}
+    assert {name for _, *pair in PARTS for name in pair} <= rows
+    told = {name for _, *pair in PARTS for name in pair}
+    assert set(TAUGHT) <= told
+
+
+def test_a_row_is_taught_once_and_shared_by_those_that_differ_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = load_backbone("da3-tiny", weights="random")
+    names = ("16 blocks, attn", "16 blocks, attn, then W8A8", "16 blocks, attn in W8A8")
+    given: Any = {"folder": tmp_path, "size": 56, "seed": 0, "words": Words()}
+    lessons = {
+        name: replace(
+            TAUGHT[name], training=replace(TAUGHT[name].training, steps=1, ema_decay=None)
+        )
+        for name in names
+    }
+    made = [taught(teacher, name, lessons[name], SEEN, **given) for name in names]
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr("lite3r.study.taught.teach", None)  # nothing is taught again
+    again = taught(teacher, names[0], lessons[names[0]], SEEN, **given)
+    with torch.no_grad():
+        whole, rounded, within, same = (net(SEEN).depth for net in (*made, again))
+    assert torch.equal(whole, same)
+    changes = [float((one / whole - 1).abs().median()) for one in (rounded, within)]
+    assert all(0 < change < 0.1 for change in changes)
 
 
 def test_quality_refuses_a_file_of_another_setting(lite3r: Any) -> None:

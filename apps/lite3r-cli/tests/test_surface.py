@@ -15,7 +15,7 @@ RECIPE = "--recipe --keep --block --scope --fp8 --trainable --set"
 MODEL = "--model --backbone --weights --backend --precision --device"
 TRAINING = (
     "--steps --learning-rate --ema-decay --accumulation --checkpoint-every --match "
-    "--solve-batches --recompute"
+    "--attention-weight --solve-batches --recompute"
 )
 INPUTS = (
     "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras --shared-camera"
@@ -30,12 +30,12 @@ OPTIONS = {
     f"--known-distance --metric-model --metric-weights --seed {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
-    "eval": f"{MODEL} --data --scenes --views --size --seed --out {OUTPUT}",
+    "eval": f"{MODEL} --data --scans --protocol --scenes --views --size --seed --out {OUTPUT}",
     "export": f"PATH --out --kind --views --height --width --weights --overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
     f"--overwrite --seed --device --backend {RECIPE} {OUTPUT}",
     "bench quality": f"--rows --full --scenes --views --size --backbone --weights --students "
-    f"--photos --out --overwrite --seed --device {OUTPUT}",
+    f"--photos --steps --out --overwrite --seed --device {OUTPUT}",
     "tune": f"--data --backbone --weights --allow --allow-pose --views --size --out --overwrite "
     f"--seed --device {OUTPUT}",
     "bench plot": f"PATH --out --overwrite {OUTPUT}",

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from recon_eval import Report, conventions, points, pose
 from recon_eval.conventions import lite3r
-from recon_eval.data import Scene
+from recon_eval.data import Scene, SyntheticScenes
 
 
 def rig(seed: int, views: int) -> torch.Tensor:
@@ -186,3 +186,33 @@ def test_unknown_conventions_are_refused() -> None:
         conventions.evaluate_pose(rig(0, 2), rig(0, 2), convention="mine")
     with pytest.raises(ValueError, match="at least 2"):
         conventions.evaluate_pose(rig(0, 1), rig(0, 1), convention="vggt")
+
+
+def test_a_perfect_sample_scores_perfectly_whatever_frame_and_unit_it_is_in() -> None:
+    scene = SyntheticScenes("test", count=1, views=2, height=28, width=42)[0]
+    assert scene.depth is not None and scene.world_to_camera is not None
+    assert scene.intrinsics is not None and scene.valid is not None
+    truth = lite3r.normalize(scene)
+    assert truth.depth is not None and truth.world_to_camera is not None
+    moved = torch.cat([truth.world_to_camera, torch.tensor([[[0.0, 0, 0, 1]]] * 2)], dim=1)
+    moved = (moved @ torch.linalg.inv(moved[0]))[:, :3]
+    depth = torch.where(truth.valid, truth.depth, truth.depth[truth.valid].max())
+    found = lite3r.evaluate_sample(depth, moved, scene.intrinsics, scene)
+    values = {name: v for result in found for name, v in result.values.items()}
+    assert values["abs_rel"] == pytest.approx(0, abs=1e-5)
+    assert values["rot_err_deg"] == pytest.approx(0, abs=0.05)
+    assert values["trans_err"] == pytest.approx(0, abs=1e-4)
+    assert values["fscore"] > 0.95
+    twice = lite3r.evaluate_sample(2 * depth, moved, scene.intrinsics, scene)
+    again = {name: v for result in twice for name, v in result.values.items()}
+    assert again["abs_rel"] == pytest.approx(0, abs=1e-5)
+    assert again["fscore"] < values["fscore"]  # nothing is aligned
+
+
+def test_a_sample_without_depth_has_poses_alone() -> None:
+    scene = replace(SyntheticScenes("test", count=1, views=2, height=28, width=28)[0], depth=None)
+    assert scene.world_to_camera is not None and scene.intrinsics is not None
+    found = lite3r.evaluate_sample(
+        torch.ones(2, 28, 28), scene.world_to_camera, scene.intrinsics, scene
+    )
+    assert [result.protocol for result in found] == ["lite3r/pose"]

@@ -19,6 +19,23 @@ QUALITY = (
     Column.of("direction_degrees", digits=2),
     Column.of("auc30"),
 )
+PAPER_SOURCES = {
+    "abs_rel": "lite3r/depth",
+    "delta1": "lite3r/depth",
+    "rot_err_deg": "lite3r/pose",
+    "trans_err": "lite3r/pose",
+    "chamfer": "lite3r/geometry",
+    "fscore": "lite3r/geometry",
+}
+"""The same of the protocol of the paper's code (`recon_eval.conventions.lite3r` has its flaws)."""
+PAPER = (
+    Column.of("abs_rel", digits=4, more=", after one least-squares scale"),
+    Column.of("delta1", digits=4),
+    Column(key="rot_err_deg", title="Rot", unit="°", digits=4, explanation="mean, view 0 included"),
+    Column(key="trans_err", title="Trans", digits=4, explanation="mean, one scale of any sign"),
+    Column(key="chamfer", title="CD", digits=4, explanation="half the mean squares, unaligned"),
+    Column(key="fscore", title="F5cm", digits=4, better="high", explanation="at 0.05, unaligned"),
+)
 MANY = "_many"  # at the end of a key: the same on the larger scenes of a run
 AGAIN = "the same on the scenes of more views"
 

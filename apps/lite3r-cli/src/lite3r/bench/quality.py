@@ -2,16 +2,19 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lite3r.bench.metrics import SOURCES
+from lite3r.bench.metrics import PAPER_SOURCES, SOURCES
 from recon_backbones import Backbone, Prediction
-from recon_eval import Report, depth, pose
+from recon_eval import Report, conventions, depth, pose
 from recon_eval.data import Scene
+
+Figures = dict[str, float | None]
+Protocol = Literal["median", "paper"]
 
 
 def compared(backbone: Any, images: Float[Tensor, "b v 3 y x"]) -> Prediction:
@@ -39,15 +42,18 @@ def evaluate(
     label: str,
     dataset: str,
     seed: int | None = None,
+    protocol: Protocol = "median",
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compare a model with the truth on every scene.
 
-    Depth: one median scale for all views of a scene. Poses: all pairs of views.
+    - `protocol`: "median" is one median scale for all views of a scene, and all pairs of views;
+      "paper" what the code of Lite3R's paper measures.
     """
     report = Report(model=label, dataset=dataset, seed=seed)
+    measured = results if protocol == "median" else as_in_the_paper
     for scene in scenes:
-        report.add(scene.name, *results(predict(backbone, scene), scene))
+        report.add(scene.name, *measured(predict(backbone, scene), scene))
         advance()
     return report
 
@@ -64,10 +70,33 @@ def results(prediction: Prediction, scene: Scene) -> list[Any]:
     return found
 
 
-def means(report: Report) -> dict[str, float | None]:
+def as_in_the_paper(prediction: Prediction, scene: Scene) -> list[Any]:
+    """The results of one scene by the protocol of the paper's code."""
+    return list(
+        conventions.lite3r.evaluate_sample(
+            prediction.depth[0].float(),
+            prediction.world_to_camera[0].float(),
+            prediction.intrinsics[0].float(),
+            scene,
+        )
+    )
+
+
+def changes(answer: Prediction, dense: Prediction) -> Figures:
+    """How far depth and cameras are from those of the dense network; no truth is needed."""
+    ratio = answer.depth.float() / dense.depth.float()
+    figures: Figures = {"depth_change": float((ratio - 1).abs().median())}
+    cameras = answer.world_to_camera[0].float(), dense.world_to_camera[0].float()
+    if len(cameras[0]) > 1:
+        figures["pose_agreement"] = pose.evaluate(*cameras).numbers()["auc30"]
+    return figures
+
+
+def means(report: Report, protocol: Protocol = "median") -> dict[str, float | None]:
     """Means over scenes of every figure of quality, by key; None where it is unknown."""
     found: dict[str, float | None] = {}
-    for key, protocol in SOURCES.items():
-        values = [v for v in report.values(protocol, key).values() if v == v]
+    sources = SOURCES if protocol == "median" else PAPER_SOURCES
+    for key, source in sources.items():
+        values = [v for v in report.values(source, key).values() if v == v]
         found[key] = statistics.fmean(values) if values else None
     return found

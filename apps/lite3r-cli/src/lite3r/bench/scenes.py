@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from recon_backbones import Backbone
-from recon_eval.data import BlendedMVS, Scene, SyntheticScenes, SyntheticWorld
+from recon_eval.data import DTU, BlendedMVS, Scene, SyntheticScenes, SyntheticWorld
+from recon_eval.sets.dtu.scans import scan_numbers
 from recon_eval.synthetic import MAX_VIEWS
 
 PATCH = 14  # pixels: smaller images hold no token
@@ -40,9 +41,17 @@ def synthetic(
 
 
 def read_scenes(
-    data: str, backbone: Backbone, *, count: int, images: ImageSettings, seed: int
+    data: str,
+    backbone: Backbone,
+    *,
+    count: int,
+    images: ImageSettings,
+    seed: int,
+    scans: str | None = None,
 ) -> list[Scene]:
-    """Scenes to be measured on: "synthetic", or a folder of scenes in the BlendedMVS layout.
+    """Scenes to be measured on: "synthetic", or a folder of BlendedMVS or of DTU.
+
+    - `scans`: of a folder of DTU, as numbers or the name of a list.
 
     Raises ValueError when the folder holds nothing that can be measured.
     """
@@ -50,5 +59,21 @@ def read_scenes(
         drawn = synthetic("test", count=count, images=images, seed=seed)
         return [drawn[i] for i in range(count)]
     side = images.size // backbone.patch_size * backbone.patch_size
-    found = BlendedMVS(Path(data), "held_out", views=images.views, size=(side, side), seed=seed)
+    root, size = Path(data), (side, side)
+    found = (
+        BlendedMVS(root, "held_out", views=images.views, size=size, seed=seed)
+        if scans is None
+        else DTU(root, scan_list(scans)[:count], views=images.views, size=size)
+    )
     return [found[i] for i in range(min(count, len(found)))]
+
+
+def scan_list(scans: str) -> tuple[int, ...]:
+    """Scans of DTU: a list's name, as dtu64, or numbers, as 1,4,9.
+
+    Raises ValueError for an unknown name.
+    """
+    words = scans.split(",")
+    if all(word.strip().isdigit() for word in words):
+        return tuple(int(word) for word in words)
+    return scan_numbers(scans)

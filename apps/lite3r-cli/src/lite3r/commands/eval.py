@@ -6,9 +6,9 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
-from lite3r.bench.metrics import METRICS
-from lite3r.bench.quality import evaluate, means
-from lite3r.bench.scenes import ImageSettings, read_scenes
+from lite3r.bench.metrics import METRICS, PAPER
+from lite3r.bench.quality import Protocol, evaluate, means
+from lite3r.bench.scenes import ImageSettings, read_scenes, scan_list
 from lite3r.commands.options import ModelOptions
 from lite3r.shell import atomic
 from lite3r.shell.environment import pick_device
@@ -24,7 +24,12 @@ class Eval:
 
     model: Annotated[ModelOptions, OmitArgPrefixes] = field(default_factory=ModelOptions)
     data: str = "synthetic"
-    """synthetic, or a folder of scenes in the BlendedMVS layout."""
+    """synthetic, or a folder of scenes: of BlendedMVS, or of DTU with --scans."""
+    scans: str | None = None
+    """Scans of a folder of DTU: dtu64, mvsnet_test, surface_15, views_15, or numbers as 1,4,9."""
+    protocol: Protocol = "median"
+    """What is measured: one median scale a scene and all pairs of views, or what the code of
+    Lite3R's paper measures, with its flaws."""
     scenes: int = 24
     """How many scenes."""
     views: int = 8
@@ -39,6 +44,8 @@ class Eval:
 
     def __post_init__(self) -> None:
         ImageSettings(views=self.views, size=self.size)
+        if self.scans is not None:
+            scan_list(self.scans)
         if self.scenes < 1:
             raise ValueError(f"scenes={self.scenes}; it must be at least 1: 24 is usual")
         if self.out is not None and self.out.suffix not in (".json", ".md"):
@@ -61,7 +68,12 @@ class Eval:
                 precision=chosen.precision,
             )
             scenes = read_scenes(
-                self.data, model.backbone, count=self.scenes, images=images, seed=self.seed
+                self.data,
+                model.backbone,
+                count=self.scenes,
+                images=images,
+                seed=self.seed,
+                scans=self.scans,
             )
         terminal.say(f"{model.name}: {model.ran}")
         with terminal.progress("measuring", len(scenes)) as advance:
@@ -71,11 +83,13 @@ class Eval:
                 label=f"{model.name} ({model.ran})",
                 dataset=self.data,
                 seed=self.seed,
+                protocol=self.protocol,
                 advance=advance,
             )
         if self.out is not None:
             with reported(), atomic.new_file(self.out) as partial:
                 report.save(partial)
         title = f"{self.data}, {len(scenes)} scenes, {self.views} views, {self.size} pixels"
-        row = {"label": chosen.model, **means(report)}
-        terminal.result(report.to_dict(), rich_table(METRICS, [row], title))
+        row = {"label": chosen.model, **means(report, self.protocol)}
+        columns = METRICS if self.protocol == "median" else PAPER
+        terminal.result(report.to_dict(), rich_table(columns, [row], title))

@@ -29,8 +29,9 @@ class Quality:
     network. Results are kept in --out as they are made; the same command goes on with them.
     """
 
-    rows: Literal["cheap", "full", "study"] = "cheap"
-    """Seven rows, all of them, or one setting of the content order changed at a time."""
+    rows: Literal["cheap", "full", "study", "taught"] = "cheap"
+    """Seven rows, all of them, one setting of the content order changed at a time, or those that
+    are trained: what trains, towards what, with FP8 or before it, and as the paper does it."""
     full: bool = False
     """All rows, 64 scenes, 2, 8, 16 and 32 views, unless other options say otherwise."""
     scenes: int | None = None
@@ -47,8 +48,11 @@ class Quality:
     """Folders of trained students, each a row of its own."""
     photos: tuple[Path, ...] = ()
     """Folders of photos of one scene each."""
+    steps: int | None = None
+    """Optimizer steps of the rows that are trained; their own, mostly 80, unless given."""
     out: Path = Path("quality.json")
-    """The .json file of all results; the plots stand beside it as .svg."""
+    """The .json file of all results; the plots stand beside it as .svg, trained rows in a folder
+    that ends in -students."""
     overwrite: bool = False
     """Measure anew what that file holds."""
     seed: int = 0
@@ -63,6 +67,8 @@ class Quality:
             ImageSettings(views=views, size=self.size)
         if question.scenes < 2:
             raise ValueError(f"scenes={question.scenes}; intervals need at least 2: 24 is usual")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps={self.steps}; rows that train make at least 1: 80 is usual")
         if self.out.suffix != ".json":
             raise ValueError(f"out={self.out}; results must end in .json: rename it")
 
@@ -77,6 +83,8 @@ class Quality:
             seed=self.seed,
             students=self.students,
             photos=self.photos,
+            steps=self.steps,
+            kept=self.out.with_name(f"{self.out.stem}-students"),
         )
 
     def run(self) -> None:
@@ -91,6 +99,7 @@ class Quality:
                 self.out.unlink(missing_ok=True)
             digest = weights_digest(teacher)
             setting = {"weights_sha256": digest, "size": self.size, "seed": self.seed}
+            setting |= {} if self.steps is None else {"steps": self.steps}
             kept = Kept(self.out, "lite3r bench quality", setting)
             document = measure(question, teacher, kept, terminal.words)
         kept.save(environment=environment(), backbone=self.backbone)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
+from lite3r.bench.photos import half_of, photo_sets
 from lite3r.bench.scenes import ImageSettings
 from lite3r.commands.options import Device
 from lite3r.shell import atomic
@@ -14,7 +15,6 @@ from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student import recipe_file
 from lite3r.student.student import TeacherSpec, default_weights, weights_digest
-from lite3r.study.photos import half_of, photo_sets
 from lite3r.study.tune import Allowed, markdown, panels, tune
 from recon_eval.report import Kept, svg
 

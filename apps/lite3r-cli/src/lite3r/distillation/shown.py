@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from lite3r.bench.quality import predict
+from lite3r.bench.photos import photo_sets
+from lite3r.bench.quality import changes, predict
 from lite3r.distillation.rows import DEPLOYED, TEACHER, UNTRAINED
-from lite3r.study.judge import changes
-from lite3r.study.photos import photo_sets
 from recon_backbones import Backbone, Prediction
 from recon_eval.data import Scene
 from recon_eval.pages import SceneFigure

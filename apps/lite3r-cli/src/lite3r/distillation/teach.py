@@ -83,7 +83,9 @@ class Watched(distill.Quiet):
 
 
 def _objectives(training: Training, sites: Sequence[AttentionSite]) -> list[distill.Objective]:
-    found: list[distill.Objective] = [distill.AttentionOutputs(loss="relative_mse")]
+    found: list[distill.Objective] = []
+    if weight := training.attention_weight:
+        found.append(distill.AttentionOutputs(loss="relative_mse", weight=weight))
     if training.match == "cameras":
         blocks = [site.name.rpartition(".")[0] for site in sites]
         pairs = tuple(distill.Pair(teacher=block, student=block) for block in blocks)

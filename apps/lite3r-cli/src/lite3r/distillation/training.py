@@ -28,6 +28,9 @@ class Training:
     match: Match = "attention"
     """What the student is asked to match: the outputs of attention, or depth and cameras too
     (outputs), or the camera tokens besides (cameras)."""
+    attention_weight: float = 1.0
+    """Weight of the outputs of attention beside depth and cameras; 0 leaves them out. The paper
+    weighs them by 0.1 beside its labels."""
     solve_batches: int = 0
     """Scenes on which projections are solved for, by least squares, before the first step."""
     recompute: bool = False
@@ -39,6 +42,12 @@ class Training:
         for name in ("accumulation", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        alone = self.match == "attention"
+        if not (self.attention_weight > 0 or (self.attention_weight == 0 and not alone)):
+            raise ValueError(
+                f"attention_weight={self.attention_weight} with match={self.match}; it must be "
+                "positive, or 0 where something else is matched: --match outputs"
+            )
         if self.solve_batches < 0:
             raise ValueError(f"solve_batches={self.solve_batches}; it must be at least 0")
         if self.learning_rate is not None and not self.learning_rate > 0:

@@ -21,6 +21,9 @@ from recon_backbones import Backbone, load_backbone
 
 Backend = Literal["auto", "reference", "weight_only", "scaled_mm"]
 Precision = Literal["auto", "float32", "bfloat16"]
+AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
+"""How far depth may be from that of the form that trains, by backend in float32: median relative
+change. "reference" is the same bits; "weight_only" rounds no activation."""
 FIRST_FP8 = (8, 9)  # compute capability from which GPUs multiply FP8
 
 

@@ -16,6 +16,7 @@ class Candidate:
     - `site`: the only layer that becomes sparse, by its name; None is all of the scope.
     - `calibrated`: whether the axes of the order are found beforehand, once.
     - `precision`: its number type.
+    - `backend`: what multiplies its FP8 layers: "reference" rounds activations too.
     """
 
     recipe: Recipe
@@ -23,6 +24,7 @@ class Candidate:
     site: str | None = None
     calibrated: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
+    backend: Literal["weight_only", "reference"] = "weight_only"
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def levels(first: int, count: int = 3) -> tuple[int, ...]:
 
 DENSE = replace(but(), sparse=False)
 FP8 = {"fp8": "rowwise"}
+PAPER = replace(paper(), keep=0.3, feature_map="elu1")  # as its code is configured
 CHEAP = {
     "dense": DENSE,
     "64 blocks": few(64),
@@ -76,6 +79,19 @@ FULL = CHEAP | {
     "dense, bfloat16": replace(DENSE, precision="bfloat16"),
     "dense, FP8 weights": replace(but(**FP8), sparse=False),
     "64 blocks, FP8 weights": but(**FP8),
+    "dense, W8A8": replace(but(**FP8), sparse=False, backend="reference"),
+    "64 blocks, W8A8": replace(but(**FP8), backend="reference"),
+    "16 blocks, W8A8": replace(but(**FP8, keep=16), backend="reference"),
+    "paper's operator, FP8 weights": Candidate(
+        recipe=replace(PAPER, linear="none", trainable="none")
+    ),
+}
+BESIDE_TAUGHT = {  # what rows that train are compared with
+    name: FULL[name]
+    for name in (
+        *("dense", "16 blocks", "16 blocks, W8A8", "tiles of 16"),
+        "paper's operator, FP8 weights",
+    )
 }
 STUDY = {
     "dense": DENSE,

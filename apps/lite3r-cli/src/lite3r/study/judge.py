@@ -5,14 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lite3r.bench.quality import predict, results
+from lite3r.bench.quality import Figures, changes, predict, results
 from lite3r.study.candidates import short
 from recon_backbones import Backbone, Prediction
-from recon_eval import pose
 from recon_eval.data import Scene
 from sla_kernels import observed_mass, observed_selections
-
-Figures = dict[str, float | None]
 
 
 def judge(network: Backbone, scene: Scene, dense: Prediction | None) -> tuple[Figures, Prediction]:
@@ -32,16 +29,6 @@ def judge(network: Backbone, scene: Scene, dense: Prediction | None) -> tuple[Fi
     if dense is not None:
         figures |= changes(answer, dense)
     return figures | _shares(found), answer
-
-
-def changes(answer: Prediction, dense: Prediction) -> Figures:
-    """How far depth and cameras are from those of the dense network; no truth is needed."""
-    ratio = answer.depth.float() / dense.depth.float()
-    figures: Figures = {"depth_change": float((ratio - 1).abs().median())}
-    cameras = answer.world_to_camera[0].float(), dense.world_to_camera[0].float()
-    if len(cameras[0]) > 1:
-        figures["pose_agreement"] = pose.evaluate(*cameras).numbers()["auc30"]
-    return figures
 
 
 def _against_truth(answer: Prediction, scene: Scene) -> Figures:

@@ -23,7 +23,7 @@ def prepare(
 
     - `seen`: images on which the axes of orders are calibrated.
     """
-    return {name: _made(teacher, candidate, seen) for name, candidate in candidates.items()}
+    return {name: make(teacher, candidate, seen) for name, candidate in candidates.items()}
 
 
 def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candidate]:
@@ -32,7 +32,8 @@ def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candi
     return {f"{name}, layer {short(s)} alone": replace(candidate, site=s) for s in sites}
 
 
-def _made(teacher: Backbone, candidate: Candidate, seen: Tensor) -> Backbone:
+def make(teacher: Backbone, candidate: Candidate, seen: Float[Tensor, "b v 3 y x"]) -> Backbone:
+    """Make one network; the teacher's weights are shared where they stay."""
     if candidate == DENSE:
         return teacher
     shared = {id(p): p for p in teacher.requires_grad_(False).parameters()}
@@ -54,7 +55,7 @@ def _made(teacher: Backbone, candidate: Candidate, seen: Tensor) -> Backbone:
                     part.directions = None
     if recipe.fp8 != "none":
         quantize(network, recipe)
-        fp8_qat.convert(network, backend="weight_only")
+        fp8_qat.convert(network, backend=candidate.backend)
     if candidate.precision == "bfloat16":
         to_dtype(network, torch.bfloat16)
     return network

@@ -1,29 +1,32 @@
 """`lite3r bench quality`: rows on the same scenes, in turn, kept as they are measured."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lite3r.bench.photos import photo_sets
 from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from lite3r.student.deploy import load_model
-from lite3r.study.candidates import CHEAP, FULL, STUDY
+from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
-from lite3r.study.photos import photo_sets
-from lite3r.study.prepare import alone, prepare
+from lite3r.study.prepare import alone, make
+from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.verdict import verdict
 from recon_backbones import Backbone
 from recon_eval.data import Scene
 from recon_eval.report import Interval, Kept, difference, mean, ratio
 
-ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY}
+ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY, "taught": BESIDE_TAUGHT}
+TEACHES = ("full", "taught")  # rows that are trained first
 SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by one
+Thing = TypeVar("Thing")
 FEW = 8  # scenes for that, and for attention masses one
 SEEN = 2  # training scenes on which axes are calibrated
 SAME = {"depth_change": 0.0, "pose_agreement": 1.0}  # as dense is to itself
@@ -31,6 +34,7 @@ KEYS = ("depth_change", "pose_agreement", "exact", "seen", "latency_ms")
 
 
 Makers = Mapping[str, Callable[[], Scene]]
+Networks = Mapping[str, Callable[[], Backbone]]  # each is made when it is first asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ class Question:
 
     - `students`: folders of trained students, each a row.
     - `photos`: folders of photos of one scene each; the second judge, without truth.
+    - `steps`: of the rows that are trained, in place of their own; `kept`: where they are kept.
     """
 
     rows: str
@@ -48,6 +53,8 @@ class Question:
     seed: int
     students: tuple[Path, ...] = ()
     photos: tuple[Path, ...] = ()
+    steps: int | None = None
+    kept: Path = Path("quality-students")
 
 
 def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> dict[str, Any]:
@@ -55,31 +62,54 @@ def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> 
 
     Raises ValueError for folders that hold no student, or too few photos.
     """
-    candidates = ROWS[question.rows]
-    seen = _seen(question)
-    networks = prepare(teacher, candidates, seen)
-    device = str(next(teacher.parameters()).device)
-    for folder in question.students:
-        loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
-        networks[f"student {folder.name}"] = loaded.backbone
-    layers = {
-        name: candidate
-        for row in SPLIT
-        if row in candidates
-        for name, candidate in alone(row, candidates[row], teacher).items()
-    }
-    split = prepare(teacher, layers, seen)
+    networks, split = _networks(question, teacher, words)
     for group, scenes in _groups(question, teacher):
         with words.progress(group, len(scenes)) as advance:
-            for number, (name, make) in enumerate(scenes.items()):
+            for number, (name, draw) in enumerate(scenes.items()):
                 few = number < FEW and group == middle(question)
-                _one_scene(f"{group}|", name, make, networks | (split if few else {}), kept)
+                _one_scene(f"{group}|", name, draw, {**networks, **(split if few else {})}, kept)
                 advance()
     _masses(question, networks, kept)
     summary = summarize(kept.measured)
     said = verdict(kept.measured, middle(question))
     kept.save(summary=summary, verdict=said)
     return kept.document
+
+
+def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Networks, Networks]:
+    """What makes every row, and what makes single layers of some."""
+    rows, seen = ROWS[question.rows], _seen(question)
+
+    def untrained(candidates: Mapping[str, Candidate]) -> dict[str, Callable[[], Backbone]]:
+        return {n: cache(partial(make, teacher, one, seen)) for n, one in candidates.items()}
+
+    found = untrained(rows)
+    if question.rows in TEACHES:
+        for name, lesson in TAUGHT.items():
+            way = (
+                lesson.training
+                if question.steps is None
+                else replace(lesson.training, steps=question.steps)
+            )
+            found[name] = cache(
+                partial(
+                    taught,
+                    teacher,
+                    name,
+                    replace(lesson, training=way),
+                    seen,
+                    folder=question.kept,
+                    size=question.size,
+                    seed=question.seed,
+                    words=words,
+                )
+            )
+    device = str(next(teacher.parameters()).device)
+    for folder in question.students:
+        loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
+        found[f"student {folder.name}"] = partial(_itself, loaded.backbone)
+    split = [alone(row, rows[row], teacher) for row in SPLIT if row in rows]
+    return found, untrained({name: one for layers in split for name, one in layers.items()})
 
 
 def summarize(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -99,19 +129,19 @@ def summarize(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def _one_scene(
-    group: str, name: str, make: Callable[[], Scene], networks: dict[str, Backbone], kept: Kept
+    group: str, name: str, draw: Callable[[], Scene], networks: Networks, kept: Kept
 ) -> None:
     """All networks that were not measured on a scene, in turn, the dense one first."""
     missing = [row for row in networks if kept.find(group + row, name) is None]
     if not missing:
         return
-    scene = make()
-    known, dense = judge(networks["dense"], scene, None)
+    scene = draw()
+    known, dense = judge(networks["dense"](), scene, None)
     if "dense" in missing:
         kept.add(f"{group}dense", name, known | SAME)
     for row in missing:
         if row != "dense":
-            kept.add(group + row, name, judge(networks[row], scene, dense)[0])
+            kept.add(group + row, name, judge(networks[row](), scene, dense)[0])
     kept.save()
 
 
@@ -131,17 +161,17 @@ def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
     return groups
 
 
-def _itself(scene: Scene) -> Scene:
-    return scene
+def _itself(thing: Thing) -> Thing:
+    return thing
 
 
-def _masses(question: Question, networks: Mapping[str, Backbone], kept: Kept) -> None:
+def _masses(question: Question, networks: Networks, kept: Kept) -> None:
     """Attention masses of every sparse row, on one scene."""
     images = ImageSettings(views=min(8, max(question.views)), size=question.size)
     scene = synthetic("test", count=1, images=images, seed=question.seed)[0]
     for name, network in networks.items():
         if f"mass|{name}" not in kept.measured:
-            for layer, figures in attention_mass(network, scene).items():
+            for layer, figures in attention_mass(network(), scene).items():
                 kept.add(f"mass|{name}", layer, figures)
     kept.save()
 

@@ -15,7 +15,28 @@ PARTS = (
     ("Dense frame attention, unlike the paper's operator", "tiles of 16", "paper's operator"),
     ("FP8 weights under dense attention", "dense, FP8 weights", "dense"),
     ("FP8 weights under sparse attention", "64 blocks, FP8 weights", "64 blocks"),
+    ("W8A8 instead of FP8 weights", "64 blocks, W8A8", "64 blocks, FP8 weights"),
+    ("W8A8 under 16 exact blocks", "16 blocks, W8A8", "16 blocks"),
     ("bfloat16", "dense, bfloat16", "dense"),
+    ("Training low-rank updates", "16 blocks, lora", "16 blocks"),
+    ("Training the sparse attentions", "16 blocks, attn", "16 blocks"),
+    ("Training everything", "16 blocks, all", "16 blocks"),
+    ("Training projections of a linear branch", "tiles of 16, proj", "tiles of 16"),
+    ("Low-rank updates towards attention alone", "16 blocks, lora, attention alone", "16 blocks"),
+    *(
+        (
+            f"Attention outputs weighed by {gamma} beside depth and cameras, instead of not at all",
+            f"16 blocks, lora, attention by {gamma}",
+            "16 blocks, lora, attention by 0",
+        )
+        for gamma in ("0.1", "1")
+    ),
+    (
+        "Rounding to W8A8 in training instead of afterwards",
+        "16 blocks, attn in W8A8",
+        "16 blocks, attn, then W8A8",
+    ),
+    ("The paper's training set-up", "paper's set-up", "paper's operator, FP8 weights"),
     ("Axes calibrated once instead of anew", "64 blocks", "axes computed anew"),
     ("Dense frame attention", "64 blocks", "frame attention too"),
     ("Cells of three sizes instead of two", "64 blocks", "cells 4, 64"),

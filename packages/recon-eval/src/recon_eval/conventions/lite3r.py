@@ -27,6 +27,7 @@ from recon_eval.align import camera_centers
 from recon_eval.checks import Axes
 from recon_eval.conventions.named import NamedResult
 from recon_eval.points.chamfer import CHAMFER, two_way_distances
+from recon_eval.points.fusion import back_project
 from recon_eval.pose.angles import rotation_angle_degrees
 from recon_eval.pose.cameras import check_rigs
 from recon_eval.sets.scene import Scene
@@ -113,6 +114,45 @@ def evaluate_geometry(
     return NamedResult(
         protocol="lite3r/geometry", values=values, facts={"alignment": "none", **facts}
     )
+
+
+def evaluate_sample(
+    depth: Float[Tensor, "v y x"],
+    world_to_camera: Float[Tensor, "v _ 4"],
+    intrinsics: Float[Tensor, "v 3 3"],
+    scene: Scene,
+    *,
+    seed: int = 0,
+) -> list[NamedResult]:
+    """Return what the published code reports of one sample, for what its truth holds.
+
+    - `depth`, `world_to_camera`, `intrinsics`: predicted, in the model's own unit.
+    - `scene`: truth in any unit; `normalize` is done here.
+
+    Both clouds are brought into the frame of their first camera, and not aligned otherwise.
+    Raises ValueError where the scene has no cameras.
+    """
+    truth = normalize(scene)
+    assert truth.world_to_camera is not None
+    found = [evaluate_pose(world_to_camera, truth.world_to_camera)]
+    if truth.depth is None or truth.valid is None or truth.intrinsics is None:
+        return found
+    found.append(evaluate_depth(depth, truth.depth, truth.valid))
+    everywhere = torch.ones_like(truth.valid)
+    cloud = back_project(depth, everywhere, world_to_camera, intrinsics).points
+    target = back_project(truth.depth, truth.valid, truth.world_to_camera, truth.intrinsics).points
+    # Both in the frame of their first camera: no alignment is no reason for another origin.
+    clouds = (
+        _seen_from(c, e[0]) for c, e in ((cloud, world_to_camera), (target, truth.world_to_camera))
+    )
+    found.append(evaluate_geometry(*clouds, seed=seed))
+    return found
+
+
+def _seen_from(points: Float[Tensor, "p 3"], camera: Float[Tensor, "_ 4"]) -> Float[Tensor, "p 3"]:
+    camera = camera.to(points)
+    moved: Tensor = points @ camera[:3, :3].T + camera[:3, 3]
+    return moved
 
 
 def _relative_to_first(cameras: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,148 @@
+"""Rows of a study that train: each is taught once, kept in a folder, and loaded from there."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+import fp8_qat
+from lite3r.bench.scenes import ImageSettings, synthetic
+from lite3r.distillation.data import SceneBatches, scenes_to_learn_from
+from lite3r.distillation.teach import Watched, teach
+from lite3r.distillation.training import Match, Training
+from lite3r.shell.words import Words
+from lite3r.student.compose import lighten, quantize
+from lite3r.student.deploy import deploy, load
+from lite3r.student.files import CONFIG
+from lite3r.student.recipes import Fp8, Recipe, Trainable, sparse_only, tiles
+from lite3r.student.student import Student, weights_digest
+from lite3r.study.candidates import PAPER
+from recon_backbones import Backbone
+
+PAPER_STEPS = 124  # an epoch of its training
+VIEWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How a row is taught, and what becomes of it afterwards.
+
+    - `recipe`: what trains, and the FP8 layers that training sees.
+    - `views`: of the drawn scenes that it is taught on.
+    - `fp8_after`: what its layers are rounded to once it is trained, where training saw none.
+    - `backend`: what multiplies FP8 layers: "reference" rounds activations too.
+    """
+
+    recipe: Recipe
+    training: Training
+    views: int = VIEWS
+    fp8_after: Fp8 = "none"
+    backend: Literal["weight_only", "reference"] = "weight_only"
+
+
+def _sixteen(
+    trainable: Trainable, match: Match = "cameras", *, weight: float = 1.0, fp8: Fp8 = "none"
+) -> Lesson:
+    """16 exact blocks, trained gently towards some targets, with averaged weights."""
+    training = Training(match=match, ema_decay=0.97, attention_weight=weight)
+    return Lesson(
+        recipe=replace(sparse_only(), keep=16, trainable=trainable, fp8=fp8), training=training
+    )
+
+
+TAUGHT = {
+    "16 blocks, lora": _sixteen("lora"),
+    "16 blocks, attn": _sixteen("attn"),
+    "16 blocks, all": _sixteen("all"),
+    "tiles of 16, proj": Lesson(recipe=replace(tiles(), fp8="none"), training=Training()),
+    "16 blocks, lora, attention alone": _sixteen("lora", "attention"),
+    **{
+        f"16 blocks, lora, attention by {weight:g}": _sixteen("lora", "outputs", weight=weight)
+        for weight in (0.0, 0.1, 1.0)
+    },
+    "16 blocks, attn, then W8A8": replace(
+        _sixteen("attn"), fp8_after="rowwise", backend="reference"
+    ),
+    "16 blocks, attn in W8A8": replace(_sixteen("attn", fp8="rowwise"), backend="reference"),
+    "paper's set-up": Lesson(
+        recipe=PAPER,
+        training=Training(
+            steps=PAPER_STEPS, learning_rate=1e-3, match="outputs", attention_weight=0.1
+        ),
+        views=2,
+    ),
+}
+"""The paper's set-up: its operator, projections alone, pairs of views, its steps, its rate and its
+weight of attention; the teacher's depth and cameras stand where it has labels."""
+
+
+def taught(
+    teacher: Backbone,
+    name: str,
+    lesson: Lesson,
+    seen: Float[Tensor, "b v 3 y x"],
+    *,
+    folder: Path,
+    size: int,
+    seed: int,
+    words: Words,
+) -> Backbone:
+    """The network of a lesson: taught now, or read from the folder where it was kept.
+
+    - `seen`: images on which axes of the order are found; `folder`: of all taught rows.
+    """
+    device = str(next(teacher.parameters()).device)
+    kept = folder / _key(teacher, lesson, size, seed)
+    if not (kept / CONFIG).is_file():
+        student = lighten(teacher, lesson.recipe, calibrate=seen)
+        _teach(student, teacher, name, lesson, kept, size=size, seed=seed, words=words)
+        student.save(kept)
+        shutil.rmtree(kept / "training", ignore_errors=True)
+    student = load(kept, device=device, backend=None)
+    light = deploy(student, backend=lesson.backend, precision="float32").backbone
+    if lesson.fp8_after != "none":
+        quantize(light.requires_grad_(False), replace(lesson.recipe, fp8=lesson.fp8_after))
+        fp8_qat.convert(light, backend=lesson.backend)
+    return light.eval()
+
+
+def _teach(
+    student: Student,
+    teacher: Backbone,
+    name: str,
+    lesson: Lesson,
+    kept: Path,
+    *,
+    size: int,
+    seed: int,
+    words: Words,
+) -> None:
+    training = lesson.training.of(lesson.recipe)
+    count = scenes_to_learn_from(training.taught(lesson.recipe))
+    images = ImageSettings(views=lesson.views, size=size)
+    scenes = synthetic("train", count=count, images=images, seed=seed)
+    with words.progress(f"teaching {name}", training.taught(lesson.recipe)) as advance:
+        result = teach(
+            student,
+            teacher,
+            SceneBatches(scenes),
+            training,
+            seed=seed,
+            directory=kept / "training",
+            reporter=Watched(words, advance),
+        )
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    student.backbone.eval()
+
+
+def _key(teacher: Backbone, lesson: Lesson, size: int, seed: int) -> str:
+    """One name for all that the weights depend on; rows that differ afterwards share it."""
+    made = [lesson.recipe.to_dict(), asdict(lesson.training), lesson.views, size, seed]
+    text = json.dumps([*made, weights_digest(teacher)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
