@@ -38,7 +38,7 @@ MEETINGS = {
     "teacher/assess.py": {"recon_backbones", "recon_eval"},
     "teacher/monitor.py": {"recon_backbones", "recon_eval"},
     "study/judge.py": {"recon_backbones", "recon_eval", "sla_kernels"},
-    "study/taught.py": {"fp8_qat", "recon_backbones"},
+    "study/taught.py": {"distill", "fp8_qat", "recon_backbones"},
     "study/prepare.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
     "study/quality.py": {"recon_backbones", "recon_eval"},
     "study/tune.py": {"recon_backbones", "recon_eval"},

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import distill
 from lite3r.bench.costs import kept_density
+from lite3r.bench.quality import compared
 from lite3r.distillation.rows import weights
 from lite3r.distillation.teach import teach
 from lite3r.distillation.training import Training
@@ -232,6 +233,35 @@ def test_nothing_is_taught_to_a_recipe_that_trains_nothing() -> None:
 def test_a_loaded_backbone_knows_where_it_came_from() -> None:
     spec = TeacherSpec(backbone="da3-tiny", weights="random", seed=3)
     assert TeacherSpec.of(spec.load()) == spec
+
+
+def test_last_layers_are_solved_for_and_stay_near_what_they_were(teacher: Backbone) -> None:
+    student = lighten(teacher, content(trainable="out"), calibrate=IMAGES)
+    place = "model.backbone.pretrained.blocks"
+    names = {f"{place}.{b}.attn.proj.{part}" for b in (3, 5, 7, 9) for part in ("weight", "bias")}
+    before = {name: value.clone() for name, value in student.trained().items()}
+    assert set(before) == names
+    site = f"{place}.3.attn"
+    aim = heard(teacher, site)
+    error = (heard(student.backbone, site) - aim).norm()
+    way = Training(solve_batches=2)
+    assert teach(student, teacher, distill.Views(lambda _: IMAGES[0], views=2), way, seed=0) is None
+    assert (heard(student.backbone, site) - aim).norm() < error
+    for name, value in student.trained().items():
+        if name.endswith("weight"):
+            assert 0 < (value - before[name]).norm() < 0.5 * before[name].norm()
+
+
+def heard(network: Backbone, site: str) -> torch.Tensor:
+    """What a module puts out on the images."""
+    found: list[torch.Tensor] = []
+    handle = network.get_submodule(site).register_forward_hook(
+        lambda *given: found.append(given[2])
+    )
+    with torch.no_grad():
+        compared(network, IMAGES)
+    handle.remove()
+    return found[0]
 
 
 FP8 = ("rowwise", "tensorwise", "block", "mxfp8")

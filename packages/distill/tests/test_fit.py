@@ -115,3 +115,42 @@ def test_bad_input_is_refused(attentive, batches):
         wrong = Fit(pair=pair, layer="blocks.1.mlp")
         fit_projections(student, teacher, batches, [wrong], count=1)
     assert not any(m._forward_hooks for model in (teacher, student) for m in model.modules())
+
+
+def test_a_strong_ridge_leaves_a_layer_as_it_was(attentive, batches):
+    teacher, student = attentive
+    layer = student.blocks[0].attn.mix.proj_l
+    with torch.no_grad():
+        nn.init.normal_(layer.weight, std=0.1)
+    before = layer.weight.clone()
+    (result,) = fit_projections(
+        student, teacher, batches, FITS[:1], count=4, ridge=1e9, start="as_is"
+    )
+    torch.testing.assert_close(layer.weight, before, rtol=0, atol=1e-6)
+    assert result.after == pytest.approx(result.before, rel=1e-4)
+
+
+def test_where_the_data_decide_the_start_does_not_matter(attentive, batches):
+    teacher, student = attentive
+    layer = student.blocks[0].attn.mix.proj_l
+    found = []
+    for start in ("zero", "as_is"):
+        nn.init.normal_(layer.weight, std=0.1)
+        fit_projections(student, teacher, batches, FITS[:1], count=4, ridge=0.0, start=start)
+        found.append(layer.weight.detach().clone())
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+
+
+def test_from_a_start_the_error_falls(attentive, batches):
+    teacher, student = attentive
+    layer = student.blocks[0].attn.mix.proj_l
+    nn.init.normal_(layer.weight, std=0.1)
+    before = error(student, teacher, batches, "blocks.0.attn.mix")
+    (result,) = fit_projections(
+        student, teacher, batches, FITS[:1], count=4, ridge=0.1, start="as_is"
+    )
+    assert result.before == pytest.approx(before, rel=1e-4)
+    assert result.after == pytest.approx(
+        error(student, teacher, batches, "blocks.0.attn.mix"), rel=1e-4
+    )
+    assert result.after < before

@@ -18,6 +18,11 @@ process, and the solution needs no second pass. Neither does what is left of the
 
     |X P - Y|^2 = |Y|^2 - 2 <P, X^T Y> + <P, X^T X P>.
 
+With `start="as_is"` the ridge draws to the layer as it was, W0 and c0, and not to zero, so that
+scenes unlike those solved on are answered as before: P = P0 + D, with
+
+    (X^T X + r I) D = X^T (Y - X P0).
+
 s_t and l_t are not asked for by name: the module runs once with the layer at zero, which gives
 s_t, and once with the layer at the identity, which gives s_t + l_t; a third run, with twice the
 identity, shows that the output is affine in the layer. Training then starts from there.
@@ -27,7 +32,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -40,6 +45,8 @@ from distill.record.names import find_module
 from distill.record.pairs import Pair
 from distill.record.recorder import PassEnded, Recorder
 from distill.resume.rng import isolated_rng, seed_all
+
+Start = Literal["zero", "as_is"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +69,8 @@ class FitResult:
     """How well one layer was fitted, over all tokens of the batches.
 
     - `layer`: its name.
-    - `before`: mean squared difference from the teacher with the layer at zero, over the mean
-      square of the teacher.
+    - `before`: mean squared difference from the teacher with the layer at its start, over the
+      mean square of the teacher.
     - `after`: the same with the solution, for the inputs that it was solved on.
     """
 
@@ -80,6 +87,7 @@ def fit_projections(
     *,
     count: int,
     ridge: float = 1e-6,
+    start: Start = "zero",
     seed: int = 0,
     forward: Forward = call,
 ) -> list[FitResult]:
@@ -93,8 +101,9 @@ def fit_projections(
     - `batches`: as in `distill`, but not a plain iterable: they are read once a layer.
     - `fits`: the layers, in the order in which they run.
     - `count`: batches to solve on; processes of `torch.distributed` share them.
-    - `ridge`: added to the squared features, as a share of their mean; draws to zero what the data
-      do not decide.
+    - `ridge`: added to the squared features, as a share of their mean; draws to `start` what the
+      data do not decide.
+    - `start`: "zero", or "as_is" for layers that do something already.
     - `seed`: every batch is drawn with random generators seeded by this and its number.
     - `forward`: as in `distill`.
 
@@ -113,7 +122,7 @@ def fit_projections(
     with isolated_rng(), torch.no_grad():
         for probe in probes:
             _collect(student, teacher, source.at, probe, count, seed, forward)
-            probe.solve(ridge)
+            probe.solve(ridge, start)
     return [probe.result for probe in probes]
 
 
@@ -181,21 +190,28 @@ class _Probe:
         self._products += (x.T @ y).cpu()
         self._energies += torch.stack([y.square().sum(), aim.double().square().sum()]).cpu()
 
-    def solve(self, ridge: float) -> None:
+    def solve(self, ridge: float, start: Start) -> None:
         world = World.current()
         squares, products = world.sum(self._squares), world.sum(self._products)
         target, teacher = world.sum(self._energies).tolist()
         damping = ridge * squares.diagonal().mean().clamp_min(1e-30)
         damped = squares + damping * torch.eye(len(squares), dtype=squares.dtype)
-        solution = torch.linalg.solve(damped, products)
+        begun = self._now() if start == "as_is" else torch.zeros_like(products)
+        solution = begun + torch.linalg.solve(damped, products - squares @ begun)
         self._layer.weight.copy_(solution[:-1].T)
         if self._layer.bias is not None:
             self._layer.bias.copy_(solution[-1])
-        left = target - 2 * (solution * products).sum() + (solution * (squares @ solution)).sum()
-        scale = max(teacher, 1e-30)
-        self.result = FitResult(
-            layer=self.fit.layer, before=target / scale, after=max(0.0, float(left)) / scale
+        before, after = (
+            max(0.0, target + float((p * (squares @ p - 2 * products)).sum())) / max(teacher, 1e-30)
+            for p in (begun, solution)
         )
+        self.result = FitResult(layer=self.fit.layer, before=before, after=after)
+
+    def _now(self) -> Tensor:
+        """The layer as it is, as a solution is written: its weight turned, its bias below."""
+        weight, bias = self._layer.weight.detach(), self._layer.bias
+        last = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+        return torch.cat([weight.T, last[None]]).double().cpu()
 
 
 def _collect(

@@ -26,7 +26,8 @@ class RecipeOptions:
     fp8: Fp8 | None = None
     """Scaling of the FP8 linear layers; none keeps them as they are."""
     trainable: Trainable | None = None
-    """What distillation changes: nothing, projections, low-rank updates, attentions, all."""
+    """What distillation changes: nothing, projections, last layers of attentions, low-rank
+    updates, attentions, all."""
     set: tuple[str, ...] = ()
     """Other fields of the recipe, as opened=16 summary=4,64 lora_rank=4."""
 

@@ -15,7 +15,7 @@ import distill
 from lite3r.bench.quality import evaluate
 from lite3r.bench.scenes import ImageSettings
 from lite3r.distillation import folder as folders
-from lite3r.distillation.data import Lessons, lessons
+from lite3r.distillation.data import VISITS, Lessons, lessons
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.report import Outcome, write_report
 from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
@@ -65,10 +65,11 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
         UNTRAINED: judge(plan, student.backbone, ready.lessons, UNTRAINED, words),
     }
     result = None
-    if plan.training.steps:
+    taught = bool(plan.training.steps or plan.training.solve_batches)
+    if taught:
         result = learn(plan, ready, folder, words)
         reports[STUDENT] = judge(plan, student.backbone, ready.lessons, STUDENT, words)
-    trained = sum(p.numel() for p in student.trained().values()) if result else 0
+    trained = sum(p.numel() for p in student.trained().values()) if taught else 0
     student.save(folder)
     light = deploy(student, backend=plan.backend, precision=plan.precision)
     gallery.look(DEPLOYED, light.backbone)
@@ -108,7 +109,10 @@ def prepare(plan: Plan, words: Words) -> Prepared:
         plan.data,
         teacher,
         images=images,
-        batches=(plan.training.steps or 0) * plan.training.accumulation,
+        batches=max(
+            (plan.training.steps or 0) * plan.training.accumulation,
+            VISITS * plan.training.solved(plan.recipe),
+        ),
         judged=plan.judged,
         many=many,
         many_scenes=plan.many_scenes,
@@ -126,7 +130,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
     return Prepared(teacher=teacher, student=student, lessons=found, gallery=gallery)
 
 
-def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Result:
+def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Result | None:
     """Teach the student; a stop leaves a checkpoint and raises KeyboardInterrupt."""
     directory = folder / folders.TRAINING
     checks = reported() if directory.exists() else nullcontext()  # a checkpoint may be damaged
@@ -141,7 +145,7 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
             reporter=Watched(words, advance),
         )
     ready.student.backbone.eval()
-    if result.stopped == "interrupted":
+    if result is not None and result.stopped == "interrupted":
         words.say(f"stopped after step {result.steps}; go on with --resume")
         raise KeyboardInterrupt
     return result

@@ -13,6 +13,7 @@ from lite3r.student.student import Student
 from recon_backbones import AttentionSite, Backbone
 
 RIDGE = 0.01  # keeps solutions small, so that training goes on from them
+NEAR = 0.3  # keeps layers near what they were, so that other scenes are answered as before
 
 
 def teach(
@@ -24,16 +25,19 @@ def teach(
     seed: int,
     directory: Path | None = None,
     reporter: distill.Reporter | None = None,
-) -> distill.Result:
-    """Train what the student's recipe trains, in place.
+) -> distill.Result | None:
+    """Train what the student's recipe trains, in place; None where no step is made.
 
     - `batches`: gives images `b v 3 y x` by number.
     - `directory`: where log and checkpoints go; a run that is there already is continued.
     """
     sites = [s for s in teacher.attention_sites() if s.scope in student.recipe.scopes]
     with same_token_order(teacher, student.recipe):
-        if training.solve_batches and student.recipe.trainable == "proj" and not _begun(directory):
-            _solve(student, teacher, batches, sites, training.solve_batches, seed)
+        count = training.solved(student.recipe)
+        if count and student.recipe.trainable in ("proj", "out") and not _begun(directory):
+            _solve(student, teacher, batches, sites, count, seed)
+        if not training.taught(student.recipe):
+            return None
         return distill.distill(
             student.backbone,
             teacher,
@@ -107,10 +111,12 @@ def _solve(
     count: int,
     seed: int,
 ) -> None:
-    """Set every projection to the least-squares solution on some batches, layer after layer."""
+    """Set every layer to the least-squares solution on some batches, one after another."""
+    last = student.recipe.trainable == "out"
+    part, name = ("", "proj") if last else (".core", "proj_l")
     fits = [
-        distill.Fit(pair=pair, layer=f"{pair.student}.proj_l")
-        for pair in distill.pair_sites(sites, suffix=".core")
+        distill.Fit(pair=pair, layer=f"{pair.student}.{name}")
+        for pair in distill.pair_sites(sites, suffix=part)
     ]
     distill.fit_projections(
         student.backbone,
@@ -118,7 +124,8 @@ def _solve(
         batches,
         fits,
         count=count,
-        ridge=RIDGE,
+        ridge=NEAR if last else RIDGE,
+        start="as_is" if last else "zero",
         seed=seed,
         forward=compared,
     )

@@ -6,7 +6,7 @@ from typing import Literal
 from lite3r.student.recipes import Recipe
 
 Match = Literal["attention", "outputs", "cameras"]
-STEPS = 80
+STEPS, SOLVED = 80, 12
 RATES = {"proj": 1e-3}  # of what else trains: GENTLE
 GENTLE = 1e-4  # an untrained student is near: larger steps lead away
 
@@ -16,7 +16,7 @@ class Training:
     """How a student is taught to answer as its teacher does."""
 
     steps: int | None = None
-    """Optimizer steps; 80, or 0 for a recipe that trains nothing."""
+    """Optimizer steps; 80, or 0 for a recipe that trains nothing or solves instead (out)."""
     learning_rate: float | None = None
     """Highest learning rate of AdamW; 0.001 for projections alone, 0.0001 for more."""
     ema_decay: float | None = None
@@ -31,8 +31,9 @@ class Training:
     attention_weight: float = 1.0
     """Weight of the outputs of attention beside depth and cameras; 0 leaves them out. The paper
     weighs them by 0.1 beside its labels."""
-    solve_batches: int = 0
-    """Scenes on which projections are solved for, by least squares, before the first step."""
+    solve_batches: int | None = None
+    """Scenes on which projections (proj) or last layers (out) are solved for, by least squares,
+    before the first step; 12 for out, else none."""
     recompute: bool = False
     """Recompute activations in backward instead of keeping them: less memory, more time."""
 
@@ -48,7 +49,7 @@ class Training:
                 f"attention_weight={self.attention_weight} with match={self.match}; it must be "
                 "positive, or 0 where something else is matched: --match outputs"
             )
-        if self.solve_batches < 0:
+        if self.solve_batches is not None and self.solve_batches < 0:
             raise ValueError(f"solve_batches={self.solve_batches}; it must be at least 0")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate}; it must be positive")
@@ -71,10 +72,17 @@ class Training:
             self,
             steps=self.taught(recipe),
             learning_rate=self.learning_rate or rate,
+            solve_batches=self.solved(recipe),
         )
 
     def taught(self, recipe: Recipe) -> int:
         """How many steps are made."""
         if self.steps is not None:
             return self.steps
-        return 0 if recipe.trainable == "none" else STEPS
+        return 0 if recipe.trainable in ("none", "out") else STEPS
+
+    def solved(self, recipe: Recipe) -> int:
+        """On how many scenes layers are solved for."""
+        if self.solve_batches is not None:
+            return self.solve_batches
+        return SOLVED if recipe.trainable == "out" else 0

@@ -17,7 +17,7 @@ Linear = Literal["none", "all", "complement"]
 TokenOrder = Literal["raster", "tile8"]
 Scope = Literal["global", "frame", "both"]
 Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
-Trainable = Literal["none", "proj", "lora", "attn", "all"]
+Trainable = Literal["none", "proj", "out", "lora", "attn", "all"]
 
 BEFORE_ORDERS = {"order": "sequence", "summary": (), "opened": 24, "axes": 8}
 """What students did that were saved before tokens had an order."""
@@ -67,8 +67,9 @@ class Recipe:
     """Names of other parameters that are kept as FP8 and multiplied back when they are used; a
     backbone need not have them. None are where nothing runs in FP8."""
     trainable: Trainable = "none"
-    """What distillation changes: nothing, the projections of the linear branch, these and a
-    low-rank update of the sparse attentions' layers, all of these attentions, or everything."""
+    """What distillation changes: nothing, the projections of the linear branch, the last layers of
+    the sparse attentions, projections and a low-rank update of these attentions' layers, all of
+    these attentions, or everything."""
     lora_rank: int = 8
     """Rank of the low-rank updates."""
 

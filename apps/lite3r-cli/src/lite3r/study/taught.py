@@ -10,9 +10,10 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+import distill
 import fp8_qat
 from lite3r.bench.scenes import ImageSettings, synthetic
-from lite3r.distillation.data import SceneBatches, scenes_to_learn_from
+from lite3r.distillation.data import VISITS, scenes_to_learn_from
 from lite3r.distillation.teach import Watched, teach
 from lite3r.distillation.training import Match, Training
 from lite3r.shell.words import Words
@@ -25,7 +26,6 @@ from lite3r.study.candidates import PAPER
 from recon_backbones import Backbone
 
 PAPER_STEPS = 124  # an epoch of its training
-VIEWS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Lesson:
 
     recipe: Recipe
     training: Training
-    views: int = VIEWS
+    views: int = 8
     fp8_after: Fp8 = "none"
     backend: Literal["weight_only", "reference"] = "weight_only"
 
@@ -56,6 +56,7 @@ def _sixteen(
 
 
 TAUGHT = {
+    "16 blocks, out": _sixteen("out"),
     "16 blocks, lora": _sixteen("lora"),
     "16 blocks, attn": _sixteen("attn"),
     "16 blocks, all": _sixteen("all"),
@@ -123,20 +124,21 @@ def _teach(
     words: Words,
 ) -> None:
     training = lesson.training.of(lesson.recipe)
-    count = scenes_to_learn_from(training.taught(lesson.recipe))
+    steps, solved = training.taught(lesson.recipe), training.solved(lesson.recipe)
+    count = scenes_to_learn_from(max(steps, VISITS * solved))
     images = ImageSettings(views=lesson.views, size=size)
     scenes = synthetic("train", count=count, images=images, seed=seed)
-    with words.progress(f"teaching {name}", training.taught(lesson.recipe)) as advance:
+    with words.progress(f"teaching {name}", steps) as advance:
         result = teach(
             student,
             teacher,
-            SceneBatches(scenes),
+            distill.Views(lambda number: scenes[number].images, count=count),
             training,
             seed=seed,
             directory=kept / "training",
             reporter=Watched(words, advance),
         )
-    if result.stopped == "interrupted":
+    if result is not None and result.stopped == "interrupted":
         raise KeyboardInterrupt
     student.backbone.eval()
 

@@ -18,6 +18,7 @@ PARTS = (
     ("W8A8 instead of FP8 weights", "64 blocks, W8A8", "64 blocks, FP8 weights"),
     ("W8A8 under 16 exact blocks", "16 blocks, W8A8", "16 blocks"),
     ("bfloat16", "dense, bfloat16", "dense"),
+    ("Solving for the last layers of attentions", "16 blocks, out", "16 blocks"),
     ("Training low-rank updates", "16 blocks, lora", "16 blocks"),
     ("Training the sparse attentions", "16 blocks, attn", "16 blocks"),
     ("Training everything", "16 blocks, all", "16 blocks"),

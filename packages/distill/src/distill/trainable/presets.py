@@ -1,4 +1,4 @@
-"""Four common choices of what trains."""
+"""Five common choices of what trains."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -9,7 +9,7 @@ from distill.record.names import find_module, matching
 from distill.trainable.freeze import TrainableReport, freeze_except
 from distill.trainable.lora import add_lora
 
-Preset = Literal["proj", "attn", "lora", "all"]
+Preset = Literal["proj", "out", "attn", "lora", "all"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 UPDATES = "*.parametrizations.weight.0.*"
 
@@ -22,22 +22,24 @@ def train_only(
     projection: str | None = "*.proj_l.*",
     rank: int = 8,
     scale: float = 1.0,
+    last: str = "proj",
 ) -> TrainableReport:
     """Let a named choice of parameters train.
 
-    "proj" trains the projections of the linear branch alone (Lite3R's choice); "attn" every
-    parameter of the attention sites; "lora" the projections and a low-rank update of the
-    sites' other linear layers; "all" everything.
+    "proj" trains the projections of the linear branch alone (Lite3R's choice); "out" the layers
+    that the attention sites end with; "attn" every parameter of these sites; "lora" the
+    projections and a low-rank update of the sites' other linear layers; "all" everything.
 
     - `model`: changed in place.
     - `preset`: the choice.
-    - `sites`: dotted names of the attention modules, for "attn" and "lora".
+    - `sites`: dotted names of the attention modules, for "out", "attn" and "lora".
     - `projection`: pattern of the projections' parameters; None where there are none.
     - `rank`: rank of the updates.
     - `scale`: factor of the updates.
+    - `last`: name of the layer that a site ends with, for "out".
 
-    Raises ValueError if the preset is unknown, a site does not exist, "attn" or "lora" has no
-    sites, or there are no projections.
+    Raises ValueError if the preset is unknown, a site does not exist, "out", "attn" or "lora" has
+    no sites, or there are no projections.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r}; it must be known: choose {', '.join(PRESETS)}")
@@ -53,6 +55,8 @@ def train_only(
         )
     for site in sites:
         find_module(model, site, "student")
+    if preset == "out":
+        return freeze_except(model, [f"{site}.{last}.*" for site in sites])
     if preset == "attn":
         return freeze_except(model, [f"{site}.*" for site in sites])
     add_lora(model, _plain_layers(model, sites, projection), rank=rank, scale=scale)
