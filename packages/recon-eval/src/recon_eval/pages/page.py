@@ -12,7 +12,7 @@ from recon_eval.pages.columns import Column, Row, html_table
 from recon_eval.pages.curve import loss_curve
 from recon_eval.pages.html import document, facts, heading, legend, strip
 
-WORST = 0.2  # a relative difference that is painted darkest
+WORST = 0.1  # a relative difference that is painted darkest
 
 
 @dataclass(frozen=True, kw_only=True)
