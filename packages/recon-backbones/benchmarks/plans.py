@@ -17,7 +17,7 @@ from recon_backbones import Memory
 from recon_backbones.views.memory import MARGINS
 from recon_backbones.views.plan import Situation, make_plan
 
-SCENES = (("vggt-1b", 300, "24GB"), ("vggt-1b", 1000, "48GB"), ("da3-large", 1000, "48GB"))
+SCENES = (("vggt-1b", 300, "24GB"), ("vggt-1b", 1000, "48GB"))
 SIDE = 518
 
 
