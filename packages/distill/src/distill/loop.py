@@ -24,6 +24,7 @@ from distill.reporters.reporter import Quiet, Reporter, Start
 from distill.result import Result
 from distill.resume.archive import Archive, Resume
 from distill.resume.fingerprint import fingerprint
+from distill.resume.hold import held_alone
 from distill.resume.identity import identify
 from distill.resume.progress import Progress
 from distill.resume.rng import isolated_rng
@@ -116,6 +117,7 @@ def distill(
     archive = Archive(directory, identity, writes=world.leads)
     listener = reporter if reporter and world.leads else Quiet()
     with (
+        held_alone(archive.directory, writes=world.leads),
         isolated_rng(),
         _spread(task, sharding, spread_teacher=store is None) as task,
         _training_mode(task.student, task.teacher),

@@ -1,0 +1,94 @@
+"""Disks that refuse, and two runs in one folder: nothing is half-written, nothing is lost."""
+
+import errno
+import os
+import random
+
+import pytest
+
+from distill import DistillConfig, Pair, distill, freeze_except
+from distill.resume.checkpoint import list_checkpoints, load_checkpoint
+from distill.resume.hold import held_alone
+
+PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
+CONFIG = DistillConfig(steps=8, learning_rate=1e-2, checkpoint_every=2, keep_last=2)
+CALLS = ("fsync", "rename", "replace")
+
+
+@pytest.fixture
+def run(models, batches):
+    def start(directory, **options):
+        teacher, student = models()
+        freeze_except(student, "*.proj_l.*")
+        distill(
+            student, teacher, batches, pairs=PAIRS, config=CONFIG, directory=directory, **options
+        )
+        return {n: p.tolist() for n, p in student.named_parameters() if p.requires_grad}
+
+    return start
+
+
+def refuse_at(monkeypatch, first, number):
+    """Let every durable system call from the `first`th on fail; return how many there were."""
+    count = [0]
+
+    def wrapped(call):
+        def refusing(*args, **kwargs):
+            count[0] += 1
+            if count[0] >= first:
+                raise OSError(number, os.strerror(number))
+            return call(*args, **kwargs)
+
+        return refusing
+
+    for name in CALLS:
+        monkeypatch.setattr(os, name, wrapped(getattr(os, name)))
+    return count
+
+
+def test_a_disk_that_refuses_at_any_moment_costs_no_whole_step(run, tmp_path, monkeypatch, request):
+    expected = run(None)
+    with monkeypatch.context() as patch:
+        count = refuse_at(patch, 10**9, errno.EIO)
+        run(tmp_path / "whole")
+    assert count[0] > 10
+    draw = random.Random(0)
+    for point in range(request.config.getoption("--kill-points", default=12)):
+        number = draw.choice([errno.EACCES, errno.EROFS, errno.EIO, errno.ENOSPC])
+        directory = tmp_path / f"run-{point}"
+        with monkeypatch.context() as patch:
+            refuse_at(patch, draw.randint(1, count[0]), number)
+            try:
+                run(directory)
+            except OSError as error:
+                assert error.errno == number
+            else:
+                assert number == errno.ENOSPC  # a full disk is told, and training goes on
+        for path in list_checkpoints(directory / "checkpoints"):
+            load_checkpoint(path)
+        assert run(directory) == expected
+        assert not list(directory.rglob(".*partial"))
+
+
+def test_two_runs_in_one_folder_are_one_too_many(run, tmp_path):
+    with (
+        held_alone(tmp_path, writes=True),
+        pytest.raises(ValueError, match="another run is at work in it: wait for its end"),
+    ):
+        run(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert run(tmp_path) == run(None)
+
+
+def test_a_process_that_dies_lets_go(run, tmp_path):
+    child = os.fork()
+    if child == 0:
+        with held_alone(tmp_path, writes=True):
+            os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    assert run(tmp_path) == run(None)
+
+
+def test_other_processes_of_one_run_share_its_folder(tmp_path):
+    with held_alone(tmp_path, writes=True), held_alone(tmp_path, writes=False):
+        pass

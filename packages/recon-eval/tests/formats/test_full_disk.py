@@ -1,0 +1,63 @@
+"""On a disk that takes no more, every writer raises, keeps the old file and leaves no rest."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recon_eval import formats
+
+CLOUD = formats.PointCloud(
+    points=np.random.default_rng(0).random((5000, 3)),
+    colors=np.zeros((5000, 3), np.uint8),
+)
+CAMERAS = [
+    formats.Camera(
+        name=f"{i:04d}.jpg",
+        world_to_camera=np.eye(3, 4),
+        intrinsics=np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]),
+        size=(64, 48),
+    )
+    for i in range(100)
+]
+DEPTH = np.random.default_rng(0).random((60, 80), dtype=np.float32) + 1
+SEEN = formats.Observations(
+    camera=np.zeros(5000, np.int64), point=np.arange(5000), xy=np.ones((5000, 2))
+)
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "a.ply": lambda path: formats.write_ply(path, CLOUD),
+    "a.glb": lambda path: formats.write_glb(path, CLOUD, CAMERAS),
+    "a.npz": lambda path: formats.write_npz(path, {"a": DEPTH}),
+    "a.pfm": lambda path: formats.write_depth(path, DEPTH),
+    "a.npy": lambda path: formats.write_depth(path, DEPTH),
+    "a.tiff": lambda path: formats.write_depth(path, DEPTH),
+    "a.png": lambda path: formats.write_depth(path, DEPTH, unit=1e-4),
+    "transforms.json": lambda path: formats.write_transforms(path, CAMERAS),
+    "images.bin": lambda path: formats.write_colmap(path.parent, CAMERAS, CLOUD, SEEN),
+}
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """Let the system refuse, as a full disk does, what is written beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_rest(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    with pytest.raises(OSError), no_file_longer_than(1000):
+        WRITERS[name](path)
+    assert path.read_bytes() == b"old"
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    WRITERS[name](path)
+    assert path.stat().st_size > 1000

@@ -1,0 +1,219 @@
+"""Change the core one place at a time, and count the changes that its tests notice.
+
+    python tools/mutate.py [--only NAME] [--most N] [--out mutation.json]
+
+A change swaps a comparison or an operator, moves a number by one, turns a condition round, takes
+a `min` for a `max`, or drops a negation. Each is tried in a process of its own: the package's
+sources are copied with the change, put first on the path, and the tests of that part are run until
+the first fails. A change that passes all of them is printed with its place: it is a question that
+no test asks. Changes are drawn by a seed, so a rerun tries the same ones.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 240  # of one trial; a change that makes tests hang is noticed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Sources whose changes the tests must notice; both below the package."""
+
+    package: str
+    sources: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+PARTS = {
+    "order": Part(
+        package="sla-kernels",
+        sources=("order/tokens.py", "order/plan.py", "order/axes.py", "order/median.py"),
+        tests=("order/test_tokens.py",),
+    ),
+    "selection": Part(
+        package="sla-kernels",
+        sources=("select/blocks.py", "select/choice.py", "select/scores.py", "select/lists.py"),
+        tests=("test_selection.py", "test_refusals.py"),
+    ),
+    "references": Part(
+        package="sla-kernels",
+        sources=("sparse/reference.py", "linear/reference.py"),
+        tests=("test_attention.py",),
+    ),
+    "fp8 rounding": Part(
+        package="fp8-qat",
+        sources=("numerics/quantize.py", "numerics/scales.py"),
+        tests=("numerics/test_formulas.py", "numerics/test_golden.py", "numerics/test_formats.py"),
+    ),
+    "metrics": Part(
+        package="recon-eval",
+        sources=("depth/metrics.py", "pose/auc.py", "pose/pairs.py"),
+        tests=("test_depth.py", "test_pose.py", "test_metrics.py"),
+    ),
+    "resume": Part(
+        package="distill",
+        sources=("resume/archive.py", "resume/checkpoint.py", "resume/state.py"),
+        tests=("resume/test_storage.py", "resume/test_disk.py", "test_loop.py"),
+    ),
+}
+COMPARED = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+COMPUTED = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+NAMES = {
+    "min": "max", "max": "min", "amin": "amax", "amax": "amin", "argmin": "argmax", "any": "all",
+    "argmax": "argmin", "all": "any", "floor": "ceil", "ceil": "floor", "sum": "mean",
+}  # fmt: skip
+
+
+def places(tree: ast.Module) -> Iterator[ast.AST]:
+    """What can be changed: code of functions, annotations, decorators and messages aside."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for statement in function.body:
+                yield from _inside(statement)
+
+
+def _inside(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, (ast.FunctionDef, ast.Raise, ast.JoinedStr, ast.ClassDef)):
+        return
+    if changed(node, dry=True):
+        yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _inside(child)
+
+
+def changed(node: ast.AST, *, dry: bool = False) -> str:
+    """Change a node in place and say how; empty where there is no change for its kind."""
+    match node:
+        case ast.Compare(ops=[op]) if type(op) in COMPARED:
+            new = COMPARED[type(op)]()
+            if not dry:
+                node.ops = [new]
+            return f"{type(op).__name__} to {type(new).__name__}"
+        case ast.BinOp(op=op) if type(op) in COMPUTED:
+            new_op = COMPUTED[type(op)]()
+            if not dry:
+                node.op = new_op
+            return f"{type(op).__name__} to {type(new_op).__name__}"
+        case ast.BoolOp(op=ast.And() | ast.Or() as op):
+            turned = ast.Or() if isinstance(op, ast.And) else ast.And()
+            if not dry:
+                node.op = turned
+            return f"{type(op).__name__} to {type(turned).__name__}"
+        case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert() as op):
+            if not dry:
+                node.op = ast.UAdd()
+                if not isinstance(op, ast.USub):
+                    node.op, node.operand = (
+                        ast.Not(),
+                        ast.UnaryOp(op=ast.Not(), operand=node.operand),
+                    )
+            return f"{type(op).__name__} dropped"
+        case ast.Constant(value=bool(value)):
+            if not dry:
+                node.value = not value
+            return f"{value} to {not value}"
+        case ast.Constant(value=int(value) | float(value)):
+            if not dry:
+                node.value = value + 1
+            return f"{value} to {value + 1}"
+        case ast.Attribute(attr=name) if name in NAMES:
+            if not dry:
+                node.attr = NAMES[name]
+            return f".{name} to .{NAMES[name]}"
+        case ast.Name(id=name) if name in NAMES:
+            if not dry:
+                node.id = NAMES[name]
+            return f"{name} to {NAMES[name]}"
+    return ""
+
+
+def mutant(text: str, number: int) -> tuple[str, int, str]:
+    """The source with its `number`th place changed, the line, and what was done."""
+    tree = ast.parse(text)
+    node = list(places(tree))[number]
+    line, what = node.lineno, changed(node)
+    return ast.unparse(ast.fix_missing_locations(tree)), line, what
+
+
+def passes(part: Part, source: Path, text: str) -> bool:
+    """Whether the tests of a part pass with one source replaced."""
+    package = ROOT / "packages" / part.package
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(package / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / source.relative_to(package / "src")).write_text(text, encoding="utf-8")
+        before = os.environ.get("PYTHONPATH", "")  # noqa: TID251  what is there stays behind it
+        given = {**os.environ, "PYTHONPATH": f"{copy}:{before}"}  # noqa: TID251
+        tests = [str(package / "tests" / name) for name in part.tests]
+        words = [sys.executable, "-m", "pytest", "-x", "-q", *tests]
+        try:
+            done = subprocess.run(words, cwd=ROOT, env=given, timeout=SECONDS, capture_output=True)
+        except subprocess.TimeoutExpired:
+            return False
+    if done.returncode not in (0, 1, 2):
+        sys.exit(done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
+    return done.returncode == 0
+
+
+def tried(name: str, part: Part, most: int, seed: int) -> dict[str, object]:
+    """Try changes of one part; the share that was noticed, and those that were not."""
+    folder = next((ROOT / "packages" / part.package / "src").iterdir())
+    found = [
+        (folder / source, number)
+        for source in part.sources
+        for number in range(len(list(places(ast.parse((folder / source).read_text())))))
+    ]
+    drawn = random.Random(seed).sample(found, min(most, len(found)))
+    first = drawn[0][0]
+    if not passes(part, first, first.read_text(encoding="utf-8")):
+        sys.exit(f"{name}: the tests fail without any change")
+    alive = []
+    for source, number in drawn:
+        text, line, what = mutant(source.read_text(encoding="utf-8"), number)
+        if passes(part, source, text):
+            alive.append(f"{source.relative_to(folder)}:{line}: {what}")
+            print(f"{name}: not noticed: {alive[-1]}", flush=True)
+    share = 1 - len(alive) / len(drawn)
+    print(f"{name}: {share:.0%} of {len(drawn)} changes noticed, of {len(found)} there are")
+    return {"tried": len(drawn), "places": len(found), "noticed": share, "not noticed": alive}
+
+
+def main() -> None:
+    """Try every part, or one, and write what was found."""
+    reader = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    reader.add_argument("--only", choices=PARTS)
+    reader.add_argument("--most", type=int, default=40, help="changes of each part")
+    reader.add_argument("--seed", type=int, default=0)
+    reader.add_argument("--out", type=Path, default=ROOT / "coverage" / "mutation.json")
+    given = reader.parse_args()
+    chosen = {given.only: PARTS[given.only]} if given.only else PARTS
+    made = {name: tried(name, part, given.most, given.seed) for name, part in chosen.items()}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    report = {"what": "mutation", "seed": given.seed, "parts": made}
+    given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
