@@ -21,7 +21,7 @@ INPUTS = (
     "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras --shared-camera"
 )
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background --masks"
-MEMORY = "--budget --window --overlap"
+MEMORY = "--budget --window --overlap --close-loops"
 OPTIONS = {
     "distill": f"--backbone --weights --data --photos --out --resume --overwrite --views --size "
     f"--eval-scenes --many-views --many-scenes --seed --device --backend --precision {RECIPE} "

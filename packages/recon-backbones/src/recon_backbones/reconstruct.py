@@ -42,6 +42,7 @@ def reconstruct(
     budget: str | int | None = None,
     window: int | None = None,
     overlap: int | None = None,
+    close_loops: bool = True,
     precision: Precision = "kept",
     choice: PhotoChoice = CHOICE,
     masks: Masks = MASKS,
@@ -60,7 +61,7 @@ def reconstruct(
       or one video.
     - `size`: longer side in pixels at which the network sees a photo; the family's own unless
       given.
-    - `budget`, `window`, `overlap`, `precision`: see `views.options.Memory`.
+    - `budget`, `window`, `overlap`, `close_loops`, `precision`: see `views.options.Memory`.
     - `choice`: which photos or frames are taken. `masks`: which pixels are kept.
     - `cameras`: gives the camera of each of some paths, or None; photos without are left out.
     - `shared_camera`: one camera took all photos: one focal length in pixels of the photos, square
@@ -75,7 +76,9 @@ def reconstruct(
     known then.
     """
     telling = Telling(say=say, progress=progress)
-    memory = Memory(budget=budget, window=window, overlap=overlap, precision=precision)
+    memory = Memory(
+        budget=budget, window=window, overlap=overlap, close_loops=close_loops, precision=precision
+    )
     metres = Metres(distance=known_distance, network=metric)
     named = [photos] if isinstance(photos, (str, Path)) else list(photos)
     with _folder(frames) as folder:

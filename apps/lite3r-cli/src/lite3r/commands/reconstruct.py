@@ -93,9 +93,11 @@ class MemoryOptions:
     """Views in one pass of the network; all of them unless given or memory is short."""
     overlap: int | None = None
     """Views that neighboring passes share; a quarter of the window unless given."""
+    close_loops: bool = True
+    """Where distant windows show one place, move all so that they meet there."""
 
     def __post_init__(self) -> None:
-        Memory(budget=self.budget, window=self.window, overlap=self.overlap)
+        Memory(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,7 @@ class Plan:
     budget: str | None = None
     window: int | None = None
     overlap: int | None = None
+    close_loops: bool = True
     choice: PhotoChoice
     masks: Masks
     cameras: Path | None = None
@@ -128,6 +129,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             budget=plan.budget,
             window=plan.window,
             overlap=plan.overlap,
+            close_loops=plan.close_loops,
             precision="kept" if model.student else plan.precision,
             choice=plan.choice,
             masks=plan.masks,

@@ -126,9 +126,12 @@ def _two(start: Cameras, tracks: Tracks, i: int, j: int, views: Views) -> Camera
     one, other = (_flat(start, part, k) for k in (i, j))
     tolerance = float(TIGHT * (views.pixel / start.lens[:, 0])[[i, j]].mean())
     cv2.setRNGSeed(0)
-    essential, kept = cv2.findEssentialMat(
-        one, other, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=tolerance
-    )
+    try:
+        essential, kept = cv2.findEssentialMat(
+            one, other, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=tolerance
+        )
+    except cv2.error:  # OpenCV has no model of a degenerate sample
+        return None
     if essential is None or essential.shape != (3, 3):
         return None
     _, rotation, translation, _ = cv2.recoverPose(

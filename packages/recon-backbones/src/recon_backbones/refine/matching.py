@@ -59,16 +59,16 @@ def alike(one: Keypoints, other: Keypoints) -> Int64[Tensor, "m 2"]:
 
 
 def epipolar(one: Float64[Tensor, "m 2"], other: Float64[Tensor, "m 2"]) -> Bool[Tensor, " m"]:
-    """Which matches fit the fundamental matrix that most of them fit."""
+    """Which matches fit the fundamental matrix that most of them fit.
+
+    Where that is undetermined, as of two photos from one place, the homography that most fit.
+    """
+    here, there = (np.ascontiguousarray(xy.numpy()) for xy in (one, other))
     cv2.setRNGSeed(0)
-    _, kept = cv2.findFundamentalMat(
-        np.ascontiguousarray(one.numpy()),
-        np.ascontiguousarray(other.numpy()),
-        cv2.USAC_MAGSAC,
-        TOLERANCE,
-        0.9999,
-        5000,
-    )
+    try:
+        kept = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, TOLERANCE, 0.9999, 5000)[1]
+    except cv2.error:  # OpenCV has no model of a degenerate sample
+        kept = cv2.findHomography(here, there, cv2.RANSAC, TOLERANCE)[1]
     if kept is None:
         return torch.zeros(len(one), dtype=torch.bool)
     return torch.from_numpy(kept[:, 0] > 0)

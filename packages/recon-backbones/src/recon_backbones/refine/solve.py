@@ -18,7 +18,7 @@ TIGHT, LEAST = 3.0, 0.1  # at last, in median errors, but not below so many pixe
 STEPS = 25  # at most, of bundle adjustment
 QUIET = 1e-5  # relative fall of the cost in a step at which bundle adjustment ends
 HOPELESS = 0.25  # median error, in scales of the loss, from which a stricter loss does not help
-FITS = 0.8  # share of observations near their points from which a start needs no other
+FITS = 0.92  # share of observations near their points from which a start needs no other
 HALF = 0.5  # the same of each view
 
 

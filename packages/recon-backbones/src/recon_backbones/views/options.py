@@ -17,6 +17,8 @@ class Memory:
     - `budget`: memory that may be used, as "8GB" or bytes; what is free unless given.
     - `window`: views in one pass; all of them unless given or memory is short.
     - `overlap`: views that neighboring passes share; a quarter of the window unless given.
+    - `close_loops`: where views of distant windows show one place, a pass more sees both, and all
+      windows are moved so that they meet there.
     - `precision`: of the backbone, which is converted in place: "kept" leaves it alone, "auto"
       takes bfloat16 on a GPU that is short of memory.
 
@@ -26,6 +28,7 @@ class Memory:
     budget: str | int | None = None
     window: int | None = None
     overlap: int | None = None
+    close_loops: bool = True
     precision: Precision = "kept"
 
     def __post_init__(self) -> None:

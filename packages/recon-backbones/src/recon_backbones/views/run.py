@@ -1,7 +1,7 @@
 """Run the network over all views: in windows where planned, again where memory ran out."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from recon_backbones.backbone import Backbone
 from recon_backbones.blocks.streaming import streamed
+from recon_backbones.chain.close import Loop
+from recon_backbones.chain.join import Join
 from recon_backbones.errors import InputError
 from recon_backbones.prediction import Prediction
 from recon_backbones.telling import SILENT, Advance, Telling
@@ -18,7 +20,7 @@ from recon_backbones.views.amounts import readable
 from recon_backbones.views.free import resident
 from recon_backbones.views.options import Memory
 from recon_backbones.views.plan import Plan, Situation, make_plan, thriftier
-from recon_backbones.views.windows import Join, predict_windows, windows
+from recon_backbones.views.windows import predict_windows, windows
 
 EXHAUSTED = (
     "not enough memory",
@@ -44,11 +46,12 @@ class Views:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What was predicted, the plan that succeeded, and the joins of its windows."""
+    """What was predicted, the plan that succeeded, and the joins and loops of its windows."""
 
     prediction: Prediction
     plan: Plan
     joins: tuple[Join, ...]
+    loops: tuple[Loop, ...] = ()
 
 
 def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Telling) -> Outcome:
@@ -65,13 +68,15 @@ def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Te
     needs = f"; about {readable(plan.needs)} of memory" if plan.needs else ""
     count = f"{plan.views} view{'s' * (plan.views != 1)}"
     telling.say(f"{count} of {width} x {height} pixels, {plan.describe()}{needs}")
-    outcome = run_plan(backbone, views, plan, telling)
+    outcome = run_plan(backbone, views, plan, telling, close_loops=options.close_loops)
     for join in outcome.joins:
         if join.weak:
             telling.say(
                 f"the windows that meet at view {join.first_view + 1} disagree (depths by a factor "
                 f"of {join.scale_spread:.2f}); a larger overlap may help"
             )
+    for loop in outcome.loops:
+        telling.say(loop.describe())
     return outcome
 
 
@@ -90,14 +95,21 @@ def _situation(backbone: Backbone, views: Views) -> Situation:
     )
 
 
-def run_plan(backbone: Backbone, views: Views, plan: Plan, telling: Telling = SILENT) -> Outcome:
+def run_plan(
+    backbone: Backbone,
+    views: Views,
+    plan: Plan,
+    telling: Telling = SILENT,
+    *,
+    close_loops: bool = True,
+) -> Outcome:
     """Predict, with a thriftier plan after each time that memory runs out; each is told.
 
     Raises InputError when the thriftiest plan does not fit either.
     """
     while True:
         try:
-            return _attempt(backbone, views, plan, telling)
+            return _attempt(backbone, views, plan, telling, close_loops=close_loops)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -122,7 +134,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in EXHAUSTED)
 
 
-def _attempt(backbone: Backbone, views: Views, plan: Plan, telling: Telling) -> Outcome:
+def _attempt(
+    backbone: Backbone, views: Views, plan: Plan, telling: Telling, *, close_loops: bool
+) -> Outcome:
     parts = windows(plan.views, plan.window, plan.overlap)
     layers = _layers(backbone)
     with (
@@ -133,14 +147,17 @@ def _attempt(backbone: Backbone, views: Views, plan: Plan, telling: Telling) -> 
             lambda part: _predict(backbone, views, part, plan),
             parts,
             given_cameras=views.world_to_camera is not None,
+            images=views.images if close_loops else None,
         )
-    return Outcome(prediction=stitched.prediction, plan=plan, joins=stitched.joins)
+    return Outcome(
+        prediction=stitched.prediction, plan=plan, joins=stitched.joins, loops=stitched.loops
+    )
 
 
-def _predict(backbone: Backbone, views: Views, part: range, plan: Plan) -> Prediction:
+def _predict(backbone: Backbone, views: Views, part: Sequence[int], plan: Plan) -> Prediction:
     """One pass over some views; the result is on the CPU, in float32."""
     device = next(backbone.parameters()).device
-    chosen = slice(part.start, part.stop)
+    chosen = slice(part.start, part.stop) if isinstance(part, range) else list(part)
     images, poses, lenses = (
         None if given is None else given[chosen][None].to(device)
         for given in (views.images, views.world_to_camera, views.intrinsics)

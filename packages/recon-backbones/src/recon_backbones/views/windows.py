@@ -1,68 +1,24 @@
 """More views than fit at once: overlapping windows, joined by what they share.
 
-Each window is predicted in a frame and a unit of its own. A similarity takes it to its
-predecessor's: the scale from the depths of the shared views (the median ratio over
-confident pixels, which a few wrong cameras do not move), the rotation from the shared
-cameras' orientations (their chordal mean, defined for one shared view already), the
-translation from their centers. So views on a line or in one place, where an alignment of
-centers alone has no rotation or no scale, need no care.
+Each window is predicted in a frame and a unit of its own; `chain.join` takes it to its
+predecessor's, and where the sequence comes back to a place, all are moved so that both ends meet
+(`chain.close`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_backbones.chain.close import Chain, Loop, close_loops
+from recon_backbones.chain.join import Join, join, views_of
 from recon_backbones.errors import InputError
+from recon_backbones.geometry.similarity import Similarity as Similarity
+from recon_backbones.geometry.similarity import camera_centers as camera_centers
 from recon_backbones.prediction import Prediction
-
-SCALE_DISAGREEMENT = 1.25  # between shared views: above it a join is called weak
-
-
-@dataclass(frozen=True, kw_only=True)
-class Similarity:
-    """The map p -> scale * rotation @ p + translation, in float64."""
-
-    scale: float
-    rotation: Float[Tensor, "3 3"]
-    translation: Float[Tensor, "3"]
-
-    def apply(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
-        """Map points."""
-        return self.scale * points.double() @ self.rotation.T + self.translation
-
-    def apply_to_cameras(self, world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3 4"]:
-        """Move cameras into the target's world; depths seen by them grow by `scale`."""
-        rotation = world_to_camera[:, :, :3].double() @ self.rotation.T
-        centers = self.apply(camera_centers(world_to_camera))
-        return torch.cat((rotation, -rotation @ centers[..., None]), dim=-1)
-
-
-def camera_centers(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 3"]:
-    """Where cameras stand in the world, in float64."""
-    cameras = world_to_camera.double()
-    return -(cameras[:, :, :3].mT @ cameras[:, :, 3:])[..., 0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Join:
-    """How one window was brought to its predecessor.
-
-    scale_spread: largest over smallest depth ratio of the shared views, 1 when they agree.
-    rotation_degrees: largest disagreement of a shared camera's orientation after joining.
-    """
-
-    first_view: int
-    similarity: Similarity
-    scale_spread: float
-    rotation_degrees: float
-
-    @property
-    def weak(self) -> bool:
-        """Whether the two windows contradict each other where they should agree."""
-        return self.scale_spread > SCALE_DISAGREEMENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +27,7 @@ class Stitched:
 
     prediction: Prediction
     joins: tuple[Join, ...]
+    loops: tuple[Loop, ...] = ()
 
 
 def windows(views: int, window: int, overlap: int) -> list[range]:
@@ -87,73 +44,37 @@ def windows(views: int, window: int, overlap: int) -> list[range]:
 
 
 def predict_windows(
-    predict: Callable[[range], Prediction], parts: Sequence[range], *, given_cameras: bool = False
+    predict: Callable[[Sequence[int]], Prediction],
+    parts: Sequence[range],
+    *,
+    given_cameras: bool = False,
+    images: Float[Tensor, "v 3 y x"] | None = None,
 ) -> Stitched:
     """Predict each window of one scene, and join them.
 
-    predict: gives the prediction of some views. With `given_cameras` all windows are in one
-    frame already, and their depths are taken to the unit of the first.
+    - `predict`: gives the prediction of some views.
+    - `given_cameras`: all windows are in one frame already, and their depths are taken to the unit
+      of the first.
+    - `images`: of all views; with them, places that the sequence comes back to are looked for and
+      its windows moved so that they meet there.
     """
-    joined = predict(parts[0])
-    joins = []
-    for part in parts[1:]:
-        new = predict(part)
-        shared = joined.depth.shape[1] - part.start
-        join = _join(_views(joined, part.start, None), _views(new, 0, shared), part.start)
-        joins.append(join)
-        moved = _rescaled(new, join) if given_cameras else _moved(new, join.similarity)
-        cut = shared // 2  # of the shared views each window gives those nearer its middle
-        joined = _concatenate(_views(joined, 0, part.start + cut), _views(moved, cut, None))
-    return Stitched(prediction=joined, joins=tuple(joins))
-
-
-def _join(before: Prediction, after: Prediction, first_view: int) -> Join:
-    """The similarity from `after` to `before`, two predictions of the same views."""
-    ratios = _depth_ratios(before, after)
-    scale = float(ratios.median())
-    one, other = before.world_to_camera[0].double(), after.world_to_camera[0].double()
-    rotation = _mean_rotation(one[:, :, :3].mT @ other[:, :, :3])
-    centers = camera_centers(one) - scale * camera_centers(other) @ rotation.T
-    similarity = Similarity(
-        scale=scale,
-        rotation=rotation,
-        translation=centers.median(0).values,
-    )
-    turned = other[:, :, :3] @ rotation.T
-    return Join(
-        first_view=first_view,
-        similarity=similarity,
-        scale_spread=float(ratios.max() / ratios.min()),
-        rotation_degrees=float(_degrees(one[:, :, :3] @ turned.mT).max()),
-    )
-
-
-def _depth_ratios(before: Prediction, after: Prediction) -> Float[Tensor, " v"]:
-    """Median over the more confident half of the pixels of each view."""
-    found = []
-    for view in range(before.depth.shape[1]):
-        one, other = before.depth[0, view].flatten(), after.depth[0, view].flatten()
-        sure = torch.minimum(before.depth_conf[0, view], after.depth_conf[0, view]).flatten()
-        kept = (sure >= sure.median()) & (one > 0) & (other > 0)
-        if not kept.any():
-            raise InputError(
-                f"shared view {view} has no pixel with a depth in both windows, so they cannot be "
-                "joined; give a larger overlap"
-            )
-        found.append((one[kept].double() / other[kept].double()).median())
-    return torch.stack(found)
-
-
-def _mean_rotation(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, "3 3"]:
-    u, _, vt = torch.linalg.svd(rotations.sum(0))
-    sign = torch.ones(3, dtype=u.dtype)
-    sign[2] = torch.sign(torch.det(u @ vt))
-    return u @ torch.diag(sign) @ vt
-
-
-def _degrees(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " v"]:
-    cosine = (rotations.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    return torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+    seen = [predict(part) for part in parts]
+    joins, places = [], [Similarity.identity()]
+    for k, (before, part) in enumerate(pairwise(parts)):
+        shared = before.stop - part.start
+        one = views_of(seen[k], part.start - before.start, None)
+        joins.append(join(one, views_of(seen[k + 1], 0, shared), part.start))
+        places.append(places[-1] @ joins[-1].similarity)
+    loops: tuple[Loop, ...] = ()
+    if images is not None and not given_cameras and len(parts) > 2:
+        chain = Chain(parts=tuple(parts), seen=tuple(seen), places=tuple(places))
+        places, loops = close_loops(chain, images, predict)
+    joined = seen[0]
+    for new, part, place in zip(seen[1:], parts[1:], places[1:], strict=True):
+        moved = _rescaled(new, place) if given_cameras else _moved(new, place)
+        cut = (joined.depth.shape[1] - part.start) // 2  # each gives views nearer its middle
+        joined = _concatenate(views_of(joined, 0, part.start + cut), views_of(moved, cut, None))
+    return Stitched(prediction=joined, joins=tuple(joins), loops=loops)
 
 
 def _moved(prediction: Prediction, similarity: Similarity) -> Prediction:
@@ -165,24 +86,11 @@ def _moved(prediction: Prediction, similarity: Similarity) -> Prediction:
     )
 
 
-def _rescaled(prediction: Prediction, join: Join) -> Prediction:
-    """Depths in the unit of the window before; those in metres are so already."""
+def _rescaled(prediction: Prediction, place: Similarity) -> Prediction:
+    """Depths in the unit of the first window; those in metres are so already."""
     if prediction.metric:
         return prediction
-    return replace(prediction, depth=prediction.depth * join.similarity.scale)
-
-
-def _views(prediction: Prediction, start: int, end: int | None) -> Prediction:
-    """Some views; of what a network may add, the sky alone is carried on."""
-    sky = prediction.sky
-    return Prediction(
-        depth=prediction.depth[:, start:end],
-        depth_conf=prediction.depth_conf[:, start:end],
-        world_to_camera=prediction.world_to_camera[:, start:end],
-        intrinsics=prediction.intrinsics[:, start:end],
-        sky=None if sky is None else sky[:, start:end],
-        metric=prediction.metric,
-    )
+    return replace(prediction, depth=prediction.depth * place.scale)
 
 
 def _concatenate(one: Prediction, other: Prediction) -> Prediction:

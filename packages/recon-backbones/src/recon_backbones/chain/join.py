@@ -1,0 +1,103 @@
+"""Two predictions that share views, each in a frame and a unit of its own, brought together.
+
+The scale comes from the depths of the shared views (the median ratio over confident pixels, which a
+few wrong cameras do not move), the rotation from the shared cameras' orientations (their chordal
+mean, defined for one shared view already), the translation from their centers. So views on a line
+or in one place, where an alignment of centers alone has no rotation or no scale, need no care.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recon_backbones.errors import InputError
+from recon_backbones.geometry.similarity import Similarity, camera_centers
+from recon_backbones.prediction import Prediction
+
+SCALE_DISAGREEMENT = 1.25  # between shared views: above it a join is called weak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """How one window was brought to its predecessor.
+
+    scale_spread: largest over smallest depth ratio of the shared views, 1 when they agree.
+    rotation_degrees: largest disagreement of a shared camera's orientation after joining.
+    """
+
+    first_view: int
+    similarity: Similarity
+    scale_spread: float
+    rotation_degrees: float
+
+    @property
+    def weak(self) -> bool:
+        """Whether the two windows contradict each other where they should agree."""
+        return self.scale_spread > SCALE_DISAGREEMENT
+
+
+def join(before: Prediction, after: Prediction, first_view: int) -> Join:
+    """The similarity from `after` to `before`, two predictions of the same views.
+
+    Raises InputError where a shared view has no pixel with a depth in both.
+    """
+    ratios = _depth_ratios(before, after)
+    scale = float(ratios.median())
+    one, other = before.world_to_camera[0].double(), after.world_to_camera[0].double()
+    rotation = _mean_rotation(one[:, :, :3].mT @ other[:, :, :3])
+    centers = camera_centers(one) - scale * camera_centers(other) @ rotation.T
+    similarity = Similarity(
+        scale=scale,
+        rotation=rotation,
+        translation=centers.median(0).values,
+    )
+    turned = other[:, :, :3] @ rotation.T
+    return Join(
+        first_view=first_view,
+        similarity=similarity,
+        scale_spread=float(ratios.max() / ratios.min()),
+        rotation_degrees=float(_degrees(one[:, :, :3] @ turned.mT).max()),
+    )
+
+
+def _depth_ratios(before: Prediction, after: Prediction) -> Float[Tensor, " v"]:
+    """Median over the more confident half of the pixels of each view."""
+    found = []
+    for view in range(before.depth.shape[1]):
+        one, other = before.depth[0, view].flatten(), after.depth[0, view].flatten()
+        sure = torch.minimum(before.depth_conf[0, view], after.depth_conf[0, view]).flatten()
+        kept = (sure >= sure.median()) & (one > 0) & (other > 0)
+        if not kept.any():
+            raise InputError(
+                f"shared view {view} has no pixel with a depth in both windows, so they cannot be "
+                "joined; give a larger overlap"
+            )
+        found.append((one[kept].double() / other[kept].double()).median())
+    return torch.stack(found)
+
+
+def _mean_rotation(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, "3 3"]:
+    u, _, vt = torch.linalg.svd(rotations.sum(0))
+    sign = torch.ones(3, dtype=u.dtype)
+    sign[2] = torch.sign(torch.det(u @ vt))
+    return u @ torch.diag(sign) @ vt
+
+
+def _degrees(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " v"]:
+    cosine = (rotations.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    return torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+
+
+def views_of(prediction: Prediction, start: int, end: int | None) -> Prediction:
+    """Some views; of what a network may add, the sky alone is carried on."""
+    sky = prediction.sky
+    return Prediction(
+        depth=prediction.depth[:, start:end],
+        depth_conf=prediction.depth_conf[:, start:end],
+        world_to_camera=prediction.world_to_camera[:, start:end],
+        intrinsics=prediction.intrinsics[:, start:end],
+        sky=None if sky is None else sky[:, start:end],
+        metric=prediction.metric,
+    )
