@@ -14,7 +14,7 @@ PACKAGES = {folder.name: folder for src in SOURCES for folder in src.iterdir() i
 LONGEST_FILE = 300  # lines
 LARGEST_FOLDER = 12  # modules, without __init__
 SAME_LINES = 10
-THIN_APP = 7_500  # lines without teacher/, which trains the bundled weights; to become 6,500
+THIN_APP = 6_500  # lines, teacher/ included, which trains the bundled weights
 
 # The app files in which two packages meet, and which: everything else sees one at most.
 MEETINGS = {
@@ -39,10 +39,10 @@ MEETINGS = {
     "teacher/monitor.py": {"recon_backbones", "recon_eval"},
     "study/judge.py": {"recon_backbones", "recon_eval", "sla_kernels"},
     "study/taught.py": {"distill", "fp8_qat", "recon_backbones"},
-    "study/prepare.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
+    "study/prepare.py": {"fp8_qat", "recon_backbones", "recon_eval", "sla_kernels"},
     "study/quality.py": {"recon_backbones", "recon_eval"},
     "study/tune.py": {"recon_backbones", "recon_eval"},
-    "student/student.py": {"distill", "recon_backbones"},
+    "student/student.py": {"distill", "recon_backbones", "sla_kernels"},
     "student/axes.py": {"recon_backbones", "recon_eval", "sla_kernels"},
     "student/compose.py": {"distill", "fp8_qat", "recon_backbones", "sla_kernels"},
     "student/deploy.py": {"distill", "fp8_qat", "recon_backbones"},
@@ -187,9 +187,7 @@ def test_the_app_is_not_the_largest_part() -> None:
         for package in PACKAGES
     }
     assert max(sizes, key=lambda package: sizes[package]) != "lite3r"
-    teacher = PACKAGES["lite3r"] / "teacher"
-    trained = sum(len(file.read_text().splitlines()) for file in teacher.rglob("*.py"))
-    assert sizes["lite3r"] - trained <= THIN_APP
+    assert sizes["lite3r"] <= THIN_APP
 
 
 def test_packages_meet_where_the_list_says() -> None:

@@ -14,12 +14,12 @@ from lite3r.bench.quality import compared
 from lite3r.distillation.rows import weights
 from lite3r.distillation.teach import teach
 from lite3r.distillation.training import Training
-from lite3r.student.axes import axes_of
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import AGREES, deploy, export, load
 from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
-from lite3r.student.student import TeacherSpec, weights_digest
-from recon_backbones import Backbone, load_backbone
+from lite3r.student.student import TeacherSpec
+from recon_backbones import Backbone, load_backbone, weights_digest
+from sla_kernels import stored_axes
 
 IMAGES = torch.rand(1, 2, 3, 140, 126, generator=torch.Generator().manual_seed(0))
 
@@ -159,7 +159,7 @@ def content(**changes: Any) -> Recipe:
 def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_path: Path) -> None:
     """What is loaded orders tokens as what was saved, with either kind of file."""
     student = lighten(teacher, replace(content(), fp8="rowwise"), calibrate=IMAGES)
-    axes = axes_of(student.backbone)
+    axes = stored_axes(student.backbone)
     assert len(axes) == 4
     assert all(float(one.abs().max()) > 0 for one in axes.values())
     student.save(tmp_path / "saved")
@@ -168,7 +168,7 @@ def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_pat
     export(student, tmp_path / "exported")
     for folder in ("saved", "exported"):
         again = load(tmp_path / folder, backend="reference", precision="float32").backbone
-        for name, found in axes_of(again).items():
+        for name, found in stored_axes(again).items():
             assert torch.equal(found, axes[name]), folder
         with torch.no_grad():
             assert torch.equal(again(IMAGES).depth, depth), folder
@@ -177,9 +177,9 @@ def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_pat
 def test_axes_stay_in_float32_and_the_teacher_as_it_was(teacher: Backbone) -> None:
     before = weights_digest(teacher)
     student = lighten(teacher, content(), calibrate=IMAGES)
-    axes = axes_of(student.backbone)
+    axes = stored_axes(student.backbone)
     light = deploy(student, precision="bfloat16").backbone
-    for name, found in axes_of(light).items():
+    for name, found in stored_axes(light).items():
         assert torch.equal(found, axes[name])
     assert {p.dtype for p in light.parameters()} == {torch.bfloat16}
     assert weights_digest(teacher) == before
@@ -193,7 +193,7 @@ def test_axes_are_found_on_what_is_given_and_on_drawn_scenes_otherwise(teacher: 
         "drawn": None,
     }
     found = {
-        name: next(iter(axes_of(lighten(teacher, content(), calibrate=how).backbone).values()))
+        name: next(iter(stored_axes(lighten(teacher, content(), calibrate=how).backbone).values()))
         for name, how in ways.items()
     }
     assert len(seen) == 1

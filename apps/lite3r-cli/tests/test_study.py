@@ -121,11 +121,10 @@ def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list
     assert torch.equal(before.depth, after.depth)
 
 
-def test_no_choice_keeps_more_attention_mass_than_the_best(
-    teacher: Backbone, sets: list[Scene]
-) -> None:
-    candidates = {"few": few(8), "all": but(keep=1.0)}
-    found = {n: attention_mass(p, sets[0]) for n, p in prepare(teacher, candidates, SEEN).items()}
+def test_no_choice_keeps_more_attention_mass_than_the_best(teacher: Backbone) -> None:
+    candidates = {"few": few(8, opened=4), "all": but(keep=1.0)}
+    scene = SyntheticScenes("test", count=1, views=8, height=112, width=112)[0]
+    found = {n: attention_mass(p, scene) for n, p in prepare(teacher, candidates, SEEN).items()}
     assert len(found["few"]) == 4
     assert all(0 < f["kept"] < f["best"] < 1 for f in found["few"].values())
     assert all(f["kept"] == pytest.approx(1, abs=1e-5) for f in found["all"].values())

@@ -43,6 +43,7 @@ from recon_backbones.surgery import replace_attention as replace_attention
 from recon_backbones.views.options import Masks as Masks
 from recon_backbones.views.options import Memory as Memory
 from recon_backbones.views.scale import KnownDistance as KnownDistance
+from recon_backbones.weights.digest import weights_digest as weights_digest
 from recon_backbones.weights.lite3r import Lite3RWeights as Lite3RWeights
 from recon_backbones.weights.lite3r import import_lite3r as import_lite3r
 

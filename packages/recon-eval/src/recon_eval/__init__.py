@@ -14,6 +14,8 @@ from recon_eval import points as points
 from recon_eval import pose as pose
 from recon_eval import reconstruction as reconstruction
 from recon_eval import report as report
+from recon_eval.answers import against_another as against_another
+from recon_eval.answers import against_truth as against_truth
 from recon_eval.metrics import METRICS as METRICS
 from recon_eval.metrics import Metric as Metric
 from recon_eval.metrics import metric_of as metric_of

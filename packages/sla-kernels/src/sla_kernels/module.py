@@ -233,6 +233,15 @@ def calibrated(model: nn.Module) -> Iterator[None]:
             part.moments = None
 
 
+def stored_axes(model: nn.Module) -> dict[str, Float[Tensor, "c a"]]:
+    """The axes of every content order, by the name of the buffer."""
+    return {
+        f"{name}.directions": part.directions
+        for name, part in model.named_modules()
+        if isinstance(part, SparseLinearAttention) and part.directions is not None
+    }
+
+
 def _axes(name: str, part: SparseLinearAttention) -> Tensor:
     assert part.moments is not None and isinstance(part.choice, RowChoice)
     if part.moments.count == 0:

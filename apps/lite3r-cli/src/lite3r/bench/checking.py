@@ -1,7 +1,10 @@
 """Read every file of a data folder once, before hours of work depend on it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lite3r.shell.errors import sentence
 from lite3r.shell.words import Words
@@ -25,32 +28,25 @@ def check_folder(folder: Path, words: Words) -> Checked:
 
     Raises ValueError when it holds neither.
     """
-    if folder.is_dir() and any((child / "cams").is_dir() for child in folder.iterdir()):
-        return _check_scenes(folder, words)
-    return _check_photos(folder, words)
+    scenes = sorted(path.parent.name for path in folder.glob("*/cams") if path.is_dir())
+    if scenes:
+        return _check("scenes", scenes, partial(_scene, folder), words)
+    photos = find_photos([folder], at_least=1)
+    return _check("photos", photos, partial(decode_photo, at_least=SMALL), words)
 
 
-def _check_scenes(folder: Path, words: Words) -> Checked:
-    names = sorted(child.name for child in folder.iterdir() if (child / "cams").is_dir())
+def _scene(folder: Path, name: str) -> object:
+    return BlendedMVS(folder, "all", scenes=[name])[0]
+
+
+def _check(kind: str, items: Sequence[Any], read: Callable[[Any], object], words: Words) -> Checked:
     problems = []
-    with words.progress("reading scenes", len(names)) as advance:
-        for name in names:
+    with words.progress(f"reading {kind}", len(items)) as advance:
+        for item in items:
             try:
-                _ = BlendedMVS(folder, "all", scenes=[name])[0]
+                read(item)
             except (ValueError, OSError) as error:
-                problems.append(f"{name}: {sentence(error)}")
+                where = f"{item}: " if kind == "scenes" else ""  # a photo's error names its file
+                problems.append(where + sentence(error))
             advance()
-    return Checked(kind="scenes", items=len(names), problems=problems)
-
-
-def _check_photos(folder: Path, words: Words) -> Checked:
-    paths = find_photos([folder], at_least=1)
-    problems = []
-    with words.progress("reading photos", len(paths)) as advance:
-        for path in paths:
-            try:
-                decode_photo(path, at_least=SMALL)
-            except (ValueError, OSError) as error:
-                problems.append(sentence(error))
-            advance()
-    return Checked(kind="photos", items=len(paths), problems=problems)
+    return Checked(kind=kind, items=len(items), problems=problems)

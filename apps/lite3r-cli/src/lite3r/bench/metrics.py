@@ -1,6 +1,5 @@
 """Every figure that a table shows, once: its key, its words, its unit, where it comes from."""
 
-from recon_eval.metrics import Better
 from recon_eval.pages import Column
 
 DEPTH, POSE = "depth/median/sequence", "pose/pairs/signed"
@@ -40,60 +39,33 @@ MANY = "_many"  # at the end of a key: the same on the larger scenes of a run
 AGAIN = "the same on the scenes of more views"
 
 
-def _cost(
-    key: str,
-    title: str,
-    unit: str,
-    explanation: str,
-    *,
-    digits: int = 0,
-    better: Better | None = "low",
-    scale: float = 1.0,
-) -> Column:
-    return Column(
-        key=key,
-        title=title,
-        unit=unit,
-        digits=digits,
-        scale=scale,
-        better=better,
-        explanation=explanation,
+COSTS = tuple(
+    Column(key=key, title=title, unit=unit, digits=digits, explanation=explanation)
+    for key, title, unit, digits, explanation in (
+        ("latency_ms", "latency", "ms", 0, "median time of one scene, interleaved repetitions"),
+        ("latency_ms_many", "latency, many views", "ms", 0, AGAIN),
+        ("peak_memory_mb", "memory", "MB", 0, "peak of one scene, above what was held before"),
+        ("peak_memory_mb_many", "memory, many views", "MB", 0, AGAIN),
+        ("weights_mb", "weights", "MB", 1, "all weights as they lie in memory"),
+        ("disk_mb", "file", "MB", 1, "all weights as a file: of a student, what export writes"),
     )
-
-
-COSTS = (
-    _cost("latency_ms", "latency", "ms", "median time of one scene here, interleaved repetitions"),
-    _cost("latency_ms_many", "latency, many views", "ms", AGAIN),
-    _cost("peak_memory_mb", "memory", "MB", "peak memory of one scene, above what was held before"),
-    _cost("peak_memory_mb_many", "memory, many views", "MB", AGAIN),
-    _cost("weights_mb", "weights", "MB", "all weights as they lie in memory", digits=1),
-    _cost(
-        "disk_mb",
-        "file",
-        "MB",
-        "all weights as a file: of a student, what lite3r export writes",
-        digits=1,
-    ),
-    _cost(
-        "density",
-        "kept",
-        "%",
-        "share of the query-key pairs of global attention that softmax attention sees",
-        digits=1,
-        better=None,
-        scale=100.0,
-    ),
-    _cost(
-        "trained_parameters",
-        "trained",
-        "parameters",
-        "how many numbers distillation changed",
-        better=None,
-    ),
 )
+SEEN = "share of the query-key pairs of global attention that softmax attention sees"
+TRAINED = "how many numbers distillation changed"
 METRICS = (
     *QUALITY,
     Column(key="abs_rel_many", title="AbsRel, many views", explanation=AGAIN),
     Column(key="auc30_many", title="AUC@30, many views", better="high", explanation=AGAIN),
     *COSTS,
+    Column(
+        key="density", title="kept", unit="%", digits=1, scale=100, better=None, explanation=SEEN
+    ),
+    Column(
+        key="trained_parameters",
+        title="trained",
+        unit="parameters",
+        digits=0,
+        better=None,
+        explanation=TRAINED,
+    ),
 )

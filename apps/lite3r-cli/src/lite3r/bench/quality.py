@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lite3r.bench.metrics import PAPER_SOURCES, SOURCES
 from recon_backbones import Backbone, Prediction
-from recon_eval import Report, conventions, depth, pose
+from recon_eval import Report, against_another, against_truth, conventions
 from recon_eval.data import Scene
 
 Figures = dict[str, float | None]
@@ -60,14 +60,8 @@ def evaluate(
 
 def results(prediction: Prediction, scene: Scene) -> list[Any]:
     """The results of one scene, for what its truth holds."""
-    found: list[Any] = []
-    if scene.depth is not None:
-        found.append(depth.evaluate(prediction.depth[0].float(), scene.depth, scene.valid))
-    if scene.world_to_camera is not None and scene.num_views > 1:
-        found.append(pose.evaluate(prediction.world_to_camera[0].float(), scene.world_to_camera))
-    if not found:
-        raise ValueError(f"{scene.name}: has neither true depth nor true cameras to compare with")
-    return found
+    depth, cameras = prediction.depth[0], prediction.world_to_camera[0]
+    return against_truth(scene, depth=depth, world_to_camera=cameras)
 
 
 def as_in_the_paper(prediction: Prediction, scene: Scene) -> list[Any]:
@@ -84,12 +78,8 @@ def as_in_the_paper(prediction: Prediction, scene: Scene) -> list[Any]:
 
 def changes(answer: Prediction, dense: Prediction) -> Figures:
     """How far depth and cameras are from those of the dense network; no truth is needed."""
-    ratio = answer.depth.float() / dense.depth.float()
-    figures: Figures = {"depth_change": float((ratio - 1).abs().median())}
-    cameras = answer.world_to_camera[0].float(), dense.world_to_camera[0].float()
-    if len(cameras[0]) > 1:
-        figures["pose_agreement"] = pose.evaluate(*cameras).numbers()["auc30"]
-    return figures
+    told, known = ((p.depth[0], p.world_to_camera[0]) for p in (answer, dense))
+    return {**against_another(*told, *known)}
 
 
 def means(report: Report, protocol: Protocol = "median") -> dict[str, float | None]:

@@ -29,18 +29,14 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(_table(result) for result in results)
 
 
-def heading(result: Mapping[str, Any]) -> str:
-    """What a table measures."""
-    return (
-        f"{result['backbone']} ({result['weights']} weights), {result['views']} views of "
-        f"{result['width']} x {result['height']}"
-    )
-
-
 def _table(result: Mapping[str, Any]) -> str:
     rows = result["rows"]
     base = next((r.get("latency_ms") for r in rows if r["variant"] == BASELINE), None)
-    return f"### {heading(result)}\n\n{table(list(COLUMNS), [_cells(r, base) for r in rows])}\n"
+    heading = (
+        f"{result['backbone']} ({result['weights']} weights), {result['views']} views of "
+        f"{result['width']} x {result['height']}"
+    )
+    return f"### {heading}\n\n{table(list(COLUMNS), [_cells(r, base) for r in rows])}\n"
 
 
 def _cells(row: Row, base_ms: float | None) -> list[str]:

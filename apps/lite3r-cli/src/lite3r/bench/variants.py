@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,27 +52,19 @@ def variants(
 
     - `backend`: what multiplies FP8; "auto" is "scaled_mm", whose rows say where it cannot run.
     """
+    bfloat16 = partial(Variant, dtype="bfloat16")
     sparse = _light(replace(recipe, fp8="none"))
     found = [
         Variant(name="dense float32", dtype="float32", build=_same, twin=_same),
-        Variant(name="dense bfloat16", dtype="bfloat16", build=_same, twin=_same),
-        Variant(name="SLA bfloat16", dtype="bfloat16", build=sparse, twin=sparse),
+        bfloat16(name="dense bfloat16", build=_same, twin=_same),
+        bfloat16(name="SLA bfloat16", build=sparse, twin=sparse),
     ]
     if recipe.fp8 != "none":
         used: Backend = "scaled_mm" if backend == "auto" else backend
         why = no_fp8(device) if used == "scaled_mm" else None
-        quantized, both = _quantized(recipe, used), _light(recipe, used)
         found += [
-            Variant(
-                name="FP8",
-                dtype="bfloat16",
-                build=quantized,
-                twin=_quantized(recipe, None),
-                missing=why,
-            ),
-            Variant(
-                name="SLA + FP8", dtype="bfloat16", build=both, twin=_light(recipe), missing=why
-            ),
+            bfloat16(name=name, build=make(recipe, used), twin=make(recipe, None), missing=why)
+            for name, make in (("FP8", _quantized), ("SLA + FP8", _light))
         ]
     if with_compile:
         found += [
@@ -81,15 +74,8 @@ def variants(
         ]
     if with_upstream and backbone.startswith("da3"):
         build, why = upstream(backbone)
-        found.append(
-            Variant(
-                name="upstream DA3, autocast",
-                dtype="bfloat16",
-                build=build,
-                twin=_same,
-                missing=why,
-            )
-        )
+        name = "upstream DA3, autocast"
+        found.append(bfloat16(name=name, build=build, twin=_same, missing=why))
     return found
 
 

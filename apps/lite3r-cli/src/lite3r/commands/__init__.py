@@ -30,45 +30,19 @@ class Entry:
         return kind
 
 
+ABOUT = {
+    "distill": "Make a light student of a dense teacher, and measure both.",
+    "reconstruct": "Reconstruct a scene from photos: points, depth and cameras, in many formats.",
+    "view": "Look at reconstructions in a browser, as one file.",
+    "eval": "Compare a model with true depth and cameras.",
+    "export": "Write a student so that it loads without its teacher, FP8 as FP8.",
+    "bench": "Measure speed, memory and quality on this machine.",
+    "tune": "Find the cheapest recipe for given weights and your photos.",
+    "data": "Make synthetic scenes on disk, or check a folder.",
+    "pretrain": "Train the bundled teacher from scratch on synthetic scenes.",
+    "info": "Say what is installed and known, or describe a student.",
+}
 COMMANDS = {
-    "distill": Entry(
-        "lite3r.commands.distill:Distill",
-        "Make a light student of a dense teacher, and measure both.",
-    ),
-    "reconstruct": Entry(
-        "lite3r.commands.reconstruct:Reconstruct",
-        "Reconstruct a scene from photos: points, depth and cameras, in many formats.",
-    ),
-    "view": Entry(
-        "lite3r.commands.view:View",
-        "Look at reconstructions in a browser, as one file.",
-    ),
-    "eval": Entry(
-        "lite3r.commands.eval:Eval",
-        "Compare a model with true depth and cameras.",
-    ),
-    "export": Entry(
-        "lite3r.commands.export:Export",
-        "Write a student so that it loads without its teacher, FP8 as FP8.",
-    ),
-    "bench": Entry(
-        "lite3r.commands.bench:Bench",
-        "Measure speed, memory and quality on this machine.",
-    ),
-    "tune": Entry(
-        "lite3r.commands.tune:Tune",
-        "Find the cheapest recipe for given weights and your photos.",
-    ),
-    "data": Entry(
-        "lite3r.commands.data:Data",
-        "Make synthetic scenes on disk, or check a folder.",
-    ),
-    "pretrain": Entry(
-        "lite3r.commands.pretrain:Pretrain",
-        "Train the bundled teacher from scratch on synthetic scenes.",
-    ),
-    "info": Entry(
-        "lite3r.commands.info:Info",
-        "Say what is installed and known, or describe a student.",
-    ),
+    word: Entry(f"lite3r.commands.{word}:{word.capitalize()}", about)
+    for word, about in ABOUT.items()
 }

@@ -17,7 +17,7 @@ from lite3r.shell.environment import pick_device
 from lite3r.shell.tables import rich_table
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import Backend, Precision
-from lite3r.student.student import TeacherSpec, default_weights
+from lite3r.student.student import TeacherSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +85,9 @@ class Distill:
 
     def plan(self) -> Plan:
         """The same as one value, without words of the command line."""
-        weights = self.weights or default_weights(self.backbone)
         recipe = self.recipe.make()
         return Plan(
-            teacher=TeacherSpec(backbone=self.backbone, weights=weights, seed=self.seed),
+            teacher=TeacherSpec.chosen(self.backbone, self.weights, self.seed),
             recipe=recipe,
             training=self.training.of(recipe),
             data=self.data,

@@ -54,7 +54,7 @@ class Export:
             atomic.refuse_existing(self.out, overwrite=self.overwrite)
             atomic.check_writable(self.out)
             if self.kind == "hub":
-                card.check_installed()
+                card.hub_library()
             measured = card.read_report(self.model)
             student = load(self.model, weights=self.weights, backend=None)
         with reported(), atomic.new_folder(self.out, overwrite=self.overwrite) as partial:

@@ -12,10 +12,11 @@ from lite3r.shell import atomic
 from lite3r.shell.environment import environment, pick_device
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
-from lite3r.student.student import TeacherSpec, default_weights, weights_digest
+from lite3r.student.student import TeacherSpec
+from lite3r.study.prepare import kept_on
 from lite3r.study.quality import Question, measure, middle
 from lite3r.study.shown import markdown, panels
-from recon_eval.report import Kept, svg
+from recon_eval.report import svg
 
 CHEAP = (24, (8,))  # scenes, views
 FULL = (64, (2, 8, 16, 32))
@@ -90,17 +91,13 @@ class Quality:
     def run(self) -> None:
         """Measure, print tables and the verdict, write the file and the plots."""
         terminal, question = Terminal(self.output), self.question()
-        weights = self.weights or default_weights(self.backbone)
-        spec = TeacherSpec(backbone=self.backbone, weights=weights, seed=self.seed)
+        spec = TeacherSpec.chosen(self.backbone, self.weights, self.seed)
         with reported():
             atomic.check_writable(self.out.parent)
             teacher = spec.load(device=pick_device(self.device))
-            if self.overwrite:
-                self.out.unlink(missing_ok=True)
-            digest = weights_digest(teacher)
-            setting = {"weights_sha256": digest, "size": self.size, "seed": self.seed}
+            what, setting = "lite3r bench quality", {"size": self.size, "seed": self.seed}
             setting |= {} if self.steps is None else {"steps": self.steps}
-            kept = Kept(self.out, "lite3r bench quality", setting)
+            kept = kept_on(teacher, self.out, what, anew=self.overwrite, **setting)
             document = measure(question, teacher, kept, terminal.words)
         kept.save(environment=environment(), backbone=self.backbone)
         atomic.write_text(self.out.with_suffix(".svg"), svg(panels(document, middle(question))))

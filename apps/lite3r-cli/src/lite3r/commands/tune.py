@@ -14,9 +14,10 @@ from lite3r.shell.environment import environment, pick_device
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student import recipe_file
-from lite3r.student.student import TeacherSpec, default_weights, weights_digest
+from lite3r.student.student import TeacherSpec
+from lite3r.study.prepare import kept_on
 from lite3r.study.tune import Allowed, markdown, panels, tune
-from recon_eval.report import Kept, svg
+from recon_eval.report import svg
 
 RECIPE, MEASURED, TABLE, PLOT = "recipe.json", "measured.json", "tune.md", "tune.svg"
 
@@ -61,25 +62,21 @@ class Tune:
         """Measure, choose, write."""
         terminal = Terminal(self.output)
         folder = self.out or Path("runs") / f"tune-{self.backbone}"
-        spec = TeacherSpec(
-            backbone=self.backbone,
-            weights=self.weights or default_weights(self.backbone),
-            seed=self.seed,
-        )
+        spec = TeacherSpec.chosen(self.backbone, self.weights, self.seed)
         with reported():
             atomic.check_writable(folder)
             views = self.views or half_of(self.data)
             teacher = spec.load(device=pick_device(self.device))
             sets = photo_sets(self.data, teacher, size=self.size, views=views)
-            if self.overwrite:
-                (folder / MEASURED).unlink(missing_ok=True)
-            setting = {
-                "weights_sha256": weights_digest(teacher),
-                "photos": str(self.data),
-                "views": views,
-                "size": self.size,
-            }
-            kept = Kept(folder / MEASURED, "lite3r tune", setting)
+            kept = kept_on(
+                teacher,
+                folder / MEASURED,
+                "lite3r tune",
+                anew=self.overwrite,
+                photos=str(self.data),
+                views=views,
+                size=self.size,
+            )
             allowed = Allowed(depth=self.allow, pose=self.allow_pose)
             found = tune(teacher, sets, allowed, kept, terminal.words)
         kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
@@ -90,7 +87,11 @@ class Tune:
             recipe_file.write(
                 folder / RECIPE,
                 found.choice.fields,
-                found_on={**setting, "allow": self.allow, "allow_pose": self.allow_pose},
+                found_on={
+                    **kept.document["setting"],
+                    "allow": self.allow,
+                    "allow_pose": self.allow_pose,
+                },
             )
         else:
             (folder / RECIPE).unlink(missing_ok=True)

@@ -58,11 +58,6 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
     return "\n".join(lines) + "\n"
 
 
-def check_installed() -> None:
-    """Raise ValueError where what writes the card's metadata is not installed."""
-    _hub()
-
-
 def read_report(run: Path) -> dict[str, Any] | None:
     """The report of a run, or None where there is none. Raises ValueError for a damaged one."""
     path = run / REPORT
@@ -85,7 +80,7 @@ def _source(student: Student, hub: str | None) -> str:
 
 def _metadata(student: Student, report: Mapping[str, Any] | None) -> str:
     """What the Hub reads at the top of a card, in YAML."""
-    hub = _hub()
+    hub = hub_library()
     entry = backbone_entry(student.teacher.backbone)
     licence = LICENCES.get(entry.licence, "other")
     from_hub = bool(entry.hub) and student.teacher.weights == "hub"
@@ -108,7 +103,7 @@ def _results(report: Mapping[str, Any] | None) -> list[Any] | None:
         return None
     row = report["rows"][-1]
     return [
-        _hub().EvalResult(
+        hub_library().EvalResult(
             task_type=PIPELINE,
             dataset_type="unseen-scenes",
             dataset_name=dict(report["facts"]).get("data", "unknown"),
@@ -121,7 +116,8 @@ def _results(report: Mapping[str, Any] | None) -> list[Any] | None:
     ] or None
 
 
-def _hub() -> Any:
+def hub_library() -> Any:
+    """What writes the card's metadata. Raises ValueError where it is not installed."""
     try:
         return import_module("huggingface_hub")
     except ImportError as error:

@@ -14,13 +14,12 @@ from lite3r.bench.quality import predict
 from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from recon_backbones import Backbone
-from recon_backbones.photos import find_photos, load_batch
+from recon_backbones.photos import find_photos, held_out, load_batch
 from recon_eval.data import Scene
 from recon_eval.synthetic import SyntheticWorld
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
 MOST_SCENES = 300  # to learn from; they stay in memory
-HELD_OUT = 4  # one photo of so many is judged on, and two at least: a pose needs a pair
 SYNTHETIC = "synthetic"
 
 
@@ -108,17 +107,6 @@ def _drawn(scenes: Items, what: str, words: Words) -> list[Scene]:
 def scenes_to_learn_from(batches: int) -> int:
     """How many drawn scenes a training on so many batches sees, at least one."""
     return max(1, min(MOST_SCENES, -(-batches // VISITS)))
-
-
-def held_out(count: int) -> list[int]:
-    """Which of so many photos are judged on and not learnt from, evenly spread; none of too few.
-
-    At least two are held out and two learnt from, so four photos are the fewest.
-    """
-    if count < 4:
-        return []
-    held = max(2, count // HELD_OUT)
-    return [int((2 * i + 1) * count / (2 * held)) for i in range(held)]
 
 
 def _of_photos(

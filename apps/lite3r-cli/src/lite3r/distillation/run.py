@@ -24,7 +24,7 @@ from lite3r.distillation.teach import Watched, teach
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from lite3r.student.compose import lighten
-from lite3r.student.deploy import deploy, multiplies_bfloat16
+from lite3r.student.deploy import deploy, number_type
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
@@ -74,8 +74,8 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
     light = deploy(student, backend=plan.backend, precision=plan.precision)
     gallery.look(DEPLOYED, light.backbone)
     models = {TEACHER: teacher, DEPLOYED: light.backbone}
-    if multiplies_bfloat16(next(teacher.parameters()).device):
-        models = {TEACHER: teacher, HALF: in_bfloat16(teacher), DEPLOYED: light.backbone}
+    if number_type("auto", next(teacher.parameters()).device) == torch.bfloat16:
+        models[HALF] = copy.deepcopy(teacher).to(torch.bfloat16)
         reports[HALF] = judge(plan, models[HALF], ready.lessons, HALF, words)
     reports[DEPLOYED] = judge(plan, light.backbone, ready.lessons, DEPLOYED, words)
     return write_report(
@@ -171,11 +171,6 @@ def judge_many(
         label: judge(plan, model, larger, f"{label}, {where}", words)
         for label, model in models.items()
     }
-
-
-def in_bfloat16(teacher: Backbone) -> Backbone:
-    """The teacher once more, in bfloat16."""
-    return copy.deepcopy(teacher).to(torch.bfloat16)
 
 
 def _introduce(ready: Prepared, folder: Path, words: Words) -> None:

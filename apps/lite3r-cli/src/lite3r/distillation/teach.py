@@ -32,9 +32,10 @@ def teach(
     - `directory`: where log and checkpoints go; a run that is there already is continued.
     """
     sites = [s for s in teacher.attention_sites() if s.scope in student.recipe.scopes]
+    begun = directory is not None and distill.has_run(directory)
     with same_token_order(teacher, student.recipe):
         count = training.solved(student.recipe)
-        if count and student.recipe.trainable in ("proj", "out") and not _begun(directory):
+        if count and student.recipe.trainable in ("proj", "out") and not begun:
             _solve(student, teacher, batches, sites, count, seed)
         if not training.taught(student.recipe):
             return None
@@ -97,10 +98,6 @@ def _objectives(training: Training, sites: Sequence[AttentionSite]) -> list[dist
     if training.match != "attention":
         found += [distill.Depth(weight=2.0), distill.Pose(weight=5.0)]
     return found
-
-
-def _begun(directory: Path | None) -> bool:
-    return directory is not None and distill.has_run(directory)
 
 
 def _solve(

@@ -1,38 +1,25 @@
 """Files and folders that are whole or not there, whatever stops the program."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from recon_eval.formats import new_file as new_file
+from recon_eval.formats import replaced_folder
 from recon_eval.formats import write_json as write_json
 from recon_eval.formats import write_text as write_text
 
 
 @contextmanager
 def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes the name `path` when the block succeeds.
+    """Yield an empty folder that takes the name `path`, whole or not at all.
 
-    With `overwrite`, what was at `path` is removed only then, so a failure keeps it.
     Raises FileExistsError when `path` exists and `overwrite` is false.
     """
     refuse_existing(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with replaced_folder(path) as partial:
         yield partial
-        partial.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(old / path.name)
-            partial.replace(path)
-            shutil.rmtree(old)
-        else:
-            partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ import torch
 from lite3r.shell.errors import UserError
 from recon_eval import efficiency
 
-PACKAGES = (
+PACKAGES = [
     "lite3r-cli",
     "sla-kernels",
     "fp8-qat",
@@ -17,7 +17,7 @@ PACKAGES = (
     "recon-eval",
     "torch",
     "numpy",
-)
+]
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 from recon_eval.synthetic import SyntheticScenes
-from sla_kernels import SparseLinearAttention, calibrated
+from sla_kernels import SparseLinearAttention, calibrated, stored_axes
 
 Calibrate = Callable[[Backbone], object] | Float[Tensor, "b v 3 y x"]
 
@@ -48,21 +48,12 @@ def make_room(backbone: Backbone, recipe: Recipe) -> None:
                     part.directions = torch.zeros(width, recipe.axes, device=device)
 
 
-def axes_of(backbone: Backbone) -> dict[str, Float[Tensor, "c a"]]:
-    """The axes of every content order, by the name of the buffer."""
-    return {
-        f"{name}.directions": part.directions
-        for name, part in backbone.named_modules()
-        if isinstance(part, SparseLinearAttention) and part.directions is not None
-    }
-
-
 def to_dtype(backbone: Backbone, dtype: torch.dtype) -> None:
     """Change the number type of a backbone, in place, but not that of its axes.
 
     Weights that are shared with a teacher are the teacher's still.
     """
-    kept = {name: axes.float() for name, axes in axes_of(backbone).items()}
+    kept = {name: axes.float() for name, axes in stored_axes(backbone).items()}
     own: dict[int, nn.Parameter] = {}
     for part in backbone.modules():
         for name, value in list(part.named_parameters(recurse=False)):

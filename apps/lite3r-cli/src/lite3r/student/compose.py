@@ -15,8 +15,8 @@ import fp8_qat
 import sla_kernels
 from lite3r.student.axes import Calibrate, drawn_scenes, find_axes, make_room
 from lite3r.student.recipes import Recipe
-from lite3r.student.student import Student, TeacherSpec, weights_digest
-from recon_backbones import Backbone, replace_attention
+from lite3r.student.student import Student, TeacherSpec
+from recon_backbones import Backbone, replace_attention, weights_digest
 from recon_backbones.views.live import count_inside
 
 PROJECTION = "*.proj_l.*"

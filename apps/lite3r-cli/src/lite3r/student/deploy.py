@@ -10,13 +10,13 @@ import torch
 
 import distill
 import fp8_qat
-from fp8_qat.backends.choice import cpu_multiplies_bfloat16
+from fp8_qat import multiplies_bfloat16, multiplies_fp8
 from lite3r.shell import atomic
 from lite3r.student.axes import to_dtype
 from lite3r.student.compose import sparsify, unread
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
 from lite3r.student.recipes import Recipe
-from lite3r.student.student import Deployment, Student, TeacherSpec, default_weights
+from lite3r.student.student import Deployment, Student, TeacherSpec
 from recon_backbones import Backbone, load_backbone
 
 Backend = Literal["auto", "reference", "weight_only", "scaled_mm"]
@@ -24,7 +24,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
 """How far depth may be from that of the form that trains, by backend in float32: median relative
 change. "reference" is the same bits; "weight_only" rounds no activation."""
-FIRST_FP8 = (8, 9)  # compute capability from which GPUs multiply FP8
 
 
 def load(
@@ -137,16 +136,6 @@ def export(student: Student, folder: str | Path) -> fp8_qat.Report:
     return report
 
 
-def multiplies_fp8(device: torch.device) -> bool:
-    """Whether a device has products of FP8 numbers."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_FP8
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for products of bfloat16."""
-    return cpu_multiplies_bfloat16() if device.type == "cpu" else multiplies_fp8(device)
-
-
 def number_type(precision: Precision, device: torch.device) -> torch.dtype:
     """The number type that a precision means on a device."""
     if precision == "auto":
@@ -232,8 +221,7 @@ def load_model(
         return Loaded(backbone=student.backbone, name=f"student {model}", ran=ran, student=True)
     if backend != "auto":
         raise ValueError(f"backend={backend}; a teacher has no FP8 layers: give a student's folder")
-    spec = TeacherSpec(backbone=backbone, weights=weights or default_weights(backbone), seed=seed)
-    dense = spec.load(device=device)
+    dense = TeacherSpec.chosen(backbone, weights, seed).load(device=device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     ran = str(dtype).removeprefix("torch.")
     return Loaded(backbone=dense.to(dtype), name=backbone, ran=ran, student=False)

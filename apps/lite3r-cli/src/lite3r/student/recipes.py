@@ -176,11 +176,6 @@ def balanced() -> Recipe:
     return Recipe()
 
 
-def default() -> Recipe:
-    """The balanced one."""
-    return balanced()
-
-
 def fast() -> Recipe:
     """Half as many exact keys."""
     return replace(balanced(), keep=32, opened=16)
@@ -212,7 +207,7 @@ def paper() -> Recipe:
 
 
 NAMED: dict[str, Callable[[], Recipe]] = {
-    "default": default,
+    "default": balanced,
     "balanced": balanced,
     "fast": fast,
     "tiles": tiles,

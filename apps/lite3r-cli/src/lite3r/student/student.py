@@ -1,6 +1,5 @@
 """A light student as a value: the backbone it became, the recipe, and the teacher it is from."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from torch import Tensor
 import distill
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
-from lite3r.student.axes import axes_of
 from lite3r.student.files import ADAPTER, CONFIG, FORMAT
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, load_backbone
 from recon_backbones.photos import load_batch
+from sla_kernels import stored_axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +39,15 @@ class TeacherSpec:
         weights = source.location if source.kind == "file" else source.kind
         return cls(backbone=backbone.name, weights=weights, seed=seed)
 
+    @classmethod
+    def chosen(cls, backbone: str, weights: str | None, seed: int) -> "TeacherSpec":
+        """The backbone with the weights that it has unless somebody says otherwise."""
+        usual = "bundled" if backbone == "da3-tiny" else "hub"
+        return cls(backbone=backbone, weights=weights or usual, seed=seed)
+
     def load(self, *, device: str = "cpu") -> Backbone:
         """Load the dense backbone. Raises ValueError as `load_backbone` does."""
         return load_backbone(self.backbone, weights=self.weights, seed=self.seed, device=device)
-
-
-def default_weights(backbone: str) -> str:
-    """Where the weights of a backbone come from unless somebody says otherwise."""
-    return "bundled" if backbone == "da3-tiny" else "hub"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Student:
 
     def kept(self) -> dict[str, Tensor]:
         """What a saved student holds: the trained parameters, and the axes of its order."""
-        return self.trained() | axes_of(self.backbone)
+        return self.trained() | stored_axes(self.backbone)
 
     def reconstruct(
         self, images: Sequence[str | Path] | Float[Tensor, "v 3 y x"], *, size: int = 224
@@ -125,13 +125,3 @@ class Student:
             "recipe": self.recipe.to_dict(),
             "versions": versions(),
         }
-
-
-def weights_digest(backbone: Backbone) -> str:
-    """SHA-256 over the names, shapes and bytes of a backbone's weights, in order of names."""
-    digest = hashlib.sha256()
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(memoryview(data.numpy()))
-    return digest.hexdigest()

@@ -34,10 +34,8 @@ def judge(network: Backbone, scene: Scene, dense: Prediction | None) -> tuple[Fi
 def _against_truth(answer: Prediction, scene: Scene) -> Figures:
     if scene.depth is None and scene.world_to_camera is None:
         return {}
-    numbers: Figures = {}
-    for result in results(answer, scene):
-        numbers |= {k: v for k, v in result.numbers().items() if k in ("abs_rel", "auc30")}
-    return {name: None if v != v else v for name, v in numbers.items()}
+    numbers = [pair for result in results(answer, scene) for pair in result.numbers().items()]
+    return {k: None if v != v else v for k, v in numbers if k in ("abs_rel", "auc30")}
 
 
 def _shares(found: Sequence[Any]) -> Figures:

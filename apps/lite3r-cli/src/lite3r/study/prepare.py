@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,8 +14,19 @@ import fp8_qat
 from lite3r.student.axes import find_axes, to_dtype
 from lite3r.student.compose import quantize, sparsify
 from lite3r.study.candidates import DENSE, Candidate, short
-from recon_backbones import Backbone, replace_attention
+from recon_backbones import Backbone, replace_attention, weights_digest
+from recon_eval.report import Kept
 from sla_kernels import SparseLinearAttention
+
+
+def kept_on(teacher: Backbone, path: Path, what: str, *, anew: bool, **setting: Any) -> Kept:
+    """Measurements on a teacher as a file keeps them; `anew` drops those that it holds.
+
+    Raises ValueError for a file of something else, or of other weights or settings.
+    """
+    if anew:
+        path.unlink(missing_ok=True)
+    return Kept(path, what, {"weights_sha256": weights_digest(teacher), **setting})
 
 
 def prepare(

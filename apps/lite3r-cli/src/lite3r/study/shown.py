@@ -56,37 +56,27 @@ def _points(rows: Sequence[Mapping[str, Any]], across: str, up: str) -> Iterator
 
 
 def _by_layer(rows: Sequence[Mapping[str, Any]]) -> Panel:
-    split = [
-        r["row"].removesuffix(" alone").rpartition(", layer ") for r in rows if "alone" in r["row"]
-    ]
-    values = [r["depth_change"] for r in rows if "alone" in r["row"]]
-    sites = list(dict.fromkeys(site for _, _, site in split))
-    points = [
-        Point(name, sites.index(site), value)
-        for (name, _, site), value in zip(split, values, strict=True)
-    ]
-    return Panel(
-        title="Error by layer, each alone sparse",
-        x="layer",
-        y="change of depth",
-        points=points,
-        ticks=sites,
-    )
+    alone = [r for r in rows if "alone" in r["row"]]
+    parts = [r["row"].removesuffix(" alone").rpartition(", layer ") for r in alone]
+    changes = [r["depth_change"] for r in alone]
+    found = [(name, site, y) for (name, _, site), y in zip(parts, changes, strict=True)]
+    return _over_layers("Error by layer, each alone sparse", "change of depth", found)
 
 
 def _masses(measured: Mapping[str, Mapping[str, Any]]) -> Panel:
-    found = {k.partition("|")[2]: v for k, v in measured.items() if k.startswith("mass|")}
-    sites = list(dict.fromkeys(site for one in found.values() for site in one))[:12]
-    points = [
-        Point(name, sites.index(site), figures["kept"] / figures["best"])
-        for name, one in found.items()
-        for site, figures in one.items()
-        if site in sites and figures["best"]
+    found = [
+        (key.partition("|")[2], site, figures["kept"] / figures["best"])
+        for key, sites in measured.items()
+        if key.startswith("mass|")
+        for site, figures in sites.items()
+        if figures["best"]
     ]
-    return Panel(
-        title="Attention mass kept, of the best possible",
-        x="layer",
-        y="share",
-        points=points,
-        ticks=sites,
-    )
+    shown = list(dict.fromkeys(site for _, site, _ in found))[:12]
+    kept = [one for one in found if one[1] in shown]
+    return _over_layers("Attention mass kept, of the best possible", "share", kept)
+
+
+def _over_layers(title: str, y: str, found: Sequence[tuple[str, str, float]]) -> Panel:
+    sites = list(dict.fromkeys(site for _, site, _ in found))
+    points = [Point(name, sites.index(site), value) for name, site, value in found]
+    return Panel(title=title, x="layer", y=y, points=points, ticks=sites)

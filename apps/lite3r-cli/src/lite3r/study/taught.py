@@ -21,9 +21,9 @@ from lite3r.student.compose import lighten, quantize
 from lite3r.student.deploy import deploy, load
 from lite3r.student.files import CONFIG
 from lite3r.student.recipes import Fp8, Recipe, Trainable, sparse_only, tiles
-from lite3r.student.student import Student, weights_digest
+from lite3r.student.student import Student
 from lite3r.study.candidates import PAPER
-from recon_backbones import Backbone
+from recon_backbones import Backbone, weights_digest
 
 PAPER_STEPS = 124  # an epoch of its training
 

@@ -4,11 +4,13 @@ Sets of views in turn: the first, third, ... are tuned on (axes are calibrated o
 others are held out and decide. No truth is needed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lite3r.bench.quality import compared, predict
 from lite3r.shell.words import Words
@@ -18,9 +20,11 @@ from lite3r.study.prepare import alone, prepare
 from recon_backbones import Backbone
 from recon_eval import efficiency
 from recon_eval.data import Scene
-from recon_eval.report import Kept, Panel, Point, table
+from recon_eval.report import Kept, Panel, Point, Trials, mean_of, table
 
 HELD = 2  # every second set of views
+
+Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class Allowed:
             if not 0 < value <= 1:
                 raise ValueError(f"{name}={value}; it must be above 0 and at most 1: 0.01 is usual")
 
-    def holds(self, figures: Iterable[Mapping[str, Any]]) -> bool:
+    def holds(self, figures: Iterable[Figures]) -> bool:
         """Whether the means over sets stay within."""
         depth, agreement = _means(figures)
         return depth <= self.depth and 1 - agreement <= self.pose
@@ -62,31 +66,35 @@ def tune(
             f"views={sets[0].num_views}; one set must be left to be held out: take half as many "
             "views, or more photos"
         )
-    bench = _Bench(teacher, sets, kept)
+    if "dense_gflop" not in kept.document:
+        kept.save(dense_gflop=_gflop(teacher, sets[0]))
+    trials = Trials(kept, partial(_measure, teacher, sets[0].images[None], {}))
+    dense, tuned, held = kept.document["dense_gflop"], sets[::HELD], sets[1::HELD]
+    near = partial(trials.cheapest, scenes=tuned, holds=allowed.holds, cost="gflop", below=dense)
     tried = list(grid())
     with words.progress("trying candidates", len(tried)) as advance:
         for candidate in tried:
-            bench.measure(candidate, sets[::HELD])
+            trials.try_on(candidate, tuned)
             advance()
-    near = bench.near(tried, allowed, sets[::HELD])
-    if near:
-        more = [c for c in around(near[0]) if c not in tried]
+    if found := near(tried):
+        more = [c for c in around(found[0]) if c not in tried]
         for candidate in more:
-            bench.measure(candidate, sets[::HELD])
+            trials.try_on(candidate, tuned)
         tried += more
-    choice = None
-    for candidate in bench.near(tried, allowed, sets[::HELD]):
-        bench.measure(candidate, sets[1::HELD])
-        if allowed.holds(bench.figures(candidate, sets[1::HELD])):
-            choice = candidate
-            break
+    held_too = (c for c in near(tried) if allowed.holds(trials.try_on(c, held)))
+    choice = next(held_too, None)
     layers = alone("layer", choice or few(64), teacher)
     for candidate in layers.values():
-        bench.measure(candidate, sets[:1])
+        trials.try_on(candidate, sets[:1])
+
+    def row(candidate: Candidate) -> dict[str, Any]:
+        seen, unseen = (trials.figures(candidate, scenes) for scenes in (tuned, held))
+        return _row(candidate, seen, unseen, dense)
+
     return Tuned(
         choice=choice,
-        rows=[bench.row(c, sets) for c in tried],
-        layers=[bench.row(c, sets) for c in layers.values()],
+        rows=[row(candidate) for candidate in tried],
+        layers=[row(candidate) for candidate in layers.values()],
     )
 
 
@@ -122,61 +130,40 @@ def _cells(row: Mapping[str, Any], choice: Candidate | None) -> tuple[str, ...]:
     return *numbers, held, chosen
 
 
-class _Bench:
-    """Candidates on sets of photos; the dense network answers when it is needed."""
+def _measure(
+    teacher: Backbone,
+    seen: Tensor,
+    dense: dict[str, Any],
+    candidate: Candidate,
+    scenes: Sequence[Scene],
+) -> Iterator[dict[str, Any]]:
+    """Figures of a candidate; the dense network answers when it is needed, once a scene."""
+    network = prepare(teacher, {"it": candidate}, seen)["it"]
+    for scene in scenes:
+        if scene.name not in dense:
+            dense[scene.name] = predict(teacher, scene)
+        figures, _ = judge(network, scene, dense[scene.name])
+        yield figures | {"gflop": _gflop(network, scene)}
 
-    def __init__(self, teacher: Backbone, sets: Sequence[Scene], kept: Kept) -> None:
-        self._teacher, self._sets, self._kept = teacher, sets, kept
-        self._dense: dict[str, Any] = {}
-        if "dense_gflop" not in kept.document:
-            kept.save(dense_gflop=_gflop(teacher, sets[0]))
 
-    def measure(self, candidate: Candidate, scenes: Sequence[Scene]) -> None:
-        """Measure what is missing, and keep it."""
-        missing = [s for s in scenes if self._kept.find(candidate.key, s.name) is None]
-        if not missing:
-            return
-        seen = self._sets[0].images[None]
-        network = prepare(self._teacher, {"it": candidate}, seen)["it"]
-        for scene in missing:
-            if scene.name not in self._dense:
-                self._dense[scene.name] = predict(self._teacher, scene)
-            figures, _ = judge(network, scene, self._dense[scene.name])
-            figures["gflop"] = _gflop(network, scene)
-            self._kept.add(candidate.key, scene.name, figures)
-        self._kept.save()
-
-    def figures(self, candidate: Candidate, scenes: Sequence[Scene]) -> list[dict[str, Any]]:
-        """What was measured on those of the scenes where something was."""
-        found = (self._kept.find(candidate.key, s.name) for s in scenes)
-        return [figures for figures in found if figures is not None]
-
-    def near(
-        self, tried: Sequence[Candidate], allowed: Allowed, scenes: Sequence[Scene]
-    ) -> list[Candidate]:
-        """Those within what is allowed and cheaper than dense, the cheapest first."""
-        cost = {c: _mean(self.figures(c, scenes), "gflop") for c in tried}
-        cheaper = [c for c in tried if cost[c] < self._kept.document["dense_gflop"]]
-        fitting = [c for c in cheaper if allowed.holds(self.figures(c, scenes))]
-        return sorted(fitting, key=cost.__getitem__)
-
-    def row(self, candidate: Candidate, sets: Sequence[Scene]) -> dict[str, Any]:
-        """A candidate as one line."""
-        tuned, held = self.figures(candidate, sets[::HELD]), self.figures(candidate, sets[1::HELD])
-        recipe = candidate.recipe
-        row: dict[str, Any] = {
-            "key": candidate.key,
-            "layer": candidate.site,
-            "blocks": f"{recipe.keep} of {recipe.block[1]}",
-            "cells": ", ".join(map(str, recipe.summary)),
-            "opened": recipe.opened,
-            "cost": _mean(tuned, "gflop") / self._kept.document["dense_gflop"],
-        }
-        row["depth_change"], row["pose_agreement"] = _means(tuned)
-        row |= {name: _mean(tuned, name) for name in ("exact", "seen", "latency_ms")}
-        if held:
-            row["held_depth"], row["held_pose"] = _means(held)
-        return row
+def _row(
+    candidate: Candidate, tuned: Sequence[Figures], held: Sequence[Figures], dense: float
+) -> dict[str, Any]:
+    """A candidate as one line."""
+    recipe = candidate.recipe
+    row: dict[str, Any] = {
+        "key": candidate.key,
+        "layer": candidate.site,
+        "blocks": f"{recipe.keep} of {recipe.block[1]}",
+        "cells": ", ".join(map(str, recipe.summary)),
+        "opened": recipe.opened,
+        "cost": mean_of(tuned, "gflop") / dense,
+    }
+    row["depth_change"], row["pose_agreement"] = _means(tuned)
+    row |= {name: mean_of(tuned, name) for name in ("exact", "seen", "latency_ms")}
+    if held:
+        row["held_depth"], row["held_pose"] = _means(held)
+    return row
 
 
 def _gflop(network: Backbone, scene: Scene) -> float:
@@ -184,11 +171,6 @@ def _gflop(network: Backbone, scene: Scene) -> float:
         return efficiency.count_flops(lambda: compared(network, scene.images[None])) / 1e9
 
 
-def _means(figures: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+def _means(figures: Iterable[Figures]) -> tuple[float, float]:
     given = list(figures)
-    return _mean(given, "depth_change"), _mean(given, "pose_agreement")
-
-
-def _mean(figures: Sequence[Mapping[str, Any]], name: str) -> float:
-    values = [one[name] for one in figures if one.get(name) is not None]
-    return sum(values) / len(values) if values else float("nan")
+    return mean_of(given, "depth_change"), mean_of(given, "pose_agreement")

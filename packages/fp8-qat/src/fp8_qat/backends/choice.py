@@ -25,6 +25,7 @@ LAYERS: dict[str, type[Fp8Linear]] = {
         TransformerEngineLinear,
     )
 }
+FIRST_FP8 = (8, 9)  # compute capability from which GPUs multiply FP8
 Layers = Mapping[str, tuple[nn.Linear, Recipe]]
 
 
@@ -120,6 +121,16 @@ def cpu_multiplies_bfloat16() -> bool:
     return any(bool(capabilities.get(name)) for name in known) or bool(
         torch.cpu._is_avx512_bf16_supported()
     )
+
+
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether a device has products of FP8 numbers."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_FP8
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for products of bfloat16."""
+    return cpu_multiplies_bfloat16() if device.type == "cpu" else multiplies_fp8(device)
 
 
 def _device(layer: nn.Linear) -> torch.device:

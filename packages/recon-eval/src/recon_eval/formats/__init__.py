@@ -15,6 +15,7 @@ from recon_eval.formats.colmap import write_colmap as write_colmap
 from recon_eval.formats.depth import read_depth as read_depth
 from recon_eval.formats.depth import write_depth as write_depth
 from recon_eval.formats.files import new_file as new_file
+from recon_eval.formats.files import replaced_folder as replaced_folder
 from recon_eval.formats.files import write_json as write_json
 from recon_eval.formats.files import write_text as write_text
 from recon_eval.formats.glb import read_glb as read_glb

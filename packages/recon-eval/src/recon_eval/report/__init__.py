@@ -16,3 +16,5 @@ from recon_eval.report.paired import ratio as ratio
 from recon_eval.report.report import Report as Report
 from recon_eval.report.statistics import Summary as Summary
 from recon_eval.report.statistics import bootstrap_interval as bootstrap_interval
+from recon_eval.report.trials import Trials as Trials
+from recon_eval.report.trials import mean_of as mean_of
