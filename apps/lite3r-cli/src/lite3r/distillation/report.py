@@ -137,6 +137,8 @@ def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]
     count = f"{plan.judged} unseen scenes" if outcome.lessons.truth else "one scene"
     result = outcome.result
     learnt = f", {result.steps} steps, {result.seconds:.0f} s" if result else ""
+    if solved := plan.training.solve_batches:
+        learnt = f", solved for on {solved} scenes{learnt}"
     return [
         ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, licence {source.licence}"),
         ("data", f"{plan.data}, {count}, {images.views} views, {images.size} pixels"),
