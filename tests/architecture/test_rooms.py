@@ -14,7 +14,7 @@ PACKAGES = {folder.name: folder for src in SOURCES for folder in src.iterdir() i
 LONGEST_FILE = 300  # lines
 LARGEST_FOLDER = 12  # modules, without __init__
 SAME_LINES = 10
-THIN_APP = 6_500  # lines, teacher/ included, which trains the bundled weights
+THIN_APP = 6_600  # lines, teacher/ included, which trains the bundled weights
 
 # The app files in which two packages meet, and which: everything else sees one at most.
 MEETINGS = {
@@ -46,6 +46,7 @@ MEETINGS = {
     "student/axes.py": {"recon_backbones", "recon_eval", "sla_kernels"},
     "student/compose.py": {"distill", "fp8_qat", "recon_backbones", "sla_kernels"},
     "student/deploy.py": {"distill", "fp8_qat", "recon_backbones"},
+    "student/graph.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
 }
 # What still breaks a rule, until it is mended; nothing is added here.
 PENDING: dict[str, set[str]] = {

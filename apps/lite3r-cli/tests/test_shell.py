@@ -31,7 +31,7 @@ def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("lite3r ", set(COMMANDS)),
         ("lite3r rec", {"reconstruct"}),
         ("lite3r view --ht", {"--html"}),
-        ("lite3r export --kind ", {"deployed", "hub", "program"}),
+        ("lite3r export --kind ", {"deployed", "hub", "program", "onnx"}),
     ],
 )
 def test_bash_completes_commands_options_and_choices(

@@ -31,7 +31,8 @@ OPTIONS = {
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
     "eval": f"{MODEL} --data --scans --protocol --scenes --views --size --seed --out {OUTPUT}",
-    "export": f"PATH --out --kind --views --height --width --weights --overwrite {OUTPUT}",
+    "export": f"PATH --out --to --views --height --width --dense --backbone --weights "
+    f"--overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
     f"--overwrite --seed --device --backend {RECIPE} {OUTPUT}",
     "bench quality": f"--rows --full --scenes --views --size --backbone --weights --students "

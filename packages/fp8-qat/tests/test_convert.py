@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fp8_qat import calibrate, convert, fake_quantize, prepare, recipes, sqnr
+from fp8_qat import calibrate, convert, dequantized, fake_quantize, prepare, recipes, sqnr
 from fp8_qat.backends import LAYERS, Bfloat16WeightOnlyLinear, WeightOnlyLinear, choice
 from fp8_qat.layers.deployed import Fp8Linear
 
@@ -24,6 +24,43 @@ def test_weight_only_says_that_activations_are_not_quantized() -> None:
     assert all("not here" in layer.note for layer in report.layers)
     w = weight.codes.float() * weight.scale
     assert torch.equal(model[0](x), nn.functional.linear(x, w, model[0].bias))
+
+
+@pytest.mark.parametrize("deployed", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_dequantized_copy_is_plain_and_computes_what_stored_weights_do(
+    deployed: bool, frozen: bool
+) -> None:
+    model, x = mlp(), torch.randn(5, 48)
+    model[2].requires_grad_(not frozen)
+    prepare(model, recipes.rowwise())
+    stored = copy.deepcopy(model)
+    convert(stored, backend="weight_only")
+    if deployed:
+        convert(model, backend="reference")
+    kinds = [type(layer) for layer in model]
+    plain = dequantized(model)
+    assert [type(layer) for layer in plain] == [nn.Linear, nn.GELU, nn.Linear]
+    assert torch.equal(plain(x), stored(x))
+    assert [type(layer) for layer in model] == kinds
+    assert type(dequantized(model[0])) is nn.Linear
+    assert list(plain.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+def test_what_is_no_tensor_is_refused_by_name() -> None:
+    """The second pattern is that of a signature that is checked while tests run."""
+    model = mlp()
+    prepare(model, recipes.rowwise())
+    calls = {
+        "x=list": lambda: fake_quantize([1.0], recipes.rowwise().weight),  # type: ignore[arg-type]
+        "signal=list": lambda: sqnr([1.0], torch.ones(1)),  # type: ignore[arg-type]
+        "input of .*=ndarray": lambda: model(torch.ones(2, 48).numpy()),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=rf"{name}; it must be a torch.Tensor|Type-check"):
+            call()
+    with pytest.raises(ValueError, match="approximation=tensor on meta; it must be on cpu"):
+        sqnr(torch.ones(2), torch.ones(2, device="meta"))
 
 
 def test_the_report_counts_and_compares() -> None:

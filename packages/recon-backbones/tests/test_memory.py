@@ -73,7 +73,7 @@ def test_a_gpu_lets_tokens_wait_before_it_gives_up_precision() -> None:
     options = Memory(budget="64GB", precision="auto")
     one_at_a_time = needed(replace(make_plan(options, on_gpu), head_chunk=1), on_gpu)
     plan = make_plan(replace(options, budget=str(one_at_a_time - 1)), on_gpu)
-    assert plan.stream and not plan.bfloat16 and plan.whole
+    assert plan.stream and plan.half is None and plan.whole
     assert "host's memory" in plan.describe()
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sla_kernels import SparseLinearAttention, backend, block_sparse_attention, select_blocks
 from sla_kernels.linear import eager as linear_eager
 from sla_kernels.linear import launch as linear_launch
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
+from sla_kernels.order import axes
 from sla_kernels.runtime import library, tiles
 from sla_kernels.runtime.triton import grid, within_reach
 from sla_kernels.select import op as select_op
@@ -152,11 +152,98 @@ def test_every_operator_runs_on_the_device_of_its_tensors(
     assert not current
 
 
-def test_a_gpu_without_bfloat16_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+class Placed(Tensor):
+    """Queries without values on a device that this machine has not."""
+
+    @staticmethod
+    def __new__(cls, kind: str, dtype: torch.dtype = torch.float32) -> "Placed":
+        where = torch.device(kind)
+        made: Placed = Tensor._make_wrapper_subclass(cls, (1, 2, 64, 64), dtype=dtype, device=where)
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(func)
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """What was found out about devices is found out anew, and forgotten afterwards."""
+    caches = (tiles.architecture_of, backend.without_triton)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_gpu_older_than_the_kernels_runs_pytorchs_products_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    tiles.architecture_of.cache_clear()
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        with FakeTensorMode():
-            q = torch.empty(1, 2, 64, 64, dtype=dtype, device="cuda")
-        with pytest.raises(ValueError, match=r"is sm_75; .*: pass backend='reference'"):
-            backend.own(q)
+    for dtype in (torch.float16, torch.float32):
+        with pytest.warns(UserWarning, match=r"is sm_75; the Triton kernels .*, which is slower"):
+            name, reason = backend.own(Placed("cuda:0", dtype))
+        assert name == "eager" and "sm_75" in reason
+    with pytest.raises(ValueError, match=r"is sm_75; .*: pass backend='eager', which is slower"):
+        backend._check_triton(Placed("cuda:0"))
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_without_triton_a_gpu_runs_pytorchs_products_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError("No module named 'triton'")
+
+    monkeypatch.setattr(backend, "import_module", absent)
+    with pytest.warns(UserWarning, match=r"No module named 'triton'.*pip install 'sla-kernels"):
+        assert backend.own(Placed("cuda:0"))[0] == "eager"
+    with pytest.raises(ValueError, match=r"cannot import Triton .*pass backend='eager'"):
+        backend._check_triton(Placed("cuda:0"))  # asked for by name, it is refused
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_a_device_that_has_no_kernels_runs_pytorchs_products(kind: str) -> None:
+    name, reason = backend.own(Placed(kind))
+    assert name == "eager" and f"no kernels for {kind}" in reason
+
+
+MODULES = {
+    "blocks": {"keep": 0.5, "block": (16, 16)},
+    "rows": {"keep": 4, "block": (16, 4), "order": "content", "summary": (4, 16), "opened": 4},
+}
+
+
+def outcome(settings: dict[str, Any]) -> list[Tensor]:
+    """Output and gradients of a module with projections that add something."""
+    torch.manual_seed(0)
+    module = SparseLinearAttention(32, axes=4, **settings) if "order" in settings else (
+        SparseLinearAttention(32, **settings)
+    )  # fmt: skip
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    q, k, v = (x.requires_grad_() for x in qkv(80, 80))
+    pinned = torch.tensor([0, 41])
+    with torch.device("meta"):  # whatever is made without a word of its device is useless
+        out = module(q, k, v, pinned)
+        grads = torch.autograd.grad(out.square().sum(), [q, k, v, *module.parameters()])
+    return [out, *grads]
+
+
+@pytest.mark.parametrize("settings", MODULES.values(), ids=MODULES)
+def test_products_without_the_cpus_kernel_are_the_same_and_stay_on_their_device(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = outcome(settings)
+    monkeypatch.setattr(sparse_eager, "fused", lambda q: False)
+    for found, wanted in zip(outcome(settings), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_axes_are_found_where_a_device_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
+    expected = axes.principal_axes(x, 3)
+    monkeypatch.setattr(axes, "NO_FLOAT64", ("cpu",))
+    assert torch.equal(axes.principal_axes(x, 3), expected)

@@ -1,11 +1,12 @@
 """How operators are declared: by signatures, in which a record stands for its fields."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from sla_kernels import SparseLinearAttention, written_out
 from sla_kernels.runtime.library import gathered, schema_of
 from sla_kernels.select.lists import BlockLists
 
@@ -43,3 +44,26 @@ def test_every_attention_operator_takes_the_same_lists(stem: str, direction: str
     names = [argument.name for argument in operator._schema.arguments]
     at = names.index("indices")
     assert tuple(names[at : at + len(BlockLists._fields)]) == BlockLists._fields
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"keep": 0.5, "block": (16, 16)},
+        {"keep": 2, "block": (16, 4), "order": "content", "summary": (4, 16), "axes": 4,
+         "opened": 2, "linear": None},
+    ],
+    ids=["blocks", "rows"],
+)  # fmt: skip
+def test_written_out_a_graph_holds_pytorchs_operators_alone(settings: dict[str, Any]) -> None:
+    module = SparseLinearAttention(32, backend="reference", **settings).eval()
+    q, k, v = (torch.randn(1, 2, 48, 32) for _ in range(3))
+    with torch.no_grad():
+        expected = module(q, k, v)
+        foreign = torch.export.export(module, (q, k, v), strict=False)
+        with written_out():
+            torch.testing.assert_close(module(q, k, v), expected)
+            graph = torch.export.export(module, (q, k, v), strict=False)
+    assert "sla_kernels" in str(foreign.graph)
+    assert "sla_kernels" not in str(graph.graph)
+    torch.testing.assert_close(graph.module()(q, k, v), expected)

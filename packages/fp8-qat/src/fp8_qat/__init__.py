@@ -9,6 +9,7 @@ from fp8_qat.backends import te_status as te_status
 from fp8_qat.backends.choice import multiplies_bfloat16 as multiplies_bfloat16
 from fp8_qat.backends.choice import multiplies_fp8 as multiplies_fp8
 from fp8_qat.convert import convert as convert
+from fp8_qat.convert import dequantized as dequantized
 from fp8_qat.files.checkpoint import load_fp8 as load_fp8
 from fp8_qat.files.checkpoint import save_fp8 as save_fp8
 from fp8_qat.files.layouts import quantization_config as quantization_config

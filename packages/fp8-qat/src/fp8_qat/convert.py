@@ -1,5 +1,6 @@
 """From layers prepared for training to layers that run FP8."""
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from fp8_qat.backends import choose
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
 from fp8_qat.layers.states import FP8, become, state_of
-from fp8_qat.layers.stored import Stored, settle
+from fp8_qat.layers.stored import Stored, settle, unstore
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
 from fp8_qat.on_data.measure import layer_sqnr
 from fp8_qat.on_data.runs import Run, call
@@ -69,6 +70,35 @@ def convert(
         left=left_over(model),
         stored=settle(model),
     )
+
+
+def dequantized(model: nn.Module) -> nn.Module:
+    """Copy a model so that each prepared or deployed layer is a plain `nn.Linear` again.
+
+    Its weight holds the values that FP8 stands for, in the dtype of the product, and so does every
+    parameter that was stored; inputs are no longer rounded. So it computes what backend
+    "weight_only" does, and holds nothing of FP8, for devices and formats that have none.
+    """
+    copied = copy.deepcopy(model)
+    unstore(copied)
+    for name, layer in list(copied.named_modules()):
+        if not isinstance(layer, QuantizedLinear):
+            continue
+        plain = _plain(layer)
+        if not name:
+            return plain
+        parent, _, last = name.rpartition(".")
+        setattr(copied.get_submodule(parent), last, plain)
+    return copied
+
+
+def _plain(layer: QuantizedLinear) -> nn.Linear:
+    with torch.no_grad():
+        weight = layer.dequantized_weight().clone()
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
+    made.weight = nn.Parameter(weight, requires_grad=False)
+    made.bias = layer.bias
+    return made.train(layer.training)
 
 
 def deploy(

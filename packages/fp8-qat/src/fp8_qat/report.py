@@ -8,17 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fp8_qat.numerics.errors import check_tensor
+
 
 def sqnr(signal: Float[Tensor, "*shape"], approximation: Float[Tensor, "*shape"]) -> float:
     """Give the signal-to-quantization-noise ratio, 20 log10(|a| / |a - b|), in dB.
 
     It is computed in float64; infinite for equal tensors, NaN where one holds NaN.
-    Raises ValueError for tensors of different shapes.
+    Raises ValueError for tensors of different shapes or devices.
     """
+    check_tensor("signal", signal)
+    check_tensor("approximation", approximation)
     if signal.shape != approximation.shape:
         raise ValueError(
             f"shape={tuple(approximation.shape)}; it must be the signal's {tuple(signal.shape)}: "
             "give two versions of one tensor"
+        )
+    if signal.device != approximation.device:
+        raise ValueError(
+            f"approximation=tensor on {approximation.device}; it must be on {signal.device}, as "
+            "the signal is: move one to the other"
         )
     a, b = signal.detach().double(), approximation.detach().double()
     noise = torch.linalg.vector_norm(a - b)

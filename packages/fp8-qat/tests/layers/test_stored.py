@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fp8_qat import convert, load_fp8, prepare, recipes, save_fp8, sqnr, store
+from fp8_qat import convert, dequantized, load_fp8, prepare, recipes, save_fp8, sqnr, store
 
 
 class Net(nn.Module):
@@ -157,3 +157,23 @@ def test_tied_parameters_share_their_codes() -> None:
     store(twin.requires_grad_(False), "*.weight")
     codes = [one.get_buffer("weight_codes").data_ptr() for one in (first, second)]
     assert codes[0] == codes[1]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_dequantized_copy_holds_plain_parameters_of_the_same_values(
+    net: Net, settled: bool
+) -> None:
+    names = set(net.state_dict())
+    net.requires_grad_(False)
+    net.conv.requires_grad_(True)  # trains while it is stored
+    store(net, NAMES)
+    prepare(net, recipes.rowwise(), include=["linear"])
+    if settled:
+        convert(net, backend="weight_only")
+    x = torch.randn(2, 3, 4, 4)
+    plain = dequantized(net)
+    assert type(plain) is Net and type(plain.conv) is nn.Conv2d and type(plain.seldom) is nn.Linear
+    assert set(plain.state_dict()) == names
+    if settled:
+        torch.testing.assert_close(plain(x), net(x), rtol=0, atol=0)
+    assert not hasattr(plain.conv, "stored") and hasattr(net.conv, "stored")

@@ -10,6 +10,7 @@ from recon_backbones.backbone import check_images as check_images
 from recon_backbones.blocks.attention import Attention as Attention
 from recon_backbones.blocks.attention import DenseAttention as DenseAttention
 from recon_backbones.blocks.attention import MatmulAttention as MatmulAttention
+from recon_backbones.blocks.precision import half_type as half_type
 from recon_backbones.blocks.transformer import slice_blocks as slice_blocks
 from recon_backbones.catalogue import BackboneEntry as BackboneEntry
 from recon_backbones.errors import InputError as InputError

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon_backbones.blocks.token_order import TokenOrder
+from recon_backbones.checks import check_device, check_tensor
 from recon_backbones.geometry.cameras import check_cameras
 from recon_backbones.geometry.pixels import Preprocess
 from recon_backbones.prediction import Prediction
@@ -121,6 +122,8 @@ class Backbone(nn.Module, ABC):
     ) -> Prediction:
         """Check images and cameras, then run `forward` with its hooks; `more` is a family's own."""
         check_images(images, self.patch_size)
+        weight = next(self.parameters(), images)
+        check_device(images, "images", weight.device, "the backbone")
         check_cameras(images, world_to_camera, intrinsics)
         return super().__call__(
             images,
@@ -138,7 +141,7 @@ def check_images(images: Tensor, patch_size: int) -> None:
     They must be floating point, `b v 3 y x` with at least one view, sides a positive multiple of
     the patch size, finite, and in [0, 1] (one thousandth of slack). Raises ValueError.
     """
-    shape = tuple(images.shape)
+    shape = tuple(check_tensor(images, "images").shape)
     if images.ndim != 5 or shape[2] != 3:
         raise ValueError(
             f"images have shape {shape}; the rule is (scenes, views, 3, height, width)"

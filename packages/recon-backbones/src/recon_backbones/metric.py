@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon_backbones.checks import Axes
 from recon_backbones.errors import InputError
 from recon_backbones.prediction import SKY, Prediction
 
@@ -25,8 +26,12 @@ def in_metres(
 ) -> Float[Tensor, "b v y x"]:
     """Depth that is metric at a canonical focal length, in metres for these cameras.
 
-    `intrinsics` are in pixels of the image that the network saw.
+    `intrinsics` are in pixels of the image that the network saw. Raises ValueError for tensors of
+    other shapes or devices than one another.
     """
+    axes = Axes()
+    axes.check(depth, "depth", "b v y x")
+    axes.check(intrinsics, "intrinsics", "b v 3 3", one_type=False)
     focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
     return depth * (focal / canonical_focal)[..., None, None]
 
@@ -65,8 +70,13 @@ def to_metric(
     `depth` and `sky` are what a metric network saw in the same images (`MonoDepth`). The result
     carries the sky; there depth is the far depth of the scene, at most 200 m, and confidence 1.
 
-    Raises ValueError if the scale is not determined.
+    Raises ValueError if the scale is not determined, and for tensors of other shapes or devices
+    than the prediction's.
     """
+    axes = Axes()
+    axes.check(prediction.depth, "prediction.depth", "b v y x")
+    axes.check(depth, "depth", "b v y x", one_type=False)
+    axes.check(sky, "sky", "b v y x", one_type=False)
     metres = in_metres(depth, prediction.intrinsics, canonical_focal=canonical_focal)
     scaled = prediction.scaled(metric_scale(prediction, metres, sky))
     filled = fill_sky(scaled.depth, sky, farthest=_FARTHEST_METRES)

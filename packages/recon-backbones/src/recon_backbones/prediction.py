@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon_backbones.checks import Axes
 from recon_backbones.geometry.cameras import unproject
 from recon_backbones.geometry.splats import Splats
 
@@ -51,6 +52,9 @@ class Prediction:
 
         Raises ValueError for a scale that is not positive and finite.
         """
+        axes = Axes()
+        axes.check(self.depth, "depth", "b v y x")
+        axes.check(scale, "scale", "b", one_type=False)
         known = not (scale.is_meta or torch.compiler.is_compiling())
         if known and not (scale.isfinite() & (scale > 0)).all():
             raise ValueError(f"scale={scale.tolist()}; it must be positive and finite")

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon_backbones.backbone import Backbone
+from recon_backbones.errors import InputError
 from recon_backbones.prediction import Prediction
 
 PROGRAM, FACTS = "program.pt2", "lite3r.json"
@@ -29,21 +30,30 @@ FIELDS = ("depth", "depth_conf", "world_to_camera", "intrinsics")
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a program takes: one scene of so many views, in pixels."""
+    """What a program takes: one scene of so many views, in pixels.
+
+    Raises InputError for what is less than one.
+    """
 
     views: int
     height: int
     width: int
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise InputError(f"{name}={value}; it must be at least 1: give more")
 
-class _Outputs(nn.Module):
-    """A backbone that answers with plain tensors, as a program must."""
+
+class Outputs(nn.Module):
+    """A backbone that answers with plain tensors, `FIELDS` in turn, as a program must."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, images: Float[Tensor, "1 v 3 y x"]) -> tuple[Tensor, ...]:
+        """Depth and cameras of one scene."""
         prediction = self.backbone(images)
         return tuple(getattr(prediction, name) for name in FIELDS)
 
@@ -87,7 +97,7 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
     told = dict(facts) | {"format": FORMAT, "shape": asdict(shape), "device": device.type}
     with torch.no_grad():
         expected = backbone(images).depth
-        traced = torch.export.export(_Outputs(backbone).eval(), (images,), strict=False)
+        traced = torch.export.export(Outputs(backbone).eval(), (images,), strict=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
         partial = Path(beside) / path.name

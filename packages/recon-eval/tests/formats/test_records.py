@@ -72,3 +72,34 @@ def test_parts_of_different_lengths_are_refused() -> None:
         PointCloud(points=np.zeros((3, 3)), colors=np.zeros((2, 3), np.uint8))
     with pytest.raises(refused, match=r"1 cameras, 2 points and 2 pixels|Type-check"):
         Observations(camera=np.zeros(1, int), point=np.zeros(2, int), xy=np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (4,), (2, 4), (1, 3, 4), (4, 3)])
+def test_a_camera_is_made_of_two_matrices(shape: tuple[int, ...]) -> None:
+    """The second pattern is that of a signature that is checked while tests run."""
+    for changed in ("world_to_camera", "intrinsics"):
+        given = {"world_to_camera": np.eye(4)[:3], "intrinsics": np.eye(3)}
+        given[changed] = np.zeros(shape)
+        with pytest.raises((ValueError, TypeError), match=rf"a.jpg: {changed}=array|Type-check"):
+            Camera(name="a.jpg", **given)
+    with pytest.raises(TypeError, match=r"a.jpg: intrinsics=list; it must be a NumPy|Type-check"):
+        Camera(name="a.jpg", world_to_camera=np.eye(4)[:3], intrinsics=[[1.0]])  # type: ignore[arg-type]
+
+
+def test_a_fourth_row_of_a_camera_is_checked_and_dropped() -> None:
+    camera = Camera(name="a.jpg", world_to_camera=np.eye(4), intrinsics=np.eye(3))
+    np.testing.assert_array_equal(camera.world_to_camera, np.eye(4)[:3])
+    turned = np.eye(4)
+    turned[3, 0] = 2
+    with pytest.raises(ValueError, match="last row of the extrinsic"):
+        Camera(name="a.jpg", world_to_camera=turned, intrinsics=np.eye(3))
+
+
+def test_parts_of_other_shapes_are_named() -> None:
+    points, numbers = np.zeros((5, 3)), np.zeros(5, np.int64)
+    with pytest.raises((ValueError, TypeError), match=r"points=array of shape \(5, 4\)|Type-check"):
+        PointCloud(points=np.zeros((5, 4)))
+    with pytest.raises((ValueError, TypeError), match=r"colors=list; it must|Type-check"):
+        PointCloud(points=points, colors=[[0, 0, 0]] * 5)  # type: ignore[arg-type]
+    with pytest.raises((ValueError, TypeError), match=r"observations.xy=array of|Type-check"):
+        Observations(camera=numbers, point=numbers, xy=np.zeros((5, 3)))

@@ -16,6 +16,7 @@ from sla_kernels.order import TokenOrder as TokenOrder
 from sla_kernels.order import order_tokens as order_tokens
 from sla_kernels.order import principal_axes as principal_axes
 from sla_kernels.runtime.library import bodies as bodies
+from sla_kernels.runtime.library import written_out as written_out
 from sla_kernels.sdpa_override import Overridden as Overridden
 from sla_kernels.sdpa_override import Site as Site
 from sla_kernels.sdpa_override import sdpa_override as sdpa_override

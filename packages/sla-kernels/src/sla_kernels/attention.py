@@ -115,9 +115,9 @@ def sla_attention(
       complement less the negligible blocks; None for no linear branch. Pinned keys are attended
       exactly, so only "all" holds them; a pinned query has an empty complement, where o_l is 0.
     - `return_branches`: return `Branches(out, sparse, linear)` instead.
-    - `backend`: "eager" (blocked, CPU), "triton", "flex" (compiled, CPU, no gradient),
-      "reference" (quadratic), "dense" (`scaled_dot_product_attention` for the sparse branch, only
-      where every block is kept), or "auto", which `explain` puts into words.
+    - `backend`: "eager" (blocked, by PyTorch's own products), "triton", "flex" (compiled, CPU, no
+      gradient), "reference" (quadratic), "dense" (`scaled_dot_product_attention` for the sparse
+      branch, only where every block is kept), or "auto", which `explain` puts into words.
 
     Differentiable in q, k, v, weight, bias and mix, not through the selection.
     Raises ValueError where an argument cannot work.
@@ -125,7 +125,7 @@ def sla_attention(
     q, k, v = under_autocast(q, k, v)
     check_attention_inputs(q, k, v)
     rule = rule_of(linear, feature_map, eps, negligible)
-    check_projection(rule, weight, bias, q.shape[3])
+    check_projection(rule, weight, bias, mix, q)
     if rule is None and (mix is not None or return_branches):
         raise ValueError(
             "linear=None with mix or return_branches; these need a linear branch: pass linear='all'"

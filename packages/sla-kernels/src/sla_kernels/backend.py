@@ -1,11 +1,14 @@
 """What runs an attention call: a decision made in one place, and said aloud by `explain`."""
 
+import functools
 from importlib import import_module
+from warnings import warn
 
 import torch
 from torch import Tensor
 
 from sla_kernels.runtime.checks import check_choice
+from sla_kernels.runtime.tiles import architecture_of
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
 
@@ -50,10 +53,10 @@ def resolve(
         raise ValueError(
             "backend='flex' with return_lse=True; it returns no log-sum-exp: pass backend='eager'"
         )
-    elif backend in ("eager", "flex") and q.device.type != "cpu":
+    elif backend == "flex" and q.device.type != "cpu":
         raise ValueError(
-            f"backend={backend!r} with q on {q.device}; it runs on the CPU: "
-            "pass backend='triton' or 'reference'"
+            f"backend='flex' with q on {q.device}; it runs on the CPU: "
+            "pass backend='triton', 'eager' or 'reference'"
         )
     elif backend == "dense" and obstacle:
         raise ValueError(
@@ -80,15 +83,35 @@ def crossover(q: Tensor) -> tuple[float, float] | None:
 
 
 def own(q: Tensor) -> tuple[str, str]:
-    """The backend of the tensors' device, and why."""
+    """The backend of the tensors' device, and why; a GPU that Triton cannot reach is warned of."""
     if q.device.type == "cpu":
         return "eager", "the tensors are on the CPU"
-    _check_triton(q)
-    return "triton", f"the tensors are on {q.device}"
+    if q.device.type not in ("cuda", "meta"):  # what meta predicts is a GPU
+        return "eager", f"there are no kernels for {q.device.type}, so PyTorch's own products run"
+    missing = without_triton(q.device)
+    if missing is None:
+        _check_triton(q)
+        return "triton", f"the tensors are on {q.device}"
+    warn(f"{missing}; PyTorch's own products run, which is slower", stacklevel=2)
+    return "eager", missing
+
+
+@functools.cache
+def without_triton(device: torch.device) -> str | None:
+    """Why the kernels cannot run on a GPU whatever they are given, or None."""
+    try:
+        import_module("sla_kernels.runtime.triton")
+    except ImportError as error:
+        return f"Triton cannot be imported ({error}): pip install 'sla-kernels[triton]'"
+    try:
+        architecture_of(device)
+    except ValueError as error:
+        return str(error).partition(": pass backend")[0]
+    return None
 
 
 def _check_triton(q: Tensor) -> None:
-    way_out = "pass backend='reference', which is quadratic in memory"
+    way_out = "pass backend='eager', which is slower"
     if q.shape[3] not in TRITON_WIDTHS:
         raise ValueError(
             f"q has head width {q.shape[3]}; the Triton kernels know {TRITON_WIDTHS}: {way_out}"

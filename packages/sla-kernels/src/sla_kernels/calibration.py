@@ -5,7 +5,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.order.axes import axes_of
+from sla_kernels.order.axes import axes_of, in_float64
 
 
 class Moments:
@@ -16,13 +16,15 @@ class Moments:
         self.total: Tensor | None = None
         self.products: Tensor | None = None
         self.dtype = torch.float32
+        self.device = torch.device("cpu")
 
     def add(self, k: Float[Tensor, "b g m d"], pinned: Int64[Tensor, " pinned"] | None) -> None:
         """Count the keys of one call, pinned ones left out."""
-        rows = rearrange(k.detach().double(), "b g m d -> b m (g d)")
+        rows = rearrange(in_float64(k.detach()), "b g m d -> b m (g d)")
+        self.device = k.device
         if pinned is not None:
-            free = torch.ones(k.shape[2], dtype=torch.bool, device=k.device)
-            rows = rows[:, free.index_fill(0, pinned, False)]
+            free = torch.ones(k.shape[2], dtype=torch.bool, device=rows.device)
+            rows = rows[:, free.index_fill(0, pinned.to(rows.device), False)]
         rows = rearrange(rows, "b m c -> (b m) c")
         if self.total is None or self.products is None:
             width = rows.shape[1]
@@ -36,4 +38,6 @@ class Moments:
         """The principal axes of everything that was counted, in float32."""
         assert self.total is not None and self.products is not None
         mean = self.total / self.count
-        return axes_of(self.products / self.count - mean.outer(mean), number).float()
+        return (
+            axes_of(self.products / self.count - mean.outer(mean), number).float().to(self.device)
+        )

@@ -8,7 +8,7 @@ import torch
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lite3r.shell.environment import versions
+from lite3r.shell.environment import gpu_name, versions
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.files import ADAPTER, DEPLOYED, read_config
@@ -46,7 +46,7 @@ def installation() -> dict[str, Any]:
     backbones = {e.name: f"({e.hub or 'bundled'}, licence {e.licence})" for e in entries}
     return {
         "versions": versions(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": gpu_name() or "none",
         "threads": str(torch.get_num_threads()),
         "backbones": backbones,
         "recipes": {name: str(make.__doc__).partition("\n")[0] for name, make in NAMED.items()},

@@ -7,7 +7,7 @@ from lite3r.student.deploy import Backend, Precision
 from lite3r.student.recipe_file import named_or_read
 from lite3r.student.recipes import Fp8, Recipe, Scope, Trainable
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,6 @@ class ModelOptions:
     backend: Backend = "auto"
     """What multiplies a student's FP8 layers; auto is the fastest that the device has."""
     precision: Precision = "auto"
-    """Number type; auto is bfloat16 where a GPU multiplies FP8 (students) or memory is short."""
+    """Number type; auto is 16 bits where a device multiplies them (students) or memory is short."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU when there is one."""
+    """Where to compute; auto takes a GPU when there is one, NVIDIA's or AMD's before Apple's."""

@@ -160,7 +160,7 @@ class Reconstruct:
             )
         return Plan(
             photos=self.photos,
-            **vars(self.model) | {"device": pick_device(self.model.device)},
+            **vars(self.model) | {"device": pick_device(self.model.device, apple=True)},
             seed=self.seed,
             size=self.size,
             **vars(self.memory),

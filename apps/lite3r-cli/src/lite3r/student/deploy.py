@@ -17,13 +17,17 @@ from lite3r.student.compose import sparsify, unread
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Deployment, Student, TeacherSpec
-from recon_backbones import Backbone, load_backbone
+from recon_backbones import Backbone, half_type, load_backbone
 
 Backend = Literal["auto", "reference", "weight_only", "scaled_mm"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
 """How far depth may be from that of the form that trains, by backend in float32: median relative
 change. "reference" is the same bits; "weight_only" rounds no activation."""
+FIRST_HALF = (7, 0)  # compute capability from which GPUs multiply 16 bits
+NO_FP8 = ("mps",)  # devices on which no FP8 number can lie
+PLAIN = "multiplied back"  # instead of a backend, where no FP8 can lie
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load(
@@ -52,7 +56,8 @@ def load(
         return _load_exported(
             folder / DEPLOYED, recipe, teacher, digest, device, backend or "auto", precision
         )
-    student = unread(teacher.load(device=device), recipe, teacher)
+    home = device if backend is None else _home(device)
+    student = unread(teacher.load(device=home), recipe, teacher)
     if student.weights_sha256 != digest:
         raise ValueError(
             f"{folder} was distilled from other weights of {teacher.backbone} (sha256 "
@@ -62,7 +67,7 @@ def load(
     distill.load_adapter(folder / ADAPTER, student.kept())
     if backend is None:
         return student
-    return deploy(student, backend=backend, precision=precision)
+    return deploy(student, backend=backend, precision=precision, device=torch.device(device))
 
 
 def _described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str, Recipe]:
@@ -81,14 +86,22 @@ def _described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, st
 
 
 def deploy(
-    student: Student, *, backend: Backend = "auto", precision: Precision = "auto"
+    student: Student,
+    *,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
+    device: torch.device | None = None,
 ) -> Student:
     """Bring a student into the form that runs, in place; low-rank updates join their weights.
 
     - `backend`: "auto" multiplies FP8 where the device does, and elsewhere keeps FP8 as stored
       weights ("weight_only"); "reference" computes, bit for bit, what training computed.
-    - `precision`: "auto" is bfloat16 where the device has products of it (a GPU: those that
-      multiply FP8), and float32 elsewhere.
+    - `precision`: "auto" is the 16-bit type that the device multiplies (bfloat16; float16 on
+      GPUs before sm_80 and on Apple's), and float32 where it multiplies none.
+    - `device`: where it will run, its own unless given.
+
+    Where no FP8 number can lie (Apple's GPUs) its values are multiplied back once, into plain
+    layers: the same answers as of "weight_only", in two or four bytes.
 
     Raises ValueError for a student that is deployed already, and for a backend that cannot run it.
     """
@@ -97,7 +110,8 @@ def deploy(
             f"deployment={student.deployment}; a student is deployed once: load it again"
         )
     backbone = student.backbone
-    device = next(backbone.parameters()).device
+    device = device or next(backbone.parameters()).device
+    backend = _able(backend, device)
     if student.recipe.trainable == "lora":
         distill.merge_lora(backbone)
     dtype = number_type(precision, device)
@@ -105,9 +119,34 @@ def deploy(
         to_dtype(backbone, dtype)
     used, layers = "none", 0
     if student.recipe.fp8 != "none":
+        stored = device.type not in NO_FP8
         report = _first(lambda name: fp8_qat.convert(backbone, backend=name), backend, device)
-        used, layers = report.backend, len(report.layers)
-    return replace(student, deployment=_deployment(used, dtype, layers))
+        used, layers = report.backend if stored else PLAIN, len(report.layers)
+        if not stored:
+            backbone = _plain(backbone)
+    placed = replace(student, backbone=backbone.to(device))
+    return replace(placed, deployment=_deployment(used, dtype, layers))
+
+
+def _able(backend: Backend, device: torch.device) -> Backend:
+    """The backend asked for. Raises ValueError where the device cannot hold what it multiplies."""
+    if device.type not in NO_FP8 or backend == "auto":
+        return backend
+    raise ValueError(
+        f"backend={backend}; it must be auto on {device.type}, where no FP8 number can lie: leave "
+        "it out, and weights are multiplied back once"
+    )
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    made = fp8_qat.dequantized(backbone)
+    assert isinstance(made, Backbone)
+    return made
+
+
+def _home(device: str) -> str:
+    """Where a student is put together that is to run on a device."""
+    return "cpu" if torch.device(device).type in NO_FP8 else device
 
 
 def export(student: Student, folder: str | Path) -> fp8_qat.Report:
@@ -136,11 +175,18 @@ def export(student: Student, folder: str | Path) -> fp8_qat.Report:
     return report
 
 
+def multiplies_half(device: torch.device) -> bool:
+    """Whether a device has instructions for products of the 16-bit type that suits it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= FIRST_HALF
+    return device.type == "mps" or multiplies_bfloat16(device)
+
+
 def number_type(precision: Precision, device: torch.device) -> torch.dtype:
     """The number type that a precision means on a device."""
     if precision == "auto":
-        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+        return half_type(device) if multiplies_half(device) else torch.float32
+    return TYPES[precision]
 
 
 def _load_exported(
@@ -153,20 +199,24 @@ def _load_exported(
     precision: Precision,
 ) -> Student:
     """Build a student around weights that `export` wrote."""
-    backbone = load_backbone(spec.backbone, weights="random", device=device)
+    where, stored = torch.device(device), torch.device(device).type not in NO_FP8
+    backbone = load_backbone(spec.backbone, weights="random", device=_home(device))
     sparsify(backbone, recipe)
-    where = next(backbone.parameters()).device
     dtype = number_type(precision, where)
     if dtype != torch.float32:
         to_dtype(backbone, dtype)
-    report = _first(lambda name: fp8_qat.load_fp8(backbone, path, backend=name), backend, where)
+    report = _first(
+        lambda name: fp8_qat.load_fp8(backbone, path, backend=name), _able(backend, where), where
+    )
+    if not stored:
+        backbone = _plain(backbone).to(where)
     backbone.requires_grad_(False).eval()
     return Student(
         backbone=backbone,
         recipe=recipe,
         teacher=spec,
         weights_sha256=digest,
-        deployment=_deployment(report.backend, dtype, len(report.layers)),
+        deployment=_deployment(report.backend if stored else PLAIN, dtype, len(report.layers)),
     )
 
 
@@ -222,6 +272,6 @@ def load_model(
     if backend != "auto":
         raise ValueError(f"backend={backend}; a teacher has no FP8 layers: give a student's folder")
     dense = TeacherSpec.chosen(backbone, weights, seed).load(device=device)
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    dtype = TYPES.get(precision, torch.float32)
     ran = str(dtype).removeprefix("torch.")
     return Loaded(backbone=dense.to(dtype), name=backbone, ran=ran, student=False)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fp8_qat.numerics.errors import check_tensor
 from fp8_qat.numerics.quantize import HIGH_PRECISION
 
 
@@ -24,7 +25,9 @@ def layer_input(
 
     Raises ValueError for an input of another width, device or dtype than the layer reads.
     """
-    device, where = x.device.type, f"input of {layer.where}"
+    where = f"input of {layer.where}"
+    check_tensor(where, x)
+    device = x.device.type
     if x.device != layer.device:
         raise ValueError(
             f"{where}: device={x.device}; it must be {layer.device}, where the layer is: move one "

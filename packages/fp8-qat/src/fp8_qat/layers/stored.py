@@ -97,6 +97,23 @@ def settle(model: nn.Module) -> tuple[StoredParameter, ...]:
     return tuple(done)
 
 
+def unstore(model: nn.Module) -> None:
+    """Give every stored parameter back as a plain one that does not train, with its values."""
+    for module in model.modules():
+        if not isinstance(module, Stored):
+            continue
+        values = {name: module.decoded(name).detach().clone() for name in module.stored}
+        for name in values:
+            module._parameters.pop(name, None)
+            for held in (CODES, SCALE, LIKE):
+                if name + held in module._buffers:
+                    delattr(module, name + held)
+        del module.__dict__["stored"]
+        cast(nn.Module, module).__class__ = module.plain
+        for name, value in values.items():
+            module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+
+
 def stored_parameters(model: nn.Module) -> Iterator[tuple[str, Stored, str]]:
     """Give the qualified name, module and own name of every stored parameter."""
     for prefix, module in model.named_modules(remove_duplicate=False):

@@ -1,6 +1,17 @@
-"""The one sentence that an unknown choice gets."""
+"""The sentences that unknown choices and other things than tensors get."""
 
 from collections.abc import Iterable
+
+from torch import Tensor
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Raise TypeError for anything but a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}={type(value).__name__}; it must be a torch.Tensor: give "
+            f"torch.as_tensor({name})"
+        )
 
 
 def check_choice(name: str, value: object, known: Iterable[object]) -> None:

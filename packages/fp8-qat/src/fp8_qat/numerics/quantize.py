@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
 from fp8_qat.numerics.blocks import blocks_amax, from_blocks, in_parts, over_blocks, to_blocks
+from fp8_qat.numerics.errors import check_tensor
 from fp8_qat.numerics.formats import decode, encode
 from fp8_qat.numerics.scales import Scale, exponents_of, scale_of
 from fp8_qat.numerics.spec import Spec
@@ -89,6 +90,7 @@ def scaled(
 
 def check_high_precision(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Give `x` back if it can be quantized; ValueError for its dtype or lack of axes."""
+    check_tensor("x", x)
     if x.dtype not in HIGH_PRECISION:
         raise ValueError(
             f"dtype={x.dtype}; it must be float32, bfloat16 or float16: cast the tensor"

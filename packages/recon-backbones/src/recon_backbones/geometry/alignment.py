@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_backbones.blocks.precision import in_float64
+from recon_backbones.checks import Axes
+
 
 class Similarity(NamedTuple):
     """target = scale * rotation @ source + translation; `rank` of the centers' covariance."""
@@ -23,8 +26,15 @@ def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Simil
     With collinear points (rank 1) the turn round the line is free and chosen smallest by the SVD;
     the scale still is the least-squares one. With coincident points (rank 0) scale and rotation
     are 1. Source: Umeyama, IEEE PAMI 13(4), 1991.
+
+    Raises ValueError for sets of other shapes than one another, and for empty ones.
     """
-    p, q = source.double(), target.double()
+    axes = Axes()
+    axes.check(source, "source", "p 3", one_type=False)
+    axes.check(target, "target", "p 3", one_type=False)
+    if not len(source):
+        raise ValueError("source=tensor of shape (0, 3); it must hold at least 1 point: give some")
+    p, q = in_float64(source), in_float64(target)
     p_mean, q_mean = p.mean(0), q.mean(0)
     covariance = (q - q_mean).T @ (p - p_mean) / len(p)
     u, d, vt = torch.linalg.svd(covariance)
@@ -54,7 +64,7 @@ def robust_umeyama(
     everything = umeyama(source, target)
     if everything.rank < 2:
         return everything
-    p, q = source.double(), target.double()
+    p, q = in_float64(source), in_float64(target)
     threshold = torch.cdist(_moved(everything, p), q).amin(1).quantile(0.5)
     generator = np.random.default_rng(seed)
     best, best_score = torch.ones(len(p), dtype=torch.bool), (-1, 0.0)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_backbones.blocks.precision import in_float64
+from recon_backbones.checks import Axes, check_device, check_tensor
 from recon_backbones.geometry.quaternions import (
     matrix_from_rows,
     quaternion_from_rotation,
@@ -84,7 +86,13 @@ def unproject(
     The pixel in column x and row y has its center at (x, y) + `pixel_center`. The exports of both
     model families unproject whole numbers, `pixel_center=0`, although their principal point is the
     middle of the image.
+
+    Raises ValueError for tensors of other shapes, types or devices than one another.
     """
+    axes = Axes()
+    axes.check(depth, "depth", "... y x")
+    axes.check(world_to_camera, "world_to_camera", "... 3 4")
+    axes.check(intrinsics, "intrinsics", "... 3 3")
     height, width = depth.shape[-2:]
     u = torch.arange(width, dtype=depth.dtype, device=depth.device) + pixel_center
     v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None] + pixel_center
@@ -109,6 +117,8 @@ def check_cameras(
         raise ValueError(f"{missing} is missing: give both camera tensors or neither")
     if world_to_camera is None or intrinsics is None:
         return
+    for name, value in (("world_to_camera", world_to_camera), ("intrinsics", intrinsics)):
+        check_device(check_tensor(value, name), name, images.device, "images")
     unknown = torch.compiler.is_compiling() or world_to_camera.is_meta  # the values
     b, v = images.shape[:2]
     for name, given, shape in (
@@ -129,7 +139,7 @@ def check_cameras(
 
 def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
     """Refuse matrices that are further than 1e-3 from a rotation."""
-    r = rotation.double()
+    r = in_float64(rotation)
     identity = torch.eye(3, dtype=r.dtype, device=r.device)
     error = (r @ r.transpose(-2, -1) - identity).abs().amax((-2, -1))
     bad = (error > 1e-3) | (torch.linalg.det(r) < 0)

@@ -15,13 +15,35 @@ class GivenCamera:
     """One camera, OpenCV (x right, y down, z forward), pixel centers at + 0.5.
 
     - `name`: of its photo, for errors.
+    - `world_to_camera`: [R | t]; a fourth row of 0 0 0 1 is dropped.
     - `size`: width and height of the image that `intrinsics` speak of; None for the photo itself.
+
+    Raises InputError for matrices of other shapes.
     """
 
     name: str
-    world_to_camera: Float64[np.ndarray, "3 4"]
+    world_to_camera: Float64[np.ndarray, "_ 4"]
     intrinsics: Float64[np.ndarray, "3 3"]
     size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, shapes in (
+            ("world_to_camera", self.world_to_camera, ((3, 4), (4, 4))),
+            ("intrinsics", self.intrinsics, ((3, 3),)),
+        ):
+            if np.shape(value) not in shapes:
+                rule = " or ".join(f"{rows} x {columns}" for rows, columns in shapes)
+                raise InputError(
+                    f"{self.name}: {name}=array of shape {np.shape(value)}; it must be {rule}: "
+                    "give one camera, OpenCV"
+                )
+        below = self.world_to_camera[3:]
+        if not np.allclose(below, [0, 0, 0, 1], atol=1e-6):
+            raise InputError(
+                f"{self.name}: the last row of world_to_camera is {below[0]}; it must be 0 0 0 1: "
+                "give world-to-camera matrices, not transposed"
+            )
+        object.__setattr__(self, "world_to_camera", self.world_to_camera[:3])
 
     def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
         """The intrinsics in pixels of a photo of this width and height.

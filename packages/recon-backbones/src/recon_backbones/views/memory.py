@@ -53,6 +53,9 @@ MARGINS = {
         source="predicted: blocks of 2 MiB, cuBLAS workspaces of 32 MiB, CUDA context and code; "
         "tools/gpu_day.py measures it",
     ),
+    "mps": Margin(
+        factor=1.55, fixed=64 << 20, source="taken over from cpu, whose memory Apple's GPUs share"
+    ),
 }
 
 

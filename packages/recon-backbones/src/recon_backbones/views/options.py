@@ -7,7 +7,7 @@ from typing import Literal
 from recon_backbones.errors import InputError
 from recon_backbones.views.amounts import parse_bytes
 
-Precision = Literal["kept", "auto", "float32", "bfloat16"]
+Precision = Literal["kept", "auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Memory:
     - `close_loops`: where views of distant windows show one place, a pass more sees both, and all
       windows are moved so that they meet there.
     - `precision`: of the backbone, which is converted in place: "kept" leaves it alone, "auto"
-      takes bfloat16 on a GPU that is short of memory.
+      takes 16 bits on a GPU that is short of memory: bfloat16, or float16 where that is missing.
 
     Raises InputError for values outside their range.
     """

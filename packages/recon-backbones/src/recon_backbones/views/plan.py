@@ -2,7 +2,7 @@
 
 What is given up, in this order: nothing (all views at once, eight in the dense heads); time
 (fewer views in the heads; on a GPU, tokens that wait for the heads in the host's memory and
-feed-forwards in slices: the same result); on a GPU, precision (bfloat16); at last, that every view
+feed-forwards in slices: the same result); on a GPU, precision (16 bits); at last, that every view
 sees every other (windows, see `windows`). The keep of
 a student is left as it was trained: attention of either kind needs memory in proportion to
 its tokens, so keeping less would save time but no memory.
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from recon_backbones.backbone import Backbone
+from recon_backbones.blocks.precision import half_type
 from recon_backbones.errors import InputError
 from recon_backbones.views.amounts import parse_bytes, readable
 from recon_backbones.views.free import available
@@ -25,6 +26,7 @@ from recon_backbones.views.memory import Work, footprint
 from recon_backbones.views.options import Memory
 
 CHUNKS = (8, 4, 2, 1)  # views in the dense heads
+HALVES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 FEWEST = 4  # views of a window that is still worth aligning
 PLENTY = 16 << 10  # bytes for a pixel, far above what any backbone was measured to need
 
@@ -35,7 +37,8 @@ class Plan:
 
     window: views of one pass, at most all. overlap: views that neighboring passes share.
     head_chunk, stream: as `memory.Work` has them. needs: predicted peak in bytes, None where
-    nothing was predicted. why: what was given up for memory, in words.
+    nothing was predicted. half: the 16-bit type of the backbone, None where it is not converted.
+    why: what was given up for memory, in words.
     """
 
     views: int
@@ -43,7 +46,7 @@ class Plan:
     overlap: int
     head_chunk: int = 8
     stream: bool = False
-    bfloat16: bool = False
+    half: torch.dtype | None = None
     needs: int | None = None
     why: tuple[str, ...] = ()
 
@@ -62,8 +65,8 @@ class Plan:
         parts = [passes, f"dense heads {self.head_chunk} views at a time"]
         if self.stream:
             parts.append("tokens wait in the host's memory, blocks in slices")
-        if self.bfloat16:
-            parts.append("converted to bfloat16")
+        if self.half is not None:
+            parts.append(f"converted to {str(self.half).removeprefix('torch.')}")
         return ", ".join(parts)
 
 
@@ -135,17 +138,16 @@ def _candidates(options: Memory, situation: Situation) -> Iterator[Plan]:
     views = situation.views
     window = min(options.window or views, views)
     overlap = min(options.overlap or default_overlap(window), max(1, window - 1))
-    start = Plan(
-        views=views, window=window, overlap=overlap, bfloat16=options.precision == "bfloat16"
-    )
+    half = HALVES.get(options.precision)
+    start = Plan(views=views, window=window, overlap=overlap, half=half)
     for chunk in CHUNKS:
         yield replace(start, head_chunk=chunk)
-    on_gpu = torch.device(situation.device).type == "cuda"
-    thrifty = replace(start, head_chunk=CHUNKS[-1], stream=on_gpu)
-    if on_gpu:
+    kind = torch.device(situation.device).type
+    thrifty = replace(start, head_chunk=CHUNKS[-1], stream=kind == "cuda")
+    if kind == "cuda":
         yield thrifty
-    if on_gpu and options.precision == "auto":
-        thrifty = replace(thrifty, bfloat16=True)
+    if kind != "cpu" and options.precision == "auto":
+        thrifty = replace(thrifty, half=half_type(situation.device))
         yield thrifty
     while options.window is None and (window := window * 3 // 4) >= min(FEWEST, views - 1) >= 2:
         overlap = min(options.overlap or default_overlap(window), window - 1)
@@ -158,7 +160,7 @@ def _work(plan: Plan, situation: Situation) -> Work:
         height=situation.height,
         width=situation.width,
         head_chunk=plan.head_chunk,
-        bytes_per_value=2 if plan.bfloat16 else 4,
+        bytes_per_value=4 if plan.half is None else 2,
         stream=plan.stream,
     )
 

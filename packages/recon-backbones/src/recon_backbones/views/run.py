@@ -55,15 +55,15 @@ class Outcome:
 
 
 def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Telling) -> Outcome:
-    """Plan by memory, say what was chosen, and run; the backbone is in bfloat16 where planned.
+    """Plan by memory, say what was chosen, and run; the backbone is in 16 bits where planned.
 
     Raises InputError when no plan fits.
     """
     plan = make_plan(options, _situation(backbone, views))
     for sentence in plan.why:
         telling.say(sentence)
-    if plan.bfloat16:
-        backbone = backbone.to(torch.bfloat16)
+    if plan.half is not None:
+        backbone = backbone.to(plan.half)
     height, width = views.images.shape[-2:]
     needs = f"; about {readable(plan.needs)} of memory" if plan.needs else ""
     count = f"{plan.views} view{'s' * (plan.views != 1)}"
@@ -117,6 +117,8 @@ def run_plan(
         gc.collect()  # tensors that the traceback held
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
         after = thriftier(plan)
         if after is None:
             raise InputError(

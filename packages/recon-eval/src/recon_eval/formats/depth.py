@@ -10,6 +10,7 @@ from recon_eval.formats.arrays import read_npy
 from recon_eval.formats.files import new_file
 from recon_eval.formats.images import BROKEN, opened
 from recon_eval.formats.pfm import read_pfm, write_pfm
+from recon_eval.formats.records import check_shape
 
 LARGEST = 65535  # of 16 bits
 ENDINGS = (".pfm", ".npy", ".tiff", ".tif", ".png")
@@ -48,6 +49,7 @@ def write_depth(path: str | Path, depth: Float[np.ndarray, "y x"], *, unit: floa
     """
     path = Path(path)
     _check(path, unit)
+    check_shape(depth, "depth", (None, None))
     known = np.isfinite(depth) & (depth > 0)
     values = np.where(known, depth, 0).astype(np.float32)
     if path.suffix == ".pfm":

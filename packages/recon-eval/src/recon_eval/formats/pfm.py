@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from recon_eval.formats.files import new_file, read_bounded
+from recon_eval.formats.records import check_shape
 
 MAX_SIDE = 1 << 15
 MAX_BYTES = 1 << 30
@@ -48,7 +49,8 @@ def read_pfm(path: str | Path) -> Float32[np.ndarray, "y x"] | Float32[np.ndarra
 
 
 def write_pfm(path: str | Path, values: Float32[np.ndarray, "y x"]) -> None:
-    """Write a map of one channel, little endian."""
+    """Write a map of one channel, little endian. Raises ValueError for another shape."""
+    check_shape(values, "values", (None, None))
     height, width = values.shape
     rows = np.ascontiguousarray(values[::-1], dtype="<f4")
     with new_file(Path(path)) as partial:

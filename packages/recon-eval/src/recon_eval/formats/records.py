@@ -15,19 +15,21 @@ class Camera:
     """One pinhole camera: OpenCV axes (x right, y down, z forward), pixel centers at + 0.5.
 
     - `name`: of its photo, as the file has it.
-    - `world_to_camera`: a rotation and a translation.
+    - `world_to_camera`: a rotation and a translation; a fourth row of 0 0 0 1 is dropped.
     - `size`: width and height of the image that `intrinsics` speak of; None when a file is silent.
 
-    Raises ValueError where a matrix is not finite, is no rotation, or has no focal lengths.
+    Raises ValueError where a matrix has another shape, is not finite, is no rotation, or has no
+    focal lengths.
     """
 
     name: str
-    world_to_camera: Float64[np.ndarray, "3 4"]
+    world_to_camera: Float64[np.ndarray, "_ 4"]
     intrinsics: Float64[np.ndarray, "3 3"]
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_camera(self.world_to_camera, self.intrinsics, self.name)
+        object.__setattr__(self, "world_to_camera", self.world_to_camera[:3])
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"{self.name}: size={self.size}; both sides must be at least 1")
 
@@ -58,6 +60,7 @@ class Camera:
         self, points: Float[np.ndarray, "p 3"]
     ) -> tuple[Float64[np.ndarray, "p 2"], Float64[np.ndarray, " p"]]:
         """Return where world points land, in pixels, and their depth (not above 0: behind)."""
+        check_shape(points, "points", (None, 3))
         local = points @ self.world_to_camera[:, :3].T + self.world_to_camera[:, 3]
         with np.errstate(divide="ignore", invalid="ignore"):
             landed = (local @ self.intrinsics.T)[:, :2] / local[:, 2:]
@@ -81,8 +84,11 @@ class PointCloud:
     confidence: Float[np.ndarray, " p"] | None = None
 
     def __post_init__(self) -> None:
+        check_shape(self.points, "points", (None, 3))
         for part in fields(self):
             value = getattr(self, part.name)
+            if value is not None:
+                check_shape(value, part.name, (None,) if part.name == "confidence" else (None, 3))
             if value is not None and len(value) != len(self.points):
                 raise ValueError(
                     f"{part.name}: has {len(value)} rows; points has {len(self.points)}, and every "
@@ -118,6 +124,9 @@ class Observations:
     xy: Float[np.ndarray, "o 2"]
 
     def __post_init__(self) -> None:
+        check_shape(self.camera, "observations.camera", (None,))
+        check_shape(self.point, "observations.point", (None,))
+        check_shape(self.xy, "observations.xy", (None, 2))
         if not len(self.camera) == len(self.point) == len(self.xy):
             raise ValueError(
                 f"observations: {len(self.camera)} cameras, {len(self.point)} points and "
@@ -153,10 +162,27 @@ def camera_to_world(world_to_camera: Float[np.ndarray, "3 4"]) -> Float64[np.nda
     return pose
 
 
+def check_shape(value: object, name: str, shape: tuple[int | None, ...]) -> None:
+    """Raise TypeError for what is no array, ValueError where it has not these axes (None: any)."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{name}={type(value).__name__}; it must be a NumPy array: give np.asarray({name})"
+        )
+    fits = len(value.shape) == len(shape) and all(
+        wanted in (None, length) for wanted, length in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        rule = " x ".join("any" if length is None else str(length) for length in shape)
+        raise ValueError(f"{name}=array of shape {value.shape}; it must be {rule}: reshape it")
+
+
 def check_camera(
     extrinsic: Float64[np.ndarray, "_ 4"], intrinsics: Float64[np.ndarray, "3 3"], where: str
 ) -> None:
     """Raise ValueError where a matrix (3 x 4 or 4 x 4) is no rigid motion or no pinhole camera."""
+    rows = 4 if np.shape(extrinsic)[:1] == (4,) else 3
+    check_shape(extrinsic, f"{where}: world_to_camera", (rows, 4))
+    check_shape(intrinsics, f"{where}: intrinsics", (3, 3))
     if not (np.isfinite(extrinsic).all() and np.isfinite(intrinsics).all()):
         raise ValueError(f"{where}: a camera holds NaN or infinity; leave it out")
     rotation = extrinsic[:3, :3]

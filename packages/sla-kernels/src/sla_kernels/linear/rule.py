@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sla_kernels.linear.features import FEATURE_MAPS
-from sla_kernels.runtime.checks import check_choice
+from sla_kernels.runtime.checks import check_choice, check_like
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
 
@@ -35,20 +35,24 @@ def rule_of(linear: str | None, feature_map: str, eps: float, negligible: float)
 
 
 def check_projection(
-    rule: Rule | None, weight: Tensor | None, bias: Tensor | None, width: int
+    rule: Rule | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mix: Tensor | None,
+    q: Tensor,
 ) -> None:
-    """Refuse a projection of another width, or of nothing."""
+    """Refuse a projection or a mix of another width, device or of nothing."""
+    width, heads = q.shape[3], q.shape[1]
     if rule is None and weight is not None:
         raise ValueError(
             "weight=... with linear=None; it projects the linear branch: pass one or the other"
         )
     if bias is not None and weight is None:
         raise ValueError("bias=... without weight; it belongs to one: pass both or neither")
-    for name, x, shape in (("weight", weight, (width, width)), ("bias", bias, (width,))):
-        if x is not None and x.shape != shape:
-            raise ValueError(
-                f"{name} has shape {tuple(x.shape)}; it must be {shape}: the head width is {width}"
-            )
+    shapes = (("weight", weight, (width, width)), ("bias", bias, (width,)), ("mix", mix, (heads,)))
+    for name, x, shape in shapes:
+        if x is not None:
+            check_like(name, x, q, shape)
 
 
 def check_scope(rule: Rule | None, selection: BlockSelection | SummarySelection) -> None:

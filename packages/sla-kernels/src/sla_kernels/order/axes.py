@@ -5,6 +5,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+NO_FLOAT64 = ("mps",)
+
 
 def principal_axes(x: Float[Tensor, "b n c"], axes: int) -> Float[Tensor, "c axes"]:
     """The first principal axes of all tokens together, largest variance first.
@@ -13,12 +15,23 @@ def principal_axes(x: Float[Tensor, "b n c"], axes: int) -> Float[Tensor, "c axe
     points to where its largest entry is positive. Waits for the device; compute axes once and give
     them to `order_tokens` where that must not be.
 
-    Raises ValueError where there are more axes than features.
+    Raises ValueError where there are more axes than features, or x is no such tensor.
     """
+    if not isinstance(x, Tensor) or x.dim() != 3 or not x.is_floating_point():
+        found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(
+            f"x={found}; it must be a floating-point tensor (b, n, c): put the keys of all heads "
+            "side by side"
+        )
     check_axes(axes, x.shape[2])
-    rows = rearrange(x.detach().double(), "b n c -> (b n) c")
+    rows = rearrange(in_float64(x.detach()), "b n c -> (b n) c")
     rows = rows - rows.mean(0)
-    return axes_of(rows.T @ rows, axes).to(x.dtype)
+    return axes_of(rows.T @ rows, axes).to(x.dtype).to(x.device)
+
+
+def in_float64(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """The same in float64, on the CPU where a device has none."""
+    return (x.cpu() if x.device.type in NO_FLOAT64 else x).double()
 
 
 def axes_of(covariance: Float[Tensor, "c c"], axes: int) -> Float[Tensor, "c a"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sla_kernels.order.axes import check_axes, principal_axes
 from sla_kernels.order.median import median_order
+from sla_kernels.runtime.checks import check_tensor
 from sla_kernels.runtime.products import at_least_float32
 
 
@@ -60,6 +61,11 @@ def order_tokens(
     check_sizes("leaf", sizes)
     if isinstance(axes, Tensor):
         check_given(axes, x.shape[2])
+        if axes.device != x.device:
+            raise ValueError(
+                f"axes are on {axes.device} and x on {x.device}; they must agree: pass "
+                "axes.to(x.device)"
+            )
     with torch.no_grad():
         given = axes if isinstance(axes, Tensor) else principal_axes(x, axes)
         positions = positions_of(x @ given.to(x), sizes)
@@ -103,6 +109,7 @@ def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
 
 def check_features(x: Tensor) -> None:
     """Refuse what is no batch of tokens with finite features; values are read on the CPU alone."""
+    check_tensor("x", x)
     if x.dim() != 3 or not x.is_floating_point() or 0 in x.shape:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and dtype {x.dtype}; it must be floating point, "

@@ -3,11 +3,15 @@
 import torch
 from torch import Tensor
 
+from sla_kernels.runtime.checks import check_tensor
+
 
 def under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Cast to the autocast type of the tensors' device where autocast is on; else leave alone."""
+    for name, x in zip("qkv", tensors, strict=False):
+        check_tensor(name, x)
     device = tensors[0].device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):  # meta knows no autocast
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(x if x.dtype == torch.float64 else x.to(dtype) for x in tensors)

@@ -6,6 +6,30 @@ from torch import Tensor
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+def check_tensor(name: str, x: object) -> None:
+    """Refuse what is no tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{name}={type(x).__name__}; it must be a torch.Tensor: pass torch.as_tensor({name})"
+        )
+
+
+def check_like(name: str, x: object, like: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what is no tensor of this shape on the device of another, of queries."""
+    check_tensor(name, x)
+    assert isinstance(x, Tensor)
+    if x.shape != shape:
+        raise ValueError(
+            f"{name} has shape {tuple(x.shape)}; it must be {shape}, as q has {like.shape[1]} "
+            f"heads and the head width is {like.shape[3]}: reshape it"
+        )
+    if x.device != like.device:
+        raise ValueError(
+            f"{name} is on {x.device} and q on {like.device}; they must agree: pass "
+            f"{name}.to(q.device)"
+        )
+
+
 def check_attention_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Refuse queries, keys and values that do not fit together."""
     for name, x in (("q", q), ("k", k), ("v", v)):
@@ -36,7 +60,18 @@ def check_attention_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def check_keys(q: Tensor, k: Tensor) -> None:
-    """Refuse keys whose batch, heads or width do not fit the queries."""
+    """Refuse keys whose device, batch, heads or width do not fit the queries."""
+    for name, x in (("q", q), ("k", k)):
+        check_tensor(name, x)
+        if x.dim() != 4 or 0 in x.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; it must be (b, h, tokens, d), no axis empty: "
+                "reshape it"
+            )
+    if q.device != k.device:
+        raise ValueError(
+            f"k is on {k.device} and q on {q.device}; they must agree: pass k.to(q.device)"
+        )
     if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
         raise ValueError(
             f"k has shape {tuple(k.shape)} but q {tuple(q.shape)}; batch and head width must "
@@ -89,11 +124,17 @@ def check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) 
         raise ValueError(f"{name}={value!r}; it must be known: pass one of {known}")
 
 
-def check_pinned(pinned: Tensor, num_queries: int, num_keys: int) -> None:
+def check_pinned(pinned: Tensor, num_queries: int, num_keys: int, device: torch.device) -> None:
     """Refuse pinned positions that are no set of tokens of a self-attention.
 
     The values are read only on the CPU: on an accelerator that would stop the host.
     """
+    check_tensor("pinned", pinned)
+    if pinned.device != device:
+        raise ValueError(
+            f"pinned is on {pinned.device} and the tokens on {device}; they must agree: pass "
+            f"pinned.to({str(device)!r})"
+        )
     if pinned.dim() != 1 or pinned.dtype != torch.int64:
         raise ValueError(
             f"pinned has shape {tuple(pinned.shape)} and dtype {pinned.dtype}; "

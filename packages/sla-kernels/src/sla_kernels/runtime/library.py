@@ -7,13 +7,14 @@ callers unpack the record (`*lists`), the function gets it whole.
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from sla_kernels.runtime.dry import dry_run
 
@@ -60,6 +61,31 @@ def _dry(body: Callable[..., Any]) -> Callable[..., Any]:
             return body(*args)
 
     return run
+
+
+class written_out(TorchFunctionMode):
+    """A context in which this package's operators are calls of PyTorch's own operators alone.
+
+    with written_out():
+        torch.export.export(model, (images,), strict=False)
+
+    For exporters that know no others. Modules must run with backend="reference", whose steps depend
+    on no values; the graph then holds scores of all queries and listed keys at once.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        packet = getattr(func, "overloadpacket", func)
+        space, _, name = str(getattr(packet, "_qualified_op_name", "")).partition("::")
+        if space != LIBRARY.ns:
+            return func(*args, **(kwargs or {}))
+        with self:  # what it calls is written out as well
+            return _BODIES[name](*args)
 
 
 def register_gradient(

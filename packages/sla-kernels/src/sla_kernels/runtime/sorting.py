@@ -40,7 +40,8 @@ def split_largest(
 
 
 def _packs(values: Tensor) -> bool:
-    return values.device.type == "cpu" and values.dtype == torch.float32
+    fits = values.device.type == "cpu" and values.dtype == torch.float32
+    return fits and not torch.compiler.is_compiling()  # NumPy is no part of a graph
 
 
 def _packed(values: Float[Tensor, "*rows n"]) -> Int64[Tensor, "*rows n"]:
@@ -52,5 +53,5 @@ def _packed(values: Float[Tensor, "*rows n"]) -> Int64[Tensor, "*rows n"]:
     ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).masked_fill_(
         values.isnan(), torch.iinfo(torch.int32).max
     )
-    places = torch.arange(values.shape[-1])
+    places = torch.arange(values.shape[-1], device=values.device)
     return ascending.to(torch.int64).bitwise_left_shift_(_LAST).add_(places)

@@ -166,6 +166,6 @@ def architecture_of(device: torch.device) -> str:
     if not fits:
         raise ValueError(
             f"device={device} is {found}; the Triton kernels have tiles for {', '.join(TABLE)} and "
-            "what follows them on NVIDIA: pass backend='reference', which is quadratic in memory"
+            "what follows them on NVIDIA: pass backend='eager', which is slower"
         )
     return fits[-1]

@@ -145,9 +145,14 @@ def choose(
     """
     features = k.shape[1] * k.shape[3]
     if pinned is not None:
-        check_pinned(pinned, q.shape[2], k.shape[2])
+        check_pinned(pinned, q.shape[2], k.shape[2], q.device)
     if directions is not None:
         check_given(directions, features)
+        if directions.device != k.device:
+            raise ValueError(
+                f"axes are on {directions.device} and k on {k.device}; they must agree: pass "
+                "axes.to(k.device)"
+            )
     elif choice.axes > features and choice.order == "content":
         raise ValueError(
             f"axes={choice.axes} with keys of {features} features; it must not exceed them: "

@@ -98,7 +98,8 @@ def choose(
     Raises ValueError where these tokens cannot be pinned, or have no diagonal.
     """
     if pinned is not None:
-        check_pinned(pinned, q.shape[2], k.shape[2])
+        check_pinned(pinned, q.shape[2], k.shape[2], q.device)
+        pinned = pinned if pinned.shape[0] else None
     if choice.keep_diagonal and q.shape[2] != k.shape[2]:
         raise ValueError(
             f"keep_diagonal=True with {q.shape[2]} queries and {k.shape[2]} keys; it must be a "

@@ -38,7 +38,7 @@ class BlockSelection:
     def __post_init__(self) -> None:
         check_block(self.block)
         if self.pinned is not None:
-            check_pinned(self.pinned, self.num_queries, self.num_keys)
+            check_pinned(self.pinned, self.num_queries, self.num_keys, self.indices.device)
         if self.indices.shape[:3] != self.counts.shape:
             raise ValueError(
                 f"indices has shape {tuple(self.indices.shape)} but counts "

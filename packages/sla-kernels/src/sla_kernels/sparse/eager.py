@@ -1,7 +1,8 @@
-"""The sparse branch on any CPU: gathered key blocks through PyTorch's fused CPU kernels.
+"""The sparse branch without kernels of its own: gathered key blocks through PyTorch's attention.
 
 Query blocks whose lists have equal length form one batch: their key and value blocks are gathered
-side by side, a cache-sized batch at a time, and go through the flash kernel of PyTorch. A row of
+side by side, a cache-sized batch at a time, and go through the flash kernel of PyTorch, which a CPU
+has; other devices, where Triton is missing, write the same in matrix products. A row of
 the batch holds every key its queries attend, so its log-sum-exp is final and the backward pass
 needs no second look: it runs the same batches through the kernel's own backward and adds the
 gathered key and value gradients up in float32, head by head. Beyond inputs and outputs there is
@@ -90,8 +91,8 @@ class _KeyGradients:
     def __init__(self, keys: _Keys) -> None:
         dtype = accumulator(keys.blocks.dtype)
         self.keys = keys
-        self.blocks = torch.zeros(keys.blocks.shape, dtype=dtype).flatten(1)
-        self.fixed = torch.zeros(keys.fixed.shape, dtype=dtype)
+        self.blocks = torch.zeros_like(keys.blocks, dtype=dtype).flatten(1)
+        self.fixed = torch.zeros_like(keys.fixed, dtype=dtype)
 
     def add(self, gradient: Tensor, batch: "_Batch") -> None:
         rows = batch.blocks.shape[0]
@@ -135,7 +136,7 @@ def _batches(lists: BlockLists, heads: _Heads, free_keys: int, width: int) -> It
         indices.flatten(0, 1).long(),
         lists.counts[heads.batch, heads.queries].flatten(),
     )
-    head = torch.arange(indices.shape[0]) // per_head
+    head = torch.arange(indices.shape[0], device=indices.device) // per_head
     last = indices.gather(1, counts.long()[:, None] - 1)[:, 0]
     missing = torch.where(last == key_blocks - 1, key_blocks * lists.block_k - free_keys, 0)
     lengths = lists.pinned + counts * lists.block_k - missing
@@ -178,14 +179,12 @@ def sparse_attention_forward(
         here = (heads.batch, heads.queries)
         if whole:
             k_h, v_h, q_h = _whole(heads, (k, v), (q,))
-            out[here], lse[here][..., 0] = _flash(q_h, k_h, v_h, scale=scale)
+            out[here], lse[here][..., 0] = _attend(q_h, k_h, v_h, scale)
             continue
         keys, values = _keys(heads, k, v, lists)
         rows, *made = (blocked(x[here], lists.block_q) for x in (q, out, lse))
         for batch in _batches(lists, heads, keys.free, q.shape[3] * q.element_size()):
-            found = _flash(
-                rows[batch.rows, None], keys.gather(batch), values.gather(batch), scale=scale
-            )
+            found = _attend(rows[batch.rows, None], keys.gather(batch), values.gather(batch), scale)
             made[0][batch.rows] = found[0][:, 0]
             made[1][batch.rows] = found[1][:, 0, :, None]
         for x, written in zip((out, lse), made, strict=True):
@@ -246,8 +245,42 @@ def _pull_back(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v of one batch; `lse` has a last axis of 1."""
     if out is None:
-        out = _flash(q, k, v, scale=scale)[0]
+        out = _attend(q, k, v, scale)[0]
+    if not fused(q):
+        return products_backward(grad, q, k, v, out, lse, scale)
     found: tuple[Tensor, Tensor, Tensor] = _flash_backward(
         grad, q, k, v, out, lse[..., 0], 0.0, False, scale=scale
     )
     return found
+
+
+def fused(q: Tensor) -> bool:
+    """Whether PyTorch has the flash kernel that takes and returns log-sum-exps here."""
+    return q.device.type == "cpu"
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The output (b, h, n, d) of one batch and its log-sum-exp (b, h, n)."""
+    if not fused(q):
+        return products(q, k, v, scale)
+    found: tuple[Tensor, Tensor] = _flash(q, k, v, scale=scale)
+    return found
+
+
+def products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The same in matrix products, sums in the accumulator's type."""
+    q_, k_, v_ = (x.to(accumulator(x.dtype)) for x in (q, k, v))
+    scores = scale * q_ @ k_.mT
+    return (scores.softmax(-1) @ v_).to(q.dtype), scores.logsumexp(-1)
+
+
+def products_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v in matrix products; `lse` has a last axis of 1."""
+    wide = (x.to(accumulator(x.dtype)) for x in (grad, q, k, v, out))
+    grad_, q_, k_, v_, out_ = wide
+    weights = (scale * q_ @ k_.mT - lse).exp()
+    d_scores = weights * (grad_ @ v_.mT - (grad_ * out_).sum(-1, keepdim=True)) * scale
+    made = (d_scores @ k_, d_scores.mT @ q_, weights.mT @ grad_)
+    return made[0].to(q.dtype), made[1].to(k.dtype), made[2].to(v.dtype)

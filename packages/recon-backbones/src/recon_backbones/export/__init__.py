@@ -1,0 +1,6 @@
+"""Backbones in the formats of other runtimes."""
+
+from recon_backbones.export.onnx import Written as Written
+from recon_backbones.export.onnx import check_packages as check_packages
+from recon_backbones.export.onnx import write_onnx as write_onnx
+from recon_backbones.program import Shape as Shape
