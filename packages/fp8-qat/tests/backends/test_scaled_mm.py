@@ -185,3 +185,17 @@ def test_the_shorter_accumulator_is_asked_for_and_reported(monkeypatch) -> None:
     prepare(layer, recipes.rowwise())
     with pytest.raises(ValueError, match="fast=True; it must be False on backend 'reference'"):
         convert(layer, backend="reference", fast=True)
+
+
+def test_a_pytorch_without_a_product_on_cpus_is_refused_in_words(monkeypatch):
+    model = prepare_one()
+    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: False)
+    with pytest.raises(ValueError, match=r"torch=.*; it must be newer to have a scaled product"):
+        convert(model, backend="scaled_mm")
+    assert convert(model, backend="reference").backend == "reference"
+
+
+def prepare_one():
+    model = nn.Sequential(nn.Linear(32, 32))
+    prepare(model, recipes.rowwise())
+    return model

@@ -14,6 +14,7 @@ from fp8_qat.fused.op import quantize_activation
 from fp8_qat.numerics.quantize import QuantizedTensor
 from fp8_qat.numerics.spec import Recipe, Spec
 
+PRODUCT = "aten::_scaled_mm_v2"  # behind `torch.nn.functional.scaled_mm`
 MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 
 
@@ -143,7 +144,12 @@ def _recipe_problems(recipe: Recipe) -> list[str]:
 
 def _device_problems(device: torch.device) -> list[str]:
     if device.type == "cpu":
-        return []
+        if torch._C._dispatch_has_kernel_for_dispatch_key(PRODUCT, "CPU"):
+            return []
+        return [
+            f"torch={torch.__version__}; it must be newer to have a scaled product on a CPU: use "
+            "backend 'reference' or 'weight_only', or a newer PyTorch"
+        ]
     if device.type != "cuda":
         return [
             f"device={device}; it must have a scaled product, as CPUs and CUDA devices do: use "
