@@ -95,12 +95,16 @@ def errors(made: Reconstruction, truth: Truth) -> dict[str, float]:
     }
 
 
-def measure(name: str, photos: Path, truth: Truth, size: int) -> Iterator[dict[str, Any]]:
-    """Both starts, and each way with focal lengths."""
+def measure(
+    name: str, photos: Path, truth: Truth, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Each start, and each way with focal lengths, that is asked for."""
     backbone = load_backbone("da3-tiny", weights="bundled")
-    network = reconstruct(photos, backbone, size=size)
-    for start, made in (("network", network), ("disturbed truth", disturbed(network, truth))):
-        for focal in ("shared", "each"):
+    network = reconstruct(photos, backbone, size=options.size)
+    commit = environment()["commit"]
+    for start in options.starts:
+        made = network if start == "network" else disturbed(network, truth)
+        for focal in options.focals:
             began = time.process_time()
             found = refine_cameras(made, Refinement(focal=focal))
             yield {
@@ -113,34 +117,48 @@ def measure(name: str, photos: Path, truth: Truth, size: int) -> Iterator[dict[s
                 "points": 0 if found.tracked is None else len(found.tracked),
                 "told": dict(found.facts)["cameras refined"],
                 "cpu_seconds": time.process_time() - began,
+                "commit": commit,
             }
 
 
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The rows, and those of the file that were not measured anew."""
+    known = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    keys = ("scene", "start", "focal")
+    anew = {tuple(row[key] for key in keys): row for row in rows}
+    kept = {tuple(row[key] for key in keys): row for row in known}
+    told = {
+        "format": "lite3r-refine-cameras/1",
+        "protocol": "pose/pairs/signed",
+        "rows": list((kept | anew).values()),
+        "environment": environment(),
+    }
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Measure, and write the JSON file anew after each scene."""
+    """Measure, and write the JSON file after each row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fountain", type=Path, default=None)
     parser.add_argument("--scenes", type=int, default=2, help="of each synthetic kind")
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
+    starts, focals = ("network", "disturbed truth"), ("shared", "each")
+    parser.add_argument("--starts", nargs="+", choices=starts, default=starts)
+    parser.add_argument("--focals", nargs="+", choices=focals, default=focals)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         scenes = []
         if options.fountain is not None:
             scenes.append(("fountain-P11", *fountain(options.fountain)))
-        made = synthetic(Path(scratch), scenes=options.scenes, views=options.views)
-        for name, photos, truth in (*scenes, *made):
-            for row in measure(name, photos, truth, options.size):
+        if options.scenes:
+            scenes += synthetic(Path(scratch), scenes=options.scenes, views=options.views)
+        for name, photos, truth in scenes:
+            for row in measure(name, photos, truth, options):
                 rows.append(row)
-                told = {
-                    "format": "lite3r-refine-cameras/1",
-                    "protocol": "pose/pairs/signed",
-                    "rows": rows,
-                    "environment": environment(),
-                }
-                options.out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+                write(options.out, rows)
                 print(name, row["start"], row["focal"], row["told"], flush=True)
 
 
