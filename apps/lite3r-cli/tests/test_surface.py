@@ -21,7 +21,7 @@ INPUTS = (
     "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras --shared-camera"
 )
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background --masks"
-MEMORY = "--budget --window --overlap --close-loops"
+MEMORY = "--budget --window --overlap --no-close-loops"
 OPTIONS = {
     "distill": f"--backbone --weights --data --photos --out --resume --overwrite --views --size "
     f"--eval-scenes --many-views --many-scenes --seed --device --backend --precision {RECIPE} "
@@ -31,7 +31,7 @@ OPTIONS = {
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
     "eval": f"{MODEL} --data --scans --protocol --scenes --views --size --seed --out {OUTPUT}",
-    "export": f"PATH --out --to --views --height --width --dense --backbone --weights "
+    "export": f"PATH --out --to --kind --views --height --width --dense --backbone --weights "
     f"--overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "
     f"--overwrite --seed --device --backend {RECIPE} {OUTPUT}",
@@ -51,11 +51,12 @@ OPTIONS = {
 def help_words(lite3r: Any, *command: str) -> set[str]:
     """Every option and positional argument that the help of a command lists."""
     text = lite3r(*command, "--help").out
-    lines = [line.strip("│ ").split() for line in text.splitlines()]
-    first = {words[0].rstrip(",") for words in lines if words}
+    lines = [line.strip("│ ") for line in text.splitlines()]
+    named = [re.match(r"--[\w-]+(?: \S+, --[\w-]+)*", line) for line in lines]
+    first = {word for names in named if names for word in re.findall(r"--[\w-]+", names[0])}
     box = text.partition("positional arguments")[2].partition("╰")[0].splitlines()[1:2]
     positional = {line.strip("│ ").split()[0].strip("[]") for line in box}
-    return {w for w in first if w.startswith("--")} | positional
+    return first | positional
 
 
 @pytest.mark.parametrize("command", OPTIONS)

@@ -122,9 +122,10 @@ class Backbone(nn.Module, ABC):
     ) -> Prediction:
         """Check images and cameras, then run `forward` with its hooks; `more` is a family's own."""
         check_images(images, self.patch_size)
-        weight = next(self.parameters(), images)
-        check_device(images, "images", weight.device, "the backbone")
         check_cameras(images, world_to_camera, intrinsics)
+        weight = next(self.parameters(), images)
+        if not weight.is_meta:  # it has no values: only shapes are asked for
+            check_device(images, "images", weight.device, "the backbone")
         return super().__call__(
             images,
             world_to_camera=world_to_camera,

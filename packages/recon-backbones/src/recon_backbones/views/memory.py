@@ -54,7 +54,9 @@ MARGINS = {
         "tools/gpu_day.py measures it",
     ),
     "mps": Margin(
-        factor=1.55, fixed=64 << 20, source="taken over from cpu, whose memory Apple's GPUs share"
+        factor=1.55,
+        fixed=64 << 20,
+        source="predicted: as on the CPU, whose memory Apple's GPUs share",
     ),
 }
 

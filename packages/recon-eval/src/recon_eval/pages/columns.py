@@ -24,7 +24,7 @@ class Column:
     title: str
     unit: str = ""
     digits: int = 3
-    scale: float = 1.0
+    scale: float | int = 1
     better: Better | None = "low"
     explanation: str
 
