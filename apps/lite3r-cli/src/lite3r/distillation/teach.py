@@ -43,7 +43,7 @@ def teach(
             student.backbone,
             teacher,
             batches,
-            pairs=distill.pair_sites(sites),
+            pairs=distill.pair_sites(sites) if training.attention_weight else (),
             objectives=_objectives(training, sites),
             config=_config(training.of(student.recipe), teacher, seed),
             forward=compared,

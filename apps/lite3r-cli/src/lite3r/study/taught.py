@@ -61,7 +61,7 @@ TAUGHT = {
     "16 blocks, attn": _sixteen("attn"),
     "16 blocks, all": _sixteen("all"),
     "tiles of 16, proj": Lesson(recipe=replace(tiles(), fp8="none"), training=Training()),
-    "16 blocks, lora, attention alone": _sixteen("lora", "attention"),
+    "16 blocks, lora, towards attention": _sixteen("lora", "attention"),
     **{
         f"16 blocks, lora, attention by {weight:g}": _sixteen("lora", "outputs", weight=weight)
         for weight in (0.0, 0.1, 1.0)

@@ -23,7 +23,7 @@ PARTS = (
     ("Training the sparse attentions", "16 blocks, attn", "16 blocks"),
     ("Training everything", "16 blocks, all", "16 blocks"),
     ("Training projections of a linear branch", "tiles of 16, proj", "tiles of 16"),
-    ("Low-rank updates towards attention alone", "16 blocks, lora, attention alone", "16 blocks"),
+    ("Low-rank updates towards attention alone", "16 blocks, lora, towards attention", "16 blocks"),
     *(
         (
             f"Attention outputs weighed by {gamma} beside depth and cameras, instead of not at all",
