@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .attention import attention
+from .attention import attention, listed_rows
 from .distillation import distill, distill_fast, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
@@ -18,6 +18,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "train-memory": train_memory,
     "teacher": teacher,
     "attention": attention,
+    "listed-rows": listed_rows,
     "content-order": content_order,
     "fp8-memory": fp8_memory,
     "fp8-recipes": fp8_recipes,

@@ -2,6 +2,8 @@
 
 from .layout import load, table
 
+LISTED = ("dense", "balanced", "fast", "fast, choice alone")
+
 
 def attention() -> str:
     """Sparse linear attention beside dense attention on a CPU."""
@@ -26,4 +28,30 @@ def attention() -> str:
         f"{table(header, rows)}\n\n{s['tokens'][0]} tokens, {s['heads']} heads of {s['width']}, "
         f"keep {s['keep'][0]}, {s['dtype']}, medians of {s['repetitions']}. "
         f"Measured on {m['cpu']}, {m['threads']} threads, torch {m['torch']}."
+    )
+
+
+def listed_rows() -> str:
+    """Few exact blocks with summaries beside dense attention on a CPU."""
+    record = load("sla-rows-cpu.json")
+    header = ("tokens", "numbers", "pass", "dense", "balanced", "fast", "choice of fast", "gain")
+    cases: dict[tuple[int, str, str], dict[str, float]] = {}
+    for row in record["rows"]:
+        case = cases.setdefault((row["tokens"], row["dtype"], row["pass"]), {})
+        case[row["what"]] = row["median_ms"]
+    rows = [
+        (
+            f"{tokens:,}",
+            dtype,
+            {"forward": "forward", "both": "forward and backward"}[kind],
+            *(f"{found[what]:.0f} ms" if what in found else "" for what in LISTED),
+            f"{found['dense'] / found['fast']:.1f}x" if "dense" in found else "",
+        )
+        for (tokens, dtype, kind), found in cases.items()
+    ]
+    first, e = record["rows"][0], record["environment"]
+    return (
+        f"{table(header, rows)}\n\n{first['heads']} heads of {first['width']}, medians; the gain "
+        f"is that of `fast` over dense. Measured on {e['processor']}, {e['threads']} threads, "
+        f"torch {e['torch']}."
     )

@@ -35,13 +35,19 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[2056, 8224, 32896])
     parser.add_argument("--heads", type=int, default=6)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dense-up-to", type=int, default=40_000, help="tokens")
     parser.add_argument("--no-backward", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     check_exact(given.heads, given.width)
-    rows = [row for tokens in given.tokens for row in measure(tokens, given)]
+    rows = [
+        row
+        for tokens in given.tokens
+        for dtype in given.dtypes
+        for row in measure(tokens, getattr(torch, dtype), given)
+    ]
     record = {"what": "few exact blocks with summaries", "environment": environment(), "rows": rows}
     given.out.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -74,10 +80,11 @@ def check_exact(heads: int, width: int) -> None:
     torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v))
 
 
-def measure(tokens: int, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows for one number of tokens."""
-    q, k, v = draw(tokens, given.heads, given.width)
-    axes = principal_axes(k.transpose(1, 2).flatten(2), 8)
+def measure(tokens: int, dtype: torch.dtype, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows for one number of tokens of one type."""
+    drawn = draw(tokens, given.heads, given.width)
+    axes = principal_axes(drawn[1].transpose(1, 2).flatten(2), 8)
+    q, k, v = (x.to(dtype) for x in drawn)
     calls: dict[str, Callable[..., Tensor]] = {}
     if tokens <= given.dense_up_to:
         calls["dense"] = F.scaled_dot_product_attention
@@ -102,6 +109,7 @@ def measure(tokens: int, given: argparse.Namespace) -> list[dict[str, Any]]:
         for name, taken in seconds.items():
             middle = statistics.median(taken)
             row = {"tokens": tokens, "heads": given.heads, "width": given.width, "pass": kind}
+            row["dtype"] = str(dtype).removeprefix("torch.")
             row |= {"what": name, "median_ms": 1e3 * middle, "ms": [1e3 * s for s in taken]}
             if "dense" in seconds:
                 row["dense_over_this"] = statistics.median(seconds["dense"]) / middle

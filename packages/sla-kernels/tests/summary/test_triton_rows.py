@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sla_kernels import SummarySelection, explain, select_rows, sla_attention
 from sla_kernels.search import choice
+from sla_kernels.search import launch as search_launch
 from sla_kernels.search.choose import Plan, choose_rows
 from sla_kernels.summary import eager, launch, op
 from sla_kernels.summary.op import RowLists
@@ -200,6 +201,7 @@ def test_no_step_beside_the_kernels_reads_a_value(
     """On the meta device there is none to read: what runs there makes no host wait for a GPU."""
     for name in ("forward", "backward", "sum"):
         monkeypatch.setattr(launch, f"summary_attention_{name}_kernel", Launches())
+    monkeypatch.setattr(search_launch, "cell_mass_kernel", Launches())
     q, k, v = (x.to(torch.bfloat16).to("meta") for x in qkv(700, 700, h=4, g=2, d=32))
     outside = torch.empty(pins, dtype=torch.int64, device="meta")
     axes = torch.empty(64, 4, device="meta")
