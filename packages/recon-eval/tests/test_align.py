@@ -225,3 +225,16 @@ def test_ransac_of_points_recovers_what_outliers_hide() -> None:
         ransac(torch.zeros(9, 3), torch.rand(9, 3), threshold=0.1, trials=5)
     with pytest.raises(ValueError, match="draw=2"):
         ransac(x, y, threshold=0.1, draw=2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exact_cameras_agree_with_themselves_whatever_is_rounded(
+    seed: int, dtype: torch.dtype
+) -> None:
+    cameras = torch.eye(3, 4, dtype=dtype).repeat(8, 1, 1)
+    generator = torch.Generator().manual_seed(seed + 40)  # 44 once found no draw that agreed
+    cameras[:, :, 3] = torch.rand(8, 3, generator=generator, dtype=dtype)
+    found = align_cameras_ransac(cameras, cameras)
+    assert found.support == 1
+    assert float(found.scale) == pytest.approx(1, abs=1e-5)

@@ -87,9 +87,15 @@ def align_cameras_ransac(
     return ransac(
         source,
         goal,
-        threshold=float(nearest.quantile(0.5)),
+        threshold=max(float(nearest.quantile(0.5)), _rounding(goal, predicted.dtype)),
         draw=max(3, (len(source) + 1) // 2),
         trials=trials,
         seed=seed,
         min_spread=min_spread,
     )
+
+
+def _rounding(centers: Float[Tensor, "v 3"], dtype: torch.dtype) -> float:
+    """How far rounding alone may move cameras: exact ones must agree with themselves."""
+    extent = (centers - centers.mean(0)).norm(dim=-1).max()
+    return float(extent) * 16 * torch.finfo(dtype).eps
