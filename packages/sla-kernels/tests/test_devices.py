@@ -182,6 +182,7 @@ def test_a_gpu_older_than_the_kernels_runs_pytorchs_products_and_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert not backend.has_kernels(torch.device("cuda:0"))  # nor does the search launch one
     for dtype in (torch.float16, torch.float32):
         with pytest.warns(UserWarning, match=r"is sm_75; the Triton kernels .*, which is slower"):
             name, reason = backend.own(Placed("cuda:0", dtype))
@@ -208,6 +209,7 @@ def test_without_triton_a_gpu_runs_pytorchs_products_and_is_told(
 def test_a_device_that_has_no_kernels_runs_pytorchs_products(kind: str) -> None:
     name, reason = backend.own(Placed(kind))
     assert name == "eager" and f"no kernels for {kind}" in reason
+    assert not backend.has_kernels(torch.device(kind))
 
 
 MODULES = {

@@ -1,9 +1,19 @@
 """Targets know no world frame and no unit; each term of the loss is zero for the truth."""
 
+import math
+
+import pytest
 import torch
 
+from recon_backbones.geometry.cameras import encode_pose
 from recon_backbones.training import Targets, make_targets, rays
-from recon_backbones.training.losses import depth_terms, pose_term, ray_term, rotation_term
+from recon_backbones.training.losses import (
+    aspect_term,
+    depth_terms,
+    pose_term,
+    ray_term,
+    rotation_term,
+)
 
 
 def wall(scale: float = 1.0, turn: torch.Tensor | None = None) -> Targets:
@@ -40,3 +50,16 @@ def test_the_rotation_term_is_zero_for_the_truth_and_knows_no_frame() -> None:
     assert float(rotation_term(pose, pose)) < 1e-3
     other = torch.randn(2, 3, 9)
     assert float(rotation_term(pose, other)) > 0.1
+
+
+def test_the_aspect_term_is_the_squared_log_of_how_far_pixels_are_from_square() -> None:
+    cameras = torch.eye(4)[:3].repeat(1, 1, 1, 1)
+
+    def pose(fx: float, fy: float) -> torch.Tensor:
+        lens = torch.tensor([[fx, 0, 21], [0, fy, 14], [0, 0, 1]]).expand(1, 1, 3, 3)
+        return encode_pose(cameras, lens, (28, 42))
+
+    square = pose(30.0, 30.0)
+    assert float(aspect_term(pose(60.0, 60.0), square)) == pytest.approx(0, abs=1e-10)
+    found = float(aspect_term(pose(45.0, 30.0), square))
+    assert found == pytest.approx(math.log(1.5) ** 2, rel=1e-4)

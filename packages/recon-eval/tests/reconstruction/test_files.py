@@ -88,13 +88,18 @@ def test_glb_cameras_see_what_the_views_saw(written: Path, views: list[View]) ->
         assert lens["aspectRatio"] == pytest.approx(56 / 42)
 
 
+def read_by_pycolmap(written: Path, alone: Path, keep: str) -> pycolmap.Reconstruction:
+    """The model of one of the two kinds of files, put into a folder where the other is not."""
+    for file in (written / "sparse/0").glob(f"*.{keep}"):
+        (alone / file.name).write_bytes(file.read_bytes())
+    return pycolmap.Reconstruction(str(alone))
+
+
 @pytest.mark.parametrize("keep", ["bin", "txt"])
 def test_pycolmap_reads_the_model(
     written: Path, views: list[View], cloud: PointCloud, tmp_path: Path, keep: str
 ) -> None:
-    for file in (written / "sparse/0").glob(f"*.{keep}"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    model = pycolmap.Reconstruction(str(tmp_path))
+    model = read_by_pycolmap(written, tmp_path, keep)
     assert model.num_points3D() == len(cloud)
     images = {image.name: image for image in model.images.values()}
     for view in views:
@@ -114,9 +119,7 @@ def test_pycolmap_reads_the_model(
 def test_points_carry_tracks_so_that_views_find_partners(
     written: Path, views: list[View], cloud: PointCloud, tmp_path: Path, keep: str
 ) -> None:
-    for file in (written / "sparse/0").glob(f"*.{keep}"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    model = pycolmap.Reconstruction(str(tmp_path))
+    model = read_by_pycolmap(written, tmp_path, keep)
     lengths = np.array([point.track.length() for point in model.points3D.values()])
     assert lengths.min() >= 1 and lengths.mean() > 1.3  # the view it was made from, and others
     pairs = {tuple(sorted({e.image_id for e in p.track.elements})) for p in model.points3D.values()}

@@ -15,6 +15,7 @@ from sla_kernels.summary.selection import SummarySelection
 Selection = BlockSelection | SummarySelection
 
 BACKENDS = ("auto", "reference", "eager", "flex", "triton", "dense")
+REACHED = ("cuda", "meta")  # what meta predicts is a GPU
 TRITON_WIDTHS = (32, 64, 96, 128)
 TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 CROSSOVER = {
@@ -86,7 +87,7 @@ def own(q: Tensor) -> tuple[str, str]:
     """The backend of the tensors' device, and why; a GPU that Triton cannot reach is warned of."""
     if q.device.type == "cpu":
         return "eager", "the tensors are on the CPU"
-    if q.device.type not in ("cuda", "meta"):  # what meta predicts is a GPU
+    if q.device.type not in REACHED:
         return "eager", f"there are no kernels for {q.device.type}, so PyTorch's own products run"
     missing = without_triton(q.device)
     if missing is None:
@@ -94,6 +95,11 @@ def own(q: Tensor) -> tuple[str, str]:
         return "triton", f"the tensors are on {q.device}"
     warn(f"{missing}; PyTorch's own products run, which is slower", stacklevel=2)
     return "eager", missing
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether the Triton kernels run on a device, as far as the device says."""
+    return device.type in REACHED and without_triton(device) is None
 
 
 @functools.cache

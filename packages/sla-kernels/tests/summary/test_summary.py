@@ -394,3 +394,17 @@ def test_a_model_of_others_runs_with_one_order_and_summaries_its_code_unchanged(
         found = model(q, k, v)
     assert torch.equal(found, attention(q, k, v))
     assert torch.equal(model(q, k, v), dense(q, k, v))
+
+
+def test_keeping_everything_lists_every_token_once_and_stores_one_list() -> None:
+    q, k, v = draw(70, 70)
+    selection = select_rows(q, k, v, keep=1.0, pinned=torch.tensor([0, 41]))
+    layout = selection.layout
+    assert selection.rows.untyped_storage().nbytes() == 4 * selection.keys_seen
+    found = selection.rows[0, 0, 0]
+    real = found[found != layout.nothing]
+    tokens = torch.arange(layout.tokens)
+    last = layout.first(len(layout.sizes)) + torch.arange(2)
+    assert torch.equal(real.long().sort().values, torch.cat([tokens, last]).sort().values)
+    both = torch.cat([selection.order[0], selection.outside])
+    assert torch.equal(both.sort().values, torch.arange(70))

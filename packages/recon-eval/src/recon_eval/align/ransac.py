@@ -19,6 +19,7 @@ from recon_eval.align.similarity import (
     Similarity,
     camera_centers,
     check_extent,
+    resolution,
     umeyama,
 )
 from recon_eval.checks import Axes, rig_of
@@ -87,15 +88,9 @@ def align_cameras_ransac(
     return ransac(
         source,
         goal,
-        threshold=max(float(nearest.quantile(0.5)), _rounding(goal, predicted.dtype)),
+        threshold=max(float(nearest.quantile(0.5)), 16 * resolution(goal, predicted.dtype)),
         draw=max(3, (len(source) + 1) // 2),
         trials=trials,
         seed=seed,
         min_spread=min_spread,
     )
-
-
-def _rounding(centers: Float[Tensor, "v 3"], dtype: torch.dtype) -> float:
-    """How far rounding alone may move cameras: exact ones must agree with themselves."""
-    extent = (centers - centers.mean(0)).norm(dim=-1).max()
-    return float(extent) * 16 * torch.finfo(dtype).eps

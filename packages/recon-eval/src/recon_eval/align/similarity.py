@@ -135,13 +135,18 @@ def _normalized(weights: Tensor | None, points: Tensor) -> Tensor:
     return w / w.sum()
 
 
+def resolution(points: Float[Tensor, "p 3"], dtype: torch.dtype) -> float:
+    """How finely `dtype` resolves the place of the point that is farthest from the origin."""
+    return torch.finfo(dtype).eps * float(points.norm(dim=-1).max())
+
+
 def check_extent(points: Float[Tensor, "p 3"], dtype: torch.dtype, name: str) -> None:
     """Raise DegenerateAlignment where points differ by no more than the rounding of `dtype`.
 
     Such a cloud has a shape, but only of rounding errors: its scale would be arbitrary.
     """
     extent = float((points - points.mean(0)).norm(dim=-1).max())
-    rounding = 64 * torch.finfo(dtype).eps * float(points.norm(dim=-1).max())
+    rounding = 64 * resolution(points, dtype)
     if not extent > rounding:
         raise DegenerateAlignment(
             f"{name}: all {len(points)} stand in one place (within {extent:.2g}; {dtype} there "

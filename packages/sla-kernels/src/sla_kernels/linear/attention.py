@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sla_kernels.linear.reference import linear_attention_reference
 from sla_kernels.linear.rule import Rule
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import lists_to_mask
 from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.selection import BlockSelection
@@ -21,7 +22,7 @@ def linear_attention(
 ) -> Tensor:
     """Return the linear branch over the scope of a rule, before the projection."""
     if backend == "reference":
-        exact = torch.promote_types(q.dtype, torch.float32)
+        exact = at_least_float32(q)
         dtype = q.dtype
         q, k, v = (x.to(exact) for x in (q, k, v))
         mask = _mask(selection, rule.scope)

@@ -24,5 +24,8 @@ def product_type(x: Tensor) -> torch.dtype:
 @functools.cache
 def _multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for products of bfloat16 (AVX-512 BF16, AMX, ARM)."""
-    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return known is not None and bool(known())
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    known = ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16")
+    return any(bool(capabilities.get(name)) for name in known) or bool(
+        torch.cpu._is_avx512_bf16_supported()
+    )

@@ -72,19 +72,26 @@ def choose_rows(
 def everything(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     """What `choose_rows` would return where every block is read: tokens in sequence, no search."""
     layout = _layout(k, outside, plan)
-    order, rows, tilt = fake_choose(q, k, k, outside, None, plan)
-    order = _free(k, outside).expand_as(order).contiguous()
+    shape = _shape_of_rows(q, k, layout, plan)
     pinned = layout.first(len(layout.sizes)) + torch.arange(layout.pinned, device=k.device)
-    tokens = torch.arange(rows.shape[3] - layout.pinned, device=k.device)
+    tokens = torch.arange(shape[3] - layout.pinned, device=k.device)
     tokens = torch.where(tokens < layout.tokens, tokens, layout.nothing)
-    tilt = torch.zeros_like(tilt)
+    tilt = k.new_zeros((*k.shape[:2], layout.padded), dtype=at_least_float32(k))
     tilt[:, :, layout.tokens :] = -torch.inf
-    return order, torch.cat([pinned, tokens]).int().expand_as(rows), tilt
+    order = _free(k, outside).expand(k.shape[0], -1).contiguous()
+    return order, torch.cat([pinned, tokens]).int().expand(shape), tilt
 
 
 def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
     pinned = outside.shape[0]
     return Layout(k.shape[2] - pinned, pinned, tuple(plan.sizes))
+
+
+def _shape_of_rows(q: Tensor, k: Tensor, layout: Layout, plan: Plan) -> tuple[int, ...]:
+    queries = layout.tokens if q.shape[2] == k.shape[2] else q.shape[2]
+    budget = budget_of(plan.exact, plan.opened, layout)
+    listed = budget.listed(layout, plan.summaries)
+    return *q.shape[:2], num_blocks(queries, plan.block_q), listed
 
 
 def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) -> Tensor:
@@ -133,13 +140,9 @@ def fake_choose(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Say what the operator returns, from shapes alone."""
     layout = _layout(k, outside, plan)
-    budget = budget_of(plan.exact, plan.opened, layout)
-    queries = layout.tokens if q.shape[2] == k.shape[2] else q.shape[2]
-    blocks = num_blocks(queries, plan.block_q)
-    wide = budget.listed(layout, plan.summaries)
     return (
         q.new_empty((q.shape[0], layout.tokens), dtype=torch.int64),
-        q.new_empty((*q.shape[:2], blocks, wide), dtype=torch.int32),
+        q.new_empty(_shape_of_rows(q, k, layout, plan), dtype=torch.int32),
         k.new_empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k)),
     )
 

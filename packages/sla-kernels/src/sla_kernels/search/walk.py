@@ -12,7 +12,6 @@ block, are gathered as whole rows; the last row of each head is a cell that does
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.backend import has_kernels
 from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
@@ -132,7 +132,7 @@ def _mass_of_all(asking: Asking, cells: Cells) -> Float[Tensor, "blocks count"]:
 def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[Tensor, "blocks c"]:
     """The mass of the candidates, which differ from block to block."""
     narrow = asking.dtype.itemsize <= 4  # the kernel multiplies nothing wider
-    if at.device.type != "cpu" and narrow and find_spec("triton"):
+    if narrow and has_kernels(at.device):
         scoring = import_module("sla_kernels.search.launch")
         keys = cells.keys.to(asking.dtype)
         found: Tensor = scoring.cell_mass(*asking[:3], keys, cells.logs, at)

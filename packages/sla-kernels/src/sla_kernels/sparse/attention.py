@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.flex import sparse_attention_flex
 from sla_kernels.sparse.reference import sparse_attention_reference
@@ -34,7 +35,7 @@ def sparse_attention_with_lse(
 ) -> tuple[Tensor, Tensor]:
     """Return the output too with the log-sum-exp of each query's scaled scores."""
     if backend == "reference":
-        exact = torch.promote_types(q.dtype, torch.float32)
+        exact = at_least_float32(q)
         dtype = q.dtype
         q, k, v = (x.to(exact) for x in (q, k, v))
         out, lse = sparse_attention_reference(q, k, v, selection.token_mask(), scale)

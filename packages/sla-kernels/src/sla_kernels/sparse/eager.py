@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.lists import BlockLists
 
@@ -24,11 +25,6 @@ _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 
 BATCH_BYTES = 1 << 20  # keys, values, queries and output of one batch, so that it fits the cache
 HEADS_ELEMENTS = 1 << 17  # key elements of the heads handled together
-
-
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """The type that sums are kept in."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +82,10 @@ class _Keys:
 
 
 class _KeyGradients:
-    """Sums of gathered key or value gradients, in the accumulator's type."""
+    """Sums of gathered key or value gradients, in at least float32."""
 
     def __init__(self, keys: _Keys) -> None:
-        dtype = accumulator(keys.blocks.dtype)
+        dtype = at_least_float32(keys.blocks)
         self.keys = keys
         self.blocks = torch.zeros_like(keys.blocks, dtype=dtype).flatten(1)
         self.fixed = torch.zeros_like(keys.fixed, dtype=dtype)
@@ -173,7 +169,7 @@ def sparse_attention_forward(
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.empty((*q.shape[:3], 1), dtype=accumulator(q.dtype), device=q.device)
+    lse = torch.empty((*q.shape[:3], 1), dtype=at_least_float32(q), device=q.device)
     whole = _keeps_all(lists, k)
     for heads in _heads(q, k):
         here = (heads.batch, heads.queries)
@@ -268,8 +264,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tens
 
 
 def products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """The same in matrix products, sums in the accumulator's type."""
-    q_, k_, v_ = (x.to(accumulator(x.dtype)) for x in (q, k, v))
+    """The same in matrix products, sums in at least float32."""
+    q_, k_, v_ = (x.to(at_least_float32(x)) for x in (q, k, v))
     scores = scale * q_ @ k_.mT
     return (scores.softmax(-1) @ v_).to(q.dtype), scores.logsumexp(-1)
 
@@ -278,7 +274,7 @@ def products_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v in matrix products; `lse` has a last axis of 1."""
-    wide = (x.to(accumulator(x.dtype)) for x in (grad, q, k, v, out))
+    wide = (x.to(at_least_float32(x)) for x in (grad, q, k, v, out))
     grad_, q_, k_, v_, out_ = wide
     weights = (scale * q_ @ k_.mT - lse).exp()
     d_scores = weights * (grad_ @ v_.mT - (grad_ * out_).sum(-1, keepdim=True)) * scale
