@@ -26,8 +26,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
+from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
-from sla_kernels.runtime.triton import next_power
 from sla_kernels.search import kernels as search
 from sla_kernels.search.launch import TILE as MASS
 from sla_kernels.sparse import kernels as sparse

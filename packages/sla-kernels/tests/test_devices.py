@@ -1,5 +1,6 @@
 """Launches: on the device of the tensors, within what a GPU counts and reaches."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
 from sla_kernels.order import axes
 from sla_kernels.runtime import library, tiles
-from sla_kernels.runtime.triton import grid, within_reach
+from sla_kernels.runtime.grid import grid, within_reach
 from sla_kernels.select import op as select_op
 from sla_kernels.select.lists import BlockLists
 from sla_kernels.sparse import eager as sparse_eager
@@ -42,14 +43,11 @@ class Kernel:
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
-    """Every kernel replaced by one that only takes notes."""
-    made = []
+def kernels(monkeypatch: pytest.MonkeyPatch) -> dict[str, Kernel]:
+    """Every kernel that is launched replaced by one that only takes notes."""
+    made: dict[str, Kernel] = defaultdict(Kernel)
     for module in (sparse_launch, linear_launch):
-        for name in vars(module):
-            if name.endswith("_kernel"):
-                made.append(Kernel())
-                monkeypatch.setattr(module, name, made[-1])
+        monkeypatch.setattr(module, "launched", made.__getitem__)
     return made
 
 
@@ -69,11 +67,11 @@ def launch_everything(x: Tensor, lists: BlockLists) -> None:
     linear_launch.linear_attention_backward(x, x, x, x, None, scope, rule)
 
 
-def test_any_number_of_heads_fits_the_grid(kernels: list[Kernel]) -> None:
+def test_any_number_of_heads_fits_the_grid(kernels: dict[str, Kernel]) -> None:
     x = torch.empty(1, HEADS, 64, 64, dtype=torch.float16, device="meta")
     launch_everything(x, lists_of(HEADS, 1, 1, (64, 64)))
-    grids = [size for kernel in kernels for size in kernel.grids]
-    assert len(kernels) == 7 and all(kernel.grids for kernel in kernels)
+    grids = [size for kernel in kernels.values() for size in kernel.grids]
+    assert len(kernels) == 7
     assert all(size[0] >= HEADS and max(size[1:], default=1) < 65_536 for size in grids)
 
 
@@ -84,7 +82,7 @@ def test_more_programs_than_a_gpu_counts_are_refused() -> None:
         grid(32, x)
 
 
-def test_tokens_too_far_apart_for_32_bits_are_copied(kernels: list[Kernel]) -> None:
+def test_tokens_too_far_apart_for_32_bits_are_copied(kernels: dict[str, Kernel]) -> None:
     """A tile of 256 tokens, each 2^24 elements from the next, ends beyond 2^31."""
     near, far = (
         torch.empty_strided((1, 2, 300, 64), (0, 64, step, 1), dtype=torch.float16, device="meta")
@@ -93,7 +91,7 @@ def test_tokens_too_far_apart_for_32_bits_are_copied(kernels: list[Kernel]) -> N
     assert within_reach(near) is near
     assert within_reach(far).is_contiguous()
     launch_everything(far, lists_of(2, 5, 1, (64, 64)))
-    assert all(1 << 24 not in found for kernel in kernels for found in kernel.strides)
+    assert all(1 << 24 not in found for kernel in kernels.values() for found in kernel.strides)
 
 
 @pytest.mark.usefixtures("kernels")

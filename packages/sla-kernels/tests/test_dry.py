@@ -4,7 +4,10 @@ On the meta device a value cannot be read, so whatever needs one to go on raises
 touches a tensor of the CPU would be a copy to a GPU in the middle of a CUDA graph.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import pytest
@@ -94,10 +97,26 @@ def test_a_dry_run_makes_what_the_operator_returns() -> None:
 def test_kernels_are_launched_again_afterwards() -> None:
     from sla_kernels.runtime.dry import dry_run, launched
 
-    kernel = object()
+    name = "search.kernels:cell_mass_kernel"
     with dry_run():
-        assert launched(kernel) is not kernel
-    assert launched(kernel) is kernel
+        assert not hasattr(launched(name), "fn")
+    assert launched(name).fn.__name__ == "cell_mass_kernel"
+
+
+WITHOUT_TRITON = """
+import sys
+sys.modules["triton"] = None
+import test_dry
+for order in ("content", "sequence"):
+    test_dry.test_order_choice_and_attention_wait_for_nothing(order, 3)
+test_dry.test_a_dry_run_makes_what_the_operator_returns()
+"""
+
+
+def test_a_dry_run_needs_no_triton() -> None:
+    command = [sys.executable, "-c", WITHOUT_TRITON]
+    done = run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_every_operator_has_a_body() -> None:

@@ -3,18 +3,12 @@
 import torch
 from torch import Tensor
 
-from sla_kernels.linear.kernels import (
-    linear_attention_backward_kv_kernel,
-    linear_attention_backward_q_kernel,
-    linear_attention_forward_kernel,
-    linear_attention_state_kernel,
-)
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
 from sla_kernels.linear.states import States, pull_back_seen, seen
 from sla_kernels.runtime.dry import launched
+from sla_kernels.runtime.grid import grid, next_power, within_reach
 from sla_kernels.runtime.tiles import Tile, Tiles, architecture_of, precision, tiles_of
-from sla_kernels.runtime.triton import grid, next_power, within_reach
 from sla_kernels.select.blocks import num_blocks
 
 SPANS = 64  # programs that share the tokens of a head where the scope has no blocks
@@ -40,7 +34,8 @@ def linear_attention_forward(
     tile = _fit(_tiles(q).linear, q, scope, scope.block_q)
     rows = num_blocks(q.shape[2], scope.block_q)
     programs = grid(num_blocks(q.shape[2], tile.m), q, _parts(q, tile))
-    launched(linear_attention_forward_kernel)[programs](
+    kernel = launched("linear.kernels:linear_attention_forward_kernel")
+    kernel[programs](
         q,
         *states,
         q if bias is None else bias,
@@ -79,7 +74,8 @@ def linear_attention_backward(
     states = _seen(own, weight, scope, group)
     total, d_total = torch.empty(2, *q.shape[:3], dtype=torch.float32, device=q.device)
     tile = _fit(_tiles(q).linear, q, scope, scope.block_q)
-    launched(linear_attention_backward_q_kernel)[grid(num_blocks(q.shape[2], tile.m), q)](
+    kernel = launched("linear.kernels:linear_attention_backward_q_kernel")
+    kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         grad,
         q,
         *states,
@@ -101,7 +97,8 @@ def linear_attention_backward(
     d_seen = _sums(q, grad, (total, d_total), scope.block_q, scope, rule)
     d_own, d_weight = pull_back_seen(d_seen, own, weight, scope)
     tile = _fit(_tiles(q).linear, q, scope, scope.block_k)
-    launched(linear_attention_backward_kv_kernel)[grid(num_blocks(k.shape[2], tile.m), k)](
+    kernel = launched("linear.kernels:linear_attention_backward_kv_kernel")
+    kernel[grid(num_blocks(k.shape[2], tile.m), k)](
         k,
         v,
         *(x.contiguous() for x in d_own),
@@ -147,7 +144,8 @@ def _sums(
     states = torch.empty(heads, spans, x.shape[3], x.shape[3], device=x.device)
     sums = torch.empty(heads, spans, x.shape[3], 1, device=x.device)
     tile = _fit(_tiles(x).state, x, scope, block)
-    launched(linear_attention_state_kernel)[grid(spans, x, _parts(x, tile))](
+    kernel = launched("linear.kernels:linear_attention_state_kernel")
+    kernel[grid(spans, x, _parts(x, tile))](
         x,
         y,
         *((states, states) if totals is None else totals),

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pkgutil import resolve_name
 from typing import Any
 
 _DRY: ContextVar[bool] = ContextVar("dry", default=False)
@@ -28,6 +30,14 @@ def dry_run() -> Iterator[None]:
         _DRY.reset(token)
 
 
-def launched(kernel: Any) -> Any:
-    """A kernel to launch, or in a dry run one that does nothing."""
-    return _NOWHERE if _DRY.get() else kernel
+def launched(name: str) -> Any:
+    """This package's kernel "module:name", to launch; in a dry run one that does nothing.
+
+    A dry run needs no Triton.
+    """
+    return _NOWHERE if _DRY.get() else _kernel(name)
+
+
+@cache
+def _kernel(name: str) -> Any:
+    return resolve_name(f"sla_kernels.{name}")

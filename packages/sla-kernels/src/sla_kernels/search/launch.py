@@ -5,9 +5,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
+from sla_kernels.runtime.grid import LIMIT, next_power
 from sla_kernels.runtime.tiles import Tile
-from sla_kernels.runtime.triton import LIMIT, next_power
-from sla_kernels.search.kernels import cell_mass_kernel
 
 TILE = Tile(m=16, n=64, warps=4, stages=2)  # parts are padded to the 16 rows that a product takes
 
@@ -32,7 +31,8 @@ def cell_mass(
         )
     mass = torch.empty(at.shape, dtype=torch.float32, device=at.device)
     width, own = parts.shape[2], parts.shape[1]
-    launched(cell_mass_kernel)[(blocks,)](
+    kernel = launched("search.kernels:cell_mass_kernel")
+    kernel[(blocks,)](
         parts.contiguous(),
         pinned.contiguous(),
         keys.contiguous(),

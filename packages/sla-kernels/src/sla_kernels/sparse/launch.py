@@ -4,16 +4,11 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
+from sla_kernels.runtime.grid import LIMIT, grid, next_power, within_reach
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
-from sla_kernels.runtime.triton import LIMIT, grid, next_power, within_reach
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.columns import columns_of
 from sla_kernels.select.lists import BlockLists
-from sla_kernels.sparse.kernels import sparse_attention_forward_kernel
-from sla_kernels.sparse.kernels_backward import (
-    sparse_attention_backward_kv_kernel,
-    sparse_attention_backward_q_kernel,
-)
 
 LOG2_E = 1.4426950408889634
 
@@ -26,7 +21,8 @@ def sparse_attention_forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).forward.within(lists.block)
-    launched(sparse_attention_forward_kernel)[grid(num_blocks(q.shape[2], tile.m), q)](
+    kernel = launched("sparse.kernels:sparse_attention_forward_kernel")
+    kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         q,
         k,
         v,
@@ -61,7 +57,8 @@ def sparse_attention_backward(
     tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])
     tile = tiles.backward_q.within(lists.block)
     strides = [step for x in (grad, q, k, v) for step in x.stride()]
-    launched(sparse_attention_backward_q_kernel)[grid(num_blocks(q.shape[2], tile.m), q)](
+    kernel = launched("sparse.kernels_backward:sparse_attention_backward_q_kernel")
+    kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         grad,
         q,
         k,
@@ -89,7 +86,8 @@ def sparse_attention_backward(
         )
     columns = columns_of(lists.indices, key_blocks, k.shape[1])
     programs = key_blocks * (lists.block_k // tile.n) + num_blocks(lists.pinned, tile.n)
-    launched(sparse_attention_backward_kv_kernel)[grid(programs, k)](
+    kernel = launched("sparse.kernels_backward:sparse_attention_backward_kv_kernel")
+    kernel[grid(programs, k)](
         grad,
         q,
         k,

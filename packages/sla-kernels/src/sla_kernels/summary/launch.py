@@ -15,14 +15,9 @@ from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
+from sla_kernels.runtime.grid import LIMIT, grid, next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
-from sla_kernels.runtime.triton import LIMIT, grid, next_power
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.kernels import (
-    summary_attention_backward_kernel,
-    summary_attention_forward_kernel,
-    summary_attention_sum_kernel,
-)
 from sla_kernels.summary.rows import Rows
 
 LOG2_E = 1.4426950408889634
@@ -49,7 +44,8 @@ def summary_attention_forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).rows_forward.of_queries(block_q)
-    launched(summary_attention_forward_kernel)[grid(num_blocks(q.shape[2], tile.m), q)](
+    kernel = launched("summary.kernels:summary_attention_forward_kernel")
+    kernel[grid(num_blocks(q.shape[2], tile.m), q)](
         q,
         *rows,
         lists,
@@ -85,7 +81,8 @@ def summary_attention_backward(
         if not entries:  # the first chunk is the largest
             shape = (2, count * lists.shape[3], q.shape[3])
             entries = [*torch.empty(shape, dtype=torch.float32, device=q.device)]
-        launched(summary_attention_backward_kernel)[(count,)](
+        kernel = launched("summary.kernels:summary_attention_backward_kernel")
+        kernel[(count,)](
             grad,
             q,
             *rows,
@@ -139,7 +136,8 @@ def _add_up(entries: list[Tensor], numbers: Int32[Tensor, " entries"], into: lis
     """Add the gradients of entries to those of their rows (heads, rows, d)."""
     heads, rows, width = into[0].shape
     places, offsets = turned_round(numbers, heads * rows)
-    launched(summary_attention_sum_kernel)[(heads * rows,)](
+    kernel = launched("summary.kernels:summary_attention_sum_kernel")
+    kernel[(heads * rows,)](
         *entries,
         places,
         offsets,
