@@ -31,6 +31,11 @@ from distill.observe.reading import Reading as Reading
 from distill.observe.target_cache import TargetCache as TargetCache
 from distill.processes.accelerated import sharding_of as sharding_of
 from distill.processes.launch import join_processes as join_processes
+from distill.processes.launch import use_own_gpu as use_own_gpu
+from distill.processes.queue import Note as Note
+from distill.processes.queue import Outcome as Outcome
+from distill.processes.queue import Queue as Queue
+from distill.processes.queue import work_off as work_off
 from distill.processes.sharding import Sharding as Sharding
 from distill.record.pairs import Pair as Pair
 from distill.record.pairs import pair_sites as pair_sites

@@ -38,6 +38,16 @@ def join_processes(backend: str | None = None, *, timeout_seconds: float = 300.0
     )
 
 
+def use_own_gpu() -> None:
+    """Make one GPU of this machine, another for each launched process, the current one.
+
+    Nothing happens without a launcher or without a GPU. More processes than GPUs share them.
+    """
+    if distributed.is_torchelastic_launched() and torch.cuda.is_available():
+        own = distributed.get_node_local_rank(fallback_rank=0)
+        torch.cuda.set_device(own % torch.cuda.device_count())
+
+
 def agree(store: Store, rank: int, size: int, *, timeout_seconds: float = 300.0) -> str:
     """Return a name that all processes of this start share, and no earlier start had.
 
