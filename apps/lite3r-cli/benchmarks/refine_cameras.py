@@ -1,4 +1,4 @@
-r"""Errors of cameras before and after refinement, on real photos and on exact synthetic scenes.
+r"""Errors of cameras and depth before and after refinement: photos, exact synthetic scenes.
 
     python apps/lite3r-cli/benchmarks/refine_cameras.py --fountain FOLDER \
         --out benchmarks/results/refine-cameras.json
@@ -6,6 +6,10 @@ r"""Errors of cameras before and after refinement, on real photos and on exact s
 FOLDER holds `images` and `cams` (MVSNet's) of fountain-P11 (Strecha et al. 2008). Cameras start
 from the bundled network, and from the truth disturbed as much as large networks err: about two
 degrees, a twentieth of the distance, a twentieth of the focal length.
+
+Depth is the network's in all rows. `tracks` is its median difference from the points that photos
+share, in the refined cameras: in one unit for all views, with one factor a view, and as refinement
+leaves it. Where truth is known, `abs_rel` compares with it, in one unit for all views.
 """
 
 import argparse
@@ -25,13 +29,16 @@ from torch import Tensor
 from lite3r.shell.environment import environment
 from recon_backbones import Reconstruction, Refinement, load_backbone, reconstruct, refine_cameras
 from recon_backbones.geometry.cameras import first_is_origin
+from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.refine.depths import Ratios
 from recon_backbones.refine.model import Cameras
-from recon_eval import pose
+from recon_backbones.refine.tracks import Tracks
+from recon_eval import depth, pose
 from recon_eval.data import SyntheticScenes, SyntheticWorld
 from recon_eval.formats import read_cameras
 
 TURN, SHIFT, ZOOM = np.radians(2.0), 0.05, 0.05  # how far disturbed cameras are off
-Truth = tuple[Tensor, Tensor]
+Truth = tuple[Tensor, Tensor, Tensor | None]  # world to camera, intrinsics, depth
 
 
 def fountain(folder: Path) -> tuple[Path, Truth]:
@@ -41,6 +48,7 @@ def fountain(folder: Path) -> tuple[Path, Truth]:
     return folder / "images", (
         torch.from_numpy(np.stack(poses)),
         torch.from_numpy(np.stack(lenses)),
+        None,
     )
 
 
@@ -56,7 +64,8 @@ def synthetic(folder: Path, *, scenes: int, views: int) -> Iterator[tuple[str, P
                 pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
                 Image.fromarray(pixels).save(photos / f"{view:03d}.png")
             assert scene.world_to_camera is not None and scene.intrinsics is not None
-            yield photos.name, photos, (scene.world_to_camera.double(), scene.intrinsics.double())
+            poses, lenses = scene.world_to_camera.double(), scene.intrinsics.double()
+            yield photos.name, photos, (poses, lenses, scene.depth)
 
 
 def disturbed(made: Reconstruction, truth: Truth, seed: int = 0) -> Reconstruction:
@@ -95,6 +104,53 @@ def errors(made: Reconstruction, truth: Truth) -> dict[str, float]:
     }
 
 
+def depth_errors(
+    made: Reconstruction, found: Reconstruction, truth: Truth
+) -> dict[str, dict[str, float]]:
+    """Of depth: by its distance from the points of the tracks, and from the truth where known."""
+    if found.tracked is None:
+        return {}
+    seen = found.tracked
+    cameras = Cameras.of(
+        torch.from_numpy(found.world_to_camera), torch.from_numpy(found.intrinsics)
+    )
+    tracks = Tracks(
+        **{key: torch.from_numpy(getattr(seen, key)) for key in ("view", "point", "xy", "points")}
+    )
+    start, end = (Ratios.of(m, cameras, tracks) for m in (made, found))
+    one = start.log - start.log.median()
+    each = start.log.clone()
+    for view in start.view.unique():
+        each[start.view == view] -= each[start.view == view].median()
+    told = {
+        "tracks": {
+            name: float(values.abs().median())
+            for name, values in (("one_unit", one), ("one_factor_a_view", each), ("after", end.log))
+        }
+    }
+    if truth[2] is not None:
+        exact = [_as_seen(d, m) for d, m in zip(truth[2], made.maps, strict=True)]
+        told["abs_rel"] = {
+            name: depth.evaluate(torch.from_numpy(m.depth), torch.stack(exact)).abs_rel
+            for name, m in (("before", made), ("after", found))
+        }
+    return told
+
+
+def _as_seen(exact: Tensor, pixels: PixelMap) -> Tensor:
+    """True depth at the middles of the pixels that the network saw."""
+    rows, columns = (
+        ((torch.arange(count) + 0.5 - shift) / scale).long()
+        for count, scale, shift in zip(
+            pixels.size,
+            (pixels.scale_y, pixels.scale_x),
+            (pixels.shift_y, pixels.shift_x),
+            strict=True,
+        )
+    )
+    return exact[rows][:, columns]
+
+
 def measure(
     name: str, photos: Path, truth: Truth, options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
@@ -114,6 +170,7 @@ def measure(
                 "focal": focal,
                 "before": errors(made, truth),
                 "after": errors(found, truth),
+                "depth": depth_errors(made, found, truth),
                 "points": 0 if found.tracked is None else len(found.tracked),
                 "told": dict(found.facts)["cameras refined"],
                 "cpu_seconds": time.process_time() - began,
@@ -128,8 +185,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     anew = {tuple(row[key] for key in keys): row for row in rows}
     kept = {tuple(row[key] for key in keys): row for row in known}
     told = {
-        "format": "lite3r-refine-cameras/1",
-        "protocol": "pose/pairs/signed",
+        "format": "lite3r-refine-cameras/2",
+        "protocols": ["pose/pairs/signed", "depth/median/sequence"],
         "rows": list((kept | anew).values()),
         "environment": environment(),
     }

@@ -5,24 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
 from recon_backbones.photos.decode import decode_photo
 from recon_backbones.photos.masks import read_mask
 from recon_backbones.reconstruction import Reconstruction, TrackedPoints
+from recon_backbones.refine.depths import Ratios, fit_depth, places
 from recon_backbones.refine.gauge import carried, in_frame_of_all, in_frame_of_first, spread_ratio
 from recon_backbones.refine.grow import FEWEST, Views
 from recon_backbones.refine.keypoints import Keypoints, find_keypoints
 from recon_backbones.refine.matching import choose_pairs, match_all
-from recon_backbones.refine.model import Cameras, depths, errors
+from recon_backbones.refine.model import Cameras, errors
 from recon_backbones.refine.options import Refinement
 from recon_backbones.refine.solve import Solved, solve
 from recon_backbones.refine.tracks import Tracks, join_matches
 from recon_backbones.telling import SILENT, Telling
 
 OPTIONS = Refinement()
-FEW = 10  # observations from which a view's depth takes their scale
 
 
 def refine_cameras(
@@ -112,61 +111,36 @@ def _refined(
     cameras = solved.cameras
     moved = in_frame_of_all(cameras, tracks, start, solved.placed) if given else None
     if moved is None:
-        seen = _depth_ratios(made, cameras, tracks)
-        known = seen.isfinite()
-        scale = float(seen[known].median()) if known.any() and not given else None
-        if scale is None:
-            scale = spread_ratio(start, cameras, solved.placed)
+        factor = None if given else Ratios.of(made, cameras, tracks).factor
+        scale = 1 / factor if factor else spread_ratio(start, cameras, solved.placed)
         first = int(solved.placed.nonzero()[0, 0])
         moved = in_frame_of_first(cameras, tracks, start, scale, first)
     cameras, tracks = moved
     cameras = carried(cameras, start, solved.placed)
     lenses = cameras.intrinsics
     pairs = zip(made.maps, lenses, strict=True)
+    fitted, told = fit_depth(made, Ratios.of(made, cameras, tracks))
     return replace(
-        made,
+        fitted,
         world_to_camera=cameras.world_to_camera.numpy(),
         intrinsics=lenses.numpy(),
         intrinsics_seen=torch.stack([m.intrinsics_from_photo(k) for m, k in pairs]).numpy(),
-        depth=_rescaled(made, cameras, tracks),
         tracked=_tracked(made, cameras, tracks),
-        facts=(*made.facts, fact),
+        facts=(*made.facts, fact, ("depth", told)),
     )
 
 
-def _rescaled(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> Float[np.ndarray, "v y x"]:
-    """Depth of each view in the unit of the points that it sees, where it sees enough."""
-    ratios = _depth_ratios(made, cameras, tracks)
-    factors = np.ones(len(made), made.depth.dtype)
-    for view in range(len(made)):
-        own = ratios[(tracks.view == view) & ratios.isfinite()]
-        if len(own) >= FEW:
-            factors[view] = 1 / float(own.median())
-    return made.depth * factors[:, None, None]
-
-
-def _depth_ratios(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> Float64[Tensor, " o"]:
-    """Of each observation, the network's depth over that of the point; NaN where there is none."""
-    deep = depths(cameras, tracks)
-    x, y, inside = _seen_at(made, tracks)
-    found = torch.from_numpy(made.depth)[tracks.view, y, x].double()
-    return torch.where(inside & (found > 0) & (deep > 0), found / deep, torch.nan)
-
-
-def _seen_at(made: Reconstruction, tracks: Tracks) -> tuple[Tensor, Tensor, Tensor]:
-    """Column and row of each observation in what the network saw, and whether it saw it."""
-    rows = [(m.scale_x, m.scale_y, m.shift_x, m.shift_y) for m in made.maps]
-    maps = torch.tensor(rows, dtype=torch.float64)[tracks.view]
-    places = (tracks.xy * maps[:, :2] + maps[:, 2:]).floor().long()
+def _seen_at(made: Reconstruction, tracks: Tracks) -> tuple[Tensor, Tensor]:
+    """Column and row of each observation in what the network saw."""
     size = torch.tensor(made.depth.shape[:0:-1])
-    inside = ((places >= 0) & (places < size)).all(dim=1)
-    x, y = places.clamp_min(0).minimum(size - 1).unbind(1)
-    return x, y, inside
+    found = ((places(made, tracks) + 1) / 2 * size).floor().long()
+    x, y = found.clamp_min(0).minimum(size - 1).unbind(1)
+    return x, y
 
 
 def _tracked(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> TrackedPoints:
     """The points for files, in the colors of the first view that sees each."""
-    x, y, _ = _seen_at(made, tracks)
+    x, y = _seen_at(made, tracks)
     counts = torch.bincount(tracks.point, minlength=len(tracks))
     first = counts.cumsum(0) - counts
     colors = made.images[tracks.view[first], y[first], x[first]]
