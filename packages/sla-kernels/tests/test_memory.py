@@ -1,6 +1,6 @@
 """The memory of attention on the CPU, as PyTorch's allocator counts it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -32,6 +32,16 @@ def test_the_peak_counts_results_and_what_was_freed() -> None:
     assert peak_bytes(step) == pytest.approx(8 << 20, rel=0.2)
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Dense attention holds a buffer a thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("scope", ["all", None])
 def test_peak_memory_is_that_of_dense_attention_and_one_batch(scope: str | None) -> None:
     n = 2048
