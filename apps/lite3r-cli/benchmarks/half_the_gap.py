@@ -20,11 +20,9 @@ import numpy as np
 import torch
 
 import distill
-from lite3r.bench.metrics import DEPTH, POSE
+from distill import Training
 from lite3r.bench.quality import evaluate
-from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.distillation.teach import Watched, teach
-from lite3r.distillation.training import Training
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.terminal import Output, Terminal
@@ -32,7 +30,8 @@ from lite3r.student.compose import lighten
 from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone
-from recon_eval.data import Scene
+from recon_eval.data import Scene, drawn_scenes
+from recon_eval.protocols import DEPTH, POSE
 
 METRICS = {"abs_rel": (DEPTH, "abs_rel"), "auc30": (POSE, "auc30")}
 RESAMPLES = 10_000
@@ -66,12 +65,10 @@ class Study:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.out = options, Path(options.out)
         self.terminal = Terminal(Output())
-        self.images = ImageSettings(views=options.views, size=options.size)
+        self.shape = {"views": options.views, "size": options.size, "seed": options.seed}
         self.recipe = replace(tiles(), keep=options.keep)
         self.spec = TeacherSpec(backbone="da3-tiny", weights="bundled")
-        self.train = synthetic(
-            "train", count=options.train_scenes, images=self.images, seed=options.seed
-        )
+        self.train = drawn_scenes("train", count=options.train_scenes, **self.shape)
         self.document = self._begin()
 
     def _begin(self) -> dict[str, Any]:
@@ -108,7 +105,7 @@ class Study:
 
     def _unseen(self) -> list[Scene]:
         count = self.options.test_scenes
-        test = synthetic("test", count=count, images=self.images, seed=self.options.seed)
+        test = drawn_scenes("test", count=count, **self.shape)
         with self.terminal.progress("drawing unseen scenes", count) as advance:
             judged = []
             for number in range(count):
@@ -128,7 +125,7 @@ class Study:
         recipe = replace(self.recipe, trainable=trainable)
         student = lighten(teacher, recipe, self.spec)
         folder = self.out.with_suffix("") / name.replace(", ", "-").replace(" ", "-")
-        with self.terminal.progress(name, training.taught(recipe)) as advance:
+        with self.terminal.progress(name, training.taught(recipe.trainable)) as advance:
             result = teach(
                 student,
                 teacher,
@@ -159,7 +156,7 @@ class Study:
     def _measure(self, model: Backbone, judged: Sequence[Scene], label: str) -> dict[str, Any]:
         with self.terminal.progress(f"measuring {label}", len(judged)) as advance:
             report = evaluate(
-                model, judged, label=label, dataset="synthetic", seed=0, advance=advance
+                model, judged, model=label, dataset="synthetic", seed=0, advance=advance
             )
         values = {name: report.values(*where) for name, where in METRICS.items()}
         means = {name: float(np.mean(list(v.values()))) for name, v in values.items()}

@@ -16,7 +16,6 @@ import torch
 
 import distill
 from lite3r.distillation.teach import teach
-from lite3r.distillation.training import Training
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.student.compose import lighten
@@ -40,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     teacher = TeacherSpec(backbone=options.backbone, weights="random").load()
     student = lighten(teacher, tiles())
-    training = Training(steps=2, recompute=options.recompute)
+    training = distill.Training(steps=2, recompute=options.recompute)
     images = torch.rand(options.views, 3, options.size, options.size)
     began = time.perf_counter()
     result = teach(

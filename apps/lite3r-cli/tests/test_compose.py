@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import distill
+from distill import Training
 from lite3r.bench.costs import kept_density
 from lite3r.bench.quality import compared
 from lite3r.distillation.rows import weights
 from lite3r.distillation.teach import teach
-from lite3r.distillation.training import Training
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import AGREES, deploy, export, load
 from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
@@ -223,11 +223,11 @@ def test_a_content_order_is_taught_without_projections(teacher: Backbone, traina
 
 
 def test_nothing_is_taught_to_a_recipe_that_trains_nothing() -> None:
-    assert Training().of(Recipe()).steps == 0
-    assert Training().of(tiles()).steps == 80
-    assert Training().of(tiles()).learning_rate == 10 * 1e-4
+    assert Training().of(Recipe().trainable).steps == 0
+    assert Training().of(tiles().trainable).steps == 80
+    assert Training().of(tiles().trainable).learning_rate == 10 * 1e-4
     with pytest.raises(ValueError, match="steps=5 with trainable=none; something must train"):
-        Training(steps=5).of(Recipe())
+        Training(steps=5).of(Recipe().trainable)
 
 
 def test_a_loaded_backbone_knows_where_it_came_from() -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from lite3r.bench.scenes import ImageSettings, synthetic
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
@@ -20,7 +19,7 @@ from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, prepare
 from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.tune import Allowed, tune
-from lite3r.study.verdict import PARTS, verdict
+from lite3r.study.verdict import PARTS
 from recon_backbones import Backbone, load_backbone
 from recon_eval.data import Scene, SyntheticScenes
 from recon_eval.report import Kept
@@ -130,31 +129,10 @@ def test_no_choice_keeps_more_attention_mass_than_the_best(teacher: Backbone) ->
     assert all(f["kept"] == pytest.approx(1, abs=1e-5) for f in found["all"].values())
 
 
-def test_more_views_than_a_room_has_are_of_the_world() -> None:
-    def one(views: int) -> Scene:
-        return synthetic("test", count=1, images=ImageSettings(views=views, size=28), seed=0)[0]
-
-    assert (one(2).name, one(17).name) == ("synthetic-test-0-000000", "world-test-0-000000")
-    assert one(17).num_views == 17
-
-
 def test_each_layer_is_looked_at_alone(teacher: Backbone) -> None:
     layers = alone("64 blocks", few(64), teacher)
     assert len({candidate.site for candidate in layers.values()}) == len(layers) == 4
     assert "64 blocks, layer 3 alone" in layers
-
-
-@pytest.mark.parametrize(("auc", "word"), [(0.9, "poses better"), (0.5, "poses unchanged")])
-def test_the_verdict_names_what_a_part_earned(auc: float, word: str) -> None:
-    def row(value: float) -> dict[str, Any]:
-        return {
-            str(i): {"abs_rel": 0.1, "auc30": value + 0.01 * (i % 3), "seen": 0.3} for i in range(9)
-        }
-
-    measured = {"8 views|64 blocks": row(auc), "8 views|sequence order": row(0.5)}
-    (sentence,) = [s for s in verdict(measured, "8 views") if s.startswith("The order by content")]
-    assert word in sentence
-    assert "depth unchanged" in sentence
 
 
 def test_tune_takes_the_cheapest_that_holds_on_what_was_held_out(

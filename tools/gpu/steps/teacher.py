@@ -9,11 +9,13 @@ from typing import Any
 from gpu.child import Setting
 from gpu.clock import wall
 from gpu.record import Record
-from lite3r.teacher.loop import Run, train_teacher
-from lite3r.teacher.recipe import TeacherRecipe, larger, mixed_cycle
-from recon_eval.synthetic import Batch, FreshScenes
+from lite3r.teacher.parts import parts
+from recon_backbones.training import Run, Schedule
+from recon_backbones.training import train as train_teacher
+from recon_eval.synthetic import Batch, FreshScenes, larger, mixed_cycle
 
 WARM_UP = 2  # steps
+WORLD = 0.5  # share of scenes of the rich world
 
 
 def measure(setting: Setting, record: Record) -> None:
@@ -31,20 +33,22 @@ def measure(setting: Setting, record: Record) -> None:
 
 def train(cycle: tuple[Batch, ...], steps: int, setting: Setting) -> dict[str, Any]:
     """Seconds a step, and of them seconds that rendering takes."""
-    recipe = TeacherRecipe(cycle=cycle, steps=10_000, world=0.5)
+    made = parts(cycle, world=WORLD)
     folder = setting.out / "teacher-state"
     shutil.rmtree(folder, ignore_errors=True)
-    start = Run(folder=folder, recipe=recipe, device=setting.device, until=WARM_UP)
-    train_teacher(start)
+    start = Run(
+        folder=folder, schedule=Schedule(steps=10_000), device=setting.device, until=WARM_UP
+    )
+    train_teacher(start, made)
     began = time.monotonic()
-    train_teacher(replace(start, until=WARM_UP + steps))
+    train_teacher(replace(start, until=WARM_UP + steps), made)
     spent = time.monotonic() - began
-    scenes = FreshScenes(cycle, world=recipe.world, device=setting.device)
+    scenes = FreshScenes(cycle, world=WORLD, device=setting.device)
     rendering = [
         wall(partial(scenes.batch, step), setting.device) for step in range(min(steps, len(cycle)))
     ]
     shutil.rmtree(folder, ignore_errors=True)
-    views = [b.views * b.scenes for b in (recipe.batch(WARM_UP + i) for i in range(steps))]
+    views = [b.views * b.scenes for b in (cycle[(WARM_UP + i) % len(cycle)] for i in range(steps))]
     return {
         "steps": steps,
         "seconds_a_step": spent / steps,

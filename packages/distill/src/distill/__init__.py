@@ -56,6 +56,7 @@ from distill.step.guard import Diverged as Diverged
 from distill.step.guard import GuardConfig as GuardConfig
 from distill.step.master import MasterOptimizer as MasterOptimizer
 from distill.step.recompute import recomputed_activations as recomputed_activations
+from distill.teach import teach as teach
 from distill.trainable.freeze import TrainableReport as TrainableReport
 from distill.trainable.freeze import freeze_except as freeze_except
 from distill.trainable.freeze import trainable_report as trainable_report
@@ -63,5 +64,6 @@ from distill.trainable.lora import add_lora as add_lora
 from distill.trainable.lora import merge_lora as merge_lora
 from distill.trainable.presets import PRESETS as PRESETS
 from distill.trainable.presets import train_only as train_only
+from distill.training import Training as Training
 
 __version__ = version("distill")

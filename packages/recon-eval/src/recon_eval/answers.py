@@ -1,5 +1,6 @@
 """What a network answers for one scene, held against the truth or against another answer."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -8,6 +9,15 @@ from torch import Tensor
 from recon_eval import depth as depths
 from recon_eval import pose
 from recon_eval.sets.scene import Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a network answers for the views of one scene; None for what it does not answer."""
+
+    depth: Float[Tensor, "v y x"]
+    world_to_camera: Float[Tensor, "v 3 4"] | None = None
+    intrinsics: Float[Tensor, "v 3 3"] | None = None
 
 
 def against_truth(

@@ -1,5 +1,8 @@
 """Data sets. Each yields `Scene`s: images in [0, 1], depth, validity, OpenCV cameras, a name."""
 
+from recon_eval.scenes import drawn_scenes as drawn_scenes
+from recon_eval.scenes import read_scenes as read_scenes
+from recon_eval.scenes import scan_list as scan_list
 from recon_eval.sets.blendedmvs import BlendedMVS as BlendedMVS
 from recon_eval.sets.dtu.dataset import DTU as DTU
 from recon_eval.sets.eth3d import ETH3D as ETH3D

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recon_eval.synthetic import Batch, FreshScenes
+from recon_eval.synthetic import Batch, FreshScenes, larger, mixed_cycle, small_cycle
 
 CYCLE = (
     Batch(height=28, width=42, views=3, scenes=2),
@@ -39,3 +39,20 @@ def test_every_scene_is_shown_twice_a_cycle_apart() -> None:
             shown.setdefault(scenes._number(step, row), []).append(step)
     inner = [steps for steps in shown.values() if 2 <= steps[0] <= 8]
     assert inner and all(steps == [steps[0], steps[0] + 2] for steps in inner)
+
+
+def test_the_cycles_hold_what_a_training_of_many_sizes_needs() -> None:
+    cycle = mixed_cycle()
+    square = [b for b in cycle if b.height == b.width == 224]
+    assert 0.5 < len(square) / len(cycle) < 0.8
+    assert {1, 2, 4, 8, 16, 32} & {b.views for b in cycle} >= {2, 4, 8, 16, 32}
+    assert {112, 336, 448} <= {b.height for b in cycle}
+    assert any(b.width > b.height for b in cycle) and any(b.width < b.height for b in cycle)
+    assert larger(small_cycle(), 3)[0].scenes == 3 * small_cycle()[0].scenes
+
+
+def test_a_stream_that_shows_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cycle=\(\); it must hold a batch"):
+        FreshScenes(())
+    with pytest.raises(ValueError, match=r"world=1\.5; it must be in"):
+        FreshScenes(small_cycle(), world=1.5)

@@ -1,43 +1,10 @@
-"""Every figure that a table shows, once: its key, its words, its unit, where it comes from."""
+"""Every figure that a table shows, once: its key, its words, its unit."""
 
+from recon_eval import PROTOCOLS
 from recon_eval.pages import Column
 
-DEPTH, POSE = "depth/median/sequence", "pose/pairs/signed"
-SOURCES = {
-    "abs_rel": DEPTH,
-    "delta1": DEPTH,
-    "rotation_degrees": POSE,
-    "direction_degrees": POSE,
-    "auc30": POSE,
-}
-"""The protocol of a recon_eval report, whose mean over scenes a figure of quality is."""
-QUALITY = (
-    Column.of("abs_rel", more=", after one median scale per scene"),
-    Column.of("delta1"),
-    Column.of("rotation_degrees", digits=2),
-    Column.of("direction_degrees", digits=2),
-    Column.of("auc30"),
-)
-PAPER_SOURCES = {
-    "abs_rel": "lite3r/depth",
-    "delta1": "lite3r/depth",
-    "rot_err_deg": "lite3r/pose",
-    "trans_err": "lite3r/pose",
-    "chamfer": "lite3r/geometry",
-    "fscore": "lite3r/geometry",
-}
-"""The same of the protocol of the paper's code (`recon_eval.conventions.lite3r` has its flaws)."""
-PAPER = (
-    Column.of("abs_rel", digits=4, more=", after one least-squares scale"),
-    Column.of("delta1", digits=4),
-    Column(key="rot_err_deg", title="Rot", unit="°", digits=4, explanation="mean, view 0 included"),
-    Column(key="trans_err", title="Trans", digits=4, explanation="mean, one scale of any sign"),
-    Column(key="chamfer", title="CD", digits=4, explanation="half the mean squares, unaligned"),
-    Column(key="fscore", title="F5cm", digits=4, better="high", explanation="at 0.05, unaligned"),
-)
 MANY = "_many"  # at the end of a key: the same on the larger scenes of a run
 AGAIN = "the same on the scenes of more views"
-
 
 COSTS = tuple(
     Column(key=key, title=title, unit=unit, digits=digits, explanation=explanation)
@@ -53,7 +20,7 @@ COSTS = tuple(
 SEEN = "share of the query-key pairs of global attention that softmax attention sees"
 TRAINED = "how many numbers distillation changed"
 METRICS = (
-    *QUALITY,
+    *PROTOCOLS["median"].columns,
     Column(key="abs_rel_many", title="AbsRel, many views", explanation=AGAIN),
     Column(key="auc30_many", title="AUC@30, many views", better="high", explanation=AGAIN),
     *COSTS,

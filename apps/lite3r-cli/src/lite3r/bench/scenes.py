@@ -1,13 +1,11 @@
-"""Scenes with truth to be measured on: drawn, or read from a folder."""
+"""What a network sees of a scene, and sets of views of a folder of photos."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from recon_backbones import Backbone
-from recon_eval.data import DTU, BlendedMVS, Scene, SyntheticScenes, SyntheticWorld
-from recon_eval.sets.dtu.scans import scan_numbers
-from recon_eval.synthetic import MAX_VIEWS
+from recon_backbones.photos import find_photos, load_batch
+from recon_eval.data import Scene
 
 PATCH = 14  # pixels: smaller images hold no token
 
@@ -30,50 +28,26 @@ class ImageSettings:
             raise ValueError(f"size={self.size}; it must be at least {PATCH} pixels, one patch")
 
 
-def synthetic(
-    split: Literal["train", "test"], *, count: int, images: ImageSettings, seed: int
-) -> SyntheticScenes | SyntheticWorld:
-    """Drawn scenes; train and test never share one. More views than a room has are of the world."""
-    kind = SyntheticScenes if images.views <= MAX_VIEWS else SyntheticWorld
-    return kind(
-        split, count=count, views=images.views, height=images.size, width=images.size, seed=seed
-    )
+def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> list[Scene]:
+    """As many sets of `views` photos as there are, interleaved, so that each sees all of a walk.
 
-
-def read_scenes(
-    data: str,
-    backbone: Backbone,
-    *,
-    count: int,
-    images: ImageSettings,
-    seed: int,
-    scans: str | None = None,
-) -> list[Scene]:
-    """Scenes to be measured on: "synthetic", or a folder of BlendedMVS or of DTU.
-
-    - `scans`: of a folder of DTU, as numbers or the name of a list.
-
-    Raises ValueError when the folder holds nothing that can be measured.
+    Without truth: the dense network's answer is what others are compared with. Fewer photos than
+    `views` make one set. Raises ValueError for a folder without two photos.
     """
-    if data == "synthetic":
-        drawn = synthetic("test", count=count, images=images, seed=seed)
-        return [drawn[i] for i in range(count)]
-    side = images.size // backbone.patch_size * backbone.patch_size
-    root, size = Path(data), (side, side)
-    found = (
-        BlendedMVS(root, "held_out", views=images.views, size=size, seed=seed)
-        if scans is None
-        else DTU(root, scan_list(scans)[:count], views=images.views, size=size)
-    )
-    return [found[i] for i in range(min(count, len(found)))]
+    ImageSettings(views=views, size=size)
+    images = load_batch(find_photos([folder]), backbone, size).images[0]
+    sets = max(1, len(images) // views)
+    chosen = [images[number::sets][:views] for number in range(sets)]
+    place = "/".join(folder.resolve().parts[-2:])  # many folders of photos are called "images"
+    return [Scene(name=f"{place} {n}", images=one) for n, one in enumerate(chosen)]
 
 
-def scan_list(scans: str) -> tuple[int, ...]:
-    """Scans of DTU: a list's name, as dtu64, or numbers, as 1,4,9.
+def half_of(folder: Path) -> int:
+    """Half of the photos of a folder, so that a second set can be held out; at most 32.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for fewer than four photos.
     """
-    words = scans.split(",")
-    if all(word.strip().isdigit() for word in words):
-        return tuple(int(word) for word in words)
-    return scan_numbers(scans)
+    count = len(find_photos([folder]))
+    if count < 4:
+        raise ValueError(f"data={folder}; it holds {count} photos: four are the fewest to tune on")
+    return min(32, count // 2)

@@ -5,20 +5,20 @@ than its tolerance is not timed. Variants are timed in turn, so that what distur
 machine disturbs all.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lite3r.bench.costs import Cost, compare_costs, time_parts
+from lite3r.bench.costs import PARTS, compare_costs, time_parts
 from lite3r.bench.quality import compared
-from lite3r.bench.variants import TOLERANCE, Variant, variants
+from lite3r.bench.variants import variants
 from lite3r.student.deploy import Backend
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, load_backbone
+from recon_eval.efficiency import check_variants, cost_row, cost_table, weight_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,63 +83,24 @@ def bench(
         with_compile=with_compile,
         with_upstream=with_upstream,
     )
-    rows, ready = _check_all(chosen, base, images, say)
+    rows, ready = check_variants(chosen, base, lambda m: compared(m, images).depth, say=say)
     say("timing in turn ...")
     costs = compare_costs(ready, images, repeats=repeats, device=device, seconds=seconds)
     compiled = {v.name for v in chosen if v.compiled}
     for row in rows:
         name = row["variant"]
         if name in costs:
-            row |= _figures(costs[name], ready[name], setting.views)
+            held = weight_bytes(ready[name])
+            row |= cost_row(costs[name], weight_bytes=held, views=setting.views)
             if name not in compiled and hasattr(ready[name], "attention_sites"):
                 row["parts_ms"] = time_parts(ready[name], images, device=device, repeats=3)
     return asdict(setting) | {"rows": rows}
 
 
-def _check_all(
-    chosen: Sequence[Variant], base: Backbone, images: Tensor, say: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    ready: dict[str, Any] = {}
-    for variant in chosen:
-        row: dict[str, Any] = {"variant": variant.name, "dtype": variant.dtype}
-        rows.append(row)
-        if variant.missing:
-            row["not_run"] = variant.missing
-            continue
-        say(f"checking {variant.name} ...")
-        try:
-            model, error = _checked(variant, base, images)
-        except torch.OutOfMemoryError as trouble:
-            row["not_run"] = f"out of memory: {str(trouble).partition('.')[0]}"
-            continue
-        row["error"], allowed = error, TOLERANCE[variant.dtype]
-        if error <= allowed:
-            ready[variant.name] = model
-        else:
-            row["not_run"] = f"strays by {error:.3g} from float32; {allowed} allowed"
-    return rows, ready
-
-
-def _checked(variant: Variant, base: Backbone, images: Tensor) -> tuple[Any, float]:
-    dtype = getattr(torch, variant.dtype)
-    with torch.inference_mode():
-        truth = compared(variant.twin(copy.deepcopy(base)), images).depth
-        model = variant.build(copy.deepcopy(base).to(dtype))
-        found = compared(model, images).depth.float()
-    return model, float((found / truth - 1).abs().median())
-
-
-def _figures(cost: Cost, model: Any, views: int) -> dict[str, Any]:
-    held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-    ordered = sorted(cost.latencies_ms)
-    return {
-        "latency_ms": cost.latency_ms,
-        "latencies_ms": list(cost.latencies_ms),
-        "fastest_ms": ordered[0],
-        "slowest_ms": ordered[-1],
-        "views_per_second": 1000 * views / cost.latency_ms,
-        "working_memory_mb": cost.peak_memory_bytes / 1e6,
-        "weights_mb": held / 1e6,
-        "gflop": (cost.flops or 0) / 1e9,
-    }
+def markdown(results: Sequence[Mapping[str, Any]]) -> str:
+    """Tables, one a setting; speed-up is over dense bfloat16."""
+    return "\n".join(
+        f"### {Setting(**{k: v for k, v in result.items() if k != 'rows'})}\n\n"
+        f"{cost_table(result, baseline='dense bfloat16', parts=PARTS)}\n"
+        for result in results
+    )

@@ -1,7 +1,6 @@
-"""The rows of a benchmark: what runs, against what it is checked, and why it cannot run here."""
+"""The rows of a benchmark: what runs, and why it cannot run here."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,30 +12,10 @@ from lite3r.student.deploy import Backend, Precision, deploy
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 from recon_backbones.da3.upstream import upstream
-
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}  # median of |depth / twin's depth - 1|
+from recon_eval.efficiency import Variant
+from recon_eval.efficiency.variants import Build
 
 PRECISION: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-
-Build = Callable[[Backbone], Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One row.
-
-    build: makes the model from a backbone in `dtype`.
-    twin: makes what it is held against from the same backbone in float32.
-    compiled: whether torch.compile wraps it.
-    missing: why it cannot run on this machine, if so.
-    """
-
-    name: str
-    dtype: str
-    build: Build
-    twin: Build
-    compiled: bool = False
-    missing: str | None = None
 
 
 def variants(

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from lite3r.bench.plot import draw, read_results
-from lite3r.bench.speed import Setting, bench
-from lite3r.bench.tables import markdown
+from lite3r.bench.speed import Setting, bench, markdown
 from lite3r.commands.options import Device, RecipeOptions
 from lite3r.commands.quality import Quality
 from lite3r.shell import atomic
@@ -18,6 +16,10 @@ from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import Backend
 from lite3r.student.recipes import Recipe
+from recon_eval.efficiency import cost_panels
+from recon_eval.report import read_results, svg
+
+WHAT = "lite3r bench speed"
 
 SIZE = re.compile(r"(\d+)(?:x(\d+))?")
 
@@ -79,7 +81,7 @@ class Speed:
             for views in self.views
         ]
         document = {
-            "what": "lite3r bench speed",
+            "what": WHAT,
             "environment": environment(),
             "recipe": recipe.to_dict(),
             "repeats": self.repeats,
@@ -137,8 +139,8 @@ class Plot:
         with reported():
             atomic.refuse_existing(self.out, overwrite=self.overwrite)
             atomic.check_writable(self.out.parent)
-            found = read_results(self.results)
-        atomic.write_text(self.out, draw(found))
+            found = read_results(self.results, WHAT)
+        atomic.write_text(self.out, svg(cost_panels(found)))
         Terminal(self.output).result({"out": str(self.out)}, f"{self.out}")
 
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes
 
+from distill import Training
 from lite3r.bench.metrics import METRICS
 from lite3r.bench.scenes import ImageSettings
 from lite3r.commands.options import Device, RecipeOptions
 from lite3r.distillation import folder as folders
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.run import run
-from lite3r.distillation.training import Training
 from lite3r.shell.environment import pick_device
 from lite3r.shell.tables import rich_table
 from lite3r.shell.terminal import Output, Terminal
@@ -69,7 +69,7 @@ class Distill:
                 f"many_views={self.many_views}, many_scenes={self.many_scenes}; at least 2 views "
                 "and 1 scene are measured: --many-views 0 leaves them out"
             )
-        self.training.of(self.recipe.make())
+        self.training.of(self.recipe.make().trainable)
 
     def run(self) -> None:
         """Check the folder before anything heavy, then do the work."""
@@ -89,7 +89,7 @@ class Distill:
         return Plan(
             teacher=TeacherSpec.chosen(self.backbone, self.weights, self.seed),
             recipe=recipe,
-            training=self.training.of(recipe),
+            training=self.training.of(recipe.trainable),
             data=self.data,
             images=ImageSettings(views=self.views, size=self.size),
             judged=self.eval_scenes,
@@ -110,5 +110,5 @@ class Distill:
         recipe = self.recipe.make()
         return chosen | {
             "recipe": recipe.to_dict(),
-            "training": asdict(self.training.of(recipe)),
+            "training": asdict(self.training.of(recipe.trainable)),
         }

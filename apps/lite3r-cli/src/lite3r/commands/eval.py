@@ -6,9 +6,9 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
-from lite3r.bench.metrics import METRICS, PAPER
-from lite3r.bench.quality import Protocol, evaluate, means
-from lite3r.bench.scenes import ImageSettings, read_scenes, scan_list
+from lite3r.bench.metrics import METRICS
+from lite3r.bench.quality import evaluate
+from lite3r.bench.scenes import ImageSettings
 from lite3r.commands.options import ModelOptions
 from lite3r.shell import atomic
 from lite3r.shell.environment import pick_device
@@ -16,6 +16,8 @@ from lite3r.shell.errors import reported
 from lite3r.shell.tables import rich_table
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import load_model
+from recon_eval import PROTOCOLS, Protocol, means
+from recon_eval.data import read_scenes, scan_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +56,17 @@ class Eval:
     def run(self) -> None:
         """Measure, and print the means over scenes."""
         terminal, chosen = Terminal(self.output), self.model
-        images = ImageSettings(views=self.views, size=self.size)
         with reported():
             if self.out is not None:
                 atomic.check_writable(self.out.parent)
-            model = load_model(
-                chosen.model,
-                backbone=chosen.backbone,
-                weights=chosen.weights,
-                seed=self.seed,
-                device=pick_device(chosen.device),
-                backend=chosen.backend,
-                precision=chosen.precision,
-            )
+            how = vars(chosen) | {"device": pick_device(chosen.device)}
+            model = load_model(**how, seed=self.seed)
+            patch = model.backbone.patch_size
             scenes = read_scenes(
                 self.data,
-                model.backbone,
                 count=self.scenes,
-                images=images,
+                views=self.views,
+                size=self.size // patch * patch,
                 seed=self.seed,
                 scans=self.scans,
             )
@@ -80,7 +75,7 @@ class Eval:
             report = evaluate(
                 model.backbone,
                 scenes,
-                label=f"{model.name} ({model.ran})",
+                model=f"{model.name} ({model.ran})",
                 dataset=self.data,
                 seed=self.seed,
                 protocol=self.protocol,
@@ -91,5 +86,5 @@ class Eval:
                 report.save(partial)
         title = f"{self.data}, {len(scenes)} scenes, {self.views} views, {self.size} pixels"
         row = {"label": chosen.model, **means(report, self.protocol)}
-        columns = METRICS if self.protocol == "median" else PAPER
+        columns = METRICS if self.protocol == "median" else PROTOCOLS["paper"].columns
         terminal.result(report.to_dict(), rich_table(columns, [row], title))

@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
+from rich.table import Table
 from tyro.conf import OmitArgPrefixes
 
-from lite3r.shell.terminal import Output
-
-if TYPE_CHECKING:
-    from lite3r.teacher.recipe import TeacherRecipe
+from lite3r.shell.environment import environment
+from lite3r.shell.terminal import Output, Terminal
+from lite3r.teacher.assess import assess
+from lite3r.teacher.parts import parts
+from recon_backbones import load_backbone
+from recon_backbones.training import Run, Schedule, export_weights, train
+from recon_eval.exams import all_exams
+from recon_eval.synthetic import Batch, larger, mixed_cycle, small_cycle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,57 +57,46 @@ class Pretrain:
 
     def run(self) -> None:
         """Train, export, measure."""
-        from lite3r.shell.terminal import Terminal
-        from lite3r.teacher.loop import Run, train_teacher
-        from lite3r.teacher.state import export_weights
-
         terminal = Terminal(self.output)
-        processes = 1 if self.device != "cpu" else self.processes
-        run = Run(
-            folder=self.out,
-            recipe=self._recipe(),
-            start=self.start,
-            processes=processes,
-            device=self.device,
-        )
         terminal.say(f"training; {self.out / 'log.jsonl'} has the losses")
-        train_teacher(run)
+        train(self.plan(), parts(self.cycle(), world=self.world))
         weights = self.out / "da3-tiny.safetensors"
         export_weights(self.out, weights)
         record = measure(weights, scenes=self.test_scenes)
         (self.out / "teacher.json").write_text(json.dumps(record, indent=1) + "\n")
         terminal.result(record, table(record))
 
-    def _recipe(self) -> "TeacherRecipe":
-        from lite3r.teacher.recipe import TeacherRecipe, larger, mixed_cycle, small_cycle
-
+    def plan(self) -> Run:
+        """Where the training lives, where it starts, and how fast it learns."""
         fresh = self.start == "random"
-        cycle = (*small_cycle() * 8, *mixed_cycle()) if fresh else mixed_cycle()
-        return TeacherRecipe(
-            cycle=larger(cycle, self.larger),
-            steps=self.steps,
-            minutes=self.minutes,
-            world=self.world,
-            peak=self.peak or (1.0 if fresh else 0.33),
-            decay=0.4 if fresh else 0.9,
+        return Run(
+            folder=self.out,
+            schedule=Schedule(
+                steps=self.steps,
+                minutes=self.minutes,
+                peak=self.peak or (1.0 if fresh else 0.33),
+                decay=0.4 if fresh else 0.9,
+            ),
+            start=self.start,
+            processes=1 if self.device != "cpu" else self.processes,
+            device=self.device,
         )
+
+    def cycle(self) -> tuple[Batch, ...]:
+        """What the steps see: small pictures first where it starts from nothing."""
+        first = small_cycle() * 8 if self.start == "random" else ()
+        return larger((*first, *mixed_cycle()), self.larger)
 
 
 def measure(weights: Path | str, *, scenes: int) -> dict[str, Any]:
     """Measure the teacher and its baselines on unseen scenes, with what they were measured on."""
-    from lite3r.shell.environment import environment
-    from lite3r.teacher.assess import all_exams, as_records, assess
-    from recon_backbones import load_backbone
-
     backbone = load_backbone("da3-tiny", weights=weights)
-    rows = list(assess(backbone, all_exams(scenes)))
-    return {"what": "da3-tiny teacher", "environment": environment(), "rows": as_records(rows)}
+    rows = [asdict(grade) for grade in assess(backbone, all_exams(scenes))]
+    return {"what": "da3-tiny teacher", "environment": environment(), "rows": rows}
 
 
-def table(record: dict[str, Any]) -> Any:
+def table(record: dict[str, Any]) -> Table:
     """Lay the measurements out for the screen."""
-    from rich.table import Table
-
     names = ("AbsRel", "delta1", "rot", "dir", "AUC@30", "focal x/y")
     shown = Table("predictor", "world", "px", "views", *names)
     for row in record["rows"]:

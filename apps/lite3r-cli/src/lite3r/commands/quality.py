@@ -15,7 +15,7 @@ from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.student import TeacherSpec
 from lite3r.study.prepare import kept_on
 from lite3r.study.quality import Question, measure, middle
-from lite3r.study.shown import markdown, panels
+from recon_eval.ablation import markdown, panels
 from recon_eval.report import svg
 
 CHEAP = (24, (8,))  # scenes, views

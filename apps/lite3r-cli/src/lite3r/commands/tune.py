@@ -6,8 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
-from lite3r.bench.photos import half_of, photo_sets
-from lite3r.bench.scenes import ImageSettings
+from lite3r.bench.scenes import ImageSettings, half_of, photo_sets
 from lite3r.commands.options import Device
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment, pick_device

@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lite3r.bench.metrics import METRICS, QUALITY
+from lite3r.bench.metrics import METRICS
 from lite3r.distillation.folder import REPORT
 from lite3r.student.student import Student
 from recon_backbones.registry import backbone_entry
+from recon_eval import PROTOCOLS
 from recon_eval.pages import markdown_table
 
 LICENCES = {"Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
@@ -111,7 +112,7 @@ def _results(report: Mapping[str, Any] | None) -> list[Any] | None:
             metric_name=metric.title,
             metric_value=round(row[metric.key], 4),
         )
-        for metric in QUALITY
+        for metric in PROTOCOLS["median"].columns
         if row.get(metric.key) is not None
     ] or None
 

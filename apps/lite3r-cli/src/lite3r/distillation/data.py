@@ -11,11 +11,11 @@ from torch import Tensor
 
 import distill
 from lite3r.bench.quality import predict
-from lite3r.bench.scenes import ImageSettings, synthetic
+from lite3r.bench.scenes import ImageSettings
 from lite3r.shell.words import Words
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, held_out, load_batch
-from recon_eval.data import Scene
+from recon_eval.data import Scene, drawn_scenes
 from recon_eval.synthetic import SyntheticWorld
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
@@ -72,8 +72,9 @@ def lessons(
     """
     if data != SYNTHETIC:
         return _of_photos(data, teacher, images, many)
-    learn = synthetic("train", count=scenes_to_learn_from(batches), images=images, seed=seed)
-    test = synthetic("test", count=judged, images=images, seed=seed)
+    shape = {"views": images.views, "size": images.size, "seed": seed}
+    learn = drawn_scenes("train", count=scenes_to_learn_from(batches), **shape)
+    test = drawn_scenes("test", count=judged, **shape)
     drawn = _drawn(test, "drawing test scenes", words)
     larger: Sequence[Scene] = []
     if many is not None:

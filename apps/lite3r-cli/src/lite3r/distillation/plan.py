@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import distill
 from lite3r.bench.scenes import ImageSettings
-from lite3r.distillation.training import Training
 from lite3r.student.deploy import Backend, Precision
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import TeacherSpec
@@ -25,7 +25,7 @@ class Plan:
 
     teacher: TeacherSpec
     recipe: Recipe
-    training: Training
+    training: distill.Training
     data: str
     images: ImageSettings
     judged: int

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from lite3r.bench.costs import Cost
-from lite3r.bench.metrics import MANY, QUALITY
-from lite3r.bench.quality import means
+from lite3r.bench.metrics import MANY
 from recon_backbones import Backbone
-from recon_eval import Report
+from recon_eval import PROTOCOLS, Report, means
+from recon_eval.efficiency import weight_bytes
 
 TEACHER, HALF = "teacher", "teacher, bfloat16"
 UNTRAINED, STUDENT, DEPLOYED = "student, untrained", "student, trained", "student, deployed"
@@ -28,7 +28,7 @@ def quality(reports: Mapping[str, Report], many: Mapping[str, Report], *, truth:
     for label in (name for name in LABELS if name in reports):
         found: Row = dict(means(reports[label]))
         if label == TEACHER and not truth:
-            found = dict.fromkeys(metric.key for metric in QUALITY)
+            found = dict.fromkeys(metric.key for metric in PROTOCOLS["median"].columns)
         larger = means(many[label]) if label in many else {}
         rows.append({"label": label, **found, **{k + MANY: v for k, v in larger.items()}})
     return rows
@@ -48,9 +48,8 @@ def weights(model: Backbone, *, exported: bool) -> Row:
 
     - `exported`: whether its file is what `export` writes: float32 where there is no FP8.
     """
-    values = {id(x): x for x in (*model.parameters(), *model.buffers())}.values()
-    held = sum(x.numel() * x.element_size() for x in values)
-    on_disk = sum(x.numel() * (_in_file(x) if exported else x.element_size()) for x in values)
+    held = weight_bytes(model)
+    on_disk = weight_bytes(model, _in_file) if exported else held
     return {"weights_mb": held / MB, "disk_mb": on_disk / MB}
 
 

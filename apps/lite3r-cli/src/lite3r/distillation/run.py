@@ -111,7 +111,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
         images=images,
         batches=max(
             (plan.training.steps or 0) * plan.training.accumulation,
-            VISITS * plan.training.solved(plan.recipe),
+            VISITS * plan.training.solved(plan.recipe.trainable),
         ),
         judged=plan.judged,
         many=many,
@@ -155,7 +155,7 @@ def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words
     """Hold a model against the truth of the judged scenes."""
     with words.progress(f"measuring the {label}", len(taught.judged)) as advance:
         return evaluate(
-            model, taught.judged, label=label, dataset=plan.data, seed=plan.seed, advance=advance
+            model, taught.judged, model=label, dataset=plan.data, seed=plan.seed, advance=advance
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from lite3r.bench.photos import photo_sets
 from lite3r.bench.quality import changes, predict
+from lite3r.bench.scenes import photo_sets
 from lite3r.distillation.rows import DEPLOYED, TEACHER, UNTRAINED
 from recon_backbones import Backbone, Prediction
 from recon_eval.data import Scene

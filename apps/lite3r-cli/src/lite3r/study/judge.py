@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lite3r.bench.quality import Figures, changes, predict, results
+from lite3r.bench.quality import Figures, answer_of, changes, predict
 from lite3r.study.candidates import short
 from recon_backbones import Backbone, Prediction
+from recon_eval import PROTOCOLS
 from recon_eval.data import Scene
 from sla_kernels import observed_mass, observed_selections
 
@@ -34,7 +35,11 @@ def judge(network: Backbone, scene: Scene, dense: Prediction | None) -> tuple[Fi
 def _against_truth(answer: Prediction, scene: Scene) -> Figures:
     if scene.depth is None and scene.world_to_camera is None:
         return {}
-    numbers = [pair for result in results(answer, scene) for pair in result.numbers().items()]
+    numbers = [
+        pair
+        for result in PROTOCOLS["median"].results(answer_of(answer), scene)
+        for pair in result.numbers().items()
+    ]
     return {k: None if v != v else v for k, v in numbers if k in ("abs_rel", "auc30")}
 
 

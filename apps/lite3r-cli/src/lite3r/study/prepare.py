@@ -15,6 +15,7 @@ from lite3r.student.axes import find_axes, to_dtype
 from lite3r.student.compose import quantize, sparsify
 from lite3r.study.candidates import DENSE, Candidate, short
 from recon_backbones import Backbone, replace_attention, weights_digest
+from recon_eval.ablation import alone_row
 from recon_eval.report import Kept
 from sla_kernels import SparseLinearAttention
 
@@ -42,7 +43,7 @@ def prepare(
 def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candidate]:
     """The candidate in one layer alone, for each of its layers, by name."""
     sites = [s.name for s in teacher.attention_sites() if s.scope in candidate.recipe.scopes]
-    return {f"{name}, layer {short(s)} alone": replace(candidate, site=s) for s in sites}
+    return {alone_row(name, short(s)): replace(candidate, site=s) for s in sites}
 
 
 def make(teacher: Backbone, candidate: Candidate, seen: Float[Tensor, "b v 3 y x"]) -> Backbone:

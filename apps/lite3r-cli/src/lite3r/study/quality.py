@@ -4,24 +4,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lite3r.bench.photos import photo_sets
-from lite3r.bench.scenes import ImageSettings, synthetic
+from lite3r.bench.scenes import photo_sets
 from lite3r.shell.words import Words
 from lite3r.student.deploy import load_model
 from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
 from lite3r.study.taught import TAUGHT, taught
-from lite3r.study.verdict import verdict
+from lite3r.study.verdict import ON_PHOTOS, PARTS
 from recon_backbones import Backbone
-from recon_eval.data import Scene
-from recon_eval.report import Interval, Kept, difference, mean, ratio
+from recon_eval.ablation import measure_rows, named, summarize, verdict
+from recon_eval.data import Scene, drawn_scenes
+from recon_eval.report import Kept
 
 ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY, "taught": BESIDE_TAUGHT}
 TEACHES = ("full", "taught")  # rows that are trained first
@@ -29,10 +29,6 @@ SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by o
 Thing = TypeVar("Thing")
 FEW = 8  # scenes for that, and for attention masses one
 SEEN = 2  # training scenes on which axes are calibrated
-SAME = {"depth_change": 0.0, "pose_agreement": 1.0}  # as dense is to itself
-KEYS = ("depth_change", "pose_agreement", "exact", "seen", "latency_ms")
-
-
 Makers = Mapping[str, Callable[[], Scene]]
 Networks = Mapping[str, Callable[[], Backbone]]  # each is made when it is first asked for
 
@@ -67,11 +63,12 @@ def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> 
         with words.progress(group, len(scenes)) as advance:
             for number, (name, draw) in enumerate(scenes.items()):
                 few = number < FEW and group == middle(question)
-                _one_scene(f"{group}|", name, draw, {**networks, **(split if few else {})}, kept)
+                every = {**networks, **(split if few else {})}
+                measure_rows(group, name, draw, every, judge, kept)
                 advance()
     _masses(question, networks, kept)
     summary = summarize(kept.measured)
-    said = verdict(kept.measured, middle(question))
+    said = verdict(kept.measured, middle(question), PARTS, ON_PHOTOS)
     kept.save(summary=summary, verdict=said)
     return kept.document
 
@@ -112,45 +109,11 @@ def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Netw
     return found, untrained({name: one for layers in split for name, one in layers.items()})
 
 
-def summarize(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each group of scenes and network: means, and how far from dense."""
-    found = []
-    for name, figures in measured.items():
-        group, _, row = name.partition("|")
-        if group == "mass" or not figures:
-            continue
-        base = measured.get(f"{group}|dense", {})
-        entry: dict[str, Any] = {"group": group, "row": row, "scenes": len(figures)}
-        entry |= {key: mean(figures, key) for key in ("abs_rel", "auc30", *KEYS)}
-        entry["abs_rel_of_dense"] = _dict(ratio(figures, base, "abs_rel"))
-        entry["auc30_points"] = _dict(difference(figures, base, "auc30", 100))
-        found.append(entry)
-    return found
-
-
-def _one_scene(
-    group: str, name: str, draw: Callable[[], Scene], networks: Networks, kept: Kept
-) -> None:
-    """All networks that were not measured on a scene, in turn, the dense one first."""
-    missing = [row for row in networks if kept.find(group + row, name) is None]
-    if not missing:
-        return
-    scene = draw()
-    known, dense = judge(networks["dense"](), scene, None)
-    if "dense" in missing:
-        kept.add(f"{group}dense", name, known | SAME)
-    for row in missing:
-        if row != "dense":
-            kept.add(group + row, name, judge(networks[row](), scene, dense)[0])
-    kept.save()
-
-
 def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
     """Scenes by the judge and the number of views: each is made when it is asked for."""
     groups: list[tuple[str, Makers]] = []
     for views in question.views:
-        images = ImageSettings(views=views, size=question.size)
-        drawn = synthetic("test", count=question.scenes, images=images, seed=question.seed)
+        drawn = _drawn(question, "test", question.scenes, views)
         makers = {f"{i:03}": partial(drawn.__getitem__, i) for i in range(question.scenes)}
         groups.append((f"{views} views", makers))
     most = max(question.views)
@@ -167,26 +130,29 @@ def _itself(thing: Thing) -> Thing:
 
 def _masses(question: Question, networks: Networks, kept: Kept) -> None:
     """Attention masses of every sparse row, on one scene."""
-    images = ImageSettings(views=min(8, max(question.views)), size=question.size)
-    scene = synthetic("test", count=1, images=images, seed=question.seed)[0]
+    scene = _drawn(question, "test", 1)[0]
     for name, network in networks.items():
-        if f"mass|{name}" not in kept.measured:
+        if named("mass", name) not in kept.measured:
             for layer, figures in attention_mass(network(), scene).items():
-                kept.add(f"mass|{name}", layer, figures)
+                kept.add(named("mass", name), layer, figures)
     kept.save()
 
 
 def _seen(question: Question) -> Float[Tensor, "b v 3 y x"]:
-    images = ImageSettings(views=min(8, max(question.views)), size=question.size)
-    drawn = synthetic("train", count=SEEN, images=images, seed=question.seed)
+    drawn = _drawn(question, "train", SEEN)
     return torch.stack([drawn[i].images for i in range(SEEN)])
+
+
+def _drawn(
+    question: Question, split: Literal["train", "test"], count: int, views: int | None = None
+) -> Any:
+    """Drawn scenes of a split; of 8 views, where so many are asked for."""
+    chosen = min(8, max(question.views)) if views is None else views
+    shape = {"views": chosen, "size": question.size, "seed": question.seed}
+    return drawn_scenes(split, count=count, **shape)
 
 
 def middle(question: Question) -> str:
     """The group that words are about: 8 views where they are among those asked for."""
     views = 8 if 8 in question.views else question.views[0]
     return f"{views} views"
-
-
-def _dict(interval: Interval | None) -> dict[str, float] | None:
-    return None if interval is None else interval.to_dict()

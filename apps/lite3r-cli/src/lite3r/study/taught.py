@@ -12,10 +12,9 @@ from torch import Tensor
 
 import distill
 import fp8_qat
-from lite3r.bench.scenes import ImageSettings, synthetic
+from distill.training import Match, Training
 from lite3r.distillation.data import VISITS, scenes_to_learn_from
 from lite3r.distillation.teach import Watched, teach
-from lite3r.distillation.training import Match, Training
 from lite3r.shell.words import Words
 from lite3r.student.compose import lighten, quantize
 from lite3r.student.deploy import deploy, load
@@ -24,6 +23,7 @@ from lite3r.student.recipes import Fp8, Recipe, Trainable, sparse_only, tiles
 from lite3r.student.student import Student
 from lite3r.study.candidates import PAPER
 from recon_backbones import Backbone, weights_digest
+from recon_eval.data import drawn_scenes
 
 PAPER_STEPS = 124  # an epoch of its training
 
@@ -123,11 +123,11 @@ def _teach(
     seed: int,
     words: Words,
 ) -> None:
-    training = lesson.training.of(lesson.recipe)
-    steps, solved = training.taught(lesson.recipe), training.solved(lesson.recipe)
+    trainable = lesson.recipe.trainable
+    training = lesson.training.of(trainable)
+    steps, solved = training.taught(trainable), training.solved(trainable)
     count = scenes_to_learn_from(max(steps, VISITS * solved))
-    images = ImageSettings(views=lesson.views, size=size)
-    scenes = synthetic("train", count=count, images=images, seed=seed)
+    scenes = drawn_scenes("train", count=count, views=lesson.views, size=size, seed=seed)
     with words.progress(f"teaching {name}", steps) as advance:
         result = teach(
             student,

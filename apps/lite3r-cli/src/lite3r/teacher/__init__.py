@@ -1,1 +1,1 @@
-"""Train the bundled teacher on drawn scenes: recipe, loop, state on disk, and how good it is."""
+"""The bundled teacher: what it is trained with, and how good it is."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon_backbones.blocks.attention import MatmulAttention
-from recon_backbones.geometry.cameras import invert_rigid
+from recon_backbones.geometry.cameras import decode_pose, invert_rigid
 from recon_backbones.training.losses import (
     WEIGHTS,
     aspect_term,
@@ -23,7 +23,7 @@ from recon_backbones.training.losses import (
     rotation_term,
 )
 from recon_backbones.training.probe import Pupil, probe_terms
-from recon_backbones.training.targets import Targets, make_targets
+from recon_backbones.training.targets import PATCH, Targets, make_targets
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])
@@ -50,14 +50,20 @@ def training_loss(
     """Return the weighted loss of a batch and the value of every part.
 
     `batch` holds images `b v 3 y x` (uint8), depth, valid, world_to_camera, intrinsics.
+    Raises ValueError for images whose sides are no multiples of a patch.
     """
+    height, width = batch["images"].shape[-2:]
+    if height % PATCH or width % PATCH:
+        raise ValueError(
+            f"images={width} x {height}; sides must be multiples of {PATCH} pixels: round them"
+        )
     targets = make_targets(
         batch["depth"].float(), batch["world_to_camera"], batch["intrinsics"], batch["valid"]
     )
     images = normalize(batch["images"].float() / 255).to(pupil.probe.weight.dtype)
-    answer = _dense_terms if way.dense else _trunk_terms
+    terms_of = _dense_terms if way.dense else _trunk_terms
     with _watch_global_attention(pupil.network) as watched:
-        terms = answer(pupil, images, targets, way)
+        terms = terms_of(pupil, images, targets, way)
     logits = [_patch_logits(q, k, images.shape[1]) for q, k in watched]
     terms["match"], agree = match_term(logits, targets.matches[:, :, ::ROWS])
     total = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
@@ -87,8 +93,8 @@ def _dense_terms(pupil: Pupil, images: Tensor, targets: Targets, way: Way) -> di
 def _trunk_terms(pupil: Pupil, images: Tensor, targets: Targets, way: Way) -> dict[str, Tensor]:
     dtype = images.dtype
     tokens = pupil.network.cam_enc(targets.pose.to(dtype)) if way.posed else None
-    pose, answer = pupil.trunk(images, tokens, detach=way.detach)
-    return probe_terms(answer, targets) | _camera_terms(pose, targets)
+    pose, guess = pupil.trunk(images, tokens, detach=way.detach)
+    return probe_terms(guess, targets) | _camera_terms(pose, targets)
 
 
 def _camera_terms(pose: Tensor, targets: Targets) -> dict[str, Tensor]:
@@ -104,6 +110,19 @@ def normalize(images: Float[Tensor, "b v 3 y x"]) -> Float[Tensor, "b v 3 y x"]:
     """Bring images in [0, 1] to the statistics that the network expects (ImageNet's)."""
     mean, std = (t.to(images.device)[:, None, None] for t in (MEAN, STD))
     return (images - mean) / std
+
+
+@torch.inference_mode()
+def answer(
+    network: Any, images: Float[Tensor, "v 3 y x"]
+) -> tuple[Float[Tensor, "v y x"], Float[Tensor, "v 3 4"]]:
+    """Depth and `world_to_camera` of one scene by a network in training, in float32 on the CPU."""
+    like = next(network.parameters())
+    seen = normalize(images[None]).to(device=like.device, dtype=like.dtype)
+    output = network(seen, reference="first")
+    encoded = output.pose_encoding[0].float().cpu()
+    camera_to_world, _ = decode_pose(encoded, (images.shape[-2], images.shape[-1]))
+    return output.depth[0].float().cpu(), invert_rigid(camera_to_world)
 
 
 def watched_cores(network: Any) -> list[nn.Module]:

@@ -16,3 +16,9 @@ from recon_eval.efficiency.roofline import Prediction as Prediction
 from recon_eval.efficiency.roofline import Step as Step
 from recon_eval.efficiency.roofline import Steps as Steps
 from recon_eval.efficiency.roofline import predict as predict
+from recon_eval.efficiency.tables import cost_panels as cost_panels
+from recon_eval.efficiency.tables import cost_row as cost_row
+from recon_eval.efficiency.tables import cost_table as cost_table
+from recon_eval.efficiency.variants import Variant as Variant
+from recon_eval.efficiency.variants import check_variants as check_variants
+from recon_eval.efficiency.variants import weight_bytes as weight_bytes

@@ -8,6 +8,7 @@ from recon_eval.report.comparison import compare as compare
 from recon_eval.report.entry import Entry as Entry
 from recon_eval.report.entry import Result as Result
 from recon_eval.report.kept import Kept as Kept
+from recon_eval.report.kept import read_results as read_results
 from recon_eval.report.markdown import table as table
 from recon_eval.report.paired import Interval as Interval
 from recon_eval.report.paired import difference as difference

@@ -41,6 +41,18 @@ class Kept:
             write_json(self.path, self.document)
 
 
+def read_results(path: Path, what: str) -> list[dict[str, Any]]:
+    """The results of a finished measurement. Raises ValueError for a file of something else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["what"] != what:
+            raise KeyError("what")
+        results: list[dict[str, Any]] = document["results"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no results of {what}") from error
+    return results
+
+
 def _read(path: Path, what: str, setting: Mapping[str, Any]) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -4,6 +4,9 @@
 looks at it.
 """
 
+from recon_eval.synthetic.cycles import larger as larger
+from recon_eval.synthetic.cycles import mixed_cycle as mixed_cycle
+from recon_eval.synthetic.cycles import small_cycle as small_cycle
 from recon_eval.synthetic.dataset import SyntheticScenes as SyntheticScenes
 from recon_eval.synthetic.dataset import SyntheticWorld as SyntheticWorld
 from recon_eval.synthetic.layout import overlap as overlap

@@ -48,6 +48,7 @@ class FreshScenes:
 
     Half of a batch is new, half was new one cycle ago. What was rendered then is kept, and rendered
     once more where it is not at hand, so that an interrupted run goes on bit by bit.
+    Raises ValueError for a cycle without batches, and for a share that is none.
     """
 
     def __init__(
@@ -59,6 +60,10 @@ class FreshScenes:
         rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        if not cycle:
+            raise ValueError("cycle=(); it must hold a batch: add one")
+        if not 0 <= world <= 1:
+            raise ValueError(f"world={world}; it must be in [0, 1]: change it")
         self.cycle, self.seed, self.world = tuple(cycle), seed, world
         self.rank, self.device = rank, torch.device(device)
         sizes = {"count": ENDLESS, "views": 1, "seed": seed}

@@ -1,8 +1,9 @@
-"""Results of `lite3r bench quality` as Markdown and as panels."""
+"""An ablation as Markdown and as panels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from recon_eval.ablation.rows import ALONE, LAYER, MASS, parted
 from recon_eval.report import Interval, Panel, Point, table
 
 TITLES = (
@@ -37,7 +38,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 def panels(document: Mapping[str, Any], group: str) -> list[Panel]:
     """Quality over keys and over latency, error by layer, attention mass kept."""
     rows = [r for r in document["summary"] if r["group"] == group]
-    whole = [r for r in rows if not r["row"].endswith(" alone")]
+    whole = [r for r in rows if not r["row"].endswith(ALONE)]
     over = [
         Panel(title=f"{what}, {x}", x=x, y=y, points=list(_points(whole, across, up)))
         for across, x in (("seen", "share of keys seen"), ("latency_ms", "ms a scene"))
@@ -56,8 +57,8 @@ def _points(rows: Sequence[Mapping[str, Any]], across: str, up: str) -> Iterator
 
 
 def _by_layer(rows: Sequence[Mapping[str, Any]]) -> Panel:
-    alone = [r for r in rows if "alone" in r["row"]]
-    parts = [r["row"].removesuffix(" alone").rpartition(", layer ") for r in alone]
+    alone = [r for r in rows if r["row"].endswith(ALONE)]
+    parts = [r["row"].removesuffix(ALONE).rpartition(LAYER) for r in alone]
     changes = [r["depth_change"] for r in alone]
     found = [(name, site, y) for (name, _, site), y in zip(parts, changes, strict=True)]
     return _over_layers("Error by layer, each alone sparse", "change of depth", found)
@@ -65,9 +66,9 @@ def _by_layer(rows: Sequence[Mapping[str, Any]]) -> Panel:
 
 def _masses(measured: Mapping[str, Mapping[str, Any]]) -> Panel:
     found = [
-        (key.partition("|")[2], site, figures["kept"] / figures["best"])
+        (parted(key)[1], site, figures["kept"] / figures["best"])
         for key, sites in measured.items()
-        if key.startswith("mass|")
+        if parted(key)[0] == MASS
         for site, figures in sites.items()
         if figures["best"]
     ]

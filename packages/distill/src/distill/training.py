@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lite3r.student.recipes import Recipe
-
 Match = Literal["attention", "outputs", "cameras"]
 STEPS, SOLVED = 80, 12
 RATES = {"proj": 1e-3}  # of what else trains: GENTLE
@@ -13,7 +11,10 @@ GENTLE = 1e-4  # an untrained student is near: larger steps lead away
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a student is taught to answer as its teacher does."""
+    """How a student is taught to answer as its teacher does; see `teach`.
+
+    Raises ValueError for numbers that no training has.
+    """
 
     steps: int | None = None
     """Optimizer steps; 80, or 0 for a recipe that trains nothing or solves instead (out)."""
@@ -47,7 +48,7 @@ class Training:
         if not (self.attention_weight > 0 or (self.attention_weight == 0 and not alone)):
             raise ValueError(
                 f"attention_weight={self.attention_weight} with match={self.match}; it must be "
-                "positive, or 0 where something else is matched: --match outputs"
+                "positive, or 0 where something else is matched: match=outputs"
             )
         if self.solve_batches is not None and self.solve_batches < 0:
             raise ValueError(f"solve_batches={self.solve_batches}; it must be at least 0")
@@ -56,33 +57,31 @@ class Training:
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay}; it must be in (0, 1): 0.97 is usual")
 
-    def of(self, recipe: Recipe) -> "Training":
-        """The same with every number filled in for a recipe.
+    def of(self, trainable: str) -> "Training":
+        """The same with every number filled in for what trains: a preset of `train_only`, or none.
 
-        Raises ValueError for steps of a recipe that trains nothing.
+        Raises ValueError for steps where nothing trains.
         """
-        nothing = recipe.trainable == "none"
-        if nothing and self.steps:
+        if trainable == "none" and self.steps:
             raise ValueError(
                 f"steps={self.steps} with trainable=none; something must train: add "
-                "--trainable lora, attn or all"
+                "trainable=lora, attn or all"
             )
-        rate = RATES.get(recipe.trainable, GENTLE)
         return replace(
             self,
-            steps=self.taught(recipe),
-            learning_rate=self.learning_rate or rate,
-            solve_batches=self.solved(recipe),
+            steps=self.taught(trainable),
+            learning_rate=self.learning_rate or RATES.get(trainable, GENTLE),
+            solve_batches=self.solved(trainable),
         )
 
-    def taught(self, recipe: Recipe) -> int:
+    def taught(self, trainable: str) -> int:
         """How many steps are made."""
         if self.steps is not None:
             return self.steps
-        return 0 if recipe.trainable in ("none", "out") else STEPS
+        return 0 if trainable in ("none", "out") else STEPS
 
-    def solved(self, recipe: Recipe) -> int:
+    def solved(self, trainable: str) -> int:
         """On how many scenes layers are solved for."""
         if self.solve_batches is not None:
             return self.solve_batches
-        return SOLVED if recipe.trainable == "out" else 0
+        return SOLVED if trainable == "out" else 0

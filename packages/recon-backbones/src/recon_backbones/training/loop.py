@@ -12,16 +12,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from distill import MasterOptimizer
-from lite3r.teacher.monitor import check
-from lite3r.teacher.recipe import TeacherRecipe
-from lite3r.teacher.state import resume, save_state
-from recon_backbones import load_backbone
-from recon_backbones.training import Pupil, Way, training_loss, use_fast_training
-from recon_eval.synthetic import FreshScenes
-
-BEGINNER = 60
-"""Steps in which a trained transformer does not follow the new probe."""
+from recon_backbones.registry import load_backbone
+from recon_backbones.training.objective import training_loss, use_fast_training
+from recon_backbones.training.optimizer import Check, MakeOptimizer, MakeScenes, Optimizer
+from recon_backbones.training.probe import Pupil
+from recon_backbones.training.schedule import Schedule
+from recon_backbones.training.state import resume, save_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +29,8 @@ class Run:
     """
 
     folder: Path
-    recipe: TeacherRecipe
+    schedule: Schedule
+    backbone: str = "da3-tiny"
     start: str = "bundled"
     processes: int = 1
     device: str = "cpu"
@@ -46,20 +43,35 @@ class Run:
             )
 
 
-def train_teacher(run: Run) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a training is made with; several processes need functions that can be pickled.
+
+    - `scenes`: makes what a process learns from.
+    - `optimizer`: makes what moves the weights.
+    - `check`: says every `check_every` steps how good the network is.
+    """
+
+    scenes: MakeScenes
+    optimizer: MakeOptimizer
+    check: Check | None = None
+
+
+def train(run: Run, parts: Parts) -> None:
     """Train with one thread a process on a CPU; continue where the folder left off.
 
     Writes `state.safetensors` (masters, averages and optimizer), `log.jsonl`, `checks.jsonl`.
+    Raises FloatingPointError for gradients that are not finite.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     if run.processes == 1:
-        _train(run, 0)
+        _train(run, parts, 0)
         return
     (run.folder / "processes").unlink(missing_ok=True)
-    spawn(_process, (run,), nprocs=run.processes)
+    spawn(_process, (run, parts), nprocs=run.processes)
 
 
-def _process(rank: int, run: Run) -> None:
+def _process(rank: int, run: Run, parts: Parts) -> None:
     torch.set_num_threads(1)
     meeting = (run.folder / "processes").resolve()
     dist.init_process_group(
@@ -69,63 +81,50 @@ def _process(rank: int, run: Run) -> None:
         world_size=run.processes,
         timeout=timedelta(hours=4),
     )
-    _train(run, rank)
+    _train(run, parts, rank)
     dist.destroy_process_group()
 
 
-def _train(run: Run, rank: int) -> None:
-    device, recipe = torch.device(run.device), run.recipe
-    pupil, optimizer = make_pupil(run)
+def _train(run: Run, parts: Parts, rank: int) -> None:
+    device, schedule = torch.device(run.device), run.schedule
+    pupil, optimizer = make_pupil(run, parts.optimizer)
     step, before = resume(run.folder, optimizer)
-    scenes = FreshScenes(
-        recipe.cycle, seed=recipe.seed, world=recipe.world, rank=rank, device=device
-    )
+    scenes = parts.scenes(rank, device)
     began = saved = time.monotonic()
     while True:
         spent = _agreed(before + (time.monotonic() - began) / 60)
-        if recipe.is_over(step, spent) or step == run.until:
+        if schedule.is_over(step, spent) or step == run.until:
             break
-        rate = recipe.rate(step, spent)
-        loss, parts = training_loss(pupil, scenes.batch(step), way(run, step))
+        rate = schedule.rate(step, spent)
+        way = schedule.way(step, trained=run.start != "random")
+        loss, terms = training_loss(pupil, scenes(step), way)
         loss.backward()
         optimizer.step(_mean_gradients(pupil), rate)
         step += 1
         if rank == 0 and step % 10 == 1:
-            _log(run.folder, step, spent, rate, parts)
-        if rank == 0 and time.monotonic() - saved > 60 * recipe.save_minutes:
+            _log(run.folder, step, spent, rate, terms)
+        if rank == 0 and time.monotonic() - saved > 60 * schedule.save_minutes:
             save_state(run.folder, optimizer, step=step, minutes=spent)
             saved = time.monotonic()
-        if rank == 0 and step % recipe.check_every == 0:
-            found = check(pupil.network, device=device)
+        if rank == 0 and parts.check is not None and step % schedule.check_every == 0:
+            found = parts.check(pupil.network, device)
             _append(run.folder / "checks.jsonl", {"step": step, "minutes": spent} | found)
     if rank == 0:
         save_state(run.folder, optimizer, step=step, minutes=spent)
 
 
-def way(run: Run, step: int) -> Way:
-    """Which heads a step runs, and whether it is given the cameras."""
-    recipe = run.recipe
-    posed = step % recipe.posed_every == recipe.posed_every - 1
-    return Way(
-        posed=posed,
-        dense=posed or step % recipe.dense_every == 0,
-        rays=step % recipe.rays_every == 0,
-        detach=step < BEGINNER and run.start != "random",
-    )
-
-
-def make_pupil(run: Run) -> tuple[Pupil, MasterOptimizer]:
-    """Build da3-tiny with bf16 weights, and its optimizer with float32 ones."""
-    device = torch.device(run.device)
-    backbone = load_backbone("da3-tiny", weights=run.start, seed=run.recipe.seed)
-    torch.manual_seed(run.recipe.seed)
+def make_pupil(run: Run, optimizer: MakeOptimizer) -> tuple[Pupil, Optimizer]:
+    """Build the backbone with bf16 weights, and its optimizer on float32 ones."""
+    device, schedule = torch.device(run.device), run.schedule
+    backbone = load_backbone(run.backbone, weights=run.start, seed=schedule.seed)
+    torch.manual_seed(schedule.seed)
     pupil = Pupil(backbone.model).train().to(device)
     prefix = "network.backbone.pretrained.blocks."
     hidden = [n for n, p in pupil.named_parameters() if p.ndim == 2 and n.startswith(prefix)]
-    optimizer = MasterOptimizer(pupil, hidden=hidden, average=run.recipe.average)
+    made = optimizer(pupil, hidden=hidden, average=schedule.average)
     pupil.bfloat16()
     use_fast_training(pupil.network, device)
-    return pupil, optimizer
+    return pupil, made
 
 
 def _agreed(minutes: float) -> float:

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill import MasterOptimizer
+from recon_backbones.training.optimizer import Optimizer
 
 NAME = "state.safetensors"
 NETWORK = "network."
 
 
-def save_state(folder: Path, optimizer: MasterOptimizer, *, step: int, minutes: float) -> None:
+def save_state(folder: Path, optimizer: Optimizer, *, step: int, minutes: float) -> None:
     """Write everything that the next step depends on, whole or not at all."""
     tensors = optimizer.state() | {
         "step": torch.tensor(step),
@@ -22,7 +22,7 @@ def save_state(folder: Path, optimizer: MasterOptimizer, *, step: int, minutes: 
     partial.replace(folder / NAME)
 
 
-def resume(folder: Path, optimizer: MasterOptimizer) -> tuple[int, float]:
+def resume(folder: Path, optimizer: Optimizer) -> tuple[int, float]:
     """Take up what `folder` holds, if anything; return the step and the minutes spent so far."""
     path = folder / NAME
     if not path.exists():
@@ -47,7 +47,7 @@ def export_weights(folder: Path, destination: Path, *, averaged: bool = True) ->
         if name.startswith(prefix)
     }
     step = int(state["step"])
-    metadata = {"format": "pt", "steps": str(step), "made_by": "lite3r pretrain"}
+    metadata = {"format": "pt", "steps": str(step), "made_by": "recon_backbones.training"}
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_suffix(".partial")
     save_file(weights, partial, metadata=metadata)

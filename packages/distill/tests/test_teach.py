@@ -1,0 +1,138 @@
+"""What a training fills in for what trains, and what it makes of two small networks."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill import Training, Views, teach, train_only
+from distill.objectives.camera_tokens import CameraTokens
+from distill.objectives.cameras import Pose
+from distill.objectives.features import AttentionOutputs
+from distill.objectives.pixels import Depth
+from distill.teach import objectives
+
+
+@dataclass
+class Site:
+    """The attention of the block."""
+
+    name: str = "block.attn"
+
+
+class Core(nn.Module):
+    """A part that is kept, and a linear branch with a projection that begins at zero."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.proj_l = nn.Linear(4, 4)
+        nn.init.zeros_(self.proj_l.weight)
+        nn.init.zeros_(self.proj_l.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept: Tensor = self.share * x
+        return kept + self.proj_l(x)
+
+
+class Attention(nn.Module):
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.core = Core(share)
+        self.proj = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.proj(self.core(x))
+        return found
+
+
+def network(share: float) -> nn.Module:
+    """Views `b v c y x` as tokens `b (v y x) c` through one attention."""
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.add_module("block", nn.Module())
+    model.get_submodule("block").add_module("attn", Attention(share))
+    return model
+
+
+def run(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    tokens = images.movedim(2, -1).flatten(1, 3)
+    return {"tokens": model.get_submodule("block.attn")(tokens)}
+
+
+BATCHES = Views(lambda number: torch.rand(3, 4, 2, 2), views=2)
+
+
+def test_a_training_fills_in_what_the_preset_wants() -> None:
+    for trainable, steps, rate, solved in (
+        ("none", 0, 1e-4, 0),
+        ("proj", 80, 1e-3, 0),
+        ("out", 0, 1e-4, 12),
+        ("lora", 80, 1e-4, 0),
+    ):
+        made = Training().of(trainable)
+        assert (made.steps, made.learning_rate, made.solve_batches) == (steps, rate, solved)
+    asked = Training(steps=3, learning_rate=0.5, solve_batches=2)
+    assert asked.of("proj") == asked
+    with pytest.raises(ValueError, match="steps=5 with trainable=none; something must train"):
+        Training(steps=5).of("none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"steps": -1}, "steps=-1; "),
+        ({"accumulation": 0}, "accumulation=0; "),
+        ({"attention_weight": 0.0}, "attention_weight=0.0 with match=attention; "),
+        ({"learning_rate": 0.0}, "learning_rate=0.0; "),
+        ({"ema_decay": 1.0}, "ema_decay=1.0; "),
+        ({"solve_batches": -1}, "solve_batches=-1; "),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_when_made(changes: dict, part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        Training(**changes)
+
+
+def test_what_is_matched_adds_up() -> None:
+    sites = [Site()]
+
+    def kinds(**given: object) -> list[type]:
+        return [type(one) for one in objectives(Training(**given), sites)]  # type: ignore[arg-type]
+
+    assert kinds() == [AttentionOutputs]
+    assert kinds(match="outputs") == [AttentionOutputs, Depth, Pose]
+    assert kinds(match="outputs", attention_weight=0.0) == [Depth, Pose]
+    assert kinds(match="cameras") == [AttentionOutputs, CameraTokens, Depth, Pose]
+    tokens = objectives(Training(match="cameras"), sites)[1]
+    assert isinstance(tokens, CameraTokens)
+    assert [pair.student for pair in tokens.pairs] == ["block"]
+
+
+def test_projections_are_solved_for_and_nothing_else_moves() -> None:
+    teacher, student = network(1.0), network(0.25)
+    train_only(student, "proj")
+    way = Training(steps=0, solve_batches=2)
+    found = teach(
+        student, teacher, BATCHES, way, trainable="proj", sites=[Site()], forward=run, seed=0
+    )
+    assert found is None
+    learnt = student.get_parameter("block.attn.core.proj_l.weight")
+    assert (learnt - 0.75 * torch.eye(4)).norm() < 0.5 * torch.eye(4).norm()
+    assert torch.equal(
+        student.get_parameter("block.attn.proj.weight"),
+        teacher.get_parameter("block.attn.proj.weight"),
+    )
+
+
+def test_steps_bring_the_student_nearer() -> None:
+    teacher, student = network(1.0), network(0.25)
+    train_only(student, "proj")
+    way = Training(steps=30, learning_rate=0.05)
+    result = teach(
+        student, teacher, BATCHES, way, trainable="proj", sites=[Site()], forward=run, seed=0
+    )
+    assert result is not None
+    first = result.history[0]["losses"]["loss"]
+    assert result.losses["loss"] < 0.5 * first

@@ -1,0 +1,195 @@
+"""A training goes on where it was, keeps its processes equal, and ends annealed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from recon_backbones import DenseAttention, load_backbone
+from recon_backbones.training import (
+    WEIGHTS,
+    OwnViewAttention,
+    Parts,
+    Run,
+    Schedule,
+    Way,
+    answer,
+    export_weights,
+    train,
+    training_loss,
+)
+from recon_backbones.training.loop import make_pupil
+
+SIZE = (28, 42)
+
+
+class Plain:
+    """Plain steps on float32 masters, with their mean: the least that a training asks for."""
+
+    def __init__(self, network: nn.Module, *, hidden: Sequence[str], average: float) -> None:
+        assert hidden
+        self._working = dict(network.named_parameters())
+        self._masters = {n: p.detach().float().clone() for n, p in self._working.items()}
+        self._means = {n: m.clone() for n, m in self._masters.items()}
+        self._average = average
+
+    @torch.no_grad()
+    def step(self, gradients: dict[str, Tensor], factor: float) -> None:
+        """Go against the gradient."""
+        for name, gradient in gradients.items():
+            self._masters[name] -= 1e-3 * factor * gradient.float()
+            self._means[name].lerp_(self._masters[name], 1 - self._average)
+            self._working[name].copy_(self._masters[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Masters and means."""
+        named = {"master": self._masters, "average": self._means}
+        return {f"{kind}.{n}": t for kind, held in named.items() for n, t in held.items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take both up."""
+        with torch.no_grad():
+            for name, working in self._working.items():
+                self._masters[name].copy_(tensors[f"master.{name}"])
+                self._means[name].copy_(tensors[f"average.{name}"])
+                working.copy_(self._masters[name])
+
+
+def wall(rank: int, step: int) -> dict[str, Tensor]:
+    """A wall at z = 2 with a new pattern, seen by two cameras side by side."""
+    draw = torch.Generator().manual_seed(1000 * rank + step)
+    cameras = torch.eye(4)[:3].repeat(1, 2, 1, 1)
+    cameras[0, 1, 0, 3] = -0.2
+    lens = torch.tensor([[30.0, 0, 21], [0, 30.0, 14], [0, 0, 1]])
+    return {
+        "images": torch.randint(0, 256, (1, 2, 3, *SIZE), generator=draw, dtype=torch.uint8),
+        "depth": torch.full((1, 2, *SIZE), 2.0),
+        "valid": torch.ones(1, 2, *SIZE, dtype=torch.bool),
+        "world_to_camera": cameras,
+        "intrinsics": lens.expand(1, 2, 3, 3),
+    }
+
+
+class Walls:
+    """Walls of one process, by step."""
+
+    def __init__(self, rank: int, device: torch.device) -> None:
+        self._rank = rank
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        return wall(self._rank, step)
+
+
+def look(network: nn.Module, device: torch.device) -> dict[str, float]:
+    """The depth of a wall."""
+    depth, cameras = answer(network, wall(0, 0)["images"][0].float() / 255)
+    assert depth.shape == (2, *SIZE) and cameras.shape == (2, 3, 4)
+    return {"depth": float(depth.mean())}
+
+
+PARTS = Parts(scenes=Walls, optimizer=Plain, check=look)
+
+
+def schedule(steps: int) -> Schedule:
+    return Schedule(steps=steps, warmup=2, check_every=2, posed_every=3)
+
+
+def test_the_rate_warms_up_stays_and_ends_at_zero() -> None:
+    made = Schedule(steps=1000, peak=0.5)
+    assert made.rate(0, 0.0) < 0.01
+    assert made.rate(300, 0.0) == made.rate(500, 9.0) == 0.5
+    assert 0 < made.rate(999, 0.0) < 0.01
+    assert not made.is_over(999, 1e9) and made.is_over(1000, 0.0)
+
+
+def test_a_run_of_some_minutes_ends_annealed_whatever_it_reached() -> None:
+    made = Schedule(steps=10**6, minutes=10.0)
+    assert made.rate(500, 3.0) == 1.0
+    assert 0 < made.rate(501, 9.99) < 0.01
+    assert made.is_over(502, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"average": 1.5}, "average=1.5"), ({"peak": 0.0}, "peak=0")]
+)
+def test_impossible_schedules_are_refused(changes: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Schedule(steps=3, **changes)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="steps=0"):
+        Schedule(steps=0)
+
+
+def test_more_processes_than_one_need_a_cpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="processes=2"):
+        Run(folder=tmp_path, schedule=schedule(1), processes=2, device="cuda")
+
+
+def test_a_beginning_probe_does_not_pull_at_a_trained_network() -> None:
+    made = schedule(1000)
+    assert made.way(1, trained=True).detach and not made.way(999, trained=True).detach
+    assert not made.way(1, trained=False).detach
+
+
+def test_each_part_of_the_loss_is_finite_and_reaches_the_network(tmp_path: Path) -> None:
+    pupil, _ = make_pupil(Run(folder=tmp_path, schedule=schedule(2), start="random"), Plain)
+    batch = wall(0, 0)
+    for chosen in (Way(), Way(dense=False), Way(posed=True), Way(dense=False, posed=True)):
+        loss, parts = training_loss(pupil, batch, chosen)
+        assert set(parts) <= {*WEIGHTS, "matched", "total"}
+        assert all(bool(value.isfinite()) for value in parts.values())
+        pupil.zero_grad()
+        loss.backward()
+        block = pupil.network.backbone.pretrained.blocks[0]
+        assert float(block.attn.qkv.weight.grad.float().norm()) > 0
+    odd = batch | {"images": batch["images"][..., :30]}
+    with pytest.raises(ValueError, match="images=30 x 28; sides must be multiples of 14"):
+        training_loss(pupil, odd, Way())
+
+
+def test_an_interrupted_training_ends_bit_equal_and_exports(tmp_path: Path) -> None:
+    whole = Run(folder=tmp_path / "whole", schedule=schedule(5))
+    parts = replace(whole, folder=tmp_path / "parts", until=3)
+    train(whole, PARTS)
+    train(parts, PARTS)
+    assert int(load_file(parts.folder / "state.safetensors")["step"]) == 3
+    train(replace(parts, until=None), PARTS)
+    one, two = (load_file(run.folder / "state.safetensors") for run in (whole, parts))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one if name != "minutes")
+    first, checked = (
+        json.loads((whole.folder / f"{name}.jsonl").read_text().splitlines()[0])
+        for name in ("log", "checks")
+    )
+    assert {"depth", "gradient", "pose", "match", "rays", "total"} <= first.keys()
+    assert checked["step"] == 2 and checked["depth"] > 0
+    for averaged in (True, False):
+        weights = tmp_path / f"{averaged}.safetensors"
+        assert export_weights(whole.folder, weights, averaged=averaged) == 5
+        load_backbone("da3-tiny", weights=weights)
+
+
+def test_two_processes_stay_equal(tmp_path: Path) -> None:
+    train(Run(folder=tmp_path, schedule=schedule(2), processes=2), PARTS)
+    assert int(load_file(tmp_path / "state.safetensors")["step"]) == 2
+
+
+def test_own_view_attention_equals_dense_attention_for_one_view() -> None:
+    q, k, v = (torch.randn(1, 2, 9, 8) for _ in range(3))
+    alone = OwnViewAttention()(q, k, v, pinned=torch.tensor([0]))
+    doubled = [torch.cat([t, t[:, :, :1]], dim=2) for t in (k, v)]
+    torch.testing.assert_close(alone, DenseAttention()(q, *doubled))
+
+
+def test_own_view_attention_does_not_see_other_views() -> None:
+    q, k, v = (torch.randn(1, 2, 18, 8) for _ in range(3))
+    pinned = torch.tensor([0, 9])
+    before = OwnViewAttention()(q, k, v, pinned=pinned)
+    v[:, :, 10:] += 1.0  # patches of the second view
+    after = OwnViewAttention()(q, k, v, pinned=pinned)
+    assert torch.equal(before[:, :, :9], after[:, :, :9])
+    assert not torch.equal(before[:, :, 9:], after[:, :, 9:])

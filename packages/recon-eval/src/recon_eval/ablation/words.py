@@ -1,0 +1,52 @@
+"""What an ablation says in words: which part earned what."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from recon_eval.ablation.rows import named
+from recon_eval.report import difference, mean, ratio
+
+Measured = Mapping[str, Mapping[str, Any]]
+
+
+def verdict(
+    measured: Measured, group: str, parts: Iterable[tuple[str, str, str]], on_photos: Iterable[str]
+) -> list[str]:
+    """Sentences about every part that was measured with and without, on one group of scenes.
+
+    - `parts`: what is changed, the row with it, the row without it.
+    - `on_photos`: rows that something is said about on the group `photos`, which has no truth.
+    """
+    found = []
+    for part, name, without in parts:
+        first, second = (measured.get(named(group, row)) for row in (name, without))
+        if first and second:
+            found.append(f"{part}: {_earned(first, second)}")
+    photos = [_on_photos(measured, name) for name in on_photos]
+    return [f"On {group}, paired over scenes.", *found, *(words for words in photos if words)]
+
+
+def _earned(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    depth = ratio(first, second, "abs_rel")
+    poses = difference(first, second, "auc30", 100)
+    said = []
+    for what, interval, better, text in (
+        ("depth", depth, depth and depth.high < 1, depth and f"AbsRel {depth.text(3, 'x')}"),
+        ("poses", poses, poses and poses.low > 0, poses and f"AUC@30 {poses.text(2)} points"),
+    ):
+        if interval is None:
+            continue
+        none = 1.0 if what == "depth" else 0.0
+        unsure = interval.low <= none <= interval.high
+        said.append(f"{what} {'unchanged' if unsure else 'better' if better else 'worse'} ({text})")
+    with_it, without = mean(first, "seen") or 0, mean(second, "seen") or 0
+    return f"{', '.join(said)}; {with_it:.0%} of the keys seen against {without:.0%}."
+
+
+def _on_photos(measured: Measured, name: str) -> str | None:
+    figures = measured.get(named("photos", name))
+    if not figures:
+        return None
+    depth, poses = mean(figures, "depth_change"), mean(figures, "pose_agreement")
+    agrees = "" if poses is None else f" and agrees with its cameras to AUC@30 {poses:.2f}"
+    return f"On photos, {name} changes dense depth by {depth:.2%}{agrees}."

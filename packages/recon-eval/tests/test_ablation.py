@@ -1,0 +1,84 @@
+"""An ablation measures each row once, compares it with dense, and says who earned what."""
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from recon_eval.ablation import (
+    alone_row,
+    markdown,
+    measure_rows,
+    named,
+    panels,
+    summarize,
+    verdict,
+)
+from recon_eval.data import Scene, SyntheticScenes
+from recon_eval.report import Kept, svg
+
+PARTS = (("The order by content", "64 blocks", "sequence order"),)
+
+
+def row(auc: float, *, depth: float = 0.1) -> dict[str, Any]:
+    figures = {"depth_change": 0.01, "pose_agreement": 0.9, "exact": 0.1, "seen": 0.3}
+    return {
+        str(i): {"abs_rel": depth, "auc30": auc + 0.01 * (i % 3), "latency_ms": 5.0, **figures}
+        for i in range(9)
+    }
+
+
+@pytest.mark.parametrize(("auc", "word"), [(0.9, "poses better"), (0.5, "poses unchanged")])
+def test_the_verdict_names_what_a_part_earned(auc: float, word: str) -> None:
+    measured = {"8 views|64 blocks": row(auc), "8 views|sequence order": row(0.5)}
+    said = verdict(measured, "8 views", PARTS, ())
+    (sentence,) = [s for s in said if s.startswith("The order by content")]
+    assert word in sentence
+    assert "depth unchanged" in sentence
+
+
+def test_photos_have_a_word_of_their_own() -> None:
+    said = verdict({"photos|64 blocks": row(0.5)}, "8 views", PARTS, ("64 blocks", "another"))
+    assert said[1:] == [
+        "On photos, 64 blocks changes dense depth by 1.00% and agrees with its cameras to AUC@30 "
+        "0.90."
+    ]
+
+
+def test_every_row_is_measured_once_and_the_dense_one_first() -> None:
+    asked: list[str] = []
+    kept = Kept(None, "it", {})
+
+    def judge(network: str, scene: Scene, dense: Any) -> tuple[dict[str, Any], str]:
+        asked.append(network)
+        return {"abs_rel": float(len(network)), "beside": dense}, network
+
+    networks = {name: (lambda name=name: name) for name in ("light", "dense", "lighter")}
+    scenes = SyntheticScenes("test", count=1, views=2, height=28, width=28)
+    for _ in range(2):
+        measure_rows("2 views", "000", lambda: scenes[0], networks, judge, kept)
+    assert asked == ["dense", "light", "lighter"]
+    assert kept.find(named("2 views", "light"), "000") == {"abs_rel": 5.0, "beside": "dense"}
+    dense = kept.find(named("2 views", "dense"), "000")
+    assert dense is not None and dense["depth_change"] == 0.0
+
+
+def test_the_summary_is_a_table_and_panels(tmp_path: Path) -> None:
+    measured = {
+        named("8 views", "dense"): row(0.6),
+        named("8 views", "light"): row(0.5, depth=0.2),
+        named("8 views", alone_row("light", "3")): row(0.55),
+        named("mass", "light"): {"3": {"kept": 0.4, "best": 0.5}},
+    }
+    rows = summarize(measured)
+    assert [r["row"] for r in rows] == ["dense", "light", "light, layer 3 alone"]
+    assert rows[1]["abs_rel_of_dense"]["value"] == pytest.approx(2)
+    assert rows[1]["auc30_points"]["value"] == pytest.approx(-10)
+    document = {"summary": rows, "measured": measured, "verdict": ["So it is."]}
+    text = markdown(document)
+    assert "### 8 views" in text and "2.000x" in text and text.endswith("So it is.\n")
+    drawn = panels(document, "8 views")
+    ElementTree.fromstring(svg(drawn))
+    assert [point.name for point in drawn[0].points] == ["dense", "light"]
+    assert drawn[-1].points[0].y == pytest.approx(0.8)
