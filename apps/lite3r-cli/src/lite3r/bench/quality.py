@@ -1,6 +1,6 @@
 """What a model is worth on scenes: its answers held against the truth, or another's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,9 +42,14 @@ def answer_of(prediction: Prediction) -> Answer:
     )
 
 
+def answerer(backbone: Backbone) -> Callable[[Scene], Answer]:
+    """What answers for scenes, one after another."""
+    return lambda scene: answer_of(predict(backbone, scene))
+
+
 def evaluate(backbone: Backbone, scenes: Sequence[Scene], **about: Any) -> Report:
     """Compare a model with the truth on every scene, as `recon_eval.evaluate` takes the rest."""
-    return recon_eval.evaluate(lambda scene: answer_of(predict(backbone, scene)), scenes, **about)
+    return recon_eval.evaluate(answerer(backbone), scenes, **about)
 
 
 def changes(answer: Prediction, dense: Prediction) -> Figures:

@@ -14,6 +14,7 @@ from lite3r.distillation.data import Lessons
 from lite3r.distillation.folder import REPORT
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.rows import (
+    DEPLOYED,
     HALF,
     TEACHER,
     UNTRAINED,
@@ -23,7 +24,6 @@ from lite3r.distillation.rows import (
     spent,
     weights,
 )
-from lite3r.distillation.shown import Gallery
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.words import Words
@@ -31,6 +31,7 @@ from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
+from recon_eval.gallery import Gallery
 from recon_eval.pages import Page, render_page
 
 REPEATS = 5
@@ -186,7 +187,7 @@ def _page(report: Mapping[str, Any], outcome: Outcome, plan: Plan) -> Page:
         columns=METRICS,
         rows=report["rows"],
         loss=report["losses"],
-        scenes=outcome.gallery.figures(),
+        scenes=outcome.gallery.figures((UNTRAINED, DEPLOYED)),
         notes=[*report["notes"], *map(_difference, report["differences"])],
     )
 

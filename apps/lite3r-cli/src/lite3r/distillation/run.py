@@ -12,14 +12,13 @@ from typing import Any
 import torch
 
 import distill
-from lite3r.bench.quality import evaluate
-from lite3r.bench.scenes import ImageSettings
+from lite3r.bench.quality import answerer, evaluate
+from lite3r.bench.scenes import ImageSettings, photo_sets
 from lite3r.distillation import folder as folders
 from lite3r.distillation.data import VISITS, Lessons, lessons
 from lite3r.distillation.plan import Plan
 from lite3r.distillation.report import Outcome, write_report
 from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
-from lite3r.distillation.shown import Gallery, photo_scenes
 from lite3r.distillation.teach import Watched, teach
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
@@ -28,6 +27,7 @@ from lite3r.student.deploy import deploy, number_type
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
+from recon_eval.gallery import Gallery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
     _introduce(ready, folder, words)
     teacher, student, gallery = ready.teacher, ready.student, ready.gallery
     for label, model in ((TEACHER, teacher), (UNTRAINED, student.backbone)):
-        gallery.look(label, model)
+        gallery.look(label, answerer(model))
     reports = {
         TEACHER: judge(plan, teacher, ready.lessons, TEACHER, words),
         UNTRAINED: judge(plan, student.backbone, ready.lessons, UNTRAINED, words),
@@ -72,7 +72,7 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
     trained = sum(p.numel() for p in student.trained().values()) if taught else 0
     student.save(folder)
     light = deploy(student, backend=plan.backend, precision=plan.precision)
-    gallery.look(DEPLOYED, light.backbone)
+    gallery.look(DEPLOYED, answerer(light.backbone))
     models = {TEACHER: teacher, DEPLOYED: light.backbone}
     if number_type("auto", next(teacher.parameters()).device) == torch.bfloat16:
         models[HALF] = copy.deepcopy(teacher).to(torch.bfloat16)
@@ -103,7 +103,8 @@ def prepare(plan: Plan, words: Words) -> Prepared:
     """
     teacher = plan.teacher.load(device=plan.device)
     images = plan.images
-    photos = photo_scenes(plan.photos, teacher, size=images.size, views=images.views)
+    shape = {"size": images.size, "views": images.views}
+    photos = [photo_sets(folder, teacher, **shape)[0] for folder in plan.photos]
     many = ImageSettings(views=plan.many_views, size=images.size) if plan.many_views else None
     found = lessons(
         plan.data,
@@ -126,7 +127,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
     first = found.judged[0]
     if not found.truth:
         first = replace(first, depth=None, world_to_camera=None)  # these are the teacher's
-    gallery = Gallery([first, *photos])
+    gallery = Gallery([first, *photos], base=TEACHER)
     return Prepared(teacher=teacher, student=student, lessons=found, gallery=gallery)
 
 

@@ -1,7 +1,6 @@
 """What a user runs: a student loaded from its folder and brought into its deployed form."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ import torch
 
 import distill
 import fp8_qat
-from fp8_qat import multiplies_bfloat16, multiplies_fp8
+from fp8_qat import multiplies_bfloat16
 from lite3r.shell import atomic
 from lite3r.student.axes import to_dtype
 from lite3r.student.compose import sparsify, unread
@@ -120,7 +119,7 @@ def deploy(
     used, layers = "none", 0
     if student.recipe.fp8 != "none":
         stored = device.type not in NO_FP8
-        report = _first(lambda name: fp8_qat.convert(backbone, backend=name), backend, device)
+        report = fp8_qat.convert(backbone, backend=backend)
         used, layers = report.backend if stored else PLAIN, len(report.layers)
         if not stored:
             backbone = _plain(backbone)
@@ -129,8 +128,11 @@ def deploy(
 
 
 def _able(backend: Backend, device: torch.device) -> Backend:
-    """The backend asked for. Raises ValueError where the device cannot hold what it multiplies."""
-    if device.type not in NO_FP8 or backend == "auto":
+    """The backend asked for; "auto" on what multiplies no FP8 is "weight_only", which multiplies in
+    the number type of the rest. Raises ValueError where a device cannot hold what it multiplies."""
+    if backend == "auto":
+        return "auto" if device.type == "cuda" else "weight_only"
+    if device.type not in NO_FP8:
         return backend
     raise ValueError(
         f"backend={backend}; it must be auto on {device.type}, where no FP8 number can lie: leave "
@@ -205,9 +207,7 @@ def _load_exported(
     dtype = number_type(precision, where)
     if dtype != torch.float32:
         to_dtype(backbone, dtype)
-    report = _first(
-        lambda name: fp8_qat.load_fp8(backbone, path, backend=name), _able(backend, where), where
-    )
+    report = fp8_qat.load_fp8(backbone, path, backend=_able(backend, where))
     if not stored:
         backbone = _plain(backbone).to(where)
     backbone.requires_grad_(False).eval()
@@ -218,18 +218,6 @@ def _load_exported(
         weights_sha256=digest,
         deployment=_deployment(report.backend if stored else PLAIN, dtype, len(report.layers)),
     )
-
-
-def _first(
-    run: Callable[[str], fp8_qat.Report], wanted: Backend, device: torch.device
-) -> fp8_qat.Report:
-    """Deploy by the wanted backend; "auto" multiplies FP8 where device and recipe allow it."""
-    if wanted != "auto":
-        return run(wanted)
-    if multiplies_fp8(device):
-        with suppress(ValueError):  # the recipe has no such product; nothing has changed then
-            return run("scaled_mm")
-    return run("weight_only")
 
 
 def _deployment(backend: str, dtype: torch.dtype, layers: int) -> Deployment:
