@@ -2,13 +2,16 @@
 
 from importlib.metadata import version
 
+from recon_eval import ablation as ablation
 from recon_eval import align as align
 from recon_eval import conventions as conventions
 from recon_eval import data as data
 from recon_eval import depth as depth
 from recon_eval import dtu as dtu
 from recon_eval import efficiency as efficiency
+from recon_eval import exams as exams
 from recon_eval import formats as formats
+from recon_eval import gallery as gallery
 from recon_eval import pages as pages
 from recon_eval import points as points
 from recon_eval import pose as pose

@@ -15,15 +15,6 @@ def camera(**changes: object) -> Camera:
     return Camera(**parts | {"size": (80, 60)} | changes)  # type: ignore[arg-type]
 
 
-def test_intrinsics_follow_the_size_of_the_photo_and_refuse_its_shape() -> None:
-    np.testing.assert_allclose(camera().of_size((160, 120))[:2], 2 * LENS[:2])
-    assert camera(size=None).of_size((5, 5)) is LENS
-    with pytest.raises(ValueError, match="turned by its EXIF tag"):
-        camera().of_size((60, 80))
-    with pytest.raises(ValueError, match="cropped, or is another image"):
-        camera().of_size((80, 80))
-
-
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 ORTHOGONALITY = 1e-3  # largest entry of R R^T - I
-SHAPE_TOLERANCE = 0.01  # by which the shapes of a photo and of its camera's image may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +36,6 @@ class Camera:
     def camera_to_world(self) -> Float64[np.ndarray, "4 4"]:
         """The inverse of `world_to_camera`, homogeneous."""
         return camera_to_world(self.world_to_camera)
-
-    def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
-        """Return the intrinsics in pixels of a photo of this width and height.
-
-        Raises ValueError where the photo has another shape than the camera's image.
-        """
-        if self.size is None or self.size == size:
-            return self.intrinsics
-        across, down = size[0] / self.size[0], size[1] / self.size[1]
-        if abs(across / down - 1) > SHAPE_TOLERANCE:
-            turned = size == self.size[::-1]
-            why = "is turned by its EXIF tag" if turned else "was cropped, or is another image"
-            raise ValueError(
-                f"{self.name}: its camera is for {self.size[0]} x {self.size[1]} pixels, and the "
-                f"photo has {size[0]} x {size[1]}: it {why}; give the photos that the cameras "
-                "were made for"
-            )
-        return np.diag([across, down, 1.0]) @ self.intrinsics
 
     def project(
         self, points: Float[np.ndarray, "p 3"]
