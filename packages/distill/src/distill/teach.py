@@ -45,8 +45,9 @@ def teach(
     """Solve for layers, then train what requires gradients, in place; None where no step is made.
 
     - `batches`: gives images `b v 3 y x` by number.
-    - `trainable`: what trains, by the word that `train_only` took; it decides what is left open.
-    - `sites`: the attentions that both have in common, each the part of a block.
+    - `trainable`: what trains, a preset of `train_only` or "none"; it fills in what `training`
+      leaves open.
+    - `sites`: the attentions that both have in common, each a part of a block.
     - `blocks`: names of the blocks whose activations may be recomputed.
     - `projection`, `last`: layers of a site, solved for where "proj" or "out" trains.
     - `forward`: as `distill` takes it.
