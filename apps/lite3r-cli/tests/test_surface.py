@@ -26,8 +26,9 @@ OPTIONS = {
     "distill": f"--backbone --weights --data --photos --out --resume --overwrite --views --size "
     f"--eval-scenes --many-views --many-scenes --seed --device --backend --precision {RECIPE} "
     f"{TRAINING} {OUTPUT}",
-    "reconstruct": f"STR {MODEL} --out --overwrite --formats --size --max-points --refine "
-    f"--known-distance --metric-model --metric-weights --seed {INPUTS} {MASKS} {MEMORY} {OUTPUT}",
+    "reconstruct": f"STR {MODEL} --out --overwrite --scenes --formats --size --max-points "
+    f"--refine --known-distance --metric-model --metric-weights --seed {INPUTS} {MASKS} "
+    f"{MEMORY} {OUTPUT}",
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
     "eval": f"{MODEL} --data --scans --protocol --scenes --views --size --seed --out {OUTPUT}",

@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from lite3r.commands.options import ModelOptions
 from lite3r.reconstruct.run import Plan, run, title
+from lite3r.reconstruct.scenes import run_scenes
 from lite3r.shell.environment import pick_device
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.student import TeacherSpec
@@ -111,6 +112,8 @@ class Reconstruct:
     """Folder to write; reconstructions/NAME unless given."""
     overwrite: bool = False
     """Replace that folder, if it holds a reconstruction."""
+    scenes: bool = False
+    """Each input is a scene of its own, into OUT/NAME; start as many processes as you like."""
     formats: tuple[Format, ...] = FORMATS
     """What to write."""
     size: int = 224
@@ -139,12 +142,20 @@ class Reconstruct:
             raise ValueError(f"max_points={self.max_points}; it must be at least 1")
         if not self.photos:
             raise ValueError("photos=(); name a folder, photos, a pattern, a .txt list or a video")
+        if self.scenes and self.overwrite:
+            raise ValueError("scenes and overwrite contradict each other; give another --out")
         if self.metric_model is not None and self.known_distance is not None:
             raise ValueError("metric_model and known_distance both give metres; give one of them")
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""
         terminal = Terminal(self.output)
+        if self.scenes:
+            folder = self.out or Path("reconstructions")
+            found = run_scenes(self.plan(), folder, terminal.words)
+            done, own = len(found["scenes"]), len(found["own"])
+            terminal.result(found, f"{done} scenes in {folder}, {own} of them by this process")
+            return
         folder = self.out or Path("reconstructions") / title(self.photos)
         found = run(self.plan(), folder, overwrite=self.overwrite, words=terminal.words)
         count = found["views"]
