@@ -1,12 +1,13 @@
 """Change the core one place at a time, and count the changes that its tests notice.
 
-    python tools/mutate.py [--only NAME] [--most N] [--out mutation.json]
+    python tools/mutate.py [--only NAME] [--most N] [--seed N] [--out mutation.json]
 
 A change swaps a comparison or an operator, moves a number by one, turns a condition round, takes
-a `min` for a `max`, or drops a negation. Each is tried in a process of its own: the package's
-sources are copied with the change, put first on the path, and the tests of that part are run until
-the first fails. A change that passes all of them is printed with its place: it is a question that
-no test asks. Changes are drawn by a seed, so a rerun tries the same ones.
+a `min` for a `max`, or drops a negation. Each is tried in a process of its own: the change is made
+in a copy of the package's sources that is first on the path, and the tests of that part are run
+until the first fails. Time is that of the processor, so that a busy machine notices nothing. A
+change that passes all of them is printed with its place: it is a question that no test asks.
+Changes are drawn by a seed, so a rerun tries the same ones.
 """
 
 import argparse
@@ -14,16 +15,23 @@ import ast
 import json
 import os
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 240  # of one trial; a change that makes tests hang is noticed
+SECONDS = 240  # of the processor, for one trial; a change that makes tests hang is noticed
+LONGEST = 3600  # seconds by the clock: a change that makes tests wait for ever is noticed too
+STOPPED = (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGALRM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,28 +166,38 @@ def mutant(text: str, number: int) -> tuple[str, int, str]:
 
 
 def passes(part: Part, source: Path, text: str) -> bool:
-    """Whether the tests of a part pass with one source replaced."""
-    package = ROOT / "packages" / part.package
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "src"
-        shutil.copytree(package / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / source.relative_to(package / "src")).write_text(text, encoding="utf-8")
-        before = os.environ.get("PYTHONPATH", "")  # noqa: TID251  what is there stays behind it
-        given = {**os.environ, "PYTHONPATH": f"{copy}:{before}"}  # noqa: TID251
-        tests = [str(package / "tests" / name) for name in part.tests]
-        words = [sys.executable, "-m", "pytest", "-x", "-q", *tests]
-        try:
-            done = subprocess.run(words, cwd=ROOT, env=given, timeout=SECONDS, capture_output=True)
-        except subprocess.TimeoutExpired:
-            return False
-    if done.returncode not in (0, 1, 2):
-        sys.exit(done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
-    return done.returncode == 0
+    """Whether the tests of a part pass with one source replaced, in a fork of this process."""
+    before = source.read_text(encoding="utf-8")
+    source.write_text(text, encoding="utf-8")
+    try:
+        child = os.fork()
+        if child == 0:
+            _test(part)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        source.write_text(before, encoding="utf-8")
+    if code not in (0, 1, 2) and code not in STOPPED:
+        sys.exit(f"{source.name}: pytest ended with {code}, which says nothing of its tests")
+    return code == 0
 
 
-def tried(name: str, part: Part, most: int, seed: int) -> dict[str, object]:
-    """Try changes of one part; the share that was noticed, and those that were not."""
-    folder = next((ROOT / "packages" / part.package / "src").iterdir())
+def _test(part: Part) -> NoReturn:
+    """Run the tests of a part; silent, and never back."""
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    signal.alarm(LONGEST)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    tests = [str(ROOT / "packages" / part.package / "tests" / name) for name in part.tests]
+    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+
+
+def tried(name: str, part: Part, most: int, seed: int, copy: Path) -> dict[str, object]:
+    """Try changes of one part; the share that was noticed, and those that were not.
+
+    `copy` holds the sources that are changed, and is first on the path of this process.
+    """
+    folder = next(copy.iterdir())
     found = [
         (folder / source, number)
         for source in part.sources
@@ -196,8 +214,26 @@ def tried(name: str, part: Part, most: int, seed: int) -> dict[str, object]:
             alive.append(f"{source.relative_to(folder)}:{line}: {what}")
             print(f"{name}: not noticed: {alive[-1]}", flush=True)
     share = 1 - len(alive) / len(drawn)
-    print(f"{name}: {share:.0%} of {len(drawn)} changes noticed, of {len(found)} there are")
+    told = f"{share:.0%} of {len(drawn)} changes noticed, of {len(found)} there are"
+    print(f"{name}: {told}", flush=True)
     return {"tried": len(drawn), "places": len(found), "noticed": share, "not noticed": alive}
+
+
+def apart(name: str, most: int, seed: int) -> dict[str, object]:
+    """Try a part in a process whose path begins with a copy of the package's sources."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy, told = Path(folder, "src"), Path(folder, "told.json")
+        sources = ROOT / "packages" / PARTS[name].package / "src"
+        shutil.copytree(sources, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        before = os.environ.get("PYTHONPATH", "")  # noqa: TID251  what is there stays behind it
+        path = f"{copy}{os.pathsep}{before}"
+        given = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251
+        words = [sys.executable, __file__, "--only", name, "--most", str(most), "--seed", str(seed)]
+        words += ["--inside", str(copy), "--out", str(told)]
+        if subprocess.run(words, cwd=ROOT, env=given).returncode:
+            sys.exit(1)
+        found: dict[str, object] = json.loads(told.read_text(encoding="utf-8"))
+        return found
 
 
 def main() -> None:
@@ -206,13 +242,26 @@ def main() -> None:
     reader.add_argument("--only", choices=PARTS)
     reader.add_argument("--most", type=int, default=40, help="changes of each part")
     reader.add_argument("--seed", type=int, default=0)
-    reader.add_argument("--out", type=Path, default=ROOT / "coverage" / "mutation.json")
+    reader.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks" / "results" / "mutation.json"
+    )
+    reader.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     given = reader.parse_args()
-    chosen = {given.only: PARTS[given.only]} if given.only else PARTS
-    made = {name: tried(name, part, given.most, given.seed) for name, part in chosen.items()}
+    if given.inside:
+        import torch  # noqa: F401  once, before the first fork
+
+        made = tried(given.only, PARTS[given.only], given.most, given.seed, given.inside)
+        given.out.write_text(json.dumps(made), encoding="utf-8")
+        return
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    report = {"what": "mutation", "seed": given.seed, "parts": made}
-    given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    parts = {}
+    for name in [given.only] if given.only else PARTS:
+        parts[name] = apart(name, given.most, given.seed)
+        total = sum(p["tried"] for p in parts.values())
+        noticed = sum(p["noticed"] * p["tried"] for p in parts.values()) / total
+        report = {"what": "mutation", "seed": given.seed, "tried": total, "noticed": noticed}
+        text = json.dumps(report | {"parts": parts}, indent=1)
+        given.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
