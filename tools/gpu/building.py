@@ -11,6 +11,7 @@ import fp8_qat
 from gpu.child import Setting
 from lite3r.student.axes import find_axes
 from lite3r.student.compose import quantize, sparsify
+from lite3r.student.deploy import join_steps
 from lite3r.student.recipes import Recipe, balanced
 from recon_backbones import Backbone
 from recon_backbones.blocks.transformer import Block
@@ -20,11 +21,16 @@ VARIANTS = (
     "dense bfloat16, compiled",
     "ours, compiled",
     "ours + FP8, compiled",
+    "dense bfloat16, captured",
+    "ours, captured",
+    "ours + FP8, captured",
     "dense bfloat16",
     "ours",
     "ours + FP8",
 )
-COMPILED = tuple(name for name in VARIANTS if name.endswith(", compiled"))
+"""Captured: compiled, and one CUDA graph for each shape."""
+CAPTURED = tuple(name for name in VARIANTS if name.endswith(", captured"))
+COMPILED = tuple(name for name in VARIANTS if name.endswith(("compiled", "captured")))
 KINDS = 64  # graphs of one block's code: kinds of blocks, times variants
 EAGER = tuple(name for name in VARIANTS if name not in COMPILED)
 
@@ -53,7 +59,9 @@ def variant(what: str, base: Backbone, setting: Setting) -> nn.Module:
         find_axes(model, torch.rand(1, 2, 3, 8 * base.patch_size, 8 * base.patch_size))
     if "FP8" in what:
         quantize(model, recipe(setting))
-        fp8_qat.convert(model, backend="weight_only" if setting.rehearse else "scaled_mm")
+        report = fp8_qat.convert(model, backend="weight_only" if setting.rehearse else "scaled_mm")
+        if report.backend == "scaled_mm":
+            join_steps(model, report)
     if what in COMPILED:
         backend = "eager" if setting.rehearse else "inductor"
         torch._dynamo.config.recompile_limit = KINDS

@@ -4,81 +4,126 @@ r"""Predict how long whole backbones take on GPUs that are not here, by counting
         --out benchmarks/results/models-predicted.json
 
 Dense attention is counted as one fused kernel; ours by what its operators do, step by step, and by
-what their kernels read ("rows from a cache": every row of a head once). FP8 is a rate for the
-linear layers: its quantization is taken as joined with what comes before.
+what their kernels read ("rows from a cache": what they read again costs nothing). FP8 is a rate for
+the linear layers: its quantization is taken as joined with what comes before. "Captured" is the
+same code as one CUDA graph.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 import sla_kernels
 from lite3r.student.compose import sparsify
 from lite3r.student.recipes import Recipe, by_name
-from recon_backbones import Backbone, build_on_meta, replace_attention
+from recon_backbones import Backbone, build_on_meta
 from recon_eval.efficiency import DEVICES, Prediction, Step, Steps, predict
-from sla_kernels.summary.op import RowLists
+from sla_kernels.search.choice import SHORT
 
 TARGETS = {2: 1.3, 32: 2.5, 100: 6.0, 300: 12.0, 1000: 25.0}  # times faster than compiled dense
 SIDE = 518
-OPS = torch.ops.sla_kernels
 
 
-class Flash(nn.Module):
-    """Dense attention as the operator that a GPU runs."""
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, pinned: Tensor | None = None) -> Tensor:
-        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
-
-
-def reads(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> int:
-    """Bytes that the kernel of listed rows reads and writes, every list its own rows."""
-    lists = RowLists(*rest[: len(RowLists._fields)])
-    row = 2 * k.shape[3] * k.element_size() + 4  # a key, a value, its bias
-    return lists.rows.numel() * (row + 4) + 2 * q.numel() * q.element_size()
+def attention(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
+    """Two products of queries and listed rows; every list reads its own rows."""
+    q, keys, values, bias, lists, _, out, lse = tensors
+    row = (keys.shape[3] + values.shape[3]) * keys.element_size() + bias.element_size()
+    once = _bytes(keys, values, bias)
+    moved = lists.numel() * (row + lists.element_size()) + _bytes(q, out, lse)
+    again = max(0, lists.numel() * row - once)
+    return moved, again, 4 * lse.numel() * lists.shape[3] * q.shape[3]
 
 
-def from_cache(counted: list[Step]) -> list[Step]:
-    """The same with kernels of listed rows that wait for products alone."""
-    return [
-        replace(step, reads={}, writes={-1: 0}) if "summary_attention" in step.name else step
-        for step in counted
-    ]
+def walk(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
+    """Every block reads its candidates; of lists, what this size of cells adds is written."""
+    parts, pinned, means, spreads, before, opened, moved, rows, left = tensors
+    candidates, chosen = lengths[6], lengths[9]
+    blocks, last = left.shape[:3].numel(), moved is not rows
+    exact = chosen * (lengths[4] // means.shape[1] + 1) if last else 0  # their tokens
+    once = _bytes(parts, pinned, means, spreads, opened, left) + (_bytes(moved) if last else 0)
+    once += 4 * blocks * (candidates - chosen + exact) + (0 if before is rows else _bytes(before))
+    again = 2 * blocks * candidates * means.shape[2] * means.element_size()
+    return once + again, again, 4 * blocks * 16 * candidates * means.shape[2]
 
 
-def steps(name: str, views: int, recipe: Recipe | None) -> Steps:
+def asked(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
+    """Queries are read once, and of keys those that are pinned."""
+    q, k, order, outside, parts, pinned = tensors
+    keys = outside.numel() * k.shape[1] * k.shape[3]
+    moved = _bytes(q, order, parts, pinned) + keys * k.element_size()
+    return moved, 0, 2 * parts.numel() * outside.numel()
+
+
+def larger_rows(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
+    """Sums of chunks are read, rows of cells written."""
+    sums, keys, _, _ = tensors
+    heads, cells = keys.shape[:2].numel(), lengths[0]
+    return _bytes(sums) + heads * cells * 2 * keys.shape[3] * keys.element_size(), 0, 0
+
+
+def _bytes(*tensors: Tensor) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+KERNELS = {
+    "summary_attention_forward_kernel": attention,
+    "open_cells_kernel": walk,
+    "asked_kernel": asked,
+    "larger_rows_kernel": larger_rows,
+}
+
+
+class Fused(TorchFunctionMode):
+    """Dense attention as a GPU runs it, wherever PyTorch is asked for it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_flash_attention(*args[:3])[0]
+        return func(*args, **(kwargs or {}))
+
+
+def steps(name: str, views: int, recipe: Recipe | None) -> list[Step]:
     """Every step of one scene in bfloat16."""
     backbone: Backbone = build_on_meta(name).eval().to(torch.bfloat16).requires_grad_(False)
-    replace_attention(backbone, lambda site: Flash(), where=lambda site: True)
     if recipe is not None:
         sparsify(backbone, recipe)
     images = torch.empty(1, views, 3, SIDE, SIDE, device="meta", dtype=torch.bfloat16)
-    kernels = {OPS.summary_attention_forward.default: reads}
-    with torch.no_grad(), Steps(bodies=sla_kernels.bodies(), kernels=kernels) as counted:
+    counted = Steps(
+        bodies=sla_kernels.bodies(),
+        launch=torch.ops.sla_kernels.launch.default,
+        kernels=KERNELS,
+    )
+    with torch.no_grad(), Fused(), counted:
         backbone(images)
-    return counted
+    return counted.steps
 
 
 def row(name: str, views: int, recipe: str, device: str) -> dict[str, Any]:
     """Dense and ours at one number of views."""
     on = DEVICES[device]
-    dense = steps(name, views, None).steps
+    dense = steps(name, views, None)
     found: dict[str, Prediction] = {
         "dense bfloat16, eager": predict(dense, on, compiled=False),
         "dense bfloat16, compiled": predict(dense, on, compiled=True),
+        "dense bfloat16, captured": predict(dense, on, compiled=True, captured=True),
     }
-    ours = steps(name, views, by_name(recipe)).steps
-    for suffix in ("", ", rows from a cache"):
-        ours = from_cache(ours) if suffix else ours
-        found[f"ours, compiled{suffix}"] = predict(ours, on, compiled=True)
-        found[f"ours + FP8, compiled{suffix}"] = predict(ours, on, compiled=True, fp8=True)
-    baseline = found["dense bfloat16, compiled"].seconds
+    ours = steps(name, views, by_name(recipe))
+    for what, fp8 in (("ours", False), ("ours + FP8", True)):
+        found[f"{what}, compiled"] = predict(ours, on, compiled=True, fp8=fp8)
+        for suffix in ("", ", rows from a cache"):
+            found[f"{what}, captured{suffix}"] = predict(
+                ours, on, compiled=True, fp8=fp8, captured=True, cached=bool(suffix)
+            )
+    baseline = min(p.seconds for what, p in found.items() if what.startswith("dense"))
     return {
         "backbone": name,
         "views": views,
@@ -113,6 +158,7 @@ def main() -> None:
     parser.add_argument("--device", default="H100", choices=DEVICES)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    SHORT["meta"] = SHORT["cuda"]  # what has no data stands for a GPU
     made: list[dict[str, Any]] = []
     for name in given.backbones:
         for views in given.views:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from recon_eval.efficiency.counting import Steps
 from recon_eval.efficiency.devices import DEVICES
-from recon_eval.efficiency.roofline import LAUNCH, REACHED, STREAMED, Steps, predict
+from recon_eval.efficiency.roofline import EAGER, GAP, REACHED, STREAMED, predict
 
 H100 = DEVICES["H100"]
 
@@ -22,7 +23,7 @@ def test_a_large_product_takes_the_tensor_cores_time() -> None:
     (step,) = steps_of(torch.matmul, (n, n), (n, n))
     assert step.flops == 2 * n**3
     found = predict([step], H100, compiled=False)
-    assert found.seconds == pytest.approx(2 * n**3 / (REACHED * H100.bf16) + LAUNCH[False])
+    assert found.seconds == pytest.approx(2 * n**3 / (REACHED * H100.bf16) + GAP)
     assert predict([step], H100, compiled=False, fp8=True).seconds < 0.6 * found.seconds
 
 
@@ -31,7 +32,7 @@ def test_a_sum_takes_the_memorys_time() -> None:
     found = predict([step], H100, compiled=False)
     moved = 3 * 2 * (1 << 24)
     assert found.bytes == moved
-    expected = moved / H100.bytes_per_second / STREAMED + LAUNCH[False]
+    expected = moved / H100.bytes_per_second / STREAMED + GAP
     assert found.seconds == pytest.approx(expected)
 
 
@@ -43,10 +44,71 @@ def test_a_compiler_reads_and_writes_a_chain_once() -> None:
     assert (eager.bytes, compiled.bytes) == ((6 + 3) * size, (2 + 3) * size)
 
 
+def test_short_kernels_wait_for_the_host_unless_a_graph_holds_them() -> None:
+    steps = steps_of(lambda x: [x + i for i in range(100)], (64,))
+    alone, captured = (predict(steps, H100, compiled=False, captured=c) for c in (False, True))
+    assert alone.seconds == alone.host_seconds == pytest.approx(100 * EAGER)
+    assert captured.seconds == captured.device_seconds == alone.device_seconds
+    assert captured.seconds < 1.5 * 100 * GAP
+
+
+LIBRARY = torch.library.Library("roofline_test", "FRAGMENT")
+LIBRARY.define("twice(Tensor x) -> Tensor")
+LIBRARY.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
+LIBRARY.define("launch(str kernel, Tensor[] tensors, int[] lengths) -> ()")
+LIBRARY.impl("launch", lambda *_: None, "CompositeExplicitAutograd")
+
+
+def test_a_compiler_joins_nothing_inside_an_operator() -> None:
+    ops = torch.ops.roofline_test
+
+    def body(x: torch.Tensor) -> torch.Tensor:
+        ops.launch("sum", [x, x], [])
+        ops.launch("product", [x], [7, 11])
+        return (x + 1) + 1
+
+    x = torch.empty(64, device="meta", dtype=torch.bfloat16)
+    bodies, kernels = (
+        {ops.twice.default: body},
+        {"product": lambda tensors, lengths: (lengths[0], 3, lengths[1])},
+    )
+    with Steps(bodies=bodies, launch=ops.launch.default, kernels=kernels) as counted:
+        ops.twice(ops.twice(x))
+    assert [s.name for s in counted.steps] == [
+        "sum",
+        "product",
+        "aten.add.Tensor",
+        "aten.add.Tensor",
+    ] * 2
+    assert [(s.moved, s.again, s.flops) for s in counted.steps[:2]] == [(256, 0, 0), (4, 3, 11)]
+    found, cached = (predict(counted.steps, H100, compiled=True, cached=c) for c in (False, True))
+    assert found.bytes - cached.bytes == 2 * 3
+    assert found.launches == 8 and found.host_seconds == pytest.approx(8 * EAGER)
+
+
 def test_views_cost_nothing_and_expanded_axes_are_read_once() -> None:
     assert steps_of(lambda x: x.view(-1)[3:].reshape(-1), (64, 64)) == []
     (step,) = steps_of(lambda x, y: x + y.expand(64, 64), (64, 64), (1, 64))
     assert sum(step.reads.values()) == 2 * (64 * 64 + 64)
+
+
+def test_what_only_products_read_is_written_in_fp8() -> None:
+    steps = steps_of(lambda x: (x + 1) @ (x * 2) + x, (1024, 1024))
+    half, whole = (predict(steps, H100, compiled=True, fp8=fp8) for fp8 in (True, False))
+    assert whole.bytes - half.bytes == 2 * 1024**2  # each of two factors by half
+
+
+def test_picking_and_putting_touch_what_is_picked_and_put() -> None:
+    def pick_and_put(x: torch.Tensor, few: torch.Tensor) -> None:
+        at = torch.zeros(4, dtype=torch.int64, device="meta")
+        x.index_copy_(0, at, few)
+        x.index_select(0, at)
+
+    put, pick = steps_of(pick_and_put, (1000, 64), (4, 64))[-2:]
+    row = 64 * 2
+    for step in (put, pick):
+        moved = sum(step.reads.values()) + sum(step.writes.values())
+        assert moved <= 3 * 4 * row + 4 * 8, step
 
 
 def test_a_network_costs_more_the_larger_it_is() -> None:

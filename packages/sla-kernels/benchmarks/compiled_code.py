@@ -29,22 +29,27 @@ from sla_kernels.linear import kernels as linear
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.search import kernels as search
-from sla_kernels.search.launch import TILE as MASS
+from sla_kernels.search import kernels_cells as cells
+from sla_kernels.search.choose import PART
+from sla_kernels.search.launch import ASKED, TILE
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
 from sla_kernels.summary import kernels as rows
-from sla_kernels.summary.launch import STEP
+from sla_kernels.summary import kernels_rows as laid
+from sla_kernels.summary.launch import CHUNK, STEP
 
 TARGETS = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 86, 90, 100, 120)},
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS, *search.LENGTHS}
+LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS, *laid.LENGTHS}
+LENGTHS |= {*search.LENGTHS, *cells.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
-FLOATS |= {"Bias", "EntriesK", "EntriesV", "Parts", "Pinned", "Logs", "Mass"}
-LONG = {"Places", "At", "Head"}
-INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", *LONG}
+FLOATS |= {"Bias", "EntriesK", "EntriesV", "Parts", "Pinned", "Spread", "Spreads", "Moved", "Left"}
+FLOATS |= {"Tilt", "Asked"}
+LONG = {"Places", "Outside"}
+INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", "Opened", "Chosen", *LONG}
 SPARSE = {
     "sparse_fwd": (sparse.sparse_attention_forward_kernel, "forward"),
     "sparse_bwd_q": (sparse_backward.sparse_attention_backward_q_kernel, "backward_q"),
@@ -57,14 +62,36 @@ LINEAR = {
     "linear_bwd_q": (linear.linear_attention_backward_q_kernel, "linear"),
     "linear_bwd_kv": (linear.linear_attention_backward_kv_kernel, "linear"),
 }
+BLOCKS = [kernel for kernel, _ in SPARSE.values()]  # their order is of blocks
 ROWS = {
     "rows_fwd": (rows.summary_attention_forward_kernel, "rows_forward"),
     "rows_bwd": (rows.summary_attention_backward_kernel, "rows_backward"),
     "rows_sum": (rows.summary_attention_sum_kernel, None),
-    "rows_mass": (search.cell_mass_kernel, None),
+    "rows_laid": (laid.rows_kernel, None),
+    "rows_larger": (laid.larger_rows_kernel, None),
+    "cells_asked": (search.asked_kernel, None),
+    "cells_top": (search.open_cells_kernel, None),
+    "cells_last": (search.open_cells_kernel, None),
+    "cells_means": (cells.cell_means_kernel, None),
+    "cells_larger": (cells.larger_means_kernel, None),
+    "cells_tilt": (cells.tilt_kernel, None),
 }
 ROWS_BLOCK_Q = 64  # the default block of `select_rows`
-FIXED = {"rows_sum": Tile(m=1, n=STEP, warps=1, stages=1), "rows_mass": MASS}
+SIZE = 4  # its key block
+ADDS = Tile(m=CHUNK, n=CHUNK, warps=4, stages=3)  # what Triton takes where nothing is said
+FIXED = {
+    "rows_sum": Tile(m=1, n=STEP, warps=1, stages=1),
+    "rows_larger": Tile(m=1, n=STEP, warps=1, stages=3),
+    "cells_larger": Tile(m=1, n=STEP, warps=1, stages=3),
+    "rows_laid": ADDS,
+    "cells_means": ADDS,
+    "cells_tilt": ADDS,
+    "cells_asked": ASKED,
+    "cells_top": TILE,
+    "cells_last": TILE,
+}
+MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_top", "cells_last"}
+TILES = {"cells_top": 8, "cells_last": 8}  # of candidates: 512, as the default recipe has them
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,
     "sm_86": 99 << 10,
@@ -96,7 +123,10 @@ def variants(
     for name, (kernel, entry) in ROWS.items():
         tile = FIXED[name] if entry is None else getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
         sizes = {"BLOCK_Q": ROWS_BLOCK_Q, "TILE_M": tile.m, "TILE_N": tile.n, "STEP": STEP}
-        sizes |= {"PARTS": tile.m, "TILE": tile.n}
+        sizes |= {"PARTS": tile.m, "TILE": tile.n, "TILES": TILES.get(name, 1), "PART": PART}
+        sizes |= {"OF_BLOCK": ROWS_BLOCK_Q // PART, "SIZE": SIZE, "CHUNK": CHUNK}
+        sizes |= {"TOP": name == "cells_top", "LAST": name == "cells_last"}
+        sizes |= {"SUMMARIES": True, "ORDERED": True}
         yield name, kernel, tile, common | sizes
     flags = {"ADD": True, "SCOPED": False, "HAS_BIAS": True, "HAS_BASE": True}
     fixed = {"FEATURE": "softmax", "BLOCK_Q": 0, "BLOCK_K": 0, **flags}
@@ -114,10 +144,11 @@ def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
             return "constexpr"
         if name.startswith("stride_") or name in LENGTHS:
             return "i32"
-        if name in ("scale", "scale_log2", "eps"):
+        if name in ("scale", "scale_log2", "eps", "absent"):
             return "fp32"
         if name in INTEGERS:
-            return "*i64" if name in LONG else "*i32"
+            of_tokens = name == "Order" and kernel not in BLOCKS
+            return "*i64" if of_tokens or name in LONG else "*i32"
         summed = kernel is rows.summary_attention_sum_kernel  # its gradients are in float32
         return "*fp32" if summed or name in FLOATS else f"*{dtype}"
 
@@ -189,7 +220,7 @@ def amd(made: Any) -> dict[str, Any]:
 def sound(entry: dict[str, Any]) -> bool:
     """It fits, spills nothing and uses tensor cores, unless it only adds."""
     fits = entry["shared_bytes"] <= SHARED_BYTES[entry["target"]] and not entry["spilled_bytes"]
-    return fits and (bool(entry["tensor_cores"]) or entry["kernel"] == "rows_sum")
+    return fits and (bool(entry["tensor_cores"]) or entry["kernel"] in MULTIPLY_NOTHING)
 
 
 def main() -> int:

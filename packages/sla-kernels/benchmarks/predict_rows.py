@@ -19,12 +19,14 @@ import torch
 from sla_kernels.order.plan import cuts
 from sla_kernels.search.choose import PART
 from sla_kernels.select.blocks import num_blocks
+from sla_kernels.summary.launch import CHUNK
 from sla_kernels.summary.layout import Budget, Layout, budget_of
 
 BYTES_PER_SECOND = 3.35e12
 TENSOR_CORES = 600e12  # products of 16-bit numbers, as much of them as dense attention reaches
 PLAIN = 60e12  # of float32 numbers
 HALF, FLOAT, LONG, SECTOR = 2, 4, 8, 32  # bytes; a lone number costs a sector of 32
+PADDED = 16  # parts of a query block, filled up to what a product takes
 SORT_PASSES = 4  # of 8 bits over a 32-bit key, each reads and writes key and place
 
 
@@ -93,45 +95,38 @@ def order(case: Case) -> Part:
 
 
 def selection(case: Case, *, least: bool) -> Part:
-    """Means and spreads of cells, then for each level the candidates' scores and the best ones.
+    """Means and spreads of cells, then for each size its candidates' scores and the best ones.
 
-    Candidates below the coarsest size are scored by one kernel, which reads their keys twice, in
-    16 bits, and stores one number for each.
+    Tokens are read where the caller has them: queries for their means, keys and values for those of
+    cells, keys once more for the weights of tokens. A program reads its candidates' keys twice.
     """
     layout, budget = case.layout, case.budget
-    parts = num_blocks(case.block_q, PART)
     levels = range(len(case.sizes))
-    candidates = [budget.candidates(layout, level) for level in levels]
-    below = sum(candidates[:-1])
-    tables = sum(layout.cells(level) for level in levels[:-1]) * case.heads * case.width * HALF
-    keys = tables if least else 2 * case.lists * below * case.width * HALF
-    coarse = 6 * case.lists * candidates[-1] * parts * FLOAT  # scores of all coarse cells
-    masses = 4 * case.lists * below * FLOAT
-    ranked = case.lists * sum(candidates) * 8 * LONG  # numbers, places, masks, as int64
-    ordered = 3 * case.elements * 2 * HALF  # q, k, v read and written in order
-    cells = 2 * sum(case.elements // size for size in case.sizes) * 3 * FLOAT
-    means = 6 * case.elements * HALF + cells  # keys and values for sums and lengths, q, tilts
-    lists = case.lists * case.listed * (2 * LONG + FLOAT)
-    products = 2 * case.lists * sum(candidates) * parts * case.width
+    candidates = sum(budget.candidates(layout, level) for level in levels)
+    cells = sum(layout.cells(level) for level in levels) * case.heads
+    tables = 2 * cells * (case.width * HALF + FLOAT)  # written and read
+    keys = 0 if least else 2 * case.lists * candidates * case.width * HALF
+    parts = 2 * case.lists * num_blocks(case.block_q, PART) * (case.width + 1) * FLOAT
+    left = 4 * case.lists * budget.candidates(layout, levels[-1]) * FLOAT
+    lists = case.lists * case.listed * FLOAT
     return Part(
-        bytes=ordered + means + keys + coarse + masses + ranked + lists,
-        tensor_core_products=2 * products,  # candidates are scored twice
-        plain_products=2 * case.elements,
+        bytes=4 * case.elements * HALF + tables + keys + parts + left + lists,
+        tensor_core_products=4 * case.lists * PADDED * candidates * case.width,
+        plain_products=4 * case.elements,
     )
 
 
 def means(case: Case) -> Part:
-    """Keys and values of all rows, written in 16 bits, and the weights of the cells."""
+    """Keys and values are read once where the caller has them; all rows are written in 16 bits."""
     rows = case.layout.rows * case.heads
-    weights = 12 * case.tokens * case.heads * FLOAT
-    sums = 2 * (rows - case.tokens * case.heads) * case.width * 2 * FLOAT
-    moved = 2 * (2 * case.elements + rows * case.width) * HALF
-    return Part(bytes=moved + sums + weights, plain_products=4 * case.elements)
+    sums = 2 * rows / CHUNK * 2 * case.width * FLOAT  # of chunks, written and read
+    moved = 2 * (case.elements + rows * case.width) * HALF + rows * FLOAT
+    return Part(bytes=moved + sums, plain_products=8 * case.elements)
 
 
 def forward(case: Case, *, least: bool) -> Part:
-    """Softmax over the listed rows; q, out and their reordering."""
-    fixed = 6 * case.elements * HALF + case.lists * case.listed * FLOAT
+    """Softmax over the listed rows; queries and outputs lie where the caller has them."""
+    fixed = 2 * case.elements * HALF + case.lists * case.listed * FLOAT
     products = 4 * case.elements * case.listed
     return Part(bytes=fixed + _read(case, least=least), tensor_core_products=products)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 COMMAND = Path(__file__).parents[1] / "benchmarks" / "compiled_code.py"
 TARGETS = {"sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "gfx942"}
 ROWS = ("rows_fwd", "rows_bwd")
+ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
 
 
 def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
@@ -26,7 +27,7 @@ def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
     entries = json.loads(out.read_text())["kernels"]
     for entry in entries:
         assert entry["spilled_bytes"] == 0, entry
-        assert entry["tensor_cores"] or entry["kernel"] == "rows_sum", entry  # it only adds
+        assert entry["tensor_cores"] or entry["kernel"] in ADDERS, entry
     return entries
 
 
@@ -37,7 +38,7 @@ def test_every_kernel_on_every_target(tmp_path: Path) -> None:
         kernels = {entry["kernel"] for entry in entries if entry["target"] == target}
         assert {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv"} < kernels
         assert {"linear_state", "linear_fwd", "linear_bwd_q", "linear_bwd_kv"} < kernels
-        assert {*ROWS, "rows_sum"} < kernels
+        assert {*ROWS, *ADDERS, "cells_asked", "cells_top", "cells_last"} < kernels
     for entry in entries:
         if entry["kernel"] not in {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv", *ROWS}:
             continue

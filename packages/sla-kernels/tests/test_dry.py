@@ -97,10 +97,10 @@ def test_a_dry_run_makes_what_the_operator_returns() -> None:
 def test_kernels_are_launched_again_afterwards() -> None:
     from sla_kernels.runtime.dry import dry_run, launched
 
-    name = "search.kernels:cell_mass_kernel"
+    name = "search.kernels:open_cells_kernel"
     with dry_run():
         assert not hasattr(launched(name), "fn")
-    assert launched(name).fn.__name__ == "cell_mass_kernel"
+    assert launched(name).fn.__name__ == "open_cells_kernel"
 
 
 WITHOUT_TRITON = """

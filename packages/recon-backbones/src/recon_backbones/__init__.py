@@ -12,8 +12,10 @@ from recon_backbones.blocks.attention import DenseAttention as DenseAttention
 from recon_backbones.blocks.attention import MatmulAttention as MatmulAttention
 from recon_backbones.blocks.precision import half_type as half_type
 from recon_backbones.blocks.transformer import slice_blocks as slice_blocks
+from recon_backbones.blocks.transformer import steps_before_layers as steps_before_layers
 from recon_backbones.catalogue import BackboneEntry as BackboneEntry
 from recon_backbones.errors import InputError as InputError
+from recon_backbones.export.captured import CapturedBackbone as CapturedBackbone
 from recon_backbones.geometry.alignment import Similarity as Similarity
 from recon_backbones.geometry.alignment import umeyama as umeyama
 from recon_backbones.geometry.cameras import unproject as unproject

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon_backbones.blocks.token_order import TokenOrder
-from recon_backbones.checks import check_device, check_tensor
+from recon_backbones.checks import check_device, check_tensor, is_readable
 from recon_backbones.geometry.cameras import check_cameras
 from recon_backbones.geometry.pixels import Preprocess
 from recon_backbones.prediction import Prediction
@@ -157,7 +156,7 @@ def check_images(images: Tensor, patch_size: int) -> None:
                 f"images have shape {shape}; height and width must be multiples of {patch_size}: "
                 "use recon_backbones.preprocess"
             )
-    if torch.compiler.is_compiling() or images.is_meta:
+    if not is_readable(images):
         return
     low, high = (bound.item() for bound in images.detach().aminmax())
     if not low >= -1e-3 or not high <= 1 + 1e-3:  # NaN fails both

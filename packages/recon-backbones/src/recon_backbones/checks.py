@@ -92,3 +92,10 @@ def check_device(value: Tensor, name: str, device: torch.device, other: str) -> 
             f"{name}=tensor on {value.device}; it must be on {device}, as {other} is: give "
             f"{name}.to({str(device)!r})"
         )
+
+
+def is_readable(x: Tensor) -> bool:
+    """Whether values can be looked at: not on the meta device, nor while a graph is being made."""
+    if x.is_meta or torch.compiler.is_compiling():
+        return False
+    return not (x.is_cuda and torch.cuda.is_current_stream_capturing())

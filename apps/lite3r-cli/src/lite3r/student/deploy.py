@@ -16,7 +16,7 @@ from lite3r.student.compose import sparsify, unread
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Deployment, Student, TeacherSpec
-from recon_backbones import Backbone, half_type, load_backbone
+from recon_backbones import Backbone, half_type, load_backbone, steps_before_layers
 
 Backend = Literal["auto", "reference", "weight_only", "scaled_mm"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -121,6 +121,8 @@ def deploy(
         stored = device.type not in NO_FP8
         report = fp8_qat.convert(backbone, backend=backend)
         used, layers = report.backend if stored else PLAIN, len(report.layers)
+        if report.backend == "scaled_mm":
+            join_steps(backbone, report)
         if not stored:
             backbone = _plain(backbone)
     placed = replace(student, backbone=backbone.to(device))
@@ -138,6 +140,12 @@ def _able(backend: Backend, device: torch.device) -> Backend:
         f"backend={backend}; it must be auto on {device.type}, where no FP8 number can lie: leave "
         "it out, and weights are multiplied back once"
     )
+
+
+def join_steps(backbone: Backbone, report: fp8_qat.Report) -> None:
+    """Let deployed layers do the norm or activation before them as they quantize."""
+    deployed = {layer.name for layer in report.layers}
+    fp8_qat.fuse(backbone, [pair for pair in steps_before_layers(backbone) if pair[1] in deployed])
 
 
 def _plain(backbone: Backbone) -> Backbone:
@@ -208,6 +216,8 @@ def _load_exported(
     if dtype != torch.float32:
         to_dtype(backbone, dtype)
     report = fp8_qat.load_fp8(backbone, path, backend=_able(backend, where))
+    if report.backend == "scaled_mm":
+        join_steps(backbone, report)
     if not stored:
         backbone = _plain(backbone).to(where)
     backbone.requires_grad_(False).eval()

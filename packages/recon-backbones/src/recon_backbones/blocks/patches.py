@@ -14,9 +14,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def imagenet_normalize(images: Float[Tensor, "*batch 3 y x"]) -> Float[Tensor, "*batch 3 y x"]:
     """Take images in [0, 1] to zero mean and unit variance over ImageNet."""
-    mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device)
-    std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
-    return (images - mean[:, None, None]) / std[:, None, None]
+    return (images - _channels(IMAGENET_MEAN, images)) / _channels(IMAGENET_STD, images)
+
+
+def _channels(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "3 1 1"]:
+    """Numbers on the device of a tensor, without a copy from the host, which no graph can hold."""
+    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
 
 
 class PatchEmbed(nn.Module):

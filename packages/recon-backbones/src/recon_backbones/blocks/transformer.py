@@ -17,11 +17,12 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int, out: int | None = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, width if out is None else out)
 
     def forward(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch e"]:
         """Transform each token by itself."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class SwiGlu(nn.Module):
@@ -119,6 +120,22 @@ def slice_blocks(module: nn.Module, tokens: int | None) -> None:
         raise ValueError(f"{type(module).__name__} holds no transformer block to slice")
     for block in blocks:
         block.slice_tokens = tokens
+
+
+def steps_before_layers(module: nn.Module) -> list[tuple[str, str]]:
+    """Every norm or activation that one linear layer alone reads, and that layer, by their names.
+
+    Both can become one kernel, together with a quantization between them.
+    """
+    found = []
+    for name, part in module.named_modules():
+        at = f"{name}." if name else ""
+        if isinstance(part, Block):
+            first = "fc1" if isinstance(part.mlp, Mlp) else "w12"
+            found += [(f"{at}norm1", f"{at}attn.qkv"), (f"{at}norm2", f"{at}mlp.{first}")]
+        if isinstance(part, Mlp):
+            found.append((f"{at}act", f"{at}fc2"))
+    return found
 
 
 def init_transformer(module: nn.Module) -> None:

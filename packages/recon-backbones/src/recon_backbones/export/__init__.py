@@ -1,4 +1,4 @@
-"""Backbones in the formats of other runtimes."""
+"""Backbones in other forms: the formats of other runtimes, and CUDA graphs."""
 
 from recon_backbones.export.onnx import Written as Written
 from recon_backbones.export.onnx import check_packages as check_packages

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_backbones.blocks.precision import in_float64
-from recon_backbones.checks import Axes, check_device, check_tensor
+from recon_backbones.checks import Axes, check_device, check_tensor, is_readable
 from recon_backbones.geometry.quaternions import (
     matrix_from_rows,
     quaternion_from_rotation,
@@ -119,7 +119,7 @@ def check_cameras(
         return
     for name, value in (("world_to_camera", world_to_camera), ("intrinsics", intrinsics)):
         check_device(check_tensor(value, name), name, images.device, "images")
-    unknown = torch.compiler.is_compiling() or world_to_camera.is_meta  # the values
+    unknown = not is_readable(world_to_camera)  # the values
     b, v = images.shape[:2]
     for name, given, shape in (
         ("world_to_camera", world_to_camera, (b, v, 3, 4)),

@@ -119,8 +119,8 @@ class Aggregator(Keeper):
     def _special(self, b: int, v: int) -> Float[Tensor, "b v s c"]:
         """Entry 0 for the first view, entry 1 for every other."""
         both = torch.cat((self.camera_token, self.register_token), dim=2)
-        which = [0] + [1] * (v - 1)
-        return both[:, which].expand(b, -1, -1, -1)
+        others = both[:, 1:].expand(-1, v - 1, -1, -1)
+        return torch.cat((both[:, :1], others), dim=1).expand(b, -1, -1, -1)
 
     def _ropes(
         self, views: int, grid: tuple[int, int], order: Tensor | None, x: Tensor

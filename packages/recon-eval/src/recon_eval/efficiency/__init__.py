@@ -1,6 +1,8 @@
 """What a call costs: time, memory and floating-point operations."""
 
 from recon_eval.efficiency.comparison import compare as compare
+from recon_eval.efficiency.counting import Step as Step
+from recon_eval.efficiency.counting import Steps as Steps
 from recon_eval.efficiency.devices import DEVICES as DEVICES
 from recon_eval.efficiency.devices import Device as Device
 from recon_eval.efficiency.flops import count_flops as count_flops
@@ -13,8 +15,6 @@ from recon_eval.efficiency.memory import PeakMemory as PeakMemory
 from recon_eval.efficiency.memory import peak_memory as peak_memory
 from recon_eval.efficiency.parts import time_modules as time_modules
 from recon_eval.efficiency.roofline import Prediction as Prediction
-from recon_eval.efficiency.roofline import Step as Step
-from recon_eval.efficiency.roofline import Steps as Steps
 from recon_eval.efficiency.roofline import predict as predict
 from recon_eval.efficiency.tables import cost_panels as cost_panels
 from recon_eval.efficiency.tables import cost_row as cost_row

@@ -7,17 +7,32 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any
 
+import torch
+from torch import Tensor
+
 _DRY: ContextVar[bool] = ContextVar("dry", default=False)
+_LIBRARY = torch.library.Library("sla_kernels", "FRAGMENT")
+_LIBRARY.define("launch(str kernel, Tensor[] tensors, int[] lengths) -> ()")
+_LIBRARY.impl("launch", lambda *_: None, "CompositeExplicitAutograd")
 
 
 class _Nowhere:
-    """In the place of a Triton kernel: takes a grid and arguments, and does nothing."""
+    """In the place of a Triton kernel: does nothing but call `torch.ops.sla_kernels.launch`.
+
+    That operator does nothing either: it tells those who count which kernel takes which tensors
+    and lengths.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __getitem__(self, grid: object) -> Callable[..., None]:
-        return lambda *args, **constants: None
+        return self._launch
 
-
-_NOWHERE = _Nowhere()
+    def _launch(self, *args: object, **constants: object) -> None:
+        tensors = [x for x in args if isinstance(x, Tensor)]
+        lengths = [x for x in args if isinstance(x, int)]
+        torch.ops.sla_kernels.launch(self.name.partition(":")[2], tensors, lengths)
 
 
 @contextmanager
@@ -35,7 +50,7 @@ def launched(name: str) -> Any:
 
     A dry run needs no Triton.
     """
-    return _NOWHERE if _DRY.get() else _kernel(name)
+    return _Nowhere(name) if _DRY.get() else _kernel(name)
 
 
 @cache

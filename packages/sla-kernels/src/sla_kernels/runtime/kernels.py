@@ -52,6 +52,17 @@ def _load_tile(
 
 @triton.jit
 @no_type_check
+def _load_ordered(base, order, place, limit, stride_n, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Load the tokens that stand at some places of an order; beyond `limit` zeros."""
+    columns = tl.arange(0, BLOCK_D)
+    inside = place < limit
+    position = tl.load(order + place, mask=inside, other=0)
+    pointers = base + position[:, None] * stride_n + columns[None, :]
+    return tl.load(pointers, mask=inside[:, None] & (columns < D)[None, :], other=0.0)
+
+
+@triton.jit
+@no_type_check
 def _store_tile(
     base, values, start, limit, ROWS: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr
 ):

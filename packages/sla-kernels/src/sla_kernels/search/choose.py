@@ -1,11 +1,13 @@
 """From queries and keys to an order, lists of rows and the weights of summaries: one operator."""
 
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from sla_kernels.backend import has_kernels
 from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import register
@@ -49,6 +51,15 @@ def choose_rows(
     """
     order = _order(k, outside, directions, plan)
     layout = _layout(k, outside, plan)
+    budget = budget_of(plan.exact, plan.opened, layout)
+    if has_kernels(k.device):
+        kernels = import_module("sla_kernels.search.launch")
+        if kernels.fits(q, layout, budget, plan.block_q):
+            found: tuple[Tensor, Tensor] = kernels.found_rows(
+                q, k, v, order, outside, layout, budget,
+                block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
+            )  # fmt: skip
+            return order, *found
     own = order if q.shape[2] == k.shape[2] else None
     keys, values = (ordered(x, order, layout.padded) for x in (k, v))
     means, spreads = zip(*(means_and_spreads(x, layout) for x in (keys, values)), strict=True)
@@ -58,14 +69,13 @@ def choose_rows(
     ]
     group = q.shape[1] // k.shape[1]
     asking = _asking(q, own, k, outside, plan)
-    budget = budget_of(plan.exact, plan.opened, layout)
-    found = walk(asking, levels, layout, budget, summaries=plan.summaries)
+    walked = walk(asking, levels, layout, budget, summaries=plan.summaries)
     shape = {"b": q.shape[0], "h": q.shape[1]}
-    left = rearrange(found.left, "(b h i) c -> b h i c", **shape)
+    left = rearrange(walked.left, "(b h i) c -> b h i c", **shape)
     blocks = rearrange(asking.parts.mean(1), "(b h i) d -> b h i d", **shape) / plan.scale
     tilt = tilts(asked(left, blocks, group), keys, plan.scale, layout.sizes[-1])
     tilt[:, :, layout.tokens :] = -torch.inf
-    rows = rearrange(found.rows, "(b h i) r -> b h i r", **shape)
+    rows = rearrange(walked.rows, "(b h i) r -> b h i r", **shape)
     return order, rows.int(), tilt
 
 
@@ -131,7 +141,6 @@ def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Pla
         rearrange(parts, "b h (i r) d -> (b h i) r d", r=per_block),
         rearrange(pinned, "b h (i r) 1 -> (b h i) r 1", r=per_block),
         repeat(heads, "x -> (x i) 1", i=group * blocks),
-        q.dtype,
     )
 
 

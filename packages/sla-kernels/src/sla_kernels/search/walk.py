@@ -11,7 +11,6 @@ block, are gathered as whole rows; the last row of each head is a cell that does
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -20,7 +19,6 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.backend import has_kernels
 from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
@@ -35,13 +33,11 @@ class Asking(NamedTuple):
     - `pinned`: the log of the mass that each part gives to pinned tokens; plus infinity for a part
       without queries, whose share of everything else is then nothing.
     - `head`: the key head of each block, counted through scenes and heads.
-    - `dtype`: what tokens are multiplied in on a GPU.
     """
 
     parts: Float[Tensor, "blocks r d"]
     pinned: Float[Tensor, "blocks r 1"]
     head: Int64[Tensor, "blocks 1"]
-    dtype: torch.dtype
 
 
 class Cells(NamedTuple):
@@ -131,12 +127,6 @@ def _mass_of_all(asking: Asking, cells: Cells) -> Float[Tensor, "blocks count"]:
 
 def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[Tensor, "blocks c"]:
     """The mass of the candidates, which differ from block to block."""
-    narrow = asking.dtype.itemsize <= 4  # the kernel multiplies nothing wider
-    if narrow and has_kernels(at.device):
-        scoring = import_module("sla_kernels.search.launch")
-        keys = cells.keys.to(asking.dtype)
-        found: Tensor = scoring.cell_mass(*asking[:3], keys, cells.logs, at)
-        return found
     mass = asking.parts.new_empty(at.shape)
     keys = rearrange(cells.keys, "x c d -> (x c) d")
     for batch in _batches(at, keys):

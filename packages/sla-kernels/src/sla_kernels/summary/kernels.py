@@ -14,7 +14,7 @@ import triton.language as tl
 
 from sla_kernels.runtime.kernels import _load_tile, _program, _store_tile
 
-LENGTHS = ["n", "rows", "group", "listed", "query_blocks", "first_tile"]
+LENGTHS = ["n", "rows", "group", "listed", "query_blocks", "first_tile", "heads", "out_n"]
 
 
 @triton.jit
@@ -44,6 +44,7 @@ def summary_attention_forward_kernel(
     V,
     Bias,
     Lists,
+    Order,
     Out,
     LSE,
     n,
@@ -52,19 +53,35 @@ def summary_attention_forward_kernel(
     listed,
     query_blocks,
     scale_log2,
+    heads,
+    out_n,
+    stride_qb,
+    stride_qh,
+    stride_qn,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     TILE_M: tl.constexpr,
     TILE_N: tl.constexpr,
+    ORDERED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Write the output, and the log-sum-exp in powers of two."""
+    """Write the output where the queries stand, and the log-sum-exp in powers of two in order.
+
+    With ORDERED a query's place in `Order` says where it stands; else it stands at its place.
+    """
     tile, bh = _program(tl.cdiv(n, TILE_M))
     start_m = tile * TILE_M
     at = Lists + (bh * query_blocks + start_m // BLOCK_Q) * listed
     first = bh // group * rows
-    q = _load_tile(Q + bh * n * D, start_m, n, D, 1, TILE_M, D, BLOCK_D, True)
+    queries = start_m + tl.arange(0, TILE_M)
+    columns = tl.arange(0, BLOCK_D)
+    inside = (queries < n)[:, None] & (columns < D)[None, :]
+    position = queries.to(tl.int64)
+    if ORDERED:
+        position = tl.load(Order + bh // heads * n + queries, mask=queries < n, other=0)
+    head = Q + bh // heads * stride_qb + bh % heads * stride_qh
+    q = tl.load(head + position[:, None] * stride_qn + columns[None, :], mask=inside, other=0.0)
     acc = tl.zeros([TILE_M, BLOCK_D], tl.float32)
     top = tl.full([TILE_M], float("-inf"), tl.float32)
     total = tl.zeros([TILE_M], tl.float32)
@@ -82,8 +99,8 @@ def summary_attention_forward_kernel(
         acc = acc * shrink[:, None]
         acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
         top = new_top
-    _store_tile(Out + bh * n * D, acc / total[:, None], start_m, n, TILE_M, D, BLOCK_D)
-    queries = start_m + tl.arange(0, TILE_M)
+    made = (acc / total[:, None]).to(Out.dtype.element_ty)
+    tl.store(Out + (bh * out_n + position)[:, None] * D + columns[None, :], made, mask=inside)
     tl.store(LSE + bh * n + queries, top + tl.log2(total), mask=queries < n)
 
 

@@ -1,5 +1,7 @@
 """Launch the Triton kernels of listed rows; nothing waits for the host.
 
+Queries are read, and outputs written, where the caller has them.
+
 The gradients of rows are sums over all lists that name them. Tiles of queries write the share of
 every entry of their lists into a buffer, as many tiles at a time as it holds; the entries' row
 numbers are sorted, and a second kernel adds up each row's entries in that order. So nothing is
@@ -18,11 +20,13 @@ from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.rows import Rows
+from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.rows import ABSENT, Rows
 
 LOG2_E = 1.4426950408889634
 BUFFER_BYTES = 256 << 20  # of entries' gradients at a time
-STEP = 8  # entries added in a turn
+STEP = 8  # entries, or chunks, added in a turn
+CHUNK = 64  # tokens whose cells one program sums
 
 
 class _Chunk(NamedTuple):
@@ -32,27 +36,107 @@ class _Chunk(NamedTuple):
     heads: slice
 
 
+def lays_out(sizes: tuple[int, ...]) -> bool:
+    """Whether `rows_of` takes these sizes of cells: the first a power of two, not too large."""
+    return sizes[0] == next_power(sizes[0]) and sizes[0] <= chunk_of(sizes) <= 2 * CHUNK
+
+
+def chunk_of(sizes: tuple[int, ...]) -> int:
+    """How many tokens one program sums: a power of two that divides every size but the first."""
+    return sizes[0] if len(sizes) == 1 else min(CHUNK, sizes[1] & -sizes[1])
+
+
+def rows_of(
+    k: Float[Tensor, "b g n d"],
+    v: Float[Tensor, "b g n d"],
+    order: Int64[Tensor, "b free"],
+    outside: Int64[Tensor, " pinned"],
+    tilt: Float[Tensor, "b g padded"],
+    layout: Layout,
+) -> Rows:
+    """Lay out all rows, as `summary.rows` does; keys and values in their own type."""
+    k, v = strided(k), strided(v)
+    shape, width = (*k.shape[:2], layout.rows), k.shape[3]
+    rows = Rows(
+        torch.empty((*shape, width), dtype=k.dtype, device=k.device),
+        torch.empty((*shape, width), dtype=v.dtype, device=k.device),
+        torch.empty(shape, dtype=torch.float32, device=k.device),
+    )
+    heads, chunk = shape[0] * shape[1], chunk_of(layout.sizes)
+    chunks, last = num_blocks(layout.padded, chunk), layout.first(len(layout.sizes))
+    sums = torch.empty((heads, chunks, 2 * width + 3), dtype=torch.float32, device=k.device)
+    common = {"D": width, "BLOCK_D": next_power(width), "CHUNK": chunk}
+    programs = heads * (chunks + num_blocks(layout.pinned + 1, chunk))
+    launched("summary.kernels_rows:rows_kernel")[(programs,)](
+        k,
+        v,
+        order,
+        outside,
+        tilt.contiguous(),
+        *rows,
+        sums,
+        layout.tokens,
+        layout.padded,
+        layout.pinned,
+        k.shape[1],
+        layout.cells(0),
+        chunks,
+        layout.rows,
+        last,
+        *strides(k),
+        *strides(v),
+        ABSENT,
+        SIZE=layout.sizes[0],
+        **common,
+    )
+    for level in range(1, len(layout.sizes)):
+        launched("summary.kernels_rows:larger_rows_kernel")[(heads * layout.cells(level),)](
+            sums,
+            *rows,
+            layout.cells(level),
+            chunks,
+            layout.rows,
+            layout.first(level),
+            layout.sizes[level],
+            STEP=STEP,
+            num_warps=1,
+            **common,
+        )
+    return rows
+
+
 def summary_attention_forward(
     q: Float[Tensor, "b h n d"],
     rows: Rows,
     lists: Int[Tensor, "b h i r"],
     block_q: int,
     scale: float,
-) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b h n"]]:
-    """Return the output for ordered queries, and their log-sum-exp in powers of two."""
-    q, lists, rows = q.contiguous(), lists.contiguous(), _contiguous(rows)
+    order: Int64[Tensor, "b free"] | None = None,
+) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b h free"]]:
+    """Return the output, and the log-sum-exp of ordered queries in powers of two.
+
+    - `order`: where the ordered queries stand in q; all others get no output. None: q is ordered.
+    """
+    q, lists, rows = strided(q), lists.contiguous(), _contiguous(rows)
+    queries = q.shape[2] if order is None else order.shape[1]
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    lse = torch.empty((*q.shape[:2], queries), dtype=torch.float32, device=q.device)
     tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).rows_forward.of_queries(block_q)
     kernel = launched("summary.kernels:summary_attention_forward_kernel")
-    kernel[grid(num_blocks(q.shape[2], tile.m), q)](
+    kernel[grid(num_blocks(queries, tile.m), q)](
         q,
         *rows,
         lists,
+        lists if order is None else order,
         out,
         lse,
-        *_sizes(q, rows, lists),
+        queries,
+        *_sizes(q, rows, lists)[1:],
         scale * LOG2_E,
+        q.shape[1],
+        q.shape[2],
+        *strides(q),
+        ORDERED=order is not None,
         **_constants(q, block_q, tile),
     )
     return out, lse
@@ -162,6 +246,16 @@ def turned_round(
 def _heads(x: Float[Tensor, "b g m d"], chunk: _Chunk) -> Float[Tensor, "heads m d"]:
     """A view of a chunk's key heads."""
     return x.flatten(0, 1)[chunk.heads]
+
+
+def strided(x: Float[Tensor, "b h n d"]) -> Float[Tensor, "b h n d"]:
+    """The same with every token's numbers side by side; a copy only where they are not."""
+    return x if x.stride(3) == 1 else x.contiguous()
+
+
+def strides(x: Float[Tensor, "b h n d"]) -> tuple[int, int, int]:
+    """How far scenes, heads and tokens lie apart."""
+    return x.stride(0), x.stride(1), x.stride(2)
 
 
 def _contiguous(rows: Rows) -> Rows:

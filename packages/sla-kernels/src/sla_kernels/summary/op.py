@@ -60,15 +60,16 @@ def summary_attention_forward(
 
     And the log-sum-exp of the ordered queries in powers of two, empty where nothing takes it up.
     """
-    work = _work(q, k, v, lists, {"triton": k.dtype, "eager": product_type(k)}.get(backend))
-    queries = permuted(q, lists.order) if work.own else q
-    found, lse = _attend(queries, work.rows, lists, scale, backend)
-    if not work.own:
-        return found, lse
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    for part, here, made in zip(out, lists.order, found, strict=True):
-        part.index_copy_(1, here, made)
-    if lists.outside.shape[0]:
+    own = q.shape[2] == k.shape[2]
+    if takes_up(backend):
+        out, lse = _attend_in_place(q, k, v, lists, scale, own)
+    else:
+        work = _work(q, k, v, lists, product_type(k) if backend == "eager" else None)
+        run = summary_reference if backend == "reference" else eager.summary_attention_forward
+        queries = permuted(q, lists.order) if own else q
+        out = run(queries, work.rows, lists.rows, lists.block_q, scale)
+        out, lse = _put_back(out, lists.order, q) if own else out, q.new_empty(0).float()
+    if own and lists.outside.shape[0]:
         out.index_copy_(2, lists.outside, _of_pinned(q, k, v, lists.outside, scale))
     return out, lse
 
@@ -106,16 +107,29 @@ def summary_attention_backward(
     return whole, dk.to(k.dtype), dv.to(v.dtype)
 
 
-def _attend(
-    queries: Tensor, rows: Rows, lists: RowLists, scale: float, backend: str
+def _attend_in_place(
+    q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, own: bool
 ) -> tuple[Tensor, Tensor]:
-    """Attend the listed rows with ordered queries."""
-    given = (queries, rows, lists.rows, lists.block_q, scale)
-    if takes_up(backend):
-        made: tuple[Tensor, Tensor] = kernels_of(backend).summary_attention_forward(*given)
-        return made
-    run = summary_reference if backend == "reference" else eager.summary_attention_forward
-    return run(*given), queries.new_empty(0, dtype=torch.float32)
+    """By the kernels of a GPU, which put nothing in order; pinned queries get no output."""
+    launch = kernels_of("triton")
+    if launch.lays_out(tuple(lists.sizes)):
+        layout = _layout(k, lists)
+        rows = launch.rows_of(k, v, lists.order, lists.outside, lists.tilt, layout)
+    else:
+        rows = _work(q, k, v, lists, k.dtype).rows
+    order = lists.order if own else None
+    made: tuple[Tensor, Tensor] = launch.summary_attention_forward(
+        q, rows, lists.rows, lists.block_q, scale, order
+    )
+    return made
+
+
+def _put_back(made: Tensor, order: Tensor, like: Tensor) -> Tensor:
+    """Ordered tokens where the caller had them; what is not ordered is left open."""
+    out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+    for part, here, tokens in zip(out, order, made, strict=True):
+        part.index_copy_(1, here, tokens)
+    return out
 
 
 def _pull_back(
@@ -137,11 +151,15 @@ def _pull_back(
 
 def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, dtype: torch.dtype | None) -> _Work:
     """Weights and rows, keys and values in `dtype` or else in at least float32."""
-    pinned = lists.outside.shape[0]
-    layout = Layout(k.shape[2] - pinned, pinned, tuple(lists.sizes))
+    layout = _layout(k, lists)
     weights = weights_of(lists.tilt, layout)
     rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
     return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
+
+
+def _layout(k: Tensor, lists: RowLists) -> Layout:
+    pinned = lists.outside.shape[0]
+    return Layout(k.shape[2] - pinned, pinned, tuple(lists.sizes))
 
 
 def _of_pinned(q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float) -> Tensor:

@@ -1,0 +1,144 @@
+"""A captured backbone gives the backbone's bits, captures repeated shapes, and can be captured."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from recon_backbones import Backbone, CapturedBackbone, Prediction, build_on_meta, load_backbone
+from recon_backbones.export.captured import CudaGraphs
+
+WAITS = ("nonzero", "_local_scalar_dense", "masked_select", "unique", "item", "equal")
+
+
+class Rehearsed:
+    """Captures as CUDA does, as far as callers see: a replay writes the same memory anew."""
+
+    def __init__(self) -> None:
+        self.captures = 0
+
+    def obstacle(self, images: Tensor) -> str | None:
+        return None
+
+    def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], object]]:
+        self.captures += 1
+        made = run()
+
+        def replay() -> None:
+            for field, anew in vars(run()).items():
+                if isinstance(anew, Tensor):
+                    getattr(made, field).copy_(anew)
+
+        return made, replay
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Backbone:
+    return load_backbone("vggt-tiny", weights="random").eval()
+
+
+def scene(views: int, seed: int) -> Tensor:
+    return torch.rand(1, views, 3, 28, 42, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same(one: Prediction, other: Prediction) -> None:
+    for a, b in zip(tree_leaves(vars(one)), tree_leaves(vars(other)), strict=True):
+        assert torch.equal(a, b) if isinstance(a, Tensor) else a == b
+
+
+@torch.inference_mode()
+def test_every_call_gives_the_bits_of_the_backbone(tiny: Backbone) -> None:
+    graphs = Rehearsed()
+    captured = CapturedBackbone(tiny, graphs=graphs)
+    made = [(x := scene(2, seed), captured(x)) for seed in range(4)]
+    assert (graphs.captures, captured.last) == (1, "captured")
+    for images, prediction in made:  # also the first ones, after later calls
+        assert_same(prediction, tiny(images))
+
+
+@torch.inference_mode()
+def test_shapes_have_graphs_of_their_own_and_the_oldest_goes(tiny: Backbone) -> None:
+    graphs = Rehearsed()
+    captured = CapturedBackbone(tiny, most=2, graphs=graphs)
+    for views in (1, 1, 2, 2, 1, 2):
+        captured(scene(views, 0))
+    assert graphs.captures == 2
+    captured(scene(3, 0))  # drops that of one view
+    assert captured.last.startswith("a shape is captured when")
+    captured(scene(1, 0))
+    assert captured.last != "captured"
+    captured.forget()
+    captured(scene(2, 0))
+    assert captured.last != "captured"
+
+
+@torch.inference_mode()
+def test_options_are_part_of_the_shape(tiny: Backbone) -> None:
+    graphs = Rehearsed()
+    captured = CapturedBackbone(tiny, graphs=graphs)
+    for chunk in (1, 2, 1, 2):
+        assert_same(captured(scene(2, 0), head_chunk=chunk), tiny(scene(2, 0), head_chunk=chunk))
+    assert graphs.captures == 2
+
+
+def test_what_cannot_be_captured_runs_and_says_so(tiny: Backbone) -> None:
+    captured = CapturedBackbone(tiny)
+    with torch.no_grad():
+        assert_same(captured(scene(2, 0)), tiny(scene(2, 0)))
+    assert captured.last == "images are on cpu, and graphs are of CUDA"
+    with pytest.raises(ValueError, match=r"images range over"):
+        captured(scene(2, 0) + 3)
+    with pytest.raises(ValueError, match=r"most=0; it must be at least 1 graph"):
+        CapturedBackbone(tiny, most=0)
+
+
+class Seen(TorchDispatchMode):
+    """The operators that run, each with its tensors' devices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, set[str]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
+        self.found.append((str(func), {x.device.type for x in tensors}))
+        return result
+
+
+@pytest.mark.parametrize("name", ["vggt-tiny", "da3-tiny"])
+@pytest.mark.parametrize("views", [1, 4])
+def test_a_forward_pass_neither_waits_nor_copies_from_the_host(
+    name: str, views: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no graph could hold it. On the meta device a value that is read raises by itself."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("numbers are copied from the host")
+
+    backbone = build_on_meta(name).eval()
+    images = torch.empty(1, views, 3, 28, 42, device="meta")
+    monkeypatch.setattr(torch, "tensor", refused)
+    monkeypatch.setattr(torch.Tensor, "new_tensor", refused)
+    with torch.no_grad(), Seen() as seen:
+        backbone(images)
+    assert len(seen.found) > 100
+    for operator, devices in seen.found:
+        assert not any(word in operator for word in WAITS), operator
+        assert devices <= {"meta"}, operator
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["vggt-tiny", "da3-tiny"])
+@torch.inference_mode()
+def test_cuda_graphs_give_the_bits_of_the_backbone(name: str) -> None:
+    backbone = load_backbone(name, weights="random").eval().cuda()
+    captured = CapturedBackbone(backbone, graphs=CudaGraphs())
+    for seed in range(4):
+        assert_same(captured(scene(3, seed).cuda()), backbone(scene(3, seed).cuda()))
+    assert captured.last == "captured"

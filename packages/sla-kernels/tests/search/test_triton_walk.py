@@ -1,0 +1,89 @@
+"""The kernels that choose rows, in Triton's interpreter, against PyTorch's operations."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from sla_kernels.search import choose
+from sla_kernels.search.choose import Plan, choose_rows
+from sla_kernels.summary.layout import Layout
+
+from ..cases import qkv
+
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="the interpreter is for machines without a GPU"
+)
+
+
+class Case(NamedTuple):
+    """Sizes of a call: queries, keys, heads, key heads, pinned; then how rows are chosen."""
+
+    n: int
+    m: int
+    h: int
+    g: int
+    pins: int
+    exact: int
+    opened: int
+    block_q: int
+    sizes: tuple[int, ...]
+    width: int = 32
+    summaries: bool = True
+
+
+CASES = [
+    Case(131, 131, 2, 2, 0, 3, 2, 64, (4, 16)),
+    Case(203, 203, 4, 2, 3, 5, 3, 32, (4, 16, 64)),
+    Case(70, 300, 2, 1, 0, 6, 2, 16, (4, 16, 64), 24, False),
+    Case(150, 150, 1, 1, 70, 2, 1, 64, (8, 64), 24),
+    Case(97, 97, 2, 1, 1, 4, 2, 128, (16,)),
+    Case(40, 233, 1, 1, 2, 200, 9, 64, (1, 8)),
+]
+
+
+def chosen(case: Case, leaves: list[Tensor], *, kernels: bool) -> tuple[Tensor, ...]:
+    """Order, lists and tilts, by the kernels or without."""
+    scale = case.width**-0.5
+    plan = Plan(case.exact, case.opened, case.block_q, case.sizes, True, 4, case.summaries, scale)
+    outside = torch.arange(case.pins) * 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "has_kernels", lambda device: kernels)
+        return choose_rows(*leaves, outside, None, plan)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_lists_and_tilts_equal_those_of_pytorch(case: Case) -> None:
+    leaves = qkv(case.n, case.m, h=case.h, g=case.g, d=case.width)
+    order, rows, tilt = chosen(case, leaves, kernels=False)
+    found = chosen(case, leaves, kernels=True)
+    assert torch.equal(found[0], order)
+    assert found[1].shape == rows.shape and found[1].dtype == rows.dtype
+    assert torch.equal(found[1].sort(3).values, rows.sort(3).values)
+    torch.testing.assert_close(found[2], tilt, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("poisoned_empty")
+def test_scenes_are_read_where_they_lie() -> None:
+    """Queries, keys and values as a projection leaves them: side by side in one tensor."""
+    case = CASES[1]
+    together = torch.randn(2, case.n, 3, 2, 32)
+    leaves = [x.transpose(1, 2) for x in together.unbind(2)]
+    _, rows, tilt = chosen(case, [x.contiguous() for x in leaves], kernels=False)
+    found = chosen(case, leaves, kernels=True)
+    assert torch.equal(found[1].sort(3).values, rows.sort(3).values)
+    torch.testing.assert_close(found[2], tilt, rtol=1e-4, atol=1e-5)
+
+
+def test_a_broken_token_breaks_no_list() -> None:
+    case = CASES[1]
+    leaves = qkv(case.n, case.n, h=case.h, g=case.g, d=case.width)
+    for x, at in zip(leaves, (10, 77, 130), strict=True):
+        x[:, :, at] = torch.nan
+    _, rows, tilt = chosen(case, leaves, kernels=True)
+    assert (rows >= 0).all() and not tilt.isnan().any()
+    ranks = rows.sort(3).values
+    nothing = Layout(case.n - case.pins, case.pins, case.sizes).nothing
+    twice = (ranks[..., 1:] == ranks[..., :-1]) & (ranks[..., 1:] != nothing)
+    assert not twice.any()
