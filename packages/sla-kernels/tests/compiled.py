@@ -80,7 +80,7 @@ def test_operators_of_listed_rows_pass_pytorchs_own_checks() -> None:
     )
     inputs = tuple(x.detach() for x in (q, k, v))
     plan = (2, 3, 16, [4, 16], True, 4, True, 0.3)
-    torch.library.opcheck(torch.ops.sla_kernels.choose_rows, (*inputs, pinned, None, *plan))
+    torch.library.opcheck(torch.ops.sla_kernels.choose_rows, (*inputs, pinned, None, None, *plan))
 
 
 def test_one_graph_of_listed_rows_serves_all_lengths() -> None:

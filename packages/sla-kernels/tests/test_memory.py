@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from sla_kernels import SparseLinearAttention
+from sla_kernels import SparseLinearAttention, calibrated
 
 from .cases import qkv
 
@@ -62,3 +62,16 @@ def test_peak_memory_is_that_of_dense_attention_and_one_batch(scope: str | None)
     ours, dense = steps(module), steps(F.scaled_dot_product_attention)
     assert ours[0] <= dense[0] + (1 << 20)  # one batch of gathered blocks, however few the tokens
     assert ours[1] <= dense[1]
+
+
+def test_listed_rows_take_at_most_three_times_the_queries_beside_inputs_and_output() -> None:
+    q, k, v = qkv(8192, 8192, h=6, g=6, d=64, dtype=torch.bfloat16)
+    attention = SparseLinearAttention(
+        64, keep=32, block=(64, 4), order="content", summary=(4, 64, 512), opened=16, linear=None
+    )
+    with calibrated(attention):
+        attention(q[:, :, :1000], k[:, :, :1000], v[:, :, :1000])
+    with torch.no_grad():
+        taken = peak_bytes(lambda: attention(q, k, v))
+    size = q.numel() * q.element_size()
+    assert taken - size <= 3 * size

@@ -12,6 +12,7 @@ from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
 from sla_kernels.module import calibrated as calibrated
 from sla_kernels.module import observed_selections as observed_selections
 from sla_kernels.module import stored_axes as stored_axes
+from sla_kernels.order import SharedOrder as SharedOrder
 from sla_kernels.order import TokenOrder as TokenOrder
 from sla_kernels.order import order_tokens as order_tokens
 from sla_kernels.order import principal_axes as principal_axes

@@ -13,6 +13,7 @@ from sla_kernels.backend import Selection, own, resolve
 from sla_kernels.chosen import given_or_chosen
 from sla_kernels.linear.attention import linear_attention
 from sla_kernels.linear.rule import Rule, check_projection, check_scope, rule_of
+from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs
 from sla_kernels.select.selection import BlockSelection
@@ -41,7 +42,7 @@ class Options(TypedDict, total=False):
     keep: float | int | None
     selection: Selection | None
     block: tuple[int, int]
-    order: str
+    order: str | Ordering
     summary: int | tuple[int, ...] | None
     opened: int
     axes: int | Tensor
@@ -82,7 +83,7 @@ def sla_attention(
     keep: float | int | None = None,
     selection: Selection | None = None,
     block: tuple[int, int] = (128, 64),
-    order: str = "sequence",
+    order: str | Ordering = "sequence",
     summary: int | tuple[int, ...] | None = None,
     opened: int = 24,
     axes: int | Float[Tensor, "c a"] = 8,

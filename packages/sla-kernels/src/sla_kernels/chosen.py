@@ -4,6 +4,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.backend import Selection
+from sla_kernels.order.given import Ordering
 from sla_kernels.search.choice import select_rows
 from sla_kernels.select.choice import select_blocks
 from sla_kernels.select.selection import BlockSelection
@@ -17,7 +18,7 @@ def given_or_chosen(
     *,
     keep: float | int | None,
     block: tuple[int, int],
-    order: str,
+    order: str | Ordering,
     summary: int | tuple[int, ...] | None,
     opened: int,
     axes: int | Float[Tensor, "c a"],

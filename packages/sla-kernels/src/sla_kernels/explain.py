@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sla_kernels.backend import Selection, crossover, resolve, tile_of
 from sla_kernels.chosen import given_or_chosen
+from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.checks import check_keys
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
@@ -84,7 +85,7 @@ def explain(
     keep: float | int | None = None,
     selection: Selection | None = None,
     block: tuple[int, int] = (128, 64),
-    order: str = "sequence",
+    order: str | Ordering = "sequence",
     summary: int | tuple[int, ...] | None = None,
     opened: int = 24,
     axes: int | Float[Tensor, "c a"] = 8,
@@ -130,7 +131,7 @@ def _kept(selection: Selection) -> tuple[int, int]:
     return exact, exact
 
 
-def _seen(selection: SummarySelection, order: str) -> Seen:
+def _seen(selection: SummarySelection, order: str | Ordering) -> Seen:
     layout = selection.layout
     exact = min(selection.exact * layout.sizes[0], layout.tokens)
     summaries = selection.keys_seen - selection.num_pinned - exact if selection.summaries else 0
@@ -138,7 +139,7 @@ def _seen(selection: SummarySelection, order: str) -> Seen:
     scored = layout.cells(len(layout.sizes) - 1) + summaries + selection.exact
     products = 2 * selection.keys_seen + scored * parts / selection.block_q
     return Seen(
-        order=order,
+        order=order if isinstance(order, str) else "a given",
         sizes=selection.sizes,
         exact=exact,
         summaries=max(0, summaries),

@@ -102,13 +102,20 @@ def _rows(*, products: int, q: Tensor, k: Tensor, lists: RowLists, **_: object) 
 
 
 def _choice_of_rows(
-    *, q: Tensor, k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan, **_: object
+    *,
+    q: Tensor,
+    k: Tensor,
+    outside: Tensor,
+    directions: Tensor | None,
+    given: Tensor | None,
+    plan: Plan,
+    **_: object,
 ) -> int:
     layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], tuple(plan.sizes))
     budget = budget_of(plan.exact, plan.opened, layout)
     scored = sum(budget.candidates(layout, i) for i in range(len(layout.sizes))) + layout.pinned
     axes = plan.axes if directions is None else directions.shape[1]
-    features = k.numel() * axes if plan.content else 0
+    features = k.numel() * axes if plan.content and given is None else 0
     parts = num_blocks(q.shape[2], min(PART, plan.block_q))
     tilts = k.shape[0] * k.shape[1] * layout.padded * q.shape[3]
     return 2 * (features + tilts + q.shape[0] * q.shape[1] * parts * scored * q.shape[3])

@@ -12,6 +12,7 @@ from sla_kernels.attention import Sum, attend
 from sla_kernels.backend import BACKENDS, Selection, resolve
 from sla_kernels.calibration import Moments
 from sla_kernels.linear.rule import check_scope_of_rows, rule_of
+from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_defaults
 from sla_kernels.search.choice import RowChoice
@@ -50,7 +51,7 @@ class SparseLinearAttention(nn.Module):
         linear: str | None = "all",
         combine: str = "add",
         heads: int | None = None,
-        order: str = "sequence",
+        order: str | Ordering = "sequence",
         summary: int | tuple[int, ...] | None = None,
         opened: int = 24,
         axes: int = 8,

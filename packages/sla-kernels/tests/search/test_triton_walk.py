@@ -50,7 +50,7 @@ def chosen(case: Case, leaves: list[Tensor], *, kernels: bool) -> tuple[Tensor, 
     outside = torch.arange(case.pins) * 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choose, "has_kernels", lambda device: kernels)
-        return choose_rows(*leaves, outside, None, plan)
+        return choose_rows(*leaves, outside, None, None, plan)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))

@@ -18,7 +18,9 @@ from sla_kernels import (
     select_rows,
     sla_attention,
 )
-from sla_kernels.summary import eager
+from sla_kernels.runtime import parts
+from sla_kernels.search import choose, walk
+from sla_kernels.summary import eager, op
 from sla_kernels.summary.rows import rows_of
 from sla_kernels.summary.weights import weights_of
 
@@ -258,12 +260,28 @@ def test_memory_that_was_never_written_is_never_read(poisoned_empty: None) -> No
     assert all(x.grad.isfinite().all() for x in leaves)
 
 
-def test_batches_that_fit_the_cache_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, k, v = draw(300, 300)
-    selection = select(q, k, v)
-    whole = by_operator(q, k, v, selection)
+@pytest.mark.parametrize(("heads", "groups", "keys"), [(2, 2, 300), (4, 2, 300), (4, 2, 210)])
+def test_batches_that_fit_the_cache_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, heads: int, groups: int, keys: int
+) -> None:
+    """Batches of query blocks, of heads and of cells, forward and backward; also with pinned."""
+    leaves = [x.requires_grad_() for x in draw(300, keys, heads=heads, groups=groups, batch=2)]
+    outside = torch.tensor([3, 70]) if keys == 300 else None
+
+    def run() -> list[Tensor]:
+        selection = few(*leaves, pinned=outside)
+        out = by_operator(*leaves, selection)
+        grads = torch.autograd.grad(out.square().sum(), leaves)
+        return [selection.order, selection.rows, selection.tilt, out.detach(), *grads]
+
+    whole = run()
     monkeypatch.setattr(eager, "BATCH_BYTES", 1)
-    torch.testing.assert_close(by_operator(q, k, v, selection), whole)
+    monkeypatch.setattr(walk, "BATCH_BYTES", 1)
+    monkeypatch.setattr(parts, "RUN_BYTES", 1)
+    for module in (choose, op):
+        monkeypatch.setattr(module, "by_heads", lambda q, k, most=1: parts.by_heads(q, k, 1))
+    for found, expected in zip(run(), whole, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_long_lists_become_dense_attention() -> None:

@@ -17,34 +17,32 @@ def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
     Nothing is read back to the host.
     """
     steps = cuts(features.shape[1], sizes, features.device)
-    return torch.stack([_of_scene(rearrange(scene, "n a -> a n"), steps) for scene in features])
+    return torch.stack([_of_scene(scene, steps) for scene in features])
 
 
-def _of_scene(features: Float[Tensor, "a n"], steps: tuple[Cut, ...]) -> Int64[Tensor, " n"]:
-    order = torch.arange(features.shape[1], device=features.device)
-    features = features.contiguous()
+def _of_scene(features: Float[Tensor, "n a"], steps: tuple[Cut, ...]) -> Int64[Tensor, " n"]:
+    order = torch.arange(len(features), device=features.device)
     for cut in steps:
         moved = _sorted(features, cut)
         order = order.index_select(0, moved)
-        features = features.index_select(1, moved)
+        features = features.index_select(0, moved)
     return order
 
 
-def _sorted(features: Float[Tensor, "a n"], cut: Cut) -> Int64[Tensor, " n"]:
+def _sorted(features: Float[Tensor, "n a"], cut: Cut) -> Int64[Tensor, " n"]:
     """Sort each segment along its own axis: which place comes to stand where."""
-    segments = cut.places.shape[0]
-    parts = features if cut.inside is None else features.index_select(1, cut.places.flatten())
-    parts = rearrange(parts, "a (s w) -> a s w", s=segments)
-    values = parts[_variance(parts, cut).argmax(0), torch.arange(segments, device=parts.device)]
+    rows = features if cut.inside is None else features.index_select(0, cut.places.flatten())
+    rows = rearrange(rows, "(s w) a -> s w a", s=len(cut.places))
+    widest = rearrange(_variance(rows, cut).argmax(1), "s -> s 1 1")
+    values = rows.gather(2, widest.expand(-1, rows.shape[1], 1))[..., 0]
     if cut.inside is not None:
         values = values.masked_fill(~cut.inside, math.inf)
     moved = (stable_argsort(values) + cut.places[:, :1]).flatten()
     return moved if cut.kept is None else moved.index_select(0, cut.kept)
 
 
-def _variance(parts: Float[Tensor, "a s w"], cut: Cut) -> Float[Tensor, "a s"]:
-    if cut.inside is None:
-        return parts.var(-1, unbiased=False)
-    weights = cut.inside / cut.inside.sum(1, keepdim=True)
-    mean = (parts * weights).sum(-1, keepdim=True)
-    return ((parts - mean).square() * weights).sum(-1)
+def _variance(rows: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s a"]:
+    """Variances about the first row of each segment, which padding repeats and so adds nothing."""
+    apart = rows - rows[:, :1]
+    count = rows.shape[1] if cut.inside is None else cut.inside.sum(1, keepdim=True)
+    return apart.square().sum(1) / count - (apart.sum(1) / count).square()

@@ -6,6 +6,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 _LAST = 32  # bits that hold a place
+_PLACE = (1 << _LAST) - 1
+_FLIPPED = np.iinfo(np.int32).max  # every bit but the sign; also above every number's bits
 
 
 def stable_argsort(values: Float[Tensor, "*rows n"]) -> Int64[Tensor, "*rows n"]:
@@ -13,8 +15,9 @@ def stable_argsort(values: Float[Tensor, "*rows n"]) -> Int64[Tensor, "*rows n"]
     if not _packs(values):
         return values.argsort(dim=-1, stable=True)
     packed = _packed(values)
-    np.ndarray.sort(packed.numpy(), axis=-1)
-    return packed.bitwise_and_((1 << _LAST) - 1)
+    packed.sort(axis=-1)
+    packed &= _PLACE
+    return torch.from_numpy(packed)
 
 
 def split_largest(
@@ -27,9 +30,10 @@ def split_largest(
     rest = values.shape[1] - count
     if _packs(values):
         packed = _packed(values)
-        np.ndarray.partition(packed.numpy(), min(rest, values.shape[1] - 1), axis=-1)
-        places = packed.bitwise_and_((1 << _LAST) - 1)
-        np.ndarray.sort(places[:, :rest].numpy(), axis=-1)
+        packed.partition(min(rest, values.shape[1] - 1), axis=-1)
+        packed &= _PLACE
+        packed[:, :rest].sort(axis=-1)
+        places = torch.from_numpy(packed)
         return places[:, rest:], places[:, :rest]
     best = values.topk(count, dim=1, sorted=False).indices
     out = torch.ones_like(values, dtype=torch.int32).scatter(1, best, 0)
@@ -44,14 +48,16 @@ def _packs(values: Tensor) -> bool:
     return fits and not torch.compiler.is_compiling()  # NumPy is no part of a graph
 
 
-def _packed(values: Float[Tensor, "*rows n"]) -> Int64[Tensor, "*rows n"]:
+def _packed(values: Float[Tensor, "*rows n"]) -> np.ndarray:
     """Integers that ascend as values do, then as places do: a number's bits before its place.
 
     The bits of a negative number descend as the number ascends, so they are flipped; -0 becomes 0.
     """
-    bits = (values + 0.0).view(torch.int32)
-    ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).masked_fill_(
-        values.isnan(), torch.iinfo(torch.int32).max
-    )
-    places = torch.arange(values.shape[-1], device=values.device)
-    return ascending.to(torch.int64).bitwise_left_shift_(_LAST).add_(places)
+    numbers = values.detach().numpy() + np.float32(0)
+    bits = numbers.view(np.int32)
+    bits ^= (bits >> 31) & _FLIPPED
+    np.copyto(bits, _FLIPPED, where=np.isnan(values.detach().numpy()))
+    packed = bits.astype(np.int64)
+    packed <<= _LAST
+    packed |= np.arange(values.shape[-1])
+    return packed

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.order.given import Ordering, order_from
 from sla_kernels.order.tokens import check_given, check_sizes
 from sla_kernels.runtime.checks import (
     check_attention_inputs,
@@ -14,7 +16,7 @@ from sla_kernels.runtime.checks import (
     check_pinned,
     check_positive,
 )
-from sla_kernels.search.choose import Plan, everything
+from sla_kernels.search.choose import Plan, everything, free
 from sla_kernels.select.ranks import kept_blocks
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.selection import SummarySelection
@@ -34,7 +36,7 @@ class RowChoice:
 
     keep: float | int
     block: tuple[int, int] = (64, 4)
-    order: str = "content"
+    order: str | Ordering = "content"
     summary: int | tuple[int, ...] | None = (4, 64, 512)
     opened: int = 24
     axes: int = 8
@@ -42,7 +44,8 @@ class RowChoice:
 
     def __post_init__(self) -> None:
         check_keep(self.keep)
-        check_choice("order", self.order, ORDERS)
+        if isinstance(self.order, str):
+            check_choice("order", self.order, ORDERS)
         for name, size in (("block", self.block[0]), ("opened", self.opened), ("axes", self.axes)):
             check_positive(name, size)
         check_sizes("summary", self.sizes)
@@ -60,19 +63,27 @@ class RowChoice:
             return first, first * LEVELS[0], first * LEVELS[0] * LEVELS[1]
         return (self.summary,) if isinstance(self.summary, int) else tuple(self.summary)
 
-    def _searched(self, layout: Layout) -> Layout:
-        """Without the sizes whose every cell would be opened: the search begins below them."""
-        while len(layout.sizes) > 1 and layout.cells(len(layout.sizes) - 1) <= self.opened:
-            layout = layout._replace(sizes=layout.sizes[:-1])
+    def _searched(self, layout: Layout, exact: int) -> Layout:
+        """Without the sizes that make lists no shorter: the search begins below them."""
+        while len(layout.sizes) > 1:
+            below = layout._replace(sizes=layout.sizes[:-1])
+            if self._listed(below, exact) > self._listed(layout, exact):
+                break
+            layout = below
         return layout
+
+    def _listed(self, layout: Layout, exact: int) -> int:
+        """The length of lists with all summaries."""
+        return budget_of(exact, self.opened, layout).listed(layout, summaries=True)
 
     def plan(self, tokens: int, pinned: int, head_dim: int, device: str) -> Plan:
         """The settings for a number of tokens in the order: every block where lists are no gain.
 
         - `device`: the kind of device that will run it.
         """
-        layout = self._searched(Layout(tokens, pinned, self.sizes))
+        layout = Layout(tokens, pinned, self.sizes)
         exact = kept_blocks(self.keep, layout.cells(0))
+        layout = self._searched(layout, exact)
         summaries = self.summary is not None
         listed = budget_of(exact, self.opened, layout).listed(layout, summaries)
         short = tokens + pinned <= SHORT.get(device, 0)
@@ -97,7 +108,7 @@ def select_rows(
     *,
     keep: float | int,
     block: tuple[int, int] = (64, 4),
-    order: str = "content",
+    order: str | Ordering = "content",
     summary: int | tuple[int, ...] | None = (4, 64, 512),
     opened: int = 24,
     axes: int | Float[Tensor, "c a"] = 8,
@@ -114,7 +125,10 @@ def select_rows(
 
     - `keep`: how many key blocks each query block attends exactly, or their fraction in (0, 1].
     - `block`: queries and keys in a block.
-    - `order`: "content", by the keys of all heads side by side; or "sequence", as they come.
+    - `order`: "content", by the keys of all heads side by side; "sequence", as they come; or what
+      makes an order: called with the keys of all heads side by side, `b n c` without pinned
+      tokens, it returns their order, a permutation `b n` (see `SharedOrder`). It is not called
+      where every block is attended.
     - `summary`: the size of cells, or several, each a multiple of the one before; the first is the
       key block. None lists no summaries.
     - `opened`: cells opened at each larger size; more where `keep` needs them.
@@ -174,8 +188,12 @@ def choose(
         if plan.exact >= layout.cells(0):
             order, rows, tilt = everything(q, k, outside, plan)
         else:
+            made = None
+            if not isinstance(choice.order, str):
+                tokens = k.detach().index_select(2, free(k, outside))
+                made = order_from(choice.order, rearrange(tokens, "b g n d -> b n (g d)"))
             order, rows, tilt = torch.ops.sla_kernels.choose_rows(
-                q.detach(), k.detach(), v.detach(), outside, directions, *plan
+                q.detach(), k.detach(), v.detach(), outside, directions, made, *plan
             )
     return SummarySelection(
         order=order,

@@ -11,6 +11,7 @@ from sla_kernels.backend import has_kernels
 from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import register
+from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.search.walk import Asking, Cells, log_mass, walk
 from sla_kernels.select.blocks import num_blocks
@@ -43,40 +44,72 @@ class Plan(NamedTuple):
 
 
 def choose_rows(
-    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    outside: Tensor,
+    directions: Tensor | None,
+    given: Tensor | None,
+    plan: Plan,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return order `b free`, lists of rows `b h query_blocks listed`, and tilts `b g padded`.
 
-    `outside` are the positions of the pinned tokens; `directions` axes for the order, or None.
+    `outside` are the positions of the pinned tokens; `directions` axes for the order, or None;
+    `given` the places of the others in their order, counted among themselves, or None.
     """
-    order = _order(k, outside, directions, plan)
+    order = _order(k, outside, directions, plan) if given is None else free(k, outside)[given]
     layout = _layout(k, outside, plan)
-    budget = budget_of(plan.exact, plan.opened, layout)
     if has_kernels(k.device):
         kernels = import_module("sla_kernels.search.launch")
+        budget = budget_of(plan.exact, plan.opened, layout)
         if kernels.fits(q, layout, budget, plan.block_q):
             found: tuple[Tensor, Tensor] = kernels.found_rows(
                 q, k, v, order, outside, layout, budget,
                 block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
             )  # fmt: skip
             return order, *found
-    own = order if q.shape[2] == k.shape[2] else None
-    keys, values = (ordered(x, order, layout.padded) for x in (k, v))
-    means, spreads = zip(*(means_and_spreads(x, layout) for x in (keys, values)), strict=True)
-    levels = [
-        Cells.of(mean, one * other, counts(layout, level, mean))
-        for level, (mean, one, other) in enumerate(zip(means[0], *spreads, strict=True))
-    ]
-    group = q.shape[1] // k.shape[1]
-    asking = _asking(q, own, k, outside, plan)
-    walked = walk(asking, levels, layout, budget, summaries=plan.summaries)
+    parts = by_heads(q, k)
+    if len(parts) == 1:
+        return order, *_of_heads(q, k, v, outside, order, plan)
+    rows = torch.empty(_shape_of_rows(q, k, layout, plan), dtype=torch.int32, device=q.device)
+    tilt = torch.empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k), device=k.device)
+    for keys, queries in parts:
+        rows[:, queries], tilt[:, keys] = _of_heads(
+            q[:, queries], k[:, keys], v[:, keys], outside, order, plan
+        )
+    return order, rows, tilt
+
+
+def _of_heads(
+    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, order: Tensor, plan: Plan
+) -> tuple[Tensor, Tensor]:
+    """Lists of rows and tilts of some heads."""
+    layout = _layout(k, outside, plan)
+    keys = ordered(k, order, layout.sizes[0])
+    asking = _asking(q, order if q.shape[2] == k.shape[2] else None, k, outside, plan)
+    budget = budget_of(plan.exact, plan.opened, layout)
+    levels = _levels(keys, ordered(v, order, layout.sizes[0]), layout)
+    found = walk(asking, levels, layout, budget, summaries=plan.summaries)
     shape = {"b": q.shape[0], "h": q.shape[1]}
-    left = rearrange(walked.left, "(b h i) c -> b h i c", **shape)
+    left = rearrange(found.left, "(b h i) c -> b h i c", **shape)
     blocks = rearrange(asking.parts.mean(1), "(b h i) d -> b h i d", **shape) / plan.scale
-    tilt = tilts(asked(left, blocks, group), keys, plan.scale, layout.sizes[-1])
+    tilt = tilts(asked(left, blocks, q.shape[1] // k.shape[1]), keys, plan.scale, layout.sizes[-1])
     tilt[:, :, layout.tokens :] = -torch.inf
-    rows = rearrange(walked.rows, "(b h i) r -> b h i r", **shape)
-    return order, rows.int(), tilt
+    return rearrange(found.rows, "(b h i) r -> b h i r", **shape).int(), tilt
+
+
+def _levels(keys: Tensor, values: Tensor, layout: Layout) -> list[Cells]:
+    """The cells of every size, by ordered keys and values."""
+    (means, one), (_, other) = (means_and_spreads(x, layout) for x in (keys, values))
+    return [
+        Cells.of(
+            mean,
+            one[level] * other[level],
+            counts(layout, level, mean),
+            layout.room(level) - layout.cells(level),
+        )
+        for level, mean in enumerate(means)
+    ]
 
 
 def everything(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +121,7 @@ def everything(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tenso
     tokens = torch.where(tokens < layout.tokens, tokens, layout.nothing)
     tilt = k.new_zeros((*k.shape[:2], layout.padded), dtype=at_least_float32(k))
     tilt[:, :, layout.tokens :] = -torch.inf
-    order = _free(k, outside).expand(k.shape[0], -1).contiguous()
+    order = free(k, outside).expand(k.shape[0], -1).contiguous()
     return order, torch.cat([pinned, tokens]).int().expand(shape), tilt
 
 
@@ -106,19 +139,22 @@ def _shape_of_rows(q: Tensor, k: Tensor, layout: Layout, plan: Plan) -> tuple[in
 
 def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) -> Tensor:
     """Positions of the tokens that are not pinned, in order."""
-    free = _free(k, outside)
+    tokens = free(k, outside)
     if not plan.content:
-        return free.expand(k.shape[0], -1).contiguous()
+        return tokens.expand(k.shape[0], -1).contiguous()
     if directions is None:
-        x = rearrange(k.index_select(2, free), "b g n d -> b n (g d)")
+        x = rearrange(k.index_select(2, tokens), "b g n d -> b n (g d)")
         directions = principal_axes(x.nan_to_num(0, 0, 0), plan.axes)
     by_head = rearrange(directions.to(k.dtype), "(g d) a -> g d a", g=k.shape[1])
-    features = (k @ by_head).sum(1).index_select(1, free).nan_to_num(0, 0, 0)
-    return free[positions_of(features, tuple(plan.sizes))]
+    features = (k @ by_head).sum(1).nan_to_num(0, 0, 0)
+    features = features.index_select(1, tokens) if outside.shape[0] else features
+    return tokens[positions_of(features, tuple(plan.sizes))]
 
 
-def _free(k: Tensor, outside: Tensor) -> Tensor:
+def free(k: Tensor, outside: Tensor) -> Tensor:
     """Positions of the tokens that are not pinned, in sequence."""
+    if not outside.shape[0]:
+        return torch.arange(k.shape[2], device=k.device)
     last = torch.zeros(k.shape[2], dtype=torch.int8, device=k.device)
     return last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
 
@@ -145,7 +181,13 @@ def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Pla
 
 
 def fake_choose(
-    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    outside: Tensor,
+    directions: Tensor | None,
+    given: Tensor | None,
+    plan: Plan,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Say what the operator returns, from shapes alone."""
     layout = _layout(k, outside, plan)

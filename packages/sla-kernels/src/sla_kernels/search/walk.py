@@ -6,8 +6,10 @@ What is scored and not opened stays in the list as a summary. What a summary get
 as the mass that the queries give the cell, times how far its keys and its values spread (compare
 SVG-EAR, arXiv 2603.08982). Mass is normalized for each part of a query block before it is added up.
 
-The cells of a size stand in one table for all heads, so that candidates, which differ from block to
-block, are gathered as whole rows; the last row of each head is a cell that does not exist.
+The cells of a size stand in one table for all heads, and the cells that a larger one holds stand
+together, so that candidates, which differ from block to block, are gathered as whole runs. Behind
+the cells of each head stand some that do not exist: the last cell of the larger size may hold fewer
+than the others, and one more of that size holds none at all.
 """
 
 from collections.abc import Iterator
@@ -41,15 +43,15 @@ class Asking(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """The cells of one size by key head, and behind those of each head one that does not exist.
+    """The cells of one size by key head, and behind those of each head some that do not exist.
 
-    - `logs`: the log of how many tokens each holds, minus infinity for the last.
+    - `logs`: the log of how many tokens each holds, minus infinity where there is none.
     - `spread`: how far its keys spread times how far its values do.
     """
 
-    keys: Float[Tensor, "heads cells_and_one d"]
-    logs: Float[Tensor, " cells_and_one"]
-    spread: Float[Tensor, "heads cells_and_one"]
+    keys: Float[Tensor, "heads cells_and_more d"]
+    logs: Float[Tensor, " cells_and_more"]
+    spread: Float[Tensor, "heads cells_and_more"]
 
     @classmethod
     def of(
@@ -57,22 +59,22 @@ class Cells(NamedTuple):
         keys: Float[Tensor, "b g cells d"],
         spread: Float[Tensor, "b g cells"],
         count: Float[Tensor, " cells"],
+        more: int = 1,
     ) -> "Cells":
-        """Put the cells of all scenes and heads into one table."""
+        """Put the cells of all scenes and heads into one table, `more` behind those of each."""
         return cls(
-            F.pad(rearrange(keys, "b g c d -> (b g) c d"), (0, 0, 0, 1)),
-            F.pad(count.log(), (0, 1), value=-torch.inf),
-            F.pad(rearrange(spread, "b g c -> (b g) c"), (0, 1)),
+            F.pad(rearrange(keys, "b g c d -> (b g) c d"), (0, 0, 0, more)),
+            F.pad(count.log(), (0, more), value=-torch.inf),
+            F.pad(rearrange(spread, "b g c -> (b g) c"), (0, more)),
         )
 
-    @property
-    def missing(self) -> int:
-        """The number of the cell that does not exist."""
-        return self.keys.shape[1] - 1
-
-    def rows(self, at: Int64[Tensor, "blocks c"], head: Tensor) -> Int64[Tensor, "blocks c"]:
-        """Where the cells of each block's own head stand in tables of all heads."""
-        return at + head * self.keys.shape[1]
+    def spread_of(
+        self, runs: Int64[Tensor, "blocks n"], fanout: int, head: Int64[Tensor, "blocks 1"]
+    ) -> Float[Tensor, "blocks c"]:
+        """The spread of the cells in runs of `fanout`, of each block's own head."""
+        table = rearrange(self.spread, "x (run f) -> (x run) f", f=fanout)
+        rows = runs + head * (self.keys.shape[1] // fanout)
+        return table.index_select(0, rows.flatten()).view(len(runs), -1)
 
 
 class Found(NamedTuple):
@@ -88,22 +90,22 @@ def walk(
     """Walk the cells down from the coarsest size."""
     top = len(layout.sizes) - 1
     at = torch.arange(layout.cells(top), device=asking.parts.device).expand(len(asking.head), -1)
-    mass = left = _mass_of_all(asking, levels[top])
+    mass = left = _mass_of_all(asking, levels[top], layout.cells(top))
+    spread = levels[top].spread[:, : layout.cells(top)].index_select(0, asking.head[:, 0])
     rows = [_pinned_rows(layout, at)]
     for level in range(top, -1, -1):
-        cells = levels[level]
-        if level < top:
-            mass = _mass(asking, cells, at)
-        spread = cells.spread.flatten()[cells.rows(at, asking.head)]
-        chosen, rest = _split(mass * spread, at, cells, budget.chosen(layout, level))
+        chosen, rest = _split(mass * spread, at, layout.cells(level), budget.chosen(layout, level))
         if summaries:
-            rows.append(_rows(at.gather(1, rest), cells, layout, level))
+            rows.append(_rows(at.gather(1, rest), layout, level))
         opened = at.gather(1, chosen)
         if level == 0:
             parents = opened * layout.sizes[0] // layout.sizes[top]
             left = _less(left, parents.clamp_max(left.shape[1] - 1), mass.gather(1, chosen))
         else:
-            at = _held(opened, layout, level)
+            runs, fanout = opened.clamp_max(layout.cells(level)), layout.fanout(level)
+            at = _inner(runs, fanout)
+            mass = _mass(asking, levels[level - 1], runs, fanout)
+            spread = levels[level - 1].spread_of(runs, fanout, asking.head)
     rows.append(_tokens(opened, layout))
     return Found(torch.cat(rows, 1), left)
 
@@ -115,34 +117,38 @@ def log_mass(
     return (parts @ keys.mT).logsumexp(3, keepdim=True)
 
 
-def _mass_of_all(asking: Asking, cells: Cells) -> Float[Tensor, "blocks count"]:
+def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blocks count"]:
     """The mass of every cell of a block's head; blocks of one key head stand together."""
-    keys = rearrange(cells.keys[:, :-1], "x c d -> x d c")
+    keys = rearrange(cells.keys[:, :count], "x c d -> x d c")
     parts = rearrange(asking.parts, "(x i) r d -> x (i r) d", x=len(keys))
-    scores = torch.baddbmm(cells.logs[:-1], parts, keys)
+    scores = torch.baddbmm(cells.logs[:count], parts, keys)
     return _shares(
         rearrange(scores, "x (i r) c -> (x i) r c", r=asking.parts.shape[1]), asking.pinned
     )
 
 
-def _mass(asking: Asking, cells: Cells, at: Int64[Tensor, "blocks c"]) -> Float[Tensor, "blocks c"]:
-    """The mass of the candidates, which differ from block to block."""
-    mass = asking.parts.new_empty(at.shape)
-    keys = rearrange(cells.keys, "x c d -> (x c) d")
-    for batch in _batches(at, keys):
-        rows = cells.rows(at[batch], asking.head[batch]).flatten()
-        taken = rearrange(keys.index_select(0, rows), "(i c) d -> i d c", c=at.shape[1])
-        logs = rearrange(cells.logs[at[batch]], "i c -> i 1 c")
-        scores = torch.baddbmm(logs, asking.parts[batch], taken)
+def _mass(
+    asking: Asking, cells: Cells, runs: Int64[Tensor, "blocks n"], fanout: int
+) -> Float[Tensor, "blocks c"]:
+    """The mass of the candidates, runs of `fanout` cells, which differ from block to block."""
+    mass = asking.parts.new_empty(len(runs), runs.shape[1] * fanout)
+    keys = rearrange(cells.keys, "x (run f) d -> (x run) (f d)", f=fanout)
+    logs = rearrange(cells.logs, "(run f) -> run f", f=fanout)
+    first = asking.head * len(logs)
+    for batch in _batches(runs, keys):
+        rows = (runs[batch] + first[batch]).flatten()
+        taken = keys.index_select(0, rows).view(-1, mass.shape[1], cells.keys.shape[2])
+        bias = logs.index_select(0, runs[batch].flatten()).view(-1, 1, mass.shape[1])
+        scores = torch.baddbmm(bias, asking.parts[batch], taken.mT)
         mass[batch] = _shares(scores, asking.pinned[batch])
     return mass
 
 
-def _batches(at: Int64[Tensor, "blocks c"], keys: Tensor) -> Iterator[slice]:
+def _batches(runs: Int64[Tensor, "blocks n"], keys: Tensor) -> Iterator[slice]:
     """Runs of blocks whose keys take bounded memory; on a CPU they fit the cache."""
-    each = at.shape[1] * keys.shape[1] * keys.element_size()
-    step = max(1, (BATCH_BYTES if at.device.type == "cpu" else ACCELERATOR_BYTES) // each)
-    return (slice(start, start + step) for start in range(0, len(at), step))
+    each = runs.shape[1] * keys.shape[1] * keys.element_size()
+    step = max(1, (BATCH_BYTES if runs.device.type == "cpu" else ACCELERATOR_BYTES) // each)
+    return (slice(start, start + step) for start in range(0, len(runs), step))
 
 
 def _less(
@@ -160,38 +166,28 @@ def _less(
 def _shares(scores: Float[Tensor, "i r c"], pinned: Float[Tensor, "i r 1"]) -> Float[Tensor, "i c"]:
     """Softmax over the candidates and the pinned tokens for each part, then summed over parts.
 
-    Overwrites the scores.
+    Without the pinned tokens first: the largest share of that softmax says how large its sum was.
     """
-    top = scores.amax(-1, keepdim=True)
-    masses = scores.sub_(top).exp_()
-    total = masses.sum(-1, keepdim=True) + (pinned - top).exp()
-    return rearrange(rearrange(1 / total, "i r 1 -> i 1 r") @ masses, "i 1 c -> i c")
+    alone = scores.softmax(-1)
+    total = scores.amax(-1, keepdim=True) - alone.amax(-1, keepdim=True).log()
+    of_candidates = rearrange((total - pinned).sigmoid(), "i r 1 -> i 1 r")
+    return rearrange(of_candidates @ alone, "i 1 c -> i c")
 
 
 def _split(
-    wrong: Float[Tensor, "blocks c"], at: Int64[Tensor, "blocks c"], cells: Cells, chosen: int
+    wrong: Float[Tensor, "blocks c"], at: Int64[Tensor, "blocks c"], count: int, chosen: int
 ) -> tuple[Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
-    """Which candidates are opened, and which stay, in ascending order."""
+    """Which candidates are opened, and which stay, in ascending order; `count` of all exist."""
     total = wrong.shape[1]
     if chosen == total:
         numbers = torch.arange(total, device=wrong.device).expand_as(at)
         return numbers, numbers[:, :0]
-    wrong = torch.where(at == cells.missing, -1, wrong.nan_to_num(0, 0, 0))
-    return split_largest(wrong, chosen)
+    return split_largest(torch.where(at < count, wrong.nan_to_num(0, 0, 0), -1), chosen)
 
 
-def _rows(
-    at: Int64[Tensor, "blocks c"], cells: Cells, layout: Layout, level: int
-) -> Int64[Tensor, "blocks c"]:
+def _rows(at: Int64[Tensor, "blocks c"], layout: Layout, level: int) -> Int64[Tensor, "blocks c"]:
     """The rows of cells, see `Layout`."""
-    return torch.where(at == cells.missing, layout.nothing, at + layout.first(level))
-
-
-def _held(
-    at: Int64[Tensor, "blocks c"], layout: Layout, level: int
-) -> Int64[Tensor, "blocks more"]:
-    """The cells of the size below that some cells hold; a cell that does not exist holds none."""
-    return _inner(at, layout.fanout(level)).clamp_max_(layout.cells(level - 1))
+    return torch.where(at < layout.cells(level), at + layout.first(level), layout.nothing)
 
 
 def _tokens(at: Int64[Tensor, "blocks c"], layout: Layout) -> Int64[Tensor, "blocks tokens"]:

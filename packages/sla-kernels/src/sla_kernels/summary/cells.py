@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from sla_kernels.runtime.parts import by_cells
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import block_sizes
 from sla_kernels.summary.layout import Layout
@@ -16,9 +17,21 @@ def summed(x: Float[Tensor, "b h n c"], layout: Layout) -> list[Float[Tensor, "b
     return raised(cell_sums(x, layout.sizes[0]), layout)
 
 
-def cell_sums(x: Float[Tensor, "b h n c"], size: int) -> Float[Tensor, "b h cells c"]:
-    """Sum over runs of `size` tokens, which must divide them, in at least float32."""
-    total = x[:, :, ::size].to(at_least_float32(x), copy=True)
+def cell_sums(
+    x: Float[Tensor, "b h n c"], size: int, weights: Float[Tensor, "b h n"] | None = None
+) -> Float[Tensor, "b h cells c"]:
+    """Sum over runs of `size` tokens, which must divide them, in at least float32; weighted."""
+    made = []
+    for cells in by_cells(x, size):
+        run = slice(cells.start * size, cells.stop * size)
+        part = x[:, :, run].to(at_least_float32(x))
+        made.append(_sums(part if weights is None else part * weights[:, :, run, None], size))
+    return made[0] if len(made) == 1 else torch.cat(made, 2)
+
+
+def _sums(x: Float[Tensor, "b h n c"], size: int) -> Float[Tensor, "b h cells c"]:
+    """Sums over runs, token by token: faster than a reduction over a short axis."""
+    total = x[:, :, ::size].clone()
     for i in range(1, size):
         total += x[:, :, i::size]
     return total
@@ -63,29 +76,14 @@ def means_and_spreads(
 def _sums_and_squares(
     x: Float[Tensor, "b h n d"], size: int
 ) -> tuple[Float[Tensor, "b h cells d"], Float[Tensor, "b h cells 1"]]:
-    """Sums of the tokens of each run, and of their squared lengths.
-
-    On a CPU head by head, so that copies in float32 stay in the cache.
-    """
-    shape = {"b": x.shape[0], "h": x.shape[1]}
-    heads = rearrange(x, "b h n d -> (b h) n d")
-    found = [
-        _of_runs(part.to(at_least_float32(x)), size)
-        for part in heads.split(1 if x.device.type == "cpu" else len(heads))
-    ]
-    sums, squares = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return (
-        rearrange(sums, "(b h) cell d -> b h cell d", **shape),
-        rearrange(squares, "(b h) cell -> b h cell 1", **shape),
-    )
-
-
-def _of_runs(x: Float[Tensor, "h n d"], size: int) -> tuple[Tensor, Tensor]:
-    squares = torch.linalg.vector_norm(x, dim=-1).square_()
-    return (
-        reduce(x, "h (cell i) d -> h cell d", "sum", i=size),
-        reduce(squares, "h (cell i) -> h cell", "sum", i=size),
-    )
+    """Sums of the tokens of each run, and of their squared lengths."""
+    sums, squares = [], []
+    for cells in by_cells(x, size):
+        part = x[:, :, cells.start * size : cells.stop * size].to(at_least_float32(x))
+        rows = rearrange(part, "b h (cell i) d -> b h cell (i d)", i=size)
+        sums.append(_sums(part, size))
+        squares.append(torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square())
+    return torch.cat(sums, 2), torch.cat(squares, 2)
 
 
 def mean_queries(

@@ -112,7 +112,8 @@ def summary_attention_backward(
 def _flat(rows: Rows, lists: Int[Tensor, "b h i r"]) -> _Flat:
     batch, key_heads, count, _ = rows.keys.shape
     group = lists.shape[1] // key_heads
-    starts = torch.arange(batch * key_heads, device=lists.device) * count
+    reach = torch.int32 if batch * key_heads * count < 2**31 else torch.int64
+    starts = torch.arange(batch * key_heads, dtype=reach, device=lists.device) * count
     starts = starts.repeat_interleave(group).view(batch, -1, 1, 1)
     keys, values = (rearrange(x, "b g m d -> (b g m) d") for x in rows[:2])
     return _Flat(

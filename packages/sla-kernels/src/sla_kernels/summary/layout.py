@@ -51,6 +51,12 @@ class Layout(NamedTuple):
         """How many cells of the size below, or tokens, a cell holds."""
         return self.sizes[level] // (self.sizes[level - 1] if level else 1)
 
+    def room(self, level: int) -> int:
+        """Cells of a size, were every cell of the next one whole, and one more of that."""
+        if level == len(self.sizes) - 1:
+            return self.cells(level) + 1
+        return (self.cells(level + 1) + 1) * self.fanout(level + 1)
+
 
 class Budget(NamedTuple):
     """How many cells a query block opens at each level; at the first, how many it reads exactly."""

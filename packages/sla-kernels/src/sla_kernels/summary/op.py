@@ -15,12 +15,15 @@ from einops import repeat
 from torch import Tensor
 
 from sla_kernels.runtime.library import register, register_gradient
+from sla_kernels.runtime.parts import HEAD_BYTES, Heads, by_heads
 from sla_kernels.runtime.products import product_type
 from sla_kernels.summary import eager
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.reference import summary_reference
 from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, rows_of
 from sla_kernels.summary.weights import Weights, weights_of
+
+TABLES = 4  # as much as the forward pass holds a head: keys, values, gradients, in float32
 
 
 class RowLists(NamedTuple):
@@ -32,6 +35,10 @@ class RowLists(NamedTuple):
     outside: Tensor
     block_q: int
     sizes: tuple[int, ...]
+
+    def of(self, heads: Heads) -> "RowLists":
+        """The lists of some heads."""
+        return self._replace(rows=self.rows[:, heads.queries], tilt=self.tilt[:, heads.keys])
 
 
 class _Work(NamedTuple):
@@ -64,11 +71,11 @@ def summary_attention_forward(
     if takes_up(backend):
         out, lse = _attend_in_place(q, k, v, lists, scale, own)
     else:
-        work = _work(q, k, v, lists, product_type(k) if backend == "eager" else None)
-        run = summary_reference if backend == "reference" else eager.summary_attention_forward
-        queries = permuted(q, lists.order) if own else q
-        out = run(queries, work.rows, lists.rows, lists.block_q, scale)
-        out, lse = _put_back(out, lists.order, q) if own else out, q.new_empty(0).float()
+        out, lse = torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(0).float()
+        for part in _in_parts(q, k, backend, HEAD_BYTES):
+            keys, queries = part
+            given = (q[:, queries], k[:, keys], v[:, keys], lists.of(part))
+            _fill(out[:, queries], *given, scale, backend)
     if own and lists.outside.shape[0]:
         out.index_copy_(2, lists.outside, _of_pinned(q, k, v, lists.outside, scale))
     return out, lse
@@ -86,6 +93,55 @@ def summary_attention_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of q, k and v; the choice of rows and weights is constant."""
+    parts = _in_parts(q, k, backend, HEAD_BYTES // TABLES)
+    if len(parts) == 1:
+        return _backward(grad, q, k, v, out, lse, lists, scale, backend)
+    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    for part in parts:
+        keys, queries = part
+        given = (grad[:, queries], q[:, queries], k[:, keys], v[:, keys])
+        dq[:, queries], dk[:, keys], dv[:, keys] = _backward(
+            *given, None, None, lists.of(part), scale, backend
+        )
+    return dq, dk, dv
+
+
+def _in_parts(q: Tensor, k: Tensor, backend: str, most: int) -> list[Heads]:
+    """The kernels of a GPU take all heads at once, and so does the definition."""
+    return by_heads(q, k, most) if backend == "eager" else [Heads(slice(None), slice(None))]
+
+
+def _fill(
+    out: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
+) -> None:
+    """Write the output of ordinary queries where they stand."""
+    work = _work(q, k, v, lists, product_type(k) if backend == "eager" else None)
+    run = summary_reference if backend == "reference" else eager.summary_attention_forward
+    queries = permuted(q, lists.order, lists.block_q) if work.own else q
+    found = run(queries, work.rows, lists.rows, lists.block_q, scale)
+    if work.own:
+        _put(out, found, lists.order)
+    else:
+        out.copy_(found)
+
+
+def _put(out: Tensor, found: Tensor, order: Tensor) -> None:
+    """Write what queries in order found to where they stand."""
+    for part, here, made in zip(out, order, found, strict=True):
+        part.index_copy_(1, here, made[:, : len(here)])
+
+
+def _backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor | None,
+    lse: Tensor | None,
+    lists: RowLists,
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
     work = _work(q, k, v, lists, k.dtype if backend == "triton" else None)
     kept = () if out is None else (out,)
     queries, *more = (permuted(x, lists.order) if work.own else x for x in (q, grad, *kept))
@@ -98,8 +154,7 @@ def summary_attention_backward(
     if not work.own:
         return dq, dk.to(k.dtype), dv.to(v.dtype)
     whole = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
-    for part, here, made in zip(whole, lists.order, dq, strict=True):
-        part.index_copy_(1, here, made)
+    _put(whole, dq, lists.order)
     if lists.outside.shape[0]:
         found = _pull_back_pinned(grad, q, k, v, lists.outside, scale)
         whole.index_copy_(2, lists.outside, found[0])
@@ -122,14 +177,6 @@ def _attend_in_place(
         q, rows, lists.rows, lists.block_q, scale, order
     )
     return made
-
-
-def _put_back(made: Tensor, order: Tensor, like: Tensor) -> Tensor:
-    """Ordered tokens where the caller had them; what is not ordered is left open."""
-    out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-    for part, here, tokens in zip(out, order, made, strict=True):
-        part.index_copy_(1, here, tokens)
-    return out
 
 
 def _pull_back(

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.products import at_least_float32, product_type
-from sla_kernels.summary.cells import raised
+from sla_kernels.summary.cells import cell_sums, raised
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.weights import Weights
 
@@ -24,20 +24,23 @@ class Rows(NamedTuple):
 
 
 def ordered(
-    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], padded: int
+    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], size: int
 ) -> Float[Tensor, "b h padded d"]:
-    """Tokens in order, in the type that they are multiplied in, padded with zeros."""
-    made = permuted(x, order).to(product_type(x))
-    return F.pad(made, (0, 0, 0, padded - made.shape[2])) if padded > made.shape[2] else made
+    """Tokens in order, padded to whole cells, in the type that they are multiplied in."""
+    return permuted(x, order, size).to(product_type(x))
 
 
 def permuted(
-    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"]
-) -> Float[Tensor, "b h free d"]:
-    """Tokens in each scene's own order."""
+    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], size: int = 1
+) -> Float[Tensor, "b h free_and_more d"]:
+    """Tokens in each scene's own order, padded with zeros to whole runs of `size`."""
     if len(x) == 1:  # nothing to stack: saves a copy
-        return x[0].index_select(1, order[0])[None]
-    return torch.stack([part.index_select(1, here) for part, here in zip(x, order, strict=True)])
+        made = x[0].index_select(1, order[0])[None]
+    else:
+        pairs = zip(x, order, strict=True)
+        made = torch.stack([part.index_select(1, here) for part, here in pairs])
+    missing = -made.shape[2] % size
+    return F.pad(made, (0, 0, 0, missing)) if missing else made
 
 
 def rows_of(
@@ -72,20 +75,11 @@ def _laid_out(
         made[:, layout.first(len(layout.sizes)) : layout.nothing] = scene.index_select(1, outside)
     out[:, :, layout.tokens : layout.padded] = 0
     out[:, :, layout.nothing] = 0
-    sums = raised(_weighted(out[:, :, : layout.padded], weights.shares, layout.sizes[0]), layout)
+    tokens = out[:, :, : layout.padded]
+    sums = raised(cell_sums(tokens, layout.sizes[0], weights.shares), layout)
     for level, (total, share) in enumerate(zip(sums, weights.totals, strict=True)):
         torch.div(total, share, out=out[:, :, layout.first(level) : layout.first(level + 1)])
     return out
-
-
-def _weighted(
-    x: Float[Tensor, "b g n d"], shares: Float[Tensor, "b g n"], size: int
-) -> Float[Tensor, "b g cells d"]:
-    """Weighted sums over runs of tokens, token by token, so that no product is stored."""
-    total = x[:, :, ::size] * shares[:, :, ::size, None]
-    for i in range(1, size):
-        total.addcmul_(x[:, :, i::size], shares[:, :, i::size, None])
-    return total
 
 
 def back_to_tokens(
