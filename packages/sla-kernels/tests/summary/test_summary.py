@@ -19,7 +19,7 @@ from sla_kernels import (
     sla_attention,
 )
 from sla_kernels.runtime import parts
-from sla_kernels.search import choose, walk
+from sla_kernels.search import RowChoice, choose, walk
 from sla_kernels.summary import eager, op
 from sla_kernels.summary.rows import rows_of
 from sla_kernels.summary.weights import weights_of
@@ -289,6 +289,16 @@ def test_long_lists_become_dense_attention() -> None:
     selection = select(q, k, v, keep=20)
     assert selection.keeps_all
     assert explain(q, k, selection=selection).backend == "dense"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sizes"), [(8192, (4, 64)), (8224, (4, 64)), (16448, (4, 64, 512))]
+)
+def test_sizes_that_make_no_list_shorter_are_not_searched(
+    tokens: int, sizes: tuple[int, ...]
+) -> None:
+    choice = RowChoice(keep=32, opened=16, summary=(4, 64, 512, 4096))
+    assert choice.plan(tokens, 0, 64, "cpu").sizes == sizes
 
 
 def make(**options: object) -> SparseLinearAttention:
