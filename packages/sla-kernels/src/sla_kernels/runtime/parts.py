@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-HEAD_BYTES = 6 << 20  # of the keys of heads that are worked on together, in float32
+HEAD_BYTES = 5 << 20  # of the keys of heads that are worked on together, in float32
 RUN_BYTES = 1 << 20  # of tokens that are summed at a time, in float32
 _FLOAT32 = 4
 
