@@ -49,7 +49,7 @@ def tensors(n: int, m: int, *, heads: int = 2, key_heads: int = 2) -> tuple[Tens
 def test_every_operator_has_a_formula() -> None:
     names = torch._C._dispatch_get_all_op_names()
     registered = {name[13:] for name in names if name.startswith("sla_kernels::")}
-    assert {run.__name__ for run in FORMULAS} == registered
+    assert {run.__name__ for run in FORMULAS} == registered - {"launch"}  # that computes nothing
 
 
 @given(
