@@ -165,6 +165,16 @@ def test_rounding_errors_of_cameras_in_one_place_are_no_baselines() -> None:
     assert pose.evaluate(target.float(), still.float()).undefined_directions == 15
 
 
+def test_more_cameras_make_a_small_baseline_no_smaller() -> None:
+    """What counts as rounding follows from how far cameras are out, not from how many there are."""
+    pose_at = torch.eye(4)[:3].repeat(50, 1, 1)
+    pose_at[:, 0, 3] = torch.tensor([1000.0, 1000.004]).repeat(25)  # float32: rounded to 6e-5
+    errors = pose.pair_errors(pose_at, pose_at)
+    apart = (errors.pairs % 2).sum(dim=1) == 1
+    assert torch.equal(errors.undefined, ~apart)
+    assert not pose.pair_errors(pose_at[:2], pose_at[:2]).undefined.any()
+
+
 def test_all_cameras_in_one_place_leave_no_direction_metric() -> None:
     target = rig(4)
     target[:, :, 3] = 0
