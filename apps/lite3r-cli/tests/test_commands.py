@@ -82,9 +82,11 @@ def test_a_run_without_training_says_so_and_measures_at_more_views(lite3r: Any) 
     student = report["rows"][-1]
     assert student["trained_parameters"] == 0
     assert student["latency_ms_many"] > 0 < student["abs_rel_many"]
-    assert "one pass over two drawn scenes" in done.err.replace("\n", " ")
+    assert "understate: one pass over drawn scenes" in done.err.replace("\n", " ")
     assert set(load_file("a/adapter.safetensors")) == {
-        f"model.backbone.pretrained.blocks.{block}.attn.core.directions" for block in (3, 5, 7, 9)
+        f"model.backbone.pretrained.blocks.{block}.attn.core.{found}"
+        for block in (3, 5, 7, 9)
+        for found in ("directions", "offsets")
     }
 
 

@@ -19,7 +19,7 @@ from lite3r.student.deploy import AGREES, deploy, export, load
 from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, load_backbone, weights_digest
-from sla_kernels import stored_axes
+from sla_kernels import stored_calibration
 
 IMAGES = torch.rand(1, 2, 3, 140, 126, generator=torch.Generator().manual_seed(0))
 
@@ -159,8 +159,9 @@ def content(**changes: Any) -> Recipe:
 def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_path: Path) -> None:
     """What is loaded orders tokens as what was saved, with either kind of file."""
     student = lighten(teacher, replace(content(), fp8="rowwise"), calibrate=IMAGES)
-    axes = stored_axes(student.backbone)
-    assert len(axes) == 4
+    axes = stored_calibration(student.backbone)
+    assert {name.rpartition(".")[2] for name in axes} == {"directions", "offsets"}
+    assert len(axes) == 8
     assert all(float(one.abs().max()) > 0 for one in axes.values())
     student.save(tmp_path / "saved")
     with torch.no_grad():
@@ -168,7 +169,7 @@ def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_pat
     export(student, tmp_path / "exported")
     for folder in ("saved", "exported"):
         again = load(tmp_path / folder, backend="reference", precision="float32").backbone
-        for name, found in stored_axes(again).items():
+        for name, found in stored_calibration(again).items():
             assert torch.equal(found, axes[name]), folder
         with torch.no_grad():
             assert torch.equal(again(IMAGES).depth, depth), folder
@@ -177,9 +178,9 @@ def test_the_axes_of_an_order_travel_with_the_student(teacher: Backbone, tmp_pat
 def test_axes_stay_in_float32_and_the_teacher_as_it_was(teacher: Backbone) -> None:
     before = weights_digest(teacher)
     student = lighten(teacher, content(), calibrate=IMAGES)
-    axes = stored_axes(student.backbone)
+    axes = stored_calibration(student.backbone)
     light = deploy(student, precision="bfloat16").backbone
-    for name, found in stored_axes(light).items():
+    for name, found in stored_calibration(light).items():
         assert torch.equal(found, axes[name])
     assert {p.dtype for p in light.parameters()} == {torch.bfloat16}
     assert weights_digest(teacher) == before
@@ -193,7 +194,9 @@ def test_axes_are_found_on_what_is_given_and_on_drawn_scenes_otherwise(teacher: 
         "drawn": None,
     }
     found = {
-        name: next(iter(stored_axes(lighten(teacher, content(), calibrate=how).backbone).values()))
+        name: next(
+            iter(stored_calibration(lighten(teacher, content(), calibrate=how).backbone).values())
+        )
         for name, how in ways.items()
     }
     assert len(seen) == 1

@@ -11,7 +11,7 @@ from sla_kernels.mass import observed_mass as observed_mass
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
 from sla_kernels.module import calibrated as calibrated
 from sla_kernels.module import observed_selections as observed_selections
-from sla_kernels.module import stored_axes as stored_axes
+from sla_kernels.module import stored_calibration as stored_calibration
 from sla_kernels.order import SharedOrder as SharedOrder
 from sla_kernels.order import TokenOrder as TokenOrder
 from sla_kernels.order import order_tokens as order_tokens

@@ -1,31 +1,61 @@
-"""Axes of an order from many calls: sums of keys and of their products, then eigenvectors."""
+"""What is found out once about an attention: the axes of its order, and what its cells understate.
+
+A cell never overstates its mass (see `summary.weights`); heads whose queries look for single keys
+get too little from cells. One number for each key head and size of cell, added to the log of the
+mass, brings the answers nearest to those of dense attention. Nearest by the mean distance over
+queries, not by its square, which few queries would rule.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from einops import rearrange
-from jaxtyping import Float, Int64
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.axes import axes_of, in_float64
+from sla_kernels.summary import SummarySelection
+from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.rows import rows_of
+from sla_kernels.summary.weights import weights_of
+
+QUERIES = 512  # of each head of a call: what a few numbers are fitted to
+RIDGE = 2e-3  # holds numbers that no query asks for
+TURNS = 40  # of the search for the nearest
 
 
-class Moments:
-    """The first two moments of keys, all heads side by side, over every call."""
+class Answers(NamedTuple):
+    """What some queries get from exact rows and from the cells of each size, and should get."""
+
+    masses: Float[Tensor, "h n parts"]  # their logs
+    outputs: Float[Tensor, "h n parts d"]
+    dense: Float[Tensor, "h n d"]
+
+
+class Calibration:
+    """What one attention met in every call."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.key_heads = 0
         self.total: Tensor | None = None
         self.products: Tensor | None = None
-        self.dtype = torch.float32
+        self.answers: list[Answers] = []
         self.device = torch.device("cpu")
 
-    def add(self, k: Float[Tensor, "b g m d"], pinned: Int64[Tensor, " pinned"] | None) -> None:
-        """Count the keys of one call, pinned ones left out."""
-        rows = rearrange(in_float64(k.detach()), "b g m d -> b m (g d)")
-        self.device = k.device
-        if pinned is not None:
-            free = torch.ones(k.shape[2], dtype=torch.bool, device=rows.device)
-            rows = rows[:, free.index_fill(0, pinned.to(rows.device), False)]
-        rows = rearrange(rows, "b m c -> (b m) c")
+    def add(
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b g m d"],
+        v: Float[Tensor, "b g m d"],
+        selection: SummarySelection,
+        scale: float,
+    ) -> None:
+        """Count the keys of one call, pinned ones left out, and note the answers of its cells."""
+        self.device, self.key_heads = k.device, k.shape[1]
+        free = k.detach()[:, :, ~_is_pinned(selection)]
+        rows = rearrange(in_float64(free), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
             width = rows.shape[1]
             self.total = rows.new_zeros(width)
@@ -33,6 +63,9 @@ class Moments:
         self.count += rows.shape[0]
         self.total += rows.sum(0)
         self.products += rows.T @ rows
+        if selection.summaries and not selection.keeps_all:
+            found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
+            self.answers += [one for one in found if one.dense.isfinite().all()]
 
     def axes(self, number: int) -> Float[Tensor, "c a"]:
         """The principal axes of everything that was counted, in float32."""
@@ -41,3 +74,117 @@ class Moments:
         return (
             axes_of(self.products / self.count - mean.outer(mean), number).float().to(self.device)
         )
+
+    def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
+        """What to add to the log of the mass of cells, in float32; zero where none was met."""
+        return fitted(self.answers, self.key_heads, sizes).to(self.device)
+
+
+def answers_of(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    selection: SummarySelection,
+    scale: float,
+) -> list[Answers]:
+    """The answers of cells without offsets, scene by scene, for queries spread over the order."""
+    layout = selection.layout
+    weights = weights_of(selection.tilt, layout, None)
+    rows = rows_of(k, v, selection.order, selection.outside, weights, layout)
+    group, own = q.shape[1] // k.shape[1], q.shape[2] == k.shape[2]
+    free = layout.tokens if own else q.shape[2]
+    places = torch.arange(0, free, max(1, free // QUERIES), device=q.device)
+    part, made = _part_of_row(layout, q.device), []
+    for scene, order in enumerate(selection.order):
+        asked = q[scene][:, order[places] if own else places].to(rows.keys)
+        listed = selection.rows[scene][:, places // selection.block_q].long()
+        of_heads = (repeat(x[scene], "g ... -> (g r) ...", r=group) for x in rows)
+        heads = zip(asked, *of_heads, listed, strict=True)
+        found = [
+            _of_head(one, keys, values, bias, named, part, len(layout.sizes) + 1, scale)
+            for one, keys, values, bias, named in heads
+        ]
+        made.append(Answers(*(torch.stack(x) for x in zip(*found, strict=True))))
+    return made
+
+
+def _of_head(
+    q: Float[Tensor, "n d"],
+    keys: Float[Tensor, "rows d"],
+    values: Float[Tensor, "rows d"],
+    bias: Float[Tensor, " rows"],
+    listed: Int64[Tensor, "n listed"],
+    part: Int64[Tensor, " rows"],
+    parts: int,
+    scale: float,
+) -> Answers:
+    scores = torch.addmm(bias, q, keys.T, alpha=scale)
+    named = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, listed, True)
+    groups = [scores.masked_fill(~(named & (part == i)), -torch.inf) for i in range(parts)]
+    every = scores.masked_fill(part != 0, -torch.inf)
+    return Answers(
+        torch.stack([x.logsumexp(1) for x in groups], 1),
+        torch.stack([x.softmax(1).nan_to_num(0) @ values for x in groups], 1),
+        every.softmax(1) @ values,
+    )
+
+
+def fitted(calls: Sequence[Answers], key_heads: int, sizes: int) -> Float[Tensor, "g sizes"]:
+    """The offsets whose answers are nearest to dense attention's.
+
+    A size that no call listed gets what the size below it gets.
+    """
+    if not calls:
+        return torch.zeros(key_heads, sizes)
+    with torch.inference_mode(False), torch.enable_grad():
+        calls = [Answers(*(x.clone() for x in call)) for call in calls]
+        offsets = calls[0].dense.new_zeros(key_heads, sizes).requires_grad_()
+        search = torch.optim.LBFGS([offsets], max_iter=TURNS, line_search_fn="strong_wolfe")
+
+        def step() -> Tensor:
+            search.zero_grad()
+            loss = _distance(calls, offsets) + RIDGE * offsets.square().sum()
+            loss.backward()
+            return loss
+
+        search.step(step)
+    found = offsets.detach().float()
+    met = [any(_lists(call, size) for call in calls) for size in range(sizes)]
+    for size in range(1, sizes):
+        if not met[size]:
+            found[:, size] = found[:, size - 1]
+    return found
+
+
+def _distance(calls: Sequence[Answers], offsets: Float[Tensor, "g sizes"]) -> Tensor:
+    """The mean distance from dense answers, relative to their size, summed over heads."""
+    total = offsets.new_zeros(())
+    for masses, outputs, dense in calls:
+        heads = offsets.repeat_interleave(len(masses) // len(offsets), 0)
+        added = torch.cat([heads.new_zeros(len(heads), 1), heads[:, : masses.shape[2] - 1]], 1)
+        shares = (masses + rearrange(added, "h parts -> h 1 parts")).softmax(2)
+        gap = (rearrange(shares, "h n parts -> h n parts 1") * outputs).sum(2) - dense
+        usual = dense.square().sum(2).mean(1)
+        far = (gap.square().sum(2) + 1e-6 * rearrange(usual, "h -> h 1")).sqrt().mean(1)
+        total = total + (far / usual.sqrt().clamp_min(1e-12)).sum()
+    return total / len(calls)
+
+
+def _lists(call: Answers, size: int) -> bool:
+    masses = call.masses
+    return size + 1 < masses.shape[2] and bool(masses[:, :, size + 1].isfinite().any())
+
+
+def _part_of_row(layout: Layout, device: torch.device) -> Int64[Tensor, " rows"]:
+    """0 for tokens, 1 and up for cells by size, -1 for what is nothing."""
+    part = torch.full((layout.rows,), -1, device=device)
+    part[: layout.tokens] = 0
+    for size in range(len(layout.sizes)):
+        part[layout.first(size) : layout.first(size + 1)] = size + 1
+    part[layout.first(len(layout.sizes)) : layout.nothing] = 0
+    return part
+
+
+def _is_pinned(selection: SummarySelection) -> Bool[Tensor, " m"]:
+    pinned = torch.zeros(selection.num_keys, dtype=torch.bool, device=selection.outside.device)
+    return pinned.index_fill(0, selection.outside, True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sla_kernels.attention import Sum, attend
 from sla_kernels.backend import BACKENDS, Selection, resolve
-from sla_kernels.calibration import Moments
+from sla_kernels.calibration import Calibration
 from sla_kernels.linear.rule import check_scope_of_rows, rule_of
 from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
@@ -19,7 +19,9 @@ from sla_kernels.search.choice import RowChoice
 from sla_kernels.search.choice import choose as choose_rows
 from sla_kernels.select.choice import Choice
 from sla_kernels.select.choice import choose as choose_blocks
+from sla_kernels.summary import SummarySelection
 
+STORED = ("directions", "offsets")  # what calibration finds
 MIX_LOGIT = 4.0  # sigmoid: 0.98 of the sparse branch
 
 
@@ -33,7 +35,8 @@ class SparseLinearAttention(nn.Module):
 
     With `order="content"` or a `summary` the sparse branch is that of `select_rows`: few exact
     blocks and summaries of all other keys in one softmax. The axes of its order are computed at
-    every call until `calibrated` stores them in the buffer `directions`, part of the state dict.
+    every call until `calibrated` stores them in the buffer `directions`, and beside them what its
+    cells understate in the buffer `offsets`, both part of the state dict.
 
     With `combine="alpha"` and the number of `heads`, out = a o_s + (1 - a) proj_l(o_l) with a ratio
     a = sigmoid(mix_logit) learned for each head, 0.98 at first.
@@ -103,7 +106,9 @@ class SparseLinearAttention(nn.Module):
             check_scope_of_rows(self.rule)
         self.directions: Tensor | None
         self.register_buffer("directions", None)
-        self.moments: Moments | None = None
+        self.offsets: Tensor | None
+        self.register_buffer("offsets", None)
+        self.calibration: Calibration | None = None
         self.scale = head_dim**-0.5 if scale is None else scale
         self.backend = backend
         self.observer: Callable[[Selection], object] | None = None
@@ -123,9 +128,9 @@ class SparseLinearAttention(nn.Module):
         q, k, v = under_autocast(q, k, v)
         check_attention_inputs(q, k, v)
         self._check_width(q)
-        if self.moments is not None:
-            self.moments.add(k, pinned)
         selection = self._choose(q, k, v, pinned)
+        if self.calibration is not None and isinstance(selection, SummarySelection):
+            self.calibration.add(q, k, v, selection, self.scale)
         if self.observer is not None:
             self.observer(selection)
         name, _ = resolve(self.backend, q, k, selection)
@@ -147,13 +152,14 @@ class SparseLinearAttention(nn.Module):
     def _choose(self, q: Tensor, k: Tensor, v: Tensor, pinned: Tensor | None) -> Selection:
         if isinstance(self.choice, Choice):
             return choose_blocks(q, k, pinned, self.choice)
-        return choose_rows(q, k, v, pinned, self.choice, self.directions)
+        return choose_rows(q, k, v, pinned, self.choice, self.directions, self.offsets)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """Make room for axes that were calibrated elsewhere."""
-        found = state_dict.get(f"{prefix}directions")
-        if found is not None and self.directions is None:
-            self.directions = torch.empty_like(found, device=self._device())
+        """Make room for what was calibrated elsewhere."""
+        for name in STORED:
+            found = state_dict.get(f"{prefix}{name}")
+            if found is not None and getattr(self, name) is None:
+                setattr(self, name, torch.empty_like(found, device=self._device()))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _device(self) -> torch.device | None:
@@ -207,7 +213,8 @@ def observed_selections(model: nn.Module) -> Iterator[list[Selection]]:
 
 @contextmanager
 def calibrated(model: nn.Module) -> Iterator[None]:
-    """Store the axes of every content order inside a model, from what it is run on in here.
+    """Store the axes of every content order inside a model, and what the cells of every summary
+    understate, from what the model is run on in here.
 
     with calibrated(model):
         model(images)
@@ -218,36 +225,38 @@ def calibrated(model: nn.Module) -> Iterator[None]:
     parts = {
         name: part
         for name, part in model.named_modules()
-        if isinstance(part, SparseLinearAttention)
-        and isinstance(part.choice, RowChoice)
-        and part.choice.order == "content"
+        if isinstance(part, SparseLinearAttention) and isinstance(part.choice, RowChoice)
     }
     for part in parts.values():
-        part.moments = Moments()
+        part.calibration = Calibration()
     try:
         yield
-        found = {name: _axes(name, part) for name, part in parts.items()}
+        found = {name: _found(name, part) for name, part in parts.items()}
         for name, part in parts.items():
-            part.directions = found[name]
+            part.directions, part.offsets = found[name]
     finally:
         for part in parts.values():
-            part.moments = None
+            part.calibration = None
 
 
-def stored_axes(model: nn.Module) -> dict[str, Float[Tensor, "c a"]]:
-    """The axes of every content order, by the name of the buffer."""
+def stored_calibration(model: nn.Module) -> dict[str, Tensor]:
+    """What `calibrated` stored inside a model: axes (c, a) and offsets (g, sizes), by buffer."""
     return {
-        f"{name}.directions": part.directions
+        f"{name}.{stored}": getattr(part, stored)
         for name, part in model.named_modules()
-        if isinstance(part, SparseLinearAttention) and part.directions is not None
+        if isinstance(part, SparseLinearAttention)
+        for stored in STORED
+        if getattr(part, stored) is not None
     }
 
 
-def _axes(name: str, part: SparseLinearAttention) -> Tensor:
-    assert part.moments is not None and isinstance(part.choice, RowChoice)
-    if part.moments.count == 0:
+def _found(name: str, part: SparseLinearAttention) -> tuple[Tensor | None, Tensor | None]:
+    choice, calibration = part.choice, part.calibration
+    assert calibration is not None and isinstance(choice, RowChoice)
+    if calibration.count == 0:
         raise ValueError(
             f"attention {name!r} saw no keys; every one must be run to be calibrated: "
             "run the model inside the context"
         )
-    return part.moments.axes(part.choice.axes)
+    axes = calibration.axes(choice.axes) if choice.order == "content" else None
+    return axes, None if choice.summary is None else calibration.offsets(len(choice.sizes))

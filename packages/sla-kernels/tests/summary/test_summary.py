@@ -164,12 +164,13 @@ def by_definition(q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection) 
             absent = (torch.zeros_like(ks[0]), torch.tensor(-torch.inf, dtype=q.dtype))
             for _ in range(layout.padded - layout.tokens):
                 keys.append(absent[0]), values.append(absent[0]), bias.append(absent[1])
-            for size in layout.sizes:
+            for level, size in enumerate(layout.sizes):
+                more = 0 if selection.offsets is None else selection.offsets[g, level].double()
                 for start in range(0, layout.tokens, size):
                     part = slice(start, min(start + size, layout.tokens))
                     w = selection.tilt[scene, g][part].softmax(0)
                     keys.append(w @ ks[part]), values.append(w @ vs[part])
-                    bias.append(-(w * w.log()).sum())
+                    bias.append(-(w * w.log()).sum() + more)
             for position in selection.outside:
                 keys.append(k[scene, g][position]), values.append(v[scene, g][position])
                 bias.append(torch.zeros((), dtype=q.dtype))
@@ -214,7 +215,7 @@ def test_a_cell_never_claims_more_mass_than_its_tokens_have() -> None:
     q, k, v = draw(128, 128)
     selection = few(q, k, v, keep=1, summary=(8, 32), opened=1)
     layout = selection.layout
-    weights = weights_of(selection.tilt, layout)
+    weights = weights_of(selection.tilt, layout, None)
     rows = rows_of(k, v, selection.order, selection.outside, weights, layout)
     scores = torch.einsum("bhnd,bhmd->bhnm", q, rows.keys) + rows.bias[:, :, None]
     tokens = scores[..., : layout.tokens]
@@ -349,7 +350,7 @@ def test_an_attention_that_did_not_run_is_not_calibrated() -> None:
     with pytest.raises(ValueError, match="attention '1' saw no keys"), calibrated(module):
         module[0](q, k, v)
     assert module[0].directions is None
-    assert module[0].moments is None
+    assert module[0].calibration is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

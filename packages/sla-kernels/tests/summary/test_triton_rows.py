@@ -205,7 +205,8 @@ def test_no_step_beside_the_kernels_reads_a_value(
     outside = torch.empty(pins, dtype=torch.int64, device="meta")
     axes = torch.empty(64, 4, device="meta")
     plan = Plan(3, 2, 64, (4, 16), True, 4, True, 0.2)
-    lists = RowLists(*choose_rows(q, k, v, outside, axes, None, plan), outside, 64, (4, 16))
+    found = choose_rows(q, k, v, outside, axes, None, plan)
+    lists = RowLists(*found, outside, 64, (4, 16), None)
     out, lse = op.summary_attention_forward(q, k, v, lists, 0.2, "triton")
     made = op.summary_attention_backward(out, q, k, v, out, lse, lists, 0.2, "triton")
     assert [x.shape for x in (out, *made)] == [q.shape, q.shape, k.shape, v.shape]

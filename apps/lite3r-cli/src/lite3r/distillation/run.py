@@ -121,8 +121,10 @@ def prepare(plan: Plan, words: Words) -> Prepared:
         words=words,
     )
     if plan.recipe.calibrates:
-        what = "two drawn scenes" if found.seen is None else f"{found.seen.shape[1]} photos"
-        words.say(f"finding the axes of the order: one pass over {what} ...")
+        what = "drawn scenes" if found.seen is None else f"{found.seen.shape[1]} photos"
+        words.say(
+            f"finding the axes of the order and what its cells understate: one pass over {what} ..."
+        )
     student = lighten(teacher, plan.recipe, plan.teacher, calibrate=found.seen)
     first = found.judged[0]
     if not found.truth:

@@ -1,4 +1,4 @@
-"""The axes of a content order: found on images once, kept with the student."""
+"""What an order and its summaries are calibrated to: found on images once, kept by the student."""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,18 +9,19 @@ from torch import Tensor, nn
 
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
-from recon_eval.synthetic import SyntheticScenes
-from sla_kernels import SparseLinearAttention, calibrated, stored_axes
+from recon_eval.data import SyntheticScenes, SyntheticWorld
+from sla_kernels import SparseLinearAttention, calibrated, stored_calibration
 
 Calibrate = Callable[[Backbone], object] | Float[Tensor, "b v 3 y x"]
 
-SCENES, VIEWS, SIZE = 2, 8, 224
+SIZE = 224
 
 
-def find_axes(backbone: Backbone, images: Calibrate) -> None:
+def find_axes(backbone: Backbone, images: Calibrate, *, offsets: bool = True) -> None:
     """Store the axes of every content order of a light backbone, in place.
 
     - `images`: in [0, 1], all in one pass; or a callable that runs the backbone as it likes.
+    - `offsets`: whether to store what the cells of summaries understate as well.
     """
     with calibrated(backbone), torch.no_grad():
         if callable(images):
@@ -28,17 +29,27 @@ def find_axes(backbone: Backbone, images: Calibrate) -> None:
         else:
             like = next(backbone.parameters())
             backbone(images.to(device=like.device, dtype=like.dtype))
+    if not offsets:
+        forget(backbone, "offsets")
 
 
-def drawn_scenes(backbone: Backbone) -> None:
-    """Run a backbone on two drawn scenes, together, at about 224 pixels."""
-    patch = backbone.patch_size
+def forget(backbone: Backbone, *stored: str) -> None:
+    """Drop what was found: "directions" are then computed at every call, "offsets" are none."""
+    for part in backbone.modules():
+        if isinstance(part, SparseLinearAttention):
+            for name in stored:
+                setattr(part, name, None)
+
+
+def run_on_drawn(backbone: Backbone, size: int = SIZE) -> None:
+    """Run a backbone on drawn scenes of about `size` pixels: two rooms, three of the world."""
     like = next(backbone.parameters())
-    backbone(_drawn(SIZE // patch * patch).to(device=like.device, dtype=like.dtype))
+    for images in _drawn(size // backbone.patch_size * backbone.patch_size):
+        backbone(images.to(device=like.device, dtype=like.dtype))
 
 
 def make_room(backbone: Backbone, recipe: Recipe) -> None:
-    """Give every content order of a light backbone axes to be read into; they are zero."""
+    """Give every content order of a light backbone room for what is read; it is zero."""
     for site in backbone.attention_sites():
         if site.scope in recipe.scopes:
             for part in backbone.get_submodule(site.name).modules():
@@ -46,25 +57,30 @@ def make_room(backbone: Backbone, recipe: Recipe) -> None:
                     width = site.num_heads * site.head_dim
                     device = next(backbone.parameters()).device
                     part.directions = torch.zeros(width, recipe.axes, device=device)
+                    if recipe.summary and recipe.offsets:
+                        shape = (site.num_heads, len(recipe.summary))
+                        part.offsets = torch.zeros(shape, device=device)
 
 
 def to_dtype(backbone: Backbone, dtype: torch.dtype) -> None:
-    """Change the number type of a backbone, in place, but not that of its axes.
+    """Change the number type of a backbone, in place, but not that of its calibration.
 
     Weights that are shared with a teacher are the teacher's still.
     """
-    kept = {name: axes.float() for name, axes in stored_axes(backbone).items()}
+    kept = {name: found.float() for name, found in stored_calibration(backbone).items()}
     own: dict[int, nn.Parameter] = {}
     for part in backbone.modules():
         for name, value in list(part.named_parameters(recurse=False)):
             copied = nn.Parameter(value.detach().clone(), requires_grad=value.requires_grad)
             setattr(part, name, own.setdefault(id(value), copied))
     backbone.to(dtype)
-    for name, axes in kept.items():
-        backbone.get_submodule(name.removesuffix(".directions")).directions = axes
+    for name, found in kept.items():
+        holder, _, stored = name.rpartition(".")
+        setattr(backbone.get_submodule(holder), stored, found)
 
 
 @cache
-def _drawn(size: int) -> Float[Tensor, "b v 3 y x"]:
-    scenes = SyntheticScenes("train", count=SCENES, views=VIEWS, height=size, width=size, seed=0)
-    return torch.stack([scenes[number].images for number in range(SCENES)])
+def _drawn(size: int) -> list[Float[Tensor, "b v 3 y x"]]:
+    rooms = SyntheticScenes("train", count=2, views=8, height=size, width=size, seed=0)
+    world = SyntheticWorld("train", count=3, views=12, height=size, width=size, seed=3)
+    return [torch.stack([scene.images for scene in rooms]), *(s.images[None] for s in world)]

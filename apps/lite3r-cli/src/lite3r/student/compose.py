@@ -13,7 +13,7 @@ from torch import nn
 import distill
 import fp8_qat
 import sla_kernels
-from lite3r.student.axes import Calibrate, drawn_scenes, find_axes, make_room
+from lite3r.student.axes import Calibrate, run_on_drawn, find_axes, make_room
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student, TeacherSpec
 from recon_backbones import Backbone, replace_attention, weights_digest
@@ -39,11 +39,11 @@ def lighten(
     training-free student.
 
     - `calibrate`: images that the axes of a content order are computed from, or a callable that
-      runs the backbone on some; two drawn scenes unless given, in one pass.
+      runs the backbone on some; a few drawn scenes unless given.
 
     Raises ValueError when the recipe names layers that the backbone does not have.
     """
-    images = drawn_scenes if calibrate is None else calibrate
+    images = run_on_drawn if calibrate is None else calibrate
     return _lightened(teacher, recipe or Recipe(), spec, images)
 
 
@@ -64,7 +64,7 @@ def _lightened(
     light = copy.deepcopy(teacher, memo=dict(shared))
     sparsify(light, recipe)
     if calibrate is not None and recipe.calibrates:
-        find_axes(light, calibrate)
+        find_axes(light, calibrate, offsets=recipe.offsets)
     _choose_trained(light, recipe)
     return Student(backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest)
 

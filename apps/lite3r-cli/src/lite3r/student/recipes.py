@@ -22,6 +22,7 @@ Trainable = Literal["none", "proj", "out", "lora", "attn", "all"]
 BEFORE_ORDERS = {"order": "sequence", "summary": (), "opened": 24, "axes": 8}
 """What students did that were saved before tokens had an order."""
 BEFORE_STORES = {"fp8_stored": ()}
+BEFORE_OFFSETS = {"offsets": False}
 STORED = (
     *("*cam_enc.trunk.*.weight", "*_aux.*.weight"),  # of given cameras, and of rays: seldom run
     *("*head.resize_layers.*.weight", "*head.scratch.layer?_rn.weight"),
@@ -47,6 +48,8 @@ class Recipe:
     """Cells opened at each larger size, where blocks to attend exactly are looked for."""
     axes: int = 8
     """Principal axes of the keys that the order looks at, stored with the student."""
+    offsets: bool = True
+    """Whether what cells understate is found with the axes, by head and size, and made up for."""
     estimator: Estimator = "mean"
     """How the weight of a tile is guessed: from block means, or finer."""
     feature_map: FeatureMap = "softmax"
@@ -139,12 +142,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_dict` gave, also before tokens had an order and more was kept as FP8.
+        """Read what `to_dict` gave, also of versions that had fewer fields.
 
         Raises ValueError for an unknown or missing field.
         """
         known = set(cls.__dataclass_fields__)
-        values = {**BEFORE_STORES, **values}
+        values = {**BEFORE_STORES, **BEFORE_OFFSETS, **values}
         if not values.keys() & BEFORE_ORDERS.keys():
             values = {**BEFORE_ORDERS, **values}
         if set(values) != known:
@@ -245,6 +248,8 @@ def _read(name: str, text: str, hint: Any) -> Any:
         raise ValueError(f"{name}={text!r}; it must be known: {', '.join(known)}")
     kinds = [kind for kind in get_args(hint) if kind is not ...]
     try:
+        if hint is bool:
+            return ("false", "true").index(text.strip().lower()) == 1
         if get_origin(hint) is tuple:
             return tuple(kinds[0](word) for word in words)
         if name == "keep":

@@ -16,7 +16,7 @@ from lite3r.student.files import ADAPTER, CONFIG, FORMAT
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, load_backbone
 from recon_backbones.photos import load_batch
-from sla_kernels import stored_axes
+from sla_kernels import stored_calibration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Student:
 
     def kept(self) -> dict[str, Tensor]:
         """What a saved student holds: the trained parameters, and the axes of its order."""
-        return self.trained() | stored_axes(self.backbone)
+        return self.trained() | stored_calibration(self.backbone)
 
     def reconstruct(
         self, images: Sequence[str | Path] | Float[Tensor, "v 3 y x"], *, size: int = 224

@@ -29,7 +29,7 @@ class Candidate:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of the recipe that make its attention."""
-        names = ("keep", "block", "order", "summary", "opened", "axes")
+        names = ("keep", "block", "order", "summary", "opened", "axes", "offsets")
         return {name: getattr(self.recipe, name) for name in names}
 
     @property
@@ -70,6 +70,7 @@ CHEAP = {
     "16 blocks": few(16),
     "sequence order": but(order="sequence"),
     "no summaries": but(summary=()),
+    "no offsets": but(offsets=False),
     "tiles of 16": tiled(tiles()),
 }
 FULL = CHEAP | {
@@ -96,7 +97,7 @@ BESIDE_TAUGHT = {  # what rows that train are compared with
 STUDY = {
     "dense": DENSE,
     "64 blocks": few(64),
-    "axes computed anew": replace(few(64), calibrated=False),
+    "axes computed anew": replace(few(64, offsets=False), calibrated=False),
     **{f"{axes} axes": but(axes=axes) for axes in (2, 4, 16)},
     **{f"{opened} opened": but(opened=opened) for opened in (12, 16, 48)},
     **{f"{256 // size} blocks of {size}": few(256 // size, size) for size in (8, 16, 32)},

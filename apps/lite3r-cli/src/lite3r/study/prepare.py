@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 import fp8_qat
-from lite3r.student.axes import find_axes, to_dtype
+from lite3r.student.axes import Calibrate, find_axes, forget, to_dtype
 from lite3r.student.compose import quantize, sparsify
 from lite3r.study.candidates import DENSE, Candidate, short
 from recon_backbones import Backbone, replace_attention, weights_digest
 from recon_eval.ablation import alone_row
 from recon_eval.report import Kept
-from sla_kernels import SparseLinearAttention
 
 
 def kept_on(teacher: Backbone, path: Path, what: str, *, anew: bool, **setting: Any) -> Kept:
@@ -31,11 +28,11 @@ def kept_on(teacher: Backbone, path: Path, what: str, *, anew: bool, **setting: 
 
 
 def prepare(
-    teacher: Backbone, candidates: Mapping[str, Candidate], seen: Float[Tensor, "b v 3 y x"]
+    teacher: Backbone, candidates: Mapping[str, Candidate], seen: Calibrate
 ) -> dict[str, Backbone]:
     """Make networks by name; the teacher stays as it is, and is the one that is dense.
 
-    - `seen`: images on which the axes of orders are calibrated.
+    - `seen`: what orders and their summaries are calibrated on.
     """
     return {name: make(teacher, candidate, seen) for name, candidate in candidates.items()}
 
@@ -46,7 +43,7 @@ def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candi
     return {alone_row(name, short(s)): replace(candidate, site=s) for s in sites}
 
 
-def make(teacher: Backbone, candidate: Candidate, seen: Float[Tensor, "b v 3 y x"]) -> Backbone:
+def make(teacher: Backbone, candidate: Candidate, seen: Calibrate) -> Backbone:
     """Make one network; the teacher's weights are shared where they stay."""
     if candidate == DENSE:
         return teacher
@@ -62,11 +59,9 @@ def make(teacher: Backbone, candidate: Candidate, seen: Float[Tensor, "b v 3 y x
                 where=lambda site: site.name != candidate.site,
             )
         if recipe.calibrates and candidate.calibrated:
-            find_axes(network, seen)
+            find_axes(network, seen, offsets=recipe.offsets)
         else:
-            for part in network.modules():
-                if isinstance(part, SparseLinearAttention):
-                    part.directions = None
+            forget(network, "directions", "offsets")
     if recipe.fp8 != "none":
         quantize(network, recipe)
         fp8_qat.convert(network, backend=candidate.backend)

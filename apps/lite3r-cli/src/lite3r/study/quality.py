@@ -6,12 +6,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from lite3r.bench.scenes import photo_sets
 from lite3r.shell.words import Words
+from lite3r.student.axes import Calibrate, run_on_drawn
 from lite3r.student.deploy import load_model
 from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
@@ -28,7 +25,6 @@ TEACHES = ("full", "taught")  # rows that are trained first
 SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by one
 Thing = TypeVar("Thing")
 FEW = 8  # scenes for that, and for attention masses one
-SEEN = 2  # training scenes on which axes are calibrated
 Makers = Mapping[str, Callable[[], Scene]]
 Networks = Mapping[str, Callable[[], Backbone]]  # each is made when it is first asked for
 
@@ -138,9 +134,8 @@ def _masses(question: Question, networks: Networks, kept: Kept) -> None:
     kept.save()
 
 
-def _seen(question: Question) -> Float[Tensor, "b v 3 y x"]:
-    drawn = _drawn(question, "train", SEEN)
-    return torch.stack([drawn[i].images for i in range(SEEN)])
+def _seen(question: Question) -> Calibrate:
+    return partial(run_on_drawn, size=question.size)
 
 
 def _drawn(

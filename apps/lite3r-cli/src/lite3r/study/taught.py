@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
 import distill
 import fp8_qat
 from distill.training import Match, Training
 from lite3r.distillation.data import VISITS, scenes_to_learn_from
 from lite3r.distillation.teach import Watched, teach
 from lite3r.shell.words import Words
+from lite3r.student.axes import Calibrate
 from lite3r.student.compose import lighten, quantize
 from lite3r.student.deploy import deploy, load
 from lite3r.student.files import CONFIG
@@ -86,7 +84,7 @@ def taught(
     teacher: Backbone,
     name: str,
     lesson: Lesson,
-    seen: Float[Tensor, "b v 3 y x"],
+    seen: Calibrate,
     *,
     folder: Path,
     size: int,
@@ -95,7 +93,7 @@ def taught(
 ) -> Backbone:
     """The network of a lesson: taught now, or read from the folder where it was kept.
 
-    - `seen`: images on which axes of the order are found; `folder`: of all taught rows.
+    - `seen`: what orders are calibrated on; `folder`: of all taught rows.
     """
     device = str(next(teacher.parameters()).device)
     kept = folder / _key(teacher, lesson, size, seed)

@@ -112,6 +112,7 @@ def select_rows(
     summary: int | tuple[int, ...] | None = (4, 64, 512),
     opened: int = 24,
     axes: int | Float[Tensor, "c a"] = 8,
+    offsets: Float[Tensor, "heads sizes"] | None = None,
     pinned: Int64[Tensor, " pinned"] | None = None,
     scale: float | None = None,
 ) -> SummarySelection:
@@ -133,6 +134,8 @@ def select_rows(
       key block. None lists no summaries.
     - `opened`: cells opened at each larger size; more where `keep` needs them.
     - `axes`: how many principal axes of the keys the order looks at, computed here, or the axes.
+    - `offsets`: what is added to the log of the mass of cells, by key head and size; `calibrated`
+      finds them.
     - `pinned`: positions that every query attends and that attend every key, outside the order.
 
     Every block is attended where the lists would be longer than three tenths of all tokens, and on
@@ -151,7 +154,7 @@ def select_rows(
         axes=8 if isinstance(axes, Tensor) else axes,
         scale=scale,
     )
-    return choose(q, k, v, pinned, choice, given)
+    return choose(q, k, v, pinned, choice, given, offsets)
 
 
 def choose(
@@ -161,10 +164,11 @@ def choose(
     pinned: Int64[Tensor, " pinned"] | None,
     choice: RowChoice,
     directions: Float[Tensor, "c a"] | None,
+    offsets: Float[Tensor, "heads sizes"] | None,
 ) -> SummarySelection:
     """Choose rows for queries, keys and values that fit together.
 
-    Raises ValueError where these tokens cannot be pinned or the axes do not fit.
+    Raises ValueError where these tokens cannot be pinned, or the axes or offsets do not fit.
     """
     features = k.shape[1] * k.shape[3]
     if pinned is not None:
@@ -181,6 +185,8 @@ def choose(
             f"axes={choice.axes} with keys of {features} features; it must not exceed them: "
             f"pass axes={features}"
         )
+    if offsets is not None:
+        _check_offsets(offsets, k, choice)
     outside = torch.empty(0, dtype=torch.int64, device=q.device) if pinned is None else pinned
     plan = choice.plan(k.shape[2] - outside.shape[0], outside.shape[0], q.shape[3], q.device.type)
     layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], plan.sizes)
@@ -206,4 +212,14 @@ def choose(
         num_keys=k.shape[2],
         summaries=plan.summaries,
         exact=plan.exact,
+        offsets=offsets,
     )
+
+
+def _check_offsets(offsets: Tensor, k: Tensor, choice: RowChoice) -> None:
+    expected = (k.shape[1], len(choice.sizes) if choice.summary is not None else 0)
+    if tuple(offsets.shape) != expected or offsets.device != k.device:
+        raise ValueError(
+            f"offsets of shape {tuple(offsets.shape)} on {offsets.device}; they must be "
+            f"{expected}, key heads by sizes of cells, on {k.device}: take those of `calibrated`"
+        )

@@ -35,10 +35,15 @@ class RowLists(NamedTuple):
     outside: Tensor
     block_q: int
     sizes: tuple[int, ...]
+    offsets: Tensor | None
 
     def of(self, heads: Heads) -> "RowLists":
         """The lists of some heads."""
-        return self._replace(rows=self.rows[:, heads.queries], tilt=self.tilt[:, heads.keys])
+        return self._replace(
+            rows=self.rows[:, heads.queries],
+            tilt=self.tilt[:, heads.keys],
+            offsets=None if self.offsets is None else self.offsets[heads.keys],
+        )
 
 
 class _Work(NamedTuple):
@@ -199,7 +204,7 @@ def _pull_back(
 def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, dtype: torch.dtype | None) -> _Work:
     """Weights and rows, keys and values in `dtype` or else in at least float32."""
     layout = _layout(k, lists)
-    weights = weights_of(lists.tilt, layout)
+    weights = weights_of(lists.tilt, layout, lists.offsets)
     rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
     return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
 

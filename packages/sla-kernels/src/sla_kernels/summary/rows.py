@@ -59,8 +59,8 @@ def rows_of(
     exact = at_least_float32(k)
     keys, values = (_laid_out(x, order, outside, weights, layout, dtype or exact) for x in (k, v))
     bias = keys.new_zeros(keys.shape[:3], dtype=exact)
-    for level, entropy in enumerate(weights.entropies):
-        bias[:, :, layout.first(level) : layout.first(level + 1)] = entropy
+    for level, cells in enumerate(weights.biases):
+        bias[:, :, layout.first(level) : layout.first(level + 1)] = cells
     bias[:, :, layout.nothing] = ABSENT
     return Rows(keys, values, bias)
 

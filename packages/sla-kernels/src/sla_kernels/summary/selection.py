@@ -23,6 +23,7 @@ class SummarySelection:
     - `block_q`: queries in a block. `sizes`: tokens in a key block, then in larger cells.
     - `summaries`: whether cells are listed; without them only the exact blocks are.
     - `exact`: key blocks that each query block attends exactly.
+    - `offsets`: what is added to the log of the mass of cells, by key head and size.
     """
 
     order: Int64[Tensor, "b free"]
@@ -35,11 +36,13 @@ class SummarySelection:
     num_keys: int
     summaries: bool
     exact: int
+    offsets: Float[Tensor, "g _"] | None = None
 
     @property
     def lists(self) -> RowLists:
         """The selection as operators take it."""
-        return RowLists(self.order, self.rows, self.tilt, self.outside, self.block_q, self.sizes)
+        made = (self.order, self.rows, self.tilt, self.outside, self.block_q, self.sizes)
+        return RowLists(*made, self.offsets)
 
     @property
     def layout(self) -> Layout:
