@@ -10,6 +10,7 @@ from sla_kernels.explain import explain as explain
 from sla_kernels.mass import observed_mass as observed_mass
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention
 from sla_kernels.module import calibrated as calibrated
+from sla_kernels.module import corrected as corrected
 from sla_kernels.module import observed_selections as observed_selections
 from sla_kernels.module import stored_calibration as stored_calibration
 from sla_kernels.order import SharedOrder as SharedOrder

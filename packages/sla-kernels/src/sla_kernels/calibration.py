@@ -33,27 +33,18 @@ class Answers(NamedTuple):
     dense: Float[Tensor, "h n d"]
 
 
-class Calibration:
-    """What one attention met in every call."""
+class Moments:
+    """The first two moments of keys, all heads side by side, over every call."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.key_heads = 0
         self.total: Tensor | None = None
         self.products: Tensor | None = None
-        self.answers: list[Answers] = []
         self.device = torch.device("cpu")
 
-    def add(
-        self,
-        q: Float[Tensor, "b h n d"],
-        k: Float[Tensor, "b g m d"],
-        v: Float[Tensor, "b g m d"],
-        selection: SummarySelection,
-        scale: float,
-    ) -> None:
-        """Count the keys of one call, pinned ones left out, and note the answers of its cells."""
-        self.device, self.key_heads = k.device, k.shape[1]
+    def add(self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, _: float) -> None:
+        """Count the keys of one call, pinned ones left out."""
+        self.device = k.device
         free = k.detach()[:, :, ~_is_pinned(selection)]
         rows = rearrange(in_float64(free), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
@@ -63,9 +54,6 @@ class Calibration:
         self.count += rows.shape[0]
         self.total += rows.sum(0)
         self.products += rows.T @ rows
-        if selection.summaries and not selection.keeps_all:
-            found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
-            self.answers += [one for one in found if one.dense.isfinite().all()]
 
     def axes(self, number: int) -> Float[Tensor, "c a"]:
         """The principal axes of everything that was counted, in float32."""
@@ -74,6 +62,26 @@ class Calibration:
         return (
             axes_of(self.products / self.count - mean.outer(mean), number).float().to(self.device)
         )
+
+
+class Understated:
+    """What cells answered in every call, beside dense attention."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.key_heads = 0
+        self.answers: list[Answers] = []
+        self.device = torch.device("cpu")
+
+    def add(
+        self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, scale: float
+    ) -> None:
+        """Note the answers of one call; none where dense attention runs."""
+        self.device, self.key_heads = k.device, k.shape[1]
+        self.count += 1
+        if selection.summaries and not selection.keeps_all:
+            found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
+            self.answers += [one for one in found if one.dense.isfinite().all()]
 
     def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
         """What to add to the log of the mass of cells, in float32; zero where none was met."""
@@ -89,7 +97,7 @@ def answers_of(
 ) -> list[Answers]:
     """The answers of cells without offsets, scene by scene, for queries spread over the order."""
     layout = selection.layout
-    weights = weights_of(selection.tilt, layout, None)
+    weights = weights_of(selection.tilt, layout)
     rows = rows_of(k, v, selection.order, selection.outside, weights, layout)
     group, own = q.shape[1] // k.shape[1], q.shape[2] == k.shape[2]
     free = layout.tokens if own else q.shape[2]

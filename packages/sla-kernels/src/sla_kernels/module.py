@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sla_kernels.attention import Sum, attend
 from sla_kernels.backend import BACKENDS, Selection, resolve
-from sla_kernels.calibration import Calibration
+from sla_kernels.calibration import Moments, Understated
 from sla_kernels.linear.rule import check_scope_of_rows, rule_of
 from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
@@ -21,7 +21,7 @@ from sla_kernels.select.choice import Choice
 from sla_kernels.select.choice import choose as choose_blocks
 from sla_kernels.summary import SummarySelection
 
-STORED = ("directions", "offsets")  # what calibration finds
+STORED = ("directions", "offsets")  # found once: by `calibrated`, by `corrected`
 MIX_LOGIT = 4.0  # sigmoid: 0.98 of the sparse branch
 
 
@@ -35,8 +35,9 @@ class SparseLinearAttention(nn.Module):
 
     With `order="content"` or a `summary` the sparse branch is that of `select_rows`: few exact
     blocks and summaries of all other keys in one softmax. The axes of its order are computed at
-    every call until `calibrated` stores them in the buffer `directions`, and beside them what its
-    cells understate in the buffer `offsets`, both part of the state dict.
+    every call until `calibrated` stores them in the buffer `directions`, and its cells say what
+    they say until `corrected` stores what they understate in `offsets`; both are part of the state
+    dict.
 
     With `combine="alpha"` and the number of `heads`, out = a o_s + (1 - a) proj_l(o_l) with a ratio
     a = sigmoid(mix_logit) learned for each head, 0.98 at first.
@@ -108,7 +109,7 @@ class SparseLinearAttention(nn.Module):
         self.register_buffer("directions", None)
         self.offsets: Tensor | None
         self.register_buffer("offsets", None)
-        self.calibration: Calibration | None = None
+        self.watch: Moments | Understated | None = None
         self.scale = head_dim**-0.5 if scale is None else scale
         self.backend = backend
         self.observer: Callable[[Selection], object] | None = None
@@ -129,8 +130,8 @@ class SparseLinearAttention(nn.Module):
         check_attention_inputs(q, k, v)
         self._check_width(q)
         selection = self._choose(q, k, v, pinned)
-        if self.calibration is not None and isinstance(selection, SummarySelection):
-            self.calibration.add(q, k, v, selection, self.scale)
+        if self.watch is not None and isinstance(selection, SummarySelection):
+            self.watch.add(q, k, v, selection, self.scale)
         if self.observer is not None:
             self.observer(selection)
         name, _ = resolve(self.backend, q, k, selection)
@@ -191,6 +192,10 @@ class SparseLinearAttention(nn.Module):
         return Sum(self.proj_l.weight, self.proj_l.bias, mix)
 
 
+W = TypeVar("W", Moments, Understated)
+Watched = tuple[str, SparseLinearAttention, RowChoice, W]  # a name and what stands there
+
+
 @contextmanager
 def observed_selections(model: nn.Module) -> Iterator[list[Selection]]:
     """Collect the selections that the attentions inside a model make within this context.
@@ -213,8 +218,7 @@ def observed_selections(model: nn.Module) -> Iterator[list[Selection]]:
 
 @contextmanager
 def calibrated(model: nn.Module) -> Iterator[None]:
-    """Store the axes of every content order inside a model, and what the cells of every summary
-    understate, from what the model is run on in here.
+    """Store the axes of every content order inside a model, from what it is run on in here.
 
     with calibrated(model):
         model(images)
@@ -222,21 +226,55 @@ def calibrated(model: nn.Module) -> Iterator[None]:
     The axes are the principal ones of all keys that each attention saw; what was stored before
     counts no more. Raises ValueError, and changes nothing, where an attention was not run.
     """
-    parts = {
-        name: part
-        for name, part in model.named_modules()
-        if isinstance(part, SparseLinearAttention) and isinstance(part.choice, RowChoice)
-    }
-    for part in parts.values():
-        part.calibration = Calibration()
-    try:
+    with _watched(model, Moments, lambda choice: choice.order == "content") as parts:
         yield
-        found = {name: _found(name, part) for name, part in parts.items()}
-        for name, part in parts.items():
-            part.directions, part.offsets = found[name]
+        _all_run(parts)
+        found = [watch.axes(choice.axes) for _, _, choice, watch in parts]
+        for (_, part, *_), axes in zip(parts, found, strict=True):
+            part.directions = axes
+
+
+@contextmanager
+def corrected(model: nn.Module) -> Iterator[None]:
+    """Store what the cells of every summary inside a model understate, as `calibrated` does axes.
+
+    The axes of its orders should be stored already. One number for each key head and size of cell
+    brings the answers to some queries nearest to those of dense attention, which is computed for
+    these. Raises ValueError, and changes nothing, where an attention was not run.
+    """
+    with _watched(model, Understated, lambda choice: choice.summary is not None) as parts:
+        yield
+        _all_run(parts)
+        found = [watch.offsets(len(choice.sizes)) for _, _, choice, watch in parts]
+        for (_, part, *_), offsets in zip(parts, found, strict=True):
+            part.offsets = offsets
+
+
+@contextmanager
+def _watched(
+    model: nn.Module, kind: type[W], concerned: Callable[[RowChoice], bool]
+) -> Iterator[list[Watched[W]]]:
+    """Let the attentions that are concerned be watched: by name, with their settings."""
+    found = []
+    for name, part in model.named_modules():
+        choice = part.choice if isinstance(part, SparseLinearAttention) else None
+        if isinstance(choice, RowChoice) and concerned(choice):
+            part.watch = watch = kind()
+            found.append((name, part, choice, watch))
+    try:
+        yield found
     finally:
-        for part in parts.values():
-            part.calibration = None
+        for _, part, *_ in found:
+            part.watch = None
+
+
+def _all_run(parts: list[Watched[W]]) -> None:
+    for name, _, _, watch in parts:
+        if watch.count == 0:
+            raise ValueError(
+                f"attention {name!r} saw no keys; every one must be run to be calibrated: "
+                "run the model inside the context"
+            )
 
 
 def stored_calibration(model: nn.Module) -> dict[str, Tensor]:
@@ -248,15 +286,3 @@ def stored_calibration(model: nn.Module) -> dict[str, Tensor]:
         for stored in STORED
         if getattr(part, stored) is not None
     }
-
-
-def _found(name: str, part: SparseLinearAttention) -> tuple[Tensor | None, Tensor | None]:
-    choice, calibration = part.choice, part.calibration
-    assert calibration is not None and isinstance(choice, RowChoice)
-    if calibration.count == 0:
-        raise ValueError(
-            f"attention {name!r} saw no keys; every one must be run to be calibrated: "
-            "run the model inside the context"
-        )
-    axes = calibration.axes(choice.axes) if choice.order == "content" else None
-    return axes, None if choice.summary is None else calibration.offsets(len(choice.sizes))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sla_kernels import SparseLinearAttention, calibrated, select_rows, sla_attention
+from sla_kernels import SparseLinearAttention, corrected, select_rows, sla_attention
 from sla_kernels.calibration import Answers, fitted
 
 from ..cases import qkv
@@ -60,13 +60,13 @@ def defined(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, _: str) -> Tensor:
     return by_definition(q, k, v, chosen)
 
 
-def test_calibration_brings_answers_nearer_to_dense_ones_on_other_tokens() -> None:
+def test_correction_brings_answers_nearer_to_dense_ones_on_other_tokens() -> None:
     module = made()
     q, k, v = sharp()
     torch.manual_seed(1)
     others = sharp()
     before = (module(*others) - dense(*others)).norm()
-    with calibrated(module):
+    with corrected(module):
         module(q, k, v)
     assert module.offsets is not None and module.offsets.shape == (2, SIZES)
     assert (module.offsets > 0).any()
@@ -98,20 +98,20 @@ def test_a_size_that_no_call_lists_gets_what_the_one_below_it_gets() -> None:
 def test_where_dense_attention_runs_there_is_nothing_to_find() -> None:
     module = made()
     q, k, v = (x[:, :, :40] for x in sharp())
-    with calibrated(module):
+    with corrected(module):
         module(q, k, v)
     assert torch.equal(module.offsets, torch.zeros(2, SIZES))
 
 
-def test_calibration_is_found_under_inference_mode_and_by_scene() -> None:
+def test_what_is_understated_is_found_under_inference_mode_and_by_scene() -> None:
     """A batch of two scenes teaches what its scenes teach one after the other."""
     one, other = made(), made()
     q, k, v = (torch.cat([x, y]) for x, y in zip(sharp(), sharp(), strict=True))
     axes = torch.linalg.qr(torch.randn(16, 4)).Q
     one.directions, other.directions = axes, axes
-    with torch.inference_mode(), calibrated(one):
+    with torch.inference_mode(), corrected(one):
         one(q, k, v)
-    with torch.no_grad(), calibrated(other):
+    with torch.no_grad(), corrected(other):
         for scene in range(2):
             other(*(x[scene : scene + 1] for x in (q, k, v)))
     assert one.offsets.abs().max() > 0.01
@@ -120,7 +120,7 @@ def test_calibration_is_found_under_inference_mode_and_by_scene() -> None:
 
 def test_offsets_travel_in_the_state_dict() -> None:
     module, again = made(), made()
-    with calibrated(module):
+    with corrected(module):
         module(*sharp())
     again.load_state_dict(module.state_dict())
     assert torch.equal(again.offsets, module.offsets)

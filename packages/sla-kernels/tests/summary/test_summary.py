@@ -215,7 +215,7 @@ def test_a_cell_never_claims_more_mass_than_its_tokens_have() -> None:
     q, k, v = draw(128, 128)
     selection = few(q, k, v, keep=1, summary=(8, 32), opened=1)
     layout = selection.layout
-    weights = weights_of(selection.tilt, layout, None)
+    weights = weights_of(selection.tilt, layout)
     rows = rows_of(k, v, selection.order, selection.outside, weights, layout)
     scores = torch.einsum("bhnd,bhmd->bhnm", q, rows.keys) + rows.bias[:, :, None]
     tokens = scores[..., : layout.tokens]
@@ -350,7 +350,7 @@ def test_an_attention_that_did_not_run_is_not_calibrated() -> None:
     with pytest.raises(ValueError, match="attention '1' saw no keys"), calibrated(module):
         module[0](q, k, v)
     assert module[0].directions is None
-    assert module[0].calibration is None
+    assert module[0].watch is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -122,9 +122,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
     )
     if plan.recipe.calibrates:
         what = "drawn scenes" if found.seen is None else f"{found.seen.shape[1]} photos"
-        words.say(
-            f"finding the axes of the order and what its cells understate: one pass over {what} ..."
-        )
+        words.say(f"finding the axes of the order and what its cells understate: on {what} ...")
     student = lighten(teacher, plan.recipe, plan.teacher, calibrate=found.seen)
     first = found.judged[0]
     if not found.truth:

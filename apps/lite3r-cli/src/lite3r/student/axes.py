@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 from recon_eval.data import SyntheticScenes, SyntheticWorld
-from sla_kernels import SparseLinearAttention, calibrated, stored_calibration
+from sla_kernels import SparseLinearAttention, calibrated, corrected, stored_calibration
 
 Calibrate = Callable[[Backbone], object] | Float[Tensor, "b v 3 y x"]
 
@@ -21,16 +21,22 @@ def find_axes(backbone: Backbone, images: Calibrate, *, offsets: bool = True) ->
     """Store the axes of every content order of a light backbone, in place.
 
     - `images`: in [0, 1], all in one pass; or a callable that runs the backbone as it likes.
-    - `offsets`: whether to store what the cells of summaries understate as well.
+    - `offsets`: whether to store what the cells of summaries understate as well, from another pass.
     """
-    with calibrated(backbone), torch.no_grad():
+
+    def run() -> None:
         if callable(images):
             images(backbone)
         else:
             like = next(backbone.parameters())
             backbone(images.to(device=like.device, dtype=like.dtype))
-    if not offsets:
-        forget(backbone, "offsets")
+
+    forget(backbone, "offsets")
+    with torch.no_grad(), calibrated(backbone):
+        run()
+    if offsets:
+        with torch.no_grad(), corrected(backbone):
+            run()
 
 
 def forget(backbone: Backbone, *stored: str) -> None:
@@ -42,7 +48,7 @@ def forget(backbone: Backbone, *stored: str) -> None:
 
 
 def run_on_drawn(backbone: Backbone, size: int = SIZE) -> None:
-    """Run a backbone on drawn scenes of about `size` pixels: two rooms, three of the world."""
+    """Run a backbone on drawn scenes of about `size` pixels: three rooms, four of the world."""
     like = next(backbone.parameters())
     for images in _drawn(size // backbone.patch_size * backbone.patch_size):
         backbone(images.to(device=like.device, dtype=like.dtype))
@@ -81,6 +87,6 @@ def to_dtype(backbone: Backbone, dtype: torch.dtype) -> None:
 
 @cache
 def _drawn(size: int) -> list[Float[Tensor, "b v 3 y x"]]:
-    rooms = SyntheticScenes("train", count=2, views=8, height=size, width=size, seed=0)
-    world = SyntheticWorld("train", count=3, views=12, height=size, width=size, seed=3)
-    return [torch.stack([scene.images for scene in rooms]), *(s.images[None] for s in world)]
+    rooms = SyntheticScenes("train", count=3, views=8, height=size, width=size, seed=0)
+    world = SyntheticWorld("train", count=4, views=12, height=size, width=size, seed=3)
+    return [scene.images[None] for scene in (*rooms, *world)]

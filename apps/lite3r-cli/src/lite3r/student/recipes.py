@@ -44,9 +44,9 @@ class Recipe:
     summary: tuple[int, ...] = (4, 64, 512)
     """Tokens in a cell, several sizes, each a multiple of the one before and the first that of a
     key block: what is not attended exactly is attended by its summary. Empty drops it."""
-    opened: int = 24
+    opened: int = 32
     """Cells opened at each larger size, where blocks to attend exactly are looked for."""
-    axes: int = 8
+    axes: int = 16
     """Principal axes of the keys that the order looks at, stored with the student."""
     offsets: bool = True
     """Whether what cells understate is found with the axes, by head and size, and made up for."""
@@ -181,7 +181,7 @@ def balanced() -> Recipe:
 
 def fast() -> Recipe:
     """Half as many exact keys."""
-    return replace(balanced(), keep=32, opened=16)
+    return replace(balanced(), keep=32, opened=24)
 
 
 def sparse_only() -> Recipe:

@@ -134,7 +134,7 @@ def select_rows(
       key block. None lists no summaries.
     - `opened`: cells opened at each larger size; more where `keep` needs them.
     - `axes`: how many principal axes of the keys the order looks at, computed here, or the axes.
-    - `offsets`: what is added to the log of the mass of cells, by key head and size; `calibrated`
+    - `offsets`: what is added to the log of the mass of cells, by key head and size; `corrected`
       finds them.
     - `pinned`: positions that every query attends and that attend every key, outside the order.
 
@@ -221,5 +221,5 @@ def _check_offsets(offsets: Tensor, k: Tensor, choice: RowChoice) -> None:
     if tuple(offsets.shape) != expected or offsets.device != k.device:
         raise ValueError(
             f"offsets of shape {tuple(offsets.shape)} on {offsets.device}; they must be "
-            f"{expected}, key heads by sizes of cells, on {k.device}: take those of `calibrated`"
+            f"{expected}, key heads by sizes of cells, on {k.device}: take those of `corrected`"
         )

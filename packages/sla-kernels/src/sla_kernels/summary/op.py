@@ -20,7 +20,7 @@ from sla_kernels.runtime.products import product_type
 from sla_kernels.summary import eager
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.reference import summary_reference
-from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, rows_of
+from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, rows_of, shifted
 from sla_kernels.summary.weights import Weights, weights_of
 
 TABLES = 4  # as much as the forward pass holds a head: keys, values, gradients, in float32
@@ -175,6 +175,7 @@ def _attend_in_place(
     if launch.lays_out(tuple(lists.sizes)):
         layout = _layout(k, lists)
         rows = launch.rows_of(k, v, lists.order, lists.outside, lists.tilt, layout)
+        rows = shifted(rows, lists.offsets, layout)
     else:
         rows = _work(q, k, v, lists, k.dtype).rows
     order = lists.order if own else None
@@ -204,8 +205,9 @@ def _pull_back(
 def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, dtype: torch.dtype | None) -> _Work:
     """Weights and rows, keys and values in `dtype` or else in at least float32."""
     layout = _layout(k, lists)
-    weights = weights_of(lists.tilt, layout, lists.offsets)
+    weights = weights_of(lists.tilt, layout)
     rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
+    rows = shifted(rows, lists.offsets, layout)
     return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
 
 

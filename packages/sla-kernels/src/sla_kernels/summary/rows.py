@@ -59,10 +59,18 @@ def rows_of(
     exact = at_least_float32(k)
     keys, values = (_laid_out(x, order, outside, weights, layout, dtype or exact) for x in (k, v))
     bias = keys.new_zeros(keys.shape[:3], dtype=exact)
-    for level, cells in enumerate(weights.biases):
-        bias[:, :, layout.first(level) : layout.first(level + 1)] = cells
+    for level, entropy in enumerate(weights.entropies):
+        bias[:, :, layout.first(level) : layout.first(level + 1)] = entropy
     bias[:, :, layout.nothing] = ABSENT
     return Rows(keys, values, bias)
+
+
+def shifted(rows: Rows, offsets: Float[Tensor, "g _"] | None, layout: Layout) -> Rows:
+    """Add to the bias of cells, by key head and size, in place."""
+    for level in range(len(layout.sizes) if offsets is not None else 0):
+        cells = slice(layout.first(level), layout.first(level + 1))
+        rows.bias[:, :, cells] += offsets[:, level, None].to(rows.bias)  # type: ignore[index]
+    return rows
 
 
 def _laid_out(

@@ -26,15 +26,14 @@ LEAST_MASS = 1e-6  # of a coarse cell that every query reads exactly
 
 
 class Weights(NamedTuple):
-    """Weights of the tokens within the cells of each level, and the cells' biases.
+    """Weights of the tokens within the cells of each level, and the cells' entropies.
 
-    `biases` are entropies, and what is added to them. `shares` are not divided by their `totals`
-    yet, which are the sums over each level's cells.
+    `shares` are not divided by their `totals` yet, which are the sums over each level's cells.
     """
 
     shares: Float[Tensor, "b g padded"]
     totals: list[Float[Tensor, "b g _ 1"]]
-    biases: list[Float[Tensor, "b g _"]]
+    entropies: list[Float[Tensor, "b g _"]]
 
 
 def asked(
@@ -62,12 +61,10 @@ def tilts(
     return (found * scale).nan_to_num(0, 0, 0)
 
 
-def weights_of(
-    tilt: Float[Tensor, "b g padded"], layout: Layout, offsets: Float[Tensor, "g _"] | None
-) -> Weights:
+def weights_of(tilt: Float[Tensor, "b g padded"], layout: Layout) -> Weights:
     """Softmax within every cell of every size, from one exponential.
 
-    Padding must hold minus infinity. `offsets` are added to the entropies, by key head and size.
+    Padding must hold minus infinity.
     """
     size = layout.sizes[-1]
     missing = layout.cells(len(layout.sizes) - 1) * size - tilt.shape[2]
@@ -82,7 +79,4 @@ def weights_of(
         (total.log() - product / total)[..., 0]
         for total, product in zip(totals, products, strict=True)
     ]
-    if offsets is not None:
-        added = rearrange(offsets.to(tilt.dtype), "g size -> size g 1")
-        entropies = [x + more for x, more in zip(entropies, added)]  # noqa: B905 (sizes not walked)
     return Weights(shares, totals, entropies)
