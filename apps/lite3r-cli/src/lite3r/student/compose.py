@@ -13,7 +13,7 @@ from torch import nn
 import distill
 import fp8_qat
 import sla_kernels
-from lite3r.student.axes import Calibrate, run_on_drawn, find_axes, make_room
+from lite3r.student.axes import Calibrate, find_axes, make_room, run_on_drawn
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student, TeacherSpec
 from recon_backbones import Backbone, replace_attention, weights_digest
