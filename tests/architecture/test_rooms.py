@@ -39,7 +39,7 @@ MEETINGS = {
     "student/graph.py": {"fp8_qat", "recon_backbones", "sla_kernels"},
     "student/student.py": {"distill", "recon_backbones", "sla_kernels"},
     "study/judge.py": {"recon_backbones", "recon_eval", "sla_kernels"},
-    "study/prepare.py": {"fp8_qat", "recon_backbones", "recon_eval", "sla_kernels"},
+    "study/prepare.py": {"fp8_qat", "recon_backbones", "recon_eval"},
     "study/quality.py": {"recon_backbones", "recon_eval"},
     "study/taught.py": {"distill", "fp8_qat", "recon_backbones", "recon_eval"},
     "study/tune.py": {"recon_backbones", "recon_eval"},

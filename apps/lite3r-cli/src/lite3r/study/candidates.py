@@ -66,7 +66,7 @@ PAPER = replace(paper(), keep=0.3, feature_map="elu1")  # as its code is configu
 CHEAP = {
     "dense": DENSE,
     "64 blocks": few(64),
-    "32 blocks, 24 opened": few(32, opened=24),
+    "32 blocks": few(32),
     "16 blocks": few(16),
     "sequence order": but(order="sequence"),
     "no summaries": but(summary=()),
@@ -74,7 +74,7 @@ CHEAP = {
     "tiles of 16": tiled(tiles()),
 }
 FULL = CHEAP | {
-    **{f"{keep} blocks": few(keep) for keep in (128, 32, 8)},
+    **{f"{keep} blocks": few(keep) for keep in (128, 8)},
     **{f"tiles of 16, keep {keep}": tiled(tiles(), keep=keep) for keep in (0.5, 0.1, 0.05)},
     "paper's operator": tiled(paper()),
     "dense, bfloat16": replace(DENSE, precision="bfloat16"),
@@ -99,7 +99,7 @@ STUDY = {
     "64 blocks": few(64),
     "axes computed anew": replace(few(64, offsets=False), calibrated=False),
     **{f"{axes} axes": but(axes=axes) for axes in (4, 8, 32)},
-    **{f"{opened} opened": but(opened=opened) for opened in (16, 24, 48)},
+    **{f"{opened} opened": but(opened=opened) for opened in (12, 16, 32)},
     **{f"{256 // size} blocks of {size}": few(256 // size, size) for size in (8, 16, 32)},
     **{f"{queries} queries a block": but(block=(queries, 4)) for queries in (32, 128)},
     **{
@@ -123,7 +123,7 @@ def grid() -> Iterator[Candidate]:
 def around(candidate: Candidate) -> Iterator[Candidate]:
     """What tuning tries beside its choice: fewer cells opened, fewer levels."""
     recipe = candidate.recipe
-    for opened in (16, 24):
+    for opened in (12, 16):
         yield replace(candidate, recipe=replace(recipe, opened=opened))
     for count in (1, 2):
         yield replace(candidate, recipe=replace(recipe, summary=levels(recipe.block[1], count)))

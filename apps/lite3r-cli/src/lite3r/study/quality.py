@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from lite3r.bench.scenes import photo_sets
 from lite3r.shell.words import Words
@@ -109,7 +109,7 @@ def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
     """Scenes by the judge and the number of views: each is made when it is asked for."""
     groups: list[tuple[str, Makers]] = []
     for views in question.views:
-        drawn = _drawn(question, "test", question.scenes, views)
+        drawn = _drawn(question, question.scenes, views)
         makers = {f"{i:03}": partial(drawn.__getitem__, i) for i in range(question.scenes)}
         groups.append((f"{views} views", makers))
     most = max(question.views)
@@ -126,7 +126,7 @@ def _itself(thing: Thing) -> Thing:
 
 def _masses(question: Question, networks: Networks, kept: Kept) -> None:
     """Attention masses of every sparse row, on one scene."""
-    scene = _drawn(question, "test", 1)[0]
+    scene = _drawn(question, 1, min(8, max(question.views)))[0]
     for name, network in networks.items():
         if named("mass", name) not in kept.measured:
             for layer, figures in attention_mass(network(), scene).items():
@@ -138,13 +138,9 @@ def _seen(question: Question) -> Calibrate:
     return partial(run_on_drawn, size=question.size)
 
 
-def _drawn(
-    question: Question, split: Literal["train", "test"], count: int, views: int | None = None
-) -> Any:
-    """Drawn scenes of a split; of 8 views, where so many are asked for."""
-    chosen = min(8, max(question.views)) if views is None else views
-    shape = {"views": chosen, "size": question.size, "seed": question.seed}
-    return drawn_scenes(split, count=count, **shape)
+def _drawn(question: Question, count: int, views: int) -> Any:
+    shape = {"views": views, "size": question.size, "seed": question.seed}
+    return drawn_scenes("test", count=count, **shape)
 
 
 def middle(question: Question) -> str:
