@@ -200,7 +200,7 @@ def main() -> int:
             block_q=64,
             sizes=sizes,
             opened=args.opened,
-            axes=8,
+            axes=16,
         )
         for sizes in ((4, 64, 512), (4, 64, 512, 4096))
     ]

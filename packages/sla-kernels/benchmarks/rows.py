@@ -24,7 +24,7 @@ from torch import Tensor
 import sla_kernels
 from sla_kernels import principal_axes, select_rows, sla_attention
 
-RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 16}}
+RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 24}}
 SIZES = (4, 64, 512, 4096)
 PLACE = 16  # tokens of one place
 
@@ -83,7 +83,7 @@ def check_exact(heads: int, width: int) -> None:
 def measure(tokens: int, dtype: torch.dtype, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows for one number of tokens of one type."""
     drawn = draw(tokens, given.heads, given.width)
-    axes = principal_axes(drawn[1].transpose(1, 2).flatten(2), 8)
+    axes = principal_axes(drawn[1].transpose(1, 2).flatten(2), 16)
     q, k, v = (x.to(dtype) for x in drawn)
     calls: dict[str, Callable[..., Tensor]] = {}
     if tokens <= given.dense_up_to:

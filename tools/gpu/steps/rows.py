@@ -14,7 +14,7 @@ from gpu.record import Record
 from sla_kernels import order_tokens, principal_axes, select_rows, sla_attention
 from sla_kernels.search import choice
 
-RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 16}}
+RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 24}}
 SUMMARY = (4, 64, 512)
 PLACE = 16  # tokens that are alike
 
@@ -28,7 +28,7 @@ def measure(setting: Setting, record: Record) -> None:
     lengths = (600,) if setting.rehearse else (2_748, 5_496, 10_992, 43_968, 137_400)
     for n in lengths:
         q, k, v = draw(n, setting)
-        axes = principal_axes(k[:, :, :20_000].transpose(1, 2).flatten(2).float(), 8)
+        axes = principal_axes(k[:, :, :20_000].transpose(1, 2).flatten(2).float(), 16)
         for what, fn in parts(q, k, v, axes).items():
             record.row({"tokens": n, "what": what, "pass": "forward"}, quietly(fn, setting.device))
         for what, attend in wholes(axes).items():
