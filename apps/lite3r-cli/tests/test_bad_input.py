@@ -45,7 +45,7 @@ def test_hub_weights_without_network(lite3r: Any) -> None:
         (("--views", "1"), ("views=1", "at least 2")),
         (("--recipe", "tiles", "--block", "0", "4"), ("block=(0, 4)", "powers of two")),
         (("--recipe", "fast", "--block", "64", "8"), ("block=(64, 8)", "smallest cells")),
-        (("--recipe", "fast", "--steps", "9"), ("steps=9", "--trainable lora")),
+        (("--recipe", "fast", "--steps", "9"), ("steps=9", "trainable=lora")),
         (("--set", "fp8_include=*.nothing.*"), ("*.nothing.*", "linear layer")),
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),

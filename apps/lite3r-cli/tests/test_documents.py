@@ -113,7 +113,9 @@ def test_commands_that_need_more_are_understood(page: str) -> None:
     lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
     for line in lines:
         program, *words = shlex.split(line, comments=True)
-        assert program in ("lite3r", "python", "docker")
+        assert program in ("lite3r", "python", "docker", "torchrun")
+        if program == "torchrun":
+            program, words = "lite3r", words[words.index("lite3r") + 1 :]
         if program == "lite3r" and not words[0].startswith("--tyro"):
             parse(words)
 
