@@ -9,7 +9,7 @@ results are copied out.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ Key = tuple[object, ...]
 WARM_UPS = 2  # calls on the side stream before a capture, as PyTorch asks for
 
 
+@runtime_checkable
 class Graphs(Protocol):
     """What captures: CUDA, or a stand-in of the same behavior in a rehearsal."""
 
