@@ -95,7 +95,7 @@ def test_a_tilt_of_each_view_is_undone(tilts: list[float]) -> None:
     before, after = (Ratios.of(m, cameras, tracks).log.abs() for m in (wrong, made))
     assert float(after.max()) < 1e-6
     left = Ratios.of(fitted(wrong, cameras, tracks), cameras, tracks).log.abs()
-    assert float(left.max()) < 0.1 * float(before.max()) + 1e-5
+    assert float(left.max()) < 0.2 * float(before.max()) + 1e-5
 
 
 def test_a_third_of_wrong_points_moves_nothing() -> None:

@@ -173,7 +173,10 @@ def test_an_interrupted_training_ends_bit_equal_and_exports(tmp_path: Path) -> N
         load_backbone("da3-tiny", weights=weights)
 
 
-def test_two_processes_stay_equal(tmp_path: Path) -> None:
+def test_two_processes_stay_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.syspath_prepend(str(pytestconfig.rootpath))  # the other process imports this file
     train(Run(folder=tmp_path, schedule=schedule(2), processes=2), PARTS)
     assert int(load_file(tmp_path / "state.safetensors")["step"]) == 2
 
