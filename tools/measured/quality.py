@@ -29,11 +29,11 @@ def content_order() -> str:
     dense, more = few["dense"], many["dense"]
     sets = photos["dense"]["scenes"]
     return (
-        f"{table(header, rows)}\n\n{record['backbone']}, nothing trained, {dense['scenes']} unseen "
-        f"synthetic scenes of 8 and of 16 views at {record['setting']['size']} pixels (dense: "
-        f"AbsRel {dense['abs_rel']:.4f} and {more['abs_rel']:.4f}, AUC@30 {dense['auc30']:.3f} and "
-        f"{more['auc30']:.3f}), paired 95 % bootstrap intervals; keys of 8 views; "
-        f"{sets} sets of up to 16 photographs, compared with the dense network. "
+        f"{table(header, rows)}\n\n{record['backbone']}, nothing trained, unseen synthetic scenes "
+        f"at {record['setting']['size']} pixels: {dense['scenes']} of 8 views (dense: AbsRel "
+        f"{dense['abs_rel']:.4f}, AUC@30 {dense['auc30']:.3f}) and {more['scenes']} of 16 views "
+        f"({more['abs_rel']:.4f}, {more['auc30']:.3f}); paired 95 % bootstrap intervals; keys of "
+        f"8 views; {sets} sets of up to 16 photographs, compared with the dense network. "
         f"{where(record['environment'])}"
     )
 
