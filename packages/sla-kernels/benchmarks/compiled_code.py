@@ -30,8 +30,8 @@ from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.search import kernels as search
 from sla_kernels.search import kernels_cells as cells
-from sla_kernels.search.choose import PART
 from sla_kernels.search.launch import ASKED, TILE
+from sla_kernels.search.walk import PART
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
 from sla_kernels.summary import kernels as rows

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from sla_kernels.order.plan import cuts
-from sla_kernels.search.choose import PART
+from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.launch import CHUNK
 from sla_kernels.summary.layout import Budget, Layout, budget_of

@@ -28,7 +28,8 @@ from sla_kernels.linear.op import linear_attention_backward, linear_attention_fo
 from sla_kernels.linear.rule import Rule
 from sla_kernels.op import sla_attention_backward, sla_attention_forward
 from sla_kernels.runtime.library import gathered
-from sla_kernels.search.choose import PART, Plan, choose_rows
+from sla_kernels.search.choose import Plan, choose_rows
+from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import block_sizes, num_blocks
 from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.op import Settings, select_blocks

@@ -13,14 +13,12 @@ from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.products import at_least_float32
-from sla_kernels.search.walk import Asking, Cells, log_mass, walk
+from sla_kernels.search.walk import PART, Asking, Cells, log_mass, walk
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.rows import ordered, permuted
 from sla_kernels.summary.weights import asked, tilts
-
-PART = 16  # queries whose mean speaks for them when blocks are chosen
 
 
 class Plan(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
-from sla_kernels.search.choose import PART
+from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.launch import chunk_of, strided, strides
 from sla_kernels.summary.layout import Budget, Layout

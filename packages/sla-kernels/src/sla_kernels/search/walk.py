@@ -24,6 +24,7 @@ from torch import Tensor
 from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
+PART = 16  # queries whose mean speaks for them when blocks are chosen
 BATCH_BYTES = 2 << 20  # of gathered mean keys: what a core's cache holds beside other things
 ACCELERATOR_BYTES = 256 << 20  # of the same elsewhere, where few launches matter more
 
