@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.axes import axes_of, in_float64
+from sla_kernels.search.choose import free
 from sla_kernels.summary import SummarySelection
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.rows import rows_of
@@ -45,8 +46,8 @@ class Moments:
     def add(self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, _: float) -> None:
         """Count the keys of one call, pinned ones left out."""
         self.device = k.device
-        free = k.detach()[:, :, ~_is_pinned(selection)]
-        rows = rearrange(in_float64(free), "b g m d -> (b m) (g d)")
+        tokens = k.detach().index_select(2, free(k, selection.outside))
+        rows = rearrange(in_float64(tokens), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
             width = rows.shape[1]
             self.total = rows.new_zeros(width)
@@ -100,8 +101,8 @@ def answers_of(
     weights = weights_of(selection.tilt, layout)
     rows = rows_of(k, v, selection.order, selection.outside, weights, layout)
     group, own = q.shape[1] // k.shape[1], q.shape[2] == k.shape[2]
-    free = layout.tokens if own else q.shape[2]
-    places = torch.arange(0, free, max(1, free // QUERIES), device=q.device)
+    queries = layout.tokens if own else q.shape[2]
+    places = torch.arange(0, queries, max(1, queries // QUERIES), device=q.device)
     part, made = _part_of_row(layout, q.device), []
     for scene, order in enumerate(selection.order):
         asked = q[scene][:, order[places] if own else places].to(rows.keys)
@@ -191,8 +192,3 @@ def _part_of_row(layout: Layout, device: torch.device) -> Int64[Tensor, " rows"]
         part[layout.first(size) : layout.first(size + 1)] = size + 1
     part[layout.first(len(layout.sizes)) : layout.nothing] = 0
     return part
-
-
-def _is_pinned(selection: SummarySelection) -> Bool[Tensor, " m"]:
-    pinned = torch.zeros(selection.num_keys, dtype=torch.bool, device=selection.outside.device)
-    return pinned.index_fill(0, selection.outside, True)

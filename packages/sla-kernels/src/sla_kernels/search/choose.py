@@ -14,7 +14,7 @@ from sla_kernels.runtime.library import register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.search.walk import PART, Asking, Cells, log_mass, walk
-from sla_kernels.select.blocks import num_blocks
+from sla_kernels.select.blocks import num_blocks, pinned_last
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.rows import ordered, permuted
@@ -153,8 +153,7 @@ def free(k: Tensor, outside: Tensor) -> Tensor:
     """Positions of the tokens that are not pinned, in sequence."""
     if not outside.shape[0]:
         return torch.arange(k.shape[2], device=k.device)
-    last = torch.zeros(k.shape[2], dtype=torch.int8, device=k.device)
-    return last.index_fill(0, outside, 1).argsort(stable=True)[: k.shape[2] - outside.shape[0]]
+    return pinned_last(k.shape[2], outside)[: k.shape[2] - outside.shape[0]]
 
 
 def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:

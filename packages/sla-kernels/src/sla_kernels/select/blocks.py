@@ -16,6 +16,12 @@ def block_sizes(tokens: int, size: int, device: torch.device) -> Int64[Tensor, "
     return (tokens - starts).clamp(max=size)
 
 
+def pinned_last(tokens: int, pinned: Int64[Tensor, " pinned"]) -> Int64[Tensor, " tokens"]:
+    """Positions with the pinned ones last, each part in sequence."""
+    last = torch.zeros(tokens, dtype=torch.int8, device=pinned.device)
+    return last.index_fill(0, pinned, 1).argsort(stable=True)
+
+
 def lists_to_mask(
     lists: Int32[Tensor, "b h query_blocks kept"], key_blocks: int
 ) -> Bool[Tensor, "b h query_blocks key_blocks"]:

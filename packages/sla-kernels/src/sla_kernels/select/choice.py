@@ -14,7 +14,7 @@ from sla_kernels.runtime.checks import (
     check_keys,
     check_pinned,
 )
-from sla_kernels.select.blocks import num_blocks
+from sla_kernels.select.blocks import num_blocks, pinned_last
 from sla_kernels.select.op import Settings
 from sla_kernels.select.ranks import KEEP_STEPS, kept_blocks, steps_of
 from sla_kernels.select.scores import ESTIMATORS
@@ -135,6 +135,5 @@ def without_pinned(x: Tensor, pinned: Tensor | None) -> Tensor:
     """The tokens outside `pinned`, in order; `x` itself if there are none pinned."""
     if pinned is None:
         return x
-    last = torch.zeros(x.shape[2], dtype=torch.int8, device=x.device).index_fill(0, pinned, 1)
-    free = last.argsort(stable=True)[: x.shape[2] - pinned.shape[0]]
+    free = pinned_last(x.shape[2], pinned)[: x.shape[2] - pinned.shape[0]]
     return x.index_select(2, free)

@@ -7,7 +7,13 @@ from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.checks import check_block, check_pinned
-from sla_kernels.select.blocks import block_sizes, lists_to_mask, mask_to_lists, num_blocks
+from sla_kernels.select.blocks import (
+    block_sizes,
+    lists_to_mask,
+    mask_to_lists,
+    num_blocks,
+    pinned_last,
+)
 from sla_kernels.select.lists import BlockLists
 
 
@@ -131,8 +137,7 @@ class BlockSelection:
         """Positions with the pinned tokens last, each part in order; None without pinned tokens."""
         if self.pinned is None:
             return None
-        last = torch.zeros(self.num_keys, dtype=torch.int8, device=self.pinned.device)
-        return last.index_fill(0, self.pinned, 1).argsort(stable=True)
+        return pinned_last(self.num_keys, self.pinned)
 
     @classmethod
     def from_mask(
