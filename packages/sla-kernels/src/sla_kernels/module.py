@@ -193,7 +193,6 @@ class SparseLinearAttention(nn.Module):
 
 
 W = TypeVar("W", Moments, Understated)
-Watched = tuple[str, SparseLinearAttention, RowChoice, W]  # a name and what stands there
 
 
 @contextmanager
@@ -226,12 +225,12 @@ def calibrated(model: nn.Module) -> Iterator[None]:
     The axes are the principal ones of all keys that each attention saw; what was stored before
     counts no more. Raises ValueError, and changes nothing, where an attention was not run.
     """
-    with _watched(model, Moments, lambda choice: choice.order == "content") as parts:
+
+    def found(moments: Moments, choice: RowChoice) -> Tensor:
+        return moments.axes(choice.axes)
+
+    with _stored(model, "directions", Moments, lambda choice: choice.order == "content", found):
         yield
-        _all_run(parts)
-        found = [watch.axes(choice.axes) for _, _, choice, watch in parts]
-        for (_, part, *_), axes in zip(parts, found, strict=True):
-            part.directions = axes
 
 
 @contextmanager
@@ -242,39 +241,46 @@ def corrected(model: nn.Module) -> Iterator[None]:
     brings the answers to some queries nearest to those of dense attention, which is computed for
     these. Raises ValueError, and changes nothing, where an attention was not run.
     """
-    with _watched(model, Understated, lambda choice: choice.summary is not None) as parts:
+
+    def found(understated: Understated, choice: RowChoice) -> Tensor:
+        return understated.offsets(len(choice.sizes))
+
+    with _stored(model, "offsets", Understated, lambda choice: choice.summary is not None, found):
         yield
-        _all_run(parts)
-        found = [watch.offsets(len(choice.sizes)) for _, _, choice, watch in parts]
-        for (_, part, *_), offsets in zip(parts, found, strict=True):
-            part.offsets = offsets
 
 
 @contextmanager
-def _watched(
-    model: nn.Module, kind: type[W], concerned: Callable[[RowChoice], bool]
-) -> Iterator[list[Watched[W]]]:
-    """Let the attentions that are concerned be watched: by name, with their settings."""
-    found = []
+def _stored(
+    model: nn.Module,
+    buffer: str,
+    kind: type[W],
+    concerned: Callable[[RowChoice], bool],
+    found: Callable[[W, RowChoice], Tensor],
+) -> Iterator[None]:
+    """Watch the attentions that are concerned, and store in all of them what is found at the end.
+
+    Nothing is stored where one of them was not run.
+    """
+    parts: list[tuple[str, SparseLinearAttention, RowChoice, W]] = []
     for name, part in model.named_modules():
         choice = part.choice if isinstance(part, SparseLinearAttention) else None
         if isinstance(choice, RowChoice) and concerned(choice):
             part.watch = watch = kind()
-            found.append((name, part, choice, watch))
+            parts.append((name, part, choice, watch))
     try:
-        yield found
+        yield
+        for name, _, _, watch in parts:
+            if watch.count == 0:
+                raise ValueError(
+                    f"attention {name!r} saw no keys; every one must be run to be calibrated: "
+                    "run the model inside the context"
+                )
+        made = [found(watch, choice) for _, _, choice, watch in parts]
+        for (_, part, *_), value in zip(parts, made, strict=True):
+            setattr(part, buffer, value)
     finally:
-        for _, part, *_ in found:
+        for _, part, *_ in parts:
             part.watch = None
-
-
-def _all_run(parts: list[Watched[W]]) -> None:
-    for name, _, _, watch in parts:
-        if watch.count == 0:
-            raise ValueError(
-                f"attention {name!r} saw no keys; every one must be run to be calibrated: "
-                "run the model inside the context"
-            )
 
 
 def stored_calibration(model: nn.Module) -> dict[str, Tensor]:
