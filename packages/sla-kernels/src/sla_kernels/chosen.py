@@ -5,9 +5,13 @@ from torch import Tensor
 
 from sla_kernels.backend import Selection
 from sla_kernels.order.given import Ordering
-from sla_kernels.search.choice import select_rows
-from sla_kernels.select.choice import select_blocks
+from sla_kernels.search.choice import RowChoice
+from sla_kernels.search.choice import choose as choose_rows
+from sla_kernels.select.choice import Choice
+from sla_kernels.select.choice import choose as choose_blocks
 from sla_kernels.select.selection import BlockSelection
+
+AXES = 8  # how many the order looks at unless the caller says, or gives them
 
 
 def given_or_chosen(
@@ -28,6 +32,8 @@ def given_or_chosen(
 ) -> Selection:
     """Return the selection if one is given, checked, or choose one by `keep` and the settings.
 
+    The tensors were checked by whoever calls this.
+
     Raises ValueError unless exactly one of `selection` and `keep` is given and fits.
     """
     if (selection is None) == (keep is None):
@@ -44,13 +50,19 @@ def given_or_chosen(
         return selection
     assert keep is not None
     if order == "sequence" and summary is None:
-        return select_blocks(
-            q, k, keep=keep, block=block, pinned=pinned, negligible=negligible, scale=scale
-        )
-    return select_rows(
-        q, k, v, keep=keep, block=block, order=order, summary=summary, opened=opened, axes=axes,
-        pinned=pinned, scale=scale,
-    )  # fmt: skip
+        tiles = Choice(keep=keep, block=block, negligible=negligible, scale=scale)
+        return choose_blocks(q, k, pinned, tiles)
+    given = axes if isinstance(axes, Tensor) else None
+    rows = RowChoice(
+        keep=keep,
+        block=block,
+        order=order,
+        summary=summary,
+        opened=opened,
+        axes=AXES if isinstance(axes, Tensor) else axes,
+        scale=scale,
+    )
+    return choose_rows(q, k, v, pinned, rows, given, None)
 
 
 def check_selection(selection: Selection, q: Tensor, k: Tensor) -> None:
