@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recon_backbones import load_backbone, reconstruct
 from recon_eval.data import Scene, SyntheticScenes
 from recon_eval.formats import read_colmap
 
@@ -75,6 +76,23 @@ def test_given_cameras_come_back_as_they_are_and_points_lie_in_their_frame(
         np.testing.assert_allclose(found["original_intrinsics"], truth["intrinsics"], rtol=1e-5)
     facts = dict(json.loads(Path("out/reconstruction.json").read_text())["facts"])
     assert facts["frame"] == "that of the given cameras"
+
+
+def test_the_package_alone_gives_what_the_command_writes(lite3r: Any, room: Path) -> None:
+    assert lite3r("reconstruct", room, "--size", "56", "--formats", "npz", "--out", "out").code == 0
+    alone = reconstruct(room, load_backbone("da3-tiny", weights="bundled"), size=56)
+    found = arrays()
+    assert list(found["names"]) == list(alone.photos)
+    for name, wanted in {
+        "depth": alone.depth,
+        "confidence": alone.confidence,
+        "keep": alone.keep,
+        "images": alone.images,
+        "world_to_camera": alone.world_to_camera,
+        "intrinsics": alone.intrinsics_seen,
+        "original_intrinsics": alone.intrinsics,
+    }.items():
+        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
 
 
 def test_its_own_cameras_can_be_given_back(lite3r: Any, room: Path) -> None:

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lite3r.commands import COMMANDS
 from lite3r.main import CLOSED_PIPE, INTERRUPTED, USER_ERROR, main
-from lite3r.shell.errors import UserError
+from lite3r.shell.errors import UserError, reported
 from lite3r.shell.terminal import Output, Terminal
+from lite3r.student.recipes import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,14 @@ def test_a_bug_keeps_its_traceback(lite3r: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(COMMANDS["info"].load(), "run", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         lite3r("info")
+
+
+def test_only_what_our_packages_say_of_an_input_is_told_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"keep=3\.0"), reported():
+        Recipe(keep=3.0)
+    with pytest.raises(ValueError, match="broadcast") as bug, reported():
+        np.zeros(3) + np.zeros(2)
+    assert not isinstance(bug.value, UserError)
 
 
 def test_a_reader_that_leaves_early_is_no_bug() -> None:
