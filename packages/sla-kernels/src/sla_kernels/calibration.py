@@ -169,7 +169,7 @@ def _distance(calls: Sequence[Answers], offsets: Float[Tensor, "g sizes"]) -> Te
     """The mean distance from dense answers, relative to their size, summed over heads."""
     total = offsets.new_zeros(())
     for masses, outputs, dense in calls:
-        heads = offsets.repeat_interleave(len(masses) // len(offsets), 0)
+        heads = repeat(offsets, "g sizes -> (g r) sizes", r=len(masses) // len(offsets))
         added = torch.cat([heads.new_zeros(len(heads), 1), heads[:, : masses.shape[2] - 1]], 1)
         shares = (masses + rearrange(added, "h parts -> h 1 parts")).softmax(2)
         gap = (rearrange(shares, "h n parts -> h n parts 1") * outputs).sum(2) - dense

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from sla_kernels.module import SparseLinearAttention
@@ -47,7 +47,7 @@ def observed_mass(model: nn.Module) -> Iterator[dict[str, Mass]]:
 
 def _mass(q: Tensor, k: Tensor, selection: Any, scale: float) -> Mass:
     picked = torch.linspace(0, q.shape[2] - 1, min(QUERIES, q.shape[2])).long()
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    k = repeat(k, "b g m d -> b (g r) m d", r=q.shape[1] // k.shape[1])
     weights = (
         scale * q[:, :, picked].float() @ rearrange(k.float(), "b h m d -> b h d m")
     ).softmax(dim=-1)

@@ -52,7 +52,7 @@ class Intrinsics(FieldObjective):
 def relative_to_first(world_to_camera: Float[Tensor, "b v 3 4"]) -> Float[Tensor, "b v 3 4"]:
     """Return the transforms from the first camera to each."""
     rotation, translation = world_to_camera[..., :3], world_to_camera[..., 3:]
-    relative = rotation @ rotation[:, :1].transpose(-1, -2)
+    relative = rotation @ rotation[:, :1].mT
     return torch.cat([relative, translation - relative @ translation[:, :1]], dim=-1)
 
 

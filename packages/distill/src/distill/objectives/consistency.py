@@ -97,9 +97,9 @@ def disagreement(
     """
     points = _lift(depth, world_to_camera, intrinsics, stride)
     other = [tensor.roll(-shift, dims=1) for tensor in (depth, world_to_camera, intrinsics)]
-    seen = points @ other[1][..., :3].transpose(-1, -2) + other[1][..., 3].unsqueeze(-2)
+    seen = points @ other[1][..., :3].mT + other[1][..., 3].unsqueeze(-2)
     z = seen[..., 2].clamp_min(SMALLEST_DEPTH)
-    pixels = (seen @ other[2].transpose(-1, -2))[..., :2] / z.unsqueeze(-1)
+    pixels = (seen @ other[2].mT)[..., :2] / z.unsqueeze(-1)
     size = pixels.new_tensor([depth.shape[-1], depth.shape[-2]])
     place = 2 * pixels / size - 1  # from -1 to 1 over the image, edge to edge
     inside = (place.abs() <= 1).all(-1) & (seen[..., 2] > SMALLEST_DEPTH)
@@ -118,6 +118,6 @@ def _lift(depth: Tensor, world_to_camera: Tensor, intrinsics: Tensor, stride: in
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     pixels = torch.stack([columns + 0.5, rows + 0.5, torch.ones_like(rows)], -1)
     pixels = rearrange(pixels, "y x c -> (y x) c")
-    rays = pixels.to(depth) @ torch.linalg.inv(intrinsics).transpose(-1, -2)
+    rays = pixels.to(depth) @ torch.linalg.inv(intrinsics).mT
     local = rays * rearrange(depth[..., ::stride, ::stride], "b v y x -> b v (y x) 1")
     return (local - world_to_camera[..., 3].unsqueeze(-2)) @ world_to_camera[..., :3]

@@ -39,7 +39,7 @@ class MatmulAttention(nn.Module):
         pinned: Int64[Tensor, " p"] | None = None,
     ) -> Float[Tensor, "b h n d"]:
         """Attend; `pinned`, the positions of the special tokens, needs no care here."""
-        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        weights = (q * q.shape[-1] ** -0.5) @ k.mT
         return weights.softmax(dim=-1) @ v
 
 

@@ -83,7 +83,7 @@ def _ransac(
     draws = [torch.randperm(count, generator=generator)[:_SAMPLE] for _ in range(_TRIALS)]
     picked = confident[torch.stack(draws).to(plane.device)]
     trials = _fit(plane[picked], target[picked], weights[picked])  # [t 3 3]
-    mapped = torch.cat((plane, torch.ones_like(plane[:, :1])), dim=1) @ trials.transpose(1, 2)
+    mapped = torch.cat((plane, torch.ones_like(plane[:, :1])), dim=1) @ trials.mT
     distance = (mapped[..., :2] / mapped[..., 2:] - target).square().sum(-1).sqrt()
     inliers = distance < _THRESHOLD
     best = inliers[(inliers * weights).sum(-1).argmax()]
@@ -107,7 +107,7 @@ def _fit(
         (torch.cat((-one, zero, u * one), dim=-1), torch.cat((zero, -one, v * one), dim=-1)), dim=-2
     )
     rows = rows * torch.cat((weights, weights), dim=-1).sqrt()[..., None]
-    null = torch.linalg.eigh(rows.transpose(-2, -1) @ rows).eigenvectors[..., 0]
+    null = torch.linalg.eigh(rows.mT @ rows).eigenvectors[..., 0]
     return rearrange(null / null[..., 8:], "... (row column) -> ... row column", row=3)
 
 

@@ -19,7 +19,7 @@ from recon_backbones.geometry.quaternions import (
 
 def invert_rigid(transform: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
     """Invert [R | t]: a world-to-camera becomes a camera-to-world, and back."""
-    rotation = transform[..., :3].transpose(-2, -1)
+    rotation = transform[..., :3].mT
     return torch.cat((rotation, -rotation @ transform[..., 3:]), dim=-1)
 
 
@@ -141,7 +141,7 @@ def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
     """Refuse matrices that are further than 1e-3 from a rotation."""
     r = in_float64(rotation)
     identity = torch.eye(3, dtype=r.dtype, device=r.device)
-    error = (r @ r.transpose(-2, -1) - identity).abs().amax((-2, -1))
+    error = (r @ r.mT - identity).abs().amax((-2, -1))
     bad = (error > 1e-3) | (torch.linalg.det(r) < 0)
     if bad.any():
         where = bad.nonzero()[0].tolist()

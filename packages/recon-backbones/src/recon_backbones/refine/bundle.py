@@ -8,6 +8,7 @@ the cameras are many. Source: Triggs et al., "Bundle adjustment, a modern synthe
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
@@ -150,14 +151,14 @@ def _camera_step(
     reduced.index_add_(0, diagonal, _damped(blocks.cameras, damping))
     eased = (inverse @ blocks.point_side[..., None])[tracks.point]
     side = -blocks.camera_side.index_add(0, tracks.view, -(blocks.between @ eased)[..., 0])
-    square = reduced.unflatten(0, (views, views)).transpose(1, 2).reshape(views * LOCAL, -1)
+    square = rearrange(reduced, "(u v) i j -> (u i) (v j)", v=views)
     matrix, right = lenses.tie(square, side.flatten())
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed:
         solved = torch.linalg.lstsq(matrix, right[:, None]).solution
     else:
         solved = torch.cholesky_solve(right[:, None], factor)
-    return lenses.untie(solved[:, 0]).unflatten(0, (views, LOCAL))
+    return rearrange(lenses.untie(solved[:, 0]), "(v local) -> v local", v=views)
 
 
 def _through_points(
@@ -179,7 +180,7 @@ def _through_points(
             pairs = torch.einsum("gaix,gbjx->gabij", eased, own)
             seen = tracks.view[rows]
             index = seen[:, :, None] * views + seen[:, None]
-            total.index_add_(0, index.flatten(), pairs.flatten(0, 2))
+            total.index_add_(0, index.flatten(), rearrange(pairs, "g a b i j -> (g a b) i j"))
     return total
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -46,8 +47,8 @@ def overlap(scene: Scene) -> Float[Tensor, "v v"]:
     pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1)
     shares = torch.zeros(views, views)
     for i in range(views):
-        local = (pixels @ torch.linalg.inv(intrinsics[i]).T * depth[i][..., None]).flatten(0, 1)
-        points = (local - cameras[i, :, 3]) @ cameras[i, :, :3]
+        local = pixels @ torch.linalg.inv(intrinsics[i]).T * depth[i][..., None]
+        points = (rearrange(local, "y x xyz -> (y x) xyz") - cameras[i, :, 3]) @ cameras[i, :, :3]
         seen = torch.einsum("vij,pj->vpi", cameras[:, :, :3], points) + cameras[:, None, :, 3]
         u, v, z = torch.einsum("vij,vpj->vpi", intrinsics, seen).unbind(-1)
         inside = (z > 0) & (u >= 0) & (v >= 0) & (u < width * z) & (v < height * z)
@@ -59,8 +60,10 @@ def overlap(scene: Scene) -> Float[Tensor, "v v"]:
 def _write_image(stem: Path, image: Tensor, valid: Tensor) -> None:
     """Write the plain image, and one that is black where there is no depth."""
     for suffix, picture in ((".jpg", image), ("_masked.jpg", image * valid)):
-        pixels = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(stem.with_name(stem.name + suffix), quality=95, subsampling=0)
+        pixels = rearrange((picture * 255).round().to(torch.uint8), "c y x -> y x c")
+        Image.fromarray(pixels.numpy()).save(
+            stem.with_name(stem.name + suffix), quality=95, subsampling=0
+        )
 
 
 def _write_pfm(path: Path, depth: Tensor) -> None:

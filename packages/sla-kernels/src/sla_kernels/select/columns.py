@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from einops import reduce
 from jaxtyping import Int32
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def columns_of(
     offsets = torch.searchsorted(
         columns, edges.expand(batch, heads, -1).contiguous(), out_int32=True
     )
-    lengths = offsets.diff(dim=-1).reshape(batch, key_heads, -1, key_blocks).sum(2)
+    lengths = reduce(offsets.diff(dim=-1), "b (g r) blocks -> b g blocks", "sum", g=key_heads)
     return Columns(
         rows=(positions // kept).int(),
         offsets=offsets,

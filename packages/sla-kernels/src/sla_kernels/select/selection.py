@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from einops import repeat
 from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
@@ -121,8 +122,8 @@ class BlockSelection:
     ) -> Bool[Tensor, "b h n m"]:
         """Write a mask of blocks as one of tokens; pinned rows and columns get one value each."""
         rows, columns = self.num_queries - self.num_pinned, self.num_keys - self.num_pinned
-        mask = blocks.repeat_interleave(self.block[0], 2)[:, :, :rows]
-        mask = mask.repeat_interleave(self.block[1], 3)[:, :, :, :columns]
+        r, c = self.block
+        mask = repeat(blocks, "b h i j -> b h (i r) (j c)", r=r, c=c)[:, :, :rows, :columns]
         order = self.token_order()
         if order is None:
             return mask

@@ -1,6 +1,7 @@
 """What rays meet behind all solids: the walls of a room, a plane, hills, or nothing."""
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -107,11 +108,14 @@ def ground_normals(
 ) -> Float[Tensor, "t r 3"]:
     """Unit normals that point at whoever sees the ground."""
     axes = torch.eye(3, device=points.device)
-    inward = torch.stack([axes, -axes], dim=1).flatten(0, 1)  # -x wall looks to +x, and so on
+    inward = rearrange(
+        [axes, -axes], "sign wall xyz -> (wall sign) xyz"
+    )  # -x wall looks to +x, and so on
     normal = inward[wall]
     hills = (stage.ground.kind[rays.scene] == w.TERRAIN).nonzero()[:, 0]
     if len(hills):
         waves = stage.ground.waves[rays.scene[hills]].repeat_interleave(points.shape[1], dim=0)
-        gradient = -slope(waves, points[hills].flatten(0, 1)).view_as(points[hills])
+        gradient = -slope(waves, rearrange(points[hills], "t r xyz -> (t r) xyz"))
+        gradient = rearrange(gradient, "(t r) xyz -> t r xyz", t=len(hills))
         normal[hills] = gradient / gradient.norm(dim=-1, keepdim=True)
     return normal

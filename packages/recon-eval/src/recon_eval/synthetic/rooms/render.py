@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,13 +27,14 @@ def render_room(
     direction = _directions(camera_to_world, intrinsics, height, width)
     origin = camera_to_world[:, :, 3].T[:, :, None]
     depth, index = first_hit(world.solids, origin, direction)
-    points = (origin + depth * direction).flatten(1)
-    color = _shade(world, points, index.flatten()).view(3, views, height, width)
-    color = (color * world.gain[:views, None, None]).clamp(0, 1)
+    points = rearrange(origin + depth * direction, "xyz v p -> xyz (v p)")
+    color = _shade(world, points, index.flatten())
+    color = rearrange(color, "c (v y x) -> v c y x", v=views, y=height)
+    color = (color * rearrange(world.gain[:views], "v -> v 1 1 1")).clamp(0, 1)
     return Scene(
         name=name,
-        images=color.transpose(0, 1).contiguous().cpu(),
-        depth=depth.view(views, height, width).cpu(),
+        images=color.contiguous().cpu(),
+        depth=rearrange(depth, "v (y x) -> v y x", y=height).cpu(),
         valid=torch.ones(views, height, width, dtype=torch.bool),
         world_to_camera=_invert(camera_to_world).cpu(),
         intrinsics=intrinsics.cpu(),
