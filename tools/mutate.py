@@ -1,17 +1,19 @@
 """Change the core one place at a time, and count the changes that its tests notice.
 
-    python tools/mutate.py [--only NAME] [--most N] [--seed N] [--out mutation.json]
+    python tools/mutate.py [--only NAME ...] [--most N] [--minutes N] [--seed N] [--out FILE]
 
 A change swaps a comparison or an operator, moves a number by one, turns a condition round, takes
 a `min` for a `max`, or drops a negation. Each is tried in a process of its own: the change is made
 in a copy of the package's sources that is first on the path, and the tests of that part are run
 until the first fails. Time is that of the processor, so that a busy machine notices nothing. A
 change that passes all of them is printed with its place: it is a question that no test asks.
-Changes are drawn by a seed, so a rerun tries the same ones.
+Changes are drawn by a seed, so a rerun tries the same ones; where minutes run out, the first of
+them. Parts that are not tried keep what the file says of them, with the commit they were tried at.
 """
 
 import argparse
 import ast
+import importlib
 import json
 import os
 import random
@@ -21,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SECONDS = 240  # of the processor, for one trial; a change that makes tests hang is noticed
 LONGEST = 3600  # seconds by the clock: a change that makes tests wait for ever is noticed too
+SHARED = ("torch", "numpy", "einops", "jaxtyping", "hypothesis", "safetensors.torch")
 STOPPED = (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGALRM)
 
 
@@ -192,34 +196,37 @@ def _test(part: Part) -> NoReturn:
     os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
-def tried(name: str, part: Part, most: int, seed: int, copy: Path) -> dict[str, object]:
+def tried(name: str, given: argparse.Namespace) -> dict[str, object]:
     """Try changes of one part; the share that was noticed, and those that were not.
 
-    `copy` holds the sources that are changed, and is first on the path of this process.
+    `given.inside` holds the sources that are changed, and is first on the path of this process.
     """
-    folder = next(copy.iterdir())
+    part, folder, began = PARTS[name], next(given.inside.iterdir()), time.monotonic()
     found = [
         (folder / source, number)
         for source in part.sources
         for number in range(len(list(places(ast.parse((folder / source).read_text())))))
     ]
-    drawn = random.Random(seed).sample(found, min(most, len(found)))
+    drawn = random.Random(given.seed).sample(found, min(given.most, len(found)))
     first = drawn[0][0]
     if not passes(part, first, first.read_text(encoding="utf-8")):
         sys.exit(f"{name}: the tests fail without any change")
-    alive = []
+    alive, count = [], 0
     for source, number in drawn:
+        count += 1
         text, line, what = mutant(source.read_text(encoding="utf-8"), number)
         if passes(part, source, text):
             alive.append(f"{source.relative_to(folder)}:{line}: {what}")
             print(f"{name}: not noticed: {alive[-1]}", flush=True)
-    share = 1 - len(alive) / len(drawn)
-    told = f"{share:.0%} of {len(drawn)} changes noticed, of {len(found)} there are"
+        if time.monotonic() - began > 60 * given.minutes:
+            break
+    share = 1 - len(alive) / count
+    told = f"{share:.0%} of {count} changes noticed, of {len(found)} there are"
     print(f"{name}: {told}", flush=True)
-    return {"tried": len(drawn), "places": len(found), "noticed": share, "not noticed": alive}
+    return {"tried": count, "places": len(found), "noticed": share, "not noticed": alive}
 
 
-def apart(name: str, most: int, seed: int) -> dict[str, object]:
+def apart(name: str, given: argparse.Namespace) -> dict[str, object]:
     """Try a part in a process whose path begins with a copy of the package's sources."""
     with tempfile.TemporaryDirectory() as folder:
         copy, told = Path(folder, "src"), Path(folder, "told.json")
@@ -227,20 +234,29 @@ def apart(name: str, most: int, seed: int) -> dict[str, object]:
         shutil.copytree(sources, copy, ignore=shutil.ignore_patterns("__pycache__"))
         before = os.environ.get("PYTHONPATH", "")  # noqa: TID251  what is there stays behind it
         path = f"{copy}{os.pathsep}{before}"
-        given = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251
-        words = [sys.executable, __file__, "--only", name, "--most", str(most), "--seed", str(seed)]
+        around = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251
+        words = [sys.executable, __file__, "--only", name, "--seed", str(given.seed)]
+        words += ["--most", str(given.most), "--minutes", str(given.minutes)]
         words += ["--inside", str(copy), "--out", str(told)]
-        if subprocess.run(words, cwd=ROOT, env=given).returncode:
+        if subprocess.run(words, cwd=ROOT, env=around).returncode:
             sys.exit(1)
         found: dict[str, object] = json.loads(told.read_text(encoding="utf-8"))
-        return found
+        return found | {"seed": given.seed, "commit": commit()}
+
+
+def commit() -> str:
+    """The commit whose sources are changed; with a plus where they are not those of a commit."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*"]
+    told = subprocess.run([*words, "--dirty=+"], check=True, capture_output=True, text=True)
+    return told.stdout.strip()
 
 
 def main() -> None:
-    """Try every part, or one, and write what was found."""
+    """Try every part, or some, and write what was found."""
     reader = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    reader.add_argument("--only", choices=PARTS)
+    reader.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
     reader.add_argument("--most", type=int, default=40, help="changes of each part")
+    reader.add_argument("--minutes", type=float, default=10, help="of each part")
     reader.add_argument("--seed", type=int, default=0)
     reader.add_argument(
         "--out", type=Path, default=ROOT / "benchmarks" / "results" / "mutation.json"
@@ -248,20 +264,19 @@ def main() -> None:
     reader.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     given = reader.parse_args()
     if given.inside:
-        import torch  # noqa: F401  once, before the first fork
-
-        made = tried(given.only, PARTS[given.only], given.most, given.seed, given.inside)
-        given.out.write_text(json.dumps(made), encoding="utf-8")
+        for name in SHARED:  # once, before the first fork
+            importlib.import_module(name)
+        given.out.write_text(json.dumps(tried(given.only[0], given)), encoding="utf-8")
         return
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    parts = {}
-    for name in [given.only] if given.only else PARTS:
-        parts[name] = apart(name, given.most, given.seed)
+    before = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    parts = before.get("parts", {})
+    for name in given.only:
+        parts[name] = apart(name, given)
         total = sum(p["tried"] for p in parts.values())
         noticed = sum(p["noticed"] * p["tried"] for p in parts.values()) / total
-        report = {"what": "mutation", "seed": given.seed, "tried": total, "noticed": noticed}
-        text = json.dumps(report | {"parts": parts}, indent=1)
-        given.out.write_text(text + "\n", encoding="utf-8")
+        report = {"what": "mutation", "tried": total, "noticed": round(noticed, 4), "parts": parts}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
