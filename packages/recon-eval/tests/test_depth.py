@@ -50,6 +50,13 @@ def test_metrics_equal_their_formulas() -> None:
     assert result.rmse == result.numbers()["rmse"]
 
 
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_ratio_of_exactly_the_threshold_is_not_within_it(power: int) -> None:
+    d, g = torch.tensor([1.25**power], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    assert depth.measure(d, g)[f"delta{power}"] == 0
+    assert depth.measure(d - 1e-12, g)[f"delta{power}"] == 1
+
+
 def test_truth_scores_perfectly() -> None:
     _, target, valid = maps(0)
     numbers = depth.evaluate(target, target, valid, alignment="none").numbers()

@@ -1,6 +1,7 @@
 """Pose metrics: free of gauge, exact at small angles, equal to independent implementations."""
 
 import math
+from collections.abc import Callable
 
 import kornia.metrics
 import numpy as np
@@ -108,6 +109,17 @@ def test_the_two_definitions_of_auc_differ_as_measured_on_uniform_errors() -> No
     assert pose.auc_exact(errors, 3) == pytest.approx(1 / 4, abs=2e-3)
 
 
+@pytest.mark.parametrize("auc", [pose.auc_histogram, pose.auc_exact])
+@pytest.mark.parametrize("errors", [[], [-1.0, 2.0], [math.nan]])
+def test_no_errors_and_what_is_no_error_have_no_auc(
+    auc: Callable[..., float], errors: list[float]
+) -> None:
+    with pytest.raises(ValueError, match=f"errors: {len(errors)} values, all of which"):
+        auc(torch.tensor(errors, dtype=torch.float64), 3)
+    with pytest.raises(ValueError, match="threshold=0; it must be above 0"):
+        auc(torch.ones(2), 0)
+
+
 def test_perfect_cameras_score_perfectly() -> None:
     result = pose.evaluate(rig(2), rig(2))
     assert result.auc[30] == result.auc_exact[30] == result.rra[3] == result.rta[3] == 1
@@ -155,6 +167,13 @@ def test_a_baseline_is_judged_by_the_size_of_its_rig(unit: float) -> None:
     assert torch.allclose(one.direction_degrees, other.direction_degrees)
     large[1, :, 3] = large[1, :, :3] @ large[0, :, :3].T @ large[0, :, 3]
     assert int(pose.pair_errors(small, large).undefined.sum()) == 1
+
+
+@pytest.mark.parametrize(("apart", "undefined"), [(1e-10, True), (1e-8, False)])
+def test_a_billionth_of_the_largest_distance_is_no_baseline(apart: float, undefined: bool) -> None:
+    cameras = torch.eye(3, 4, dtype=torch.float64).repeat(3, 1, 1)
+    cameras[:, 0, 3] = torch.tensor([0.0, apart, 1.0], dtype=torch.float64)
+    assert pose.pair_errors(cameras, cameras).undefined.tolist() == [undefined, False, False]
 
 
 def test_rounding_errors_of_cameras_in_one_place_are_no_baselines() -> None:

@@ -1,5 +1,7 @@
 """Orders: permutations in which neighbors are alike, the same on every run."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,6 +44,29 @@ def test_cuts_split_at_whole_cells_of_every_size(tokens: int, sizes: tuple[int, 
         assert len(cut_at) >= -(-tokens // sizes[0]) / 2
 
 
+def written_out(features: torch.Tensor, sizes: tuple[int, ...]) -> list[int]:
+    """The order, segment by segment: sorted along its widest axis, then halved in whole cells."""
+    segments = [list(range(len(features)))]
+    for size in reversed(sizes):
+        while max(map(len, segments)) > size:
+            parts = []
+            for segment in segments:
+                widest = int(features[segment].double().var(0, unbiased=False).argmax())
+                ordered = sorted(segment, key=lambda token: float(features[token, widest]))
+                half = (math.ceil(len(segment) / size) + 1) // 2 * size
+                parts += [part for part in (ordered[:half], ordered[half:]) if part]
+            segments = parts
+    return [token for segment in segments for token in segment]
+
+
+@pytest.mark.parametrize("sizes", [(1,), (7,), (4, 64), (3, 12, 24)])
+@pytest.mark.parametrize("tokens", [1, 5, 64, 130, 301])
+def test_an_order_is_the_one_that_the_words_describe(tokens: int, sizes: tuple[int, ...]) -> None:
+    x = torch.randn(2, tokens, 3) * torch.tensor([1.0, 1.1, 0.9]) + 5
+    positions = order_tokens(x, sizes, axes=torch.eye(3)).positions
+    assert positions.tolist() == [written_out(scene, sizes) for scene in x]
+
+
 def test_neighbors_are_alike_as_long_as_tokens_come_in_groups() -> None:
     centers = 10 * torch.randn(16, 6)
     group = torch.randint(0, 16, (1, 256)).sort().values % 16
@@ -71,6 +96,8 @@ def test_principal_axes_are_orthonormal_and_ordered_by_variance() -> None:
     variance = (x.flatten(0, 1) @ axes).var(0)
     assert torch.equal(variance.sort(descending=True).values, variance)
     assert principal_axes(x, 1).abs().argmax() == 1
+    assert (axes.gather(0, axes.abs().argmax(0, keepdim=True)) > 0).all()
+    torch.testing.assert_close(axes, principal_axes(x + 100, 4))
 
 
 @pytest.mark.parametrize(

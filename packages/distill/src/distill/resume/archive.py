@@ -2,7 +2,7 @@
 
 run.json           settings and fingerprints that a resumed run must share
 log.jsonl          one line a step, evaluation, rollback or warning
-checkpoints/       see `distill.checkpoint`
+checkpoints/       see `distill.resume.checkpoint`
 """
 
 import json
