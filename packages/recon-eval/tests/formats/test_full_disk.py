@@ -1,5 +1,8 @@
 """On a disk that takes no more, every writer raises, keeps the old file and leaves no rest."""
 
+import errno
+import os
+import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,3 +64,49 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_rest(tmp_path: Path, name:
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
     WRITERS[name](path)
     assert path.stat().st_size > 1000
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> list[str]:
+    """Let these calls of `os.replace`, counted from 1, fail as on a disk without permission."""
+    called: list[str] = []
+    replace = os.replace
+
+    def refused(source: Path, target: Path) -> None:
+        called.append(str(target))
+        if len(called) in numbers:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refused)
+    return called
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_folder_that_cannot_be_replaced_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "old").touch()
+    called = refusing(monkeypatch, number)
+    with pytest.raises(PermissionError), formats.replaced_folder(path) as partial:
+        (partial / "new").touch()
+    assert len(called) >= number
+    assert [p.name for p in path.iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_where_a_folder_cannot_be_put_back_the_error_says_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "old").touch()
+    refusing(monkeypatch, 2, 3)
+    with (
+        pytest.raises(OSError, match=r"Permission denied.* move it back") as told,
+        formats.replaced_folder(path),
+    ):
+        pass
+    (place,) = re.findall(r"whole in (\S+): move", str(told.value))
+    assert [p.name for p in Path(place).iterdir()] == ["old"]

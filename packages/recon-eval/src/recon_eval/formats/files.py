@@ -103,14 +103,31 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o755)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(old / path.name)
-            partial.replace(path)
-            shutil.rmtree(old)
+            _take_the_place_of(path, partial)
         else:
             partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _take_the_place_of(path: Path, partial: Path) -> None:
+    """Rename `partial` to `path`, and remove what was there; where that fails, it is put back."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    before = aside / path.name
+    try:
+        path.replace(before)
+        partial.replace(path)
+    except BaseException as error:
+        try:
+            if before.exists():
+                before.replace(path)
+            aside.rmdir()
+        except OSError:
+            raise OSError(
+                f"{path}: {error}; what it held is whole in {before}: move it back"
+            ) from error
+        raise
+    shutil.rmtree(aside)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
