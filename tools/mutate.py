@@ -32,7 +32,7 @@ from typing import NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 240  # of the processor, for one trial; a change that makes tests hang is noticed
+LEAST, TIMES = 20, 4  # seconds of the processor for one trial, and how many times what none takes
 LONGEST = 3600  # seconds by the clock: a change that makes tests wait for ever is noticed too
 SHARED = ("torch", "numpy", "einops", "jaxtyping", "hypothesis", "safetensors.torch")
 STOPPED = (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGALRM)
@@ -169,14 +169,17 @@ def mutant(text: str, number: int) -> tuple[str, int, str]:
     return ast.unparse(ast.fix_missing_locations(tree)), line, what
 
 
-def passes(part: Part, source: Path, text: str) -> bool:
-    """Whether the tests of a part pass with one source replaced, in a fork of this process."""
+def passes(part: Part, source: Path, text: str, seconds: int = resource.RLIM_INFINITY) -> bool:
+    """Whether the tests of a part pass with one source replaced, in a fork of this process.
+
+    A change that makes them take more than `seconds` of the processor is one that they notice.
+    """
     before = source.read_text(encoding="utf-8")
     source.write_text(text, encoding="utf-8")
     try:
         child = os.fork()
         if child == 0:
-            _test(part)
+            _test(part, seconds)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         source.write_text(before, encoding="utf-8")
@@ -185,9 +188,9 @@ def passes(part: Part, source: Path, text: str) -> bool:
     return code == 0
 
 
-def _test(part: Part) -> NoReturn:
+def _test(part: Part, seconds: int) -> NoReturn:
     """Run the tests of a part; silent, and never back."""
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     signal.alarm(LONGEST)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -211,11 +214,12 @@ def tried(name: str, given: argparse.Namespace) -> dict[str, object]:
     first = drawn[0][0]
     if not passes(part, first, first.read_text(encoding="utf-8")):
         sys.exit(f"{name}: the tests fail without any change")
+    seconds = max(LEAST, TIMES * round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime))
     alive, count = [], 0
     for source, number in drawn:
         count += 1
         text, line, what = mutant(source.read_text(encoding="utf-8"), number)
-        if passes(part, source, text):
+        if passes(part, source, text, seconds):
             alive.append(f"{source.relative_to(folder)}:{line}: {what}")
             print(f"{name}: not noticed: {alive[-1]}", flush=True)
         if time.monotonic() - began > 60 * given.minutes:
