@@ -14,7 +14,12 @@ from sla_kernels.calibration import Moments, Understated
 from sla_kernels.linear.rule import check_scope_of_rows, rule_of
 from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
-from sla_kernels.runtime.checks import check_attention_inputs, check_choice, check_defaults
+from sla_kernels.runtime.checks import (
+    check_attention_inputs,
+    check_choice,
+    check_defaults,
+    check_positive,
+)
 from sla_kernels.search.choice import RowChoice
 from sla_kernels.search.choice import choose as choose_rows
 from sla_kernels.select.choice import Choice
@@ -68,6 +73,7 @@ class SparseLinearAttention(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        check_positive("head_dim", head_dim)
         check_choice("backend", backend, BACKENDS)
         check_choice("combine", combine, ("add", "alpha"))
         if (combine == "alpha") != (heads is not None):

@@ -109,12 +109,23 @@ def check_fraction(name: str, value: float, *, low_open: bool) -> None:
 
 def check_block(block: tuple[int, int]) -> None:
     """Refuse block sizes that are not powers of two from 16 to 256."""
+    check_pair(block)
     for name, size in zip(("query", "key"), block, strict=True):
         if size < 16 or size > 256 or size & (size - 1):
             raise ValueError(
                 f"block={block!r}; the {name} block must be a power of two from 16 to 256: "
                 "pass (128, 64), say"
             )
+
+
+def check_pair(block: tuple[int, int]) -> None:
+    """Refuse a block that is not two whole numbers."""
+    sizes = block if isinstance(block, (tuple, list)) else ()
+    if len(sizes) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) for n in sizes):
+        raise ValueError(
+            f"block={block!r}; it must be two whole numbers, of queries and of keys: "
+            "pass (128, 64), say"
+        )
 
 
 def check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

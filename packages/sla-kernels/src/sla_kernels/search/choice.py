@@ -13,6 +13,7 @@ from sla_kernels.runtime.checks import (
     check_attention_inputs,
     check_choice,
     check_keep,
+    check_pair,
     check_pinned,
     check_positive,
 )
@@ -44,6 +45,7 @@ class RowChoice:
 
     def __post_init__(self) -> None:
         check_keep(self.keep)
+        check_pair(self.block)
         if isinstance(self.order, str):
             check_choice("order", self.order, ORDERS)
         for name, size in (("block", self.block[0]), ("opened", self.opened), ("axes", self.axes)):
