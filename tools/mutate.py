@@ -61,7 +61,7 @@ PARTS = {
     "references": Part(
         package="sla-kernels",
         sources=("sparse/reference.py", "linear/reference.py"),
-        tests=("test_attention.py",),
+        tests=("test_references.py", "test_attention.py"),
     ),
     "fp8 rounding": Part(
         package="fp8-qat",

@@ -135,6 +135,29 @@ def test_negligible_blocks_are_the_worst_and_not_kept() -> None:
     assert (everything.negligible == -1).all()
 
 
+def test_pinned_tokens_are_neither_scored_nor_listed() -> None:
+    pinned = torch.tensor([70, 0, 33])
+    free = torch.tensor([i for i in range(100) if i not in (0, 33, 70)])
+    q, k = draw(100, 100)
+    found = select_blocks(q, k, keep=2, block=(32, 16), pinned=pinned)
+    alone = select_blocks(q[:, :, free], k[:, :, free], keep=2, block=(32, 16))
+    assert torch.equal(found.indices, alone.indices)
+    assert torch.equal(found.pinned, pinned)
+    none = select_blocks(q, k, keep=2, block=(32, 16), pinned=pinned[:0])
+    assert none.pinned is None
+
+
+@pytest.mark.parametrize(
+    ("keep", "top_p", "all_kept"),
+    [(1.0, 1.0, True), (1, 1.0, False), (0.5, 1.0, False), (1.0, 0.9, False)],
+)
+def test_only_the_fraction_one_says_that_all_is_kept(
+    keep: float | int, top_p: float, all_kept: bool
+) -> None:
+    selection = select_blocks(*draw(64, 64), keep=keep, top_p=top_p, block=(32, 16))
+    assert selection.keeps_all is all_kept
+
+
 def test_subblocks_find_a_single_loud_key() -> None:
     q = torch.ones(1, 1, 64, 32)
     k = -0.5 * torch.rand(1, 1, 256, 32)
