@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sla_kernels import order_tokens, principal_axes
+from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.order.plan import cuts
 from sla_kernels.order.tokens import check_features, check_given
 
@@ -44,15 +45,26 @@ def test_cuts_split_at_whole_cells_of_every_size(tokens: int, sizes: tuple[int, 
         assert len(cut_at) >= -(-tokens // sizes[0]) / 2
 
 
+def direction(x: torch.Tensor, turns: int) -> torch.Tensor:
+    """The widest axis, turned towards the first principal component."""
+    x = x.double() - x.double().mean(0)
+    found = torch.eye(x.shape[1], dtype=x.dtype)[int(x.var(0, unbiased=False).argmax())]
+    for _ in range(turns):
+        found = x.T @ (x @ found)
+        found = found / found.norm() if found.any() else found
+    return found
+
+
 def written_out(features: torch.Tensor, sizes: tuple[int, ...]) -> list[int]:
-    """The order, segment by segment: sorted along its widest axis, then halved in whole cells."""
+    """The order, segment by segment: sorted along its direction, then halved in whole cells."""
     segments = [list(range(len(features)))]
     for size in reversed(sizes):
         while max(map(len, segments)) > size:
             parts = []
+            turns = TURNS if max(map(len, segments)) <= OWN else 0
             for segment in segments:
-                widest = int(features[segment].double().var(0, unbiased=False).argmax())
-                ordered = sorted(segment, key=lambda token: float(features[token, widest]))
+                along = (features.double() @ direction(features[segment], turns)).tolist()
+                ordered = sorted(segment, key=along.__getitem__)
                 half = (math.ceil(len(segment) / size) + 1) // 2 * size
                 parts += [part for part in (ordered[:half], ordered[half:]) if part]
             segments = parts
@@ -60,11 +72,31 @@ def written_out(features: torch.Tensor, sizes: tuple[int, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7,), (4, 64), (3, 12, 24)])
-@pytest.mark.parametrize("tokens", [1, 5, 64, 130, 301])
+@pytest.mark.parametrize("tokens", [1, 5, 64, 130, 301, 2 * OWN + 9])
 def test_an_order_is_the_one_that_the_words_describe(tokens: int, sizes: tuple[int, ...]) -> None:
-    x = torch.randn(2, tokens, 3) * torch.tensor([1.0, 1.1, 0.9]) + 5
-    positions = order_tokens(x, sizes, axes=torch.eye(3)).positions
+    x = (torch.randn(2, tokens, 3) * torch.tensor([1.0, 1.1, 0.9]) + 5).double()
+    positions = order_tokens(x, sizes, axes=torch.eye(3).double()).positions
     assert positions.tolist() == [written_out(scene, sizes) for scene in x]
+
+
+def test_short_segments_are_cut_along_the_direction_in_which_they_differ() -> None:
+    place = torch.arange(64.0)
+    aside = 8 * (-1) ** place  # across the diagonal
+    x = torch.stack([place + aside, place - aside], 1)[torch.randperm(64)]
+    order = order_tokens(x[None], (32,), axes=torch.eye(2)).positions[0]
+    assert torch.equal(x[order[:32]].mean(1).sort().values, torch.arange(32.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tokens=st.integers(2, 200), axes=st.integers(1, 9), seed=st.integers(0, 99))
+def test_equal_tokens_stay_together_and_keep_their_order(tokens: int, axes: int, seed: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    which = torch.randint(0, max(1, tokens // 3), (tokens,), generator=chance)
+    x = torch.randn(tokens, axes, generator=chance)[which][None]
+    order = order_tokens(x, (1,), axes=torch.eye(axes)).positions[0]
+    for token in which.unique():
+        places = (which[order] == token).nonzero()[:, 0]
+        assert torch.equal(order[places], order[places].sort().values)
 
 
 def test_neighbors_are_alike_as_long_as_tokens_come_in_groups() -> None:
