@@ -111,6 +111,13 @@ def test_picking_and_putting_touch_what_is_picked_and_put() -> None:
         assert moved <= 3 * 4 * row + 4 * 8, step
 
 
+def test_a_sort_reads_and_writes_keys_and_places_once_for_every_eight_bits() -> None:
+    n = 1 << 20
+    steps = steps_of(lambda x: x.sort(stable=True), (n,))
+    assert len(steps) == 2  # of 16 bits
+    assert all(step.moved == 2 * n * (2 + 8) for step in steps)
+
+
 def test_a_network_costs_more_the_larger_it_is() -> None:
     times = []
     for width in (256, 512, 1024):

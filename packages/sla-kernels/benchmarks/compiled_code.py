@@ -3,6 +3,8 @@
     python benchmarks/compiled_code.py --out compiled.json
     python benchmarks/compiled_code.py --targets sm_90 gfx942 --widths 64 --dtypes bf16
 
+A call goes on where another ended: what --out holds of kernels as they are is not compiled again.
+
 Each entry has registers, shared memory, spilled bytes, the tensor-core instructions and, on NVIDIA,
 how many copies into shared memory are still under way where a loop waits for the oldest one.
 Exits with 1 where a kernel does not fit, spills or uses no tensor cores.
@@ -26,6 +28,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
+from sla_kernels.order import kernels as order
+from sla_kernels.order.launch import FEATURES, FEW, MOST, OF_PIECE, PIECE
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.search import kernels as search
@@ -44,12 +48,13 @@ TARGETS = {
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS, *laid.LENGTHS}
-LENGTHS |= {*search.LENGTHS, *cells.LENGTHS}
+LENGTHS |= {*search.LENGTHS, *cells.LENGTHS, *order.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
 FLOATS |= {"Bias", "EntriesK", "EntriesV", "Parts", "Pinned", "Spread", "Spreads", "Moved", "Left"}
-FLOATS |= {"Tilt", "Asked"}
+FLOATS |= {"Tilt", "Asked", "Features"}
 LONG = {"Places", "Outside"}
 INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", "Opened", "Chosen", *LONG}
+INTEGERS |= {"Pieces", "Bounds"}
 SPARSE = {
     "sparse_fwd": (sparse.sparse_attention_forward_kernel, "forward"),
     "sparse_bwd_q": (sparse_backward.sparse_attention_backward_q_kernel, "backward_q"),
@@ -62,7 +67,16 @@ LINEAR = {
     "linear_bwd_q": (linear.linear_attention_backward_q_kernel, "linear"),
     "linear_bwd_kv": (linear.linear_attention_backward_kv_kernel, "linear"),
 }
+ORDER = {
+    "order_features": order.features_kernel,
+    "order_spread": order.spread_kernel,
+    "order_keys": order.keys_kernel,
+    "order_long": order.halve_kernel,
+    "order_short": order.halve_kernel,
+}
+HALVED = {"order_long": (MOST, 3), "order_short": (FEW, 7)}  # 4096 to 512 tokens, and on to 4
 BLOCKS = [kernel for kernel, _ in SPARSE.values()]  # their order is of blocks
+BLOCKS += ORDER.values()  # and this one of all scenes' tokens
 ROWS = {
     "rows_fwd": (rows.summary_attention_forward_kernel, "rows_forward"),
     "rows_bwd": (rows.summary_attention_backward_kernel, "rows_backward"),
@@ -78,6 +92,7 @@ ROWS = {
 }
 ROWS_BLOCK_Q = 64  # the default block of `select_rows`
 SIZE = 4  # its key block
+AXES = 16  # that an order looks at
 ADDS = Tile(m=CHUNK, n=CHUNK, warps=4, stages=3)  # what Triton takes where nothing is said
 FIXED = {
     "rows_sum": Tile(m=1, n=STEP, warps=1, stages=1),
@@ -91,6 +106,7 @@ FIXED = {
     "cells_last": TILE,
 }
 MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_top", "cells_last"}
+MULTIPLY_NOTHING |= set(ORDER) - {"order_features"}
 TILES = {"cells_top": 8, "cells_last": 8}  # of candidates: 512, as the default recipe has them
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,
@@ -128,12 +144,24 @@ def variants(
         sizes |= {"TOP": name == "cells_top", "LAST": name == "cells_last"}
         sizes |= {"SUMMARIES": True, "ORDERED": True}
         yield name, kernel, tile, common | sizes
+    for name, kernel in ORDER.items():
+        tile, (most, steps) = orders(name), HALVED.get(name, (1, 1))
+        sizes = {"AXES": AXES, "TILE": tile.m, "STEP": tile.n, "OF_PIECE": OF_PIECE}
+        yield name, kernel, tile, common | sizes | {"WIDTH": most, "STEPS": steps}
     flags = {"ADD": True, "SCOPED": False, "HAS_BIAS": True, "HAS_BASE": True}
     fixed = {"FEATURE": "softmax", "BLOCK_Q": 0, "BLOCK_K": 0, **flags}
     for name, (kernel, entry) in LINEAR.items():
         tile = getattr(tiles, entry).within((64, next_power(width)))
         sizes = {"TILE": tile.m, "PART": tile.n, "SCALED": name == "linear_bwd_state"}
         yield name, kernel, tile, common | fixed | sizes
+
+
+def orders(name: str) -> Tile:
+    """The tile of a kernel of the order."""
+    if name in HALVED:
+        most = HALVED[name][0]
+        return Tile(m=most, n=1, warps=4 if most <= FEW else 16, stages=ADDS.stages)
+    return FEATURES if name == "order_features" else PIECE
 
 
 def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
@@ -146,6 +174,8 @@ def source(kernel: Any, dtype: str, constants: dict[str, Any]) -> ASTSource:
             return "i32"
         if name in ("scale", "scale_log2", "eps", "absent"):
             return "fp32"
+        if kernel is order.keys_kernel and name == "Keys":
+            return "*i64"
         if name in INTEGERS:
             of_tokens = name == "Order" and kernel not in BLOCKS
             return "*i64" if of_tokens or name in LONG else "*i32"
@@ -223,6 +253,20 @@ def sound(entry: dict[str, Any]) -> bool:
     return fits and (bool(entry["tensor_cores"]) or entry["kernel"] in MULTIPLY_NOTHING)
 
 
+def place(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """What an entry is of."""
+    return (*(entry[name] for name in ("kernel", "target", "dtype", "width")), *entry["block"])
+
+
+def held(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The entries that a file has from this Triton."""
+    if path is None or not path.is_file():
+        return {}
+    record = json.loads(path.read_text())
+    of_this = record["triton"] == triton.__version__
+    return {place(entry): entry for entry in record["kernels"]} if of_this else {}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -231,9 +275,10 @@ def main() -> int:
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 96, 128])
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
     parser.add_argument("--block", nargs=2, type=int, default=[128, 64])
-    parser.add_argument("--kernels", nargs="+", default=[*SPARSE, *LINEAR, *ROWS])
+    parser.add_argument("--kernels", nargs="+", default=[*SPARSE, *LINEAR, *ROWS, *ORDER])
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    known = held(args.out)
     entries = []
     for target, dtype, width in itertools.product(args.targets, args.dtypes, args.widths):
         for name, kernel, tile, constants in variants(
@@ -243,13 +288,17 @@ def main() -> int:
                 continue
             entry = {"kernel": name, "target": target, "dtype": dtype, "width": width}
             entry |= {"block": args.block, "tile": vars(tile)}
-            entry |= report(kernel, target, dtype, tile, constants)
-            entries.append(entry)
-            sys.stdout.write(json.dumps(entry) + "\n")
+            entry["source"] = source(kernel, dtype, constants).hash()[:16]
+            before = known.get(place(entry), {})
+            if not entry.items() <= before.items():
+                before = entry | report(kernel, target, dtype, tile, constants)
+            known[place(before)] = before
+            entries.append(before)
+            sys.stdout.write(json.dumps(before) + "\n")
             sys.stdout.flush()
-    if args.out:
-        made = {"triton": triton.__version__, "kernels": entries}
-        args.out.write_text(json.dumps(made, indent=1))
+        if args.out:
+            made = {"triton": triton.__version__, "kernels": list(known.values())}
+            args.out.write_text(json.dumps(made, indent=1) + "\n")
     return 0 if all(map(sound, entries)) else 1
 
 

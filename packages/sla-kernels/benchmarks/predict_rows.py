@@ -14,9 +14,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
-from sla_kernels.order.plan import cuts
+from sla_kernels.order.launch import MOST
+from sla_kernels.order.plan import halvings
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.launch import CHUNK
@@ -27,7 +26,7 @@ TENSOR_CORES = 600e12  # products of 16-bit numbers, as much of them as dense at
 PLAIN = 60e12  # of float32 numbers
 HALF, FLOAT, LONG, SECTOR = 2, 4, 8, 32  # bytes; a lone number costs a sector of 32
 PADDED = 16  # parts of a query block, filled up to what a product takes
-SORT_PASSES = 4  # of 8 bits over a 32-bit key, each reads and writes key and place
+SORT_PASSES = 4  # of 8 bits over a 32-bit row number, each reads and writes it and its place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +84,19 @@ class Part:
 
 
 def order(case: Case) -> Part:
-    """Features of all heads' keys, then for each cut variances, a stable sort and a gather."""
-    steps = len(cuts(case.tokens, case.sizes, torch.device("cpu")))
-    features = case.tokens * case.axes * FLOAT
-    sort = SORT_PASSES * 2 * case.tokens * (FLOAT + LONG)
-    step = 4 * features + sort + 4 * case.tokens * LONG
-    products = 2 * case.elements * case.axes
-    return Part(bytes=case.elements * HALF + features + steps * step, tensor_core_products=products)
+    """Features of all heads' keys, then steps: long segments are sorted, short ones in registers.
+
+    A sort takes 64-bit keys and their places, by 8 bits at a time.
+    """
+    steps = halvings(case.tokens, case.sizes)
+    long = sum(max(end - start for start, end in segments) > MOST for segments in steps)
+    features, places = case.tokens * case.axes * FLOAT, case.tokens * FLOAT
+    sort = LONG * 2 * case.tokens * 2 * LONG
+    moved = long * (2 * features + sort + 5 * places) + (len(steps) - long) * (
+        features + 2 * places
+    )
+    products = 2 * case.elements * max(PADDED, case.axes)
+    return Part(bytes=case.elements * HALF + features + moved, tensor_core_products=products)
 
 
 def selection(case: Case, *, least: bool) -> Part:

@@ -13,6 +13,7 @@ COMMAND = Path(__file__).parents[1] / "benchmarks" / "compiled_code.py"
 TARGETS = {"sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "gfx942"}
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
+ORDERS = ("order_spread", "order_keys", "order_long", "order_short")
 
 
 def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
@@ -27,7 +28,7 @@ def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
     entries = json.loads(out.read_text())["kernels"]
     for entry in entries:
         assert entry["spilled_bytes"] == 0, entry
-        assert entry["tensor_cores"] or entry["kernel"] in ADDERS, entry
+        assert entry["tensor_cores"] or entry["kernel"] in (*ADDERS, *ORDERS), entry
     return entries
 
 
@@ -39,6 +40,7 @@ def test_every_kernel_on_every_target(tmp_path: Path) -> None:
         assert {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv"} < kernels
         assert {"linear_state", "linear_fwd", "linear_bwd_q", "linear_bwd_kv"} < kernels
         assert {*ROWS, *ADDERS, "cells_asked", "cells_top", "cells_last"} < kernels
+        assert {*ORDERS, "order_features"} < kernels
     for entry in entries:
         if entry["kernel"] not in {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv", *ROWS}:
             continue

@@ -15,6 +15,8 @@ from sla_kernels import (
     select_rows,
     sla_attention,
 )
+from sla_kernels.order.launch import halved_order
+from sla_kernels.order.median import median_order
 
 ALLOWED = {torch.float32: 4e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 Check = Callable[[], dict[str, float]]
@@ -35,7 +37,17 @@ def checks(setting: Setting) -> dict[str, Check]:
         if not setting.rehearse:
             found[f"rows, captured, {case}"] = partial(captured, dtype, width)
             found[f"rows, no wait for the host, {case}"] = partial(no_wait, dtype, width)
+    found["order"] = partial(order, setting)
     return found
+
+
+def order(setting: Setting) -> dict[str, float]:
+    """The share of tokens that stand elsewhere than by PyTorch's operations on the CPU."""
+    n, sizes = (90, (4, 32)) if setting.rehearse else (LISTED, (4, 64, 512))
+    features = torch.randn(2, n, 16)
+    found = halved_order(features.to(setting.device), sizes).cpu()
+    differ = float((found != median_order(features, sizes)).float().mean())
+    return {"error": differ, "allowed": 0.0}
 
 
 def tensors(

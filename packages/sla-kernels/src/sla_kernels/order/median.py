@@ -43,7 +43,7 @@ def _sorted(features: Float[Tensor, "n a"], cut: Cut) -> Int64[Tensor, " n"]:
     rows = rearrange(rows, "(s w) a -> s w a", s=len(cut.places))
     values = _along(rows - rows[:, :1], cut)
     if cut.inside is not None:
-        values = values.masked_fill(~cut.inside, math.inf)
+        values = values.masked_fill(~cut.inside, math.nan)  # last, behind other NaN
     moved = (stable_argsort(values) + cut.places[:, :1]).flatten()
     return moved if cut.kept is None else moved.index_select(0, cut.kept)
 

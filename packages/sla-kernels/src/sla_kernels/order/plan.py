@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+Segment = tuple[int, int]  # the first place, and that behind the last
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
@@ -30,15 +32,20 @@ class Cut:
 @functools.lru_cache(maxsize=128)
 def cuts(tokens: int, sizes: tuple[int, ...], device: torch.device) -> tuple[Cut, ...]:
     """The steps that bring `tokens` to cells of all `sizes`, each a multiple of the one before."""
+    return tuple(_cut(segments, device) for segments in halvings(tokens, sizes))
+
+
+def halvings(tokens: int, sizes: tuple[int, ...]) -> list[list[Segment]]:
+    """The segments before each step."""
     segments, steps = [(0, tokens)], []
     for size in reversed(sizes):
         while max(end - start for start, end in segments) > size:
-            steps.append(_cut(segments, device))
+            steps.append(segments)
             segments = [part for segment in segments for part in _halves(*segment, size)]
-    return tuple(steps)
+    return steps
 
 
-def _halves(start: int, end: int, size: int) -> list[tuple[int, int]]:
+def _halves(start: int, end: int, size: int) -> list[Segment]:
     """Two parts of a segment, the first one not smaller, both in whole cells but for the end."""
     cells = -(-(end - start) // size)
     if cells < 2:
@@ -47,7 +54,7 @@ def _halves(start: int, end: int, size: int) -> list[tuple[int, int]]:
     return [(start, middle), (middle, end)]
 
 
-def _cut(segments: list[tuple[int, int]], device: torch.device) -> Cut:
+def _cut(segments: list[Segment], device: torch.device) -> Cut:
     starts, ends = torch.tensor(segments).T[:, :, None]
     places = starts + torch.arange(int((ends - starts).max()))
     inside = places < ends

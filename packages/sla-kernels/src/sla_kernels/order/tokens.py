@@ -8,7 +8,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.axes import check_axes, principal_axes
-from sla_kernels.order.median import median_order
 from sla_kernels.runtime.checks import check_tensor
 from sla_kernels.runtime.products import at_least_float32
 
@@ -75,7 +74,8 @@ def order_tokens(
 def positions_of(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
     """Order tokens by their few features. NaN sorts last, wherever it is."""
     features = features.to(at_least_float32(features))
-    return median_order(features, sizes)
+    positions: Tensor = torch.ops.sla_kernels.halve_tokens(features, sizes)
+    return positions
 
 
 def inverse(order: Int64[Tensor, "b n"]) -> Int64[Tensor, "b n"]:

@@ -143,10 +143,20 @@ def _order(k: Tensor, outside: Tensor, directions: Tensor | None, plan: Plan) ->
     if directions is None:
         x = rearrange(k.index_select(2, tokens), "b g n d -> b n (g d)")
         directions = principal_axes(x.nan_to_num(0, 0, 0), plan.axes)
-    by_head = rearrange(directions.to(k.dtype), "(g d) a -> g d a", g=k.shape[1])
-    features = (k @ by_head).sum(1).nan_to_num(0, 0, 0)
+    features = _features(k, directions.to(k.dtype))
     features = features.index_select(1, tokens) if outside.shape[0] else features
     return tokens[positions_of(features, tuple(plan.sizes))]
+
+
+def _features(k: Tensor, directions: Tensor) -> Tensor:
+    """Keys of all heads along the axes, `b n a`; what is not finite is zero."""
+    if has_kernels(k.device):
+        kernels = import_module("sla_kernels.order.launch")
+        if kernels.reads(k, directions):
+            found: Tensor = kernels.features_of(k, directions)
+            return found
+    by_head = rearrange(directions, "(g d) a -> g d a", g=k.shape[1])
+    return (k @ by_head).sum(1).nan_to_num(0, 0, 0)
 
 
 def free(k: Tensor, outside: Tensor) -> Tensor:

@@ -1,0 +1,169 @@
+"""The Triton kernels of an order: features of tokens, then segments halved until each is a cell.
+
+Segments too long for one program are cut in pieces, of which a first kernel adds up how far tokens
+spread, and a second writes what a sort then puts in order; the others are halved step after step
+by one program each, which sorts in its registers. Ties keep the order they had, NaN comes last.
+Places and rows are counted through all scenes.
+"""
+
+from typing import no_type_check  # a run-time checker would hide the source from Triton
+
+import triton
+import triton.language as tl
+
+from sla_kernels.runtime.kernels import _load_tile, _program
+
+LENGTHS = ["tokens", "heads", "axes", "programs"]
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def features_kernel(
+    K,
+    Directions,
+    Features,
+    tokens,
+    heads,
+    axes,
+    stride_kb,
+    stride_kh,
+    stride_kn,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    AXES: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Keys of all heads along each axis, summed in float32; what is not finite is zero."""
+    tile, batch = _program(tl.cdiv(tokens, TILE))
+    start = tile * TILE
+    inner, axis = tl.arange(0, BLOCK_D), tl.arange(0, AXES)
+    found = tl.zeros([TILE, AXES], tl.float32)
+    for head in range(0, heads):
+        base = K + batch * stride_kb + tl.cast(head, tl.int64) * stride_kh
+        keys = _load_tile(base, start, tokens, stride_kn, 1, TILE, D, BLOCK_D, True)
+        along = tl.load(
+            Directions + (head * D + inner)[:, None] * axes + axis[None, :],
+            mask=(inner < D)[:, None] & (axis < axes)[None, :],
+            other=0.0,
+        )
+        found = tl.dot(keys, along, found, input_precision=PRECISION)
+    found = tl.where(tl.abs(found) < float("inf"), found, 0.0)
+    place = start + tl.arange(0, TILE)
+    at = (batch * tokens + place)[:, None] * axes + axis[None, :]
+    tl.store(Features + at, found, mask=(place < tokens)[:, None] & (axis < axes)[None, :])
+
+
+@triton.jit
+@no_type_check
+def _ascending(values):
+    """Integers that ascend as numbers do: the bits of negative ones descend. -0 is 0."""
+    bits = (values + 0.0).to(tl.int32, bitcast=True)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return tl.where(values == values, bits, 0x7FFFFFFF)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def spread_kernel(
+    Features,
+    Order,
+    Pieces,
+    Sums,
+    axes,
+    AXES: tl.constexpr,
+    TILE: tl.constexpr,
+    OF_PIECE: tl.constexpr,
+):
+    """Sums of a piece's features and of their squares, about the first token of its segment."""
+    piece = tl.program_id(0).to(tl.int64)
+    start, end = tl.load(Pieces + piece * OF_PIECE), tl.load(Pieces + piece * OF_PIECE + 1)
+    first = tl.load(Order + tl.load(Pieces + piece * OF_PIECE + 2)).to(tl.int64)
+    axis = tl.arange(0, AXES)
+    place = start + tl.arange(0, TILE)
+    row = tl.load(Order + place, mask=place < end, other=0).to(tl.int64)
+    inside = (place < end)[:, None] & (axis < axes)[None, :]
+    found = tl.load(Features + row[:, None] * axes + axis[None, :], mask=inside, other=0.0)
+    about = tl.load(Features + first * axes + axis, mask=axis < axes, other=0.0)
+    apart = tl.where(inside, found - about[None, :], 0.0)
+    tl.store(Sums + piece * 2 * AXES + axis, tl.sum(apart, 0))
+    tl.store(Sums + piece * 2 * AXES + AXES + axis, tl.sum(apart * apart, 0))
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def keys_kernel(
+    Features,
+    Order,
+    Pieces,
+    Sums,
+    Keys,
+    axes,
+    AXES: tl.constexpr,
+    TILE: tl.constexpr,
+    STEP: tl.constexpr,
+    OF_PIECE: tl.constexpr,
+):
+    """What to sort a piece by: its segment's number, then the values along its widest axis."""
+    piece = Pieces + tl.program_id(0).to(tl.int64) * OF_PIECE
+    start, end = tl.load(piece), tl.load(piece + 1)
+    count = (tl.load(piece + 3) - tl.load(piece + 2)).to(tl.float32)
+    first, last = tl.load(piece + 4), tl.load(piece + 5)
+    axis, step = tl.arange(0, AXES), tl.arange(0, STEP)
+    sums = tl.zeros([AXES], tl.float32)
+    squares = tl.zeros([AXES], tl.float32)
+    for at in range(first, last, STEP):
+        own = (at + step)[:, None].to(tl.int64) * 2 * AXES + axis[None, :]
+        real = (at + step < last)[:, None]
+        sums += tl.sum(tl.load(Sums + own, mask=real, other=0.0), 0)
+        squares += tl.sum(tl.load(Sums + own + AXES, mask=real, other=0.0), 0)
+    spread = squares / count - (sums / count) * (sums / count)
+    spread = tl.where(spread == spread, spread, float("inf"))
+    widest = tl.argmax(tl.where(axis < axes, spread, float("-inf")), 0)
+    place = start + tl.arange(0, TILE)
+    inside = place < end
+    row = tl.load(Order + place, mask=inside, other=0).to(tl.int64)
+    values = tl.load(Features + row * axes + widest, mask=inside, other=0.0)
+    number = tl.load(piece + 6).to(tl.int64) << 32
+    tl.store(Keys + place, number + _ascending(values).to(tl.int64) + 0x80000000, mask=inside)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def halve_kernel(
+    Features,
+    Order,
+    Bounds,
+    axes,
+    WIDTH: tl.constexpr,
+    STEPS: tl.constexpr,
+):
+    """Sort a segment, then its halves, and so on; `Bounds` says where each begins and ends."""
+    bounds = Bounds + tl.program_id(0).to(tl.int64) * 2 * (2**STEPS - 1)
+    for i in tl.static_range(STEPS):
+        part = 2 * tl.arange(0, 2**i) + 2 * (2**i - 1)
+        begin, end = tl.load(bounds + part), tl.load(bounds + part + 1)
+        lane = tl.arange(0, WIDTH >> i)
+        place = begin[:, None] + lane[None, :]
+        inside = place < end[:, None]
+        row = tl.load(Order + place, mask=inside, other=0).to(tl.int64) * axes
+        first = tl.load(Order + begin, mask=begin < end, other=0).to(tl.int64) * axes
+        count = tl.maximum(end - begin, 1).to(tl.float32)
+        most = tl.full([2**i], float("-inf"), tl.float32)
+        values = tl.zeros([2**i, WIDTH >> i], tl.float32)
+        for axis in range(0, axes):
+            found = tl.load(Features + row + axis, mask=inside, other=0.0)
+            about = tl.load(Features + first + axis)
+            apart = tl.where(inside, found - about[:, None], 0.0)
+            mean = tl.sum(apart, 1) / count
+            spread = tl.sum(apart * apart, 1) / count - mean * mean
+            spread = tl.where(spread == spread, spread, float("inf"))
+            values = tl.where((spread > most)[:, None], found, values)
+            most = tl.maximum(most, spread)
+        keys = (_ascending(values).to(tl.int64) << 32) | lane[None, :]
+        keys = tl.sort(tl.where(inside, keys, 0x7FFFFFFFFFFFFFFF), 1)
+        moved = begin[:, None] + (keys & 0xFFFFFFFF)
+        came = tl.load(Order + moved, mask=inside, other=0)
+        tl.debug_barrier()  # all are read before any is written
+        tl.store(Order + place, came, mask=inside)
+        tl.debug_barrier()  # and written before the next step reads
