@@ -29,7 +29,8 @@ from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
-from sla_kernels.order.launch import FEATURES, FEW, MOST, OF_PIECE, PIECE
+from sla_kernels.order.launch import FEATURES, MOST, OF_PIECE, PIECE
+from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.search import kernels as search
@@ -74,7 +75,7 @@ ORDER = {
     "order_long": order.halve_kernel,
     "order_short": order.halve_kernel,
 }
-HALVED = {"order_long": (MOST, 3), "order_short": (FEW, 7)}  # 4096 to 512 tokens, and on to 4
+HALVED = {"order_long": (MOST, 3), "order_short": (OWN, 7)}  # 4096 to 512 tokens, and on to 4
 BLOCKS = [kernel for kernel, _ in SPARSE.values()]  # their order is of blocks
 BLOCKS += ORDER.values()  # and this one of all scenes' tokens
 ROWS = {
@@ -146,8 +147,9 @@ def variants(
         yield name, kernel, tile, common | sizes
     for name, kernel in ORDER.items():
         tile, (most, steps) = orders(name), HALVED.get(name, (1, 1))
+        halved = {"WIDTH": most, "STEPS": steps, "TURNS": TURNS if most <= OWN else 0}
         sizes = {"AXES": AXES, "TILE": tile.m, "STEP": tile.n, "OF_PIECE": OF_PIECE}
-        yield name, kernel, tile, common | sizes | {"WIDTH": most, "STEPS": steps}
+        yield name, kernel, tile, common | sizes | halved
     flags = {"ADD": True, "SCOPED": False, "HAS_BIAS": True, "HAS_BASE": True}
     fixed = {"FEATURE": "softmax", "BLOCK_Q": 0, "BLOCK_K": 0, **flags}
     for name, (kernel, entry) in LINEAR.items():
@@ -160,7 +162,7 @@ def orders(name: str) -> Tile:
     """The tile of a kernel of the order."""
     if name in HALVED:
         most = HALVED[name][0]
-        return Tile(m=most, n=1, warps=4 if most <= FEW else 16, stages=ADDS.stages)
+        return Tile(m=most, n=1, warps=4 if most <= OWN else 16, stages=ADDS.stages)
     return FEATURES if name == "order_features" else PIECE
 
 

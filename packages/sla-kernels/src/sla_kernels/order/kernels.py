@@ -2,7 +2,7 @@
 
 Segments too long for one program are cut in pieces, of which a first kernel adds up how far tokens
 spread, and a second writes what a sort then puts in order; the others are halved step after step
-by one program each, which sorts in its registers. Ties keep the order they had, NaN comes last.
+by one program each, which sorts in its registers. Ties keep the order they had.
 Places and rows are counted through all scenes.
 """
 
@@ -128,6 +128,13 @@ def keys_kernel(
     tl.store(Keys + place, number + _ascending(values).to(tl.int64) + 0x80000000, mask=inside)
 
 
+@triton.jit
+@no_type_check
+def _apart(found, Axis, first, inside):
+    """Features of one axis about those of each segment's first token; zero behind its end."""
+    return tl.where(inside, found - tl.load(Axis + first)[:, None], 0.0)
+
+
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
 def halve_kernel(
@@ -137,8 +144,12 @@ def halve_kernel(
     axes,
     WIDTH: tl.constexpr,
     STEPS: tl.constexpr,
+    TURNS: tl.constexpr,
 ):
-    """Sort a segment, then its halves, and so on; `Bounds` says where each begins and ends."""
+    """Sort a segment, then its halves, and so on; `Bounds` says where each begins and ends.
+
+    Along the widest axis, turned so many times towards the first principal component.
+    """
     bounds = Bounds + tl.program_id(0).to(tl.int64) * 2 * (2**STEPS - 1)
     for i in tl.static_range(STEPS):
         part = 2 * tl.arange(0, 2**i) + 2 * (2**i - 1)
@@ -152,14 +163,25 @@ def halve_kernel(
         most = tl.full([2**i], float("-inf"), tl.float32)
         values = tl.zeros([2**i, WIDTH >> i], tl.float32)
         for axis in range(0, axes):
-            found = tl.load(Features + row + axis, mask=inside, other=0.0)
-            about = tl.load(Features + first + axis)
-            apart = tl.where(inside, found - about[:, None], 0.0)
+            found = tl.load(Features + axis + row, mask=inside, other=0.0)
+            apart = _apart(found, Features + axis, first, inside)
             mean = tl.sum(apart, 1) / count
             spread = tl.sum(apart * apart, 1) / count - mean * mean
             spread = tl.where(spread == spread, spread, float("inf"))
-            values = tl.where((spread > most)[:, None], found, values)
+            values = tl.where((spread > most)[:, None], apart if TURNS > 0 else found, values)
             most = tl.maximum(most, spread)
+        for _ in tl.static_range(TURNS):
+            middle = tl.sum(values, 1) / count
+            values = tl.where(inside, values - middle[:, None], 0.0)
+            turned = tl.zeros([2**i, WIDTH >> i], tl.float32)
+            most = tl.full([2**i], 1e-30, tl.float32)
+            for axis in range(0, axes):
+                found = tl.load(Features + axis + row, mask=inside, other=0.0)
+                apart = _apart(found, Features + axis, first, inside)
+                along = tl.sum(apart * values, 1)
+                turned += along[:, None] * apart
+                most = tl.maximum(most, tl.abs(along))
+            values = turned / most[:, None]
         keys = (_ascending(values).to(tl.int64) << 32) | lane[None, :]
         keys = tl.sort(tl.where(inside, keys, 0x7FFFFFFFFFFFFFFF), 1)
         moved = begin[:, None] + (keys & 0xFFFFFFFF)

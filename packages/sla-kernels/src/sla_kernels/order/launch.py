@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
+from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.order.plan import Segment, halvings
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power
@@ -15,7 +16,6 @@ from sla_kernels.runtime.tiles import Tile, architecture_of, precision
 from sla_kernels.select.blocks import num_blocks
 
 MOST = 4096  # tokens that one program sorts
-FEW = 512  # and those from which on more programs are better than long ones
 PIECE = Tile(m=512, n=64, warps=4, stages=1)  # tokens, and sums that are added in a turn
 FEATURES = Tile(m=128, n=16, warps=4, stages=3)  # tokens, and the least axes that a product takes
 OF_PIECE = 7  # numbers that say what a piece is
@@ -28,6 +28,7 @@ class Halved(NamedTuple):
     bounds: Int32[Tensor, "segments numbers"]
     width: int
     steps: int
+    turns: int
 
 
 def fits(features: Tensor, sizes: tuple[int, ...]) -> bool:
@@ -50,7 +51,7 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
     pieces_of, halved = _plan(scenes, tokens, sizes, features.device)
     for pieces in pieces_of:
         order = _sorted(rows, order, pieces)
-    for bounds, width, steps in halved:
+    for bounds, width, steps, turns in halved:
         launched("order.kernels:halve_kernel")[(len(bounds),)](
             rows,
             order,
@@ -58,7 +59,8 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
             axes,
             WIDTH=width,
             STEPS=steps,
-            num_warps=4 if width <= FEW else 16,
+            TURNS=turns,
+            num_warps=4 if width <= OWN else 16,
         )
     first = torch.arange(scenes, device=features.device)[:, None] * tokens
     return order.view(scenes, tokens) - first
@@ -117,11 +119,12 @@ def _plan(
     steps = halvings(tokens, sizes)
     long, middle = (
         sum(max(end - start for start, end in segments) > most for segments in steps)
-        for most in (MOST, FEW)
+        for most in (MOST, OWN)
     )
     firsts = [scene * tokens for scene in range(scenes)]
     pieces = [_pieces(segments, firsts) for segments in steps[:long]]
-    halved = [_halved(part, firsts) for part in (steps[long:middle], steps[middle:]) if part]
+    parts = ((steps[long:middle], 0), (steps[middle:], TURNS))
+    halved = [_halved(part, firsts, turns) for part, turns in parts if part]
     return (
         tuple(p.to(device) for p in pieces),
         tuple(h._replace(bounds=h.bounds.to(device)) for h in halved),
@@ -142,7 +145,7 @@ def _pieces(segments: list[Segment], firsts: list[int]) -> Int32[Tensor, "pieces
     return torch.tensor(found, dtype=torch.int32)
 
 
-def _halved(steps: list[list[Segment]], firsts: list[int]) -> Halved:
+def _halved(steps: list[list[Segment]], firsts: list[int], turns: int) -> Halved:
     """One row for each segment: the ends of itself, of its two parts, of their four, and so on."""
     rows = torch.zeros((len(steps[0]), 2 ** len(steps) - 1, 2), dtype=torch.int32)
     starts = torch.tensor(steps[0])[:, 0].contiguous()
@@ -154,4 +157,4 @@ def _halved(steps: list[list[Segment]], firsts: list[int]) -> Halved:
     width = next_power(max(end - start for start, end in steps[0]))
     everywhere = torch.cat([rows + first * (rows[..., 1:] > 0) for first in firsts])
     bounds = rearrange(everywhere, "segment part end -> segment (part end)")
-    return Halved(bounds.int().contiguous(), width, len(steps))
+    return Halved(bounds.int().contiguous(), width, len(steps), turns)

@@ -41,28 +41,31 @@ def _sorted(features: Float[Tensor, "n a"], cut: Cut) -> Int64[Tensor, " n"]:
     """Sort each segment along its own direction: which place comes to stand where."""
     rows = features if cut.inside is None else features.index_select(0, cut.places.flatten())
     rows = rearrange(rows, "(s w) a -> s w a", s=len(cut.places))
-    values = _along(rows - rows[:, :1], cut)
+    values = _along(rows, cut)
     if cut.inside is not None:
         values = values.masked_fill(~cut.inside, math.nan)  # last, behind other NaN
     moved = (stable_argsort(values) + cut.places[:, :1]).flatten()
     return moved if cut.kept is None else moved.index_select(0, cut.kept)
 
 
-def _along(apart: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s w"]:
+def _along(rows: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s w"]:
     """How far tokens stand along the direction in which their segment is cut.
 
     They are taken about the first token of each segment, which padding repeats and so adds nothing.
     Equal tokens get equal values: products are summed in the same order for every token.
     """
-    count: int | Tensor = apart.shape[1]
+    apart = rows - rows[:, :1]
+    count: int | Tensor = rows.shape[1]
     if cut.inside is not None:
         count = cut.inside.sum(1, keepdim=True)
     mean = apart.sum(1) / count
     widest = (apart.square().sum(1) / count - mean.square()).argmax(1)
-    found = apart.gather(2, rearrange(widest, "s -> s 1 1").expand(-1, apart.shape[1], 1))
-    for _ in range(TURNS if apart.shape[1] <= OWN else 0):
+    own = rows.shape[1] <= OWN
+    places = rearrange(widest, "s -> s 1 1").expand(-1, rows.shape[1], 1)
+    found = (apart if own else rows).gather(2, places)
+    for _ in range(TURNS if own else 0):
         middle = found.sum(1) / count
         turned = apart.mT @ (found - rearrange(middle, "s 1 -> s 1 1"))
-        turned = turned / turned.abs().amax(1, keepdim=True).clamp_min(1e-30)
-        found = reduce(apart * turned.mT, "s w a -> s w 1", "sum")
+        most = turned.abs().amax(1, keepdim=True).clamp_min(1e-30)
+        found = reduce(apart * turned.mT, "s w a -> s w 1", "sum") / most
     return found[..., 0]

@@ -11,13 +11,13 @@ from sla_kernels.runtime.library import register
 
 
 def halve_tokens(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Positions `b n` of tokens by their features `b n a`; ties keep their order, NaN is last."""
+    """Positions `b n` of tokens by their features `b n a`; ties keep their order."""
     if has_kernels(features.device):
         kernels = import_module("sla_kernels.order.launch")
-        if kernels.fits(features, tuple(sizes)):
-            order: Tensor = kernels.halved_order(features, tuple(sizes))
+        if kernels.fits(features, sizes):
+            order: Tensor = kernels.halved_order(features, sizes)
             return order
-    return median_order(features, tuple(sizes))
+    return median_order(features, sizes)
 
 
 def fake_halve(features: Tensor, sizes: tuple[int, ...]) -> Tensor:

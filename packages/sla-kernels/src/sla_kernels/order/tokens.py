@@ -72,7 +72,7 @@ def order_tokens(
 
 
 def positions_of(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
-    """Order tokens by their few features. NaN sorts last, wherever it is."""
+    """Order tokens by their few features, which should be finite."""
     features = features.to(at_least_float32(features))
     positions: Tensor = torch.ops.sla_kernels.halve_tokens(features, sizes)
     return positions

@@ -152,7 +152,10 @@ def gathered(run: Callable[..., Any], args: Sequence[Any]) -> dict[str, Any]:
     given, at = {}, 0
     for name, kind in _parameters(run):
         width = len(kind._fields) if _is_record(kind) else 1
-        given[name] = kind(*args[at : at + width]) if _is_record(kind) else args[at]
+        if _is_record(kind):
+            given[name] = kind(*args[at : at + width])
+        else:  # operators hand lists over for tuples
+            given[name] = tuple(args[at]) if kind == tuple[int, ...] else args[at]
         at += width
     return given
 
