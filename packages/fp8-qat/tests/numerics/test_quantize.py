@@ -143,7 +143,7 @@ def test_other_dtypes_are_refused(bad: torch.Tensor) -> None:
         ({"rule": "best"}, "choose one of divide"),
         ({"mode": "static", "granularity": "row"}, "it must be 'tensor' for mode 'static'"),
         ({"mode": "delayed", "granularity": "tensor"}, "it must be 'multiply' for mode 'delayed'"),
-        ({"history": 0}, "history=0; it must be at least 1"),
+        ({"history": 0}, "history=0; it must be a whole number of at least 1"),
     ],
 )
 def test_a_spec_outside_the_rules_is_refused(wrong: dict, message: str) -> None:

@@ -97,4 +97,9 @@ def check_high_precision(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         )
     if x.ndim == 0:
         raise ValueError("shape=(); a tensor must have an axis to be quantized: give at least one")
+    if x.shape[-1] == 0:
+        raise ValueError(
+            f"shape={tuple(x.shape)}; the last axis must hold a value to be quantized: leave such "
+            "tensors out"
+        )
     return x

@@ -50,10 +50,13 @@ class Spec:
         check_choice("mode", self.mode, MODES)
         check_choice("algorithm", self.algorithm, ("max", "most_recent"))
         _check_granularity(self.granularity)
-        if self.history < 1:
+        if not _whole(self.history) or self.history < 1:
             raise ValueError(
-                f"history={self.history}; it must be at least 1: give a number of steps"
+                f"history={self.history}; it must be a whole number of at least 1: give a number "
+                "of steps"
             )
+        if not _whole(self.margin):
+            raise ValueError(f"margin={self.margin}; it must be whole: give powers of two")
         if self.mode != "dynamic" and self.granularity != "tensor":
             raise ValueError(
                 f"granularity={self.granularity!r}; it must be 'tensor' for mode {self.mode!r}, as "
@@ -98,7 +101,15 @@ class Recipe:
 def _check_granularity(value: Granularity) -> None:
     if isinstance(value, str):
         check_choice("granularity", value, ("tensor", "row"))
-    elif len(value) != 2 or min(value) < 1:
+    elif not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(_positive, value)):
         raise ValueError(
             f"granularity={value!r}; it must be (rows, columns), both at least 1: name a block"
         )
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive(value: int) -> bool:
+    return _whole(value) and value >= 1
