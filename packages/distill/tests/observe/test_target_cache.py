@@ -16,6 +16,7 @@ from distill import (
     distill,
     freeze_except,
 )
+from distill.observe.target_cache import batch_fingerprint
 
 PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
 CONFIG = DistillConfig(steps=12, learning_rate=1e-2)
@@ -84,3 +85,21 @@ def test_targets_of_something_else_are_refused(models, batches, tmp_path):
 def test_a_source_without_keys_is_refused(models, batches, tmp_path):
     with pytest.raises(ValueError, match=r"batches=Streamed; .* needs `key\(index\)`"):
         run(models, iter(batches), TargetCache(tmp_path))
+
+
+def test_a_batch_is_known_by_every_tensor_in_it():
+    def batch(**changed):
+        values = {"a": torch.ones(2, 3), "b": torch.zeros(4), "c": torch.arange(3)}
+        values |= changed
+        return {"images": values["a"], "more": [values["b"], (values["c"],)], "name": "x"}
+
+    one = batch_fingerprint(batch())
+    assert one == batch_fingerprint(batch())
+    for changed in ({"a": torch.ones(3, 2)}, {"b": torch.ones(4)}, {"c": torch.arange(3.0)}):
+        assert batch_fingerprint(batch(**changed)) != one
+
+    class Held:
+        def __init__(self, images):
+            self.images = images
+
+    assert batch_fingerprint(Held(torch.ones(2))) != batch_fingerprint(Held(torch.zeros(2)))

@@ -40,3 +40,34 @@ def test_a_state_of_another_network_is_refused() -> None:
     other = MasterOptimizer(torch.nn.Linear(3, 3, bias=False), hidden=["weight"])
     with pytest.raises(ValueError, match="names must be those of the network"):
         other.load(one.state())
+
+
+def made() -> tuple[torch.nn.Module, MasterOptimizer]:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(6, 18), torch.nn.Linear(18, 3))
+    return network, MasterOptimizer(network, hidden=["0.weight"])
+
+
+def stepped(network: torch.nn.Module, optimizer: MasterOptimizer, *seeds: int) -> None:
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        shapes = {n: p.shape for n, p in network.named_parameters()}
+        gradients = {n: torch.randn(s, generator=generator) for n, s in shapes.items()}
+        optimizer.step(gradients, 1.0)
+
+
+def test_a_state_that_is_taken_up_goes_on_bit_equal() -> None:
+    network, optimizer = made()
+    stepped(network, optimizer, 1, 2)
+    state = {name: value.clone() for name, value in optimizer.state().items()}
+    stepped(network, optimizer, 3, 4)
+    resumed, other = made()
+    with torch.no_grad():
+        for parameter in resumed.parameters():
+            parameter.add_(1)  # what was there before does not matter
+    other.load(state)
+    assert other.steps == 2
+    stepped(resumed, other, 3, 4)
+    for one, two in zip(network.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert all(torch.equal(v, other.state()[n]) for n, v in optimizer.state().items())

@@ -89,6 +89,9 @@ def test_exponent_bytes_round_trip() -> None:
     assert torch.equal(exponents_of(scale_from_exponents(exponents)), exponents)
     with pytest.raises(ValueError, match=r"scale=\[3\.0\]; each must be a power of two"):
         exponents_of(torch.tensor([3.0]))
+    for scales in ([2.0, 3.0], [0.0], [float("inf")], [-2.0]):
+        with pytest.raises(ValueError, match="each must be a power of two"):
+            exponents_of(torch.tensor(scales))
 
 
 def plain_block(x: np.ndarray, spec: Spec, largest: float) -> tuple[np.ndarray, float]:

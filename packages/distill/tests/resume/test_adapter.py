@@ -1,0 +1,44 @@
+"""What trained, in one file: what is written comes back, and nothing else is taken for it."""
+
+import pytest
+import torch
+
+from distill import load_adapter, save_adapter
+
+
+def trained():
+    return {"a.weight": torch.randn(3, 4), "b.bias": torch.randn(5)}
+
+
+def test_what_is_written_comes_back_in_place(tmp_path):
+    path, written = tmp_path / "deep" / "adapter.safetensors", trained()
+    save_adapter(path, written, {"made": "here"})
+    into = {name: torch.zeros_like(value).requires_grad_() for name, value in written.items()}
+    places = {name: value.data_ptr() for name, value in into.items()}
+    load_adapter(path, into)
+    assert all(torch.equal(into[name], written[name]) for name in written)
+    assert places == {name: value.data_ptr() for name, value in into.items()}
+    assert [p.name for p in path.parent.iterdir()] == ["adapter.safetensors"]
+
+
+def test_an_adapter_of_another_model_is_told_apart_by_its_names_and_shapes(tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, trained())
+    into = {"a.weight": torch.zeros(4, 3)} | {f"c.{i}": torch.zeros(1) for i in range(4)}
+    with pytest.raises(ValueError) as told:
+        load_adapter(path, into)
+    for part in ("4 missing (c.0, c.1, c.2, ...)", "1 unknown (b.bias)", "shape (a.weight)"):
+        assert part in str(told.value)
+    assert not into["a.weight"].any()
+    with pytest.raises(ValueError, match=r"none missing, 1 unknown \(b\.bias\), none of another"):
+        load_adapter(path, {"a.weight": torch.zeros(3, 4)})
+
+
+def test_what_is_missing_or_damaged_is_named(tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    with pytest.raises(ValueError, match=r"adapter\.safetensors does not exist; it must"):
+        load_adapter(path, trained())
+    save_adapter(path, trained())
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"is damaged .*; copy or distill it again"):
+        load_adapter(path, trained())
