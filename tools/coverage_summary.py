@@ -1,4 +1,4 @@
-"""Put the coverage of every package that was measured into one file, and print it.
+"""Put the coverage of every package that was measured into one file, print it, and judge it.
 
 python tools/coverage_summary.py benchmarks/results/coverage.json
 """
@@ -28,6 +28,7 @@ def main(out: str) -> None:
             f"{name}: {found['branches_percent']:.1f} % of {found['branches']} branches, "
             f"{found['lines_percent']:.1f} % of {found['lines']} lines{told}"
         )
+    sys.exit(any(found["branches_percent"] < WANTED for found in rows.values()))
 
 
 def row(path: Path) -> tuple[str, dict[str, float]]:

@@ -66,7 +66,7 @@ PARTS = {
     "fp8 rounding": Part(
         package="fp8-qat",
         sources=("numerics/quantize.py", "numerics/scales.py"),
-        tests=("numerics/test_formulas.py", "numerics/test_golden.py", "numerics/test_formats.py"),
+        tests=tuple(f"numerics/test_{n}.py" for n in ("formulas", "golden", "formats", "quantize")),
     ),
     "metrics": Part(
         package="recon-eval",
