@@ -1,6 +1,8 @@
-"""Put the coverage of every package that was measured into one file, print it, and judge it.
+"""Put the coverage of a package beside that of the others, print all, and judge this one.
 
-python tools/coverage_summary.py benchmarks/results/coverage.json
+python tools/coverage_summary.py fp8-qat benchmarks/results/coverage.json
+
+Ends with 1 where the package's tests take fewer of its branches than wanted.
 """
 
 import json
@@ -13,32 +15,34 @@ ROOT = Path(__file__).parents[1]
 WANTED = 90.0  # percent of branches
 
 
-def main(out: str) -> None:
-    """Read `coverage/*.json`, keep what other packages had before, write and print."""
+def main(name: str, out: str) -> None:
+    """Read `coverage/NAME.json`, keep what other packages had before, write and print."""
     path = ROOT / out
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"packages": {}}
-    rows = before["packages"] | dict(map(row, sorted((ROOT / "coverage").glob("*.json"))))
-    words = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    commit = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
-    kept = {"what": "coverage", "python": platform.python_version(), "commit": commit}
-    path.write_text(json.dumps(kept | {"packages": rows}, indent=1) + "\n", encoding="utf-8")
-    for name, found in sorted(rows.items()):
+    rows = json.loads(path.read_text(encoding="utf-8"))["packages"] if path.exists() else {}
+    rows[name] = row(ROOT / "coverage" / f"{name}.json")
+    report = {"what": "coverage", "packages": dict(sorted(rows.items()))}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for each, found in report["packages"].items():
         told = "" if found["branches_percent"] >= WANTED else f" (below {WANTED:.0f} %)"
         print(
-            f"{name}: {found['branches_percent']:.1f} % of {found['branches']} branches, "
+            f"{each}: {found['branches_percent']:.1f} % of {found['branches']} branches, "
             f"{found['lines_percent']:.1f} % of {found['lines']} lines{told}"
         )
-    sys.exit(any(found["branches_percent"] < WANTED for found in rows.values()))
+    sys.exit(rows[name]["branches_percent"] < WANTED)
 
 
-def row(path: Path) -> tuple[str, dict[str, float]]:
-    """The package of a file, and its numbers."""
+def row(path: Path) -> dict[str, float | str]:
+    """The numbers of a file, and of what they are."""
     total = json.loads(path.read_text(encoding="utf-8"))["totals"]
-    return path.stem, {
+    words = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    commit = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+    return {
         "branches": total["num_branches"],
         "branches_percent": round(100 * total["covered_branches"] / total["num_branches"], 2),
         "lines": total["num_statements"],
         "lines_percent": round(100 * total["covered_lines"] / total["num_statements"], 2),
+        "python": platform.python_version(),
+        "commit": commit,
     }
 
 
