@@ -1,4 +1,4 @@
-"""Put tokens in an order in which neighbors are alike: the leaves of a k-d tree by medians."""
+"""Put tokens in an order in which neighbors are alike: the leaves of a tree of medians."""
 
 import itertools
 from dataclasses import dataclass
