@@ -34,3 +34,11 @@ def run_step(name: str, out: Path, *, rehearse: bool, run: str) -> None:
         import_module(f"gpu.steps.{by_name(name).module}").measure(setting, record)
     except DeviceBroken:
         end_broken()
+
+
+def run_checks(kind: str, *, rehearse: bool) -> None:
+    """Run some checks of the step `memory`, in whatever this process was started under."""
+    device = "cpu" if rehearse else "cuda"
+    setting = Setting(step="memory", device=device, rehearse=rehearse, out=Path())
+    torch.manual_seed(0)
+    import_module("gpu.steps.memory").check(kind, setting)

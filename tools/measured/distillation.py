@@ -140,6 +140,6 @@ def train_memory() -> str:
         f"{s['backbone']}, {s['views']} views of {s['size']} pixels, "
         f"{record['trained_parameters']:,} trained parameters: "
         f"{record['peak_resident_bytes'] / 1e9:.2f} GB resident at the peak, all in float32 but "
-        f"the frozen FP8 weights. On a GPU in bfloat16: not measured. "
+        f"the frozen FP8 weights. On a GPU: not measured; `train_memory.py --device cuda` does. "
         f"{where(record['environment'])}"
     )

@@ -48,8 +48,8 @@ def _speed_lines(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def compiled_attention() -> str:
     """What ahead-of-time compilation says of the attention kernels, at their worst."""
-    record = load("sla-compiled.json")
-    rows = record["kernels"]
+    records = [load(name) for name in ("sla-compiled.json", "sla-rows-compiled.json")]
+    rows = [row for record in records for row in record["kernels"]]
     header = ("target", "kernels", "registers", "spilled bytes", "shared memory", "tensor cores")
     lines = []
     for target in dict.fromkeys(row["target"] for row in rows):

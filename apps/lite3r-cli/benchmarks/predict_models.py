@@ -27,6 +27,7 @@ from lite3r.student.compose import sparsify
 from lite3r.student.recipes import Recipe, by_name
 from recon_backbones import Backbone, build_on_meta
 from recon_eval.efficiency import DEVICES, Prediction, Step, Steps, predict
+from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.search.choice import SHORT
 
 TARGETS = {  # times faster than compiled dense
@@ -36,7 +37,7 @@ TARGETS = {  # times faster than compiled dense
 SIDE = 518
 PROCESSORS = 132  # of an H100, which a program each of few leaves idle
 EXCHANGE = 9  # instructions a token in a stage of a sort, in the kernel compiled for sm_90
-SPREAD = 8  # instructions for a feature of a token
+SPREAD = 8  # instructions for a feature of a token in a pass
 
 
 def attention(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
@@ -77,17 +78,24 @@ def larger_rows(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int,
 
 
 def halve(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
-    """Every step reads features and places and writes places, and sorts in registers."""
+    """Every step reads features and places and writes places, and sorts in registers.
+
+    Short segments read their features once more for each turn of their direction, from a cache.
+    """
     features, order, bounds = tensors
     steps = (bounds.shape[1] // 2 + 1).bit_length() - 1
     width = -(-order.numel() // len(bounds))
     stages = sum(n * (n + 1) // 2 for n in range(width.bit_length(), 0, -1)[:steps])
+    passes = 1 + TURNS if width <= OWN else 1
     idle = max(1, PROCESSORS // len(bounds))
     moved = steps * (_bytes(features) + 2 * _bytes(order)) + _bytes(bounds)
     return (
         moved,
         moved - _bytes(features) - 2 * _bytes(order),
-        2 * order.numel() * idle * (EXCHANGE * stages + steps * SPREAD * features.shape[2]),
+        2
+        * order.numel()
+        * idle
+        * (EXCHANGE * stages + steps * passes * SPREAD * features.shape[2]),
     )
 
 

@@ -44,7 +44,7 @@ def test_a_second_call_keeps_the_rows_and_adds_none(tmp_path: Path) -> None:
 
 def test_all_limits_together_are_below_eight_minutes() -> None:
     plan = import_module("gpu.plan")
-    assert sum(step.seconds for step in plan.STEPS) < 480
+    assert sum(step.seconds for step in plan.STEPS if not step.asked) < 480
     for step in plan.STEPS:
         assert (TOOLS / "gpu" / "steps" / f"{step.module}.py").is_file()
 

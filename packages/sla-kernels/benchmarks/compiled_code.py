@@ -29,7 +29,7 @@ from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
-from sla_kernels.order.launch import FEATURES, MOST, OF_PIECE, PIECE
+from sla_kernels.order.launch import FEATURES, MOST, OF_PIECE, PIECE, SHORT_WARPS
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
@@ -162,7 +162,7 @@ def orders(name: str) -> Tile:
     """The tile of a kernel of the order."""
     if name in HALVED:
         most = HALVED[name][0]
-        return Tile(m=most, n=1, warps=4 if most <= OWN else 16, stages=ADDS.stages)
+        return Tile(m=most, n=1, warps=SHORT_WARPS if most <= OWN else 16, stages=ADDS.stages)
     return FEATURES if name == "order_features" else PIECE
 
 

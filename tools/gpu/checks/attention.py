@@ -35,6 +35,7 @@ def checks(setting: Setting) -> dict[str, Check]:
             found[f"blocks, linear {scope}, {case}"] = partial(blocks, dtype, width, scope, setting)
         found[f"rows, {case}"] = partial(rows, dtype, width, setting)
         if not setting.rehearse:
+            found[f"rows, on two streams, {case}"] = partial(streams, dtype, width)
             found[f"rows, captured, {case}"] = partial(captured, dtype, width)
             found[f"rows, no wait for the host, {case}"] = partial(no_wait, dtype, width)
     found["order"] = partial(order, setting)
@@ -42,12 +43,15 @@ def checks(setting: Setting) -> dict[str, Check]:
 
 
 def order(setting: Setting) -> dict[str, float]:
-    """The share of tokens that stand elsewhere than by PyTorch's operations on the CPU."""
+    """The share of tokens that stand elsewhere than by PyTorch's operations on the CPU.
+
+    Values that differ by a rounding of a sum may change places.
+    """
     n, sizes = (90, (4, 32)) if setting.rehearse else (LISTED, (4, 64, 512))
     features = torch.randn(2, n, 16)
     found = halved_order(features.to(setting.device), sizes).cpu()
     differ = float((found != median_order(features, sizes)).float().mean())
-    return {"error": differ, "allowed": 0.0}
+    return {"error": differ, "allowed": 0.01}
 
 
 def tensors(
@@ -109,6 +113,22 @@ def module(width: int, dtype: torch.dtype) -> SparseLinearAttention:
     made = SparseLinearAttention(width, **ROWS, order="content", linear=None)
     made.directions = torch.linalg.qr(torch.randn(2 * width, 4)).Q
     return made.to("cuda", dtype)
+
+
+@torch.no_grad()
+def streams(dtype: torch.dtype, width: int) -> dict[str, float]:
+    """Two streams at once give the bits of one after the other."""
+    leaves = [torch.randn(1, 2, LISTED, width, device="cuda", dtype=dtype) for _ in range(3)]
+    attention = module(width, dtype)
+    expected = attention(*leaves)
+    torch.cuda.synchronize()
+    found = []
+    for stream in (torch.cuda.Stream(), torch.cuda.Stream()):
+        with torch.cuda.stream(stream):
+            found.append(attention(*leaves))
+    torch.cuda.synchronize()
+    error = max(float((out - expected).abs().max()) for out in found)
+    return {"error": error, "allowed": 0.0}
 
 
 @torch.no_grad()

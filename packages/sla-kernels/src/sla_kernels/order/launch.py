@@ -19,6 +19,7 @@ MOST = 4096  # tokens that one program sorts
 PIECE = Tile(m=512, n=64, warps=4, stages=1)  # tokens, and sums that are added in a turn
 FEATURES = Tile(m=128, n=16, warps=4, stages=3)  # tokens, and the least axes that a product takes
 OF_PIECE = 7  # numbers that say what a piece is
+SHORT_WARPS = 8  # of a program that halves OWN tokens; four spill on sm_120
 AXES = 64  # more are left to PyTorch's operations
 
 
@@ -60,7 +61,7 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
             WIDTH=width,
             STEPS=steps,
             TURNS=turns,
-            num_warps=4 if width <= OWN else 16,
+            num_warps=SHORT_WARPS if width <= OWN else 16,
         )
     first = torch.arange(scenes, device=features.device)[:, None] * tokens
     return order.view(scenes, tokens) - first
