@@ -74,6 +74,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"format={content.get('format')!r} of checkpoint {path}; this version of distill "
             f"reads format {FORMAT}: resume with the version that wrote it"
         )
+    if missing := sorted({"sha256", "step", "state"} - content.keys()):
+        raise _damaged(path, f"state.json lacks {', '.join(missing)}")
     if _digest(tensors) != content["sha256"]:
         raise _damaged(path, "tensors.safetensors is not what was written")
     return Checkpoint(step=content["step"], tensors=load_file(tensors), state=content["state"])
