@@ -38,7 +38,14 @@ def main(out: str) -> None:
 def attention(head_dim: int) -> SparseLinearAttention:
     """The recipe "fast", with blocks as small as the picture can show."""
     return SparseLinearAttention(
-        head_dim, keep=32, block=(64, 4), order="content", summary=(4, 64), opened=8, linear=None
+        head_dim,
+        keep=32,
+        block=(64, 4),
+        order="content",
+        summary=(4, 64),
+        opened=8,
+        axes=16,
+        linear=None,
     )
 
 
