@@ -3,7 +3,7 @@
     python examples/photos_to_splats.py PHOTOS OUT [BACKBONE] [SIZE]
 
 OUT gets `images/`, `sparse/0/` (COLMAP, with tracks) and `transforms.json` with `points.ply`
-(nerfstudio). `lite3r reconstruct` does the same with masks, budgets and metres.
+(nerfstudio). `lite3r reconstruct` does the same with masks, budgets and meters.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """Build every package twice, hold the two against each other and against what was promised.
 
     python tools/release.py build release      wheels and source archives, and their digests
-    python tools/release.py check release      contents, licences, metadata
-    python tools/release.py licences release/sbom.cdx.json
+    python tools/release.py check release      contents, licenses, metadata
+    python tools/release.py licenses release/sbom.cdx.json
     python tools/release.py tags            what to tag, package by package
 
 Both builds of a package, the second from a copy in another folder, must be equal bit for bit. They
@@ -91,7 +91,7 @@ def wheel_faults(name: str, out: Path) -> list[str]:
     with zipfile.ZipFile(path) as wheel:
         held = set(wheel.namelist())
         metadata = email.message_from_bytes(wheel.read(f"{info}/METADATA"))
-        licence = (
+        license = (
             wheel.read(f"{info}/licenses/LICENSE") if f"{info}/licenses/LICENSE" in held else b""
         )
     source = PROJECTS[name]["path"] / "src"
@@ -101,8 +101,8 @@ def wheel_faults(name: str, out: Path) -> list[str]:
     inside = {f for f in held if not f.startswith(info)}
     faults = [f"{path.name}: lacks {f}" for f in sorted(wanted - inside)]
     faults += [f"{path.name}: holds {f}" for f in sorted(inside - wanted)]
-    if licence != (ROOT / "LICENSE").read_bytes():
-        faults.append(f"{path.name}: its licence is not that of the repository")
+    if license != (ROOT / "LICENSE").read_bytes():
+        faults.append(f"{path.name}: its license is not that of the repository")
     if not list(source.glob("*/py.typed")):
         faults.append(f"{path.name}: py.typed is missing")
     for field, value in (
@@ -139,14 +139,14 @@ def tracked(folder: Path) -> list[str]:
     return [line for line in said.splitlines() if (folder / line).is_file()]
 
 
-def licences(path: Path) -> None:
-    """Print the licences of a bill of materials; raise SystemExit for one that binds our users."""
+def licenses(path: Path) -> None:
+    """Print the licenses of a bill of materials; raise SystemExit for one that binds our users."""
     components = json.loads(path.read_text(encoding="utf-8"))["components"]
     bound = []
     for part in sorted(components, key=lambda c: c["name"]):
         if part["name"] in {*ASIDE, *PROJECTS}:
             continue
-        said = [_licence(entry) for entry in part.get("licenses", ())]
+        said = [_license(entry) for entry in part.get("licenses", ())]
         print(f"{part['name']} {part['version']}: {', '.join(sorted(set(said))) or 'says none'}")
         free = [s for s in said if not STRONG_COPYLEFT.search(s)]
         if said and not free:
@@ -155,7 +155,7 @@ def licences(path: Path) -> None:
         sys.exit(f"under the GPL: {', '.join(bound)}")
 
 
-def _licence(entry: dict[str, object]) -> str:
+def _license(entry: dict[str, object]) -> str:
     inner = entry.get("license")
     if isinstance(inner, dict):
         return str(inner.get("id") or inner.get("name"))
@@ -176,13 +176,13 @@ def _digest(path: Path) -> str:
 def main() -> None:
     """Do what the command line says."""
     reader = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    reader.add_argument("action", choices=("build", "check", "licences", "tags"))
+    reader.add_argument("action", choices=("build", "check", "licenses", "tags"))
     reader.add_argument("path", type=Path, nargs="?", default=ROOT / "release")
     given = reader.parse_args()
     if given.action == "tags":
         tags()
     else:
-        {"build": build, "check": check, "licences": licences}[given.action](given.path)
+        {"build": build, "check": check, "licenses": licenses}[given.action](given.path)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def test_a_paper_is_there(name: str) -> None:
     assert (ROOT / name).stat().st_size > 500
 
 
-def test_the_citation_names_the_version_and_licence_of_the_app() -> None:
+def test_the_citation_names_the_version_and_license_of_the_app() -> None:
     citation = (ROOT / "CITATION.cff").read_text()
     app = PROJECTS["lite3r-cli"]["project"]
     fields = dict(re.findall(r"^([\w-]+): (.+)$", citation, re.M))
@@ -43,5 +43,5 @@ def test_every_file_that_the_security_page_leans_on_exists() -> None:
     assert set(re.findall(r"`nox -s ([\w-]+)`", page)) <= sessions
 
 
-def test_every_package_has_one_licence() -> None:
+def test_every_package_has_one_license() -> None:
     assert {toml["project"]["license"] for toml in PROJECTS.values()} == {"Apache-2.0"}

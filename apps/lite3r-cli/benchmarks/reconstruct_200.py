@@ -37,7 +37,7 @@ def make_photos(folder: Path, count: int) -> int:
     noise = Image.fromarray(grain.astype(np.uint8))
     for number in range(count):
         view = scenes.images[number * VIEWS // count].permute(1, 2, 0).numpy()
-        shift = number % 8  # neighbours differ, as those of a moving camera do
+        shift = number % 8  # neighbors differ, as those of a moving camera do
         small = Image.fromarray((view * 255).astype(np.uint8)).crop((shift, 0, 392 + shift, 294))
         large = small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
         noisy = ImageChops.add(large, ImageChops.offset(noise, number), offset=-128)

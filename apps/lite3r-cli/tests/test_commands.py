@@ -211,7 +211,7 @@ def test_a_log_file_repeats_what_was_said(lite3r: Any) -> None:
     assert "teacher da3-tiny" in Path("log.txt").read_text()
 
 
-def test_info_lists_backbones_with_their_licences(lite3r: Any) -> None:
+def test_info_lists_backbones_with_their_licenses(lite3r: Any) -> None:
     facts = json.loads(lite3r("info", "--json").out)
     assert "CC BY-NC" in facts["backbones"]["da3-large"]
     assert facts["versions"]["torch"]

@@ -106,17 +106,17 @@ def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("backbone", "licence"),
+    ("backbone", "license"),
     [("da3-small", "apache-2.0"), ("da3-large", "cc-by-nc-4.0"), ("vggt-1b", "other")],
 )
-def test_the_card_carries_the_licence_of_the_teacher(
-    student: Any, backbone: str, licence: str
+def test_the_card_carries_the_license_of_the_teacher(
+    student: Any, backbone: str, license: str
 ) -> None:
     fields = vars(student) | {"teacher": TeacherSpec(backbone=backbone, weights="hub")}
     found = metadata(card(type(student)(**fields), None, name="light"))
-    assert found["license"] == licence
+    assert found["license"] == license
     assert found["base_model"].count("/") == 1
-    assert ("license_name" in found) == (licence == "other")
+    assert ("license_name" in found) == (license == "other")
 
 
 def test_a_damaged_report_is_refused(tmp_path: Path) -> None:

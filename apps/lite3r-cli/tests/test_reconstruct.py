@@ -46,7 +46,7 @@ def scene() -> Scene:
 
 @pytest.fixture
 def room(tmp_path: Path, scene: Scene) -> Path:
-    """Photos of a synthetic room, and `cameras.npz` with their true cameras, in metres."""
+    """Photos of a synthetic room, and `cameras.npz` with their true cameras, in meters."""
     assert scene.world_to_camera is not None
     assert scene.intrinsics is not None
     folder = tmp_path / "Räume mit Leerzeichen"
@@ -133,14 +133,14 @@ def test_photos_without_a_camera_are_left_out_and_told(lite3r: Any, room: Path) 
     assert list(arrays()["names"]) == NAMES
 
 
-def test_windows_and_a_known_distance_give_metres(lite3r: Any, room: Path) -> None:
+def test_windows_and_a_known_distance_give_meters(lite3r: Any, room: Path) -> None:
     words = ("--window", "3", "--overlap", "2", "--known-distance", NAMES[0], NAMES[3], "2.5")
     done = run(lite3r, room, *words)
     assert done.code == 0, done.err
     assert "windows of 3 views that share 2" in " ".join(done.err.split())
     poses = arrays()["world_to_camera"]
-    centres = [-pose[:, :3].T @ pose[:, 3] for pose in poses]
-    assert np.linalg.norm(centres[3] - centres[0]) == pytest.approx(2.5, rel=1e-4)
+    centers = [-pose[:, :3].T @ pose[:, 3] for pose in poses]
+    assert np.linalg.norm(centers[3] - centers[0]) == pytest.approx(2.5, rel=1e-4)
 
 
 def test_a_budget_that_is_too_small_names_the_least(lite3r: Any, room: Path) -> None:
@@ -253,20 +253,20 @@ def facts(out: str = "out") -> dict[str, str]:
     return dict(json.loads(Path(out, "reconstruction.json").read_text())["facts"])
 
 
-def test_a_metric_network_gives_metres_and_sky(lite3r: Any, room: Path) -> None:
+def test_a_metric_network_gives_meters_and_sky(lite3r: Any, room: Path) -> None:
     metric = ("--metric-model", "da3metric-tiny", "--metric-weights", "random")
     done = run(lite3r, room, *metric)
     assert done.code == 0, done.err
-    assert facts()["unit"] == "metres, as da3metric-tiny sees them"
+    assert facts()["unit"] == "meters, as da3metric-tiny sees them"
     done = run(lite3r, room, "--backbone", "da3nested-tiny", "--window", "3", out="nested")
     assert done.code == 0, done.err
-    assert facts("nested")["unit"] == "metres, as the network sees them"
+    assert facts("nested")["unit"] == "meters, as the network sees them"
 
 
 def test_scales_that_contradict_each_other_are_refused(lite3r: Any, room: Path) -> None:
     metric = ("--metric-model", "da3metric-tiny", "--metric-weights", "random")
     distance = ("--known-distance", NAMES[0], NAMES[1], "1")
-    refused(run(lite3r, room, *metric, *distance), "both give metres")
+    refused(run(lite3r, room, *metric, *distance), "both give meters")
     refused(run(lite3r, room, *metric, "--cameras", "cameras.npz"), "already give the scale")
     refused(
         run(lite3r, room, "--metric-model", "da3-tiny", "--metric-weights", "random"),

@@ -118,8 +118,8 @@ def test_projections_are_solved_for_and_nothing_else_moves() -> None:
         student, teacher, BATCHES, way, trainable="proj", sites=[Site()], forward=run, seed=0
     )
     assert found is None
-    learnt = student.get_parameter("block.attn.core.proj_l.weight")
-    assert (learnt - 0.75 * torch.eye(4)).norm() < 0.5 * torch.eye(4).norm()
+    learned = student.get_parameter("block.attn.core.proj_l.weight")
+    assert (learned - 0.75 * torch.eye(4)).norm() < 0.5 * torch.eye(4).norm()
     assert torch.equal(
         student.get_parameter("block.attn.proj.weight"),
         teacher.get_parameter("block.attn.proj.weight"),

@@ -100,4 +100,4 @@ class ConvBackbone(Backbone):
 
 def register() -> None:
     """Make the backbone known under "conv-tiny"."""
-    register_backbone(BackboneEntry(name="conv-tiny", build=ConvBackbone, licence="Apache-2.0"))
+    register_backbone(BackboneEntry(name="conv-tiny", build=ConvBackbone, license="Apache-2.0"))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Views of the room, in metres."""
+    """Views of the room, in meters."""
 
     images: Float[Tensor, "v 3 y x"]
     depth: Float[Tensor, "v y x"]
@@ -18,9 +18,9 @@ class Room:
 
 
 def room(views: int, height: int, width: int, *, seed: int = 0, finest: float = 3.5) -> Room:
-    """Cameras on an arc inside a box of 6 x 3 x 5 metres, all looking at its far wall.
+    """Cameras on an arc inside a box of 6 x 3 x 5 meters, all looking at its far wall.
 
-    - `finest`: the shortest waves on its walls have 2^finest radians in a metre.
+    - `finest`: the shortest waves on its walls have 2^finest radians in a meter.
     """
     generator = torch.Generator().manual_seed(seed)
     turn = torch.linspace(-0.45, 0.45, views).double()

@@ -11,7 +11,7 @@ from torch import Tensor
 from recon_backbones import (
     GivenCamera,
     Prediction,
-    in_metres,
+    in_meters,
     load_backbone,
     to_metric,
     umeyama,
@@ -39,7 +39,7 @@ CALLS: dict[str, Call] = {
     "unproject": (unproject, (DEPTH, POSES, LENSES)),
     "umeyama": (umeyama, (CLOUD, CLOUD)),
     "scaled": (SEEN.scaled, (torch.ones(2),)),
-    "in_metres": (in_metres, (DEPTH, LENSES)),
+    "in_meters": (in_meters, (DEPTH, LENSES)),
     "to_metric": (lambda depth, sky: to_metric(SEEN, depth, sky), (DEPTH, torch.zeros_like(DEPTH))),
     "backbone": (run, (IMAGES, *GIVEN.values())),
 }

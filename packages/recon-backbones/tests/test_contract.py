@@ -212,16 +212,16 @@ def test_accepting_no_site_is_refused(backbone: Backbone) -> None:
 def test_it_trains(backbone: Backbone) -> None:
     trained = load_backbone(backbone.name, weights="random", seed=1).train()
     images = images_for(trained, 3)
-    optimiser = torch.optim.Adam(trained.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(trained.parameters(), lr=1e-3)
     goal, losses = None, []
     for _ in range(6):
         out = run(trained, images)
         depth = out.depth.log()
         goal = depth.detach().mean() + 0.7 if goal is None else goal
         loss = (depth - goal).abs().mean() + out.world_to_camera[..., 3].square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
 

@@ -135,7 +135,7 @@ def test_a_sequence_without_drift_stays_as_it_is(ring: Room) -> None:
 
 
 def test_places_that_only_look_alike_are_not_closed(ring: Room) -> None:
-    """The same pictures again, a hundred metres away: the pass over both sees two places."""
+    """The same pictures again, a hundred meters away: the pass over both sees two places."""
     cameras = ring.world_to_camera.clone()
     away = torch.tensor([100.0, 0, 0])
     cameras[VIEWS // 2 :, :, 3] -= (cameras[VIEWS // 2 :, :, :3] @ away[:, None])[..., 0]

@@ -1,4 +1,4 @@
-"""Masks drop what they name and nothing else; a known distance makes metres."""
+"""Masks drop what they name and nothing else; a known distance makes meters."""
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ def test_impossible_masks_are_refused(field: str, value: float) -> None:
 
 @pytest.fixture(scope="module")
 def exact() -> tuple[Prediction, Prepared, list[str]]:
-    """A true scene in metres, of photos twice the size of the images."""
+    """A true scene in meters, of photos twice the size of the images."""
     scene = room(4, 84, 112)
     names = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/1.jpg"]
     half = PixelMap(photo=(168, 224), size=(84, 112), scale_x=0.5, scale_y=0.5)
@@ -163,10 +163,10 @@ def test_a_distance_between_cameras_restores_the_scale(
     exact: tuple[Prediction, Prepared, list[str]], unit: float
 ) -> None:
     truth, batch, names = exact
-    known = KnownDistance(first=End(photo="2.jpg"), second=End(photo="3.jpg"), metres=1.0)
-    metres = 1 / scale_from_distance(known, truth, batch, names)  # the true distance
+    known = KnownDistance(first=End(photo="2.jpg"), second=End(photo="3.jpg"), meters=1.0)
+    meters = 1 / scale_from_distance(known, truth, batch, names)  # the true distance
     in_unit = truth.scaled(torch.tensor([unit]))
-    asked = KnownDistance(first=known.first, second=known.second, metres=metres)
+    asked = KnownDistance(first=known.first, second=known.second, meters=meters)
     factor = scale_from_distance(asked, in_unit, batch, names)
     assert factor == pytest.approx(1 / unit, rel=1e-4)
     restored = in_unit.scaled(torch.tensor([factor]))
@@ -181,7 +181,7 @@ def test_a_distance_between_pixels_is_measured_in_the_world(
 ) -> None:
     """From a camera to what its central pixel shows, it is that pixel's depth along the ray."""
     truth, batch, names = exact
-    known = KnownDistance(first=End(photo="2.jpg"), second=parse_end("2.jpg:113,85"), metres=1.0)
+    known = KnownDistance(first=End(photo="2.jpg"), second=parse_end("2.jpg:113,85"), meters=1.0)
     assert known.second == End(photo="2.jpg", pixel=(113.0, 85.0))
     found = 1 / scale_from_distance(known, truth, batch, names)
     depth = float(truth.depth[0, 1, 41:44, 55:58].median())
@@ -199,14 +199,14 @@ def test_a_distance_between_pixels_is_measured_in_the_world(
 def test_ends_that_do_not_exist_are_refused(
     exact: tuple[Prediction, Prepared, list[str]], first: str, second: str, part: str
 ) -> None:
-    known = KnownDistance(first=parse_end(first), second=parse_end(second), metres=2.0)
+    known = KnownDistance(first=parse_end(first), second=parse_end(second), meters=2.0)
     with pytest.raises(ValueError, match=part):
         scale_from_distance(known, *exact)
 
 
-@pytest.mark.parametrize("metres", [0.0, -1.0, float("nan")])
-def test_impossible_distances_are_refused(metres: float) -> None:
+@pytest.mark.parametrize("meters", [0.0, -1.0, float("nan")])
+def test_impossible_distances_are_refused(meters: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        KnownDistance(first=End(photo="a"), second=End(photo="b"), metres=metres)
+        KnownDistance(first=End(photo="a"), second=End(photo="b"), meters=meters)
     with pytest.raises(ValueError, match="one and the same"):
-        KnownDistance(first=End(photo="a"), second=End(photo="a"), metres=1.0)
+        KnownDistance(first=End(photo="a"), second=End(photo="a"), meters=1.0)

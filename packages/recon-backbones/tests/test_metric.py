@@ -1,4 +1,4 @@
-"""Metres and sky: scales are found where they can be, and refused where they cannot."""
+"""Meters and sky: scales are found where they can be, and refused where they cannot."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon_backbones import Prediction, in_metres, load_backbone, to_metric
+from recon_backbones import Prediction, in_meters, load_backbone, to_metric
 from recon_backbones.da3 import da3_tiny
 from recon_backbones.da3.single import NestedDepthAnything3, da3metric_tiny
 from recon_backbones.metric import fill_sky, masked_quantile
@@ -38,12 +38,12 @@ def test_a_scene_of_sky_has_no_scale() -> None:
         to_metric(p, p.depth, torch.ones_like(p.depth))
 
 
-def test_metres_grow_with_the_focal_length() -> None:
+def test_meters_grow_with_the_focal_length() -> None:
     depth, k = torch.ones(1, 2, 3, 4), torch.eye(3).repeat(1, 2, 1, 1)
     k[0, 0, 0, 0] = k[0, 0, 1, 1] = 600
     k[0, 1, 0, 0], k[0, 1, 1, 1] = 200, 400
-    assert in_metres(depth, k).amax((2, 3)).tolist() == [[2.0, 1.0]]
-    assert in_metres(depth, k, canonical_focal=600.0).amax((2, 3)).tolist() == [[1.0, 0.5]]
+    assert in_meters(depth, k).amax((2, 3)).tolist() == [[2.0, 1.0]]
+    assert in_meters(depth, k, canonical_focal=600.0).amax((2, 3)).tolist() == [[1.0, 0.5]]
 
 
 def test_a_nested_network_needs_a_metric_half() -> None:

@@ -89,7 +89,7 @@ def test_black_is_ignored_in_every_kind_of_image(tmp_path: Path, mode: str) -> N
     np.testing.assert_array_equal(read_mask(mask, photo), corner((20, 16)))
 
 
-def test_any_grey_is_kept_and_what_is_transparent_is_not(tmp_path: Path) -> None:
+def test_any_gray_is_kept_and_what_is_transparent_is_not(tmp_path: Path) -> None:
     photo = save(tmp_path / "a.jpg", (20, 16))
     pixels = np.zeros((16, 20, 4), np.uint8)
     pixels[:8] = (0, 1, 0, 255)

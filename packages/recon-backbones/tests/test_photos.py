@@ -29,7 +29,7 @@ def picture(seed: int, size: tuple[int, int] = (96, 64), *, sharp: bool = False)
     return Image.fromarray(coarse).resize(size, how)
 
 
-def grey16(path: Path) -> None:
+def gray16(path: Path) -> None:
     Image.fromarray(np.asarray(picture(1).convert("L")).astype(np.uint16) * 257).save(path)
 
 
@@ -42,9 +42,9 @@ def turned(path: Path) -> None:
 
 KINDS: dict[str, Callable[[Path], None]] = {
     "plain.png": lambda path: picture(1).save(path),
-    "grey.png": lambda path: picture(1).convert("L").save(path),
-    "sixteen bits.png": grey16,
-    "sixteen bits.tiff": grey16,
+    "gray.png": lambda path: picture(1).convert("L").save(path),
+    "sixteen bits.png": gray16,
+    "sixteen bits.tiff": gray16,
     "print.tif": lambda path: picture(1).convert("CMYK").save(path),
     "print.jpg": lambda path: picture(1).convert("CMYK").save(path, quality=95),
     "palette.png": lambda path: picture(1).quantize(200).save(path),

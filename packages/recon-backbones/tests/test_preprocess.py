@@ -32,12 +32,12 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert np.array_equal(pixels, np.rot90(np.asarray(image), -1))
 
 
-def test_grey_palette_sixteen_bit_and_arrays_are_read(tmp_path: Path) -> None:
-    grey = Image.fromarray(photo(9, 8)[..., 0])
+def test_gray_palette_sixteen_bit_and_arrays_are_read(tmp_path: Path) -> None:
+    gray = Image.fromarray(photo(9, 8)[..., 0])
     deep = Image.fromarray(photo(9, 8)[..., 0].astype(np.uint16) * 257)
     deep.save(tmp_path / "deep.png")
     palette = Image.fromarray(photo(9, 8)).quantize(16)
-    read = read_photos([grey, tmp_path / "deep.png", palette, photo(9, 8), photo(9, 8)[..., 0]])
+    read = read_photos([gray, tmp_path / "deep.png", palette, photo(9, 8), photo(9, 8)[..., 0]])
     assert [p.shape for p in read] == [(9, 8, 3)] * 5
     assert np.array_equal(read[0], read[1])
     assert np.array_equal(read[0], read[4])

@@ -119,13 +119,13 @@ def test_given_cameras_come_back_and_photos_without_one_are_left_out(
     truth = scene.world_to_camera[[0, 2, 3]].numpy()
     np.testing.assert_allclose(found.world_to_camera, truth, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.intrinsics[0], scene.intrinsics[0].numpy(), rtol=1e-5)
-    distance = KnownDistance(first=End(photo="a.png"), second=End(photo="c.png"), metres=1.0)
+    distance = KnownDistance(first=End(photo="a.png"), second=End(photo="c.png"), meters=1.0)
     with pytest.raises(InputError, match="already give the scale, so known_distance"):
         reconstruct(photos, backbone, size=56, cameras=cameras, known_distance=distance)
 
 
-def test_a_known_distance_makes_metres_in_windows_too(photos: Path, backbone: Backbone) -> None:
-    distance = KnownDistance(first=End(photo="a.png"), second=End(photo="d.png"), metres=2.5)
+def test_a_known_distance_makes_meters_in_windows_too(photos: Path, backbone: Backbone) -> None:
+    distance = KnownDistance(first=End(photo="a.png"), second=End(photo="d.png"), meters=2.5)
     found = reconstruct(photos, backbone, size=56, window=3, overlap=2, known_distance=distance)
     poses = found.world_to_camera
     centers = -np.einsum("vji,vj->vi", poses[:, :, :3], poses[:, :, 3])

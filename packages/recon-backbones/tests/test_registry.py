@@ -78,7 +78,7 @@ def test_without_network_the_hub_error_names_the_way_out(
     entry = registry_module.backbone_entry(name)
     with pytest.raises(ValueError) as caught:
         load_backbone(name, weights="hub")
-    for part in (str(entry.hub), entry.licence, "huggingface-hub", "weights='/path"):
+    for part in (str(entry.hub), entry.license, "huggingface-hub", "weights='/path"):
         assert part in str(caught.value)
 
 
@@ -101,12 +101,12 @@ def test_the_hub_file_is_loaded_with_its_revision(
 
     monkeypatch.setattr(registry_module, "import_module", lambda name: Hub)
     entry = registry_module.backbone_entry("da3-tiny")
-    hub = BackboneEntry(name="on-the-hub", build=entry.build, licence="MIT", hub="somebody/some")
+    hub = BackboneEntry(name="on-the-hub", build=entry.build, license="MIT", hub="somebody/some")
     monkeypatch.setitem(registry_module._ENTRIES, "on-the-hub", hub)
     loaded = load_backbone("on-the-hub", weights="hub", revision="abc")
     assert asked == [("somebody/some", "model.safetensors", "abc")]
     assert loaded.weights is not None
-    assert (loaded.weights.licence, loaded.weights.revision) == ("MIT", "abc")
+    assert (loaded.weights.license, loaded.weights.revision) == ("MIT", "abc")
     with pytest.raises(ValueError, match="somebody/some"):
         load_backbone("on-the-hub", weights="hub", revision="gone")
 

@@ -13,7 +13,7 @@ from recon_backbones.blocks.attention import MatmulAttention as MatmulAttention
 from recon_backbones.blocks.precision import half_type as half_type
 from recon_backbones.blocks.transformer import slice_blocks as slice_blocks
 from recon_backbones.blocks.transformer import steps_before_layers as steps_before_layers
-from recon_backbones.catalogue import BackboneEntry as BackboneEntry
+from recon_backbones.catalog import BackboneEntry as BackboneEntry
 from recon_backbones.errors import InputError as InputError
 from recon_backbones.export.captured import CapturedBackbone as CapturedBackbone
 from recon_backbones.geometry.alignment import Similarity as Similarity
@@ -21,7 +21,7 @@ from recon_backbones.geometry.alignment import umeyama as umeyama
 from recon_backbones.geometry.cameras import unproject as unproject
 from recon_backbones.geometry.splats import Splats as Splats
 from recon_backbones.geometry.splats import world_splats as world_splats
-from recon_backbones.metric import in_metres as in_metres
+from recon_backbones.metric import in_meters as in_meters
 from recon_backbones.metric import to_metric as to_metric
 from recon_backbones.photos.choice import PhotoChoice as PhotoChoice
 from recon_backbones.photos.given import GivenCamera as GivenCamera

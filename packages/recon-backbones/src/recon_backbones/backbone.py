@@ -46,7 +46,7 @@ class WeightsSource:
 
     kind: Literal["hub", "bundled", "random", "file"]
     location: str
-    licence: str
+    license: str
     revision: str | None = None
     seed: int | None = None
 

@@ -1,4 +1,4 @@
-"""From a scene without a unit to metres, with the depth and sky that a metric network sees.
+"""From a scene without a unit to meters, with the depth and sky that a metric network sees.
 
 Source: Depth Anything 3 (arXiv 2511.10647), its nested model.
 """
@@ -14,17 +14,17 @@ from recon_backbones.errors import InputError
 from recon_backbones.prediction import SKY, Prediction
 
 _FEWEST = 10  # pixels from which a scale or a far depth is trusted
-_NEAREST, _NEAREST_METRES = 1e-3, 1e-2  # depths below these take no part in the fit
-_FARTHEST_METRES = 200.0
+_NEAREST, _NEAREST_METERS = 1e-3, 1e-2  # depths below these take no part in the fit
+_FARTHEST_METERS = 200.0
 
 
-def in_metres(
+def in_meters(
     depth: Float[Tensor, "b v y x"],
     intrinsics: Float[Tensor, "b v 3 3"],
     *,
     canonical_focal: float = 300.0,
 ) -> Float[Tensor, "b v y x"]:
-    """Depth that is metric at a canonical focal length, in metres for these cameras.
+    """Depth that is metric at a canonical focal length, in meters for these cameras.
 
     `intrinsics` are in pixels of the image that the network saw. Raises ValueError for tensors of
     other shapes or devices than one another.
@@ -37,25 +37,25 @@ def in_metres(
 
 
 def metric_scale(
-    prediction: Prediction, metres: Float[Tensor, "b v y x"], sky: Float[Tensor, "b v y x"]
+    prediction: Prediction, meters: Float[Tensor, "b v y x"], sky: Float[Tensor, "b v y x"]
 ) -> Float[Tensor, " b"]:
-    """Metres per unit of each scene, by least squares over its surer half outside the sky.
+    """Meters per unit of each scene, by least squares over its surer half outside the sky.
 
     Raises ValueError for a scene with fewer than 10 usable pixels.
     """
     ground = sky < SKY
     middle = masked_quantile(prediction.depth_conf, ground, 0.5)
     used = ground & (prediction.depth_conf >= middle[:, None, None, None])
-    used = used & (metres > _NEAREST_METRES) & (prediction.depth > _NEAREST)
+    used = used & (meters > _NEAREST_METERS) & (prediction.depth > _NEAREST)
     if not (used.is_meta or torch.compiler.is_compiling()):
         count = used.flatten(1).sum(1)
         if (count < _FEWEST).any():
             raise InputError(
                 f"scene {int(count.argmin())} shows {int(count.min())} pixels that are sure and no "
-                f"sky; its scale in metres needs {_FEWEST}: give views of nearer things"
+                f"sky; its scale in meters needs {_FEWEST}: give views of nearer things"
             )
     depth = torch.where(used, prediction.depth, 0).flatten(1)
-    return (depth * metres.flatten(1)).sum(1) / depth.square().sum(1)
+    return (depth * meters.flatten(1)).sum(1) / depth.square().sum(1)
 
 
 def to_metric(
@@ -65,7 +65,7 @@ def to_metric(
     *,
     canonical_focal: float = 300.0,
 ) -> Prediction:
-    """Bring a scene to metres: depth, cameras, points, rays and splats alike.
+    """Bring a scene to meters: depth, cameras, points, rays and splats alike.
 
     `depth` and `sky` are what a metric network saw in the same images (`MonoDepth`). The result
     carries the sky; there depth is the far depth of the scene, at most 200 m, and confidence 1.
@@ -77,9 +77,9 @@ def to_metric(
     axes.check(prediction.depth, "prediction.depth", "b v y x")
     axes.check(depth, "depth", "b v y x", one_type=False)
     axes.check(sky, "sky", "b v y x", one_type=False)
-    metres = in_metres(depth, prediction.intrinsics, canonical_focal=canonical_focal)
-    scaled = prediction.scaled(metric_scale(prediction, metres, sky))
-    filled = fill_sky(scaled.depth, sky, farthest=_FARTHEST_METRES)
+    meters = in_meters(depth, prediction.intrinsics, canonical_focal=canonical_focal)
+    scaled = prediction.scaled(metric_scale(prediction, meters, sky))
+    filled = fill_sky(scaled.depth, sky, farthest=_FARTHEST_METERS)
     confidence = torch.where(sky < SKY, scaled.depth_conf, 1)
     return replace(scaled, depth=filled, depth_conf=confidence, sky=sky, metric=True)
 

@@ -22,7 +22,7 @@ class Prediction:
 
     `depth` is z-depth, `depth_conf` at least 1 and higher where surer. `world_to_camera` is
     [R | t], OpenCV; `intrinsics` are in pixels of the images that the network saw. The unit is
-    metres if `metric` is true, and else that of the scene. `points` are world points of a head of
+    meters if `metric` is true, and else that of the scene. `points` are world points of a head of
     their own. `rays` hold direction and origin in the world at a lower resolution. `sky` is at
     least 0 and grows where sky is seen. `splats` are Gaussians in the world, one a pixel.
     """

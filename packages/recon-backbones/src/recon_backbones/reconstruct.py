@@ -29,7 +29,7 @@ from recon_backbones.views.masks import keep_pixels
 from recon_backbones.views.options import Masks, Memory, Precision
 from recon_backbones.views.run import Views, predict_views
 from recon_backbones.views.scale import KnownDistance
-from recon_backbones.views.units import Metres, in_given_unit, in_metres
+from recon_backbones.views.units import Meters, in_given_unit, in_meters
 
 CHOICE, MASKS = PhotoChoice(), Masks()
 
@@ -66,7 +66,7 @@ def reconstruct(
     - `cameras`: gives the camera of each of some paths, or None; photos without are left out.
     - `shared_camera`: one camera took all photos: one focal length in pixels of the photos, square
       pixels, the principal point in the middle (`geometry.one_camera` has how it is fitted).
-    - `known_distance`, or `metric`, which loads a network that sees metres, fixes the unit.
+    - `known_distance`, or `metric`, which loads a network that sees meters, fixes the unit.
     - `refine`: adjust the predicted cameras to what the photos share, as `refine_cameras` does; one
       lens for all with `shared_camera`; the lenses of given cameras stay.
     - `frames`: folder for the frames of a video; without it they are gone afterwards.
@@ -79,12 +79,12 @@ def reconstruct(
     memory = Memory(
         budget=budget, window=window, overlap=overlap, close_loops=close_loops, precision=precision
     )
-    metres = Metres(distance=known_distance, network=metric)
+    meters = Meters(distance=known_distance, network=metric)
     named = [photos] if isinstance(photos, (str, Path)) else list(photos)
     with _folder(frames) as folder:
         chosen = gather(named, choice, folder, cameras=cameras, telling=telling)
         if chosen.cameras is not None:
-            metres.check_free()
+            meters.check_free()
             _check_free(shared_camera)
         files = _masks(chosen, masks)
         batch = load_batch(chosen.paths, backbone, size, telling=telling)
@@ -98,7 +98,7 @@ def reconstruct(
             lenses = camera.intrinsics
             facts.append(("camera", camera.describe()))
         if chosen.cameras is None:
-            found, unit = in_metres(found, batch, chosen.names, metres, telling)
+            found, unit = in_meters(found, batch, chosen.names, meters, telling)
         else:
             found, unit = in_given_unit(found, images, telling)
         keep = keep_pixels(found, images, seen, masks)

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from recon_backbones.backbone import Backbone, WeightsSource
-from recon_backbones.catalogue import CATALOGUE, BackboneEntry
+from recon_backbones.catalog import CATALOG, BackboneEntry
 from recon_backbones.weights.checkpoint import find_checkpoint, fit, read_state
 
-_ENTRIES: dict[str, BackboneEntry] = dict(CATALOGUE)
+_ENTRIES: dict[str, BackboneEntry] = dict(CATALOG)
 
 
 def register_backbone(entry: BackboneEntry) -> None:
@@ -51,7 +51,7 @@ def load_backbone(
 
     `weights` is "hub" (download, or the local cache), "bundled" (a file of this package), "random"
     (drawn from `seed`), or the path of a local file or directory. `revision` pins the Hub commit.
-    Where the weights came from and their licence stand in `backbone.weights`.
+    Where the weights came from and their license stand in `backbone.weights`.
 
     Raises ValueError if the name is unknown, the weights are not at hand, or they do not fit.
     """
@@ -78,7 +78,7 @@ def _random(entry: BackboneEntry, seed: int) -> tuple[Backbone, WeightsSource]:
         torch.manual_seed(seed)
         backbone = entry.build()
         backbone.init_weights()
-    source = WeightsSource(kind="random", location=f"seed {seed}", licence="none", seed=seed)
+    source = WeightsSource(kind="random", location=f"seed {seed}", license="none", seed=seed)
     return backbone, source
 
 
@@ -95,14 +95,14 @@ def _locate(
     if weights == "hub":
         path = _download(entry, revision)
         return path, WeightsSource(
-            kind="hub", location=entry.hub or "", licence=entry.licence, revision=revision
+            kind="hub", location=entry.hub or "", license=entry.license, revision=revision
         )
     if weights == "bundled":
         return _bundled(entry), WeightsSource(
-            kind="bundled", location=entry.bundled or "", licence=entry.licence
+            kind="bundled", location=entry.bundled or "", license=entry.license
         )
     path = find_checkpoint(Path(weights))
-    return path, WeightsSource(kind="file", location=str(path), licence="as given by its source")
+    return path, WeightsSource(kind="file", location=str(path), license="as given by its source")
 
 
 def _bundled(entry: BackboneEntry) -> Path:
@@ -123,7 +123,7 @@ def _download(entry: BackboneEntry, revision: str | None) -> Path:
         raise ValueError(f"backbone {entry.name!r} has no weights on the Hub; give a local file")
     way_out = (
         f"the weights of {entry.name!r} are https://huggingface.co/{entry.hub} "
-        f"(licence {entry.licence}); download model.safetensors there and pass its path: "
+        f"(license {entry.license}); download model.safetensors there and pass its path: "
         f"load_backbone({entry.name!r}, weights='/path/to/model.safetensors')"
     )
     try:

@@ -25,7 +25,7 @@ def test_depth_colors_run_from_light_to_dark() -> None:
     assert (np.diff(lightness[0]) < 0).all()
 
 
-def test_missing_depth_is_grey() -> None:
+def test_missing_depth_is_gray() -> None:
     depth = np.array([[1.0, np.nan], [0.0, np.inf]])
     painted = pictures.depth_picture(depth, 1.0, 2.0)
     assert (painted[[0, 1, 1], [1, 0, 1]] == pictures.MISSING).all()

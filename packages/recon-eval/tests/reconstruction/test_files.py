@@ -74,8 +74,8 @@ def test_trimesh_reads_the_glb_with_a_frustum_at_every_camera(
     flip = np.array([1, -1, -1])
     np.testing.assert_allclose(points.vertices * flip, cloud.points, atol=1e-5)
     for view in views:
-        centre = graph.get(view.name)[0][:3, 3] * flip
-        np.testing.assert_allclose(centre, view.camera_to_world[:3, 3], atol=1e-5)
+        center = graph.get(view.name)[0][:3, 3] * flip
+        np.testing.assert_allclose(center, view.camera_to_world[:3, 3], atol=1e-5)
 
 
 def test_glb_cameras_see_what_the_views_saw(written: Path, views: list[View]) -> None:

@@ -76,7 +76,7 @@ def read_page(out: Path, views: list[View]) -> Read:
         corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]])
         to_rays = np.linalg.lstsq(corners, np.array(camera["corners"]), rcond=None)[0].T
         to_pixels = np.linalg.inv(to_rays)
-        matrices.append(np.column_stack([to_pixels, -to_pixels @ camera["centre"]]))
+        matrices.append(np.column_stack([to_pixels, -to_pixels @ camera["center"]]))
     return xyz, matrices
 
 
@@ -99,7 +99,7 @@ def test_points_appear_where_the_photos_show_them(
     for view, matrix in zip(views, matrices, strict=True):
         exact = whole @ (view.original_intrinsics @ view.world_to_camera).T
         read = np.column_stack([xyz, np.ones(len(xyz))]) @ matrix.T
-        ahead = exact[:, 2] > 0.2  # metres
+        ahead = exact[:, 2] > 0.2  # meters
         assert ahead.mean() > 0.5
         pixels, expected = (p[ahead, :2] / p[ahead, 2:] for p in (read, exact))
         assert np.abs(pixels - expected).max() < 1

@@ -122,7 +122,7 @@ def seven_scenes(root: Path, frames: int = 3) -> Path:
     return root
 
 
-def test_seven_scenes_has_metres_and_inverted_poses(tmp_path: Path) -> None:
+def test_seven_scenes_has_meters_and_inverted_poses(tmp_path: Path) -> None:
     scene = data.SevenScenes(seven_scenes(tmp_path), "test", step=2)[0]
     assert scene.num_views == 2
     assert scene.depth is not None and scene.valid is not None

@@ -228,7 +228,7 @@ def test_each_fault_changes_images_and_each_view_alone(fault: dict[str, float]) 
     torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-5)
 
 
-def test_lower_quality_is_further_from_the_original_and_grey_stays_grey() -> None:
+def test_lower_quality_is_further_from_the_original_and_gray_stays_gray() -> None:
     y, x = torch.meshgrid(torch.linspace(0, 1, 40), torch.linspace(0, 1, 56), indexing="ij")
     smooth = torch.stack([x, y, 0.5 + 0.3 * torch.sin(20 * x * y)])[None]
     errors = [
@@ -236,8 +236,8 @@ def test_lower_quality_is_further_from_the_original_and_grey_stays_grey() -> Non
         for q in (95.0, 70.0, 20.0)
     ]
     assert errors[0] < errors[1] < errors[2] < 0.1
-    grey = torch.full((1, 3, 16, 16), 0.5)
-    torch.testing.assert_close(photograph.jpeg(grey, torch.tensor([60.0])), grey, rtol=0, atol=0.01)
+    gray = torch.full((1, 3, 16, 16), 0.5)
+    torch.testing.assert_close(photograph.jpeg(gray, torch.tensor([60.0])), gray, rtol=0, atol=0.01)
 
 
 def test_turns_are_rotations() -> None:

@@ -88,7 +88,7 @@ def test_every_camera_sees_finite_depth_and_stays_out_of_solids() -> None:
         assert 0 <= float(scene.images.min()) <= float(scene.images.max()) <= 1
 
 
-def test_neighbouring_views_overlap() -> None:
+def test_neighboring_views_overlap() -> None:
     shares = torch.stack([overlap(scene) for scene in scenes(count=6)])
     assert torch.allclose(shares.diagonal(dim1=1, dim2=2), torch.ones(6, 3))
     assert float(shares.mean()) > 0.4

@@ -41,9 +41,9 @@ class Info:
 
 
 def installation() -> dict[str, Any]:
-    """Versions, hardware, backbones with their licences, recipes."""
+    """Versions, hardware, backbones with their licenses, recipes."""
     entries = [backbone_entry(name) for name in list_backbones()]
-    backbones = {e.name: f"({e.hub or 'bundled'}, licence {e.licence})" for e in entries}
+    backbones = {e.name: f"({e.hub or 'bundled'}, license {e.license})" for e in entries}
     return {
         "versions": versions(),
         "gpu": gpu_name() or "none",

@@ -125,9 +125,9 @@ class Reconstruct:
     refine: bool = False
     """Adjust the cameras to what the photos share, to a fraction of a pixel: poses for splats."""
     known_distance: tuple[str, str, float] | None = None
-    """A known length: two ends and metres; an end is PHOTO (its camera) or PHOTO:X,Y (a pixel)."""
+    """A known length: two ends and meters; an end is PHOTO (its camera) or PHOTO:X,Y (a pixel)."""
     metric_model: str | None = None
-    """A network that sees metres and sky in single photos, as da3metric-large."""
+    """A network that sees meters and sky in single photos, as da3metric-large."""
     metric_weights: str = "hub"
     """Its weights: hub, random, or a file."""
     memory: Annotated[MemoryOptions, OmitArgPrefixes] = field(default_factory=MemoryOptions)
@@ -145,7 +145,7 @@ class Reconstruct:
         if self.scenes and self.overwrite:
             raise ValueError("scenes and overwrite contradict each other; give another --out")
         if self.metric_model is not None and self.known_distance is not None:
-            raise ValueError("metric_model and known_distance both give metres; give one of them")
+            raise ValueError("metric_model and known_distance both give meters; give one of them")
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""

@@ -39,7 +39,7 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
         f"| linear layers in FP8 | {fp8} |",
         f"| trained | {recipe.trainable} |",
         f"| SHA-256 of the teacher's weights | `{student.weights_sha256}` |",
-        f"| licence | {entry.licence}, that of the teacher's weights |",
+        f"| license | {entry.license}, that of the teacher's weights |",
         "",
         "## Use",
         "",
@@ -83,11 +83,11 @@ def _metadata(student: Student, report: Mapping[str, Any] | None) -> str:
     """What the Hub reads at the top of a card, in YAML."""
     hub = hub_library()
     entry = backbone_entry(student.teacher.backbone)
-    licence = LICENCES.get(entry.licence, "other")
+    license = LICENCES.get(entry.license, "other")
     from_hub = bool(entry.hub) and student.teacher.weights == "hub"
     data = hub.ModelCardData(
-        license=licence,
-        license_name=entry.licence if licence == "other" else None,
+        license=license,
+        license_name=entry.license if license == "other" else None,
         library_name="lite3r",
         pipeline_tag=PIPELINE,
         base_model=entry.hub if from_hub else None,

@@ -38,7 +38,7 @@ class Lessons:
 
     - `judged`: scenes with truth; the teacher's own answer where there is no other.
     - `many`: scenes of more views; of photos, the photos over and over, to measure time alone.
-    - `seen`: photos `1 v 3 y x` that may be learnt from, to find axes on; None for drawn scenes.
+    - `seen`: photos `1 v 3 y x` that may be learned from, to find axes on; None for drawn scenes.
     - `truth`: whether `judged` holds true depth and cameras.
     - `first_words`: what a reader must know of the data before any number.
     """
@@ -65,7 +65,7 @@ def lessons(
 ) -> Lessons:
     """Draw synthetic scenes, or read a folder of photos of one scene and hold some out.
 
-    - `batches`: how many are learnt from; `judged`: how many drawn scenes are judged on.
+    - `batches`: how many are learned from; `judged`: how many drawn scenes are judged on.
     - `many`, `many_scenes`: what scenes of more views are like, and how many there are.
 
     Raises ValueError for a folder without photos enough, naming what is wrong.

@@ -137,16 +137,16 @@ def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]
     assert source is not None
     count = f"{plan.judged} unseen scenes" if outcome.lessons.truth else "one scene"
     result = outcome.result
-    learnt = f", {result.steps} steps, {result.seconds:.0f} s" if result else ""
+    learned = f", {result.steps} steps, {result.seconds:.0f} s" if result else ""
     if solved := plan.training.solve_batches:
-        learnt = f", solved for on {solved} scenes{learnt}"
+        learned = f", solved for on {solved} scenes{learned}"
     return [
-        ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, licence {source.licence}"),
+        ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, license {source.license}"),
         ("data", f"{plan.data}, {count}, {images.views} views, {images.size} pixels"),
         ("attention", f"{recipe.scope}: {recipe.words()}"),
         ("linear branch", _linear(recipe)),
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
-        ("trained", f"{recipe.trainable}{learnt}"),
+        ("trained", f"{recipe.trainable}{learned}"),
         ("deployed", str(outcome.student.deployment)),
         ("whole run", f"{seconds:.0f} s on {_machine(plan.device)}"),
         ("seed", str(plan.seed)),

@@ -180,7 +180,7 @@ def _introduce(ready: Prepared, folder: Path, words: Words) -> None:
     total = sum(p.numel() for p in ready.teacher.parameters())
     words.say(
         f"teacher {ready.teacher.name}: {total / 1e6:.1f} million parameters, weights "
-        f"{source.kind} ({source.location}), licence {source.licence}"
+        f"{source.kind} ({source.location}), license {source.license}"
     )
     trained = sum(p.numel() for p in ready.student.trained().values())
     words.say(f"student: {trained:,} parameters to train; it is kept in {folder}")

@@ -40,8 +40,8 @@ class Plan:
     - `photos`: as `recon_backbones.reconstruct` takes them; `model` to `precision` as `load_model`.
     - `cameras`: a file or folder of known cameras. `shared_camera`: all photos are by one.
     - `refine`: adjust the cameras to what the photos share.
-    - `known_distance`: two ends, as photo or photo:x,y, and metres between them.
-    - `metric`: a network that sees metres.
+    - `known_distance`: two ends, as photo or photo:x,y, and meters between them.
+    - `metric`: a network that sees meters.
     - `formats`: names of `recon_eval.reconstruction.WRITERS`.
     """
 
@@ -238,5 +238,5 @@ def _metric(plan: Plan) -> Backbone:
 def _distance(given: tuple[str, str, float] | None) -> KnownDistance | None:
     if given is None:
         return None
-    first, second, metres = given
-    return KnownDistance(first=parse_end(first), second=parse_end(second), metres=metres)
+    first, second, meters = given
+    return KnownDistance(first=parse_end(first), second=parse_end(second), meters=meters)

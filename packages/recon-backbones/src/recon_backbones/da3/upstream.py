@@ -42,9 +42,9 @@ class Upstream(nn.Module):
         self, images: Float[Tensor, "b v 3 y x"], *, reference: str = "saddle_balanced"
     ) -> Seen:
         """Depth of images in [0, 1]."""
-        normalised = (images.float() - self.mean) / self.std
+        normalized = (images.float() - self.mean) / self.std
         with torch.autocast(images.device.type, dtype=torch.bfloat16):
-            answer = self.net(normalised, None, None, [], False, False, reference)
+            answer = self.net(normalized, None, None, [], False, False, reference)
         return Seen(answer["depth"].reshape(images.shape[0], images.shape[1], *images.shape[3:]))
 
 

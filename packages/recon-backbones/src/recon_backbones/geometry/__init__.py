@@ -1,1 +1,1 @@
-"""Cameras, pixels, alignment, metres and splats."""
+"""Cameras, pixels, alignment, meters and splats."""

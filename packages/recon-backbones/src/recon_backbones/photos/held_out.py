@@ -4,9 +4,9 @@ HELD_OUT = 4  # one photo of so many, and two at least: a pose needs a pair
 
 
 def held_out(count: int) -> list[int]:
-    """Which of so many photos are judged on and not learnt from, evenly spread; none of too few.
+    """Which of so many photos are judged on and not learned from, evenly spread; none of too few.
 
-    At least two are held out and two learnt from, so four photos are the fewest.
+    At least two are held out and two learned from, so four photos are the fewest.
     """
     if count < 4:
         return []

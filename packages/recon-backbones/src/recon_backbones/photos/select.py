@@ -1,6 +1,6 @@
 """Which views to take: copies left out, an even spread, and of neighbors the sharpest.
 
-Sharpness is the variance of the Laplacian of the grey photo at 256 pixels (Pech-Pacheco et
+Sharpness is the variance of the Laplacian of the gray photo at 256 pixels (Pech-Pacheco et
 al., ICPR 2000) over the variance of the photo itself, so that contrast does not count; it
 compares photos of one scene, and means nothing by itself.
 """
@@ -17,19 +17,19 @@ from PIL import Image
 from recon_backbones.photos.decode import decode_photo
 
 SIDE, GREY = 256, 32
-NEARLY = 2.0  # of 255: two photos whose small grey versions differ by less show the same
+NEARLY = 2.0  # of 255: two photos whose small gray versions differ by less show the same
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """What selection knows of a photo: its sharpness, and itself in 32 x 32 grey pixels."""
+    """What selection knows of a photo: its sharpness, and itself in 32 x 32 gray pixels."""
 
     sharpness: float
-    grey: Float[np.ndarray, "32 32"]
+    gray: Float[np.ndarray, "32 32"]
 
     def shows_the_same(self, other: "Thumbnail") -> bool:
         """Whether nothing but noise tells the two apart."""
-        return float(np.abs(self.grey - other.grey).mean()) < NEARLY
+        return float(np.abs(self.gray - other.gray).mean()) < NEARLY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,13 @@ def thumbnail(image: UInt8[np.ndarray, "y x 3"]) -> Thumbnail:
     picture = Image.fromarray(image).convert("L")
     longer = max(picture.size)
     size = tuple(max(3, round(side * SIDE / longer)) for side in picture.size)
-    grey = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BOX), dtype=np.float32)
-    middle = grey[1:-1, 1:-1]
-    beside = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    gray = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BOX), dtype=np.float32)
+    middle = gray[1:-1, 1:-1]
+    beside = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:]
     small = picture.resize((GREY, GREY), Image.Resampling.BOX)
     return Thumbnail(
-        sharpness=float((beside - 4 * middle).var() / (grey.var() + 1)),
-        grey=np.asarray(small, dtype=np.float32),
+        sharpness=float((beside - 4 * middle).var() / (gray.var() + 1)),
+        gray=np.asarray(small, dtype=np.float32),
     )
 
 

@@ -45,9 +45,9 @@ def find_keypoints(
 
     - `factor`: how many pixels of the photo a pixel of `image` is.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found, descriptors = cv2.SIFT.create(nfeatures=most, contrastThreshold=0.02).detectAndCompute(
-        grey, None
+        gray, None
     )
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)

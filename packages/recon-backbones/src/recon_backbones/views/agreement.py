@@ -18,7 +18,7 @@ from recon_backbones.prediction import Prediction
 SPAN, COARSE, FINE = 33.0, 41, 11  # largest factor either way; steps of the two searches
 PAIRS, STRIDE = 64, 4  # pairs of views and pixels between samples
 NEIGHBORS, WIDEST = 24, np.cos(np.radians(45))  # a view's partners: the nearest, looking alike
-SIGMA, DARKEST = 1.5, 30.0  # blur in pixels; difference of grey values that counts at most
+SIGMA, DARKEST = 1.5, 30.0  # blur in pixels; difference of gray values that counts at most
 LEAST = 50  # samples that two views must share
 CLEAR = 0.97  # of the typical cost: a best one above it is no answer
 
@@ -33,7 +33,7 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class _Views:
-    grey: Float32[np.ndarray, "v y x"]
+    gray: Float32[np.ndarray, "v y x"]
     depth: Float[np.ndarray, "v y x"]
     world_to_camera: Float[np.ndarray, "v 3 4"]
     intrinsics: Float[np.ndarray, "v 3 3"]
@@ -46,7 +46,7 @@ def agreeing_factor(prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3
     the cost has no clear minimum (cameras in one place, nothing to see), `clear` is False.
     """
     views = _Views(
-        grey=np.stack([_smooth(picture) for picture in pictures]),
+        gray=np.stack([_smooth(picture) for picture in pictures]),
         depth=prediction.depth[0].double().numpy(),
         world_to_camera=prediction.world_to_camera[0].double().numpy(),
         intrinsics=prediction.intrinsics[0].double().numpy(),
@@ -66,8 +66,8 @@ def agreeing_factor(prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3
 
 
 def _smooth(picture: UInt8[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x"]:
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.asarray(cv2.GaussianBlur(grey, (0, 0), SIGMA))
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(gray, (0, 0), SIGMA))
 
 
 def _pairs(world_to_camera: Float[np.ndarray, "v 3 4"]) -> list[tuple[int, int]]:
@@ -107,8 +107,8 @@ def _disagreement(views: _Views, i: int, j: int, factor: float) -> float:
     hit = (x >= 1) & (x < width - 1) & (y >= 1) & (y < height - 1)
     if hit.sum() < LEAST:
         return 1.0
-    here = views.grey[i][rows, columns].ravel()[seen][hit]
+    here = views.gray[i][rows, columns].ravel()[seen][hit]
     place = ((x[hit] - 0.5).astype(np.float32)[None], (y[hit] - 0.5).astype(np.float32)[None])
-    there = cv2.remap(views.grey[j], *place, cv2.INTER_LINEAR)[0]
+    there = cv2.remap(views.gray[j], *place, cv2.INTER_LINEAR)[0]
     difference = np.abs((here - here.mean()) - (there - there.mean()))  # exposure may differ
     return float(np.minimum(difference, DARKEST).mean()) / DARKEST

@@ -11,8 +11,8 @@ from recon_backbones.views.options import Masks
 
 BLACK, WHITE = 24, 231  # of 255: backgrounds are below or above in every channel, JPEG's noise in
 FRINGE = 1  # pixels by which a background grows, as its edge is mixed with the object
-SMOOTH = 6.0  # of 255: the sky's grey values differ by less within 5 x 5 pixels
-BRIGHT, BLUE = 150, 12  # grey value from which cloud may be, and lead of blue over red
+SMOOTH = 6.0  # of 255: the sky's gray values differ by less within 5 x 5 pixels
+BRIGHT, BLUE = 150, 12  # gray value from which cloud may be, and lead of blue over red
 FAR = 0.5  # quantile of depth above which sky lies
 
 
@@ -76,9 +76,9 @@ def sky(
 
     A rule of thumb, made for upright photos by day; a network that segments sky knows better.
     """
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    mean = cv2.blur(grey, (5, 5))
-    deviation = np.sqrt(np.maximum(cv2.blur(grey * grey, (5, 5)) - mean * mean, 0))
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mean = cv2.blur(gray, (5, 5))
+    deviation = np.sqrt(np.maximum(cv2.blur(gray * gray, (5, 5)) - mean * mean, 0))
     lead = picture[..., 2].astype(int) - picture[..., 0].astype(int)
     colored = (mean > BRIGHT) | ((lead > BLUE) & (mean > BRIGHT / 3))
     known = depth[np.isfinite(depth) & (depth > 0)]

@@ -1,4 +1,4 @@
-"""Real lengths: a reconstruction in metres, by one known distance or by a metric network."""
+"""Real lengths: a reconstruction in meters, by one known distance or by a metric network."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -36,11 +36,11 @@ class KnownDistance:
 
     first: End
     second: End
-    metres: float
+    meters: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.metres < 1e9:
-            raise InputError(f"metres={self.metres}; it must be positive")
+        if not 0 < self.meters < 1e9:
+            raise InputError(f"meters={self.meters}; it must be positive")
         if self.first == self.second:
             raise InputError("the two ends of the known distance are one and the same")
 
@@ -56,7 +56,7 @@ def parse_end(text: str) -> End:
 def scale_from_distance(
     known: KnownDistance, prediction: Prediction, batch: Prepared, names: Sequence[str]
 ) -> float:
-    """Metres per unit of the prediction.
+    """Meters per unit of the prediction.
 
     names: of the photos, in the order of the views. Raises InputError when a photo is not among
     them or its name fits several, when a pixel was not seen or has no depth, and when the two
@@ -72,7 +72,7 @@ def scale_from_distance(
             f"{known.first.photo} and {known.second.photo} lie in one place of the "
             "reconstruction, so their distance gives no scale; name two ends that are apart"
         )
-    return known.metres / distance
+    return known.meters / distance
 
 
 def metric_by_network(
@@ -82,7 +82,7 @@ def metric_by_network(
     *,
     advance: Callable[[], object] = lambda: None,
 ) -> Prediction:
-    """The scene in metres, and its sky, by a network that sees metric depth in single views.
+    """The scene in meters, and its sky, by a network that sees metric depth in single views.
 
     Views go through it one by one. Raises InputError for a network whose depth is not metric,
     and where too little of the scene is sure and no sky.

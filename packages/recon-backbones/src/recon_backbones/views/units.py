@@ -19,11 +19,11 @@ OWN_UNIT = "the network's own"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metres:
-    """What tells how long a metre is, if anything.
+class Meters:
+    """What tells how long a meter is, if anything.
 
     - `distance`: a length that is known.
-    - `network`: loads a network that sees metres; called when the scene has been seen, so that
+    - `network`: loads a network that sees meters; called when the scene has been seen, so that
       two networks are not in memory at once.
 
     Raises InputError when both are given.
@@ -34,7 +34,7 @@ class Metres:
 
     def __post_init__(self) -> None:
         if self.distance is not None and self.network is not None:
-            raise InputError("metric_model and known_distance both give metres; give one of them")
+            raise InputError("metric_model and known_distance both give meters; give one of them")
 
     def check_free(self) -> None:
         """Refuse, before the network runs, a scale beside that of given cameras."""
@@ -50,7 +50,7 @@ def in_given_unit(
 ) -> tuple[Prediction, str]:
     """Depth in the unit of given cameras, by agreement between views where that is clear."""
     if prediction.metric:
-        return prediction, "metres, as the network sees them"
+        return prediction, "meters, as the network sees them"
     found = agreeing_factor(prediction, pictures)
     if not found.clear:
         telling.say(
@@ -62,30 +62,30 @@ def in_given_unit(
     return replace(prediction, depth=prediction.depth * found.factor), unit
 
 
-def in_metres(
+def in_meters(
     prediction: Prediction,
     batch: Prepared,
     names: Sequence[str],
-    metres: Metres,
+    meters: Meters,
     telling: Telling,
 ) -> tuple[Prediction, str]:
-    """The scene in metres where something tells how long they are, and what its unit is.
+    """The scene in meters where something tells how long they are, and what its unit is.
 
-    Raises InputError for a network that sees no metres, and as `scale_from_distance` does.
+    Raises InputError for a network that sees no meters, and as `scale_from_distance` does.
     """
-    if metres.distance is not None:
-        factor = scale_from_distance(metres.distance, prediction, batch, names)
-        unit = f"metres, from the known distance (times {factor:.4g})"
+    if meters.distance is not None:
+        factor = scale_from_distance(meters.distance, prediction, batch, names)
+        unit = f"meters, from the known distance (times {factor:.4g})"
         return prediction.scaled(torch.tensor([factor])), unit
-    if metres.network is not None:
-        network = metres.network()
+    if meters.network is not None:
+        network = meters.network()
         if not isinstance(network, MonoDepthAnything3):
             raise InputError(
                 f"{getattr(network, 'name', type(network).__name__)} sees no metric depth in "
                 "single photos; take da3metric-large, or a network like it"
             )
         images = batch.images[0]
-        with telling.progress("seeing metres", len(images)) as advance:
+        with telling.progress("seeing meters", len(images)) as advance:
             found = metric_by_network(prediction, images, network, advance=advance)
-        return found, f"metres, as {network.name} sees them"
-    return prediction, "metres, as the network sees them" if prediction.metric else OWN_UNIT
+        return found, f"meters, as {network.name} sees them"
+    return prediction, "meters, as the network sees them" if prediction.metric else OWN_UNIT

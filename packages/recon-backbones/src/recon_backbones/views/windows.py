@@ -87,7 +87,7 @@ def _moved(prediction: Prediction, similarity: Similarity) -> Prediction:
 
 
 def _rescaled(prediction: Prediction, place: Similarity) -> Prediction:
-    """Depths in the unit of the first window; those in metres are so already."""
+    """Depths in the unit of the first window; those in meters are so already."""
     if prediction.metric:
         return prediction
     return replace(prediction, depth=prediction.depth * place.scale)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-# From near to far, and from no error to much: lightness falls evenly, so that grey prints agree.
+# From near to far, and from no error to much: lightness falls evenly, so that gray prints agree.
 DEPTH_STOPS = (
     "#fff4d6",
     "#ffd08a",

@@ -17,7 +17,7 @@ class PointOptions:
     confidence_percentile: float = 20.0
     """Drop this share (percent, 0 to 100) of the pixels: those of least confidence."""
     edge_tolerance: float = 0.1
-    """Drop a pixel whose depth differs from a neighbour's by more than this fraction."""
+    """Drop a pixel whose depth differs from a neighbor's by more than this fraction."""
     max_points: int = 1_000_000
     """Thin to at most this many points: one per voxel, the most confident."""
 
@@ -69,7 +69,7 @@ def unproject(view: View) -> Float[np.ndarray, "y x 3"]:
 
 
 def depth_edges(depth: Float[np.ndarray, "y x"], tolerance: float) -> Bool[np.ndarray, "y x"]:
-    """True where a pixel or its right or lower neighbour jumps by more than `tolerance`."""
+    """True where a pixel or its right or lower neighbor jumps by more than `tolerance`."""
     edges = np.zeros(depth.shape, dtype=bool)
     for axis in (0, 1):
         first = np.take(depth, range(depth.shape[axis] - 1), axis)

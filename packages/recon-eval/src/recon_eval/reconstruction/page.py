@@ -63,14 +63,14 @@ def write_page(
 def _scene(
     models: Sequence[Model], clouds: Sequence[PointCloud], to_page: np.ndarray
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-    centre = np.median(clouds[0].points, axis=0) @ to_page.T
-    away = np.linalg.norm(clouds[0].points @ to_page.T - centre, axis=1)
+    center = np.median(clouds[0].points, axis=0) @ to_page.T
+    away = np.linalg.norm(clouds[0].points @ to_page.T - center, axis=1)
     cameras = np.stack([to_page @ view.camera_to_world[:3, 3] for view in models[0].views])
-    farthest = float(np.linalg.norm(cameras - centre, axis=1).max())
+    farthest = float(np.linalg.norm(cameras - center, axis=1).max())
     reach = max(float(np.percentile(away, 90)), 0.8 * farthest)
     radius = reach or 1.0
     head: dict[str, Any] = {
-        "centre": centre.tolist(),
+        "center": center.tolist(),
         "radius": radius,
         "frustum": radius * 0.08,
         "models": [],
@@ -131,7 +131,7 @@ def _camera(view: View, to_page: np.ndarray) -> dict[str, Any]:
     rays = edges @ np.linalg.inv(view.intrinsics).T @ pose[:3, :3].T @ to_page.T
     return {
         "name": view.name,
-        "centre": (to_page @ pose[:3, 3]).tolist(),
+        "center": (to_page @ pose[:3, 3]).tolist(),
         "ahead": (to_page @ pose[:3, 2]).tolist(),
         "corners": rays.tolist(),
         "fov_x": float(2 * np.arctan(width / 2 / view.intrinsics[0, 0])),

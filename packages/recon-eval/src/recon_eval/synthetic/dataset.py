@@ -16,7 +16,7 @@ WORLD = 15
 
 
 class SyntheticScenes:
-    """Furnished rooms with textured solids, exact depth (metres) and exact cameras.
+    """Furnished rooms with textured solids, exact depth (meters) and exact cameras.
 
     Scene `i` depends on the seed, the split and `i` alone, and its first views do not depend on how
     many views are asked for. Splits draw from different random streams, so no scene is in two.

@@ -15,7 +15,7 @@ from recon_eval.sets.scene import Scene
 def write_blendedmvs(scene: Scene, root: Path) -> Path:
     """Write `root/<name>/{blended_images, cams, rendered_depth_maps}` and return that folder.
 
-    Images become JPEG, depth PFM (0 where invalid), cameras cam.txt with pixel centres at whole
+    Images become JPEG, depth PFM (0 where invalid), cameras cam.txt with pixel centers at whole
     numbers, pair.txt the other views by how much of a view they see.
 
     Raises ValueError if the scene lacks depth or cameras, FileExistsError if the folder is there.
@@ -67,7 +67,7 @@ def _write_image(stem: Path, image: Tensor, valid: Tensor) -> None:
 
 
 def _write_pfm(path: Path, depth: Tensor) -> None:
-    """Write grey PFM, little-endian, bottom row first."""
+    """Write gray PFM, little-endian, bottom row first."""
     height, width = depth.shape
     rows = np.ascontiguousarray(depth.numpy()[::-1], dtype="<f4")
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + rows.tobytes())

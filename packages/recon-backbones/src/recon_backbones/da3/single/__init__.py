@@ -1,4 +1,4 @@
-"""Depth Anything 3 of single views, and nested with the any-view network: metres, and sky."""
+"""Depth Anything 3 of single views, and nested with the any-view network: meters, and sky."""
 
 from recon_backbones.da3.single.backbone import MonoDepthAnything3 as MonoDepthAnything3
 from recon_backbones.da3.single.config import MonoConfig as MonoConfig

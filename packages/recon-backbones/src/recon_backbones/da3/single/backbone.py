@@ -14,7 +14,7 @@ from recon_backbones.da3.single.config import MonoConfig
 from recon_backbones.da3.single.net import MonoDepth, MonoNet
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import Preprocess
-from recon_backbones.metric import fill_sky, in_metres
+from recon_backbones.metric import fill_sky, in_meters
 from recon_backbones.prediction import Prediction
 
 
@@ -22,7 +22,7 @@ class MonoDepthAnything3(Backbone):
     """Depth Anything 3 Mono or Metric (arXiv 2511.10647); state-dict names are the public ones.
 
     The network sees each view by itself and finds no cameras, so a `Prediction` needs given ones;
-    `internals` gives depth and sky without. Depth of a metric network is in metres.
+    `internals` gives depth and sky without. Depth of a metric network is in meters.
     """
 
     family: ClassVar[str] = "da3mono"
@@ -46,7 +46,7 @@ class MonoDepthAnything3(Backbone):
     ) -> Prediction:
         """Depth of each view for given cameras, which come back as they are.
 
-        A metric network's depth is in metres, so cameras should be too; otherwise each view's depth
+        A metric network's depth is in meters, so cameras should be too; otherwise each view's depth
         has a unit of its own. Confidence is 1 everywhere: the network tells none. The sky lies at
         the far depth of its scene. Views do not meet, so no `reference` leads them.
 
@@ -60,7 +60,7 @@ class MonoDepthAnything3(Backbone):
         depth, sky = self.internals(images, head_chunk=head_chunk)
         focal = self.config.canonical_focal
         if focal is not None:
-            depth = in_metres(depth, intrinsics.to(depth.dtype), canonical_focal=focal)
+            depth = in_meters(depth, intrinsics.to(depth.dtype), canonical_focal=focal)
         return Prediction(
             depth=fill_sky(depth, sky),
             depth_conf=depth.new_ones(depth.shape),

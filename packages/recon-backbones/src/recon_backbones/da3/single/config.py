@@ -10,7 +10,7 @@ class MonoConfig:
     """Sizes of one single-view Depth Anything 3 network (arXiv 2511.10647).
 
     The head reads the blocks `out_layers`. `canonical_focal` belongs to metric networks: the focal
-    length, in pixels, at which their depth is metres; it is None where depth has no unit.
+    length, in pixels, at which their depth is meters; it is None where depth has no unit.
     `layer_scale` is the start of the residual factors, which matters for training only. `pos_grid`
     is the side, in patches, of the stored position table.
     """
@@ -45,7 +45,7 @@ def da3mono_large() -> MonoConfig:
 
 
 def da3metric_large() -> MonoConfig:
-    """The same sizes, trained for metres at a focal length of 300 pixels."""
+    """The same sizes, trained for meters at a focal length of 300 pixels."""
     return MonoConfig(canonical_focal=300.0)
 
 

@@ -1,4 +1,4 @@
-"""Nested Depth Anything 3: an any-view network and a metric one that gives it metres and sky."""
+"""Nested Depth Anything 3: an any-view network and a metric one that gives it meters and sky."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from recon_backbones.da3.model import DA3Net
 from recon_backbones.da3.single.backbone import single_view_sites
 from recon_backbones.da3.single.config import MonoConfig
 from recon_backbones.da3.single.net import MonoNet
-from recon_backbones.metric import in_metres, metric_scale, to_metric
+from recon_backbones.metric import in_meters, metric_scale, to_metric
 from recon_backbones.prediction import Prediction
 
 
@@ -33,7 +33,7 @@ class NestedNet(nn.Module):
 
 
 class NestedDepthAnything3(AnyView):
-    """Depth Anything 3 Nested (arXiv 2511.10647): scenes in metres, with their sky."""
+    """Depth Anything 3 Nested (arXiv 2511.10647): scenes in meters, with their sky."""
 
     def __init__(self, name: str, anyview: DA3Config, metric: MonoConfig) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class NestedDepthAnything3(AnyView):
         given: Float[Tensor, "b v 3 4"] | None,
         head_chunk: int,
     ) -> Prediction:
-        """The scene in metres, or in the unit of given cameras; the sky lies far away.
+        """The scene in meters, or in the unit of given cameras; the sky lies far away.
 
         Raises ValueError if a scene shows too little but sky for its scale to be found.
         """
@@ -72,8 +72,8 @@ class NestedDepthAnything3(AnyView):
         metric = to_metric(found, depth, sky, canonical_focal=self.canonical_focal)
         if given is None:
             return metric
-        metres = in_metres(depth, found.intrinsics, canonical_focal=self.canonical_focal)
-        scale = metric_scale(found, metres, sky)
+        meters = in_meters(depth, found.intrinsics, canonical_focal=self.canonical_focal)
+        scale = metric_scale(found, meters, sky)
         return replace(metric.scaled(1 / scale), world_to_camera=given)
 
     def attention_sites(self) -> list[AttentionSite]:

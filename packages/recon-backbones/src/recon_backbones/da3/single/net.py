@@ -21,8 +21,8 @@ from recon_backbones.da3.single.config import MonoConfig
 class MonoDepth(NamedTuple):
     """What a single-view network sees, `b v y x` each, float32.
 
-    `depth` is z-depth without a unit; that of a metric network is metres for a camera with the
-    network's canonical focal length (`recon_backbones.in_metres` converts). `sky` is at
+    `depth` is z-depth without a unit; that of a metric network is meters for a camera with the
+    network's canonical focal length (`recon_backbones.in_meters` converts). `sky` is at
     least 0; 0.3 and more means sky, where depth says nothing.
     """
 

@@ -1,7 +1,7 @@
 // ---- what a person does -----------------------------------------------------------------
 
 function whole() {
-  Object.assign(eye, { target: scene.centre, distance: scene.radius * 2.5, fov: 0.9 });
+  Object.assign(eye, { target: scene.center, distance: scene.radius * 2.5, fov: 0.9 });
   Object.assign(eye, { turn: 0.3, rise: 0.3 });
   choose(-1);
 }
@@ -9,8 +9,8 @@ function whole() {
 function stand(number) {
   const camera = models[state.model].cameras[number];
   const ahead = camera.ahead;
-  const distance = Math.max(1e-3 * scene.radius, dot(add(scene.centre, camera.centre, -1), ahead));
-  eye.target = add(camera.centre, ahead, distance);
+  const distance = Math.max(1e-3 * scene.radius, dot(add(scene.center, camera.center, -1), ahead));
+  eye.target = add(camera.center, ahead, distance);
   Object.assign(eye, { distance, rise: Math.asin(-ahead[1]), turn: Math.atan2(-ahead[0], -ahead[2]) });
   const aspect = canvas.clientWidth / Math.max(1, canvas.clientHeight);
   eye.fov = 2 * Math.atan(Math.max(Math.tan(camera.fov_y / 2), Math.tan(camera.fov_x / 2) / aspect));

@@ -70,7 +70,7 @@ void main() { gl_Position = project * vec4(place, 1); at = corner; }`, `#version
 precision highp float; in vec2 at; uniform sampler2D photo; out vec4 shown;
 void main() { shown = vec4(texture(photo, at).rgb, 1); }`];
 
-// Eye-dome lighting: what lies behind its neighbours is darkened, so that edges show.
+// Eye-dome lighting: what lies behind its neighbors is darkened, so that edges show.
 const SCREEN = [`#version 300 es
 out vec2 at;
 void main() {
@@ -135,8 +135,8 @@ function arrays(...attributes) {
 }
 
 function frustum(camera, size) {
-  const [tl, tr, br, bl] = camera.corners.map((c) => add(camera.centre, c, size));
-  const o = camera.centre;
+  const [tl, tr, br, bl] = camera.corners.map((c) => add(camera.center, c, size));
+  const o = camera.center;
   const edges = [o, tl, o, tr, o, br, o, bl, tl, tr, tr, br, br, bl, bl, tl];
   const quad = [tl, tr, bl, br];
   return {

@@ -10,7 +10,7 @@ from recon_eval.synthetic.raycast.tiles import Rays
 from recon_eval.synthetic.worlds import world as w
 
 FAR = 80.0
-"""Ground further away than this many metres is lost in the haze, and counts as sky."""
+"""Ground further away than this many meters is lost in the haze, and counts as sky."""
 STEPS = 96
 
 Hit = tuple[Float[Tensor, "t r"], Int[Tensor, "t r"]]
@@ -65,7 +65,7 @@ def _walk(
 ) -> Float[Tensor, " p"]:
     """Where rays meet their hills; those that have arrived or left take no further steps."""
     down, flat = direction[:, 1], direction[:, [0, 2]].norm(dim=-1)
-    closing = (down + flat * steepest).clamp_min(1e-4)  # metres of gap lost for each unit of t
+    closing = (down + flat * steepest).clamp_min(1e-4)  # meters of gap lost for each unit of t
     at = ((top - origin[:, 1]) / down.clamp_min(1e-6)).clamp_min(0)
     active = (at < FAR).nonzero()[:, 0]
     for _ in range(STEPS // 8):
@@ -88,7 +88,7 @@ def _walk(
 
 
 def below(waves: Float[Tensor, "p w 4"], points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-    """How far points are below the hills, straight down, in metres."""
+    """How far points are below the hills, straight down, in meters."""
     return points[:, 1] + (_phase(waves, points).sin() * waves[..., 3]).sum(-1)
 
 

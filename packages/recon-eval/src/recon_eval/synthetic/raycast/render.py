@@ -18,7 +18,7 @@ from recon_eval.synthetic.worlds.world import Cameras, Lens, World
 class Views:
     """Rendered views of several worlds, on the device that rendered them.
 
-    Images are in [0, 1], depth is z-depth in metres and 0 where `valid` is false: there is sky.
+    Images are in [0, 1], depth is z-depth in meters and 0 where `valid` is false: there is sky.
     """
 
     images: Float[Tensor, "b v 3 y x"]

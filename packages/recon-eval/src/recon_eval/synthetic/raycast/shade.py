@@ -14,7 +14,7 @@ from recon_eval.synthetic.raycast.trace import first_hit, is_shaded, surface
 from recon_eval.synthetic.worlds import world as w
 
 HAZE = 150.0
-"""Metres after which the color of the horizon has taken over by two thirds."""
+"""Meters after which the color of the horizon has taken over by two thirds."""
 
 
 @dataclass(frozen=True, kw_only=True)

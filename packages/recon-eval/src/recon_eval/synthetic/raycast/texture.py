@@ -1,4 +1,4 @@
-"""Procedural colors of surfaces, from their places in metres."""
+"""Procedural colors of surfaces, from their places in meters."""
 
 import math
 from functools import cache
@@ -38,9 +38,9 @@ def albedo(
     normals: Float[Tensor, "p 3"],
     footprint: Float[Tensor, " p"],
 ) -> Float[Tensor, "p 3"]:
-    """Colors in [0, 1] of places given in metres of their solid's frame.
+    """Colors in [0, 1] of places given in meters of their solid's frame.
 
-    Patterns with a grain finer than `footprint`, the width of a pixel in metres, fade into their
+    Patterns with a grain finer than `footprint`, the width of a pixel in meters, fade into their
     mean, as they do in a photograph.
     """
     frequency = materials.frequency[material]

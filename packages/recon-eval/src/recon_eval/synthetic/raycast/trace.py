@@ -83,7 +83,7 @@ def _meet(
 def surface(
     stage: Stage, solid: Int[Tensor, " p"], points: Float[Tensor, "p 3"]
 ) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 3"], Float[Tensor, "p 3"]]:
-    """World normals, places (metres) and normals in the frames of the solids, at their surfaces."""
+    """World normals, places (meters) and normals in the frames of the solids, at their surfaces."""
     solids = stage.solids
     rotation, size = solids.rotation[solid], solids.size[solid]
     places = torch.einsum("pji,pj->pi", rotation, points - solids.center[solid])

@@ -14,7 +14,7 @@ NOISE, CHECKER, STRIPES, WAVES, PATCHES = range(5)
 def albedo(
     materials: Materials, material: int, points: Float[Tensor, "3 p"]
 ) -> Float[Tensor, "3 p"]:
-    """Return the color in [0, 1] of points given in their solid's own frame, in metres."""
+    """Return the color in [0, 1] of points given in their solid's own frame, in meters."""
     places = points * materials.frequency[material] + materials.offset[material][:, None]
     coarse = _noise(materials.noise, places)
     fine = _noise(materials.noise, places * 3.1 + 5.3)

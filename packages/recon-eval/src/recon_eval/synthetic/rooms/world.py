@@ -1,6 +1,6 @@
 """Draw a random world: a furnished room, its lights, and cameras that look at it.
 
-Frame: metres, x right, y down, z forward (OpenCV), so that "up" is -y. The room is an axis-aligned
+Frame: meters, x right, y down, z forward (OpenCV), so that "up" is -y. The room is an axis-aligned
 box round the origin with its floor at y = +floor.
 """
 

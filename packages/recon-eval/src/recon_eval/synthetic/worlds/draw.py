@@ -40,12 +40,12 @@ def _light(rng: Rng, place: Place) -> Light:
         position = half * [rng.uniform(-0.8, 0.8), -rng.uniform(1.5, 1.9), rng.uniform(-0.8, 0.8)]
         position[1] = min(position[1], -1.6)
     blue = np.array([rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.7), rng.uniform(0.7, 1.0)])
-    grey = rng.random() < 0.3
+    gray = rng.random() < 0.3
     return Light(
         position=tensor(position),
-        color=tensor(rng.uniform(0.35, 0.9) * warm * (0.3 if grey and place.outdoors else 1.0)),
-        ambient=tensor((rng.uniform(0.3, 0.55) + 0.25 * grey) * (0.7 + 0.3 * blue)),
-        zenith=tensor(np.full(3, 0.75) if grey else blue),
+        color=tensor(rng.uniform(0.35, 0.9) * warm * (0.3 if gray and place.outdoors else 1.0)),
+        ambient=tensor((rng.uniform(0.3, 0.55) + 0.25 * gray) * (0.7 + 0.3 * blue)),
+        zenith=tensor(np.full(3, 0.75) if gray else blue),
         horizon=tensor(rng.uniform(0.7, 0.95) * np.ones(3)),
         clouds=tensor(rng.uniform(0, 0.8)),
     )

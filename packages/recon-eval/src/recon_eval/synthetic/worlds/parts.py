@@ -42,9 +42,9 @@ class Parts:
         pattern = int(rng.choice(patterns)) if patterns else int(rng.integers(0, 9))
         base = rng.uniform(0.08, 0.9, 3)
         other = base + rng.choice([-1, 1]) * rng.uniform(0.08, 0.6, 3)
-        grey = rng.beta(2, 1)  # most things are not loud
+        gray = rng.beta(2, 1)  # most things are not loud
         colors = np.stack([base, other])
-        colors += grey * (colors.mean(1, keepdims=True) - colors)
+        colors += gray * (colors.mean(1, keepdims=True) - colors)
         frequency = np.exp(rng.uniform(np.log(0.6), np.log(3.0)))
         grain = 0.0 if pattern == w.PLAIN and rng.random() < 0.5 else rng.uniform(0.02, 0.3)
         shine = (rng.uniform(0.1, 0.6) if rng.random() < 0.3 else 0.0) if gloss is None else gloss

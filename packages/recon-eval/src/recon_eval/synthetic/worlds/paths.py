@@ -20,8 +20,8 @@ Path = tuple[Vector, Vector]
 class Stand:
     """Where a place may be looked at from.
 
-    Cameras look at about `target` from `near` to `far` metres, from azimuths within `spread` of
-    `middle` (radians; 0 is the side of -z), `low` to `high` metres above the height of `ground`.
+    Cameras look at about `target` from `near` to `far` meters, from azimuths within `spread` of
+    `middle` (radians; 0 is the side of -z), `low` to `high` meters above the height of `ground`.
     """
 
     target: Vector

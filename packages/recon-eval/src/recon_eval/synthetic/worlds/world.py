@@ -1,6 +1,6 @@
 """The record of one world: all that a photograph of it depends on.
 
-Frame: metres, x right, y down, z forward (OpenCV): "up" is -y, and the ground lies at y = 0.
+Frame: meters, x right, y down, z forward (OpenCV): "up" is -y, and the ground lies at y = 0.
 """
 
 from dataclasses import dataclass

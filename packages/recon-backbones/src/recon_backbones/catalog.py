@@ -1,4 +1,4 @@
-"""The backbones that come with this package, with the home and the licence of their weights."""
+"""The backbones that come with this package, with the home and the license of their weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,23 +30,23 @@ class BackboneEntry:
     """What the registry knows about a backbone.
 
     `build` makes it with whatever weights its parts start with. `hub` is the Hub repository of the
-    public weights, `licence` what binds their user, `bundled` the name of a file of this package.
+    public weights, `license` what binds their user, `bundled` the name of a file of this package.
     """
 
     name: str
     build: Callable[[], Backbone]
-    licence: str
+    license: str
     hub: str | None = None
     bundled: str | None = None
 
 
 def _da3(
-    name: str, config: Callable[[], DA3Config], licence: str, *, hub: str | None = None
+    name: str, config: Callable[[], DA3Config], license: str, *, hub: str | None = None
 ) -> BackboneEntry:
     return BackboneEntry(
         name=name,
         build=lambda: DepthAnything3(name, config()),
-        licence=licence,
+        license=license,
         hub=hub,
         bundled=f"{name}.safetensors" if name == "da3-tiny" else None,
     )
@@ -56,7 +56,7 @@ def _mono(name: str, config: Callable[[], MonoConfig], *, hub: str | None = None
     return BackboneEntry(
         name=name,
         build=lambda: MonoDepthAnything3(name, config()),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         hub=hub,
     )
 
@@ -65,19 +65,19 @@ def _nested(
     name: str,
     anyview: Callable[[], DA3Config],
     metric: Callable[[], MonoConfig],
-    licence: str,
+    license: str,
     *,
     hub: str | None = None,
 ) -> BackboneEntry:
     return BackboneEntry(
         name=name,
         build=lambda: NestedDepthAnything3(name, anyview(), metric()),
-        licence=licence,
+        license=license,
         hub=hub,
     )
 
 
-CATALOGUE: Mapping[str, BackboneEntry] = {
+CATALOG: Mapping[str, BackboneEntry] = {
     entry.name: entry
     for entry in (
         _da3("da3-tiny", da3_tiny, "Apache-2.0"),
@@ -99,11 +99,11 @@ CATALOGUE: Mapping[str, BackboneEntry] = {
         BackboneEntry(
             name="vggt-1b",
             build=lambda: Vggt("vggt-1b", vggt_1b()),
-            licence="CC BY-NC 4.0 (facebook/VGGT-1B-Commercial: VGGT licence)",
+            license="CC BY-NC 4.0 (facebook/VGGT-1B-Commercial: VGGT license)",
             hub="facebook/VGGT-1B",
         ),
         BackboneEntry(
-            name="vggt-tiny", build=lambda: Vggt("vggt-tiny", vggt_tiny()), licence="Apache-2.0"
+            name="vggt-tiny", build=lambda: Vggt("vggt-tiny", vggt_tiny()), license="Apache-2.0"
         ),
     )
 }
