@@ -41,7 +41,7 @@ def test_auto_is_the_fastest_device_that_is_there(monkeypatch: pytest.MonkeyPatc
 def test_work_that_needs_fp8_does_not_run_on_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     have(monkeypatch, mps=True)
     assert pick_device("auto") == "cpu"
-    with pytest.raises(UserError, match=r"--device mps: it has no FP8 .*; use --device cpu"):
+    with pytest.raises(UserError, match=r"device=mps; it has no FP8 .*: use --device cpu"):
         pick_device("mps")
 
 
@@ -49,10 +49,10 @@ def test_a_device_that_is_not_there_is_refused_and_one_that_is_there_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     have(monkeypatch, mps=True)
-    with pytest.raises(UserError, match=r"--device cuda: .* use --device mps"):
+    with pytest.raises(UserError, match=r"device=cuda; .* use --device mps"):
         pick_device("cuda", apple=True)
     have(monkeypatch)
-    with pytest.raises(UserError, match=r"--device mps: .* use --device cpu"):
+    with pytest.raises(UserError, match=r"device=mps; .* use --device cpu"):
         pick_device("mps", apple=True)
 
 

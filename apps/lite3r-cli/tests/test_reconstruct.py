@@ -120,7 +120,7 @@ def test_cameras_are_refused_for_other_images_and_for_other_shapes(lite3r: Any, 
     )
     refused(
         run(lite3r, room, "--cameras", "cameras.npz", "--known-distance", *NAMES[:2], "1"),
-        "cameras already give the scale",
+        "with cameras; these already give the scale",
     )
     assert not Path("out").exists()
 
@@ -193,7 +193,7 @@ def test_frames_of_a_video_lie_beside_their_cameras(lite3r: Any, video: Path) ->
 
 
 def test_video_options_and_inputs_that_make_no_sense(lite3r: Any, video: Path, room: Path) -> None:
-    refused(run(lite3r, room, "--frames", "3"), "choose frames of a video", "max_views")
+    refused(run(lite3r, room, "--frames", "3"), "without a video", "max_views")
     refused(run(lite3r, video, "--fps", "1", "--frames", "3"), "give one of the two")
     refused(run(lite3r, video, room), "give it alone")
     refused(run(lite3r, video, "--frames", "99"), "12 frames", "99 are asked for")

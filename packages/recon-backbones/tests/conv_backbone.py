@@ -49,7 +49,7 @@ class ConvBackbone(Backbone):
     ) -> Prediction:
         """Predict depth from cells and a camera from their mean."""
         if world_to_camera is not None or intrinsics is not None:
-            raise ValueError(f"{self.name} takes no cameras; leave them out")
+            raise ValueError(f"{self.name} takes no cameras; it finds them itself: leave them out")
         b, v = images.shape[:2]
         size = (images.shape[-2], images.shape[-1])
         cells = self.stem(images.flatten(0, 1).to(self.stem.weight.dtype))

@@ -321,7 +321,7 @@ def test_images_that_break_the_rules_are_refused(backbone: Backbone, make: Any, 
     ("options", "match"),
     [
         ({"head_chunk": 0}, "head_chunk=0"),
-        ({"heads": ("depth", "normals")}, "head='normals'; it must be one of"),
+        ({"heads": ("depth", "normals")}, "head='normals'; it must be known: pass one of"),
     ],
 )
 @pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny", "da3metric-tiny"])

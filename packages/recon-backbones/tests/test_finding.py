@@ -131,7 +131,7 @@ def test_avif_shows_what_was_saved(tmp_path: Path) -> None:
 
 def test_a_gif_is_refused_with_a_way_out(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.gif")
-    with pytest.raises(InputError, match=r"is a GIF; give it as a video"):
+    with pytest.raises(InputError, match=r"is a GIF; .* give it as a video"):
         decode_photo(tmp_path / "a.gif", at_least=100)
 
 

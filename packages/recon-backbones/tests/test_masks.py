@@ -191,7 +191,7 @@ def test_a_distance_between_pixels_is_measured_in_the_world(
 @pytest.mark.parametrize(
     ("first", "second", "part"),
     [
-        ("2.jpg", "9.jpg", r"9.jpg is none of the photos; they are a/1.jpg"),
+        ("2.jpg", "9.jpg", r"9.jpg is none of the photos; photos are a/1.jpg"),
         ("2.jpg", "1.jpg", r"1.jpg is the name of several photos"),
         ("2.jpg", "3.jpg:500,10", r"outside of what the network saw"),
     ],

@@ -120,7 +120,9 @@ def test_given_cameras_come_back_and_photos_without_one_are_left_out(
     np.testing.assert_allclose(found.world_to_camera, truth, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.intrinsics[0], scene.intrinsics[0].numpy(), rtol=1e-5)
     distance = KnownDistance(first=End(photo="a.png"), second=End(photo="c.png"), meters=1.0)
-    with pytest.raises(InputError, match="already give the scale, so known_distance"):
+    with pytest.raises(
+        InputError, match="known_distance with cameras; these already give the scale"
+    ):
         reconstruct(photos, backbone, size=56, cameras=cameras, known_distance=distance)
 
 

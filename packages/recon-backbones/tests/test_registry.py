@@ -131,7 +131,7 @@ def test_bundled_weights_load_or_say_that_they_are_missing() -> None:
         assert {p.dtype for p in backbone.parameters()} == {torch.float32}
         assert bundled.stat().st_size <= 12 * 2**20
     else:
-        with pytest.raises(ValueError, match="bundled weights"):
+        with pytest.raises(ValueError, match="weights='bundled'"):
             load_backbone("da3-tiny", weights="bundled")
 
 

@@ -86,7 +86,7 @@ def test_weights_of_zero_take_points_out() -> None:
 
 @pytest.mark.parametrize("weights", [[0.0] * 5, [1, 1, 1, 1, -0.1], [1, 1, 1, 1, float("nan")]])
 def test_weights_that_weigh_nothing_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="weights: they must be at least 0, and not all 0"):
+    with pytest.raises(ValueError, match="they must be at least 0, and not all 0"):
         umeyama(torch.rand(5, 3), torch.rand(5, 3), weights=torch.tensor(weights))
 
 

@@ -43,7 +43,10 @@ class Training:
             raise ValueError(f"steps={self.steps}; it must be at least 0: 0 trains nothing")
         for name in ("accumulation", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+                raise ValueError(
+                    f"{name}={getattr(self, name)}; it must be at least 1: leave it out for "
+                    "the usual number"
+                )
         alone = self.match == "attention"
         if not (self.attention_weight > 0 or (self.attention_weight == 0 and not alone)):
             raise ValueError(
@@ -51,9 +54,15 @@ class Training:
                 "positive, or 0 where something else is matched: match=outputs"
             )
         if self.solve_batches is not None and self.solve_batches < 0:
-            raise ValueError(f"solve_batches={self.solve_batches}; it must be at least 0")
+            raise ValueError(
+                f"solve_batches={self.solve_batches}; it must be at least 0: pass 0 to solve "
+                "for nothing"
+            )
         if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate}; it must be positive")
+            raise ValueError(
+                f"learning_rate={self.learning_rate}; it must be positive: leave it out for "
+                "the usual one"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay}; it must be in (0, 1): 0.97 is usual")
 

@@ -106,7 +106,8 @@ class Backbone(nn.Module, ABC):
         Raises ValueError for a backbone that does not say so.
         """
         raise ValueError(
-            f"{self.name} does not say how it sees photos; write its preprocessing, or give method="
+            f"{self.name} does not say how it sees photos; preprocess must know: write its "
+            "preprocessing, or give method="
         )
 
     def __call__(
@@ -144,12 +145,16 @@ def check_images(images: Tensor, patch_size: int) -> None:
     shape = tuple(check_tensor(images, "images").shape)
     if images.ndim != 5 or shape[2] != 3:
         raise ValueError(
-            f"images have shape {shape}; the rule is (scenes, views, 3, height, width)"
+            f"images have shape {shape}; the rule is (scenes, views, 3, height, width): "
+            "add the axes that are missing"
         )
     if not images.is_floating_point():
-        raise ValueError(f"images are {images.dtype}; divide by 255 to get floats in [0, 1]")
+        raise ValueError(f"images are {images.dtype}; they must be floats in [0, 1]: divide by 255")
     if shape[0] < 1 or shape[1] < 1:
-        raise ValueError(f"images have shape {shape}; at least one scene and one view are needed")
+        raise ValueError(
+            f"images have shape {shape}; at least one scene and one view are needed: leave "
+            "empty calls out"
+        )
     for side in shape[3:]:
         if side < patch_size or side % patch_size:
             raise ValueError(
@@ -160,14 +165,17 @@ def check_images(images: Tensor, patch_size: int) -> None:
         return
     low, high = (bound.item() for bound in images.detach().aminmax())
     if not low >= -1e-3 or not high <= 1 + 1e-3:  # NaN fails both
-        raise ValueError(f"images range over [{low:g}, {high:g}]; the rule is finite, in [0, 1]")
+        raise ValueError(
+            f"images range over [{low:g}, {high:g}]; the rule is finite, in [0, 1]: divide "
+            "bytes by 255, or clamp"
+        )
 
 
 def check_choice(name: str, value: object, known: Sequence[object]) -> None:
     """Refuse a value that is none of the known ones; raises ValueError naming them."""
     if value not in known:
         listed = ", ".join(str(k) for k in known) or "none"
-        raise ValueError(f"{name}={value!r}; it must be one of {listed}")
+        raise ValueError(f"{name}={value!r}; it must be known: pass one of {listed}")
 
 
 def check_heads(heads: Sequence[str], known: Sequence[str], head_chunk: int) -> None:
@@ -175,4 +183,4 @@ def check_heads(heads: Sequence[str], known: Sequence[str], head_chunk: int) -> 
     for head in heads:
         check_choice("head", head, known)
     if head_chunk < 1:
-        raise ValueError(f"head_chunk={head_chunk}; it must be at least 1 view")
+        raise ValueError(f"head_chunk={head_chunk}; it must be at least 1 view: 8 is usual")

@@ -11,7 +11,7 @@ class Axes:
     >>> axes.check(torch.zeros(2, 5), "depth", "v x")
     >>> axes.check(torch.zeros(3, 4), "sky", "v x")
     Traceback (most recent call last):
-    ValueError: sky=tensor of shape (3, 4); it must be v x with v = 2, as depth has
+    ValueError: sky=tensor of shape (3, 4); it must be v x with v = 2, as depth has: give it
     """
 
     def __init__(self) -> None:
@@ -61,18 +61,18 @@ class Axes:
             axes = axes[1:]
             rest = len(found) - len(axes)
             if rest < 0:
-                raise ValueError(wrong)
+                raise ValueError(f"{wrong}: give it")
             given, found = [("...", found[:rest])], found[rest:]
         if len(found) != len(axes):
-            raise ValueError(wrong)
+            raise ValueError(f"{wrong}: give it")
         for axis, length in [*given, *zip(axes, found, strict=True)]:
             if axis.isdecimal():
                 if length != int(axis):
-                    raise ValueError(wrong)
+                    raise ValueError(f"{wrong}: give it")
                 continue
             known, other = self.lengths.setdefault(axis, (length, name))
             if length != known:
-                raise ValueError(f"{wrong} with {axis} = {known}, as {other} has")
+                raise ValueError(f"{wrong} with {axis} = {known}, as {other} has: give it")
 
 
 def check_tensor(value: object, name: str) -> Tensor:

@@ -57,7 +57,10 @@ class Prediction:
         axes.check(scale, "scale", "b", one_type=False)
         known = not (scale.is_meta or torch.compiler.is_compiling())
         if known and not (scale.isfinite() & (scale > 0)).all():
-            raise ValueError(f"scale={scale.tolist()}; it must be positive and finite")
+            raise ValueError(
+                f"scale={scale.tolist()}; it must be positive and finite: pass 1.0 to change "
+                "nothing"
+            )
         s = scale.to(self.depth.dtype)[:, None, None, None]
         rays = self.rays
         return replace(
@@ -80,7 +83,7 @@ class Prediction:
         Raises ValueError if `drop` is not in [0, 1).
         """
         if not 0 <= drop < 1:
-            raise ValueError(f"drop={drop}; it must be at least 0 and below 1")
+            raise ValueError(f"drop={drop}; it must be at least 0 and below 1: 0 keeps every pixel")
         flat = self.depth_conf.flatten(1).sort(dim=1).values
         bound = flat[:, int(drop * flat.shape[1])]
         return self.depth_conf >= bound[:, None, None, None]
@@ -92,8 +95,8 @@ class Prediction:
         """
         if self.sky is None:
             raise ValueError(
-                "sky is missing: it comes from a mono, metric or nested Depth Anything 3 backbone, "
-                "or from recon_backbones.to_metric"
+                "sky is missing; this backbone sees none: take a mono, metric or nested "
+                "Depth Anything 3, or recon_backbones.to_metric"
             )
         return self.sky >= least
 
@@ -103,7 +106,7 @@ class Prediction:
         Raises ValueError if `relative` is not positive.
         """
         if relative <= 0:
-            raise ValueError(f"relative={relative}; it must be positive")
+            raise ValueError(f"relative={relative}; it must be positive: 0.05 is usual")
         high = F.max_pool2d(self.depth, 3, stride=1, padding=1)
         low = -F.max_pool2d(-self.depth, 3, stride=1, padding=1)
         return high > low * (1 + relative)

@@ -106,8 +106,9 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
         difference = float((found - expected).abs().max() / expected.median())
         if not difference <= LARGEST_DIFFERENCE:
             raise ValueError(
-                f"the program strays by {difference:.3g} of the median depth from the backbone; "
-                f"{LARGEST_DIFFERENCE} is allowed"
+                f"the program strays by {difference:.3g} of the median depth from the "
+                f"backbone; {LARGEST_DIFFERENCE} is allowed: write it on the device that "
+                "it was loaded on, or report it"
             )
         os.replace(partial, path)
     return difference
@@ -122,15 +123,16 @@ def load_program(path: str | Path) -> Program:
     path = Path(path)
     if not path.is_file():
         raise ValueError(
-            f"{path} does not exist; write_program (lite3r export --kind program) makes one"
+            f"{path} does not exist; it must be a program: write_program (lite3r export "
+            "--kind program) makes one"
         )
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no program: it is no archive")
+        raise ValueError(f"{path} is no program; it is no archive: write_program makes one")
     extra = {FACTS: ""}
     try:
         loaded = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra[FACTS])
         shape = Shape(**facts["shape"])
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path} is no program ({error})") from error
+        raise ValueError(f"{path} is no program; {error}: write_program makes one") from error
     return Program(module=loaded.module(), shape=shape, facts=facts)

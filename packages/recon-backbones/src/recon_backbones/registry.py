@@ -16,7 +16,7 @@ _ENTRIES: dict[str, BackboneEntry] = dict(CATALOG)
 def register_backbone(entry: BackboneEntry) -> None:
     """Add a backbone; raises ValueError if the name is taken."""
     if entry.name in _ENTRIES:
-        raise ValueError(f"backbone {entry.name!r} is registered already; choose another name")
+        raise ValueError(f"backbone={entry.name!r}; it is registered already: choose another name")
     _ENTRIES[entry.name] = entry
 
 
@@ -57,7 +57,10 @@ def load_backbone(
     """
     entry = backbone_entry(name)
     if revision is not None and weights != "hub":
-        raise ValueError(f"revision={revision!r}; it needs weights='hub', not {str(weights)!r}")
+        raise ValueError(
+            f"revision={revision!r} with weights={str(weights)!r}; only the Hub has revisions: "
+            "pass weights='hub'"
+        )
     if weights == "random":
         backbone, source = _random(entry, seed)
     else:
@@ -112,7 +115,7 @@ def _bundled(entry: BackboneEntry) -> Path:
     with as_file(files(__package__) / "bundled" / entry.bundled) as path:
         if not path.is_file():
             raise ValueError(
-                f"bundled weights {entry.bundled} are not in this installation ({path}); "
+                f"weights='bundled'; {entry.bundled} is not in this installation ({path}): "
                 "install a full wheel, or give a path or weights='random'"
             )
         return path
@@ -120,7 +123,9 @@ def _bundled(entry: BackboneEntry) -> Path:
 
 def _download(entry: BackboneEntry, revision: str | None) -> Path:
     if entry.hub is None:
-        raise ValueError(f"backbone {entry.name!r} has no weights on the Hub; give a local file")
+        raise ValueError(
+            f"backbone={entry.name!r}; it has no weights on the Hub: give a local file"
+        )
     way_out = (
         f"the weights of {entry.name!r} are https://huggingface.co/{entry.hub} "
         f"(license {entry.license}); download model.safetensors there and pass its path: "
@@ -131,10 +136,12 @@ def _download(entry: BackboneEntry, revision: str | None) -> Path:
         errors = import_module("huggingface_hub.errors")
     except ImportError as error:
         raise ValueError(
-            f"weights='hub' needs the package huggingface-hub (pip install "
-            f"recon-backbones[hub]); {way_out}"
+            "weights='hub'; it needs the package huggingface-hub (pip install "
+            f"recon-backbones[hub]): {way_out}"
         ) from error
     try:
         return Path(hub.hf_hub_download(entry.hub, "model.safetensors", revision=revision))
     except (errors.HfHubHTTPError, OSError) as error:  # not cached and no network is an OSError
-        raise ValueError(f"the Hub gave nothing ({type(error).__name__}); {way_out}") from error
+        raise ValueError(
+            f"weights='hub'; the Hub gave nothing ({type(error).__name__}): {way_out}"
+        ) from error

@@ -51,5 +51,7 @@ def replace_attention(
 def _attention(backbone: Backbone, name: str) -> Attention:
     module = backbone.get_submodule(name)
     if not isinstance(module, Attention):
-        raise ValueError(f"{name} is a {type(module).__name__}, not an Attention; replace its core")
+        raise ValueError(
+            f"{name} is a {type(module).__name__}; it must be an Attention: replace its core"
+        )
     return module

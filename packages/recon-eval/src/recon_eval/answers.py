@@ -34,7 +34,10 @@ def against_truth(
     if scene.world_to_camera is not None and scene.num_views > 1:
         found.append(pose.evaluate(world_to_camera.float(), scene.world_to_camera))
     if not found:
-        raise ValueError(f"{scene.name}: has neither true depth nor true cameras to compare with")
+        raise ValueError(
+            f"{scene.name}: has neither true depth nor true cameras; one is needed to compare "
+            "with: give a scene with truth"
+        )
     return found
 
 

@@ -13,7 +13,7 @@ class Axes:
     >>> axes.check(torch.zeros(2, 5), "predicted", "v x")
     >>> axes.check(torch.zeros(2, 6), "target", "v x")
     Traceback (most recent call last):
-    ValueError: target=tensor of shape (2, 6); it must be v x with x = 5, as predicted has
+    ValueError: target=tensor of shape (2, 6); it must be v x with x = 5, as predicted has: give it
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,10 @@ class Axes:
         - `way`: what to do about lengths that differ.
         """
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name}={type(value).__name__}; it must be a torch.Tensor {shape}")
+            raise TypeError(
+                f"{name}={type(value).__name__}; it must be a torch.Tensor {shape}: pass "
+                f"torch.as_tensor({name})"
+            )
         if (value.dtype == torch.bool) != boolean or not (boolean or value.is_floating_point()):
             kind, way = ("bool", "bool") if boolean else ("floating point", "float")
             raise ValueError(
@@ -49,16 +52,16 @@ class Axes:
     def _check_shape(self, value: Tensor, name: str, axes: list[str], way: str) -> None:
         found = f"{name}=tensor of shape {tuple(value.shape)}; it must be {' '.join(axes)}"
         if value.ndim != len(axes):
-            raise ValueError(found)
+            raise ValueError(f"{found}: give it")
         for axis, length in zip(axes, value.shape, strict=True):
             if axis.isdecimal():
                 if length != int(axis):
-                    raise ValueError(found)
+                    raise ValueError(f"{found}: give it")
                 continue
             known, other = self.lengths.setdefault(axis, (length, name))
             if length != known:
                 raise ValueError(
-                    f"{found} with {axis} = {known}, as {other} has{way and f': {way}'}"
+                    f"{found} with {axis} = {known}, as {other} has: {way or 'give it'}"
                 )
 
 
@@ -68,7 +71,10 @@ def matrices_of(cameras: Tensor, name: str) -> Tensor:
     Raises ValueError for another shape, type, or last row.
     """
     if not isinstance(cameras, Tensor):
-        raise TypeError(f"{name}={type(cameras).__name__}; it must be a torch.Tensor v 3 4")
+        raise TypeError(
+            f"{name}={type(cameras).__name__}; it must be a torch.Tensor v 3 4: pass "
+            f"torch.as_tensor({name})"
+        )
     if tuple(cameras.shape[-2:]) not in ROWS:
         raise ValueError(
             f"{name}=tensor of shape {tuple(cameras.shape)}; it must end in 3 4 or 4 4: give "

@@ -40,7 +40,11 @@ class Neighbors:
 def check_cloud(points: Float[np.ndarray, "p 3"], name: str) -> None:
     """Raise ValueError where a cloud is empty or holds NaN or infinity."""
     if not len(points):
-        raise ValueError(f"{name}: the cloud is empty, so there is no distance to measure")
+        raise ValueError(
+            f"{name}: the cloud is empty; there is no distance to measure: give at least one point"
+        )
     if not np.isfinite(points).all():
         bad = int((~np.isfinite(points).all(axis=1)).sum())
-        raise ValueError(f"{name}: {bad} of {len(points)} points are not finite; remove them")
+        raise ValueError(
+            f"{name}: {bad} of {len(points)} points are not finite; all must be: remove them"
+        )

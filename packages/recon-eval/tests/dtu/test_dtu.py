@@ -278,7 +278,7 @@ def test_clouds_that_cannot_be_compared_are_refused() -> None:
         dtu.evaluate_cloud(torch.zeros(0, 3), truth)
     with pytest.raises(ValueError, match="predicted: 1 of 2 points are not finite"):
         dtu.evaluate_cloud(torch.tensor([[0.0, 0, 0], [float("nan"), 0, 0]]), truth)
-    with pytest.raises(ValueError, match="Is the cloud in millimeters"):
+    with pytest.raises(ValueError, match="give the cloud in millimeters"):
         dtu.evaluate_cloud(torch.rand(10, 3) * 1e-3 + 9000, truth)
     with pytest.raises((ValueError, TypeError), match="fast"):
         dtu.evaluate_cloud(torch.rand(10, 3), truth, variant="fast")

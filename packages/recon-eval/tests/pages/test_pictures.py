@@ -15,7 +15,7 @@ def test_curve_spans_its_axes() -> None:
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, 0.0], [1.0, float("nan")]])
 def test_curve_refuses_what_a_logarithm_cannot_show(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="at least two values, all finite and positive"):
+    with pytest.raises(ValueError, match="fewer than two values, or not finite and positive"):
         loss_curve(values, label="loss")
 
 

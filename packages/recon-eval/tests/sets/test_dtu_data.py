@@ -183,7 +183,7 @@ def test_a_missing_mask_or_depth_map_is_named_with_its_image(tmp_path: Path) -> 
 def test_a_mask_that_only_some_views_have_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path, "dtu64")
     (root / "scan7/mask/001.png").unlink()
-    with pytest.raises(ValueError, match=r"frames \['000001'\] have no mask, and others have one"):
+    with pytest.raises(ValueError, match=r"frames \['000001'\] have no mask; others have one"):
         data.DTU(root, [7])[0]
 
 

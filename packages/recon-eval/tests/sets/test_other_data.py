@@ -71,7 +71,7 @@ def test_eth3d_scenes_of_mixed_sizes_come_at_one(tmp_path: Path) -> None:
         ("0 OPENCV 40 30 50 51 20 15 0.1 0 0 0", "undistort the images first"),
         ("0 PINHOLE 40 30 50 51 20", "has 3 parameters; it must have 4"),
         ("0 PINHOLE 40 30 50 51 20 x", "could not convert string to float: 'x'"),
-        ("9 PINHOLE 40 30 50 51 20 15", "names camera 2, which is not there"),
+        ("9 PINHOLE 40 30 50 51 20 15", "names camera 2; it is not there"),
     ],
 )
 def test_colmap_models_that_cannot_be_used_are_refused(

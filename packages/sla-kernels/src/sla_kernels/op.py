@@ -62,18 +62,7 @@ def sla_attention_backward(
     return linear.linear_attention_backward(grad, q, k, v, weight, lists, rule, backend, into=made)
 
 
-def fake_forward(
-    training: bool,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    lists: BlockLists,
-    scale: float,
-    rule: Rule,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+def fake_forward(training: bool, q: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """Say what the forward operator returns, from shapes alone."""
     out, lse = sparse.fake_forward(q)
     return out, q.new_empty(q.shape if keeps_sparse(training, backend) else 0), lse

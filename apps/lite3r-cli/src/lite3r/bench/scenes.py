@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lite3r.shell.errors import check_least
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, load_batch
 from recon_eval.data import Scene
@@ -24,8 +25,7 @@ class ImageSettings:
     def __post_init__(self) -> None:
         if self.views < 2:
             raise ValueError(f"views={self.views}; a scene needs at least 2: 8 is usual")
-        if self.size < PATCH:
-            raise ValueError(f"size={self.size}; it must be at least {PATCH} pixels, one patch")
+        check_least(self, PATCH, "size")
 
 
 def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> list[Scene]:

@@ -12,7 +12,7 @@ from lite3r.commands.options import Device, RecipeOptions
 from lite3r.commands.quality import Quality
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment, pick_device
-from lite3r.shell.errors import reported
+from lite3r.shell.errors import check_least, reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import Backend
 from lite3r.student.recipes import Recipe
@@ -57,11 +57,10 @@ class Speed:
 
     def __post_init__(self) -> None:
         if not self.views or min(self.views) < 1:
-            raise ValueError(f"views={self.views}; numbers must be at least 1")
-        if self.repeats < 1:
-            raise ValueError(f"repeats={self.repeats}; it must be at least 1")
+            raise ValueError(f"views={self.views}; numbers must be at least 1: 8 is usual")
+        check_least(self, 1, "repeats")
         if not self.seconds > 0:
-            raise ValueError(f"seconds={self.seconds}; it must be positive")
+            raise ValueError(f"seconds={self.seconds}; it must be positive: 60 are usual")
         if self.out is not None and self.out.suffix != ".json":
             raise ValueError(f"out={self.out}; results must end in .json: rename it")
         for size in self.sizes:

@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subco
 
 from lite3r.bench.checking import check_folder
 from lite3r.shell import atomic
-from lite3r.shell.errors import UserError, reported
+from lite3r.shell.errors import UserError, check_least, reported
 from lite3r.shell.terminal import Output, Terminal
 from recon_eval.data import SyntheticScenes, write_blendedmvs
 
@@ -34,9 +34,7 @@ class Make:
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "views", "size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        check_least(self, 1, "scenes", "views", "size")
 
     def run(self) -> None:
         """Write everything or nothing."""
@@ -83,7 +81,8 @@ class Check:
             f"{self.folder}: {found.items} {found.kind}, {len(found.problems)} problems",
         )
         if found.problems:
-            raise UserError(f"{len(found.problems)} of {found.items} {found.kind} are not usable")
+            count = f"{len(found.problems)} of {found.items} {found.kind}"
+            raise UserError(f"{count} are not usable; they are listed above: mend or remove them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from lite3r.distillation import card
 from lite3r.shell import atomic
-from lite3r.shell.errors import reported
+from lite3r.shell.errors import check_least, reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.deploy import export, load
 from lite3r.student.files import DEPLOYED
@@ -50,9 +50,7 @@ class Export:
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        for name in ("views", "height", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        check_least(self, 1, "views", "height", "width")
         if self.kind != "onnx" and (self.dense or str(self.model) == TEACHER):
             raise ValueError(
                 f"kind={self.kind}; it must be onnx for {TEACHER} and for --dense: add --kind onnx"

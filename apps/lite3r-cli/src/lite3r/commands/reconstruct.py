@@ -10,6 +10,7 @@ from lite3r.commands.options import ModelOptions
 from lite3r.reconstruct.run import Plan, run, title
 from lite3r.reconstruct.scenes import run_scenes
 from lite3r.shell.environment import pick_device
+from lite3r.shell.errors import check_least
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Masks, PhotoChoice
@@ -136,16 +137,14 @@ class Reconstruct:
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        if self.size < 14:
-            raise ValueError(f"size={self.size}; it must be at least 14 pixels, one patch")
-        if self.max_points < 1:
-            raise ValueError(f"max_points={self.max_points}; it must be at least 1")
+        check_least(self, 14, "size")  # one patch
+        check_least(self, 1, "max_points")
         if not self.photos:
-            raise ValueError("photos=(); name a folder, photos, a pattern, a .txt list or a video")
+            raise ValueError("photos=(); some must be named: a folder, a pattern, a list, a video")
         if self.scenes and self.overwrite:
-            raise ValueError("scenes and overwrite contradict each other; give another --out")
+            raise ValueError("scenes with overwrite; scenes go on as they were: give another --out")
         if self.metric_model is not None and self.known_distance is not None:
-            raise ValueError("metric_model and known_distance both give meters; give one of them")
+            raise ValueError("metric_model with known_distance; both give meters: give one of them")
 
     def run(self) -> None:
         """Reconstruct, and write everything or nothing."""

@@ -16,7 +16,7 @@ from recon_backbones.registry import backbone_entry
 from recon_eval import PROTOCOLS
 from recon_eval.pages import markdown_table
 
-LICENCES = {"Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
+LICENSES = {"Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
 PIPELINE = "depth-estimation"
 
 
@@ -68,7 +68,7 @@ def read_report(run: Path) -> dict[str, Any] | None:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         report["rows"][-1]["label"], report["environment"]["versions"], report["facts"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        raise ValueError(f"{path} is damaged; {error}: copy it again, or remove it") from error
     return report
 
 
@@ -83,7 +83,7 @@ def _metadata(student: Student, report: Mapping[str, Any] | None) -> str:
     """What the Hub reads at the top of a card, in YAML."""
     hub = hub_library()
     entry = backbone_entry(student.teacher.backbone)
-    license = LICENCES.get(entry.license, "other")
+    license = LICENSES.get(entry.license, "other")
     from_hub = bool(entry.hub) and student.teacher.weights == "hub"
     data = hub.ModelCardData(
         license=license,

@@ -28,12 +28,13 @@ State = Literal["new", "resumed", "finished"]
 def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> State:
     """Say what is in `folder`, and whether a run may go there; nothing is changed yet.
 
-    settings: every choice that the weights depend on; a resumed run must have the same.
+    - `settings`: what the weights depend on; a resumed run must have the same.
+
     Raises UserError when the folder holds another run or anything else, when neither
     `resume` nor `overwrite` says what to do with an earlier run, or when it cannot be written.
     """
     if resume and overwrite:
-        raise UserError("--resume and --overwrite contradict each other; give one of them")
+        raise UserError("resume with overwrite; they contradict each other: give one of them")
     try:
         atomic.check_writable(folder)
     except OSError as error:
@@ -43,12 +44,12 @@ def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
     if visible - OWN_FILES or (visible and SETTINGS not in visible):
         strange = sorted(visible - OWN_FILES or visible)[:3]
         raise UserError(
-            f"{folder} is no run of lite3r (it holds {', '.join(strange)}); choose another --out"
+            f"{folder} is no run of lite3r; it holds {', '.join(strange)}: choose another --out"
         )
     if visible and not resume and not overwrite:
         raise UserError(
-            f"{folder} holds an earlier run; add --resume to continue it, --overwrite to "
-            "replace it, or choose another --out"
+            f"{folder} holds an earlier run; it is not lost by accident: add --resume to "
+            "continue it, --overwrite to replace it, or choose another --out"
         )
     if visible and resume:
         _compare(folder, settings)
@@ -74,6 +75,6 @@ def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise UserError(
-            f"{folder} was begun with other settings: {'; '.join(changed)}; resume with the "
-            "same ones, or choose another --out"
+            f"{folder} was begun with other settings ({', '.join(changed)}); they must be "
+            "the same: resume with those, or choose another --out"
         )

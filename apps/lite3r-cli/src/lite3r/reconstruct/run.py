@@ -94,12 +94,12 @@ def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> Non
     atomic.refuse_existing(folder, overwrite=overwrite)
     inside = [given for given in inputs if Path(given).resolve().is_relative_to(folder.resolve())]
     if inside:
-        raise UserError(f"{folder} holds {inside[0]}, which would be lost; choose another --out")
+        raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
     held = sorted(path.name for path in folder.iterdir())
     if held and MARK not in held:
         raise UserError(
-            f"{folder} is no reconstruction of lite3r (it holds {', '.join(held[:3])}); choose "
-            "another --out"
+            f"{folder} is no reconstruction of lite3r; it holds {', '.join(held[:3])}: "
+            "choose another --out"
         )
 
 

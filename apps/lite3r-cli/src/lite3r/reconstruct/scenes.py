@@ -52,6 +52,6 @@ def _named(plan: Plan) -> dict[str, str]:
     for given in plan.photos:
         name = title((given,))
         if name in found:
-            raise UserError(f"{found[name]} and {given} are both named {name}; rename one of them")
+            raise UserError(f"{found[name]}, {given}; both are named {name}: rename one of them")
         found[name] = given
     return found

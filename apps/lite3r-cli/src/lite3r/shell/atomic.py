@@ -25,7 +25,9 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise FileExistsError where something would be lost that nobody gave up."""
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; add --overwrite, or choose another --out")
+        raise FileExistsError(
+            f"{path} exists already; it would be lost: add --overwrite, or choose another --out"
+        )
 
 
 def check_writable(folder: Path) -> None:
@@ -38,5 +40,5 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(
-            f"cannot write in {existing}: {error.strerror}; choose another --out"
+            f"cannot write in {existing}; {error.strerror}: choose another --out"
         ) from error

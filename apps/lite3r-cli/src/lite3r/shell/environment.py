@@ -45,14 +45,14 @@ def pick_device(wanted: str, *, apple: bool = False) -> str:
     Raises UserError for one that is not there, or that the work does not run on.
     """
     if wanted == "mps" and not apple:
-        raise UserError("--device mps: it has no FP8 to train or measure with; use --device cpu")
+        raise UserError("device=mps; it has no FP8 to train or measure with: use --device cpu")
     there = {"cuda": torch.cuda.is_available()}
     if apple:
         there["mps"] = torch.backends.mps.is_available()
     if not there.get(wanted, True):
         others = [name for name, found in there.items() if found]
         raise UserError(
-            f"--device {wanted}: PyTorch finds no GPU here; use --device {(*others, 'cpu')[0]}"
+            f"device={wanted}; PyTorch finds no GPU here: use --device {(*others, 'cpu')[0]}"
         )
     if wanted != "auto":
         return wanted

@@ -28,6 +28,13 @@ def reported(*kinds: type[Exception]) -> Iterator[None]:
         raise UserError(sentence(error)) from error
 
 
+def check_least(options: object, least: int, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is smaller."""
+    for name in names:
+        if (value := getattr(options, name)) < least:
+            raise ValueError(f"{name}={value}; it must be at least {least}: leave it out if unsure")
+
+
 def sentence(error: Exception) -> str:
     """The text of an error, readable without its type."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:

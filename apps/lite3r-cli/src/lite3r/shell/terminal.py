@@ -39,7 +39,7 @@ class Output:
 
     def __post_init__(self) -> None:
         if self.quiet and self.verbose:
-            raise ValueError("quiet and verbose contradict each other; give one of them")
+            raise ValueError("quiet with verbose; they contradict each other: give one of them")
 
     def log(self, text: str) -> None:
         """Append a line to the log file, if any. Raises UserError when it cannot be written."""

@@ -61,7 +61,8 @@ def load(
         raise ValueError(
             f"{folder} was distilled from other weights of {teacher.backbone} (sha256 "
             f"{digest[:12]}) than those at {teacher.weights!r} "
-            f"({student.weights_sha256[:12]}); give the right ones with weights="
+            f"({student.weights_sha256[:12]}); they must be the same: give the right ones "
+            "with weights="
         )
     distill.load_adapter(folder / ADAPTER, student.kept())
     if backend is None:
@@ -77,10 +78,11 @@ def _described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, st
         teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(
-            f"{folder / CONFIG} describes no student ({error}); copy or distill it again"
+            f"{folder / CONFIG} describes no student ({error}); it must be whole: copy or "
+            "distill it again"
         ) from error
     if not (isinstance(teacher.backbone, str) and isinstance(teacher.weights, str)):
-        raise ValueError(f"{folder / CONFIG}: teacher={spec}; its backbone and weights are text")
+        raise ValueError(f"{folder / CONFIG}: teacher={spec}; it must be text: copy it again")
     return teacher, digest, recipe
 
 

@@ -19,11 +19,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a student's `config.json`. Raises ValueError when it is missing or damaged."""
     path = folder / CONFIG
     if not path.is_file():
-        raise ValueError(f"{folder} holds no student: {CONFIG} is missing")
+        raise ValueError(f"{folder} holds no student; {CONFIG} is missing: give that of a run")
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        raise ValueError(f"{path} is damaged; {error}: copy it again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path} is not of format {FORMAT}")
+        raise ValueError(f"{path} is damaged; it is not of format {FORMAT}: distill it again")
     return config

@@ -38,7 +38,7 @@ def read(path: Path) -> Recipe:
     try:
         return Recipe.from_dict(Recipe().to_dict() | fields)
     except (ValueError, TypeError, LookupError) as error:
-        raise ValueError(f"recipe={path}; {error}") from error
+        raise ValueError(f"recipe={path}; it must be a recipe of lite3r tune: {error}") from error
 
 
 def write(path: Path, fields: Mapping[str, Any], **more: Any) -> None:

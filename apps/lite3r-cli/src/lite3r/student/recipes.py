@@ -152,8 +152,9 @@ class Recipe:
             values = {**BEFORE_ORDERS, **values}
         if set(values) != known:
             raise ValueError(
-                f"recipe: unknown {sorted(set(values) - known)}, missing "
-                f"{sorted(known - set(values))}; it was written by another version"
+                f"recipe with unknown {sorted(set(values) - known)} and missing "
+                f"{sorted(known - set(values))}; its fields must be those of this version: "
+                "write it again"
             )
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()

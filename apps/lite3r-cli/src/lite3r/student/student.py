@@ -33,7 +33,8 @@ class TeacherSpec:
         source = backbone.weights
         if source is None:
             raise ValueError(
-                f"{backbone.name} was not loaded by load_backbone; give its TeacherSpec"
+                f"{backbone.name} was not loaded by load_backbone; where its weights come "
+                "from is not known: give its TeacherSpec"
             )
         seed = source.seed or 0
         weights = source.location if source.kind == "file" else source.kind

@@ -30,13 +30,16 @@ def load_adapter(path: Path, into: Mapping[str, Tensor]) -> None:
     try:
         values = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); copy or distill it again") from error
+        raise ValueError(
+            f"{path} is damaged ({error}); it must be whole: copy or distill it again"
+        ) from error
     wrong = [n for n in into.keys() & values.keys() if into[n].shape != values[n].shape]
     missing, unknown = sorted(into.keys() - values.keys()), sorted(values.keys() - into.keys())
     if missing or unknown or wrong:
         raise ValueError(
-            f"{path} is an adapter of another model: {_some('missing', missing)}, "
-            f"{_some('unknown', unknown)}, {_some('of another shape', sorted(wrong))}"
+            f"{path} is an adapter of another model; names and shapes must be the same: "
+            f"{_some('missing', missing)}, {_some('unknown', unknown)}, "
+            f"{_some('of another shape', sorted(wrong))}"
         )
     with torch.no_grad():
         for name, value in values.items():

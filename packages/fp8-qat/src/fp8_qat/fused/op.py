@@ -110,7 +110,7 @@ def _chosen(x: Tensor, spec: Spec, backend: str) -> str:
         return "triton" if usable and kernel_problem(x, spec) is None else "reference"
     problem = kernel_problem(x, spec) if backend == "triton" else None
     if problem:
-        raise ValueError(f"backend='triton'; {problem}; or use backend 'reference'")
+        raise ValueError(f"backend='triton'; {problem}: use backend='reference'")
     return backend
 
 

@@ -28,7 +28,8 @@ def rotary_table(
     """
     if head_dim % 4:
         raise ValueError(
-            f"head_dim={head_dim}; it must be a multiple of 4 for rotation in two axes"
+            f"head_dim={head_dim}; it must be a multiple of 4 for rotation in two axes: "
+            "choose other heads or width"
         )
     half = head_dim // 2
     exponent = torch.arange(0, half, 2, dtype=torch.float32, device=positions.device) / half

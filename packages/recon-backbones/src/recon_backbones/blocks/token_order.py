@@ -14,7 +14,10 @@ def check_order(order: object) -> None:
     """Refuse what is no order of tokens; raises ValueError naming the known ones."""
     known = get_args(TokenOrder)
     if order not in known:
-        raise ValueError(f"token_order={order!r}; it must be one of {', '.join(known)}")
+        raise ValueError(
+            f"token_order={order!r}; it must be known: pass one of {', '.join(known)}, or a "
+            "callable"
+        )
 
 
 def order_index(

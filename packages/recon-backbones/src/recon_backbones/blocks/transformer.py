@@ -114,10 +114,13 @@ def slice_blocks(module: nn.Module, tokens: int | None) -> None:
     Raises ValueError for a bound below one token, or if there is no block.
     """
     if tokens is not None and tokens < 1:
-        raise ValueError(f"tokens={tokens}; it must be at least 1, or None for no bound")
+        raise ValueError(f"tokens={tokens}; it must be at least 1: pass None for no bound")
     blocks = [part for part in module.modules() if isinstance(part, Block)]
     if not blocks:
-        raise ValueError(f"{type(module).__name__} holds no transformer block to slice")
+        raise ValueError(
+            f"module={type(module).__name__}; it holds no transformer block to slice: pass a "
+            "backbone"
+        )
     for block in blocks:
         block.slice_tokens = tokens
 

@@ -23,8 +23,8 @@ SCALE_DISAGREEMENT = 1.25  # between shared views: above it a join is called wea
 class Join:
     """How one window was brought to its predecessor.
 
-    scale_spread: largest over smallest depth ratio of the shared views, 1 when they agree.
-    rotation_degrees: largest disagreement of a shared camera's orientation after joining.
+    - `scale_spread`: largest over smallest depth ratio of the shared views, 1 when they agree.
+    - `rotation_degrees`: largest disagreement of a shared camera's orientation after joining.
     """
 
     first_view: int
@@ -71,8 +71,8 @@ def _depth_ratios(before: Prediction, after: Prediction) -> Float[Tensor, " v"]:
         kept = (sure >= sure.median()) & (one > 0) & (other > 0)
         if not kept.any():
             raise InputError(
-                f"shared view {view} has no pixel with a depth in both windows, so they cannot be "
-                "joined; give a larger overlap"
+                f"shared view {view} has no pixel with a depth in both windows; they "
+                "cannot be joined then: give a larger overlap"
             )
         found.append((one[kept].double() / other[kept].double()).median())
     return torch.stack(found)

@@ -168,7 +168,10 @@ class AnyView(Backbone):
                 continue
             stored = alias[1] + "0" + alias[2]
             if stored in named and not torch.equal(named[name], named[stored]):
-                raise ValueError(f"{name} differs from {stored}, but the two are one tensor")
+                raise ValueError(
+                    f"{name} differs from {stored}; the two are one tensor in this network: "
+                    "give weights that agree"
+                )
             named.setdefault(stored, named[name])
             del named[name]
         return named

@@ -52,9 +52,11 @@ class DA3Config:
         check_out_layers(self.out_layers, self.depth)
         check_channels((*self.head_out_channels, self.head_features // 2))
         if not 1 <= self.alt_start <= self.depth:
-            raise ValueError(f"alt_start={self.alt_start}; it must be in 1..depth={self.depth}")
+            raise ValueError(
+                f"alt_start={self.alt_start}; it must be in 1..depth={self.depth}: choose one there"
+            )
         if self.ffn not in ("mlp", "swiglu"):
-            raise ValueError(f"ffn={self.ffn!r}; it must be 'mlp' or 'swiglu'")
+            raise ValueError(f"ffn={self.ffn!r}; it must be known: pass 'mlp' or 'swiglu'")
 
     @property
     def head_dim(self) -> int:

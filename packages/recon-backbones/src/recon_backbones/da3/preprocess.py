@@ -27,7 +27,10 @@ class DA3Preprocess:
 
     def __post_init__(self) -> None:
         if self.size < self.patch_size:
-            raise ValueError(f"size={self.size}; it must be at least patch_size={self.patch_size}")
+            raise ValueError(
+                f"size={self.size}; it must be at least patch_size={self.patch_size}: use a "
+                "larger size"
+            )
 
     def __call__(self, photos: Sequence[Pixels]) -> list[Processed]:
         """Process upright photos to one common size."""
@@ -62,7 +65,9 @@ class DA3Preprocess:
 
     def _floor(self, side: int) -> int:
         if side < self.patch_size:
-            raise ValueError(f"a side of {side} pixels is less than a patch; use a larger size")
+            raise ValueError(
+                f"a side of {side} pixels is less than a patch; it must hold one: use a larger size"
+            )
         return side // self.patch_size * self.patch_size
 
 

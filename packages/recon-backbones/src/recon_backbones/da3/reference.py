@@ -22,7 +22,7 @@ def reference_view(class_tokens: Float[Tensor, "b v c"], rule: Reference) -> Int
         return torch.full((b,), index, dtype=torch.int64, device=class_tokens.device)
     if rule not in ("saddle_balanced", "saddle_sim_range"):
         known = "saddle_balanced, saddle_sim_range, first, middle"
-        raise ValueError(f"reference={rule!r}; it must be one of {known}")
+        raise ValueError(f"reference={rule!r}; it must be known: pass one of {known}")
     tokens = class_tokens.float()
     length: Tensor = tokens.square().sum(-1).sqrt()
     unit = tokens / length.unsqueeze(-1)

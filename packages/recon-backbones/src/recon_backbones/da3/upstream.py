@@ -77,8 +77,11 @@ def _fill(net: nn.Module, state: dict[str, Tensor]) -> None:
     missing = [key for key in found.missing_keys if not key.startswith(UNREAD)]
     if missing or found.unexpected_keys:
         differ = [*missing, *found.unexpected_keys][:3]
-        raise ValueError(f"weights and upstream's network differ in {', '.join(differ)}")
+        raise ValueError(
+            f"weights and upstream's network differ in {', '.join(differ)}; they must be of "
+            "one model: give those that fit"
+        )
 
 
 def _nothing(backbone: nn.Module) -> Any:
-    raise ValueError("a variant that is missing is not built")
+    raise ValueError("upstream's network is missing; it is not built then: install its wheel")

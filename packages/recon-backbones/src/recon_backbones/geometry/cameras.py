@@ -114,7 +114,7 @@ def check_cameras(
     """
     if (world_to_camera is None) != (intrinsics is None):
         missing = "world_to_camera" if world_to_camera is None else "intrinsics"
-        raise ValueError(f"{missing} is missing: give both camera tensors or neither")
+        raise ValueError(f"{missing} is missing; cameras are two tensors: give both or neither")
     if world_to_camera is None or intrinsics is None:
         return
     for name, value in (("world_to_camera", world_to_camera), ("intrinsics", intrinsics)):
@@ -126,15 +126,27 @@ def check_cameras(
         ("intrinsics", intrinsics, (b, v, 3, 3)),
     ):
         if tuple(given.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(given.shape)}; the images need {shape}")
+            raise ValueError(
+                f"{name} has shape {tuple(given.shape)}; the images need {shape}: give one "
+                "camera a view"
+            )
+        if not given.is_floating_point():
+            raise ValueError(
+                f"{name}=tensor of {given.dtype}; it must be floating point: give {name}.float()"
+            )
         if not (unknown or given.isfinite().all()):
-            raise ValueError(f"{name} holds NaN or infinity; give finite cameras")
+            raise ValueError(
+                f"{name} holds NaN or infinity; it must be finite: leave such views out"
+            )
     if unknown:
         return
     check_rotations(world_to_camera[..., :3], "world_to_camera")
     focal = torch.stack((intrinsics[..., 0, 0], intrinsics[..., 1, 1]))
     if (focal <= 0).any():
-        raise ValueError(f"intrinsics has focal length {focal.min().item():g}; it must be positive")
+        raise ValueError(
+            f"intrinsics has focal length {focal.min().item():g}; it must be positive: give "
+            "pinhole intrinsics in pixels"
+        )
 
 
 def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
@@ -146,8 +158,8 @@ def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
     if bad.any():
         where = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"{name}{where} is no rotation (R R^T differs from 1 by {error.max().item():.3g}, "
-            "or it mirrors); give OpenCV world-to-camera [R | t]"
+            f"{name}{where} is no rotation; R R^T differs from 1 by "
+            f"{error.max().item():.3g}, or it mirrors: give OpenCV world-to-camera [R | t]"
         )
 
 

@@ -69,7 +69,10 @@ class PixelMap:
         Each photo pixel takes the value at its center, bilinearly between processed pixels.
         """
         if tuple(depth.shape) != self.size:
-            raise ValueError(f"depth has size {tuple(depth.shape)}; this photo's is {self.size}")
+            raise ValueError(
+                f"depth has size {tuple(depth.shape)}; it must be this photo's, {self.size}: "
+                "give that of the same view"
+            )
         x = self._centers(self.photo[1], self.scale_x, self.shift_x, depth)
         y = self._centers(self.photo[0], self.scale_y, self.shift_y, depth)
         height, width = self.size

@@ -28,14 +28,17 @@ class PhotoChoice:
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.frames is not None:
-            raise InputError(f"fps={self.fps} and frames={self.frames}; give one of the two")
+            raise InputError(
+                f"fps={self.fps} with frames={self.frames}; both choose frames: give one of the two"
+            )
         if self.fps is not None and not 0 < self.fps <= 1000:
-            raise InputError(f"fps={self.fps}; it must be above 0 and at most 1000")
+            raise InputError(f"fps={self.fps}; it must be above 0 and at most 1000: 2 is usual")
         for name in ("frames", "max_views"):
             value = getattr(self, name)
             if value is not None and value < 2:
-                raise InputError(f"{name}={value}; it must be at least 2")
+                raise InputError(f"{name}={value}; it must be at least 2: leave it out for all")
         if not 0 <= self.drop_blurred < 1:
             raise InputError(
-                f"drop_blurred={self.drop_blurred}; it must be at least 0 and less than 1"
+                f"drop_blurred={self.drop_blurred}; it must be at least 0 and less than 1: "
+                "0.3 is mild, 0 keeps all"
             )

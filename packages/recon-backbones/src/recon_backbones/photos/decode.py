@@ -26,9 +26,9 @@ FLOATING = ("I", "F")  # Pillow's 32-bit modes; their range is anybody's guess
 class Reduced:
     """A photo, upright, RGB, and smaller by a whole factor.
 
-    size: width and height of the upright photo at its own resolution.
-    factor: a point (x, y) of `image` lies at (x, y) * factor in the photo, where 0 is the
-    outer edge of the first pixel.
+    - `size`: width and height of the upright photo at its own resolution.
+    - `factor`: a point (x, y) of `image` lies at (x, y) * factor in the photo, where 0 is the
+      outer edge of the first pixel.
     """
 
     image: UInt8[np.ndarray, "y x 3"]
@@ -57,7 +57,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
             pixels = _on_white(upright(image))
         except BROKEN as error:
             raise InputError(
-                f"{path}: is broken and cannot be decoded ({error}); repair it or leave it out"
+                f"{path}: is broken and cannot be decoded; {error}: repair it or leave it out"
             ) from error
     factor = max(1, max(pixels.size) // at_least)
     if factor > 1:
@@ -70,18 +70,19 @@ def _check(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if min(width, height) < SMALLEST:
         raise InputError(
-            f"{path}: is {width} x {height} pixels; a photo needs {SMALLEST} on each side, "
-            "so leave it out"
+            f"{path}: is {width} x {height} pixels; a photo needs {SMALLEST} on each side: "
+            "leave it out"
         )
     frames = getattr(image, "n_frames", 1)
     if image.format in ("PNG", "WEBP") and frames > 1:
         raise InputError(
-            f"{path}: is an animation of {frames} frames; give a video instead, or single images"
+            f"{path}: is an animation of {frames} frames; a photo has one: give a video "
+            "instead, or single images"
         )
     if image.mode in FLOATING:
         raise InputError(
-            f"{path}: holds 32-bit pixels (mode {image.mode}), whose range is unknown; save it "
-            "with 8 or 16 bits"
+            f"{path}: holds 32-bit pixels (mode {image.mode}); their range is unknown: "
+            "save it with 8 or 16 bits"
         )
 
 
@@ -91,9 +92,11 @@ def read_photos(photos: Sequence[Photo]) -> list[Pixels]:
     Raises InputError if there are none, or naming the first that cannot be read.
     """
     if isinstance(photos, (str, Path, Image.Image, np.ndarray)):
-        raise InputError("photos is a single photo; give a list, [photo]")
+        raise InputError("photos is a single photo; it must be a list: give [photo]")
     if not photos:
-        raise InputError("photos is empty; give at least one path, Pillow image or array")
+        raise InputError(
+            "photos is empty; there must be one at least: give a path, Pillow image or array"
+        )
     return [_whole(photo, index) for index, photo in enumerate(photos)]
 
 
@@ -108,7 +111,7 @@ def _whole(photo: Photo, index: int) -> Pixels:
             return np.asarray(upright(image))
         except BROKEN as error:
             raise InputError(
-                f"{path}: is broken and cannot be decoded ({error}); repair it or leave it out"
+                f"{path}: is broken and cannot be decoded; {error}: repair it or leave it out"
             ) from error
 
 
@@ -117,8 +120,8 @@ def _from_array(array: np.ndarray, index: int) -> Pixels:
         array = repeat(array, "y x -> y x rgb", rgb=3)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
         raise InputError(
-            f"photo {index} is an array of {array.dtype} {array.shape}; "
-            "give uint8 of (height, width, 3)"
+            f"photo {index} is an array of {array.dtype} {array.shape}; it must be "
+            "(height, width, 3) bytes: give uint8"
         )
     return array
 

@@ -33,12 +33,15 @@ def find_photos(
                 continue
             if not _is_file(path):
                 what = "is a link to nothing" if os.path.islink(path) else "is no file"
-                raise InputError(f"{_shown(path)} {what}; leave it out of the photos")
+                raise InputError(
+                    f"{_shown(path)} {what}; a photo must be a file that can be read: leave it out"
+                )
             found.setdefault(path.resolve(), path)
     if len(found) < at_least:
         raise InputError(
-            f"{' '.join(map(str, inputs))} names {len(found)} photo{'s' * (len(found) != 1)}; "
-            f"at least {at_least} {'views of the same scene are' if at_least > 1 else 'is'} needed"
+            f"{' '.join(map(str, inputs))} names {len(found)} "
+            f"photo{'s' * (len(found) != 1)}; at least {at_least} "
+            f"{'views of the same scene are' if at_least > 1 else 'is'} needed: name more"
         )
     return list(found.values())
 
@@ -59,7 +62,9 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         return [path]
     matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_natural)
     if not matches:
-        raise InputError(f"{given} does not exist, and matches no file as a pattern")
+        raise InputError(
+            f"{given} does not exist; it matches no file as a pattern either: check the path"
+        )
     return [m for m in matches if m.is_file()]
 
 
@@ -74,29 +79,34 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
     if not photos:
         held = sorted(p.name for p in path.iterdir())[:3]
         raise InputError(
-            f"{path} holds no photo ({', '.join(held) if held else 'it is empty'}); photos end "
-            f"in {', '.join(sorted(SUFFIXES))}{'' if recursive else _hint(path)}"
+            f"{path} holds no photo ({', '.join(held) if held else 'it is empty'}); photos end in "
+            f"{', '.join(sorted(SUFFIXES))}: name {'others' if recursive else _elsewhere(path)}"
         )
     return photos
 
 
-def _hint(path: Path) -> str:
+def _elsewhere(path: Path) -> str:
     """Where photos lie below a folder that holds none itself."""
     below = itertools.islice(itertools.chain(path.glob("*/*"), path.glob("*/*/*")), GLANCE)
     found = sorted({str(p.parent) for p in below if p.suffix.lower() in SUFFIXES})
     if not found:
-        return ""
-    return f"; but {' and '.join(found[:3])} do: name one, or take folders too (recursive)"
+        return "others"
+    return f"{' or '.join(found[:3])}, which hold some, or take folders too (recursive)"
 
 
 def _listed(path: Path) -> Iterator[Path]:
     """The paths of a list, one at a time, so that the first wrong one ends it."""
     if path.stat().st_size > MAX_LIST:
-        raise InputError(f"{path} is larger than {MAX_LIST >> 20} MB; a list has a path per line")
+        raise InputError(
+            f"{path} is larger than {MAX_LIST >> 20} MB; that is no list of photos: give a "
+            "file with a path per line"
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8 ({error.reason})") from error
+        raise InputError(
+            f"{path} is no text in UTF-8 ({error.reason}); a list must be: write a path per line"
+        ) from error
     for line in lines:
         if line.strip():
             yield path.parent / line.strip()

@@ -153,12 +153,14 @@ def _named(
     if not videos:
         if choice.fps is not None or choice.frames is not None:
             raise InputError(
-                "fps and frames choose frames of a video, and none is given; for photos there "
+                "fps or frames without a video; they choose its frames: for photos there "
                 "is max_views"
             )
         return find_photos(inputs, at_least=1, recursive=choice.recursive)
     if len(inputs) > 1:
-        raise InputError(f"{videos[0]} is a video; give it alone, or only photos")
+        raise InputError(
+            f"{videos[0]} is a video; it makes a scene by itself: give it alone, or only photos"
+        )
     telling.say(f"reading {videos[0]} ...")
     taken = extract_frames(videos[0], frames, choice, telling=telling)
     facts.found.append(

@@ -57,8 +57,8 @@ class GivenCamera:
             turned = size == self.size[::-1]
             why = "is turned by its EXIF tag" if turned else "was cropped, or is another image"
             raise InputError(
-                f"the camera of {self.name} is for {self.size[0]} x {self.size[1]} pixels, and the "
-                f"photo has {size[0]} x {size[1]}: it {why}; give the photos that the cameras "
-                "were made for"
+                f"the camera of {self.name} is for {self.size[0]} x {self.size[1]} pixels "
+                f"and the photo has {size[0]} x {size[1]}; it {why}: give the photos that "
+                "the cameras were made for"
             )
         return np.diag([across, down, 1.0]) @ self.intrinsics

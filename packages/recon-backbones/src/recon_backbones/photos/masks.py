@@ -25,7 +25,9 @@ def find_masks(folder: str | Path, paths: Sequence[Path], names: Sequence[str]) 
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"masks={folder}; it must be a folder with a mask for every photo")
+        raise InputError(
+            f"masks={folder}; it must be a folder: put a mask for every photo into one"
+        )
     inside = [path for path in paths if path.resolve().is_relative_to(folder.resolve())]
     if inside:
         raise InputError(
@@ -72,7 +74,7 @@ def read_mask(mask: Path, photo: Path) -> Bool[np.ndarray, "Y X"]:
             kept = _kept(upright)
         except BROKEN as error:
             raise InputError(
-                f"{mask}: is broken and cannot be decoded ({error}); write it again"
+                f"{mask}: is broken and cannot be decoded; {error}: write it again"
             ) from error
     if kept.shape != size[::-1]:
         raise InputError(
@@ -88,7 +90,10 @@ def seen_through(mask: Bool[np.ndarray, "Y X"], pixels: PixelMap) -> Bool[np.nda
     What lies beyond the photo counts as kept. Raises ValueError for a mask of another size.
     """
     if mask.shape != pixels.photo:
-        raise ValueError(f"mask=array of shape {mask.shape}; it must be {pixels.photo}, as a photo")
+        raise ValueError(
+            f"mask=array of shape {mask.shape}; it must be {pixels.photo}, as the photo: give "
+            "it at that size"
+        )
     ignored = cv2.integral((~mask).astype(np.uint8))  # sums of what is above and left
     top, bottom = _bounds(pixels.size[0], pixels.scale_y, pixels.shift_y, pixels.photo[0])
     left, right = _bounds(pixels.size[1], pixels.scale_x, pixels.shift_x, pixels.photo[1])

@@ -32,7 +32,7 @@ def open_photo(path: Path) -> Image.Image:
     Raises InputError for a file that does not exist, is no photo, or has over 170 million pixels.
     """
     if not path.is_file():
-        raise InputError(f"{path}: does not exist or is no file; check the path")
+        raise InputError(f"{path}: does not exist or is no file; it must be one: check the path")
     try:
         with warnings.catch_warnings():  # Pillow warns from half of the bound above
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -42,14 +42,15 @@ def open_photo(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         if path.suffix.lower() == ".gif":
             raise InputError(
-                f"{path}: is a GIF; give it as a video (mp4), or its frames as single photos"
+                f"{path}: is a GIF; it holds few colors: give it as a video (mp4), or its "
+                "frames as single photos"
             ) from None
         raise InputError(
-            f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
+            f"{path}: its content is no {', '.join(FORMATS)} image; its name says nothing: "
             "remove the file or replace it"
         ) from None
     except BROKEN as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); leave it out") from error
+        raise InputError(f"{path}: cannot be read as an image; {error}: leave it out") from error
     if not 0 < image.width * image.height <= MAX_PIXELS:
         image.close()
         raise InputError(_too_large(path))
@@ -69,12 +70,12 @@ def _formats(path: Path) -> tuple[str, ...]:
     if kinds == ["AVIF"]:
         if not features.check("avif"):
             raise InputError(
-                f"{path}: is an AVIF photo; reading it needs pip install 'pillow>=11.3'"
+                f"{path}: is an AVIF photo; this Pillow cannot read it: pip install 'pillow>=11.3'"
             )
     elif find_spec("pi_heif") is None:
         raise InputError(
-            f"{path}: is a HEIC photo; reading it needs pip install 'recon-backbones[heif]' "
-            "(pi-heif), or convert it to JPEG"
+            f"{path}: is a HEIC photo; reading it needs pi-heif: pip install "
+            "'recon-backbones[heif]', or convert it to JPEG"
         )
     else:
         import_module("pi_heif").register_heif_opener(thumbnails=False)

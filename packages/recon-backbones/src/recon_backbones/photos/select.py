@@ -16,7 +16,7 @@ from PIL import Image
 
 from recon_backbones.photos.decode import decode_photo
 
-SIDE, GREY = 256, 32
+SIDE, GRAY = 256, 32
 NEARLY = 2.0  # of 255: two photos whose small gray versions differ by less show the same
 
 
@@ -48,7 +48,7 @@ def thumbnail(image: UInt8[np.ndarray, "y x 3"]) -> Thumbnail:
     gray = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BOX), dtype=np.float32)
     middle = gray[1:-1, 1:-1]
     beside = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:]
-    small = picture.resize((GREY, GREY), Image.Resampling.BOX)
+    small = picture.resize((GRAY, GRAY), Image.Resampling.BOX)
     return Thumbnail(
         sharpness=float((beside - 4 * middle).var() / (gray.var() + 1)),
         gray=np.asarray(small, dtype=np.float32),
@@ -64,9 +64,9 @@ def select_views(
 ) -> Selection:
     """Leave out files that are byte for byte another; then blurred ones; then take an even spread.
 
-    max_views: with fewer places than photos, each place takes the sharpest photo near it that
-    does not show the same as the one before; photos are looked at only then.
-    drop_blurred: leave out photos less sharp than this fraction of the median (0 keeps all).
+    - `max_views`: with fewer places than photos, each place takes the sharpest photo near it that
+      does not show the same as the one before; photos are looked at only then.
+    - `drop_blurred`: leave out photos less sharp than this fraction of the median (0 keeps all).
     """
     chosen, copies = _without_copies(paths)
     blurred: list[Path] = []

@@ -89,7 +89,10 @@ def read_clock(path: Path) -> Clock:
             rate = float(capture.get(cv2.CAP_PROP_FPS))
             length = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if not times:
-        raise InputError(f"{path}: has no frame that can be read; give another video, or photos")
+        raise InputError(
+            f"{path}: has no frame that can be read; it must have some: give another video, or "
+            "photos"
+        )
     sane = np.isfinite(rate) and rate > 0
     if sane and not all(after > before for before, after in pairwise(times)):
         times = [number / rate for number in range(len(times))]  # the container tells no times
@@ -102,16 +105,19 @@ def _places(path: Path, clock: Clock, choice: PhotoChoice) -> dict[int, int]:
     if choice.fps is not None:
         rate = clock.frames_per_second
         if not rate:
-            raise InputError(f"{path}: does not say when its frames are; give frames, not fps")
+            raise InputError(
+                f"{path}: does not say when its frames are; fps needs their times: give "
+                "frames, not fps"
+            )
         if choice.fps > 1.01 * rate:
             raise InputError(
-                f"{path}: has {rate:.4g} frames a second, and fps={choice.fps:g} asks for more; "
-                "give at most that"
+                f"{path}: has {rate:.4g} frames a second; fps={choice.fps:g} asks for "
+                "more: give at most that"
             )
         return _by_time(clock, choice.fps)
     wanted = choice.frames or min(DEFAULT_FRAMES, total)
     if wanted > total:
-        raise InputError(f"{path}: has {total} frames, and {wanted} are asked for; give fewer")
+        raise InputError(f"{path}: has {total} frames; {wanted} are asked for: give fewer")
     every = max(1, int(total / wanted / CANDIDATES))
     return {n: min(n * wanted // total, wanted - 1) for n in range(0, total, every)}
 
@@ -151,11 +157,14 @@ def _sharpest(path: Path, places: dict[int, int]) -> Iterator[tuple[int, Image.I
 def _grabbed(path: Path) -> Iterator[cv2.VideoCapture]:
     """Go through a video; at each step the capture stands on the next frame."""
     if not path.is_file():
-        raise InputError(f"{path}: does not exist or is no file; check the path")
+        raise InputError(f"{path}: does not exist or is no file; it must be one: check the path")
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise InputError(f"{path}: is no video that OpenCV can read; convert it to H.264")
+            raise InputError(
+                f"{path}: is no video that OpenCV can read; its codec is not known here: "
+                "convert it to H.264"
+            )
         while capture.grab():
             yield capture
     finally:
@@ -165,5 +174,8 @@ def _grabbed(path: Path) -> Iterator[cv2.VideoCapture]:
 def _decoded(capture: cv2.VideoCapture, path: Path, number: int) -> Image.Image:
     done, pixels = capture.retrieve()
     if not done:
-        raise InputError(f"{path}: frame {number} cannot be decoded; give another video, or photos")
+        raise InputError(
+            f"{path}: frame {number} cannot be decoded; those asked for must be whole: give "
+            "another video, or photos"
+        )
     return Image.fromarray(pixels[:, :, ::-1].copy())

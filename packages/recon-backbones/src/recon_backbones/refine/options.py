@@ -35,4 +35,6 @@ class Refinement:
             ("neighbors", self.neighbors, 2),
         ):
             if value < least:
-                raise InputError(f"{name}={value}; it must be at least {least}")
+                raise InputError(
+                    f"{name}={value}; it must be at least {least}: leave it out for the usual value"
+                )

@@ -92,7 +92,10 @@ class Vggt(Backbone):
         `reference` other than "first", which leads here always.
         """
         if world_to_camera is not None or intrinsics is not None:
-            raise InputError(f"{self.name} takes no cameras; leave them out, or use a da3 backbone")
+            raise InputError(
+                f"{self.name} takes no cameras; it finds them itself: leave them out, or use a "
+                "da3 backbone"
+            )
         check_choice("reference", reference or "first", ("first",))
         heads = ("depth", "points") if with_points else ("depth",)
         output = self.internals(images, heads=heads, head_chunk=head_chunk)
@@ -137,8 +140,8 @@ class Vggt(Backbone):
         check_heads((), (), head_chunk)
         if queries.shape[:1] != images.shape[:1] or not queries.isfinite().all():
             raise ValueError(
-                f"queries {tuple(queries.shape)} must be finite pixels (x, y) of each of the "
-                f"{len(images)} scenes"
+                f"queries={tuple(queries.shape)}; they must be finite pixels (x, y) of "
+                f"each of the {len(images)} scenes: pass b p 2"
             )
         tokens, head = self._trunk(images), self.track_head
         size = (images.shape[-2], images.shape[-1])

@@ -26,7 +26,8 @@ class VggtPreprocess:
     def __post_init__(self) -> None:
         if self.size < self.patch_size or (self.mode != "square" and self.size % self.patch_size):
             raise ValueError(
-                f"size={self.size}; it must be a positive multiple of {self.patch_size}"
+                f"size={self.size}; it must be a positive multiple of {self.patch_size}: "
+                "518 is usual"
             )
 
     def __call__(self, photos: Sequence[Pixels]) -> list[Processed]:

@@ -42,7 +42,9 @@ class _Views:
 def agreeing_factor(prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3"]) -> Agreement:
     """Find the factor on the depths of one scene with which its cameras agree.
 
-    pictures: the views as the network saw them. Without two views that see the same, or where
+    - `pictures`: the views as the network saw them.
+
+    Without two views that see the same, or where
     the cost has no clear minimum (cameras in one place, nothing to see), `clear` is False.
     """
     views = _Views(

@@ -18,9 +18,13 @@ def parse_bytes(text: str | int) -> int:
         amount = float(digits)
         factor = 1024 ** " kmgt".index(plain) if binary else UNITS[plain]
     except (ValueError, KeyError):
-        raise InputError(f"{text!r} is no amount of memory; write 8GB, 500MB or 6GiB") from None
+        raise InputError(
+            f"budget={text!r}; it is no amount of memory: write 8GB, 500MB or 6GiB"
+        ) from None
     if not 0 < amount * factor < 1e18:
-        raise InputError(f"{text!r} is no amount of memory that a machine has; write 8GB")
+        raise InputError(
+            f"budget={text!r}; it is no amount of memory that a machine has: write 8GB"
+        )
     return int(amount * factor)
 
 

@@ -24,8 +24,11 @@ def keep_pixels(
 ) -> Bool[np.ndarray, "v y x"]:
     """Pixels that become points: seen, with a depth, and passing every mask that is asked for.
 
-    pictures: the views as the network saw them. seen: False where a view was padded.
     Confidence is judged last, over the pixels of all views that are left.
+
+    - `pictures`: the views as the network saw them.
+    - `seen`: False where a view was padded.
+
     Raises InputError when no pixel is left, naming the strictest mask.
     """
     depth = prediction.depth[0]

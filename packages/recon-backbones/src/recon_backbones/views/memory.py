@@ -65,9 +65,10 @@ MARGINS = {
 class Work:
     """One forward pass: what goes in at once, and how it is cut.
 
-    views, height, width: of one scene. head_chunk: views in the dense heads at once.
-    bytes_per_value: 4 or 2; of a network that is given, 4 leaves it as it is.
-    stream: whether tokens wait for the heads in the host's memory, and blocks work on slices.
+    - `views`, `height`, `width`: of one scene.
+    - `head_chunk`: views in the dense heads at once.
+    - `bytes_per_value`: 4 or 2; of a network that is given, 4 leaves it as it is.
+    - `stream`: whether tokens wait for the heads in the host's memory, and blocks work on slices.
     """
 
     views: int
@@ -82,8 +83,9 @@ class Work:
 class Footprint:
     """Bytes that a forward pass needs on its device.
 
-    inputs: the images. parts: the peak of live bytes beside weights and inputs while blocks
-    inside a view ("frame"), blocks over all views ("global") and dense heads ("heads") run.
+    - `inputs`: the images.
+    - `parts`: the peak of live bytes beside weights and inputs while blocks inside a view
+      ("frame"), blocks over all views ("global") and dense heads ("heads") run.
     """
 
     weights: int

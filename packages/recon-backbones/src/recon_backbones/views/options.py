@@ -35,11 +35,20 @@ class Memory:
         if self.budget is not None:
             parse_bytes(self.budget)
         if self.window is not None and self.window < 2:
-            raise InputError(f"window={self.window}; it must be at least 2 views")
+            raise InputError(
+                f"window={self.window}; it must be at least 2 views: leave it out to let "
+                "memory decide"
+            )
         if self.overlap is not None and self.overlap < 1:
-            raise InputError(f"overlap={self.overlap}; windows must share at least 1 view")
+            raise InputError(
+                f"overlap={self.overlap}; windows must share at least 1 view: leave it out for "
+                "a quarter"
+            )
         if self.window is not None and self.overlap is not None and self.overlap >= self.window:
-            raise InputError(f"overlap={self.overlap}; it must be less than window={self.window}")
+            raise InputError(
+                f"overlap={self.overlap}; it must be less than window={self.window}: leave it "
+                "out for a quarter"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +74,11 @@ class Masks:
     def __post_init__(self) -> None:
         if not 0 <= self.confidence_percentile < 100:
             raise InputError(
-                f"confidence_percentile={self.confidence_percentile}; it must be at least 0 (keep "
-                "every pixel) and less than 100"
+                f"confidence_percentile={self.confidence_percentile}; it must be at least "
+                "0 and less than 100: 0 keeps every pixel"
             )
         if not self.edge_tolerance > 0:
-            raise InputError(f"edge_tolerance={self.edge_tolerance}; it must be positive")
+            raise InputError(
+                f"edge_tolerance={self.edge_tolerance}; it must be positive: infinity keeps "
+                "every edge"
+            )

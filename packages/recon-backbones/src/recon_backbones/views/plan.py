@@ -35,10 +35,11 @@ PLENTY = 16 << 10  # bytes for a pixel, far above what any backbone was measured
 class Plan:
     """How the views go through the network.
 
-    window: views of one pass, at most all. overlap: views that neighboring passes share.
-    head_chunk, stream: as `memory.Work` has them. needs: predicted peak in bytes, None where
-    nothing was predicted. half: the 16-bit type of the backbone, None where it is not converted.
-    why: what was given up for memory, in words.
+    - `window`: views of one pass, at most all. `overlap`: views that neighboring passes share.
+    - `head_chunk`, `stream`: as `memory.Work` has them.
+    - `needs`: predicted peak in bytes, None where nothing was predicted.
+    - `half`: the 16-bit type of the backbone, None where it is not converted.
+    - `why`: what was given up for memory, in words.
     """
 
     views: int
@@ -74,8 +75,8 @@ class Plan:
 class Situation:
     """What is to be reconstructed where.
 
-    backbone: its registered name, or the network itself, where it is another or a student.
-    held: bytes that the process has in memory already and that count (on a GPU none).
+    - `backbone`: its registered name, or the network itself, where it is another or a student.
+    - `held`: bytes that the process has in memory already and that count (on a GPU none).
     """
 
     backbone: str | Backbone
@@ -107,9 +108,8 @@ def make_plan(options: Memory, situation: Situation) -> Plan:
             return replace(plan, needs=least, why=_why(first, plan, limit))
     raise InputError(
         f"{situation.views} views of {situation.width} x {situation.height} pixels need "
-        f"{readable(least)} at the very least ({plan.describe()}), and "
-        f"{readable(limit)} may be used; give a larger budget, a smaller size, or a smaller "
-        "backbone"
+        f"{readable(least)} at the very least ({plan.describe()}); {readable(limit)} may "
+        "be used: give a larger budget, a smaller size, or a smaller backbone"
     )
 
 

@@ -122,7 +122,7 @@ def run_plan(
         after = thriftier(plan)
         if after is None:
             raise InputError(
-                f"memory ran out even with {plan.describe()} ({told}); use a smaller size, "
+                f"memory ran out even with {plan.describe()}; {told}: use a smaller size, "
                 "fewer views (max_views), or a smaller backbone"
             )
         telling.say(f"memory ran out with {plan.describe()}; trying {after.describe()}")

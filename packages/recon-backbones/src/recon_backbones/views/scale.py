@@ -23,7 +23,7 @@ AROUND = 1  # pixels on each side whose median depth is taken
 class End:
     """One end of a known distance: where a photo was taken, or what one of its pixels shows.
 
-    pixel: x and y in the upright photo at its own size, None for the camera itself.
+    - `pixel`: x and y in the upright photo at its own size, None for the camera itself.
     """
 
     photo: str
@@ -40,9 +40,13 @@ class KnownDistance:
 
     def __post_init__(self) -> None:
         if not 0 < self.meters < 1e9:
-            raise InputError(f"meters={self.meters}; it must be positive")
+            raise InputError(
+                f"meters={self.meters}; it must be positive: give the distance as it was measured"
+            )
         if self.first == self.second:
-            raise InputError("the two ends of the known distance are one and the same")
+            raise InputError(
+                "first and second are one and the same end; a distance has two: name another"
+            )
 
 
 def parse_end(text: str) -> End:
@@ -58,9 +62,10 @@ def scale_from_distance(
 ) -> float:
     """Meters per unit of the prediction.
 
-    names: of the photos, in the order of the views. Raises InputError when a photo is not among
-    them or its name fits several, when a pixel was not seen or has no depth, and when the two
-    ends lie in one place.
+    - `names`: of the photos, in the order of the views.
+
+    Raises InputError when a photo is not among them or its name fits several, when a pixel was not
+    seen or has no depth, and when the two ends lie in one place.
     """
     first, second = (
         _position(end, prediction, batch, names) for end in (known.first, known.second)
@@ -70,7 +75,7 @@ def scale_from_distance(
     if not distance > 1e-6 * float(depths[depths > 0].median()):
         raise InputError(
             f"{known.first.photo} and {known.second.photo} lie in one place of the "
-            "reconstruction, so their distance gives no scale; name two ends that are apart"
+            "reconstruction; their distance gives no scale: name two ends that are apart"
         )
     return known.meters / distance
 
@@ -89,7 +94,9 @@ def metric_by_network(
     """
     focal = network.config.canonical_focal
     if focal is None:
-        raise InputError(f"{network.name} sees no metric depth; take a metric backbone")
+        raise InputError(
+            f"{network.name} sees no metric depth; its numbers have no unit: take a metric backbone"
+        )
     device = next(network.parameters()).device
     seen = []
     for image in images:
@@ -122,7 +129,7 @@ def _view(photo: str, names: Sequence[str]) -> int:
     if len(fits) != 1:
         known = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         what = "is none of the photos" if not fits else "is the name of several photos"
-        raise InputError(f"{photo} {what}; they are {known}. Write PHOTO or PHOTO:X,Y")
+        raise InputError(f"{photo} {what}; photos are {known}: write PHOTO or PHOTO:X,Y")
     return fits[0]
 
 
@@ -131,11 +138,13 @@ def _depth_at(end: End, depth: np.ndarray, pixel: np.ndarray) -> float:
     x, y = int(np.floor(pixel[0])), int(np.floor(pixel[1]))
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(
-            f"pixel {end.pixel} of {end.photo} lies outside of what the network saw; choose one "
-            "nearer the middle"
+            f"pixel {end.pixel} of {end.photo} lies outside of what the network saw; it "
+            "must be inside: choose one nearer the middle"
         )
     near = depth[max(0, y - AROUND) : y + AROUND + 1, max(0, x - AROUND) : x + AROUND + 1]
     known = near[np.isfinite(near) & (near > 0)]
     if not len(known):
-        raise InputError(f"pixel {end.pixel} of {end.photo} has no depth; choose another")
+        raise InputError(
+            f"pixel {end.pixel} of {end.photo} has no depth; an end needs one: choose another"
+        )
     return float(np.median(known))

@@ -34,14 +34,14 @@ class Meters:
 
     def __post_init__(self) -> None:
         if self.distance is not None and self.network is not None:
-            raise InputError("metric_model and known_distance both give meters; give one of them")
+            raise InputError("metric_model with known_distance; both give meters: give one of them")
 
     def check_free(self) -> None:
         """Refuse, before the network runs, a scale beside that of given cameras."""
         for name, given in (("known_distance", self.distance), ("metric_model", self.network)):
             if given is not None:
                 raise InputError(
-                    f"cameras already give the scale, so {name} contradicts them; leave one out"
+                    f"{name} with cameras; these already give the scale: leave one out"
                 )
 
 
@@ -81,8 +81,9 @@ def in_meters(
         network = meters.network()
         if not isinstance(network, MonoDepthAnything3):
             raise InputError(
-                f"{getattr(network, 'name', type(network).__name__)} sees no metric depth in "
-                "single photos; take da3metric-large, or a network like it"
+                f"{getattr(network, 'name', type(network).__name__)} sees no metric depth "
+                "in single photos; the unit comes from that: take da3metric-large, or a "
+                "network like it"
             )
         images = batch.images[0]
         with telling.progress("seeing meters", len(images)) as advance:

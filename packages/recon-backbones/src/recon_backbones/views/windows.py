@@ -38,7 +38,10 @@ def windows(views: int, window: int, overlap: int) -> list[range]:
     if views <= window:
         return [range(views)]
     if not 1 <= overlap < window:
-        raise InputError(f"overlap={overlap}; it must be at least 1 and below window={window}")
+        raise InputError(
+            f"overlap={overlap}; it must be at least 1 and below window={window}: a quarter of "
+            "it is usual"
+        )
     starts = [*range(0, views - window, window - overlap), views - window]
     return [range(start, start + window) for start in starts]
 

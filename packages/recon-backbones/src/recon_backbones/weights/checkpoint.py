@@ -19,10 +19,13 @@ def find_checkpoint(path: Path) -> Path:
             if (path / name).is_file():
                 return path / name
         raise ValueError(
-            f"{path} holds neither {' nor '.join(_DIRECTORY_FILES)}; name a file in it"
+            f"{path} holds neither {' nor '.join(_DIRECTORY_FILES)}; a folder of weights "
+            "has one: name a file in it"
         )
     if not path.is_file():
-        raise ValueError(f"checkpoint {path} does not exist; give a .safetensors or .pt file")
+        raise ValueError(
+            f"checkpoint {path} does not exist; it must be a file: give a .safetensors or .pt file"
+        )
     return path
 
 
@@ -32,25 +35,32 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises ValueError if the file is damaged, of another kind, or pickles anything but tensors.
     """
     if not path.is_file():
-        raise ValueError(f"checkpoint {path} does not exist or is no file; give another")
+        raise ValueError(
+            f"checkpoint {path} does not exist or is no file; it must be one: give another"
+        )
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise ValueError(
-                f"{path} is no whole safetensors file ({error}); get it anew"
+                f"{path} is no whole safetensors file; {error}: get it anew"
             ) from error
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise ValueError(f"{path} has suffix {path.suffix!r}; known: .safetensors, .pt, .pth, .bin")
     try:
         loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as tensors only: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read as tensors only; code in pickles is never run: save it as "
+            f".safetensors ({error})"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
-        raise ValueError(f"{path} holds no dictionary of tensors; export the state dict alone")
+        raise ValueError(
+            f"{path} holds no dictionary of tensors; it must be a state dict: export that alone"
+        )
     return loaded
 
 
@@ -78,7 +88,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     ]
     if problems:
         raise ValueError(
-            f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}; "
-            "load it under the name of the backbone that it was made for"
+            f"{source} does not fit {type(module).__name__}; {', '.join(problems)}: load "
+            "it under the name of the backbone that it was made for"
         )
     module.load_state_dict(dict(state), assign=True)

@@ -48,7 +48,10 @@ def import_lite3r(path: str | Path, backbone: Backbone) -> Lite3RWeights:
     state = backbone.convert_names(state)
     found = {match[1]: match[0] for name in state if (match := _PROJECTION.fullmatch(name))}
     if not found:
-        raise ValueError(f"{file} holds no proj_lin.weight; load a plain backbone by load_backbone")
+        raise ValueError(
+            f"{file} holds no proj_lin.weight; a checkpoint of Lite3R has some: load a plain "
+            "backbone by load_backbone"
+        )
     projections = {site: state.pop(name) for site, name in found.items()}
     widths = {site.name: site.head_dim for site in backbone.attention_sites()}
     for site, weight in projections.items():
@@ -56,7 +59,7 @@ def import_lite3r(path: str | Path, backbone: Backbone) -> Lite3RWeights:
         if tuple(weight.shape) != expected:
             raise ValueError(
                 f"{file}: {found[site]} is {tuple(weight.shape)}; {backbone.name} expects "
-                f"{expected}; load it into the backbone that it was made for"
+                f"{expected}: load it into the backbone that it was made for"
             )
     like = next(backbone.parameters())
     fit(backbone, state, source=str(file))

@@ -34,7 +34,8 @@ def align_cameras(
     source, goal = camera_centers(predicted), camera_centers(target)
     if len(source) != len(goal):
         raise ValueError(
-            f"predicted, target={len(source)}, {len(goal)} views; both must have the same views"
+            f"predicted, target={len(source)}, {len(goal)} views; both must have the same "
+            "views: leave out those that lack a partner"
         )
     check_extent(source, predicted.dtype, "predicted cameras")
     check_extent(goal, target.dtype, "target cameras")

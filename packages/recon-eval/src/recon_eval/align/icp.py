@@ -33,7 +33,8 @@ def icp(
     """
     if not max_distance > 0 or steps < 1:
         raise ValueError(
-            f"max_distance={max_distance}, steps={steps}; they must be above 0 and at least 1"
+            f"max_distance={max_distance}, steps={steps}; they must be above 0 and at "
+            "least 1: give a length in the unit of the points, and 20 steps"
         )
     for name, points in (("source", source), ("target", target)):
         Axes().check(points, name, "p 3")

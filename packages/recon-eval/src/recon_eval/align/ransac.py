@@ -46,8 +46,9 @@ def ransac(
     axes.check(target, "target", "p 3")
     if trials < 1 or not 3 <= draw <= len(source) or not threshold >= 0:
         raise ValueError(
-            f"trials={trials}, draw={draw}, threshold={threshold}; they must be at least 1, in "
-            f"3..{len(source)} (the points), and at least 0"
+            f"trials={trials}, draw={draw}, threshold={threshold}; they must be at least "
+            f"1, in 3..{len(source)} (the points), and at least 0: leave trials and draw "
+            "out for the usual ones"
         )
     x, y = source.double(), target.double()
     rng = np.random.default_rng(seed)

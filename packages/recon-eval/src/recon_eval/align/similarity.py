@@ -92,7 +92,7 @@ def umeyama(
     """Return the similarity that takes `source` to `target` with the least squared distance.
 
     Raises DegenerateAlignment where either cloud has fewer than three points or a spread below
-    `min_spread`: such a fit has a small residual and an arbitrary rotation.
+    `min_spread`, as such a fit has a small residual and an arbitrary rotation.
     """
     axes = Axes()
     axes.check(source, "source", "p 3")
@@ -131,7 +131,10 @@ def _normalized(weights: Tensor | None, points: Tensor) -> Tensor:
         return points.new_full((len(points),), 1 / max(len(points), 1))
     w = weights.double()
     if not bool((w >= 0).all()) or not bool(w.sum() > 0):
-        raise ValueError("weights: they must be at least 0, and not all 0")
+        raise ValueError(
+            "weights: some are below 0, or all are 0; they must be at least 0, and not all 0: "
+            "leave them out to count all alike"
+        )
     return w / w.sum()
 
 
@@ -162,7 +165,10 @@ def _check_points(x: Tensor, y: Tensor) -> None:
         )
     for name, points in (("source", x), ("target", y)):
         if not bool(torch.isfinite(points).all()):
-            raise ValueError(f"{name}: holds NaN or infinity; drop such points and their partners")
+            raise ValueError(
+                f"{name}: holds NaN or infinity; points must be finite: drop such points and "
+                "their partners"
+            )
 
 
 def spread(centerd: Float[Tensor, "p 3"], weights: Float[Tensor, " p"]) -> float:

@@ -43,12 +43,17 @@ def normalize(scene: Scene) -> Scene:
     """Return the views of one sample in the unit that the published code gives them."""
     cameras = scene.world_to_camera
     if cameras is None:
-        raise ValueError(f"{scene.name}: has no cameras, and the unit comes from them")
+        raise ValueError(
+            f"{scene.name}: has no cameras; the unit comes from them: give a scene with cameras"
+        )
     unit = float(cameras[:, :, 3].norm(dim=-1).max())
     if scene.depth is not None and scene.valid is not None and bool(scene.valid.any()):
         unit = max(unit, float(scene.depth[scene.valid].median()))
     if not unit > 0:
-        raise ValueError(f"{scene.name}: has no depth and stands at the origin: there is no unit")
+        raise ValueError(
+            f"{scene.name}: has no depth and stands at the origin; the unit is the larger of "
+            "both: give true depth"
+        )
     moved = torch.cat([cameras[:, :, :3], cameras[:, :, 3:] / unit], dim=-1)
     depth = None if scene.depth is None else scene.depth / unit
     return replace(scene, depth=depth, world_to_camera=moved)

@@ -35,7 +35,7 @@ def evaluate_pose(
     """Return `auc30`, `rra30`, `rta30` and their like of one scene under a published convention."""
     if convention not in get_args(PoseConvention):
         known = ", ".join(get_args(PoseConvention))
-        raise ValueError(f"convention={convention!r}; it must be one of {known}")
+        raise ValueError(f"convention={convention!r}; it must be known: pass one of {known}")
     rigs = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
     pose, truth = (_relative(cameras.double(), convention) for cameras in rigs)
     rotation = rotation_angle_degrees(truth[:, :3, :3], pose[:, :3, :3])

@@ -32,14 +32,16 @@ def align(
     zero, negative or infinite where a shift was fitted.
     """
     if kind not in ALIGNMENTS:
-        raise ValueError(f"alignment={kind!r}; it must be one of {', '.join(ALIGNMENTS)}")
+        raise ValueError(
+            f"alignment={kind!r}; it must be known: pass one of {', '.join(ALIGNMENTS)}"
+        )
     axes = Axes()
     axes.check(predicted, "predicted", "p")
     axes.check(target, "target", "p")
     d, g = predicted.double(), target.double()
     if kind == "disparity_affine":
         if not bool((d > 0).all()):
-            raise ValueError("predicted: has depths <= 0, which have no disparity; mask them")
+            raise ValueError("predicted: has depths <= 0; these have no disparity: mask them")
         scale, shift = _affine_l2(1 / d, 1 / g)
         # a disparity below zero lies beyond infinity: infinitely far, not behind the camera
         return 1 / (scale / d + shift).clamp_min(0), scale, shift
@@ -59,7 +61,9 @@ def _scale_l1(d: Tensor, g: Tensor) -> tuple[float, float]:
     # sum |s d - g| = sum |d| |s - g / d|: the weighted median of g / d with weights |d|.
     d, g = d[d != 0], g[d != 0]
     if not len(d):
-        raise ValueError("predicted: is zero at every valid pixel, so it has no scale")
+        raise ValueError(
+            "predicted: is zero at every valid pixel; it has no scale: pass alignment='none'"
+        )
     ratios, order = torch.sort(g / d)
     weights = torch.cumsum(d.abs()[order], 0)
     return float(ratios[torch.searchsorted(weights, weights[-1] / 2)]), 0.0
@@ -122,7 +126,8 @@ def _middle(values: Tensor) -> Tensor:
 def _ratio(above: float, below: float, what: str) -> float:
     if not below > 0:
         raise ValueError(
-            f"predicted: its {what} over the valid pixels is {below}; it must be above 0"
+            f"predicted: its {what} over the valid pixels is {below}; it must be above 0: "
+            "mask such pixels, or pass alignment='none'"
         )
     return above / below
 

@@ -120,9 +120,11 @@ def _check(
     predicted: Tensor, target: Tensor, valid: Tensor | None, alignment: str, scope: str
 ) -> Tensor:
     if alignment not in ALIGNMENTS:
-        raise ValueError(f"alignment={alignment!r}; it must be one of {', '.join(ALIGNMENTS)}")
+        raise ValueError(
+            f"alignment={alignment!r}; it must be known: pass one of {', '.join(ALIGNMENTS)}"
+        )
     if scope not in ("sequence", "image"):
-        raise ValueError(f"scope={scope!r}; it must be 'sequence' or 'image'")
+        raise ValueError(f"scope={scope!r}; it must be known: pass 'sequence' or 'image'")
     axes = Axes()
     axes.check(target, "target", "v y x")
     axes.check(predicted, "predicted", "v y x", way="depth.resize brings depth to another size")
@@ -132,15 +134,20 @@ def _check(
     mask = usable if valid is None else valid
     if bool((mask & ~usable).any()):
         count = int((mask & ~usable).sum())
-        raise ValueError(f"target: {count} valid pixels are not finite and positive; mask them")
+        raise ValueError(
+            f"target: {count} valid pixels are not finite and positive; all must be: mask them"
+        )
     if not bool(mask.any()):
-        raise ValueError("target: no pixel of any view is valid, so nothing can be measured")
+        raise ValueError(
+            "target: no pixel of any view is valid; nothing can be measured: leave such scenes out"
+        )
     broken = mask & ~torch.isfinite(predicted)
     if bool(broken.any()):
         views = sorted(set(broken.nonzero()[:, 0].tolist()))
         raise ValueError(
-            f"predicted: NaN or infinite at {int(broken.sum())} valid pixels (views {views}); a "
-            "number over the rest would hide it. Mask these pixels in `valid` to leave them out"
+            f"predicted: NaN or infinite at {int(broken.sum())} valid pixels (views "
+            f"{views}); a number over the rest would hide it: mask these pixels in `valid` "
+            "to leave them out"
         )
     return mask
 

@@ -65,5 +65,7 @@ def measure(predicted: Float[Tensor, " p"], target: Float[Tensor, " p"]) -> dict
     axes.check(target, "target", "p")
     d, g = predicted.double(), target.double()
     if not len(d):
-        raise ValueError("target: no valid pixel, so there is nothing to measure")
+        raise ValueError(
+            "target: no valid pixel; there is nothing to measure: leave such views out"
+        )
     return {name: float(metric(d, g)) for name, metric in METRICS.items()}

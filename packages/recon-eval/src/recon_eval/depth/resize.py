@@ -12,9 +12,14 @@ def resize(values: Shaped[Tensor, "v y x"], *, height: int, width: int) -> Shape
     is taken. Scale the intrinsics by the same factors (pixel centers at + 0.5).
     """
     if height < 1 or width < 1:
-        raise ValueError(f"height={height}, width={width}; both must be at least 1")
+        raise ValueError(
+            f"height={height}, width={width}; both must be at least 1: pass those of the truth"
+        )
     if not isinstance(values, Tensor) or values.ndim != 3:
-        raise ValueError(f"values={_described(values)}; it must be a torch.Tensor v y x")
+        raise ValueError(
+            f"values={_described(values)}; it must be a torch.Tensor v y x: pass "
+            "torch.as_tensor(values)"
+        )
     rows = _nearest(values.shape[1], height, values.device)
     columns = _nearest(values.shape[2], width, values.device)
     return values[:, rows[:, None], columns]

@@ -146,9 +146,11 @@ def evaluate_cloud(
 def _check(variant: str, max_distance_mm: float) -> None:
     if variant not in get_args(Variant):
         known = ", ".join(get_args(Variant))
-        raise ValueError(f"variant={variant!r}; it must be one of {known}")
+        raise ValueError(f"variant={variant!r}; it must be known: pass one of {known}")
     if not 0 < max_distance_mm <= BLOCK_MM:
-        raise ValueError(f"max_distance_mm={max_distance_mm}; it must be in (0, {BLOCK_MM:g}]")
+        raise ValueError(
+            f"max_distance_mm={max_distance_mm}; it must be in (0, {BLOCK_MM:g}]: 20 is DTU's"
+        )
 
 
 def _summarize(forward: np.ndarray, backward: np.ndarray, **facts: Any) -> DtuResult:
@@ -182,9 +184,9 @@ def _take_part(
         compared = seen.observed(points) & _in_blocks(points, seen)
     if not compared.any() or not len(reference):
         raise ValueError(
-            f"scan {truth.scan}: {int(compared.sum())} predicted points lie in the observed volume "
-            f"and {len(reference)} reference points above the plane; both must be at least 1. Is "
-            "the cloud in millimeters and in DTU's world frame?"
+            f"scan {truth.scan}: {int(compared.sum())} predicted points lie in the "
+            f"observed volume and {len(reference)} reference points above the plane; both "
+            "must be at least 1: give the cloud in millimeters and in DTU's world frame"
         )
     return points, compared, reference
 

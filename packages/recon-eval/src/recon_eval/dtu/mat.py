@@ -47,10 +47,15 @@ def read_mat(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
             for name, values in _read_matrix(content, order, names)
         }
     except _Broken as error:
-        raise ValueError(f"{path}: is no MATLAB file of version 5 to 7.2: {error}") from None
+        raise ValueError(
+            f"{path}: is no MATLAB file of version 5 to 7.2; {error}: copy it again"
+        ) from None
     missing = [name for name in names if name not in found]
     if missing:
-        raise ValueError(f"{path}: has no variable {', '.join(missing)}")
+        raise ValueError(
+            f"{path}: has no variable {', '.join(missing)}; it must have all that are asked "
+            "for: take the file of the data set"
+        )
     return found
 
 

@@ -26,8 +26,9 @@ class Observation:
         values = np.array([self.resolution, *self.low, *self.high, *self.plane])
         if not np.isfinite(values).all() or self.resolution <= 0 or (self.low >= self.high).any():
             raise ValueError(
-                f"observation: resolution {self.resolution} must be above 0, the box {self.low} to "
-                f"{self.high} not empty, and both and the plane {self.plane} finite"
+                f"observation: resolution {self.resolution}, box {self.low} to "
+                f"{self.high}, plane {self.plane}; the resolution must be above 0, the box "
+                "not empty, and all finite: take the files of the data set"
             )
 
     def observed(
@@ -59,8 +60,9 @@ def read_observation(mask: Path, plane: Path) -> Observation:
     grid, box, size = found["ObsMask"], found["BB"], found["Res"]
     if grid.ndim != 3 or box.shape != (2, 3) or size.size != 1 or normal.shape != (4,):
         raise ValueError(
-            f"{mask}: ObsMask {grid.shape} must have 3 dimensions, BB {box.shape} be 2 x 3, Res "
-            f"{size.shape} one number, and P of {plane.name} {normal.shape} 4 numbers"
+            f"{mask}: ObsMask {grid.shape}, BB {box.shape}, Res {size.shape} and P of "
+            f"{plane.name} {normal.shape}; they must have 3 dimensions, 2 x 3, one number "
+            "and 4 numbers: take the files of the data set"
         )
     try:
         return Observation(

@@ -21,7 +21,7 @@ def compare(
     `seconds` are made, one at least. Raises ValueError for fewer repeats than one.
     """
     if repeats < 1:
-        raise ValueError(f"repeats={repeats}; it must be at least 1")
+        raise ValueError(f"repeats={repeats}; it must be at least 1: 5 is usual")
 
     def in_turn() -> dict[str, tuple[float, ...]]:
         return {

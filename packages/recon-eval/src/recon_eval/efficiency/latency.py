@@ -15,10 +15,13 @@ def time_calls(
     is the device's, from the first kernel to the last.
     """
     if warmup < 0 or repeats < 1:
-        raise ValueError(f"warmup={warmup}, repeats={repeats}; they must be at least 0 and 1")
+        raise ValueError(
+            f"warmup={warmup}, repeats={repeats}; they must be at least 0 and 1: leave them "
+            "out for the usual ones"
+        )
     kind = torch.device(device).type
     if kind not in ("cpu", "cuda"):
-        raise ValueError(f"device={device!r}; it must be 'cpu' or 'cuda'")
+        raise ValueError(f"device={device!r}; it must be known: pass 'cpu' or 'cuda'")
     once = _once_on_cpu if kind == "cpu" else _once_on_cuda(torch.device(device))
     for _ in range(warmup):
         fn()

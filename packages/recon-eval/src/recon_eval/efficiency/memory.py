@@ -35,7 +35,7 @@ def peak_memory(fn: Callable[[], object], *, device: str = "cpu") -> PeakMemory:
         return _peak_on_cuda(fn, target)
     if target.type == "cpu":
         return _peak_on_cpu(fn)
-    raise ValueError(f"device={device!r}; it must be 'cpu' or 'cuda'")
+    raise ValueError(f"device={device!r}; it must be known: pass 'cpu' or 'cuda'")
 
 
 def _peak_on_cuda(fn: Callable[[], object], device: torch.device) -> PeakMemory:
@@ -55,7 +55,9 @@ def _peak_on_cpu(fn: Callable[[], object]) -> PeakMemory:
         result = fn()
     results = recorded.profiler.kineto_results if recorded.profiler is not None else None
     if results is None:
-        raise RuntimeError("PyTorch's profiler returned no events: another profiler is running")
+        raise RuntimeError(
+            "PyTorch's profiler returned no events; another profiler is running: end that"
+        )
     steps = sorted(
         (event.start_ns(), event.nbytes())
         for event in results.events()

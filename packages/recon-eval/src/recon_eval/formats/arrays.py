@@ -34,9 +34,11 @@ def read_npy(path: str | Path) -> np.ndarray:
     try:
         values = np.load(path, allow_pickle=False)
     except _BROKEN as error:
-        raise ValueError(f"{path}: is no NumPy array: {str(error)[:200]}") from error
+        raise ValueError(f"{path}: is no NumPy array; {str(error)[:200]}: copy it again") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: is no NumPy array of numbers")
+        raise ValueError(
+            f"{path}: is no NumPy array of numbers; it must be: save it without objects"
+        )
     return values
 
 
@@ -56,11 +58,13 @@ def read_npz(
         wanted = [name for name in members if names is None or name in names]
         size = sum(members[name] for name in wanted)
         if size > limit:
-            raise ValueError(f"unpacks to {size} bytes, and at most {limit} are read")
+            raise ValueError(f"unpacks to {size} bytes; at most {limit} are read: split it")
         with np.load(path, allow_pickle=False) as stored:
             return {name: np.asarray(stored[name]) for name in wanted}
     except _BROKEN as error:
-        raise ValueError(f"{path}: is no file of NumPy arrays: {str(error)[:200]}") from error
+        raise ValueError(
+            f"{path}: is no file of NumPy arrays; {str(error)[:200]}: copy it again"
+        ) from error
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Sequence[np.ndarray]]) -> None:
@@ -77,7 +81,9 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Sequence[np.nd
 def _append(archive: zipfile.ZipFile, name: str, parts: Sequence[np.ndarray]) -> None:
     first = parts[0]
     if first.dtype.hasobject:
-        raise ValueError(f"{name}: has the type {first.dtype}; only numbers and text are written")
+        raise ValueError(
+            f"{name}: has the type {first.dtype}; only numbers and text are written: convert it"
+        )
     shape = (sum(len(part) for part in parts), *first.shape[1:]) if first.ndim else ()
     header = {
         "descr": np.lib.format.dtype_to_descr(first.dtype),

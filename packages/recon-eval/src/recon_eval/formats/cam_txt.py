@@ -60,12 +60,14 @@ def read_cam_txt(
     path = Path(path)
     if two_numbers not in get_args(TwoNumbers):
         raise ValueError(
-            f"two_numbers={two_numbers!r}; it must be one of {', '.join(get_args(TwoNumbers))}"
+            f"two_numbers={two_numbers!r}; it must be known: pass one of "
+            f"{', '.join(get_args(TwoNumbers))}"
         )
     words = read_text(path).split()
     if len(words) < 27 or words[0] != "extrinsic" or words[17] != "intrinsic":
         raise ValueError(
-            f"{path}: a camera file is 'extrinsic', 16 numbers, 'intrinsic', 9 numbers and a tail"
+            f"{path}: is no camera file; it is 'extrinsic', 16 numbers, 'intrinsic', 9 "
+            "numbers and a tail: mend it"
         )
     extrinsic = np.array(numbers(words[1:17], path, "extrinsic")).reshape(4, 4)
     intrinsics = np.array(numbers(words[18:27], path, "intrinsic")).reshape(3, 3)
@@ -127,7 +129,10 @@ def _read_tail(
             return "min_interval_planes", low, low + scale * interval * (count - 1)
         case [low, _, _, high]:
             return "min_interval_planes_max", low, high
-    raise ValueError(f"{path}: the depth range has {len(values)} numbers; it may have 0, 2, 3 or 4")
+    raise ValueError(
+        f"{path}: the depth range has {len(values)} numbers; it may have 0, 2, 3 or 4: mend "
+        "the line"
+    )
 
 
 def read_pairs(path: str | Path) -> dict[int, list[tuple[int, float]]]:
@@ -145,18 +150,25 @@ def read_pairs(path: str | Path) -> dict[int, list[tuple[int, float]]]:
         sources = values[position + 2 : position + 2 + 2 * count]
         if len(sources) != 2 * count or view in pairs:
             raise ValueError(
-                f"{path}: view {view} is listed twice, or its {count} sources are cut off"
+                f"{path}: view {view} is listed twice, or its {count} sources are cut off; "
+                "each view stands once, whole: copy it again"
             )
         scored = zip((int(source) for source in sources[::2]), sources[1::2], strict=True)
         pairs[view] = [(other, score) for other, score in scored if other != view and score > 0]
         position += 2 + 2 * count
     if position != len(values):
-        raise ValueError(f"{path}: {len(values) - position} numbers follow the last view")
+        raise ValueError(
+            f"{path}: {len(values) - position} numbers follow the last view; none may: correct "
+            "its first number"
+        )
     return pairs
 
 
 def _count(values: list[float], position: int, path: Path) -> int:
     value = values[position] if position < len(values) else -1.0
     if value != int(value) or not 0 <= value <= 1_000_000:
-        raise ValueError(f"{path}: number {position + 1} must be a whole number of at least 0")
+        raise ValueError(
+            f"{path}: number {position + 1} is none of a view; it must be a whole number of at "
+            "least 0: mend it"
+        )
     return int(value)

@@ -34,7 +34,7 @@ def read_depth(
         depth = _read_picture(path, unit, unknown)
     if depth.ndim != 2:
         raise ValueError(
-            f"{path}: has the shape {depth.shape}, and a depth map has rows and columns"
+            f"{path}: has the shape {depth.shape}; a depth map has rows and columns: save it as y x"
         )
     depth = depth.astype(np.float32)
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
@@ -80,15 +80,18 @@ def _read_picture(path: Path, unit: float, unknown: int) -> np.ndarray:
             if image.mode == "F":
                 return np.asarray(image)
             if not image.mode.startswith("I"):
-                raise ValueError(f"is {image.mode}, neither of 16 bits nor of floats")
+                raise ValueError(f"is {image.mode}; it must have 16 bits or floats: save it so")
             steps = np.asarray(image)
     except BROKEN as error:
-        raise ValueError(f"{path}: is no depth map: {error}") from error
+        raise ValueError(f"{path}: is no depth map; {error}: copy it again") from error
     return np.where(steps == unknown, 0, steps).astype(np.float32) * np.float32(unit)
 
 
 def _check(path: Path, unit: float) -> None:
     if path.suffix not in ENDINGS:
-        raise ValueError(f"{path}: ends in {path.suffix!r}; a depth map in {', '.join(ENDINGS)}")
+        raise ValueError(
+            f"{path}: ends in {path.suffix!r}; a depth map has another ending: choose one of "
+            f"{', '.join(ENDINGS)}"
+        )
     if not 0 < unit < np.inf:
-        raise ValueError(f"unit={unit}; it must be above 0 and finite")
+        raise ValueError(f"unit={unit}; it must be above 0 and finite: leave it out for 1")

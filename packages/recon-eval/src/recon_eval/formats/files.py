@@ -33,7 +33,9 @@ def read_text(path: Path) -> str:
     try:
         return read_bounded(path, MAX_TEXT).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not a text file ({error.reason})") from error
+        raise ValueError(
+            f"{path}: is not a text file ({error.reason}); it must be UTF-8: save it so"
+        ) from error
 
 
 def parse_json(raw: bytes, path: Path) -> Any:
@@ -41,7 +43,7 @@ def parse_json(raw: bytes, path: Path) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is no JSON: {error}") from None
+        raise ValueError(f"{path}: is no JSON; {error}: copy it again") from None
 
 
 def numbers(words: list[str], path: Path, what: str) -> list[float]:
@@ -51,9 +53,11 @@ def numbers(words: list[str], path: Path, what: str) -> list[float]:
         try:
             value = float(word)
         except ValueError:
-            raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is no number") from None
+            raise ValueError(
+                f"{path}: {what} holds {word[:40]!r}; that is no number: mend it"
+            ) from None
         if not abs(value) < 1e30:
-            raise ValueError(f"{path}: {what} holds {word[:40]!r}, which is not finite")
+            raise ValueError(f"{path}: {what} holds {word[:40]!r}; that is not finite: mend it")
         found.append(value)
     return found
 
@@ -64,7 +68,9 @@ def require_bounded(path: Path, limit: int) -> None:
         raise FileNotFoundError(f"{path}: does not exist or is no file")
     size = path.stat().st_size
     if not 0 < size <= limit:
-        raise ValueError(f"{path}: has {size} bytes; a file of this kind has 1 to {limit}")
+        raise ValueError(
+            f"{path}: has {size} bytes; a file of this kind has 1 to {limit}: copy it again"
+        )
 
 
 def require_file(path: Path, partner: Path) -> Path:

@@ -37,7 +37,9 @@ def read_glb(path: str | Path) -> PointCloud:
     path = Path(path)
     chunks = _chunks(read_bounded(path, MAX_BYTES), path)
     if b"JSON" not in chunks or b"BIN\0" not in chunks:
-        raise ValueError(f"{path}: needs a JSON and a BIN chunk; it has {sorted(chunks)}")
+        raise ValueError(
+            f"{path}: has the chunks {sorted(chunks)}; it needs JSON and BIN: export it again"
+        )
     scene = parse_json(chunks[b"JSON"], path)
     try:
         parts = [
@@ -47,9 +49,11 @@ def read_glb(path: str | Path) -> PointCloud:
             if primitive.get("mode", 4) not in MODES_OF_LINES
         ]
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"{path}: its scene is malformed: {error!r}") from None
+        raise ValueError(f"{path}: its scene is malformed; {error!r}: export it again") from None
     if not parts:
-        raise ValueError(f"{path}: has no primitive with positions")
+        raise ValueError(
+            f"{path}: has no primitive with positions; a scene of points has: export it again"
+        )
     return PointCloud.concatenate(parts)
 
 
@@ -59,7 +63,9 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     Raises ValueError for an empty cloud (glTF has no empty meshes) and a camera without a size.
     """
     if not len(cloud):
-        raise ValueError(f"{path}: the point cloud is empty; glTF has no empty meshes")
+        raise ValueError(
+            f"{path}: the point cloud is empty; glTF has no empty meshes: give at least one point"
+        )
     buffer = _Buffer()
     middle = np.median(cloud.points, axis=0)
     size = float(np.median(np.abs(cloud.points - middle))) * 0.25 or 1.0
@@ -174,7 +180,10 @@ def _camera(camera: Camera) -> dict[str, object]:
 
 def _size(camera: Camera) -> tuple[int, int]:
     if camera.size is None:
-        raise ValueError(f"{camera.name}: size=None; a glTF camera needs the width and height")
+        raise ValueError(
+            f"{camera.name}: size=None; a glTF camera needs the width and height: give the "
+            "size of the photo"
+        )
     return camera.size
 
 
@@ -192,7 +201,10 @@ def _write(path: Path, document: dict[str, object], buffer: _Buffer) -> None:
 
 def _chunks(raw: bytes, path: Path) -> dict[bytes, bytes]:
     if len(raw) < 12 or raw[:8] != b"glTF\x02\0\0\0":
-        raise ValueError(f"{path}: begins with {raw[:8]!r}; a GLB begins with glTF and version 2")
+        raise ValueError(
+            f"{path}: begins with {raw[:8]!r}; a GLB begins with glTF and version 2: export it "
+            "again"
+        )
     found: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= len(raw):
@@ -200,7 +212,8 @@ def _chunks(raw: bytes, path: Path) -> dict[bytes, bytes]:
         content = raw[position + 8 : position + 8 + size]
         if len(content) < size:
             raise ValueError(
-                f"{path}: the chunk {kind!r} is cut off: {len(content)} of {size} bytes"
+                f"{path}: the chunk {kind!r} is cut off; {len(content)} of {size} bytes "
+                "are there: copy it again"
             )
         found.setdefault(kind, content)
         position += 8 + size
@@ -231,8 +244,9 @@ def _rows(
     accessor = scene["accessors"][index]
     if accessor["componentType"] not in kinds or accessor["type"] not in types:
         raise ValueError(
-            f"an accessor holds {accessor['type']} of {accessor['componentType']}; positions are "
-            "vectors of three float32, colors of three or four numbers"
+            f"an accessor holds {accessor['type']} of {accessor['componentType']}; "
+            "positions are vectors of three float32, colors of three or four numbers: "
+            "export it so"
         )
     cell = np.dtype((KINDS[accessor["componentType"]], (int(accessor["type"][3]),)))
     view = scene["bufferViews"][accessor["bufferView"]]
@@ -242,8 +256,9 @@ def _rows(
     fits = start >= 0 and start + (count - 1) * stride + cell.itemsize <= len(binary)
     if count < 1 or not cell.itemsize <= stride <= MAX_STRIDE or not fits:
         raise ValueError(
-            f"{count} rows, {stride} bytes apart from byte {start} on, do not fit the "
-            f"{len(binary)} bytes, or their distance is not {cell.itemsize} to {MAX_STRIDE}"
+            f"{count} rows, {stride} bytes apart from byte {start} on, in {len(binary)} "
+            f"bytes; they must fit, {cell.itemsize} to {MAX_STRIDE} bytes apart: export it "
+            "again"
         )
     layout = np.dtype({"names": ["p"], "formats": [cell], "offsets": [0], "itemsize": stride})
     padded = binary[start : start + count * stride].ljust(count * stride, b"\0")

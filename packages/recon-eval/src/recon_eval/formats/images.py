@@ -43,7 +43,9 @@ def open_image(path: str | Path) -> Image.Image:
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
         except BROKEN as error:
-            raise ValueError(f"{path}: is broken and cannot be decoded: {error}") from error
+            raise ValueError(
+                f"{path}: is broken and cannot be decoded; {error}: copy it again"
+            ) from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -53,7 +55,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         try:
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         except BROKEN as error:
-            raise ValueError(f"{path}: has a broken EXIF block: {error}") from error
+            raise ValueError(f"{path}: has a broken EXIF block; {error}: remove it") from error
         width, height = image.size
         return (width, height) if turned else (height, width)
 
@@ -83,19 +85,21 @@ def opened(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError:
-        raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller") from None
+        raise ValueError(
+            f"{path}: has too many pixels; no more than {MAX_PIXELS:,} are read: make it smaller"
+        ) from None
     except UnidentifiedImageError:
         raise ValueError(
-            f"{path}: its content is no {', '.join(FORMATS)} image, whatever its name says; "
+            f"{path}: its content is no {', '.join(FORMATS)} image; its name says nothing: "
             "remove the file or replace it"
         ) from None
     except BROKEN as error:
-        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+        raise ValueError(f"{path}: cannot be read as an image; {error}: copy it again") from error
     width, height = image.size
     if width * height > MAX_PIXELS or width < 1 or height < 1:
         image.close()
         raise ValueError(
-            f"{path}: is {width} x {height}; an image has at least one pixel and no more than "
-            f"{MAX_PIXELS:,} pixels; make it smaller"
+            f"{path}: is {width} x {height}; an image has at least one pixel and no more "
+            f"than {MAX_PIXELS:,} pixels: make it smaller"
         )
     return image

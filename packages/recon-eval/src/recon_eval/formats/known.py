@@ -34,9 +34,14 @@ def read_cameras(path: str | Path) -> tuple[Path, list[Camera]]:
         if where is not None:
             cameras = read(where)
             if not cameras:
-                raise ValueError(f"{where}: holds no camera")
+                raise ValueError(
+                    f"{where}: holds no camera; it must hold one at least: give the file of "
+                    "these photos"
+                )
             return where, cameras
-    raise ValueError(f"{path}: holds no cameras that are known here; cameras are {KINDS}")
+    raise ValueError(
+        f"{path}: holds no cameras that are known here; cameras are {KINDS}: give one of these"
+    )
 
 
 def read_npz_cameras(path: str | Path) -> list[Camera]:
@@ -59,9 +64,9 @@ def read_npz_cameras(path: str | Path) -> list[Camera]:
         or shape.get("original_size", (count, 2)) != (count, 2)
     ):
         raise ValueError(
-            f"{path}: has {shape}, and lacks {', '.join(missing) or 'nothing'}; an archive of "
-            "cameras has names (v), world_to_camera (v, 3, 4) and intrinsics (v, 3, 3) in pixels "
-            "of the photos"
+            f"{path}: has {shape}, and lacks {', '.join(missing) or 'nothing'}; an archive "
+            "of cameras has names (v), world_to_camera (v, 3, 4) and intrinsics (v, 3, 3) "
+            "in pixels of the photos: save these"
         )
     sizes = found.get("original_size")
     try:

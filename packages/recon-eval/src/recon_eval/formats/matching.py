@@ -28,8 +28,8 @@ def match_cameras(
     twice = {name for name in taken if taken.count(name) > 1}
     if twice:
         raise ValueError(
-            f"{source}: the camera {sorted(twice)[0]} fits several photos; name them as the "
-            "cameras do, folders included"
+            f"{source}: the camera {sorted(twice)[0]} fits several photos; each has one of "
+            "its own: name them as the cameras do, folders included"
         )
     return found
 
@@ -48,8 +48,8 @@ def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | No
             if len(cameras) > 1:
                 names = [camera.name for camera in cameras]
                 raise ValueError(
-                    f"{source}: {path} fits several cameras ({_some(names)}); keep the "
-                    "folders of the photos as they were"
+                    f"{source}: {path} fits several cameras ({_some(names)}); it must fit "
+                    "one: keep the folders of the photos as they were"
                 )
             return cameras[0]
     return None

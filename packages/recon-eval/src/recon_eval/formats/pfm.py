@@ -30,17 +30,20 @@ def read_pfm(path: str | Path) -> Float32[np.ndarray, "y x"] | Float32[np.ndarra
     header = _HEADER.match(raw[:128])
     if header is None:
         raise ValueError(
-            f"{path}: begins with {raw[:16]!r}; a PFM begins with Pf or PF, W H, scale"
+            f"{path}: begins with {raw[:16]!r}; a PFM begins with Pf or PF, W H, scale: "
+            "copy it again"
         )
     kind, width, height = header[1], int(header[2]), int(header[3])
     channels = 3 if kind == b"PF" else 1
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise ValueError(f"{path}: is {width} x {height}; sides must be in 1..{MAX_SIDE}")
+        raise ValueError(
+            f"{path}: is {width} x {height}; sides must be in 1..{MAX_SIDE}: copy it again"
+        )
     wanted, found = 4 * channels * width * height, len(raw) - header.end()
     if wanted != found:
         raise ValueError(
-            f"{path}: {found} bytes follow the header, but {width} x {height} x {channels} float32 "
-            f"need {wanted}: the file is truncated or of another kind"
+            f"{path}: {found} bytes follow the header; {width} x {height} x {channels} "
+            f"float32 need {wanted}, so it is truncated or of another kind: copy it again"
         )
     order = "<" if _scale(header[4], path) < 0 else ">"
     flat = np.frombuffer(raw, dtype=f"{order}f4", offset=header.end())
@@ -63,5 +66,7 @@ def _scale(word: bytes, path: Path) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value == 0:
-        raise ValueError(f"{path}: the scale is {word!r}; it must be a finite number but 0")
+        raise ValueError(
+            f"{path}: the scale is {word!r}; it must be a finite number but 0: write it again"
+        )
     return value

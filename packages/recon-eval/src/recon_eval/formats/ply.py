@@ -45,7 +45,7 @@ def read_ply(path: str | Path) -> PointCloud:
         raise FileNotFoundError(f"{path}: does not exist or is no file")
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ValueError(f"{path}: has {size} bytes; at most {MAX_BYTES} are read")
+        raise ValueError(f"{path}: has {size} bytes; at most {MAX_BYTES} are read: thin the cloud")
     with path.open("rb") as file:
         order, count, fields, start = _read_header(file.read(MAX_HEADER), path)
         file.seek(start)
@@ -55,8 +55,9 @@ def read_ply(path: str | Path) -> PointCloud:
             layout = np.dtype([(name, order + kind) for name, kind in fields])
             if size - start < count * layout.itemsize:
                 raise ValueError(
-                    f"{path}: {size - start} bytes follow the header, and {count} vertices of "
-                    f"{layout.itemsize} bytes need {count * layout.itemsize}: the file is truncated"
+                    f"{path}: {size - start} bytes follow the header; {count} vertices of "
+                    f"{layout.itemsize} bytes need {count * layout.itemsize}, so it is "
+                    "truncated: copy it again"
                 )
             table = np.fromfile(file, dtype=layout, count=count)
     return _to_cloud(table, path)
@@ -90,7 +91,8 @@ def _read_header(raw: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]
     stop = raw.find(b"\n", end)
     if not raw.startswith((b"ply\n", b"ply\r\n")) or end < 0 or stop < 0:
         raise ValueError(
-            f"{path}: is no PLY file: it begins with {raw[:16]!r} or has no end_header"
+            f"{path}: is no PLY file; it begins with {raw[:16]!r} or has no end_header: "
+            "copy it again"
         )
     order, count, fields, elements = "", -1, [], 0
     for line in raw[:end].decode("latin-1").splitlines()[1:]:
@@ -103,7 +105,10 @@ def _read_header(raw: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]
                 if elements == 1:
                     count = _vertex_count(name, number, path)
             case ["property", "list", *_] if elements == 1:
-                raise ValueError(f"{path}: a vertex has a list property, which no point cloud has")
+                raise ValueError(
+                    f"{path}: a vertex has a list property; no point cloud has one: write it "
+                    "without"
+                )
             case ["property", kind, name] if elements == 1 and kind in _TYPES:
                 fields.append((name, _TYPES[kind]))
             case ["property", *_] if elements > 1:
@@ -111,21 +116,29 @@ def _read_header(raw: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]
             case ["comment" | "obj_info", *_] | []:
                 pass
             case _:
-                raise ValueError(f"{path}: the header line {line[:60]!r} is not understood")
+                raise ValueError(
+                    f"{path}: the header line {line[:60]!r} is not understood; a header has "
+                    "elements and properties: remove it"
+                )
     names = [name for name, _ in fields]
     if not order or count < 0 or not {"x", "y", "z"} <= set(names) or len(set(names)) < len(names):
         raise ValueError(
-            f"{path}: the header needs a format, vertices and their properties x, y, z, each once; "
-            f"found {names[:12]}"
+            f"{path}: the header has {names[:12]}; it needs a format, vertices and their "
+            "properties x, y, z, each once: mend it"
         )
     return order, count, fields, stop + 1
 
 
 def _vertex_count(name: str, number: str, path: Path) -> int:
     if name != "vertex":
-        raise ValueError(f"{path}: the first element is {name[:40]!r}, and it must be 'vertex'")
+        raise ValueError(
+            f"{path}: the first element is {name[:40]!r}; it must be 'vertex': write vertices first"
+        )
     if not number.isdecimal() or len(number) > 10:
-        raise ValueError(f"{path}: the number of vertices is {number[:40]!r}")
+        raise ValueError(
+            f"{path}: the number of vertices is {number[:40]!r}; it must be a whole number: "
+            "mend the header"
+        )
     return int(number)
 
 
@@ -139,12 +152,16 @@ def _read_ascii(
         try:
             values[found : found + len(part)] = np.array(part, dtype="S").astype(np.float64)
         except ValueError as error:
-            raise ValueError(f"{path}: a vertex holds what is no number: {error}") from None
+            raise ValueError(
+                f"{path}: a vertex holds what is no number; {error}: mend it"
+            ) from None
         found += len(part)
         if found == len(values):
             break
     if found < wanted:
-        raise ValueError(f"{path}: {count} vertices need {wanted} numbers, {found} found")
+        raise ValueError(
+            f"{path}: {found} numbers are found; {count} vertices need {wanted}: copy it again"
+        )
     rows = values.reshape(count, len(fields))
     table = np.empty(count, dtype=[(name, kind) for name, kind in fields])
     for column, (name, _) in enumerate(fields):
@@ -160,7 +177,10 @@ def _words(file: BinaryIO, path: Path) -> Iterator[list[bytes]]:
         words = block.split()
         rest = b"" if block[-1:].isspace() or not words else words.pop()
         if max(map(len, [rest, *words])) > MAX_WORD:
-            raise ValueError(f"{path}: holds a word of more than {MAX_WORD} bytes, no number")
+            raise ValueError(
+                f"{path}: holds a word of more than {MAX_WORD} bytes; that is no number: copy "
+                "it again"
+            )
         yield words
     yield [rest] if rest else []
 
@@ -176,7 +196,9 @@ def _to_cloud(table: np.ndarray, path: Path) -> PointCloud:
     points, normals = columns("x", "y", "z"), columns("nx", "ny", "nz")
     colors, confidence = columns("red", "green", "blue"), columns("confidence")
     if points is None or any(table[axis].dtype.kind != "f" for axis in "xyz"):
-        raise ValueError(f"{path}: x, y, z must be float or double")
+        raise ValueError(
+            f"{path}: x, y, z are whole numbers; they must be float or double: write them so"
+        )
     return PointCloud(
         points=points.astype(points.dtype.newbyteorder("=")),
         normals=None if normals is None else normals.astype(np.float32),

@@ -30,7 +30,10 @@ class Camera:
         check_camera(self.world_to_camera, self.intrinsics, self.name)
         object.__setattr__(self, "world_to_camera", self.world_to_camera[:3])
         if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"{self.name}: size={self.size}; both sides must be at least 1")
+            raise ValueError(
+                f"{self.name}: size={self.size}; both sides must be at least 1: give width and "
+                "height of the photo"
+            )
 
     @property
     def camera_to_world(self) -> Float64[np.ndarray, "4 4"]:
@@ -72,8 +75,8 @@ class PointCloud:
                 check_shape(value, part.name, (None,) if part.name == "confidence" else (None, 3))
             if value is not None and len(value) != len(self.points):
                 raise ValueError(
-                    f"{part.name}: has {len(value)} rows; points has {len(self.points)}, and every "
-                    "part has one row a point"
+                    f"{part.name}: has {len(value)} rows; points has {len(self.points)}, "
+                    "and every part has one row a point: give as many"
                 )
 
     def __len__(self) -> int:
@@ -111,7 +114,7 @@ class Observations:
         if not len(self.camera) == len(self.point) == len(self.xy):
             raise ValueError(
                 f"observations: {len(self.camera)} cameras, {len(self.point)} points and "
-                f"{len(self.xy)} pixels; each observation has one of each"
+                f"{len(self.xy)} pixels; each observation has one of each: give as many"
             )
 
     def __len__(self) -> int:
@@ -165,20 +168,29 @@ def check_camera(
     check_shape(extrinsic, f"{where}: world_to_camera", (rows, 4))
     check_shape(intrinsics, f"{where}: intrinsics", (3, 3))
     if not (np.isfinite(extrinsic).all() and np.isfinite(intrinsics).all()):
-        raise ValueError(f"{where}: a camera holds NaN or infinity; leave it out")
+        raise ValueError(
+            f"{where}: a camera holds NaN or infinity; it must be finite: leave it out"
+        )
     rotation = extrinsic[:3, :3]
     gap, turn = float(np.abs(rotation @ rotation.T - np.eye(3)).max()), np.linalg.det(rotation)
     if gap > ORTHOGONALITY or turn <= 0:
         raise ValueError(
-            f"{where}: the extrinsic is not a rotation, or mirrors: |R R^T - I| is {gap:.2g} (at "
-            f"most {ORTHOGONALITY}) and det R {turn:.3g} (must be 1); give rigid world-to-camera "
-            "matrices"
+            f"{where}: the extrinsic is not a rotation, or mirrors; |R R^T - I| is "
+            f"{gap:.2g} (at most {ORTHOGONALITY}) and det R {turn:.3g} (must be 1): give "
+            "rigid world-to-camera matrices"
         )
     if not np.allclose(extrinsic[3:], [0, 0, 0, 1], atol=1e-6):
-        raise ValueError(f"{where}: the last row of the extrinsic is {extrinsic[3]}, not 0 0 0 1")
+        raise ValueError(
+            f"{where}: the last row of the extrinsic is {extrinsic[3]}; it must be 0 0 0 1: "
+            "give world-to-camera matrices, not transposed"
+        )
     if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
         raise ValueError(
-            f"{where}: the focal lengths are {np.diag(intrinsics)[:2]}; both must be above 0"
+            f"{where}: the focal lengths are {np.diag(intrinsics)[:2]}; both must be above "
+            "0: give pixels"
         )
     if not np.allclose(intrinsics[2], [0, 0, 1], atol=1e-6):
-        raise ValueError(f"{where}: the last row of the intrinsic is {intrinsics[2]}, not 0 0 1")
+        raise ValueError(
+            f"{where}: the last row of the intrinsic is {intrinsics[2]}; it must be 0 0 1: "
+            "give a pinhole camera, not transposed"
+        )

@@ -46,8 +46,8 @@ def read_frames(
         return [(_camera(frame), frame) for frame in frames]
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(
-            f"{path}: is no transforms.json ({error!r}); it has {lists[0]}, each with file_path "
-            "and transform_matrix"
+            f"{path}: is no transforms.json ({error!r}); it has {lists[0]}, each with "
+            "file_path and transform_matrix: write it so"
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -70,7 +70,8 @@ def write_transforms(
     """
     if masks is not None and len(masks) != len(cameras):
         raise ValueError(
-            f"masks={len(masks)} names; it must be one a camera, and cameras are {len(cameras)}"
+            f"masks={len(masks)} names; it must be one a camera, and cameras are "
+            f"{len(cameras)}: give as many"
         )
     named = [{} if masks is None else {"mask_path": masks[i]} for i in range(len(cameras))]
     document: dict[str, object] = {
@@ -84,7 +85,10 @@ def write_transforms(
 
 def _frame(camera: Camera) -> dict[str, object]:
     if camera.size is None:
-        raise ValueError(f"{camera.name}: size=None; transforms.json needs the width and height")
+        raise ValueError(
+            f"{camera.name}: size=None; transforms.json needs the width and height: give the "
+            "size of the photo"
+        )
     lens = camera.intrinsics
     return {
         "file_path": camera.name,
@@ -107,17 +111,21 @@ def _camera(frame: Mapping[str, Any]) -> Camera:
     bent = {key: frame[key] for key in DISTORTION if frame.get(key)}
     if bent or frame.get("camera_model", MODELS[0]) not in MODELS:
         raise ValueError(
-            f"the camera of {name} is distorted ({bent or frame['camera_model']}), and the "
+            f"the camera of {name} is distorted ({bent or frame['camera_model']}); the "
             "networks see pinhole images: undistort them first"
         )
     pose = np.array(frame["transform_matrix"], dtype=np.float64)
     if pose.shape not in ((4, 4), (3, 4)) or not np.isfinite(pose).all():
         raise ValueError(
-            f"transform_matrix of {name} has shape {pose.shape}; it must be 4 x 4 finite numbers"
+            f"transform_matrix of {name} has shape {pose.shape}; it must be 4 x 4 finite "
+            "numbers: write camera-to-world matrices"
         )
     pose = np.concatenate([pose[:3], [[0.0, 0.0, 0.0, 1.0]]])
     if abs(np.linalg.det(pose[:3, :3])) < 1e-6:
-        raise ValueError(f"transform_matrix of {name} is no rotation and translation")
+        raise ValueError(
+            f"transform_matrix of {name} is no rotation and translation; it must be rigid: "
+            "write camera-to-world matrices"
+        )
     world_to_camera = OPENGL @ np.linalg.inv(pose)
     intrinsics, size = _lens(name, frame)
     return Camera(name=name, world_to_camera=world_to_camera[:3], intrinsics=intrinsics, size=size)
@@ -127,14 +135,16 @@ def _lens(
     name: str, frame: Mapping[str, Any]
 ) -> tuple[Float64[np.ndarray, "3 3"], tuple[int, int]]:
     if "w" not in frame or "h" not in frame:
-        raise ValueError(f"says neither w nor h of {name}; add its width and height")
+        raise ValueError(
+            f"says neither w nor h of {name}; both are needed: add its width and height"
+        )
     width, height = int(frame["w"]), int(frame["h"])
     if "fl_x" in frame:
         fx = float(frame["fl_x"])
     elif "camera_angle_x" in frame:
         fx = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2)
     else:
-        raise ValueError(f"says neither fl_x nor camera_angle_x of {name}")
+        raise ValueError(f"says neither fl_x nor camera_angle_x of {name}; one is needed: add it")
     fy = float(frame.get("fl_y", fx))
     cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), (width, height)

@@ -15,7 +15,10 @@ def loss_curve(values: Sequence[float], *, label: str, smooth: int = 9) -> str:
     Raises ValueError when fewer than two values are given, or one is not positive.
     """
     if len(values) < 2 or not all(isfinite(v) and v > 0 for v in values):
-        raise ValueError("a loss curve needs at least two values, all finite and positive")
+        raise ValueError(
+            "losses of fewer than two values, or not finite and positive; a curve needs such: "
+            "leave it out"
+        )
     low, high = floor(log10(min(values)) * 4) / 4, ceil(log10(max(values)) * 4) / 4
     high = max(high, low + 0.25)
 

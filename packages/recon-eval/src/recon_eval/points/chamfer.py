@@ -32,7 +32,9 @@ def chamfer(
 ) -> float:
     """Return the Chamfer distance of two clouds; there is no default variant on purpose."""
     if variant not in CHAMFER:
-        raise ValueError(f"variant={variant!r}; it must be one of {', '.join(get_args(Variant))}")
+        raise ValueError(
+            f"variant={variant!r}; it must be known: pass one of {', '.join(get_args(Variant))}"
+        )
     a, c = two_way_distances(predicted, target)
     return CHAMFER[variant](a, c)
 

@@ -91,9 +91,15 @@ def evaluate(
     lowers a score. Normals need no orientation. Raises ValueError for an empty or non-finite cloud.
     """
     if any(not threshold > 0 for threshold in thresholds):
-        raise ValueError(f"thresholds={tuple(thresholds)}; each must be above 0")
+        raise ValueError(
+            f"thresholds={tuple(thresholds)}; each must be above 0: give lengths in the unit "
+            "of the clouds"
+        )
     if (predicted_normals is None) != (target_normals is None):
-        raise ValueError("predicted_normals and target_normals: give both or neither")
+        raise ValueError(
+            "predicted_normals without target_normals, or these alone; both are compared: "
+            "give both or neither"
+        )
     _check(predicted, "predicted", predicted_normals)
     _check(target, "target", target_normals)
     if alignment is not None:

@@ -70,8 +70,8 @@ def fuse_consistent(
     """
     if not max_pixels > 0 or not max_relative_depth > 0:
         raise ValueError(
-            f"max_pixels={max_pixels}, max_relative_depth={max_relative_depth}; both "
-            "must be above 0"
+            f"max_pixels={max_pixels}, max_relative_depth={max_relative_depth}; both must "
+            "be above 0: leave them out for the usual ones"
         )
     agrees = partial(_projects_back, max_pixels=max_pixels, max_relative_depth=max_relative_depth)
     return _fuse(depth, valid, world_to_camera, intrinsics, min_views, agrees)
@@ -92,7 +92,10 @@ def fuse_close(
     closer to that than `max_distance`, in the unit of depth. The point returned is their mean.
     """
     if not max_distance > 0:
-        raise ValueError(f"max_distance={max_distance}; it must be above 0")
+        raise ValueError(
+            f"max_distance={max_distance}; it must be above 0: give a length in the unit of "
+            "the depths"
+        )
     agrees = partial(_is_close, max_distance=max_distance)
     return _fuse(depth, valid, world_to_camera, intrinsics, min_views, agrees)
 
@@ -107,7 +110,10 @@ def _fuse(
 ) -> FusedCloud:
     world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
     if not 1 <= min_views <= len(depth):
-        raise ValueError(f"min_views={min_views}; it must be in 1..{len(depth)} (the views)")
+        raise ValueError(
+            f"min_views={min_views}; it must be in 1..{len(depth)} (the views): fewer keep "
+            "more points"
+        )
     views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
     points, pixels = [], []
     for i, view in enumerate(views):
@@ -190,7 +196,10 @@ def _check(
     axes.check(intrinsics, "intrinsics", "v 3 3")
     wrong = valid & ~(torch.isfinite(depth) & (depth > 0))
     if bool(wrong.any()):
-        raise ValueError(f"depth: {int(wrong.sum())} valid pixels are not finite and positive")
+        raise ValueError(
+            f"depth: {int(wrong.sum())} valid pixels are not finite and positive; all must be: "
+            "mask them"
+        )
     if not bool(valid.any()):
-        raise ValueError("valid: no pixel is valid, so the cloud would be empty")
+        raise ValueError("valid: no pixel is valid; the cloud would be empty: keep some")
     return cameras

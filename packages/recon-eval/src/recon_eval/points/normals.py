@@ -22,7 +22,9 @@ def estimate_normals(points: Float[Tensor, "p 3"], *, neighbors: int = 16) -> Fl
     Axes().check(points, "points", "p 3")
     cloud = points.detach().double().cpu().numpy()
     if not 3 <= neighbors <= len(cloud):
-        raise ValueError(f"neighbors={neighbors}; it must be in 3..{len(cloud)} (the points)")
+        raise ValueError(
+            f"neighbors={neighbors}; it must be in 3..{len(cloud)} (the points): 16 is usual"
+        )
     tree = Neighbors(cloud)
     normals = np.empty_like(cloud)
     step = max(1, CHUNK // neighbors)

@@ -33,11 +33,13 @@ def find_sightings(
     """
     if len(cameras) != len(depths):
         raise ValueError(
-            f"cameras: {len(cameras)} given, and {len(depths)} depths; each view has one of both"
+            f"cameras: {len(cameras)} given, and {len(depths)} depths; each view has one "
+            "of both: give as many"
         )
     if most < 1 or not tolerance > 0:
         raise ValueError(
-            f"most={most}, tolerance={tolerance}; they must be at least 1, and above 0"
+            f"most={most}, tolerance={tolerance}; they must be at least 1, and above 0: "
+            "leave them out for the usual ones"
         )
     found = np.full((len(points), most), -1, np.int32)
     for start in range(0, len(points), PIECE):

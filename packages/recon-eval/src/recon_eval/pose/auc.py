@@ -22,7 +22,7 @@ def auc_exact(errors: Float[Tensor, " p"], threshold: float | int) -> float:
     """Return the integral of recall up to `threshold` over `threshold`, in [0, 1].
 
     The trapezoid of the empirical recall curve from (0, 0), held flat from the last error below the
-    threshold: the definition of SuperGlue and the Image Matching Challenge.
+    threshold, as defined by SuperGlue and the Image Matching Challenge.
     """
     e = _check(errors, threshold).sort().values
     below = e[e < threshold]
@@ -33,10 +33,11 @@ def auc_exact(errors: Float[Tensor, " p"], threshold: float | int) -> float:
 
 def _check(errors: Tensor, threshold: float | int) -> Tensor:
     if not threshold > 0:
-        raise ValueError(f"threshold={threshold}; it must be above 0")
+        raise ValueError(f"threshold={threshold}; it must be above 0: 30 degrees are usual")
     Axes().check(errors, "errors", "p")
     if not len(errors) or not bool((errors >= 0).all()):
         raise ValueError(
-            f"errors: {len(errors)} values, all of which must be at least 0 and none NaN"
+            f"errors: {len(errors)} values, some below 0 or NaN; none may be: pass "
+            "infinity for what failed"
         )
     return errors.double()

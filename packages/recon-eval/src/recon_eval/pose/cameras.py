@@ -19,8 +19,8 @@ def check_rigs(
     predicted, target = rig_of(predicted, "predicted"), rig_of(target, "target")
     if predicted.shape != target.shape or len(target) < at_least:
         raise ValueError(
-            f"predicted, target={len(predicted)}, {len(target)} views; both must have the same v "
-            f"of at least {at_least}"
+            f"predicted, target={len(predicted)}, {len(target)} views; both must have the "
+            f"same v of at least {at_least}: leave such scenes out"
         )
     check_cameras(predicted, "predicted")
     check_cameras(target, "target")
@@ -37,7 +37,9 @@ def check_cameras(world_to_camera: Float[Tensor, "v 3 4"], name: str) -> None:
     finite = torch.isfinite(cameras).all(-1).all(-1)
     if not bool(finite.all()):
         bad = (~finite).nonzero()[:, 0].tolist()
-        raise ValueError(f"{name}: views {bad} hold NaN or infinity; leave these views out")
+        raise ValueError(
+            f"{name}: views {bad} hold NaN or infinity; poses must be finite: leave these views out"
+        )
     rotation = cameras[:, :, :3]
     eye = torch.eye(3, dtype=torch.float64, device=rotation.device)
     gap = (rotation @ rotation.mT - eye).abs().amax((1, 2))
@@ -45,7 +47,8 @@ def check_cameras(world_to_camera: Float[Tensor, "v 3 4"], name: str) -> None:
     if bool(wrong.any()):
         view = int(wrong.nonzero()[0, 0])
         raise ValueError(
-            f"{name}: view {view} is not a rotation: |R R^T - I| is {float(gap[view]):.2g} "
-            f"(at most {ORTHOGONALITY}) and det R is {float(torch.det(rotation[view])):.3g} "
-            "(must be 1). Give rigid world-to-camera matrices"
+            f"{name}: view {view} is not a rotation; |R R^T - I| is {float(gap[view]):.2g} "
+            f"(at most {ORTHOGONALITY}) and det R is "
+            f"{float(torch.det(rotation[view])):.3g} (must be 1): give rigid "
+            "world-to-camera matrices"
         )

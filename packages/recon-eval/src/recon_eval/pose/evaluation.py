@@ -75,7 +75,10 @@ def evaluate(
     two views, other shapes, and matrices that are not rotations.
     """
     if not thresholds or any(k < 1 or k != int(k) for k in thresholds):
-        raise ValueError(f"thresholds={thresholds}; they must be whole degrees of at least 1")
+        raise ValueError(
+            f"thresholds={thresholds}; they must be whole degrees of at least 1: (5, 15, 30) "
+            "are usual"
+        )
     errors = pair_errors(predicted_world_to_camera, target_world_to_camera, direction=direction)
     return summarize(errors, direction=direction, thresholds=thresholds)
 

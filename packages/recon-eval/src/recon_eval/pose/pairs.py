@@ -50,7 +50,7 @@ def pair_errors(
     that moved the opposite way then counts as right.
     """
     if direction not in ("signed", "folded"):
-        raise ValueError(f"direction={direction!r}; it must be 'signed' or 'folded'")
+        raise ValueError(f"direction={direction!r}; it must be known: pass 'signed' or 'folded'")
     predicted, target = check_rigs(predicted, target, at_least=2)
     pairs = torch.combinations(torch.arange(len(target), device=target.device))
     (rotation, baseline, zero), (true_rotation, true_baseline, undefined) = (

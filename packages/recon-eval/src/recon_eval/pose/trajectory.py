@@ -60,7 +60,9 @@ def evaluate_trajectory(
     predicted, target = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
     if not 1 <= delta < len(target):
         last = len(target) - 1
-        raise ValueError(f"delta={delta}; with {last + 1} views it must be in 1..{last}")
+        raise ValueError(
+            f"delta={delta}; with {last + 1} views it must be in 1..{last}: 1 compares neighbors"
+        )
     similarity = align_cameras(predicted, target, min_spread=min_spread)
     moved, target = similarity.apply_to_cameras(predicted), target.double()
     gaps = (camera_centers(moved) - camera_centers(target)).norm(dim=-1)

@@ -57,7 +57,9 @@ def read_archive(path: Path) -> list[View]:
     arrays = read_npz(path, ARRAYS, max_bytes=LARGEST)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise ValueError(f"{path} is no archive of lite3r reconstruct: it lacks {missing[0]}")
+        raise ValueError(
+            f"{path} is no archive of lite3r reconstruct; it lacks {missing[0]}: reconstruct again"
+        )
     _check(path, arrays)
     return [
         View(
@@ -73,8 +75,8 @@ def read_archive(path: Path) -> list[View]:
 def _check(path: Path, arrays: dict[str, Any]) -> None:
     if arrays["names"].ndim != 1 or arrays["depth"].ndim != 3:
         raise ValueError(
-            f"{path}: names and depth have {arrays['names'].ndim} and {arrays['depth'].ndim} axes, "
-            "and must have 1 and 3"
+            f"{path}: names and depth have {arrays['names'].ndim} and "
+            f"{arrays['depth'].ndim} axes; they must have 1 and 3: reconstruct again"
         )
     views, (height, width) = len(arrays["names"]), arrays["depth"].shape[1:]
     wanted = {
@@ -89,4 +91,7 @@ def _check(path: Path, arrays: dict[str, Any]) -> None:
     }
     for name, shape in wanted.items():
         if arrays[name].shape != shape:
-            raise ValueError(f"{path}: {name} has shape {arrays[name].shape}, not {shape}")
+            raise ValueError(
+                f"{path}: {name} has shape {arrays[name].shape}; it must have {shape}: "
+                "reconstruct again"
+            )

@@ -24,20 +24,27 @@ class PointOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.confidence_percentile < 100:
             raise ValueError(
-                f"confidence_percentile={self.confidence_percentile}; it must be at least 0 (keep "
-                "every pixel) and less than 100"
+                f"confidence_percentile={self.confidence_percentile}; it must be at least "
+                "0 and less than 100: 0 keeps every pixel"
             )
         if not self.edge_tolerance > 0:
-            raise ValueError(f"edge_tolerance={self.edge_tolerance}; it must be positive")
+            raise ValueError(
+                f"edge_tolerance={self.edge_tolerance}; it must be positive: infinity keeps "
+                "every edge"
+            )
         if self.max_points < 1:
-            raise ValueError(f"max_points={self.max_points}; it must be at least 1")
+            raise ValueError(
+                f"max_points={self.max_points}; it must be at least 1: a million is usual"
+            )
 
 
 def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
     """Unproject every view; memory stays near three times `max_points`, however many views."""
     confident = np.concatenate([v.confidence[np.isfinite(v.confidence)] for v in views])
     if not len(confident):
-        raise ValueError("no pixel has a finite confidence, so no point can be made")
+        raise ValueError(
+            "no pixel has a finite confidence; no point can be made: give views that have"
+        )
     threshold = np.percentile(confident, options.confidence_percentile)
     cloud: list[PointCloud] = []
     for view in views:

@@ -25,7 +25,9 @@ def write_depth_maps(folder: Path, views: Sequence[View]) -> None:
     """
     farthest = max(float(_known(view).max()) for view in views)
     if farthest <= 0:
-        raise ValueError("no pixel has a positive depth, so no depth image can be written")
+        raise ValueError(
+            "no pixel has a positive depth; no depth image can be written: leave the format out"
+        )
     unit = farthest / LARGEST
     near, far = depth_range(*(_known(view)[::4, ::4] for view in views))
     for name, view in zip(file_names(views), views, strict=True):

@@ -45,7 +45,10 @@ def write_page(
     Raises ValueError for no model, or one without points or views.
     """
     if not models or any(not len(m.cloud) or not m.views for m in models):
-        raise ValueError("a scene page needs at least one reconstruction with points and views")
+        raise ValueError(
+            "reconstructions without points and views; a scene page needs one that has both: "
+            "give one"
+        )
     to_page = upright(models[0].views)
     clouds = [thin(m.cloud, max_points) for m in models]
     head, blobs = _scene(models, clouds, to_page)

@@ -28,7 +28,9 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
         if link.exists():
             continue
         if not photo.is_file():
-            raise ValueError(f"{photo} is gone, so cameras cannot be written beside their photos")
+            raise ValueError(
+                f"{photo} is gone; cameras are written beside their photos: put it back"
+            )
         link.parent.mkdir(parents=True, exist_ok=True)
         if _plain(photo):
             _link(photo, link)

@@ -62,12 +62,16 @@ def compare(
     for name in ("dataset", "seed"):
         if getattr(first, name) != getattr(second, name):
             raise ValueError(
-                f"{name}: the reports have {getattr(first, name)!r} and {getattr(second, name)!r}, "
-                "and only reports on the same scenes can be compared"
+                f"{name}: the reports have {getattr(first, name)!r} and "
+                f"{getattr(second, name)!r}; only reports on the same scenes can be "
+                "compared: measure both on the same"
             )
     shared = [pair for pair in first.metrics() if pair in set(second.metrics())]
     if not shared:
-        raise ValueError("reports: they share no protocol and metric")
+        raise ValueError(
+            "reports that share no protocol and metric; only what both hold is compared: "
+            "measure both alike"
+        )
     rows = [_paired(first, second, *pair) for pair in shared]
     return Comparison(
         first=first.model,
@@ -87,12 +91,16 @@ def _paired(
     a, b = first.values(protocol, metric), second.values(protocol, metric)
     if a.keys() != b.keys():
         odd = sorted(a.keys() ^ b.keys())
-        raise ValueError(f"{protocol} {metric}: scenes {odd[:5]} are in one report only")
+        raise ValueError(
+            f"{protocol} {metric}: scenes {odd[:5]} are in one report only; both must have the "
+            "same: measure both on the same scenes"
+        )
     for scene in a:
         one, other = (report.entries[protocol, scene].frames for report in (first, second))
         if one != other:
             raise ValueError(
-                f"scene {scene!r}: frames are {one} in one report and {other} in the other"
+                f"scene {scene!r}: frames are {one} in one report and {other} in the "
+                "other; they must be the same: measure both on the same"
             )
     return np.array(list(a.values())), np.array(list(b.values()))
 

@@ -77,4 +77,7 @@ def plain(value: Any) -> Any:
         return None
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    raise TypeError(f"{value!r} of type {type(value).__name__} has no place in a report")
+    raise TypeError(
+        f"{value!r} is of type {type(value).__name__}; a report holds numbers, text and lists: "
+        "convert it"
+    )

@@ -49,7 +49,9 @@ def read_results(path: Path, what: str) -> list[dict[str, Any]]:
             raise KeyError("what")
         results: list[dict[str, Any]] = document["results"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no results of {what}") from error
+        raise ValueError(
+            f"{path} holds no results of {what}; it must: give the file that was written"
+        ) from error
     return results
 
 
@@ -59,9 +61,13 @@ def _read(path: Path, what: str, setting: Mapping[str, Any]) -> dict[str, Any]:
         found, before = document["what"], document["setting"]
         document["measured"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no results of {what}; choose another --out") from error
+        raise ValueError(
+            f"{path} holds no results of {what}; they would be lost: choose another --out"
+        ) from error
     if found != what:
-        raise ValueError(f"{path} holds results of {found}, not of {what}; choose another --out")
+        raise ValueError(
+            f"{path} holds results of {found}; they must be of {what}: choose another --out"
+        )
     differs = sorted(k for k in setting.keys() | before.keys() if setting.get(k) != before.get(k))
     if differs:
         name = differs[0]

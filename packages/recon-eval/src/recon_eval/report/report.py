@@ -45,7 +45,9 @@ class Report:
     def drop(self, scene: str, reason: str) -> None:
         """Record that a scene has no numbers, and why; it stays visible in the report."""
         if scene in self.dropped or any(scene == name for _, name in self.entries):
-            raise ValueError(f"scene {scene!r}: is already in the report")
+            raise ValueError(
+                f"scene {scene!r}: is already in the report; each stands once: name it otherwise"
+            )
         self.dropped[scene] = reason
 
     def _insert(self, entries: Iterable[Entry]) -> None:
@@ -54,7 +56,8 @@ class Report:
             key = (entry.protocol, entry.scene)
             if key in self.entries or key in new or entry.scene in self.dropped:
                 raise ValueError(
-                    f"scene {entry.scene!r} under {entry.protocol!r}: is already in the report"
+                    f"scene {entry.scene!r} under {entry.protocol!r}: is already in the "
+                    "report; each stands once: name it otherwise"
                 )
             new[key] = entry
         self.entries |= new
@@ -98,7 +101,9 @@ class Report:
     def merge(cls, shards: Sequence["Report"]) -> "Report":
         """Return the report of all shards; equal to that of one process, in any order of shards."""
         if not shards:
-            raise ValueError("shards: is empty, and a report needs at least one")
+            raise ValueError(
+                "shards: is empty; a report needs at least one: give those of the processes"
+            )
         first = shards[0]
         merged = cls(model=first.model, dataset=first.dataset, seed=first.seed)
         merged.versions = dict(first.versions)
@@ -107,7 +112,8 @@ class Report:
                 if getattr(shard, name) != getattr(first, name):
                     raise ValueError(
                         f"{name}: shards have {getattr(first, name)!r} and "
-                        f"{getattr(shard, name)!r}, and only equal ones can be merged"
+                        f"{getattr(shard, name)!r}; only equal ones can be merged: give "
+                        "those of one run"
                     )
             merged._insert(shard.entries.values())
             for scene, reason in shard.dropped.items():
@@ -131,7 +137,10 @@ class Report:
     def from_dict(cls, values: dict[str, Any]) -> "Report":
         """Read what `to_dict` wrote; the summary is made anew from the entries."""
         if values.get("format") != FORMAT:
-            raise ValueError(f"format={values.get('format')!r}; it must be {FORMAT!r}")
+            raise ValueError(
+                f"format={values.get('format')!r}; it must be {FORMAT!r}: measure again with "
+                "this version"
+            )
         report = cls(model=values["model"], dataset=values["dataset"], seed=values["seed"])
         report.versions = dict(values["versions"])
         report._insert(Entry.from_dict(entry) for entry in values["entries"])
@@ -146,7 +155,9 @@ class Report:
         elif path.suffix == ".md":
             text = self.markdown()
         else:
-            raise ValueError(f"{path}: a report is written as .json or .md")
+            raise ValueError(
+                f"{path}: has another ending; a report is written as .json or .md: choose one"
+            )
         path.write_text(text, encoding="utf-8")
 
     @classmethod
@@ -157,7 +168,9 @@ class Report:
         try:
             return cls.from_dict(stored)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: is not a report written by Report.save: {error}") from error
+            raise ValueError(
+                f"{path}: is not a report written by Report.save; {error}: give one that is"
+            ) from error
 
     def markdown(self) -> str:
         """Return tables of the means with intervals, and of what each scene's numbers rest on."""

@@ -38,7 +38,8 @@ def bootstrap_interval(
     """
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(
-            f"level={level}, resamples={resamples}; they must be in (0, 1) and at least 1"
+            f"level={level}, resamples={resamples}; they must be in (0, 1) and at least 1: "
+            "0.95 and 1000 are usual"
         )
     if len(values) < 2:
         return math.nan, math.nan

@@ -65,11 +65,18 @@ class BlendedMVS:
         seed: int = 0,
     ) -> None:
         if split not in get_args(Split):
-            raise ValueError(f"split={split!r}; it must be one of {', '.join(get_args(Split))}")
+            raise ValueError(
+                f"split={split!r}; it must be known: pass one of {', '.join(get_args(Split))}"
+            )
         if unit not in get_args(Unit):
-            raise ValueError(f"unit={unit!r}; it must be one of {', '.join(get_args(Unit))}")
+            raise ValueError(
+                f"unit={unit!r}; it must be known: pass one of {', '.join(get_args(Unit))}"
+            )
         if samples < 1 or (views is not None and views < 1):
-            raise ValueError(f"views={views}, samples={samples}; both must be at least 1")
+            raise ValueError(
+                f"views={views}, samples={samples}; both must be at least 1: leave them out "
+                "for the usual ones"
+            )
         self.root = require_folder(root, "the folder of BlendedMVS scenes")
         self.split, self.views, self.samples, self.size = split, views, samples, size
         self.unit, self.seed = unit, seed
@@ -99,8 +106,8 @@ class BlendedMVS:
         found = [path for path in sorted(self.root.iterdir()) if (path / "cams").is_dir()]
         if not found:
             raise ValueError(
-                f"{self.root}: no folder in it has {', '.join(PARTS)}; give the folder that "
-                "holds the scenes' folders"
+                f"{self.root}: no folder in it has {', '.join(PARTS)}; a scene has: give "
+                "the folder that holds the scenes' folders"
             )
         present = {path.name: path for path in found}
         allowed = self._allowed(set(present))
@@ -110,16 +117,18 @@ class BlendedMVS:
             if name not in allowed:
                 raise ValueError(
                     f"{self.root / name}: by the official lists the scene is not in split "
-                    f"{self.split!r}, and mixing them would evaluate what was trained on"
+                    f"{self.split!r}; mixing them would evaluate what was trained on: give "
+                    "its own split"
                 )
         chosen = [
             present[name] for name in sorted(set(names or present) & allowed) if name in present
         ]
         if not chosen:
             raise ValueError(
-                f"{self.root}: holds {len(present)} scenes ({', '.join(sorted(present)[:3])} ..), "
-                f"none of split {self.split!r} by the official lists. For data of this layout that "
-                'is not the official release, give split="held_out"'
+                f"{self.root}: holds {len(present)} scenes "
+                f"({', '.join(sorted(present)[:3])} ..); none is of split {self.split!r} "
+                "by the official lists: give split='held_out' for data of this layout "
+                "that is not the official release"
             )
         return chosen
 
@@ -156,7 +165,10 @@ class _SceneFolder:
                 name=stem, image=image, camera=camera, depth=depth
             )
         if not self.frames:
-            raise ValueError(f"{path}: has no frame with a camera, an image and a depth map")
+            raise ValueError(
+                f"{path}: has no frame with a camera, an image and a depth map; a scene has: "
+                "copy it again"
+            )
 
     @cached_property
     def median_depth(self) -> float:
@@ -167,7 +179,10 @@ class _SceneFolder:
             if frame.depth is not None and (depth := read_depth(frame.depth)).any()
         ]
         if not medians:
-            raise ValueError(f"{self.path}: no depth map has a valid pixel, so there is no unit")
+            raise ValueError(
+                f"{self.path}: no depth map has a valid pixel; the unit comes from them: pass "
+                "unit='file'"
+            )
         return float(np.median(medians))
 
     @cached_property
@@ -192,13 +207,15 @@ class _SceneFolder:
             reach = {view: score for view, score in reach.items() if view not in chosen}
         if len(chosen) < views:
             raise ValueError(
-                f"{self.path}: pair.txt connects {len(chosen)} frames to frame {start}, and "
-                f"{views} views were asked for; ask for fewer"
+                f"{self.path}: pair.txt connects {len(chosen)} frames to frame {start}; "
+                f"{views} views were asked for: ask for fewer"
             )
         return [self.frames[view] for view in chosen]
 
 
 def _number(stem: str, path: Path) -> int:
     if not stem.isdigit():
-        raise ValueError(f"{path}: a camera file is named by its number, as 00000000_cam.txt")
+        raise ValueError(
+            f"{path}: is not named by a number; a camera file is, as 00000000_cam.txt: rename it"
+        )
     return int(stem)

@@ -44,7 +44,10 @@ class ETH3D:
         self.scenes = list(scenes) if scenes is not None else present
         self.size, self.views = size, views
         if not self.scenes:
-            raise ValueError(f"{self.root}: no folder in it has {MODEL}")
+            raise ValueError(
+                f"{self.root}: no folder in it has {MODEL}; a scene has: give the folder that "
+                "holds the scenes' folders"
+            )
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -70,11 +73,14 @@ def colmap_frames(model: Path, images: Path) -> dict[int, Frame]:
         for camera in read_colmap_cameras(model)
     }
     if not found:
-        raise ValueError(f"{model}: names no image")
+        raise ValueError(f"{model}: names no image; a scene has some: copy it again")
     return dict(enumerate(found[name] for name in sorted(found)))
 
 
 def _inside(folder: Path, name: str, model: Path) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
-        raise ValueError(f"{model}: the image {name[:60]!r} lies outside {folder}")
+        raise ValueError(
+            f"{model}: the image {name[:60]!r} lies outside {folder}; it must be inside: copy "
+            "the scene again"
+        )
     return folder / name

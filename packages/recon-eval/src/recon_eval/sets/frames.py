@@ -55,7 +55,7 @@ def load_frames(
     mask.
     """
     if not frames:
-        raise ValueError(f"{name}: has no frames")
+        raise ValueError(f"{name}: has no frames; it must have some: leave the scene out")
     _all_or_none(name, frames)
     views = []
     for frame in frames:
@@ -91,8 +91,8 @@ def _join(name: str, views: Sequence[Scene]) -> Scene:
     sizes = sorted({(view.images.shape[2], view.images.shape[3]) for view in views})
     if len(sizes) > 1:
         raise ValueError(
-            f"{name}: images have the sizes {sizes}, and a scene has one; give the size to bring "
-            "them to"
+            f"{name}: images have the sizes {sizes}; a scene has one: give the size to "
+            "bring them to"
         )
 
     def joined(part: str) -> Tensor | None:
@@ -113,7 +113,10 @@ def _all_or_none(name: str, frames: Sequence[Frame]) -> None:
     for part in ("depth", "mask"):
         lacking = [frame.name for frame in frames if getattr(frame, part) is None]
         if 0 < len(lacking) < len(frames):
-            raise ValueError(f"{name}: frames {lacking[:3]} have no {part}, and others have one")
+            raise ValueError(
+                f"{name}: frames {lacking[:3]} have no {part}; others have one: leave these "
+                "frames out"
+            )
 
 
 def _camera(frame: Frame, size: tuple[int, int]) -> Camera:
@@ -145,8 +148,8 @@ def _halved(
     window = half[row : row + size[0], column : column + size[1]]
     if tuple(window.shape) != size:
         raise ValueError(
-            f"{path}: is {tuple(values.shape)}; halved and cut from {corner} on, it must hold its "
-            f"image of {size}"
+            f"{path}: is {tuple(values.shape)}; halved and cut from {corner} on, it must "
+            f"hold its image of {size}: copy it again"
         )
     return window
 
@@ -161,7 +164,7 @@ def _sized_depth(
     factors = {new / old for new, old in zip(size, depth.shape, strict=True)}
     if len(factors) > 1 or not (factor := factors.pop()).is_integer() or factor < 1:
         raise ValueError(
-            f"{path}: is {tuple(depth.shape)}, and its image {size}: a depth map has the size of "
-            "its image, or is smaller by one whole factor"
+            f"{path}: is {tuple(depth.shape)} and its image {size}; a depth map has the "
+            "size of its image, or is smaller by one whole factor: copy it again"
         )
     return resize(depth[None], height=size[0], width=size[1])[0]

@@ -56,13 +56,15 @@ def choose(frames: dict[int, Frame], views: int | Sequence[int] | None, where: s
     numbers = sorted(frames)
     if isinstance(views, int):
         if not 1 <= views <= len(numbers):
-            raise ValueError(f"{where}: has {len(numbers)} frames, and views is {views}")
+            raise ValueError(f"{where}: has {len(numbers)} frames; views is {views}: ask for fewer")
         steps = max(views - 1, 1)
         numbers = [numbers[round(i * (len(numbers) - 1) / steps)] for i in range(views)]
     elif views is not None:
         missing = [number for number in views if number not in frames]
         if missing or not views:
-            raise ValueError(f"{where}: views is {list(views)}, of which {missing} do not exist")
+            raise ValueError(
+                f"{where}: views is {list(views)}; {missing} do not exist: leave them out"
+            )
         numbers = list(views)
     return [frames[number] for number in numbers]
 
@@ -72,7 +74,9 @@ def by_number(folder: Path, suffixes: frozenset[str]) -> dict[int, Path]:
     files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes)
     found = {int(path.stem): path for path in files if path.stem.isdecimal()}
     if not found:
-        raise ValueError(f"{folder}: holds no file named by a number, as 00000000.png")
+        raise ValueError(
+            f"{folder}: holds no file named by a number; frames are, as 00000000.png: copy it again"
+        )
     return found
 
 

@@ -25,8 +25,8 @@ class Photos:
         if len(self.paths) < at_least:
             known = ", ".join(sorted(SUFFIXES))
             raise ValueError(
-                f"{self.folder}: holds {len(self.paths)} photographs ({known}), and at least "
-                f"{at_least} of one scene are needed"
+                f"{self.folder}: holds {len(self.paths)} photographs ({known}); at least "
+                f"{at_least} of one scene are needed: add some"
             )
         self.sizes = [image_size(path) for path in self.paths]
 

@@ -16,7 +16,9 @@ def resample(scene: Scene, *, height: int, width: int) -> Scene:
     intrinsics follow exactly (pixel centers at + 0.5).
     """
     if height < 1 or width < 1:
-        raise ValueError(f"height={height}, width={width}; both must be at least 1")
+        raise ValueError(
+            f"height={height}, width={width}; both must be at least 1: pass those of the truth"
+        )
     old_height, old_width = scene.images.shape[2:]
     factor = max(height / old_height, width / old_width)
     rows, columns = max(height, round(old_height * factor)), max(width, round(old_width * factor))

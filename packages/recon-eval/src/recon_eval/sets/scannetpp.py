@@ -54,7 +54,10 @@ class ScanNetPP:
         self.scenes = list(scenes) if scenes is not None else present
         self.views, self.size = views, size
         if not self.scenes:
-            raise ValueError(f"{self.root}: no folder in it has {TRANSFORMS}")
+            raise ValueError(
+                f"{self.root}: no folder in it has {TRANSFORMS}; a scene has: give the folder "
+                "that holds the scenes' folders"
+            )
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -68,7 +71,7 @@ class ScanNetPP:
 def _frames(path: Path, folder: Path) -> dict[int, Frame]:
     listed = {camera.name: (camera, frame) for camera, frame in read_frames(path, LISTS)}
     if not listed:
-        raise ValueError(f"{path}: names 0 images")
+        raise ValueError(f"{path}: names 0 images; a scene has some: copy it again")
     images, masks = _first_folder(folder, IMAGES), _first_folder(folder, MASKS)
     found = []
     for name, (camera, frame) in sorted(listed.items()):

@@ -29,13 +29,16 @@ class Scene:
         for field in ("depth", "valid", "world_to_camera", "intrinsics"):
             value = getattr(self, field)
             if value is not None and len(value) != views:
-                raise ValueError(f"{self.name}: {field} has {len(value)} views, images {views}")
+                raise ValueError(
+                    f"{self.name}: {field} has {len(value)} views; images have {views}: give "
+                    "as many"
+                )
         for field in ("depth", "valid"):
             value = getattr(self, field)
             if value is not None and value.shape[1:] != self.images.shape[2:]:
                 raise ValueError(
-                    f"{self.name}: {field} is {tuple(value.shape[1:])}, and images "
-                    f"{tuple(self.images.shape[2:])}"
+                    f"{self.name}: {field} is {tuple(value.shape[1:])}; images are "
+                    f"{tuple(self.images.shape[2:])}: bring it to their size"
                 )
 
     @property

@@ -43,13 +43,16 @@ class SevenScenes:
     ) -> None:
         if split not in SPLITS or step < 1:
             raise ValueError(
-                f"split={split!r}, step={step}; they must be train or test, and at least 1"
+                f"split={split!r}, step={step}; they must be train or test, and at least "
+                "1: correct them"
             )
         self.root = require_folder(root, "the folder of one scene of 7-Scenes")
         text = read_text(self.root / SPLITS[split])
         found = [int(number) for number in re.findall(r"sequence\s*(\d+)", text)]
         if not found:
-            raise ValueError(f"{self.root / SPLITS[split]}: names no sequence")
+            raise ValueError(
+                f"{self.root / SPLITS[split]}: names no sequence; it must name some: copy it again"
+            )
         self.sequences = [
             require_folder(self.root / f"seq-{number:02d}", "a sequence") for number in found
         ]
@@ -62,7 +65,10 @@ class SevenScenes:
         folder = self.sequences[index]
         images = sorted(folder.glob("frame-*.color.png"))[:: self.step]
         if not images:
-            raise ValueError(f"{folder}: holds no frame-000000.color.png")
+            raise ValueError(
+                f"{folder}: holds no frame-000000.color.png; a sequence begins with it: copy "
+                "it again"
+            )
         scene = _read(f"{self.root.name}-{folder.name}", images)
         if self.size is None:
             return scene
@@ -91,7 +97,9 @@ def _read_color(path: Path) -> torch.Tensor:
     image = read_image(path)
     if tuple(image.shape[1:]) != SIZE:
         height, width = image.shape[1:]
-        raise ValueError(f"{path}: is {width} x {height}, and photographs here are 640 x 480")
+        raise ValueError(
+            f"{path}: is {width} x {height}; photographs here are 640 x 480: copy it again"
+        )
     return image
 
 
@@ -99,14 +107,16 @@ def _read_depth(path: Path) -> np.ndarray:
     depth = read_depth(path, unknown=UNKNOWN)
     if depth.shape != SIZE:
         height, width = depth.shape
-        raise ValueError(f"{path}: is {width} x {height}, and depth maps here are 640 x 480")
+        raise ValueError(
+            f"{path}: is {width} x {height}; depth maps here are 640 x 480: copy it again"
+        )
     return depth / np.float32(1000)  # millimeters
 
 
 def _read_pose(path: Path) -> np.ndarray:
     values = numbers(read_text(path).split(), path, "the pose")
     if len(values) != 16:
-        raise ValueError(f"{path}: a pose has 16 numbers, and this file {len(values)}")
+        raise ValueError(f"{path}: has {len(values)} numbers; a pose has 16: copy it again")
     world_to_camera = np.linalg.pinv(np.array(values).reshape(4, 4))
     check_camera(world_to_camera, INTRINSICS, str(path))
     return world_to_camera[:3]

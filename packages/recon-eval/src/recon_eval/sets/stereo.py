@@ -47,7 +47,8 @@ class StereoCalibration:
         values = (self.focal, self.column, self.row, self.offset, self.baseline)
         if not (all(map(math.isfinite, values)) and self.focal > 0 and self.baseline > 0):
             raise ValueError(
-                f"focal {self.focal} and baseline {self.baseline} must be above 0, all finite"
+                f"focal={self.focal}, baseline={self.baseline}; they must be above 0, all "
+                "finite: take those of the data set"
             )
 
 
@@ -65,7 +66,8 @@ def read_stereo(folder: str | Path) -> Scene:
     images = torch.stack([read_image(left), read_image(right)])
     if disparity.shape != tuple(images.shape[2:]):
         raise ValueError(
-            f"{folder}: disparity is {disparity.shape}, images {tuple(images.shape[2:])}"
+            f"{folder}: disparity is {disparity.shape}; images are "
+            f"{tuple(images.shape[2:])}: copy it again"
         )
     return _scene(folder.name, images, disparity, calibration)
 
@@ -102,7 +104,10 @@ def _read_middlebury(path: Path) -> StereoCalibration:
             focal=focal, column=column, row=row, offset=offset, baseline=baseline
         )
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: needs cam0=[...], doffs= and baseline=: {error}") from None
+        raise ValueError(
+            f"{path}: is no calibration ({error}); it needs cam0=[...], doffs= and baseline=: "
+            "copy it again"
+        ) from None
 
 
 def _read_json(path: Path) -> StereoCalibration:
@@ -115,18 +120,26 @@ def _read_json(path: Path) -> StereoCalibration:
             focal=focal, column=column, row=row, offset=offset, baseline=baseline
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"{path}: needs fx, cx, cy, doffs, baseline_mm: {error}") from None
+        raise ValueError(
+            f"{path}: is no calibration ({error}); it needs fx, cx, cy, doffs, baseline_mm: "
+            "copy it again"
+        ) from None
 
 
 def _read_npz(path: Path) -> Float[np.ndarray, "y x"]:
     values = read_npz(path).get("arr_0")
     if values is None or values.ndim != 2 or values.dtype.kind != "f":
-        raise ValueError(f"{path}: holds no disparity map arr_0 with rows and columns")
+        raise ValueError(
+            f"{path}: holds no disparity map; it must hold arr_0 with rows and columns: copy "
+            "it again"
+        )
     return values
 
 
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise ValueError(f"{folder}: holds {len(found)} files {pattern}, and must hold one")
+        raise ValueError(
+            f"{folder}: holds {len(found)} files {pattern}; it must hold one: leave one there"
+        )
     return found[0]

@@ -22,12 +22,17 @@ class VideoFrames:
                 f"count={count}, every={every}; one of them must be given: give one of the two"
             )
         if (count if every is None else every) < 1:  # type: ignore[operator]
-            raise ValueError(f"count={count}, every={every}; it must be at least 1")
+            raise ValueError(
+                f"count={count}, every={every}; each must be at least 1: leave one out"
+            )
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: does not exist or is no file")
         total = sum(1 for _ in _positions(self.path))
         if total < (count or 1):
-            raise ValueError(f"{self.path}: has {total} readable frames, {count or 1} asked for")
+            raise ValueError(
+                f"{self.path}: has {total} readable frames; {count or 1} are asked for: ask "
+                "for fewer"
+            )
         if count is None:
             self.numbers = list(range(0, total, every or 1))
         else:
@@ -61,7 +66,10 @@ def _positions(path: Path) -> Iterator[object]:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise ValueError(f"{path}: is no video that OpenCV can read")
+            raise ValueError(
+                f"{path}: is no video that OpenCV can read; its codec is not known here: "
+                "convert it to H.264"
+            )
         while capture.grab():
             yield capture
     finally:
@@ -71,5 +79,8 @@ def _positions(path: Path) -> Iterator[object]:
 def _decode(capture: object, path: Path, position: int) -> Image.Image:
     done, pixels = capture.retrieve()  # type: ignore[attr-defined]
     if not done:
-        raise ValueError(f"{path}: frame {position} cannot be decoded")
+        raise ValueError(
+            f"{path}: frame {position} cannot be decoded; those asked for must be whole: "
+            "convert the video"
+        )
     return Image.fromarray(pixels[:, :, ::-1].copy())

@@ -133,10 +133,10 @@ def _check(split: str, count: int, views: int, height: int, width: int, *, most:
     if split not in SPLITS:
         raise ValueError(f"split={split!r}; known splits: {', '.join(SPLITS)}")
     if not 1 <= views <= most:
-        raise ValueError(f"views={views}; a scene of this set has 1 to {most}")
+        raise ValueError(f"views={views}; a scene of this set has 1 to {most}: ask for fewer")
     for name, value in (("count", count), ("height", height), ("width", width)):
         if value < 1:
-            raise ValueError(f"{name}={value}; it must be at least 1")
+            raise ValueError(f"{name}={value}; it must be at least 1: leave it out if unsure")
 
 
 def _check_index(index: int, count: int) -> None:

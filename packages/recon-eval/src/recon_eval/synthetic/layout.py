@@ -23,7 +23,10 @@ def write_blendedmvs(scene: Scene, root: Path) -> Path:
     depth, valid = scene.depth, scene.valid
     cameras, intrinsics = scene.world_to_camera, scene.intrinsics
     if depth is None or valid is None or cameras is None or intrinsics is None:
-        raise ValueError(f"{scene.name}: this layout needs depth, valid and cameras")
+        raise ValueError(
+            f"{scene.name}: lacks depth, valid or cameras; this layout needs all: give a drawn "
+            "scene"
+        )
     folder = root / scene.name
     for part in ("blended_images", "cams", "rendered_depth_maps"):
         (folder / part).mkdir(parents=True)

@@ -94,13 +94,13 @@ def sums_of(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def fake_forward(q: Tensor, *_: object) -> Tensor:
+def fake_forward(q: Tensor) -> Tensor:
     """Say what the forward operator returns, from shapes alone."""
     return q.new_empty(q.shape)
 
 
 def fake_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, *_: object
+    q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Say what the backward operator returns, from shapes alone."""
     made = [x.new_empty(x.shape) for x in (q, k, v)]

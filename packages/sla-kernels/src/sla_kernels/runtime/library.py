@@ -34,8 +34,8 @@ _TYPES: dict[Any, str] = {
 def register(run: Callable[..., Any], fake: Callable[..., Any]) -> None:
     """Add an operator, named and declared as `run`, which runs on every device.
 
-    `fake` makes results of the same shapes. The operator runs on the device of its tensors and
-    keeps its own precision under autocast.
+    `fake` makes results of the same shapes, from those arguments of `run` that it names. The
+    operator runs on the device of its tensors and keeps its own precision under autocast.
     """
     name = run.__name__
     _BODIES[name] = _of_records(run, run)
@@ -161,10 +161,12 @@ def gathered(run: Callable[..., Any], args: Sequence[Any]) -> dict[str, Any]:
 
 
 def _of_records(run: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Any]:
-    """Take flat arguments and call with those of `run`."""
+    """Take flat arguments of `run` and call with those that `call` names."""
+    named = [name for name, _ in _parameters(call)]
 
     def wrapped(*args: Any) -> Any:
-        return call(*gathered(run, args).values())
+        given = gathered(run, args)
+        return call(*(given[name] for name in named))
 
     return wrapped
 

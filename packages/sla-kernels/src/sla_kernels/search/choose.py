@@ -187,15 +187,7 @@ def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Pla
     )
 
 
-def fake_choose(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    outside: Tensor,
-    directions: Tensor | None,
-    given: Tensor | None,
-    plan: Plan,
-) -> tuple[Tensor, Tensor, Tensor]:
+def fake_choose(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     """Say what the operator returns, from shapes alone."""
     layout = _layout(k, outside, plan)
     return (

@@ -62,15 +62,13 @@ def sparse_attention_backward(
     return dq.index_select(2, back), dk.index_select(2, back), dv.index_select(2, back)
 
 
-def fake_forward(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+def fake_forward(q: Tensor) -> tuple[Tensor, Tensor]:
     """Say what the forward operator returns, from shapes alone."""
     lse_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=lse_dtype)
 
 
-def fake_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: object
-) -> tuple[Tensor, Tensor, Tensor]:
+def fake_backward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Say what the backward operator returns, from shapes alone."""
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 

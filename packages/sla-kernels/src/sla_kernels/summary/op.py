@@ -233,9 +233,7 @@ def _pull_back_pinned(
     return found[0].index_select(2, outside), found[1], found[2]
 
 
-def fake_forward(
-    q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
-) -> tuple[Tensor, Tensor]:
+def fake_forward(q: Tensor, k: Tensor, lists: RowLists, backend: str) -> tuple[Tensor, Tensor]:
     """Say what the forward operator returns, from shapes alone."""
     own = q.shape[2] == k.shape[2]
     queries = lists.order.shape[1] if own else q.shape[2]
@@ -243,9 +241,7 @@ def fake_forward(
     return q.new_empty(q.shape), q.new_empty(shape, dtype=torch.float32)
 
 
-def fake_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: object
-) -> tuple[Tensor, Tensor, Tensor]:
+def fake_backward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Say what the backward operator returns, from shapes alone."""
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 

@@ -54,8 +54,9 @@ class MonoDepthAnything3(Backbone):
         """
         if world_to_camera is None or intrinsics is None:
             raise InputError(
-                f"{self.name} finds no cameras: give world_to_camera and intrinsics, or call "
-                "internals(images) for depth and sky alone"
+                f"{self.name} finds no cameras; a Prediction holds them: give "
+                "world_to_camera and intrinsics, or call internals(images) for depth and "
+                "sky alone"
             )
         depth, sky = self.internals(images, head_chunk=head_chunk)
         focal = self.config.canonical_focal

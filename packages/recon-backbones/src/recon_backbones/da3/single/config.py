@@ -31,7 +31,10 @@ class MonoConfig:
         check_heads_divide("num_heads", self.num_heads, self.embed_dim)
         check_out_layers(self.out_layers, self.depth)
         if self.canonical_focal is not None and not self.canonical_focal > 0:
-            raise ValueError(f"canonical_focal={self.canonical_focal}; it must be positive pixels")
+            raise ValueError(
+                f"canonical_focal={self.canonical_focal}; it must be positive pixels: 300 is "
+                "that of the public weights"
+            )
 
     @property
     def head_dim(self) -> int:

@@ -39,7 +39,8 @@ class NestedDepthAnything3(AnyView):
         super().__init__()
         if metric.canonical_focal is None:
             raise ValueError(
-                "canonical_focal of metric is None; give the sizes of a metric network"
+                "canonical_focal of metric is None; the nested network needs meters: give "
+                "the sizes of a metric network"
             )
         self.name = name
         self.config = anyview

@@ -39,7 +39,9 @@ def read_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
         for _ in range(_count(file, MAX_IMAGES)):
             number, model, width, height = struct.unpack("<IiQQ", file.read(24))
             if not 0 <= model < len(MODELS):
-                raise Damaged(f"camera model {model} is unknown; {UNDISTORT}")
+                raise Damaged(
+                    f"camera model {model} is unknown; pinhole cameras are read: {UNDISTORT}"
+                )
             name, count, _ = MODELS[model]
             parameters = struct.unpack(f"<{count}d", file.read(8 * count))
             yield number, lens_of(name, (width, height), parameters)
@@ -54,7 +56,9 @@ def read_images(path: Path, lenses: dict[int, Lens]) -> Iterator[tuple[Camera, P
             name = _name(file)
             (pixels,) = struct.unpack("<Q", file.read(8))
             if file.tell() + pixels * PIXEL.itemsize > size:
-                raise Damaged(f"it ends within the points of {name[:60]!r}; copy it again")
+                raise Damaged(
+                    f"it ends within the points of {name[:60]!r}; it must be whole: copy it again"
+                )
             seen = np.fromfile(file, dtype=PIXEL, count=pixels)
             yield camera_of(name, values[1:8], lens_named(values[8], lenses)), seen
 
@@ -70,7 +74,9 @@ def read_points(path: Path) -> tuple[np.ndarray, PointCloud]:
             points[i] = np.frombuffer(record, dtype=POINT, count=1)[0]
             track = int(points[i]["track"])
             if file.tell() + track * SIGHT.itemsize > size:
-                raise Damaged(f"it ends within the track of point {i + 1}; copy it again")
+                raise Damaged(
+                    f"it ends within the track of point {i + 1}; it must be whole: copy it again"
+                )
             file.seek(track * SIGHT.itemsize, 1)
     return points["id"].astype(np.int64), PointCloud(points=points["xyz"], colors=points["rgb"])
 
@@ -135,7 +141,7 @@ def _woven(points: np.ndarray, tracks: Tracks, bounds: np.ndarray) -> bytes:
 def _count(file: BinaryIO, most: int) -> int:
     (count,) = struct.unpack("<Q", file.read(8))
     if count > most:
-        raise Damaged(f"it claims {count} entries, and at most {most} can be read")
+        raise Damaged(f"it claims {count} entries; at most {most} can be read: copy it again")
     return int(count)
 
 
@@ -144,5 +150,5 @@ def _name(file: BinaryIO) -> str:
     while (letter := file.read(1)) not in (b"\0", b""):
         letters += letter
         if len(letters) > MAX_NAME:
-            raise Damaged(f"a name is longer than {MAX_NAME} bytes")
+            raise Damaged(f"a name is longer than {MAX_NAME} bytes; none may be: copy it again")
     return letters.decode("utf-8")

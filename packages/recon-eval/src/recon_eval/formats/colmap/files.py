@@ -84,7 +84,10 @@ def _images(folder: Path) -> Iterator[tuple[Camera, Pixels]]:
     with _named(path):
         for camera, pixels in KINDS[kind].read_images(path, lenses):
             if camera.name in names:
-                raise Damaged(f"the image {camera.name[:60]!r} is listed twice")
+                raise Damaged(
+                    f"the image {camera.name[:60]!r} is listed twice; each stands once: copy "
+                    "the model again"
+                )
             names.add(camera.name)
             yield camera, pixels
 
@@ -105,7 +108,10 @@ def _observations(images: Sequence[Pixels], numbers: np.ndarray) -> Observations
     place = np.searchsorted(numbers[order], pixels["point"]).clip(max=max(len(numbers) - 1, 0))
     point = order[place] if len(numbers) else place
     if len(point) and not (len(numbers) and (numbers[point] == pixels["point"]).all()):
-        raise Damaged("an image sees a point that is not there")
+        raise Damaged(
+            "an image sees a point that is not there; every point must be listed: copy the "
+            "model again"
+        )
     return Observations(camera=camera, point=point, xy=pixels["xy"])
 
 

@@ -52,13 +52,14 @@ def lens_of(model: str, size: tuple[int, int], parameters: Sequence[float]) -> L
     count, focals = PROJECTIVE[model]
     if len(parameters) != count or min(size) < 1:
         raise Damaged(
-            f"a {model} camera of {size[0]} x {size[1]} pixels has {len(parameters)} parameters; "
-            f"it must have {count}, and sides of at least 1"
+            f"a {model} camera of {size[0]} x {size[1]} pixels has {len(parameters)} "
+            f"parameters; it must have {count}, and sides of at least 1: copy the model "
+            "again"
         )
     if any(parameters[focals + 2 :]):
         raise Damaged(
-            f"a {model} camera is distorted ({parameters[focals + 2 :]}), and pinhole cameras are "
-            f"read: {UNDISTORT}"
+            f"a {model} camera is distorted ({parameters[focals + 2 :]}); pinhole cameras "
+            f"are read: {UNDISTORT}"
         )
     fx, fy = parameters[0], parameters[focals - 1]
     cx, cy = parameters[focals : focals + 2]
@@ -68,18 +69,21 @@ def lens_of(model: str, size: tuple[int, int], parameters: Sequence[float]) -> L
 def lens_named(number: int, lenses: dict[int, Lens]) -> Lens:
     """Return the lens that an image names. Raises Damaged where there is none."""
     if number not in lenses:
-        raise Damaged(f"an image names camera {number}, which is not there")
+        raise Damaged(f"an image names camera {number}; it is not there: copy the model again")
     return lenses[number]
 
 
 def camera_of(name: str, pose: Sequence[float], lens: Lens) -> Camera:
     """Return the camera of an image: quaternion and translation, and the lens it names."""
     if not all(abs(value) < 1e30 for value in pose):
-        raise Damaged(f"the pose of {name[:60]!r} is not finite")
+        raise Damaged(f"the pose of {name[:60]!r} is not finite; it must be: copy the model again")
     quaternion = np.array(pose[:4])
     norm = float(np.linalg.norm(quaternion))
     if not abs(norm - 1) < 1e-3:
-        raise Damaged(f"the quaternion of {name[:60]!r} has the norm {norm:.3g}; it must be 1")
+        raise Damaged(
+            f"the quaternion of {name[:60]!r} has the norm {norm:.3g}; it must be 1: copy the "
+            "model again"
+        )
     rotation = rotation_of(quaternion / norm)
     extrinsic = np.concatenate([rotation, np.array(pose[4:])[:, None]], axis=1)
     try:
@@ -91,7 +95,10 @@ def camera_of(name: str, pose: Sequence[float], lens: Lens) -> Camera:
 def pinhole_of(camera: Camera) -> tuple[tuple[int, int], list[float]]:
     """Return the size and the four PINHOLE parameters. Raises ValueError without a size."""
     if camera.size is None:
-        raise ValueError(f"{camera.name}: size=None; a COLMAP model needs the width and height")
+        raise ValueError(
+            f"{camera.name}: size=None; a COLMAP model needs the width and height: give the "
+            "size of the photo"
+        )
     lens = camera.intrinsics
     return camera.size, [float(lens[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
 

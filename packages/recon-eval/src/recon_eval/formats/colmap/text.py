@@ -55,7 +55,7 @@ def read_points(path: Path) -> tuple[np.ndarray, PointCloud]:
     rows = [words[:7] for line in _lines(path) if (words := line.split())]
     table = np.array([_numbers(row) for row in rows], dtype=np.float64).reshape(-1, 7)
     if ((table[:, 4:] < 0) | (table[:, 4:] > 255)).any():
-        raise Damaged("a color is not 0 to 255")
+        raise Damaged("a color is not 0 to 255; it must be a byte: copy the model again")
     cloud = PointCloud(points=table[:, 1:4], colors=table[:, 4:].astype(np.uint8))
     return np.array([int(row[0]) for row in rows], dtype=np.int64), cloud
 
@@ -96,7 +96,10 @@ def write_points(path: Path, cloud: PointCloud, tracks: Tracks) -> None:
 
 def _pixels(words: list[str]) -> Pixels:
     if len(words) % 3:
-        raise Damaged(f"a line of 2-D points has {len(words)} numbers; each point has three")
+        raise Damaged(
+            f"a line of 2-D points has {len(words)} numbers; each point has three: copy the "
+            "model again"
+        )
     pixels = np.empty(len(words) // 3, dtype=PIXEL)
     pixels["xy"] = np.array([_numbers(words[0::3]), _numbers(words[1::3])]).T
     pixels["point"] = np.array(list(map(int, words[2::3])), dtype=np.int64)
@@ -106,12 +109,17 @@ def _pixels(words: list[str]) -> Pixels:
 def _numbers(words: Sequence[str]) -> list[float]:
     values = [float(word) for word in words]
     if not all(abs(value) < 1e30 for value in values):
-        raise Damaged(f"the numbers {' '.join(words[:8])!r} are not finite")
+        raise Damaged(
+            f"the numbers {' '.join(words[:8])!r} are not finite; all must be: copy the model again"
+        )
     return values
 
 
 def _lines(path: Path) -> Iterator[str]:
     if path.stat().st_size > MAX_BYTES:
-        raise Damaged(f"it is larger than {MAX_BYTES >> 30} GiB")
+        raise Damaged(
+            f"it is larger than {MAX_BYTES >> 30} GiB; no larger text is read: write the model "
+            "in binary"
+        )
     with path.open(encoding="utf-8") as file:
         yield from (line for line in file if not line.startswith("#"))

@@ -31,8 +31,8 @@ def tracks_of(seen: Observations, *, cameras: int, points: int) -> Tracks:
     for name, index, count in (("camera", seen.camera, cameras), ("point", seen.point, points)):
         if len(index) and not (index.min() >= 0 and index.max() < count):
             raise ValueError(
-                f"observations.{name}: is {index.min()} to {index.max()}; there are {count}, "
-                "counted from 0"
+                f"observations.{name}: is {index.min()} to {index.max()}; there are "
+                f"{count}, counted from 0: correct them"
             )
     order = np.lexsort((seen.point, seen.camera))
     camera, point = seen.camera[order], seen.point[order]

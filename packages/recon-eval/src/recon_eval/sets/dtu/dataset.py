@@ -65,13 +65,15 @@ class DTU:
         light: int = LIGHT,
     ) -> None:
         if layout is not None and layout not in LAYOUTS:
-            raise ValueError(f"layout={layout!r}; it must be one of {', '.join(LAYOUTS)}")
+            raise ValueError(
+                f"layout={layout!r}; it must be known: pass one of {', '.join(LAYOUTS)}"
+            )
         self.root = require_folder(root, "the folder of DTU")
         self.scans = scan_numbers(scans)
         self.views, self.first, self.size = views, first, size
         self.light = light
         if not self.scans:
-            raise ValueError("scans: is empty")
+            raise ValueError("scans: is empty; there must be one at least: name some")
         self.layouts = {scan: layout or find_layout(self.root, scan) for scan in self.scans}
 
     def __len__(self) -> int:
@@ -87,7 +89,8 @@ class DTU:
         leading = [frame for frame in chosen if frame is found.get(self.first)]
         if not leading:
             raise ValueError(
-                f"{self.root}: first={self.first}; it must be one of the views of scan {scan}"
+                f"{self.root}: first={self.first}; it must be one of the views of scan "
+                f"{scan}: leave it out for the first"
             )
         return leading + [frame for frame in chosen if frame is not leading[0]]
 
@@ -137,7 +140,9 @@ def _idr(root: Path, scan: int, light: int) -> dict[int, Frame]:
     cameras = read_idr_cameras(path)
     images = by_number(folder / "image", SUFFIXES)
     if missing := sorted(set(images) - set(cameras)):
-        raise ValueError(f"{path}: has no world_mat of the images {missing}")
+        raise ValueError(
+            f"{path}: has no world_mat of the images {missing}; every image has one: copy it again"
+        )
     return {
         number: Frame(
             name=image.stem,

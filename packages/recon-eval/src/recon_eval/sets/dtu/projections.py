@@ -21,7 +21,10 @@ def read_idr_cameras(path: Path) -> dict[int, Camera]:
         if name.startswith("world_mat_") and (number := name[10:]).isdecimal()
     }
     if not matrices or any(not _is_invertible(matrix) for matrix in matrices.values()):
-        raise ValueError(f"{path}: must hold world_mat_0, world_mat_1, ... of 4 x 4 finite numbers")
+        raise ValueError(
+            f"{path}: lacks matrices; it must hold world_mat_0, world_mat_1, ... of 4 x 4 "
+            "finite numbers: copy it again"
+        )
     return {number: _decompose(matrix, path) for number, matrix in matrices.items()}
 
 
@@ -29,7 +32,9 @@ def read_projection(path: Path) -> Camera:
     """Read twelve numbers, the 3 x 4 matrix K [R | t] of DTU's `Calibration/cal18/pos_001.txt`."""
     values = np.array(numbers(read_text(path).split(), path, "the projection"))
     if values.size != 12 or not _is_invertible(np.vstack([values.reshape(3, 4), [0, 0, 0, 1]])):
-        raise ValueError(f"{path}: {values.size} numbers, and a projection is 12 of full rank")
+        raise ValueError(
+            f"{path}: {values.size} numbers; a projection is 12 of full rank: copy it again"
+        )
     return _decompose(values.reshape(3, 4), path)
 
 

@@ -34,5 +34,8 @@ def scan_numbers(scans: str | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(scans, str):
         return tuple(scans)
     if scans not in SCANS:
-        raise ValueError(f"scans={scans!r}; it must be scan numbers or one of {', '.join(SCANS)}")
+        raise ValueError(
+            f"scans={scans!r}; it must be scan numbers or a list that is known: pass one of "
+            f"{', '.join(SCANS)}"
+        )
     return SCANS[scans]
