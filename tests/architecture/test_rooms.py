@@ -155,6 +155,19 @@ def test_no_file_and_no_folder_imports_itself_round_a_circle(package: str) -> No
     assert found <= PENDING["circles"]
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_the_table_of_contents_above_it(package: str) -> None:
+    """That would be a circle which the graphs of folders do not show."""
+    contents = tables_of_contents(package)
+    found = {
+        f"{own} -> {target}"
+        for own, targets in arrows(package).items()
+        for target in targets & contents
+        if own.startswith(f"{target}.")
+    }
+    assert not found
+
+
 def test_circles_are_found() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
     assert circles(graph) == {"b <-> c"}

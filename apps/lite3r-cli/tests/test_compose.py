@@ -127,7 +127,7 @@ def test_density_follows_keep(teacher: Backbone) -> None:
 def test_recipes_survive_json() -> None:
     for recipe in map(by_name, NAMED):
         assert Recipe.from_dict(recipe.to_dict()) == recipe
-    with pytest.raises(ValueError, match=r"unknown \['new'\], missing \['keep'\]"):
+    with pytest.raises(ValueError, match=r"unknown \['new'\] and missing \['keep'\]"):
         Recipe.from_dict({k: v for k, v in Recipe().to_dict().items() if k != "keep"} | {"new": 1})
 
 

@@ -100,7 +100,7 @@ def test_what_would_mix_is_refused(lite3r: Any, scenes: list[Path]) -> None:
     words = ("--scenes", *QUICK, "--out", "out")
     done = lite3r("reconstruct", scenes[0], twin, *words)
     assert done.code == 2
-    assert "are both named attic" in done.err
+    assert "both are named attic" in done.err
     done = lite3r("reconstruct", scenes[0], *words, "--overwrite")
     assert "contradict each other" in done.err
     assert not Path("out").exists()

@@ -52,7 +52,7 @@ def test_a_unit_that_is_too_small_is_refused_with_one_that_is_not(tmp_path: Path
     with pytest.raises(ValueError, match=r"a\.jpg: ends in '\.jpg'"):
         write_depth(tmp_path / "a.jpg", depth())
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "c.png")
-    with pytest.raises(ValueError, match=r"c\.png: is no depth map: is RGB"):
+    with pytest.raises(ValueError, match=r"c\.png: is no depth map; RGB is neither"):
         read_depth(tmp_path / "c.png")
     np.save(tmp_path / "d.npy", np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match=r"d\.npy: has the shape \(2, 2, 2\)"):

@@ -45,13 +45,13 @@ def map_items(dataset: data.BlendedMVS) -> list[data.Scene]:
 
 def test_a_tree_without_official_scenes_says_what_to_do(make_blendedmvs: Make) -> None:
     root = make_blendedmvs("mine")
-    with pytest.raises(ValueError, match=r"none of split 'validation'.*split=\"held_out\""):
+    with pytest.raises(ValueError, match=r"none is of split 'validation'.*split='held_out'"):
         data.BlendedMVS(root, "validation")
     assert len(data.BlendedMVS(root, "held_out")) == 1
 
 
 def test_training_scenes_alone_leave_nothing_to_evaluate(make_blendedmvs: Make) -> None:
-    with pytest.raises(ValueError, match="none of split 'held_out'"):
+    with pytest.raises(ValueError, match="none is of split 'held_out'"):
         data.BlendedMVS(make_blendedmvs(TRAIN), "held_out")
 
 

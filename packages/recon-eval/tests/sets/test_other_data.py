@@ -252,7 +252,7 @@ def test_videos_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         data.VideoFrames(tmp_path / "b.mp4", count=2)
     path = video(tmp_path / "c.avi", 3)
-    with pytest.raises(ValueError, match="has 3 readable frames, 4 asked for"):
+    with pytest.raises(ValueError, match="has 3 readable frames; 4 are asked for"):
         data.VideoFrames(path, count=4)
     with pytest.raises(ValueError, match="give one of the two"):
         data.VideoFrames(path)

@@ -47,7 +47,7 @@ def test_depth_of_a_middlebury_pair_gives_back_its_disparity(tmp_path: Path) -> 
 @pytest.mark.parametrize("line", ["cam0", "doffs", "baseline"])
 def test_a_calibration_that_lacks_a_line_is_refused(tmp_path: Path, line: str) -> None:
     kept = [text for text in CALIBRATION.splitlines() if not text.startswith(line)]
-    with pytest.raises(ValueError, match=r"calib\.txt: needs cam0"):
+    with pytest.raises(ValueError, match=r"calib\.txt: .* it needs cam0"):
         data.read_stereo(pair(tmp_path, "\n".join(kept)))
 
 

@@ -144,7 +144,7 @@ def test_a_scene_outside_the_set_is_refused() -> None:
 def test_parts_of_a_scene_that_do_not_fit_its_images_are_refused(part: str) -> None:
     scene = scenes()[0]
     value = getattr(scene, part)
-    with pytest.raises((ValueError, TypeError), match=rf"{part} has 2 views, images 3|Type-check"):
+    with pytest.raises((ValueError, TypeError), match=rf"{part} has 2 views; images|Type-check"):
         replace(scene, **{part: value[:2]})
     if part in ("depth", "valid"):
         with pytest.raises((ValueError, TypeError), match=rf"{part} is \(48, 63\)|Type-check"):

@@ -142,7 +142,7 @@ class Reconstruct:
         if not self.photos:
             raise ValueError("photos=(); some must be named: a folder, a pattern, a list, a video")
         if self.scenes and self.overwrite:
-            raise ValueError("scenes with overwrite; scenes go on as they were: give another --out")
+            raise ValueError("scenes with overwrite; they contradict each other: change --out")
         if self.metric_model is not None and self.known_distance is not None:
             raise ValueError("metric_model with known_distance; both give meters: give one of them")
 

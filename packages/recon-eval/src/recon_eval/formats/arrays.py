@@ -58,7 +58,7 @@ def read_npz(
         wanted = [name for name in members if names is None or name in names]
         size = sum(members[name] for name in wanted)
         if size > limit:
-            raise ValueError(f"unpacks to {size} bytes; at most {limit} are read: split it")
+            raise OSError(f"it unpacks to {size} bytes, and at most {limit} are read")
         with np.load(path, allow_pickle=False) as stored:
             return {name: np.asarray(stored[name]) for name in wanted}
     except _BROKEN as error:

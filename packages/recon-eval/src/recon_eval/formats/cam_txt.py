@@ -97,16 +97,24 @@ def read_cam_txt(
 
 
 def write_cam_txt(
-    path: str | Path, camera: Camera, *, depth_range: tuple[float, float] | None = None
+    path: str | Path,
+    camera: Camera,
+    *,
+    depth_range: tuple[float, float] | None = None,
+    planes: int | None = None,
 ) -> None:
     """Write a camera; its intrinsics with pixel centers at whole numbers, as these files have them.
 
-    `depth_range` is written as DEPTH_MIN and DEPTH_MAX (`two_numbers="min_max"`).
+    - `depth_range`: written as DEPTH_MIN and DEPTH_MAX (`two_numbers="min_max"`).
+    - `planes`: as many depths in it; then the interval and their number stand between both.
     """
     lens = camera.intrinsics - HALF
     extrinsic = np.vstack([camera.world_to_camera, [0, 0, 0, 1]])
     blocks = [f"{name}\n{_rows(m)}" for name, m in (("extrinsic", extrinsic), ("intrinsic", lens))]
-    blocks += [] if depth_range is None else [" ".join(map(repr, map(float, depth_range)))]
+    if depth_range is not None:
+        low, high = map(float, depth_range)
+        between = [] if planes is None else [repr((high - low) / (planes - 1)), str(planes)]
+        blocks.append(" ".join([repr(low), *between, repr(high)]))
     with new_file(Path(path)) as partial:
         partial.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 

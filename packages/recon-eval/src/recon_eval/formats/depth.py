@@ -80,7 +80,7 @@ def _read_picture(path: Path, unit: float, unknown: int) -> np.ndarray:
             if image.mode == "F":
                 return np.asarray(image)
             if not image.mode.startswith("I"):
-                raise ValueError(f"is {image.mode}; it must have 16 bits or floats: save it so")
+                raise OSError(f"{image.mode} is neither of 16 bits nor of floats")
             steps = np.asarray(image)
     except BROKEN as error:
         raise ValueError(f"{path}: is no depth map; {error}: copy it again") from error

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from recon_eval.formats import Camera, write_cam_txt, write_pfm
 from recon_eval.sets.scene import Scene
+
+PLANES = 128  # depths between the nearest and the farthest, as BlendedMVS has them
 
 
 def write_blendedmvs(scene: Scene, root: Path) -> Path:
@@ -21,8 +23,7 @@ def write_blendedmvs(scene: Scene, root: Path) -> Path:
     Raises ValueError if the scene lacks depth or cameras, FileExistsError if the folder is there.
     """
     depth, valid = scene.depth, scene.valid
-    cameras, intrinsics = scene.world_to_camera, scene.intrinsics
-    if depth is None or valid is None or cameras is None or intrinsics is None:
+    if depth is None or valid is None or scene.world_to_camera is None or scene.intrinsics is None:
         raise ValueError(
             f"{scene.name}: lacks depth, valid or cameras; this layout needs all: give a drawn "
             "scene"
@@ -34,9 +35,9 @@ def write_blendedmvs(scene: Scene, root: Path) -> Path:
     for view in range(scene.num_views):
         stem = f"{view:08d}"
         _write_image(folder / "blended_images" / stem, scene.images[view], valid[view])
-        _write_pfm(folder / "rendered_depth_maps" / f"{stem}.pfm", depth[view])
-        text = _camera_text(cameras[view], intrinsics[view], depth[view][valid[view]])
-        (folder / "cams" / f"{stem}_cam.txt").write_text(text)
+        write_pfm(folder / "rendered_depth_maps" / f"{stem}.pfm", depth[view].numpy())
+        seen = depth[view][valid[view]]
+        _write_camera(folder / "cams" / f"{stem}_cam.txt", scene, view, seen)
     (folder / "cams" / "pair.txt").write_text(_pair_text(overlap(scene)))
     return folder
 
@@ -69,25 +70,16 @@ def _write_image(stem: Path, image: Tensor, valid: Tensor) -> None:
         )
 
 
-def _write_pfm(path: Path, depth: Tensor) -> None:
-    """Write gray PFM, little-endian, bottom row first."""
-    height, width = depth.shape
-    rows = np.ascontiguousarray(depth.numpy()[::-1], dtype="<f4")
-    path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode() + rows.tobytes())
-
-
-def _camera_text(world_to_camera: Tensor, intrinsics: Tensor, depths: Tensor) -> str:
-    """cam.txt with the tail DEPTH_MIN DEPTH_INTERVAL 128 DEPTH_MAX."""
-    last_row = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
-    whole = intrinsics - torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+def _write_camera(path: Path, scene: Scene, view: int, depths: Tensor) -> None:
+    """Write cam.txt with the tail DEPTH_MIN DEPTH_INTERVAL 128 DEPTH_MAX."""
+    assert scene.world_to_camera is not None and scene.intrinsics is not None
+    camera = Camera(
+        name=path.stem,
+        world_to_camera=scene.world_to_camera[view].double().numpy(),
+        intrinsics=scene.intrinsics[view].double().numpy(),
+    )
     near, far = (float(depths.min()), float(depths.max())) if len(depths) else (0.0, 0.0)
-    tail = f"{near!r} {(far - near) / 127!r} 128 {far!r}"
-    extrinsic = _rows(torch.cat([world_to_camera, last_row]))
-    return f"extrinsic\n{extrinsic}\n\nintrinsic\n{_rows(whole)}\n\n{tail}\n"
-
-
-def _rows(matrix: Tensor) -> str:
-    return "\n".join(" ".join(repr(float(x)) for x in row) for row in matrix)
+    write_cam_txt(path, camera, depth_range=(near, far), planes=PLANES)
 
 
 def _pair_text(shares: Float[Tensor, "v v"]) -> str:
