@@ -42,7 +42,7 @@ def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Pa
     assert again.find("row", "another") is None
     with pytest.raises(ValueError, match=r"views=\[2\] differs from \[2, 8\]"):
         Kept(path, "a benchmark", {"views": (2,)})
-    with pytest.raises(ValueError, match="not of another"):
+    with pytest.raises(ValueError, match="they must be of another"):
         Kept(path, "another", {"views": (2, 8)})
     path.write_text("{")
     with pytest.raises(ValueError, match="holds no results"):

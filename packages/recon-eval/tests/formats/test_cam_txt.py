@@ -81,7 +81,7 @@ def test_values_spaces_and_line_ends_do_not_matter(tmp_path: Path) -> None:
         ("0.0 -1.0 0.0 0.5", "zero -1.0 0.0 0.5", "no number"),
         ("0.0 0.0 0.0 1.0\n", "0.0 0.0 0.0 2.0\n", "last row of the extrinsic"),
         ("361.5", "-361.5", "focal lengths"),
-        ("intrinsic", "intrinsics", "a camera file is"),
+        ("intrinsic", "intrinsics", "is no camera file"),
         ("66.4\n0.0 0.0 1.0\n", "66.4\n0.0 0.0 1.0\n1 2 3 4 5", "may have 0, 2, 3 or 4"),
     ],
 )

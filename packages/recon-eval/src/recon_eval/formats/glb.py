@@ -28,6 +28,10 @@ NUMBERS = {"u1": 5121, "u2": 5123, "f4": 5126}
 FRUSTUM = (226, 88, 34)  # sRGB
 
 
+class _Malformed(Exception):
+    """What is wrong with a scene; `read_glb` says in which file."""
+
+
 def read_glb(path: str | Path) -> PointCloud:
     """Return the vertices of a file, those of lines left out, in OpenCV's axes, as `write_glb` has.
 
@@ -50,6 +54,8 @@ def read_glb(path: str | Path) -> PointCloud:
         ]
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: its scene is malformed; {error!r}: export it again") from None
+    except _Malformed as error:
+        raise ValueError(f"{path}: its scene is malformed; {error}: export it again") from None
     if not parts:
         raise ValueError(
             f"{path}: has no primitive with positions; a scene of points has: export it again"
@@ -243,10 +249,9 @@ def _rows(
     """The rows of an accessor; it is checked against the bytes before memory is taken."""
     accessor = scene["accessors"][index]
     if accessor["componentType"] not in kinds or accessor["type"] not in types:
-        raise ValueError(
-            f"an accessor holds {accessor['type']} of {accessor['componentType']}; "
-            "positions are vectors of three float32, colors of three or four numbers: "
-            "export it so"
+        raise _Malformed(
+            f"an accessor holds {accessor['type']} of {accessor['componentType']}, and "
+            "positions are vectors of three float32, colors of three or four numbers"
         )
     cell = np.dtype((KINDS[accessor["componentType"]], (int(accessor["type"][3]),)))
     view = scene["bufferViews"][accessor["bufferView"]]
@@ -255,10 +260,9 @@ def _rows(
     count = int(accessor["count"])
     fits = start >= 0 and start + (count - 1) * stride + cell.itemsize <= len(binary)
     if count < 1 or not cell.itemsize <= stride <= MAX_STRIDE or not fits:
-        raise ValueError(
-            f"{count} rows, {stride} bytes apart from byte {start} on, in {len(binary)} "
-            f"bytes; they must fit, {cell.itemsize} to {MAX_STRIDE} bytes apart: export it "
-            "again"
+        raise _Malformed(
+            f"{count} rows, {stride} bytes apart from byte {start} on, in {len(binary)} bytes, "
+            f"where they must fit, {cell.itemsize} to {MAX_STRIDE} bytes apart"
         )
     layout = np.dtype({"names": ["p"], "formats": [cell], "offsets": [0], "itemsize": stride})
     padded = binary[start : start + count * stride].ljust(count * stride, b"\0")
