@@ -40,5 +40,5 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
         load_adapter(path, trained())
     save_adapter(path, trained())
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(ValueError, match=r"is damaged .*; copy or distill it again"):
+    with pytest.raises(ValueError, match=r"is damaged .*: copy or distill it again"):
         load_adapter(path, trained())
