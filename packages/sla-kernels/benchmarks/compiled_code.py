@@ -6,7 +6,8 @@
 A call goes on where another ended: what --out holds of kernels as they are is not compiled again.
 
 Each entry has registers, shared memory, spilled bytes, the tensor-core instructions and, on NVIDIA,
-how many copies into shared memory are still under way where a loop waits for the oldest one.
+how many copies into shared memory are still under way where a loop waits for the oldest one, and
+what a thread executes in a turn of the loop that multiplies most.
 Exits with 1 where a kernel does not fit, spills or uses no tensor cores.
 """
 
@@ -127,6 +128,16 @@ TENSOR_CORES = {
 }
 
 
+KINDS = {  # of instructions, by how their names begin
+    "exp": r"MUFU\.EX2",
+    "convert": r"F2F|F2I|I2F",
+    "float": r"F(?:ADD|MUL|FMA|MNMX|SEL|SETP|SET)|HFMA2|MUFU",
+    "copies": r"LD|ST|ATOM|RED|UTMA|UBLKCP|SHFL",
+    "waits": r"BAR|DEPBAR|WARP|SYNCS|MEMBAR|ERRBAR|FENCE|NANOSLEEP",
+    "branches": r"BRA|EXIT|BSSY|BSYNC|CALL|RET|NOP",
+}
+
+
 def variants(
     target: str, dtype: torch.dtype, width: int, block: tuple[int, int]
 ) -> Iterator[tuple[str, Any, Tile, dict[str, Any]]]:
@@ -208,7 +219,36 @@ def report(kernel: Any, target: str, dtype: str, tile: Tile, constants: dict[str
         **facts,
         "shared_bytes": made.metadata.shared,
         "tensor_cores": dict(Counter(re.findall(TENSOR_CORES[target], code))),
+        "turn": turn(code, TENSOR_CORES[target]) if target.startswith("sm_") else None,
     }
+
+
+def turn(code: str, multiplies: str) -> dict[str, int] | None:
+    """Instructions in a turn of the loop that multiplies most, by kind; what is left is addresses.
+
+    A loop is what lies between a branch and an earlier address that it leads to; of two that
+    multiply as much, the shorter.
+    """
+    lines = [
+        (int(at, 16), name, line)
+        for at, line, name in re.findall(
+            r"/\*([0-9a-f]{4,})\*/\s+((?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)[^;]*);", code
+        )
+    ]
+    loops = []
+    for at, name, line in lines:
+        to = re.search(r"0x([0-9a-f]+)", line) if name.startswith("BRA") else None
+        if to and int(to[1], 16) < at:
+            loops.append([n for where, n, _ in lines if int(to[1], 16) <= where <= at])
+    counted = [(sum(bool(re.match(multiplies, n)) for n in loop), -len(loop)) for loop in loops]
+    if not counted or not max(counted)[0]:
+        return None
+    found: Counter[str] = Counter()
+    for name in loops[counted.index(max(counted))]:
+        kind = "products" if re.match(multiplies, name) else None
+        kind = kind or next((k for k, way in KINDS.items() if re.match(way, name)), "addresses")
+        found[kind] += 1
+    return dict(found) | {"all": sum(found.values())}
 
 
 def copies_under_way(graph: str) -> int | None:
