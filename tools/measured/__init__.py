@@ -8,7 +8,7 @@ from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .prediction import memory_plans, predicted_models
 from .quality import content_order
-from .speed import compiled_attention, photographs, speed, upstream
+from .speed import compiled_attention, compiled_loops, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
     "distill": distill,
@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "predicted-models": predicted_models,
     "dtu": dtu,
     "compiled-attention": compiled_attention,
+    "compiled-loops": compiled_loops,
     "speed": speed,
     "upstream": upstream,
     "photographs": photographs,

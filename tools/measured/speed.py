@@ -45,6 +45,11 @@ def _speed_lines(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             "" if gflop is None else f"{gflop:.1f}",
         )
 
+ISSUED, MULTIPLIED, EXPONENTIALS = 4, 4096, 16
+"""Of a processor of sm_90 in a cycle: instructions of warps, operations of tensor cores on 16 bits,
+exponentials (CUDA C++ programming guide, arithmetic instructions; H100 whitepaper)."""
+PRODUCTS = {"sparse_fwd": 2, "sparse_bwd_q": 3, "sparse_bwd_kv": 4, "rows_fwd": 2, "rows_bwd": 5}
+
 
 def compiled_attention() -> str:
     """What ahead-of-time compilation says of the attention kernels, at their worst."""
@@ -65,6 +70,33 @@ def compiled_attention() -> str:
                 ", ".join(found),
             )
         )
+    return table(header, lines)
+
+
+def compiled_loops() -> str:
+    """What the loops of attention issue on an H100 beside what its units need for a turn."""
+    records = [load(name) for name in ("sla-compiled.json", "sla-rows-compiled.json")]
+    rows = {
+        (row["kernel"], row["dtype"], row["width"]): row
+        for record in records
+        for row in record["kernels"]
+        if row["target"] == "sm_90"
+    }
+    kinds = ("exp", "convert", "float", "copies", "addresses")
+    header = ("kernel", "tile", "instructions", *kinds, "issue", "tensor cores", "exp units")
+    lines = []
+    for name, products in PRODUCTS.items():
+        row = rows[name, "bf16", 64]
+        tile, turn = row["tile"], row["turn"]
+        scores = tile["m"] * tile["n"]
+        cycles = (
+            turn["all"] * tile["warps"] / ISSUED,
+            products * 2 * scores * row["width"] / MULTIPLIED,
+            scores / EXPONENTIALS,
+        )
+        counts = (str(turn.get(kind, 0)) for kind in kinds)
+        shape = f"{tile['m']} x {tile['n']}, {tile['warps']} warps"
+        lines.append((name, shape, str(turn["all"]), *counts, *(f"{c:.0f}" for c in cycles)))
     return table(header, lines)
 
 
