@@ -45,6 +45,7 @@ def _speed_lines(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             "" if gflop is None else f"{gflop:.1f}",
         )
 
+
 ISSUED, MULTIPLIED, EXPONENTIALS = 4, 4096, 16
 """Of a processor of sm_90 in a cycle: instructions of warps, operations of tensor cores on 16 bits,
 exponentials (CUDA C++ programming guide, arithmetic instructions; H100 whitepaper)."""

@@ -30,7 +30,7 @@ from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
-from sla_kernels.order.launch import FEATURES, MOST, OF_PIECE, PIECE, SHORT_WARPS
+from sla_kernels.order.launch import FEATURES, FEW, MOST, OF_PIECE, PIECE, warps
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
@@ -75,8 +75,13 @@ ORDER = {
     "order_keys": order.keys_kernel,
     "order_long": order.halve_kernel,
     "order_short": order.halve_kernel,
+    "order_few": order.halve_kernel,
 }
-HALVED = {"order_long": (MOST, 3), "order_short": (OWN, 7)}  # 4096 to 512 tokens, and on to 4
+HALVED = {  # 4096 to 512 tokens, on to 64, and to 4
+    "order_long": (MOST, 3),
+    "order_short": (OWN, 3),
+    "order_few": (FEW, 4),
+}
 BLOCKS = [kernel for kernel, _ in SPARSE.values()]  # their order is of blocks
 BLOCKS += ORDER.values()  # and this one of all scenes' tokens
 ROWS = {
@@ -173,7 +178,7 @@ def orders(name: str) -> Tile:
     """The tile of a kernel of the order."""
     if name in HALVED:
         most = HALVED[name][0]
-        return Tile(m=most, n=1, warps=SHORT_WARPS if most <= OWN else 16, stages=ADDS.stages)
+        return Tile(m=most, n=1, warps=warps(most), stages=ADDS.stages)
     return FEATURES if name == "order_features" else PIECE
 
 

@@ -13,7 +13,7 @@ COMMAND = Path(__file__).parents[1] / "benchmarks" / "compiled_code.py"
 TARGETS = {"sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "gfx942"}
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
-ORDERS = ("order_spread", "order_keys", "order_long", "order_short")
+ORDERS = ("order_spread", "order_keys", "order_long", "order_short", "order_few")
 
 
 def compiled(tmp_path: Path, *arguments: str) -> list[dict]:

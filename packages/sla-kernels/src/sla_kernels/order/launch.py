@@ -19,7 +19,7 @@ MOST = 4096  # tokens that one program sorts
 PIECE = Tile(m=512, n=64, warps=4, stages=1)  # tokens, and sums that are added in a turn
 FEATURES = Tile(m=128, n=16, warps=4, stages=3)  # tokens, and the least axes that a product takes
 OF_PIECE = 7  # numbers that say what a piece is
-SHORT_WARPS = 8  # of a program that halves OWN tokens; four spill on sm_120
+FEW = 64  # and that one warp sorts: fewer steps in a program keep what it needs in registers
 AXES = 64  # more are left to PyTorch's operations
 
 
@@ -37,6 +37,11 @@ def fits(features: Tensor, sizes: tuple[int, ...]) -> bool:
     counted = features.shape[0] * features.shape[1] < LIMIT
     powers = all(size == next_power(size) for size in sizes) and sizes[-1] <= MOST
     return features.dtype == torch.float32 and features.shape[2] <= AXES and counted and powers
+
+
+def warps(width: int) -> int:
+    """Of a program that sorts so many tokens."""
+    return min(16, max(1, width // FEW))
 
 
 def reads(k: Tensor, directions: Tensor) -> bool:
@@ -61,7 +66,7 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
             WIDTH=width,
             STEPS=steps,
             TURNS=turns,
-            num_warps=SHORT_WARPS if width <= OWN else 16,
+            num_warps=warps(width),
         )
     first = torch.arange(scenes, device=features.device)[:, None] * tokens
     return order.view(scenes, tokens) - first
@@ -118,13 +123,13 @@ def _plan(
 ) -> tuple[tuple[Tensor, ...], tuple[Halved, ...]]:
     """The pieces of each step that is too long for programs, and what programs halve then."""
     steps = halvings(tokens, sizes)
-    long, middle = (
+    long, middle, few = (
         sum(max(end - start for start, end in segments) > most for segments in steps)
-        for most in (MOST, OWN)
+        for most in (MOST, OWN, min(FEW, OWN))
     )
     firsts = [scene * tokens for scene in range(scenes)]
     pieces = [_pieces(segments, firsts) for segments in steps[:long]]
-    parts = ((steps[long:middle], 0), (steps[middle:], TURNS))
+    parts = ((steps[long:middle], 0), (steps[middle:few], TURNS), (steps[few:], TURNS))
     halved = [_halved(part, firsts, turns) for part, turns in parts if part]
     return (
         tuple(p.to(device) for p in pieces),
