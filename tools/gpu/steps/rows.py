@@ -14,7 +14,7 @@ from gpu.record import Record
 from sla_kernels import order_tokens, principal_axes, select_rows, sla_attention
 from sla_kernels.search import choice
 
-RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 16}}
+RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 20}}
 SUMMARY = (4, 64, 512)
 PLACE = 16  # tokens that are alike
 

@@ -66,7 +66,7 @@ PAPER = replace(paper(), keep=0.3, feature_map="elu1")  # as its code is configu
 CHEAP = {
     "dense": DENSE,
     "64 blocks": few(64),
-    "32 blocks": few(32, opened=16),  # as the recipe "fast"
+    "32 blocks": few(32, opened=20),  # as the recipe "fast"
     "16 blocks": few(16),
     "sequence order": but(order="sequence"),
     "no summaries": but(summary=()),
