@@ -58,6 +58,11 @@ PARTS = {
         sources=("select/blocks.py", "select/choice.py", "select/scores.py", "select/lists.py"),
         tests=("test_selection.py", "test_refusals.py"),
     ),
+    "summaries": Part(
+        package="sla-kernels",
+        sources=("summary/rows.py", "summary/weights.py", "summary/reference.py", "search/walk.py"),
+        tests=("summary/test_summary.py", "summary/test_offsets.py"),
+    ),
     "references": Part(
         package="sla-kernels",
         sources=("sparse/reference.py", "linear/reference.py"),
