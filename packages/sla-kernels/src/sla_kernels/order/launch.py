@@ -40,8 +40,8 @@ def fits(features: Tensor, sizes: tuple[int, ...]) -> bool:
 
 
 def warps(width: int) -> int:
-    """Of a program that sorts so many tokens."""
-    return min(16, max(1, width // FEW))
+    """Of a program that sorts so many tokens: by compiling, the most that spill no register."""
+    return min(16, max(1, width // 128))
 
 
 def reads(k: Tensor, directions: Tensor) -> bool:
