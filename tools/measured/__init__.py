@@ -8,7 +8,7 @@ from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .prediction import memory_plans, predicted_models
 from .quality import content_order
-from .speed import compiled_attention, compiled_loops, photographs, speed, upstream
+from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
     "distill": distill,
@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "compiled-attention": compiled_attention,
     "compiled-loops": compiled_loops,
     "speed": speed,
+    "limit": limit,
     "upstream": upstream,
     "photographs": photographs,
 }

@@ -144,3 +144,28 @@ def photographs() -> str:
         f"{table(('', 'wall time', 'resident at the peak'), rows)}\n\n{record['photos']} "
         f"photographs of {width} x {height} pixels. {where(record['environment'])}"
     )
+
+
+def limit() -> str:
+    """How near students come to the network without global attention."""
+    names = ("limit-da3-tiny-cpu.json", "limit-busy-da3-tiny-cpu.json", "limit-da3-small-cpu.json")
+    records = [load(name) for name in names]
+    header = ("network", "views", "pixels", "dense", "balanced", "fast", "limit")
+    header += ("balanced of the limit", "fast of the limit", "fast against dense")
+    lines = [_limit_line(record, row) for record in records for row in record["rows"]]
+    return f"{table(header, lines)}\n\n{where(records[0]['environment'])}"
+
+
+def _limit_line(record: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
+    busy = f", beside {record['busy']} busy processes" if record["busy"] else ""
+    height, width = row["size"]
+    ms, share = row["fastest_ms"], row["of_limit"]
+    return (
+        f"{record['backbone']}{busy}",
+        str(row["views"]),
+        f"{width} x {height}",
+        *(f"{ms[name]:.0f} ms" for name in ("dense", "balanced", "fast", "limit")),
+        f"{share['balanced']:.0%}",
+        f"{share['fast']:.0%}",
+        f"{row['times_dense']['fast']:.2f}x",
+    )
