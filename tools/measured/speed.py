@@ -148,20 +148,18 @@ def photographs() -> str:
 
 def limit() -> str:
     """How near students come to the network without global attention."""
-    names = ("limit-da3-tiny-cpu.json", "limit-busy-da3-tiny-cpu.json", "limit-da3-small-cpu.json")
-    records = [load(name) for name in names]
+    record = load("limit-da3-tiny-cpu.json")
     header = ("network", "views", "pixels", "dense", "balanced", "fast", "limit")
     header += ("balanced of the limit", "fast of the limit", "fast against dense")
-    lines = [_limit_line(record, row) for record in records for row in record["rows"]]
-    return f"{table(header, lines)}\n\n{where(records[0]['environment'])}"
+    lines = [_limit_line(record, row) for row in record["rows"]]
+    return f"{table(header, lines)}\n\n{where(record['environment'])}"
 
 
 def _limit_line(record: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
-    busy = f", beside {record['busy']} busy processes" if record["busy"] else ""
     height, width = row["size"]
     ms, share = row["fastest_ms"], row["of_limit"]
     return (
-        f"{record['backbone']}{busy}",
+        record["backbone"],
         str(row["views"]),
         f"{width} x {height}",
         *(f"{ms[name]:.0f} ms" for name in ("dense", "balanced", "fast", "limit")),
