@@ -112,7 +112,7 @@ def test_posed_inference_equals_upstream(backbone: DepthAnything3) -> None:
     world_to_camera = API["in.extrinsics"][None, :, :3]
     k = prepared.intrinsics_from_photos(API["in.intrinsics"])
     assert error(k, API["posed_scale.int_processed"]) < 1e-6
-    expected = API["posed_scale.ext_normalized"][:, :, :3]
+    expected = API["posed_scale.ext_normalised"][:, :, :3]
     assert error(normalize_scene(world_to_camera), expected) < 1e-6
     out = backbone(prepared.images, world_to_camera=world_to_camera, intrinsics=k)
     assert error(out.depth[0], API["posed_scale.depth"]) < 3e-5

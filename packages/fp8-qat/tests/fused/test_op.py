@@ -54,6 +54,16 @@ def test_kernel_bytes_equal_the_reference(
     assert torch.equal(ours.bytes[number], theirs.bytes[number])
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("rule", RULES)
+def test_the_sign_of_a_nan_changes_no_scale(rule: str, sign: float) -> None:
+    spec = Spec(rule=rule, granularity=(1, 32))
+    x = torch.full((1, 33), 2.0, device=DEVICE)
+    x[0, 32] = torch.copysign(torch.tensor(torch.nan), torch.tensor(sign))
+    found = [quantize_activation(x, spec, backend=name).scale for name in ("triton", "reference")]
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0, equal_nan=True)
+
+
 def test_kernel_reads_strided_rows_and_nothing_before_it_is_written(poisoned_empty) -> None:
     x = hard(6, 512, torch.float32, 0)[::2, :200]
     for spec in (Spec(), recipes.block().activation):

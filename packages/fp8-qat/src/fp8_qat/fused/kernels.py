@@ -62,7 +62,7 @@ def _multiplier_and_scale(amax, FMAX: tl.constexpr, LARGEST: tl.constexpr, RULE:
     elif RULE == "reciprocal" or RULE == "reciprocal_pow2":
         scale = tl.div_rn(tl.where(amax < 1e-4, 1e-4, amax), fmax)
         if RULE == "reciprocal_pow2":
-            bits = scale.to(tl.int32, bitcast=True)
+            bits = scale.to(tl.int32, bitcast=True) & 0x7FFFFFFF  # NaN has a sign, too
             up = ((bits & 0x7FFFFF) != 0).to(tl.int32)
             biased = tl.minimum(tl.maximum((bits >> 23) + up, 1), 254)
             scale = (biased << 23).to(tl.float32, bitcast=True)

@@ -77,7 +77,8 @@ def _reciprocal(amax: Tensor, format: Format, dtype: torch.dtype) -> Scale:
 
 
 def _reciprocal_pow2(amax: Tensor, format: Format, dtype: torch.dtype) -> Scale:
-    bits = (amax.clamp(min=1e-4) / _full(amax, format.max)).view(torch.int32)
+    scale = (amax.clamp(min=1e-4) / _full(amax, format.max)).abs()  # NaN has a sign, too
+    bits = scale.view(torch.int32)
     up = ((bits & _MANTISSA_MASK) != 0).to(torch.int32)
     scale = (((bits >> _MANTISSA_BITS) + up).clamp(1, 254) << _MANTISSA_BITS).view(torch.float32)
     return Scale(1.0 / scale, scale)
