@@ -20,6 +20,7 @@ from sla_kernels import SparseLinearAttention, block_sparse_attention, select_bl
 from sla_kernels.flops import FORMULAS
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
 from sla_kernels.linear.rule import Rule
+from sla_kernels.order.median import TURNS
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
 
 D = 16
@@ -50,6 +51,14 @@ def test_every_operator_has_a_formula() -> None:
     names = torch._C._dispatch_get_all_op_names()
     registered = {name[13:] for name in names if name.startswith("sla_kernels::")}
     assert {run.__name__ for run in FORMULAS} == registered - {"launch"}  # that computes nothing
+
+
+def test_an_order_costs_the_products_that_turn_short_segments() -> None:
+    features = torch.randn(2, 64, 5)
+    with FlopCounterMode(display=False) as counter:
+        torch.ops.sla_kernels.halve_tokens(features, (16,))
+    steps = 2  # from 64 tokens to 32 to 16
+    assert counter.get_total_flops() == 2 * TURNS * steps * features.numel()
 
 
 @given(

@@ -12,6 +12,7 @@ and feature maps count as nothing.
   times sum for each query; in the backward pass the states again, and two gradients a product.
 - Selection: the products of block means.
 - Listed rows: as the sparse branch, a listed row counting as a key; pinned queries read every key.
+- Order: what turns the directions of short segments.
 - Choice of rows: the features of the order, and the products of mean queries and mean keys.
 """
 
@@ -27,6 +28,9 @@ from torch.utils.flop_counter import register_flop_formula
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
 from sla_kernels.linear.rule import Rule
 from sla_kernels.op import sla_attention_backward, sla_attention_forward
+from sla_kernels.order.median import OWN, TURNS
+from sla_kernels.order.op import halve_tokens
+from sla_kernels.order.plan import halvings
 from sla_kernels.runtime.library import gathered
 from sla_kernels.search.choose import Plan, choose_rows
 from sla_kernels.search.walk import PART
@@ -102,6 +106,11 @@ def _rows(*, products: int, q: Tensor, k: Tensor, lists: RowLists, **_: object) 
     return 2 * products * q.shape[0] * q.shape[1] * pairs * q.shape[3]
 
 
+def _order(*, features: Tensor, sizes: tuple[int, ...]) -> int:
+    longest = [max(end - start for start, end in x) for x in halvings(features.shape[1], sizes)]
+    return 2 * TURNS * sum(length <= OWN for length in longest) * features.numel()
+
+
 def _choice_of_rows(
     *,
     q: Tensor,
@@ -130,6 +139,7 @@ FORMULAS: dict[Callable[..., Any], Callable[..., int]] = {
     linear_attention_backward: partial(_linear, products=3, sums=2),
     sla_attention_forward: _forward,
     sla_attention_backward: _backward,
+    halve_tokens: _order,
     choose_rows: _choice_of_rows,
     summary_attention_forward: partial(_rows, products=2),
     summary_attention_backward: partial(_rows, products=5),
