@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import fp8_qat
-from gpu.child import Setting
+from gpu.setting import Setting
 from lite3r.student.axes import find_axes
 from lite3r.student.compose import quantize, sparsify
 from lite3r.student.deploy import join_steps

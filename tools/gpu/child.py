@@ -1,6 +1,5 @@
 """The process of one step."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -8,16 +7,7 @@ import torch
 
 from gpu.plan import by_name
 from gpu.record import DeviceBroken, Record, end_broken
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What a step runs on: `step` is its name, and a rehearsal is tiny and on the CPU."""
-
-    step: str
-    device: str
-    rehearse: bool
-    out: Path
+from gpu.setting import Setting
 
 
 def run_step(name: str, out: Path, *, rehearse: bool, run: str) -> None:

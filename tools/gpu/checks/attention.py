@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu.child import Setting
+from gpu.setting import Setting
 from sla_kernels import (
     SparseLinearAttention,
     SummarySelection,

@@ -17,7 +17,7 @@ from fp8_qat import (
     recipes,
     sqnr,
 )
-from gpu.child import Setting
+from gpu.setting import Setting
 
 Check = Callable[[], dict[str, float]]
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from gpu.child import Setting
+from gpu.setting import Setting
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import deploy
 from lite3r.student.recipes import by_name

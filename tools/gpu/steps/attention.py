@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from gpu.benchmarks import load
-from gpu.child import Setting
 from gpu.record import Record
+from gpu.setting import Setting
 
 
 def measure(setting: Setting, record: Record) -> None:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fp8_qat import convert, layer_norm_quantize, prepare, recipes
-from gpu.child import Setting
 from gpu.clock import timed
 from gpu.record import Record
+from gpu.setting import Setting
 
 LAYERS = {"qkv": (1, 3), "proj": (1, 1), "fc1": (1, 4), "fc2": (4, 1)}  # in and out, of the width
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gpu.checks import attention, fp8
-from gpu.child import Setting
 from gpu.record import Record
+from gpu.setting import Setting
 
 COMMAND = Path(__file__).parents[2] / "gpu_day.py"
 KINDS = ("blocks", "rows,", "order", "quantize")  # what names of checks begin with

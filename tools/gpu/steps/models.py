@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gpu.building import CAPTURED, COMPILED, EAGER, VARIANTS, blocks_compiled, dense, variant
-from gpu.child import Setting
 from gpu.clock import timed, wall
 from gpu.record import Record
+from gpu.setting import Setting
 from recon_backbones import CapturedBackbone
 from recon_backbones.views.memory import Work, footprint
 

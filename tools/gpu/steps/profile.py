@@ -8,8 +8,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gpu.building import dense, variant
-from gpu.child import Setting
 from gpu.record import Record
+from gpu.setting import Setting
 from gpu.steps.models import SIZE, TINY
 
 MOST_VIEWS = 100

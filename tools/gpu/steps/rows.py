@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu.child import Setting
 from gpu.clock import timed
 from gpu.record import Record
+from gpu.setting import Setting
 from sla_kernels import order_tokens, principal_axes, select_rows, sla_attention
 from sla_kernels.search import choice
 

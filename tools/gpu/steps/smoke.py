@@ -3,8 +3,8 @@
 from functools import partial
 
 from gpu.checks import attention, fp8, whole
-from gpu.child import Setting
 from gpu.record import Record
+from gpu.setting import Setting
 
 
 def measure(setting: Setting, record: Record) -> None:

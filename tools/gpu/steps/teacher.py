@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gpu.child import Setting
 from gpu.clock import wall
 from gpu.record import Record
+from gpu.setting import Setting
 from lite3r.teacher.parts import parts
 from recon_backbones.training import Run, Schedule
 from recon_backbones.training import train as train_teacher
