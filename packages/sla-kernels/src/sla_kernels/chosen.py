@@ -5,13 +5,10 @@ from torch import Tensor
 
 from sla_kernels.backend import Selection
 from sla_kernels.order.given import Ordering
-from sla_kernels.search.choice import RowChoice
-from sla_kernels.search.choice import choose as choose_rows
+from sla_kernels.search.choice import choose_by as choose_rows_by
 from sla_kernels.select.choice import Choice
 from sla_kernels.select.choice import choose as choose_blocks
 from sla_kernels.select.selection import BlockSelection
-
-AXES = 8  # how many the order looks at unless the caller says, or gives them
 
 
 def given_or_chosen(
@@ -52,17 +49,10 @@ def given_or_chosen(
     if order == "sequence" and summary is None:
         tiles = Choice(keep=keep, block=block, negligible=negligible, scale=scale)
         return choose_blocks(q, k, pinned, tiles)
-    given = axes if isinstance(axes, Tensor) else None
-    rows = RowChoice(
-        keep=keep,
-        block=block,
-        order=order,
-        summary=summary,
-        opened=opened,
-        axes=AXES if isinstance(axes, Tensor) else axes,
-        scale=scale,
-    )
-    return choose_rows(q, k, v, pinned, rows, given, None)
+    return choose_rows_by(
+        q, k, v, keep=keep, block=block, order=order, summary=summary, opened=opened, axes=axes,
+        pinned=pinned, scale=scale,
+    )  # fmt: skip
 
 
 def check_selection(selection: Selection, q: Tensor, k: Tensor) -> None:

@@ -1,6 +1,7 @@
 """How rows are chosen: the settings, validated when made, and the choice itself."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -146,17 +147,27 @@ def select_rows(
     Raises ValueError where an argument cannot work.
     """
     check_attention_inputs(q, k, v)
+    return choose_by(
+        q, k, v, keep=keep, block=block, order=order, summary=summary, opened=opened, axes=axes,
+        offsets=offsets, pinned=pinned, scale=scale,
+    )  # fmt: skip
+
+
+def choose_by(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    *,
+    axes: int | Float[Tensor, "c a"],
+    pinned: Int64[Tensor, " pinned"] | None,
+    offsets: Float[Tensor, "heads sizes"] | None = None,
+    **settings: Any,
+) -> SummarySelection:
+    """As `select_rows`, for tensors that were checked; the other settings are those of a choice."""
     given = axes if isinstance(axes, Tensor) else None
-    choice = RowChoice(
-        keep=keep,
-        block=block,
-        order=order,
-        summary=summary,
-        opened=opened,
-        axes=8 if isinstance(axes, Tensor) else axes,
-        scale=scale,
-    )
-    return choose(q, k, v, pinned, choice, given, offsets)
+    if not isinstance(axes, Tensor):
+        settings["axes"] = axes
+    return choose(q, k, v, pinned, RowChoice(**settings), given, offsets)
 
 
 def choose(
