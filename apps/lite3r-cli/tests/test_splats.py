@@ -8,6 +8,7 @@ import jsonschema
 import numpy as np
 import pycolmap
 import pytest
+import torch
 from PIL import Image
 
 from recon_eval.formats import read_ply
@@ -112,6 +113,68 @@ def test_what_trainers_read_is_there_and_says_the_same_twice(out: Path) -> None:
     cloud = read_ply(out / document["ply_file_path"])
     same = np.array([model.points3D[i + 1].xyz for i in range(len(cloud))])
     np.testing.assert_allclose(cloud.points, same, rtol=1e-5, atol=1e-5)
+
+
+AS_THEY_ARE: dict[str, Any] = {
+    "orientation_method": "none", "center_method": "none", "auto_scale_poses": False,
+    "eval_mode": "all", "downscale_factor": 1,
+}  # fmt: skip
+
+
+def nerfstudio(kind: str, **words: Any) -> Any:
+    """What nerfstudio's own parser reads of a folder, every camera where it is written."""
+    parser = pytest.importorskip(
+        f"nerfstudio.data.dataparsers.{kind}_dataparser",
+        reason="nerfstudio is not installed here; `nox -s splats` brings it",
+    )
+    config = getattr(parser, f"{kind.capitalize()}DataParserConfig")
+    return config(**AS_THEY_ARE, **words).setup().get_dataparser_outputs("train")
+
+
+def sightings(model: pycolmap.Reconstruction, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (x, y) at which an image sees points, and those points."""
+    (image,) = (image for image in model.images.values() if image.name == name)
+    seen = [p for p in image.points2D if p.has_point3D()]
+    points = [model.points3D[p.point3D_id].xyz for p in seen]
+    return np.array([p.xy for p in seen]), np.array(points)
+
+
+@pytest.mark.parametrize("kind", ["nerfstudio", "colmap"])
+def test_nerfstudios_own_rays_meet_the_points_that_its_pixels_see(out: Path, kind: str) -> None:
+    options: dict[str, Any] = {"load_3D_points": True}
+    if kind == "colmap":
+        options = {"colmap_path": Path("sparse/0"), "max_2D_matches_per_3D_point": -1}
+        options |= {"assume_colmap_world_coordinate_convention": False}
+    read = nerfstudio(kind, data=out, **options)
+    model = pycolmap.Reconstruction(str(out / "sparse/0"))
+    names = [str(path.relative_to(out / "images")) for path in read.image_filenames]
+    assert sorted(names) == sorted(image.name for image in model.images.values())
+    for i, path in enumerate(read.image_filenames):
+        with Image.open(path) as picture:
+            assert picture.size == (int(read.cameras.width[i]), int(read.cameras.height[i]))
+        pixels, seen = sightings(model, names[i])
+        assert len(pixels) > 100
+        coordinates = torch.tensor(pixels[:, ::-1].copy(), dtype=torch.float32)
+        rays = read.cameras.generate_rays(i, coords=coordinates)
+        away = torch.tensor(seen, dtype=torch.float32) - rays.origins
+        missed = torch.linalg.cross(away, rays.directions).norm(dim=-1) / away.norm(dim=-1)
+        assert (torch.linalg.vecdot(away, rays.directions) > 0).all()
+        assert float(missed.max()) < 0.02 / float(read.cameras.fx[i])  # hundredths of a pixel
+    found = {tuple(xyz) for xyz in read.metadata["points3D_xyz"].numpy().round(4).tolist()}
+    points = np.array([point.xyz for point in model.points3D.values()], np.float32)
+    assert found == {tuple(xyz) for xyz in points.round(4).tolist()}
+    colors = {tuple(rgb) for rgb in read.metadata["points3D_rgb"].tolist()}
+    assert colors == {tuple(point.color.tolist()) for point in model.points3D.values()}
+
+
+def test_nerfstudio_finds_a_mask_of_every_image_at_its_size(out: Path) -> None:
+    read = nerfstudio("nerfstudio", data=out)
+    assert len(read.mask_filenames) == len(read.image_filenames)
+    for mask, image in zip(read.mask_filenames, read.image_filenames, strict=True):
+        assert mask.name == f"{image.name}.png"
+        with Image.open(mask) as a, Image.open(image) as b:
+            assert a.size == b.size
+            assert set(np.unique(np.asarray(a)).tolist()) == {0, 255}
 
 
 def test_masks_that_do_not_fit_are_refused_in_one_sentence(

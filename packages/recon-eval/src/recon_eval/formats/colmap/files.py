@@ -1,4 +1,8 @@
-"""A COLMAP model in a folder: binary or text, whichever is there; both are written."""
+"""A COLMAP model in a folder: binary or text, whichever is there; both are written.
+
+Text is left out where an image's name has a space: readers of text, COLMAP's and nerfstudio's, cut
+the name there.
+"""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -60,14 +64,20 @@ def write_colmap(
 ) -> None:
     """Write cameras, images and points3D, each as .bin and .txt, into `folder`.
 
-    Every camera becomes an image; images share a PINHOLE camera where size and intrinsics are equal
-    to the last bit. `observations` become the tracks of the points: dense stereo and splatting
-    choose partners by points seen in common, so without them no image has one. Raises ValueError
-    where a camera has no size.
+    Where a name has a space, as .bin alone: readers of text cut the name there. Every camera
+    becomes an image; images share a PINHOLE camera where size and intrinsics are equal to the last
+    bit. `observations` become the tracks of the points: dense stereo and splatting choose partners
+    by points seen in common, so without them no image has one. Raises ValueError where a camera has
+    no size.
     """
     seen = Observations.none() if observations is None else observations
     tracks = tracks_of(seen, cameras=len(cameras), points=len(cloud))
+    spaced = any(camera.name != "".join(camera.name.split()) for camera in cameras)
     for kind, module in KINDS.items():
+        if spaced and module is text:
+            for stem in ("cameras", "images", "points3D"):  # of an earlier model: no longer true
+                (Path(folder) / f"{stem}.{kind}").unlink(missing_ok=True)
+            continue
         module.write_cameras(Path(folder) / f"cameras.{kind}", cameras)
         module.write_images(Path(folder) / f"images.{kind}", cameras, tracks)
         module.write_points(Path(folder) / f"points3D.{kind}", cloud, tracks)
