@@ -30,7 +30,7 @@ from triton.compiler import ASTSource
 
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
-from sla_kernels.order.launch import FEATURES, FEW, MOST, OF_PIECE, PIECE, warps
+from sla_kernels.order.launch import BEGIN, FEATURES, OF_PIECE, PIECE, warps
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
@@ -69,19 +69,16 @@ LINEAR = {
     "linear_bwd_q": (linear.linear_attention_backward_q_kernel, "linear"),
     "linear_bwd_kv": (linear.linear_attention_backward_kv_kernel, "linear"),
 }
+HALVES = ("order_longest", "order_long", "order_short", "order_few")
 ORDER = {
     "order_features": order.features_kernel,
     "order_spread": order.spread_kernel,
     "order_keys": order.keys_kernel,
-    "order_long": order.halve_kernel,
-    "order_short": order.halve_kernel,
-    "order_few": order.halve_kernel,
+    **dict.fromkeys(HALVES, order.halve_kernel),
 }
-HALVED = {  # 4096 to 512 tokens, on to 64, and to 4
-    "order_long": (MOST, 3),
-    "order_short": (OWN, 3),
-    "order_few": (FEW, 4),
-}
+HALVED = dict(  # tokens that a program begins with, and how often it halves them
+    zip(HALVES, zip(BEGIN, (1, 2, 3, 4), strict=True), strict=True)
+)
 BLOCKS = [kernel for kernel, _ in SPARSE.values()]  # their order is of blocks
 BLOCKS += ORDER.values()  # and this one of all scenes' tokens
 ROWS = {

@@ -1,6 +1,7 @@
 """Launch the kernels of an order; nothing waits for the host."""
 
 import functools
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ MOST = 4096  # tokens that one program sorts
 PIECE = Tile(m=512, n=64, warps=4, stages=1)  # tokens, and sums that are added in a turn
 FEATURES = Tile(m=128, n=16, warps=4, stages=3)  # tokens, and the least axes that a product takes
 OF_PIECE = 7  # numbers that say what a piece is
-FEW = 64  # and that one warp sorts: fewer steps in a program keep what it needs in registers
+BEGIN = (MOST, OWN, 512, 64)  # with so many each: fewer steps keep what they need in registers
 AXES = 64  # more are left to PyTorch's operations
 
 
@@ -122,19 +123,23 @@ def _plan(
     scenes: int, tokens: int, sizes: tuple[int, ...], device: torch.device
 ) -> tuple[tuple[Tensor, ...], tuple[Halved, ...]]:
     """The pieces of each step that is too long for programs, and what programs halve then."""
-    steps = halvings(tokens, sizes)
-    long, middle, few = (
-        sum(max(end - start for start, end in segments) > most for segments in steps)
-        for most in (MOST, OWN, min(FEW, OWN))
-    )
     firsts = [scene * tokens for scene in range(scenes)]
-    pieces = [_pieces(segments, firsts) for segments in steps[:long]]
-    parts = ((steps[long:middle], 0), (steps[middle:few], TURNS), (steps[few:], TURNS))
-    halved = [_halved(part, firsts, turns) for part, turns in parts if part]
+    runs = [(kind, list(steps)) for kind, steps in groupby(halvings(tokens, sizes), _kind)]
+    pieces = [
+        _pieces(segments, firsts) for (most, _), steps in runs for segments in steps if not most
+    ]
+    halved = [_halved(steps, firsts, turns) for (most, turns), steps in runs if most]
     return (
         tuple(p.to(device) for p in pieces),
         tuple(h._replace(bounds=h.bounds.to(device)) for h in halved),
     )
+
+
+def _kind(segments: list[Segment]) -> tuple[int, int]:
+    """How many tokens the programs of a step may begin with, 0 for too many, and their turns."""
+    longest = max(end - start for start, end in segments)
+    most = min((most for most in BEGIN if longest <= most), default=0)
+    return most if longest <= MOST else 0, TURNS if longest <= OWN else 0
 
 
 def _pieces(segments: list[Segment], firsts: list[int]) -> Int32[Tensor, "pieces 7"]:

@@ -1,8 +1,8 @@
 """A tree of medians: halve each segment along a direction in which its tokens differ most.
 
-Long segments are cut along the axis on which they vary most, as a k-d tree is. Short ones, which
-become blocks and cells, are cut along a direction of their own: the axis of most variance, turned
-towards their first principal component by steps of the power method.
+The longest segments are cut along the axis on which they vary most, as a k-d tree is. All others
+are cut along a direction of their own: the axis of most variance, turned towards their first
+principal component by steps of the power method.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from sla_kernels.order.plan import Cut, cuts
 from sla_kernels.runtime.sorting import stable_argsort
 
-OWN = 512  # tokens of the longest segment from which on each has a direction of its own
+OWN = 2048  # tokens of the longest segment from which on each has a direction of its own
 TURNS = 2  # towards its first principal component
 
 
@@ -58,14 +58,28 @@ def _along(rows: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s w"]:
     count: int | Tensor = rows.shape[1]
     if cut.inside is not None:
         count = cut.inside.sum(1, keepdim=True)
-    mean = apart.sum(1) / count
+    total = apart.sum(1)
+    if rows.shape[1] <= OWN:
+        return reduce(apart * _direction(apart, total, count), "s w a -> s w", "sum")
+    mean = total / count
     widest = (apart.square().sum(1) / count - mean.square()).argmax(1)
-    own = rows.shape[1] <= OWN
     places = rearrange(widest, "s -> s 1 1").expand(-1, rows.shape[1], 1)
-    found = (apart if own else rows).gather(2, places)
-    for _ in range(TURNS if own else 0):
-        middle = found.sum(1) / count
-        turned = apart.mT @ (found - rearrange(middle, "s 1 -> s 1 1"))
-        most = turned.abs().amax(1, keepdim=True).clamp_min(1e-30)
-        found = reduce(apart * turned.mT, "s w a -> s w 1", "sum") / most
-    return found[..., 0]
+    return rows.gather(2, places)[..., 0]
+
+
+def _direction(
+    apart: Float[Tensor, "s w a"], total: Float[Tensor, "s a"], count: int | Int64[Tensor, "s 1"]
+) -> Float[Tensor, "s 1 a"]:
+    """The axis of most variance, turned; `total` is the sum of so many tokens."""
+    mean = rearrange(total / count, "s a -> s 1 a")
+    spread = apart.mT @ apart - rearrange(total, "s a -> s a 1") * mean
+    widest = spread.diagonal(dim1=1, dim2=2).argmax(1)
+    places = rearrange(widest, "s -> s 1 1").expand(-1, 1, spread.shape[2])
+    found = spread.gather(1, places)  # the first turn
+    for _ in range(TURNS - 1):
+        found = reduce(_one_at_most(found).mT * spread, "s a c -> s 1 c", "sum")
+    return _one_at_most(found)
+
+
+def _one_at_most(x: Float[Tensor, "s 1 a"]) -> Float[Tensor, "s 1 a"]:
+    return x / x.abs().amax(2, keepdim=True).clamp_min(1e-30)

@@ -32,9 +32,10 @@ def split_largest(
         packed = _packed(values)
         packed.partition(min(rest, values.shape[1] - 1), axis=-1)
         packed &= _PLACE
-        packed[:, :rest].sort(axis=-1)
-        places = torch.from_numpy(packed)
-        return places[:, rest:], places[:, :rest]
+        places = packed.astype(np.int32)  # half as long, which sorts several times as fast
+        places[:, :rest].sort(axis=-1)
+        split = torch.from_numpy(places).long()
+        return split[:, rest:], split[:, :rest]
     best = values.topk(count, dim=1, sorted=False).indices
     out = torch.ones_like(values, dtype=torch.int32).scatter(1, best, 0)
     place = torch.where(out == 0, rest, out.cumsum(1) - 1)
