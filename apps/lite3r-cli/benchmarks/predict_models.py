@@ -28,7 +28,6 @@ from lite3r.student.recipes import Recipe, by_name
 from recon_backbones import Backbone, build_on_meta
 from recon_eval.efficiency import DEVICES, Prediction, Step, Steps, predict
 from sla_kernels.order.median import OWN, TURNS
-from sla_kernels.search.choice import SHORT
 
 TARGETS = {  # times faster than compiled dense
     "vggt-1b": {2: 1.3, 32: 2.5, 100: 6.0, 300: 12.0, 1000: 25.0},
@@ -126,6 +125,7 @@ def steps(name: str, views: int, recipe: Recipe | None) -> list[Step]:
     backbone: Backbone = build_on_meta(name).eval().to(torch.bfloat16).requires_grad_(False)
     if recipe is not None:
         sparsify(backbone, recipe)
+        sla_kernels.attend_all_below(backbone, sla_kernels.short_on("cuda"))
     images = torch.empty(1, views, 3, SIDE, SIDE, device="meta", dtype=torch.bfloat16)
     counted = Steps(
         bodies=sla_kernels.bodies(),
@@ -188,7 +188,6 @@ def main() -> None:
     parser.add_argument("--device", default="H100", choices=DEVICES)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    SHORT["meta"] = SHORT["cuda"]  # what has no data stands for a GPU
     made: list[dict[str, Any]] = []
     for name in given.backbones:
         for views in given.views or TARGETS[name]:

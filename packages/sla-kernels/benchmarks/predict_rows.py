@@ -193,7 +193,7 @@ def main() -> int:
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--keep", type=int, default=64, help="key blocks")
-    parser.add_argument("--opened", type=int, default=24)
+    parser.add_argument("--opened", type=int, default=20)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     cases = [

@@ -24,7 +24,7 @@ from torch import Tensor
 import sla_kernels
 from sla_kernels import principal_axes, select_rows, sla_attention
 
-RECIPES = {"balanced": {"keep": 64, "opened": 24}, "fast": {"keep": 32, "opened": 20}}
+RECIPES = {"balanced": {"keep": 64, "opened": 20}, "fast": {"keep": 32, "opened": 16}}
 SIZES = (4, 64, 512, 4096)
 PLACE = 16  # tokens of one place
 

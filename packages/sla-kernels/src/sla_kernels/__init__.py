@@ -25,6 +25,8 @@ from sla_kernels.sdpa_override import sdpa_override as sdpa_override
 from sla_kernels.search.choice import select_rows as select_rows
 from sla_kernels.select import BlockSelection as BlockSelection
 from sla_kernels.select import select_blocks as select_blocks
+from sla_kernels.short import attend_all_below as attend_all_below
+from sla_kernels.short import short_on as short_on
 from sla_kernels.sparse_attention import block_sparse_attention as block_sparse_attention
 from sla_kernels.summary import SummarySelection as SummarySelection
 

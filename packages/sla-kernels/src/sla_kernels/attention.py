@@ -85,7 +85,7 @@ def sla_attention(
     block: tuple[int, int] = (128, 64),
     order: str | Ordering = "sequence",
     summary: int | tuple[int, ...] | None = None,
-    opened: int = 24,
+    opened: int = 20,
     axes: int | Float[Tensor, "c a"] = 8,
     weight: Float[Tensor, "d d"] | None = None,
     bias: Float[Tensor, " d"] | None = None,

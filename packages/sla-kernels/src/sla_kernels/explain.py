@@ -87,7 +87,7 @@ def explain(
     block: tuple[int, int] = (128, 64),
     order: str | Ordering = "sequence",
     summary: int | tuple[int, ...] | None = None,
-    opened: int = 24,
+    opened: int = 20,
     axes: int | Float[Tensor, "c a"] = 8,
     pinned: Int64[Tensor, " pinned"] | None = None,
     backend: str = "auto",

@@ -62,7 +62,7 @@ class SparseLinearAttention(nn.Module):
         heads: int | None = None,
         order: str | Ordering = "sequence",
         summary: int | tuple[int, ...] | None = None,
-        opened: int = 24,
+        opened: int = 20,
         axes: int = 8,
         negligible: float = 0.0,
         estimator: str = "mean",

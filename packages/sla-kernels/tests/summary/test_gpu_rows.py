@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from sla_kernels import SparseLinearAttention, select_rows, sla_attention
-from sla_kernels.search import choice
 
 from ..cases import errors, qkv, value_and_gradients
 
@@ -14,12 +13,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-
-
-@pytest.fixture(autouse=True)
-def none_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """List rows however few tokens there are."""
-    monkeypatch.setattr(choice, "SHORT", {})
 
 
 def on_gpu(n: int, *, d: int = 64, dtype: torch.dtype = torch.bfloat16, g: int = 2) -> list[Tensor]:

@@ -299,7 +299,7 @@ def test_sizes_that_make_no_list_shorter_are_not_searched(
     tokens: int, sizes: tuple[int, ...]
 ) -> None:
     choice = RowChoice(keep=32, opened=16, summary=(4, 64, 512, 4096))
-    assert choice.plan(tokens, 0, 64, "cpu").sizes == sizes
+    assert choice.plan(tokens, 0, 64).sizes == sizes
 
 
 def make(**options: object) -> SparseLinearAttention:

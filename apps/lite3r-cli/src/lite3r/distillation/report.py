@@ -70,7 +70,8 @@ def write_report(
         images = scenes[0].images[None] if scenes else None
         found = {} if images is None else _costs(outcome, images, plan.device)
         costs.append(found)
-    density = kept_density(outcome.student.backbone, lessons.judged[0].images[None].to(plan.device))
+    most = (lessons.many or lessons.judged)[0].images[None]
+    density = kept_density(outcome.student.backbone, most.to(plan.device))
     report = document(outcome, plan, costs[0], costs[1], density, seconds)
     page = render_page(_page(report, outcome, plan))
     atomic.write_text(folder / "report.html", page)
@@ -95,7 +96,8 @@ def document(
     history = outcome.result.history if outcome.result else []
     first_words = outcome.lessons.first_words
     views = outcome.lessons.judged[0].num_views
-    seen = f"Softmax attention sees {rows[-1]['density']:.1%} of the query-key pairs exactly."
+    pairs = f"{rows[-1]['density']:.1%} of the query-key pairs exactly"
+    seen = f"At {plan.many_views or views} views softmax attention sees {pairs}."
     return {
         "format": FORMAT,
         "summary": sentence(rows, views, plan.many_views),

@@ -9,6 +9,7 @@ import torch
 
 import distill
 import fp8_qat
+import sla_kernels
 from fp8_qat import multiplies_bfloat16
 from lite3r.shell import atomic
 from lite3r.student.axes import to_dtype
@@ -96,7 +97,8 @@ def deploy(
     """Bring a student into the form that runs, in place; low-rank updates join their weights.
 
     - `backend`: "auto" multiplies FP8 where the device does, and elsewhere keeps FP8 as stored
-      weights ("weight_only"); "reference" computes, bit for bit, what training computed.
+      weights ("weight_only"), and attends every key where few tokens make that sooner;
+      "reference" computes, bit for bit, what training computed.
     - `precision`: "auto" is the 16-bit type that the device multiplies (bfloat16; float16 on
       GPUs before sm_80 and on Apple's), and float32 where it multiplies none.
     - `device`: where it will run, its own unless given.
@@ -127,8 +129,8 @@ def deploy(
             join_steps(backbone, report)
         if not stored:
             backbone = _plain(backbone)
-    placed = replace(student, backbone=backbone.to(device))
-    return replace(placed, deployment=_deployment(used, dtype, layers))
+    _answer_soon(backbone.to(device), backend, device)
+    return replace(student, backbone=backbone, deployment=_deployment(used, dtype, layers))
 
 
 def _able(backend: Backend, device: torch.device) -> Backend:
@@ -142,6 +144,12 @@ def _able(backend: Backend, device: torch.device) -> Backend:
         f"backend={backend}; it must be auto on {device.type}, where no FP8 number can lie: leave "
         "it out, and weights are multiplied back once"
     )
+
+
+def _answer_soon(backbone: Backbone, backend: Backend, device: torch.device) -> None:
+    """Attend every key where that is sooner, but for what must compute what training did."""
+    if backend != "reference":
+        sla_kernels.attend_all_below(backbone, sla_kernels.short_on(device))
 
 
 def join_steps(backbone: Backbone, report: fp8_qat.Report) -> None:
@@ -222,7 +230,7 @@ def _load_exported(
         join_steps(backbone, report)
     if not stored:
         backbone = _plain(backbone).to(where)
-    backbone.requires_grad_(False).eval()
+    _answer_soon(backbone.requires_grad_(False).eval(), backend, where)
     return Student(
         backbone=backbone,
         recipe=recipe,

@@ -44,7 +44,7 @@ class Recipe:
     summary: tuple[int, ...] = (4, 64, 512)
     """Tokens in a cell, several sizes, each a multiple of the one before and the first that of a
     key block: what is not attended exactly is attended by its summary. Empty drops it."""
-    opened: int = 24
+    opened: int = 20
     """Cells opened at each larger size, where blocks to attend exactly are looked for."""
     axes: int = 16
     """Principal axes of the keys that the order looks at, stored with the student."""
@@ -182,7 +182,7 @@ def balanced() -> Recipe:
 
 def fast() -> Recipe:
     """Half as many exact keys, looked for in fewer cells."""
-    return replace(balanced(), keep=32, opened=20)
+    return replace(balanced(), keep=32, opened=16)
 
 
 def sparse_only() -> Recipe:

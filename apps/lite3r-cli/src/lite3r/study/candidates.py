@@ -66,7 +66,7 @@ PAPER = replace(paper(), keep=0.3, feature_map="elu1")  # as its code is configu
 CHEAP = {
     "dense": DENSE,
     "64 blocks": few(64),
-    "32 blocks": few(32, opened=20),  # as the recipe "fast"
+    "32 blocks": few(32, opened=16),  # as the recipe "fast"
     "16 blocks": few(16),
     "sequence order": but(order="sequence"),
     "no summaries": but(summary=()),
@@ -99,7 +99,7 @@ STUDY = {
     "64 blocks": few(64),
     "axes computed anew": replace(few(64, offsets=False), calibrated=False),
     **{f"{axes} axes": but(axes=axes) for axes in (4, 8, 32)},
-    **{f"{opened} opened": but(opened=opened) for opened in (12, 16, 32)},
+    **{f"{opened} opened": but(opened=opened) for opened in (12, 16, 24)},
     **{f"{256 // size} blocks of {size}": few(256 // size, size) for size in (8, 16, 32)},
     **{f"{queries} queries a block": but(block=(queries, 4)) for queries in (32, 128)},
     **{

@@ -9,6 +9,7 @@ from typing import Literal
 
 import distill
 import fp8_qat
+import sla_kernels
 from distill.training import Match, Training
 from lite3r.distillation.data import VISITS, scenes_to_learn_from
 from lite3r.distillation.teach import Watched, teach
@@ -104,6 +105,7 @@ def taught(
         shutil.rmtree(kept / "training", ignore_errors=True)
     student = load(kept, device=device, backend=None)
     light = deploy(student, backend=lesson.backend, precision="float32").backbone
+    sla_kernels.attend_all_below(light, 0)  # what is judged is the attention that was taught
     if lesson.fp8_after != "none":
         quantize(light.requires_grad_(False), replace(lesson.recipe, fp8=lesson.fp8_after))
         fp8_qat.convert(light, backend=lesson.backend)

@@ -26,23 +26,23 @@ from sla_kernels.summary.selection import SummarySelection
 ORDERS = ("sequence", "content")
 LEVELS = (16, 8)  # how much larger each size is where no summaries say so
 WORTH = 0.3  # of all keys: longer lists cost more than reading every key
-SHORT = {"cuda": 10_240}
-"""Tokens up to which a device attends every key sooner than it chooses some. Predicted, not
-measured: with 16 heads of 64 an H100 takes 0.60 ms a layer against 0.43 of dense attention at 8,244
-tokens, and 0.74 against 0.77 at 10,992."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowChoice:
-    """The settings of `select_rows`, by the same names."""
+    """The settings of `select_rows`, by the same names.
+
+    - `all_below`: of how many tokens, pinned ones included, every key is attended.
+    """
 
     keep: float | int
     block: tuple[int, int] = (64, 4)
     order: str | Ordering = "content"
     summary: int | tuple[int, ...] | None = (4, 64, 512)
-    opened: int = 24
+    opened: int = 20
     axes: int = 8
     scale: float | None = None
+    all_below: int = 0
 
     def __post_init__(self) -> None:
         check_keep(self.keep)
@@ -79,17 +79,14 @@ class RowChoice:
         """The length of lists with all summaries."""
         return budget_of(exact, self.opened, layout).listed(layout, summaries=True)
 
-    def plan(self, tokens: int, pinned: int, head_dim: int, device: str) -> Plan:
-        """The settings for a number of tokens in the order: every block where lists are no gain.
-
-        - `device`: the kind of device that will run it.
-        """
+    def plan(self, tokens: int, pinned: int, head_dim: int) -> Plan:
+        """The settings for a number of tokens in the order: every block where lists are no gain."""
         layout = Layout(tokens, pinned, self.sizes)
         exact = kept_blocks(self.keep, layout.cells(0))
         layout = self._searched(layout, exact)
         summaries = self.summary is not None
         listed = budget_of(exact, self.opened, layout).listed(layout, summaries)
-        short = tokens + pinned <= SHORT.get(device, 0)
+        short = tokens + pinned < self.all_below
         if summaries and (short or listed > WORTH * (tokens + pinned)):
             exact = layout.cells(0)
         return Plan(
@@ -113,7 +110,7 @@ def select_rows(
     block: tuple[int, int] = (64, 4),
     order: str | Ordering = "content",
     summary: int | tuple[int, ...] | None = (4, 64, 512),
-    opened: int = 24,
+    opened: int = 20,
     axes: int | Float[Tensor, "c a"] = 8,
     offsets: Float[Tensor, "heads sizes"] | None = None,
     pinned: Int64[Tensor, " pinned"] | None = None,
@@ -141,8 +138,7 @@ def select_rows(
       finds them.
     - `pinned`: positions that every query attends and that attend every key, outside the order.
 
-    Every block is attended where the lists would be longer than three tenths of all tokens, and on
-    a GPU where there are few tokens (`SHORT`).
+    Every block is attended where the lists would be longer than three tenths of all tokens.
 
     Raises ValueError where an argument cannot work.
     """
@@ -201,7 +197,7 @@ def choose(
     if offsets is not None:
         _check_offsets(offsets, k, choice)
     outside = torch.empty(0, dtype=torch.int64, device=q.device) if pinned is None else pinned
-    plan = choice.plan(k.shape[2] - outside.shape[0], outside.shape[0], q.shape[3], q.device.type)
+    plan = choice.plan(k.shape[2] - outside.shape[0], outside.shape[0], q.shape[3])
     layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], plan.sizes)
     with torch.no_grad():
         if plan.exact >= layout.cells(0):
