@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fp8_qat.fused.kernels import _quantize_rows_kernel
 from fp8_qat.fused.runtime import INSTALLED, next_power
-from fp8_qat.numerics.errors import check_choice
+from fp8_qat.numerics.errors import check_choice, check_tensor
 from fp8_qat.numerics.quantize import QuantizedTensor, check_high_precision, quantize
 from fp8_qat.numerics.spec import Spec
 
@@ -48,9 +48,11 @@ def layer_norm_quantize(
 ) -> QuantizedTensor:
     """Normalize over the last axis in float32, round to the dtype of `x`, and quantize.
 
-    Backends and errors are those of `quantize_activation`. Reductions are ordered
-    differently, so that a value next to a rounding boundary may get the neighboring code.
+    Backends and errors are those of `quantize_activation`; ValueError too for a weight or bias of
+    another length or device than the last axis of `x`. Reductions are ordered differently, so that
+    a value next to a rounding boundary may get the neighboring code.
     """
+    _check_norm(x, weight=weight, bias=bias)
     if _chosen(x, spec, backend) == "reference":
         normed = F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias.float(), eps)
         return quantize(normed.to(x.dtype), spec)
@@ -67,6 +69,25 @@ def gelu_quantize(
     if _chosen(x, spec, backend) == "reference":
         return quantize(F.gelu(x.float()).to(x.dtype), spec)
     return _launch(x, spec, "gelu", None, None, 0.0)
+
+
+def _check_norm(x: object, **parameters: object) -> None:
+    check_tensor("x", x)
+    assert isinstance(x, Tensor)
+    wanted = tuple(x.shape[-1:])
+    for name, value in parameters.items():
+        check_tensor(name, value)
+        assert isinstance(value, Tensor)
+        if tuple(value.shape) != wanted or not value.is_floating_point():
+            raise ValueError(
+                f"{name}={value.dtype} of shape {tuple(value.shape)}; it must be floating point of "
+                f"shape {wanted}, one for each value of the last axis of x: give the norm's own"
+            )
+        if value.device != x.device:
+            raise ValueError(
+                f"{name}=tensor on {value.device}; it must be on {x.device}, as x is: move one to "
+                "the other"
+            )
 
 
 def kernel_problem(x: Float[Tensor, "*lead k"], spec: Spec) -> str | None:

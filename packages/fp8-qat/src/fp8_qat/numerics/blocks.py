@@ -7,6 +7,7 @@ from einops import rearrange
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
+from fp8_qat.numerics.errors import check_tensor
 from fp8_qat.numerics.spec import Granularity
 
 AT_ONCE = 2**18  # float32 values that fit the second-level cache of common CPUs
@@ -90,3 +91,22 @@ def over_blocks(
 ) -> Float32[Tensor, "block_rows 1 block_columns 1"]:
     """Shape scales so that they broadcast over `to_blocks`."""
     return rearrange(scale, "br bc -> br 1 bc 1")
+
+
+def check_scale(
+    name: str, scale: object, blocks: Shaped[Tensor, "block_rows r block_columns c"]
+) -> None:
+    """Raise ValueError, or TypeError for no tensor, unless there is one float32 scale a block."""
+    check_tensor(name, scale)
+    assert isinstance(scale, Tensor)
+    wanted = (blocks.shape[0], blocks.shape[2])
+    if tuple(scale.shape) != wanted or scale.dtype != torch.float32:
+        raise ValueError(
+            f"{name}={scale.dtype} of shape {tuple(scale.shape)}; it must be torch.float32 of "
+            f"shape {wanted}, one for each block: give the scale of this tensor"
+        )
+    if scale.device != blocks.device:
+        raise ValueError(
+            f"{name}=tensor on {scale.device}; it must be on {blocks.device}, as the values are: "
+            "move one to the other"
+        )

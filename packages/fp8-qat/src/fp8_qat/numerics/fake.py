@@ -14,7 +14,12 @@ from torch import Tensor
 
 from fp8_qat.numerics.blocks import AT_ONCE, from_blocks, in_parts, over_blocks, to_blocks
 from fp8_qat.numerics.formats import round_
-from fp8_qat.numerics.quantize import check_high_precision, dynamic_scale, scaled
+from fp8_qat.numerics.quantize import (
+    check_high_precision,
+    dynamic_scale,
+    given_scale,
+    scaled,
+)
 from fp8_qat.numerics.scales import Scale
 from fp8_qat.numerics.spec import Spec
 
@@ -49,7 +54,11 @@ class _FakeQuantize(torch.autograd.Function):
         ctx: Any, x: Tensor, spec: Spec, multiplier: Tensor | None, back: Tensor | None
     ) -> Tensor:
         blocks = to_blocks(x, spec.granularity)
-        scale = dynamic_scale(blocks, spec) if back is None else Scale(multiplier, back)
+        scale = (
+            dynamic_scale(blocks, spec)
+            if back is None
+            else given_scale(Scale(multiplier, back), blocks)
+        )
         ctx.masked = back is not None
         if ctx.masked:
             ctx.save_for_backward(unsaturated(x, spec, scale))

@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
-from fp8_qat.numerics.blocks import blocks_amax, from_blocks, in_parts, over_blocks, to_blocks
+from fp8_qat.numerics.blocks import (
+    blocks_amax,
+    check_scale,
+    from_blocks,
+    in_parts,
+    over_blocks,
+    to_blocks,
+)
 from fp8_qat.numerics.errors import check_tensor
 from fp8_qat.numerics.formats import decode, encode
 from fp8_qat.numerics.scales import Scale, exponents_of, scale_of
@@ -46,10 +53,11 @@ def quantize(
     """Quantize a float32, bfloat16 or float16 tensor.
 
     A spec of mode "delayed" or "static" needs the `scale` to use; "dynamic" finds its own.
-    Raises ValueError for another dtype, a tensor without axes, or a missing scale.
+    Raises ValueError for another dtype, a tensor without axes, and a scale that is missing or not
+    one for each block.
     """
     blocks = to_blocks(check_high_precision(x), spec.granularity)
-    scale = dynamic_scale(blocks, spec) if scale is None else scale
+    scale = dynamic_scale(blocks, spec) if scale is None else given_scale(scale, blocks)
     codes = encode(scaled(blocks, scale), spec.fp8)
     return QuantizedTensor(codes=from_blocks(codes, x.shape), scale=scale.scale, spec=spec)
 
@@ -57,9 +65,20 @@ def quantize(
 def dequantize(
     quantized: QuantizedTensor, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "*lead k"]:
-    """Multiply the codes back, in float32, rounded once to `dtype` at the end."""
+    """Multiply the codes back, in float32, rounded once to `dtype` at the end.
+
+    Raises ValueError for codes of another dtype than the spec's, and scales that are not one for
+    each block.
+    """
     codes, spec = quantized.codes, quantized.spec
+    check_tensor("codes", codes)
+    if codes.dtype != spec.fp8.dtype or codes.ndim == 0:
+        raise ValueError(
+            f"codes={codes.dtype} of shape {tuple(codes.shape)}; they must be {spec.fp8.dtype} "
+            "with an axis at least: give what quantize(x, spec) returns"
+        )
     blocks = to_blocks(codes.view(torch.uint8), spec.granularity).view(codes.dtype)
+    check_scale("scale", quantized.scale, blocks)
     if codes.numel() <= _WHOLE:
         values = decode(blocks, spec.fp8).mul_(over_blocks(quantized.scale))
         return from_blocks(values.to(dtype), codes.shape)
@@ -77,6 +96,14 @@ def dynamic_scale(blocks: Float[Tensor, "block_rows r block_columns c"], spec: S
             "given: pass scale=, or use spec.once() for a tensor that does not change"
         )
     return scale_of(blocks_amax(blocks), spec.rule, spec.fp8, blocks.dtype)
+
+
+def given_scale(scale: Scale, blocks: Float[Tensor, "block_rows r block_columns c"]) -> Scale:
+    """Give a scale back if it fits the blocks; ValueError, or TypeError for no tensors."""
+    check_scale("scale", scale.scale, blocks)
+    if scale.multiplier is not None:
+        check_scale("multiplier", scale.multiplier, blocks)
+    return scale
 
 
 def scaled(
