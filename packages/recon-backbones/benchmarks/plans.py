@@ -17,7 +17,7 @@ from recon_backbones import Memory
 from recon_backbones.views.memory import MARGINS
 from recon_backbones.views.plan import Situation, make_plan
 
-SCENES = (("vggt-1b", 300, "24GB"), ("vggt-1b", 1000, "48GB"))
+SCENES = (("vggt-1b", 300, "24GB"), ("vggt-1b", 1000, "48GB"), ("vggt-1b", 1000, "32GB"))
 SIDE = 518
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         "torch": torch.__version__,
         "plans": [planned(*scene) for scene in SCENES],
     }
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    given.out.write_text(json.dumps(report, indent=1, default=str) + "\n")
 
 
 if __name__ == "__main__":

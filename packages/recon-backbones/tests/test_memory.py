@@ -11,6 +11,8 @@ import torch
 
 from recon_backbones import Backbone, Memory, load_backbone
 from recon_backbones.blocks import streaming
+from recon_backbones.blocks.attention import Attention
+from recon_backbones.blocks.rope import rotary_table
 from recon_backbones.telling import Advance, Telling
 from recon_backbones.views import memory
 from recon_backbones.views.memory import Work, footprint
@@ -97,6 +99,28 @@ def test_streaming_changes_no_result(name: str, monkeypatch: pytest.MonkeyPatch)
         again = network(images).depth
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(again, expected)
+
+
+@pytest.mark.parametrize("scenes", [1, 2])
+def test_attention_of_slices_is_that_of_the_whole(scenes: int) -> None:
+    attention = Attention(16, 2, qk_norm=True).double()
+    x = torch.rand(scenes, 23, 16, dtype=torch.float64)
+    rope = rotary_table(torch.arange(46).view(23, 2), 8, base=100.0, dtype=torch.float64)
+    expected = attention(x, rope=rope)
+    for tokens in (1, 7, 23, 100):
+        found = attention(x, rope=rope, slice_tokens=tokens)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_streaming_attention_holds_little_more_than_what_it_attends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two levels of tokens, the normed ones, queries, keys, values and what is mixed."""
+    monkeypatch.setattr(streaming, "SLICE", 9)
+    work = Work(views=16, height=28, width=28, head_chunk=16, stream=True)
+    tokens = work.views * 9 * 96 * work.bytes_per_value  # 4 patches and 5 special ones a view
+    found = memory._simulated(load_backbone("vggt-tiny", weights="random"), work, "cuda")
+    assert 7 * tokens < found.parts["global"] < 11 * tokens
 
 
 def test_every_margin_says_whether_it_was_measured() -> None:

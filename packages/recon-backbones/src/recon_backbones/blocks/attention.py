@@ -1,5 +1,8 @@
 """Attention whose core can be replaced: projections, norms and rotation stay with the network."""
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int64
@@ -70,8 +73,35 @@ class Attention(nn.Module):
         *,
         rope: RotaryTable | None = None,
         pinned: Int64[Tensor, " p"] | None = None,
+        slice_tokens: int | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """Mix the tokens of each sequence."""
+        """Mix the tokens of each sequence.
+
+        With `slice_tokens`, longer sequences are projected, normed and rotated so many tokens at a
+        time: beside x, queries, keys, values and the output nothing is as long as they are.
+        """
+        slices = [slice(None)] if slice_tokens is None else _slices(x.shape[:2], slice_tokens)
+        mixed = self.core(*self._heads(x, rope, slices), pinned=pinned)
+        out = [self.proj(rearrange(mixed[:, :, i], "b h n d -> b n (h d)")) for i in slices]
+        return out[0] if len(out) == 1 else torch.cat(out, dim=1)
+
+    def _heads(self, x: Tensor, rope: RotaryTable | None, slices: list[slice]) -> list[Tensor]:
+        """Queries, keys and values, `b h n d` each."""
+        whole: list[Tensor] = []
+        for i in slices:
+            of_slice = None if rope is None else RotaryTable(*(table[i] for table in rope))
+            found = self._heads_of(x[:, i], of_slice)
+            if len(slices) == 1:
+                return found
+            whole = whole or [
+                rearrange(f.new_empty(len(x), x.shape[1], *f.shape[1::2]), "b n h d -> b h n d")
+                for f in found
+            ]
+            for to, part in zip(whole, found, strict=True):
+                to[:, :, i] = part
+        return whole
+
+    def _heads_of(self, x: Tensor, rope: RotaryTable | None) -> list[Tensor]:
         q, k, v = rearrange(
             self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.num_heads
         ).unbind(0)
@@ -79,5 +109,10 @@ class Attention(nn.Module):
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)
         # Autocast leaves normalized q and k in fp32; a core sees one dtype.
-        mixed = self.core(q.to(v.dtype), k.to(v.dtype), v, pinned=pinned)
-        return self.proj(rearrange(mixed, "b h n d -> b n (h d)"))
+        return [q.to(v.dtype), k.to(v.dtype), v]
+
+
+def _slices(shape: Sequence[int], tokens: int) -> list[slice]:
+    """Runs of a sequence's tokens, of all sequences together at most so many, one at least."""
+    step = max(1, tokens // shape[0])
+    return [slice(start, start + step) for start in range(0, shape[1], step)]

@@ -1,8 +1,8 @@
 """Run a network in less memory: tokens wait in the host's, and blocks work on slices.
 
 Half or more of what a forward pass holds at its peak are tokens of earlier blocks, which nothing
-reads before the heads. They go out once and come back a few views at a time. And feed-forwards take
-some tokens at a time. Values stay the same up to rounding.
+reads before the heads. They go out once and come back a few views at a time. And feed-forwards and
+the projections of attention take some tokens at a time. Values stay the same up to rounding.
 """
 
 from collections.abc import Iterator

@@ -83,23 +83,27 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b n c"]:
         """Run the block over sequences of tokens.
 
-        With `slice_tokens` set, at most that many tokens are in the feed-forward at once, and no
-        more sequences attend at once than hold as many (one at least).
+        With `slice_tokens` set, at most that many tokens are in the feed-forward and in the
+        projections of attention at once, and no more sequences attend at once than hold as many
+        (one at least).
         """
         if self.slice_tokens is None:
-            return self._feed(self._attend(x, rope, pinned))
-        y, n = torch.empty_like(x), x.shape[1]
-        rows = y.view(-1, y.shape[-1])
-        together = max(1, self.slice_tokens // n)
+            return self._feed(x + self.ls1(self.attn(self.norm1(x), rope=rope, pinned=pinned)))
+        n, together = x.shape[1], max(1, self.slice_tokens // x.shape[1])
+        rows = x.new_empty(0, x.shape[2])
         for first in range(0, len(x), together):
             attended = self._attend(x[first : first + together], rope, pinned).flatten(0, 1)
+            if not first:  # attention's own peak is behind it
+                rows = x.new_empty(len(x) * n, x.shape[2])
             for i in range(0, len(attended), self.slice_tokens):
                 fed = self._feed(attended[i : i + self.slice_tokens])
                 rows[first * n + i : first * n + i + len(fed)] = fed
-        return y
+        return rows.view(x.shape)
 
     def _attend(self, x: Tensor, rope: RotaryTable | None, pinned: Tensor | None) -> Tensor:
-        return x + self.ls1(self.attn(self.norm1(x), rope=rope, pinned=pinned))
+        """Attention of some sequences, by slices, added to x."""
+        mixed = self.attn(self.norm1(x), rope=rope, pinned=pinned, slice_tokens=self.slice_tokens)
+        return x + self.ls1(mixed)
 
     def _feed(self, x: Tensor) -> Tensor:
         return x + self.ls2(self.mlp(self.norm2(x)))
@@ -108,8 +112,9 @@ class Block(nn.Module):
 def slice_blocks(module: nn.Module, tokens: int | None) -> None:
     """Bound the activations of every block below a module; None removes the bound.
 
-    Frame-local stages then stream over views and feed-forwards over tokens. Outputs stay the same
-    up to rounding; quantization that scales a whole tensor would see slices instead.
+    Frame-local stages then stream over views, feed-forwards and the projections of attention over
+    tokens. Outputs stay the same up to rounding; quantization that scales a whole tensor would see
+    slices instead.
 
     Raises ValueError for a bound below one token, or if there is no block.
     """

@@ -98,6 +98,7 @@ class Aggregator(Keeper):
         patches = self.patch_embed(rearrange(images, "b v c y x -> (b v) c y x"), order)
         patches = rearrange(patches, "(b v) n c -> b v n c", b=b, v=v)
         x = torch.cat((self._special(b, v).to(patches.dtype), patches), dim=2)
+        del patches  # as long as all tokens, and read no more
         frame_rope, global_rope = self._ropes(v, grid, order, x)
         first = torch.arange(config.special_tokens, device=x.device)
         starts = torch.arange(v, device=x.device)[:, None] * x.shape[2]

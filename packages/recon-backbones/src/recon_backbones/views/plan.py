@@ -2,7 +2,7 @@
 
 What is given up, in this order: nothing (all views at once, eight in the dense heads); time
 (fewer views in the heads; on a GPU, tokens that wait for the heads in the host's memory and
-feed-forwards in slices: the same result); on a GPU, precision (16 bits); at last, that every view
+blocks in slices: the same result); on a GPU, precision (16 bits); at last, that every view
 sees every other (windows, see `windows`). The keep of
 a student is left as it was trained: attention of either kind needs memory in proportion to
 its tokens, so keeping less would save time but no memory.
