@@ -27,12 +27,14 @@ from fp8_qat.numerics.spec import Spec as Spec
 from fp8_qat.on_data.baseline import Comparison as Comparison
 from fp8_qat.on_data.baseline import compare_with_ptq as compare_with_ptq
 from fp8_qat.on_data.calibrate import calibrate as calibrate
+from fp8_qat.on_data.inputs import observed_inputs as observed_inputs
 from fp8_qat.on_data.measure import layer_sqnr as layer_sqnr
 from fp8_qat.on_data.sensitivity import Budgeted as Budgeted
 from fp8_qat.on_data.sensitivity import Sensitivity as Sensitivity
 from fp8_qat.on_data.sensitivity import choose_layers as choose_layers
 from fp8_qat.on_data.sensitivity import scan_sensitivity as scan_sensitivity
 from fp8_qat.prepare import Handle as Handle
+from fp8_qat.prepare import fixed_codes as fixed_codes
 from fp8_qat.prepare import prepare as prepare
 from fp8_qat.report import Report as Report
 from fp8_qat.report import sqnr as sqnr

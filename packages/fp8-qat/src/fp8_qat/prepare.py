@@ -1,10 +1,11 @@
 """Turn the linear layers of a model into quantized ones, in place, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from fp8_qat.layers.inputs import named
@@ -13,8 +14,9 @@ from fp8_qat.layers.quantizers import Quantizer, input_quantizer, make_quantizer
 from fp8_qat.layers.selection import Choice, Skipped, select_layers
 from fp8_qat.layers.states import FROZEN, LINEAR, QUANT, RELEASED, become
 from fp8_qat.numerics.errors import check_choice
-from fp8_qat.numerics.quantize import HIGH_PRECISION, dequantize, quantize
-from fp8_qat.numerics.spec import Recipe
+from fp8_qat.numerics.fitted import quantize_fitted
+from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor, dequantize, quantize
+from fp8_qat.numerics.spec import Recipe, Spec
 from fp8_qat.report import finite, sqnr
 
 WhenFrozen = Literal["trained", "frozen", "released"]
@@ -27,6 +29,7 @@ def prepare(
     include: Choice = None,
     exclude: Choice = None,
     frozen: str = "auto",
+    moments: Mapping[str, Tensor] | None = None,
 ) -> "Handle":
     """Make the chosen linear layers of `model` compute as they will when deployed in FP8.
 
@@ -37,15 +40,25 @@ def prepare(
     - `frozen`: what becomes of a weight that does not require a gradient now. "auto" quantizes
       it once and releases the original, which leaves one byte a value; "keep" quantizes
       it once and holds the original too; "none" quantizes it anew in every forward.
+    - `moments`: of the layers' inputs, as `observed_inputs` finds them. What is quantized once is
+      then rounded to suit them (`numerics.fitted`), where a layer is named; else to the nearest.
 
     Raises ValueError for a pattern that matches nothing, an empty choice, a weight dtype
-    that cannot be quantized, and a model that is already prepared. Nothing has changed then.
+    that cannot be quantized, moments of another shape, and a model that is already prepared.
+    Nothing has changed then.
     """
     check_choice("frozen", frozen, ("auto", "keep", "none"))
     chosen, skipped = select_layers(model, include, exclude)
     for name, layer in chosen.items():
         _check_weight(name, layer.weight)
-    entries = [_prepare_layer(name, layer, recipe, frozen) for name, layer in chosen.items()]
+    codes = {
+        name: _quantized(layer.weight, recipe.weight.once(), frozen, (moments or {}).get(name))
+        for name, layer in chosen.items()
+    }
+    entries = [
+        _prepare_layer(name, layer, recipe, frozen, codes.pop(name))
+        for name, layer in chosen.items()
+    ]
     return Handle(model=model, recipe=recipe, layers=entries, skipped=skipped)
 
 
@@ -152,6 +165,15 @@ class Handle:
         return f"{len(names)} layers released their original weight ({names[0]}, ...)"
 
 
+def fixed_codes(model: nn.Module) -> dict[str, UInt8[Tensor, "n k"]]:
+    """The bytes of all weights that were quantized once, by name, where they lie."""
+    return {
+        f"{name}.weight_bytes": layer.weight_bytes
+        for name, layer in model.named_modules()
+        if isinstance(layer, FrozenLinear)
+    }
+
+
 def restore(layer: nn.Linear) -> None:
     """Turn one prepared layer back into a plain `nn.Linear`, in place."""
     if isinstance(layer, ReleasedLinear):
@@ -161,9 +183,17 @@ def restore(layer: nn.Linear) -> None:
         become(layer, LINEAR)
 
 
-def _prepare_layer(name: str, layer: nn.Linear, recipe: Recipe, frozen: str) -> Prepared:
+def _quantized(weight: Tensor, spec: Spec, frozen: str, moments: Tensor | None) -> QuantizedTensor:
+    """The codes of a weight; what trains is rounded to the nearest at every step."""
+    if moments is None or weight.requires_grad or frozen == "none":
+        return quantize(weight.detach(), spec)
+    return quantize_fitted(weight.detach(), spec, moments)
+
+
+def _prepare_layer(
+    name: str, layer: nn.Linear, recipe: Recipe, frozen: str, quantized: QuantizedTensor
+) -> Prepared:
     weight = layer.weight.detach()
-    quantized = quantize(weight, recipe.weight.once())
     ratio = sqnr(weight, dequantize(quantized))
     where = named(name)
     given: dict[str, Any] = {

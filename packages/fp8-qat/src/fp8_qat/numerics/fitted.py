@@ -1,0 +1,102 @@
+"""Rounding that suits what a layer is given, not each weight by itself.
+
+What a layer computes is W x. Rounding W to the nearest codes makes the sum of squares of W - Q least,
+but what counts is that of (W - Q) x over the inputs x, which is tr (W - Q) M (W - Q)^T with their
+second moments M = mean x x^T. Inputs of a network are far from independent, so most of an error can
+be made up for: weights are rounded one input after the other, and what each leaves is taken up by
+those still to come (GPTQ, Frantar et al., arXiv 2210.17323, section 3; optimal brain surgeon).
+"""
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from fp8_qat.numerics.formats import Format, decode, encode
+from fp8_qat.numerics.quantize import QuantizedTensor, dequantize, quantize
+from fp8_qat.numerics.spec import Spec
+
+DAMPING = 0.01  # of the mean square of an input: what was seen is not all there is
+RUN = 64  # inputs whose errors are taken up one by one, before those behind them take up all
+
+
+def quantize_fitted(
+    weight: Float[Tensor, "n k"], spec: Spec, moments: Float[Tensor, "_ _"]
+) -> QuantizedTensor:
+    """Quantize a weight as `quantize` does, but for codes that suit inputs of these moments.
+
+    Scales are those of `quantize`, and so are the codes of each block's largest magnitude, so that
+    the values quantize to themselves. A row keeps the nearest codes where they answer better.
+
+    - `moments`: mean x x^T over inputs x, or a multiple of it.
+
+    Raises ValueError for moments of another shape, and for what are none.
+    """
+    k = weight.shape[1]
+    if moments.shape != (k, k):
+        raise ValueError(
+            f"moments of shape {tuple(moments.shape)}; they must be ({k}, {k}) for a weight of "
+            f"{k} inputs: observe the layer that is quantized"
+        )
+    nearest = quantize(weight, spec)
+    if not (weight.isfinite().all() and moments.isfinite().all()):
+        return nearest
+    where = moments.device if moments.device.type != "mps" else torch.device("cpu")
+    wanted, square = weight.detach().to(where).double(), moments.to(where).double()
+    ones = torch.ones_like(weight, dtype=torch.float32)
+    scale = dequantize(_with(nearest, encode(ones, spec.fp8))).to(where).double()
+    first = decode(nearest.codes, spec.fp8).to(where).double()
+    found = _made_up_for(wanted / scale, first, scale, square, spec.fp8)
+    better = _error(found * scale - wanted, square) < _error(first * scale - wanted, square)
+    chosen = torch.where(better[:, None], found, first).float().to(weight.device)
+    return _with(nearest, encode(chosen, spec.fp8))
+
+
+def _made_up_for(
+    wanted: Float64[Tensor, "n k"],
+    nearest: Float64[Tensor, "n k"],
+    scale: Float64[Tensor, "n k"],
+    square: Float64[Tensor, "k k"],
+    format: Format,
+) -> Float64[Tensor, "n k"]:
+    """Round input after input, those that vary most first; all but `scale` in units of codes."""
+    ways = square.diagonal().argsort(descending=True, stable=True)
+    wanted, nearest, scale = (x[:, ways] for x in (wanted, nearest, scale))
+    factor = _factor(square[ways][:, ways])
+    kept = nearest.abs() >= format.max
+    found = torch.empty_like(wanted)
+    for start in range(0, wanted.shape[1], RUN):
+        run = slice(start, start + RUN)
+        left, own = wanted[:, run].clone(), factor[run, run]
+        errors = torch.empty_like(left)
+        for i in range(left.shape[1]):
+            at = start + i
+            code = decode(encode(left[:, i].float(), format), format).double()
+            found[:, at] = torch.where(kept[:, at], nearest[:, at], code)
+            errors[:, i] = (left[:, i] - found[:, at]) * scale[:, at] / own[i, i]
+            left[:, i:] -= errors[:, i, None] * own[i, i:] / scale[:, run][:, i:]
+        rest = slice(start + RUN, None)
+        wanted[:, rest] -= errors @ factor[run, rest] / scale[:, rest]
+    return found[:, ways.argsort()]
+
+
+def _factor(square: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
+    """The upper Cholesky factor of the inverse; an input that is always zero stands alone."""
+    size = square.diagonal().mean().clamp_min(torch.finfo(square.dtype).tiny)
+    damped = square / size
+    damped = damped + torch.eye(len(square), dtype=square.dtype, device=square.device) * DAMPING
+    lower, failed = torch.linalg.cholesky_ex(damped)
+    if failed:
+        raise ValueError(
+            "moments with a negative eigenvalue; they must be mean x x^T of some inputs x: collect "
+            "them by observed_inputs"
+        )
+    return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+
+
+def _error(left: Float64[Tensor, "n k"], square: Float64[Tensor, "k k"]) -> Float64[Tensor, " n"]:
+    """The mean square of what each row answers wrong."""
+    return ((left @ square) * left).sum(1)
+
+
+def _with(like: QuantizedTensor, codes: Tensor) -> QuantizedTensor:
+    return QuantizedTensor(codes=codes, scale=like.scale, spec=like.spec)
