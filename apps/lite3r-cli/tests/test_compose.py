@@ -143,6 +143,25 @@ def test_students_from_before_more_was_stored_keep_as_little_as_fp8() -> None:
     assert Recipe.from_dict(old) == replace(Recipe(), fp8_stored=())
 
 
+def test_students_from_before_roundings_suited_anything_keep_the_nearest() -> None:
+    old = {k: v for k, v in Recipe().to_dict().items() if k != "rounding"}
+    assert Recipe.from_dict(old) == replace(Recipe(), rounding="nearest")
+
+
+def test_fp8_that_suits_its_inputs_answers_nearer_than_the_nearest_codes(teacher: Backbone) -> None:
+    found = {}
+    for way, changes in {
+        "none": {"fp8": "none"},
+        "nearest": {"rounding": "nearest"},
+        "inputs": {"rounding": "inputs"},
+    }.items():
+        student = lighten(teacher, replace(Recipe(), keep=1.0, **changes), calibrate=IMAGES)
+        with torch.no_grad():
+            found[way] = deploy(student, precision="float32").backbone(IMAGES).depth
+    errors = {way: float((found[way] - found["none"]).abs().mean()) for way in found}
+    assert 0 < errors["inputs"] < 0.5 * errors["nearest"]
+
+
 def test_the_weights_of_a_deployed_student_take_at_most_three_tenths(teacher: Backbone) -> None:
     whole = weights(teacher, exported=False)["weights_mb"]
     light = deploy(lighten(teacher, tiled()), precision="bfloat16").backbone

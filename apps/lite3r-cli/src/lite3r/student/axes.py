@@ -24,19 +24,22 @@ def find_axes(backbone: Backbone, images: Calibrate, *, offsets: bool = True) ->
     - `offsets`: whether to store what the cells of summaries understate as well, from another pass.
     """
 
-    def run() -> None:
-        if callable(images):
-            images(backbone)
-        else:
-            like = next(backbone.parameters())
-            backbone(images.to(device=like.device, dtype=like.dtype))
-
     forget(backbone, "offsets")
-    with torch.no_grad(), calibrated(backbone):
-        run()
+    with calibrated(backbone):
+        run_on(images, backbone)
     if offsets:
-        with torch.no_grad(), corrected(backbone):
-            run()
+        with corrected(backbone):
+            run_on(images, backbone)
+
+
+@torch.no_grad()
+def run_on(images: Calibrate, backbone: Backbone) -> None:
+    """Let a backbone see what it is calibrated on."""
+    if callable(images):
+        images(backbone)
+    else:
+        like = next(backbone.parameters())
+        backbone(images.to(device=like.device, dtype=like.dtype))
 
 
 def forget(backbone: Backbone, *stored: str) -> None:

@@ -5,21 +5,25 @@ fp8_qat; distill says which of its parameters train.
 """
 
 import copy
+from collections.abc import Mapping
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import distill
 import fp8_qat
 import sla_kernels
-from lite3r.student.axes import Calibrate, find_axes, make_room, run_on_drawn
+from lite3r.student.axes import Calibrate, find_axes, make_room, run_on, run_on_drawn
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student, TeacherSpec
 from recon_backbones import Backbone, replace_attention, weights_digest
 from recon_backbones.views.live import count_inside
 
 PROJECTION = "*.proj_l.*"
+Moments = Mapping[str, Tensor]  # of the inputs of layers, by name
 
 for _operator, _body in sla_kernels.bodies().items():
     count_inside(_operator, _body)  # a student's memory is predicted by what its attention does
@@ -38,8 +42,8 @@ def lighten(
     over. Before training the linear branch and low-rank updates add nothing, so this is the
     training-free student.
 
-    - `calibrate`: images that the axes of a content order are computed from, or a callable that
-      runs the backbone on some; a few drawn scenes unless given.
+    - `calibrate`: images that axes are computed from and roundings suit, or a callable that runs
+      the backbone on some; a few drawn scenes unless given.
 
     Raises ValueError when the recipe names layers that the backbone does not have.
     """
@@ -63,9 +67,8 @@ def _lightened(
     shared = {id(p): p for p in teacher.parameters()} if adds_only else {}
     light = copy.deepcopy(teacher, memo=dict(shared))
     sparsify(light, recipe)
-    if calibrate is not None and recipe.calibrates:
-        find_axes(light, calibrate, offsets=recipe.offsets)
-    _choose_trained(light, recipe)
+    moments = None if calibrate is None else fit(light, recipe, calibrate, axes=recipe.calibrates)
+    _choose_trained(light, recipe, moments)
     return Student(backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest)
 
 
@@ -82,20 +85,32 @@ def sparsify(backbone: Backbone, recipe: Recipe) -> None:
         make_room(backbone, recipe)
 
 
-def quantize(backbone: Backbone, recipe: Recipe) -> fp8_qat.Handle:
-    """Make the linear layers that a recipe names compute in FP8, in place, and keep what else it
-    names as FP8."""
+def fit(backbone: Backbone, recipe: Recipe, images: Calibrate, *, axes: bool) -> Moments | None:
+    """Find the axes of orders, in place, and what the layers are given that run in FP8."""
+    chosen = _quantized(recipe)
+    observed = fp8_qat.observed_inputs(backbone, **chosen) if recipe.observes else nullcontext()
+    with observed as moments:
+        if axes:
+            find_axes(backbone, images, offsets=recipe.offsets)
+        elif recipe.observes:
+            run_on(images, backbone)
+    return moments
+
+
+def _quantized(recipe: Recipe) -> dict[str, Any]:
+    """Which layers run in FP8; `proj_l` is part of the attention operator, not a layer."""
 
     def left_alone(name: str, layer: nn.Linear) -> bool:
-        # proj_l of the linear branch is part of the attention operator, not a layer.
         return ".core." in name or any(fnmatchcase(name, p) for p in recipe.fp8_exclude)
 
-    handle = fp8_qat.prepare(
-        backbone,
-        fp8_qat.recipes.by_name(recipe.fp8),
-        include=list(recipe.fp8_include),
-        exclude=left_alone,
-    )
+    return {"include": list(recipe.fp8_include), "exclude": left_alone}
+
+
+def quantize(backbone: Backbone, recipe: Recipe, moments: Moments | None = None) -> fp8_qat.Handle:
+    """Make the linear layers that a recipe names compute in FP8, in place, and keep what else it
+    names as FP8; rounded to suit inputs of these moments."""
+    fp8 = fp8_qat.recipes.by_name(recipe.fp8)
+    handle = fp8_qat.prepare(backbone, fp8, moments=moments, **_quantized(recipe))
     if names := _stored(backbone, recipe):
         fp8_qat.store(backbone, names)
     return handle
@@ -109,7 +124,7 @@ def _stored(backbone: Backbone, recipe: Recipe) -> list[str]:
     ]
 
 
-def _choose_trained(light: Backbone, recipe: Recipe) -> None:
+def _choose_trained(light: Backbone, recipe: Recipe, moments: Moments | None) -> None:
     """Let what the recipe trains train, and quantize: frozen layers for good, others as they go."""
     sites = [s.name for s in light.attention_sites() if s.scope in recipe.scopes]
     low_rank = recipe.trainable == "lora"
@@ -119,7 +134,7 @@ def _choose_trained(light: Backbone, recipe: Recipe) -> None:
         # A weight that gets an update must be quantized anew at every step, as a trained one is.
         distill.train_only(light, "attn" if low_rank else recipe.trainable, sites=sites)
     if recipe.fp8 != "none":
-        quantize(light, recipe)
+        quantize(light, recipe, moments)
     if low_rank:
         with torch.random.fork_rng():
             torch.manual_seed(0)  # one recipe is one student

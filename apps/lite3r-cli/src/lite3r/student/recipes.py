@@ -16,13 +16,14 @@ FeatureMap = Literal["softmax", "elu1", "relu"]
 Linear = Literal["none", "all", "complement"]
 TokenOrder = Literal["raster", "tile8"]
 Scope = Literal["global", "frame", "both"]
+Rounding = Literal["inputs", "nearest"]
 Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
 Trainable = Literal["none", "proj", "out", "lora", "attn", "all"]
 
 BEFORE_ORDERS = {"order": "sequence", "summary": (), "opened": 24, "axes": 8}
 """What students did that were saved before tokens had an order."""
-BEFORE_STORES = {"fp8_stored": ()}
-BEFORE_OFFSETS = {"offsets": False}
+BEFORE = {"fp8_stored": (), "offsets": False, "rounding": "nearest"}
+"""What they did that were saved before a recipe had these fields."""
 STORED = (
     *("*cam_enc.trunk.*.weight", "*_aux.*.weight"),  # of given cameras, and of rays: seldom run
     *("*head.resize_layers.*.weight", "*head.scratch.layer?_rn.weight"),
@@ -66,6 +67,9 @@ class Recipe:
     """Names of the linear layers that run in FP8, as shell patterns."""
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
+    rounding: Rounding = "inputs"
+    """FP8 weights that stay are rounded to suit what their layers are given by the images that axes
+    are found on, which makes their answers several times nearer; or each to the nearest."""
     fp8_stored: tuple[str, ...] = STORED
     """Names of other parameters that are kept as FP8 and multiplied back when they are used; a
     backbone need not have them. None are where nothing runs in FP8."""
@@ -105,6 +109,11 @@ class Recipe:
     def calibrates(self) -> bool:
         """Whether the order looks along axes that are computed once and kept."""
         return self.order == "content"
+
+    @property
+    def observes(self) -> bool:
+        """Whether FP8 layers are rounded to suit their inputs."""
+        return self.fp8 != "none" and self.rounding == "inputs"
 
     def attention(self, head_dim: int) -> SparseLinearAttention:
         """An attention of this kind. Raises ValueError for one that cannot run."""
@@ -147,7 +156,7 @@ class Recipe:
         Raises ValueError for an unknown or missing field.
         """
         known = set(cls.__dataclass_fields__)
-        values = {**BEFORE_STORES, **BEFORE_OFFSETS, **values}
+        values = {**BEFORE, **values}
         if not values.keys() & BEFORE_ORDERS.keys():
             values = {**BEFORE_ORDERS, **values}
         if set(values) != known:
@@ -200,6 +209,7 @@ def tiles() -> Recipe:
         summary=(),
         estimator="subblock_lse",
         linear="all",
+        rounding="nearest",
         token_order="tile8",
         trainable="proj",
     )

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import distill
+from fp8_qat import fixed_codes
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.student.files import ADAPTER, CONFIG, FORMAT
@@ -89,8 +90,9 @@ class Student:
         return {n: p for n, p in self.backbone.named_parameters() if p.requires_grad}
 
     def kept(self) -> dict[str, Tensor]:
-        """What a saved student holds: the trained parameters, and the axes of its order."""
-        return self.trained() | stored_calibration(self.backbone)
+        """What a saved student holds: the trained parameters, and what it was calibrated to."""
+        codes = fixed_codes(self.backbone) if self.recipe.observes else {}
+        return self.trained() | stored_calibration(self.backbone) | codes
 
     def reconstruct(
         self, images: Sequence[str | Path] | Float[Tensor, "v 3 y x"], *, size: int = 224

@@ -73,20 +73,30 @@ CHEAP = {
     "no offsets": but(offsets=False),
     "tiles of 16": tiled(tiles()),
 }
-FULL = CHEAP | {
-    **{f"{keep} blocks": few(keep) for keep in (128, 8)},
-    **{f"tiles of 16, keep {keep}": tiled(tiles(), keep=keep) for keep in (0.5, 0.1, 0.05)},
-    "paper's operator": tiled(paper()),
+ROUNDED = {  # FP8 weights to suit their inputs or to the nearest; activations too, or not
+    "dense": DENSE,
     "dense, bfloat16": replace(DENSE, precision="bfloat16"),
-    "dense, FP8 weights": replace(but(**FP8), sparse=False),
-    "64 blocks, FP8 weights": but(**FP8),
-    "dense, W8A8": replace(but(**FP8), sparse=False, backend="reference"),
-    "64 blocks, W8A8": replace(but(**FP8), backend="reference"),
-    "16 blocks, W8A8": replace(but(**FP8, keep=16), backend="reference"),
-    "paper's operator, FP8 weights": Candidate(
-        recipe=replace(PAPER, linear="none", trainable="none")
-    ),
+    "64 blocks": few(64),
+    **{
+        f"{row}, {kind}{words}": replace(but(**FP8, rounding=way), sparse=sparse, backend=backend)
+        for row, sparse in (("dense", False), ("64 blocks", True))
+        for kind, backend in (("FP8 weights", "weight_only"), ("W8A8", "reference"))
+        for words, way in (("", "inputs"), (", nearest", "nearest"))
+    },
 }
+FULL = (
+    CHEAP
+    | ROUNDED
+    | {
+        **{f"{keep} blocks": few(keep) for keep in (128, 8)},
+        **{f"tiles of 16, keep {keep}": tiled(tiles(), keep=keep) for keep in (0.5, 0.1, 0.05)},
+        "paper's operator": tiled(paper()),
+        "16 blocks, W8A8": replace(but(**FP8, keep=16), backend="reference"),
+        "paper's operator, FP8 weights": Candidate(
+            recipe=replace(PAPER, linear="none", trainable="none")
+        ),
+    }
+)
 BESIDE_TAUGHT = {  # what rows that train are compared with
     name: FULL[name]
     for name in (

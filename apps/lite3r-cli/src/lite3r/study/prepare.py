@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 import fp8_qat
-from lite3r.student.axes import Calibrate, find_axes, forget, to_dtype
-from lite3r.student.compose import quantize, sparsify
+from lite3r.student.axes import Calibrate, forget, to_dtype
+from lite3r.student.compose import fit, quantize, sparsify
 from lite3r.study.candidates import DENSE, Candidate, short
 from recon_backbones import Backbone, replace_attention, weights_digest
 from recon_eval.ablation import alone_row
@@ -58,12 +58,11 @@ def make(teacher: Backbone, candidate: Candidate, seen: Calibrate) -> Backbone:
                 lambda site: teacher.get_submodule(f"{site.name}.core"),
                 where=lambda site: site.name != candidate.site,
             )
-        if recipe.calibrates and candidate.calibrated:
-            find_axes(network, seen, offsets=recipe.offsets)
-        else:
-            forget(network, "directions", "offsets")
+        forget(network, "directions", "offsets")
+    axes = candidate.sparse and recipe.calibrates and candidate.calibrated
+    moments = fit(network, recipe, seen, axes=axes)
     if recipe.fp8 != "none":
-        quantize(network, recipe)
+        quantize(network, recipe, moments)
         fp8_qat.convert(network, backend=candidate.backend)
     if candidate.precision == "bfloat16":
         to_dtype(network, torch.bfloat16)

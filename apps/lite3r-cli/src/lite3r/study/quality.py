@@ -10,7 +10,7 @@ from lite3r.bench.scenes import photo_sets
 from lite3r.shell.words import Words
 from lite3r.student.axes import Calibrate, run_on_drawn
 from lite3r.student.deploy import load_model
-from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, Candidate
+from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, ROUNDED, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
 from lite3r.study.taught import TAUGHT, taught
@@ -20,7 +20,7 @@ from recon_eval.ablation import measure_rows, named, summarize, verdict
 from recon_eval.data import Scene, drawn_scenes
 from recon_eval.report import Kept
 
-ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY, "taught": BESIDE_TAUGHT}
+ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY, "rounded": ROUNDED, "taught": BESIDE_TAUGHT}
 TEACHES = ("full", "taught")  # rows that are trained first
 SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by one
 Thing = TypeVar("Thing")

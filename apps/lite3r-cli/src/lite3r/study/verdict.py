@@ -10,6 +10,8 @@ PARTS = (
     ("Dense frame attention, unlike the paper's operator", "tiles of 16", "paper's operator"),
     ("FP8 weights under dense attention", "dense, FP8 weights", "dense"),
     ("FP8 weights under sparse attention", "64 blocks, FP8 weights", "64 blocks"),
+    ("FP8 weights to suit their inputs", "dense, FP8 weights", "dense, FP8 weights, nearest"),
+    ("The same in W8A8", "dense, W8A8", "dense, W8A8, nearest"),
     ("W8A8 instead of FP8 weights", "64 blocks, W8A8", "64 blocks, FP8 weights"),
     ("W8A8 under 16 exact blocks", "16 blocks, W8A8", "16 blocks"),
     ("bfloat16", "dense, bfloat16", "dense"),
@@ -39,4 +41,7 @@ PARTS = (
     ("Cells of three sizes instead of two", "64 blocks", "cells 4, 64"),
     ("Cells of two sizes instead of one", "cells 4, 64", "cells 4"),
 )
-ON_PHOTOS = ("64 blocks", "16 blocks", "sequence order", "no summaries", "tiles of 16")
+ON_PHOTOS = (
+    *("64 blocks", "16 blocks", "sequence order", "no summaries", "tiles of 16"),
+    *("dense, FP8 weights", "dense, FP8 weights, nearest", "dense, W8A8", "dense, W8A8, nearest"),
+)

@@ -1,10 +1,10 @@
 """Rounding that suits what a layer is given, not each weight by itself.
 
-What a layer computes is W x. Rounding W to the nearest codes makes the sum of squares of W - Q least,
-but what counts is that of (W - Q) x over the inputs x, which is tr (W - Q) M (W - Q)^T with their
-second moments M = mean x x^T. Inputs of a network are far from independent, so most of an error can
-be made up for: weights are rounded one input after the other, and what each leaves is taken up by
-those still to come (GPTQ, Frantar et al., arXiv 2210.17323, section 3; optimal brain surgeon).
+A layer computes W x. Rounding W to the nearest codes makes the sum of squares of W - Q least, but
+what counts is that of (W - Q) x over the inputs x, which is tr (W - Q) M (W - Q)^T with their
+second moments M = mean x x^T. Inputs of a network are far from independent, so most of an error
+can be made up for: weights are rounded one input after the other, and what each leaves is taken up
+by those still to come (GPTQ, Frantar et al., arXiv 2210.17323, section 3; optimal brain surgeon).
 """
 
 import torch
