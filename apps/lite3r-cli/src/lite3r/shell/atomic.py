@@ -1,10 +1,10 @@
 """Files and folders that are whole or not there, whatever stops the program."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recon_eval.formats import check_writable as check_writable
 from recon_eval.formats import new_file as new_file
 from recon_eval.formats import replaced_folder
 from recon_eval.formats import write_json as write_json
@@ -28,17 +28,3 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(
             f"{path} exists already; it would be lost: add --overwrite, or choose another --out"
         )
-
-
-def check_writable(folder: Path) -> None:
-    """Raise OSError, before any work, when nothing can be written below `folder`."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is a file, so {folder} cannot be made in it")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"cannot write in {existing}; {error.strerror}: choose another --out"
-        ) from error
