@@ -58,7 +58,7 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         return _folder(path, recursive)
     if path.suffix.lower() == ".txt" and path.is_file():
         return _listed(path)
-    if path.is_file():
+    if path.is_file() or os.path.islink(path):
         return [path]
     matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_natural)
     if not matches:

@@ -1,0 +1,80 @@
+"""A backbone as a program: the same depth, one shape, and refusals for what is no such file."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from recon_backbones import InputError, load_backbone
+from recon_backbones import program as programs
+from recon_backbones.program import Shape, load_program, write_program
+
+SHAPE = Shape(views=2, height=28, width=42)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "folder" / "program.pt2"
+    strays = write_program(
+        path, load_backbone("da3-tiny", weights="bundled"), SHAPE, {"name": "da3-tiny"}
+    )
+    assert 0 <= strays <= programs.LARGEST_DIFFERENCE
+    assert [p.name for p in path.parent.iterdir()] == ["program.pt2"]
+    return path
+
+
+def test_a_program_answers_as_its_backbone_does(written: Path) -> None:
+    program, images = load_program(written), torch.rand(2, 3, 28, 42)
+    with torch.no_grad():
+        expected = load_backbone("da3-tiny", weights="bundled")(images[None])
+    found = program(images)
+    for name in programs.FIELDS:
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), atol=1e-4, rtol=1e-3
+        )
+    assert program.shape == SHAPE
+    assert program.facts["name"] == "da3-tiny" and program.facts["format"] == programs.FORMAT
+
+
+def test_a_program_takes_images_of_its_own_shape_alone(written: Path) -> None:
+    with pytest.raises(ValueError, match="this program takes 2 views of 42 x 28 pixels"):
+        load_program(written)(torch.rand(3, 3, 28, 42))
+
+
+def test_a_shape_has_at_least_one_of_everything() -> None:
+    with pytest.raises(InputError, match="views=0; it must be at least 1"):
+        Shape(views=0, height=28, width=28)
+
+
+def test_a_program_that_strays_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Path
+) -> None:
+    monkeypatch.setattr(programs, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(ValueError, match=r"strays by .* of the median depth"):
+        write_program(
+            tmp_path / "program.pt2", load_backbone("da3-tiny", weights="bundled"), SHAPE, {}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("lite3r.json", "{}")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "does not exist; it must be a program"),
+        (lambda path: path.write_bytes(b"PK not really"), "is no program; it is no archive"),
+        (archive, "is no program; "),
+    ],
+)
+def test_what_is_no_program_is_refused(
+    tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(tmp_path / "a.pt2")
+    with pytest.raises(ValueError, match=said):
+        load_program(tmp_path / "a.pt2")
