@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch.utils.data import default_collate
 
+from distill.record.checks import check_tensor
+from distill.record.settings import check_number
 from distill.resume.rng import seed_all, seed_for
 
 
@@ -69,6 +71,7 @@ class Shuffled:
         seed: int = 0,
         collate: Callable[[list[Any]], Any] = default_collate,
     ) -> None:
+        check_number("batch_size", batch_size, whole=True)
         if not 1 <= batch_size <= len(items):
             raise ValueError(
                 f"batch_size={batch_size}; it must be from 1 to the number of items: give at "
@@ -182,15 +185,23 @@ class Views:
     def __init__(
         self, scene: Callable[[int], torch.Tensor], *, count: int = 1, views: int | None = None
     ) -> None:
+        check_number("count", count, whole=True)
+        check_number("views", views, whole=True, none=True)
         if count < 1:
             raise ValueError(f"count={count}; it must be at least 1: give a scene")
+        if views is not None and views < 1:
+            raise ValueError(f"views={views}; it must be at least 1, or None for all: give some")
         self._scene, self._count, self._views = scene, count, views
         self._images: dict[int, torch.Tensor] = {}
 
     def at(self, index: int) -> torch.Tensor:
-        """Return batch `index`; the views come from the global generator."""
+        """Return batch `index`; the views come from the global generator.
+
+        Raises ValueError, or TypeError for no tensor, for a scene without these axes.
+        """
         number = index % self._count
         if number not in self._images:
-            self._images[number] = self._scene(number)
+            name = f"scene({number})"
+            self._images[number] = check_tensor(name, self._scene(number), "v c y x")
         images = self._images[number]
         return images[torch.randperm(len(images))[: self._views]][None]

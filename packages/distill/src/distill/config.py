@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from distill.observe.observer import Autocast
+from distill.record.settings import check_choice, check_number
 from distill.step.guard import GuardConfig
 
 
@@ -65,6 +66,7 @@ class DistillConfig:
     guard: GuardConfig | None = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         for name in ("steps", "accumulation", "checkpoint_every", "keep_last"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("evaluate_every", "patience"):
@@ -94,6 +96,22 @@ class DistillConfig:
             self.autocast,
             '"bfloat16" or None (float16 would need loss scaling)',
         )
+
+    def _check_kinds(self) -> None:
+        for name in ("steps", "accumulation", "checkpoint_every", "keep_last", "warmup_steps"):
+            check_number(name, getattr(self, name), whole=True)
+        check_number("seed", self.seed, whole=True)
+        for name in ("evaluate_every", "patience"):
+            check_number(name, getattr(self, name), whole=True, none=True)
+        for name in ("learning_rate", "final_learning_rate", "weight_decay"):
+            check_number(name, getattr(self, name))
+        for name in ("clip_norm", "ema_decay"):
+            check_number(name, getattr(self, name), none=True)
+        for place, value in enumerate(self.betas):
+            check_number(f"betas[{place}]", value)
+        check_choice("run_until", self.run_until, ("end", "last_pair"))
+        check_choice("keep", self.keep, ("last", "best"))
+        check_choice("monitor_mode", self.monitor_mode, ("min", "max"))
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

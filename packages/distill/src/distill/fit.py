@@ -32,7 +32,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from einops import rearrange
@@ -44,6 +44,7 @@ from distill.processes.world import World
 from distill.record.names import find_module
 from distill.record.pairs import Pair
 from distill.record.recorder import PassEnded, Recorder
+from distill.record.settings import check_choice, check_number
 from distill.resume.rng import isolated_rng, seed_all
 
 Start = Literal["zero", "as_is"]
@@ -110,8 +111,14 @@ def fit_projections(
     Returns one result a layer.
 
     Raises ValueError if a module or layer does not exist, a layer is not square, an output is not
-    affine in its layer, there are no fits, or `count` is below 1.
+    affine in its layer, there are no fits, `count` is below 1, or `ridge` is negative
+    or too small for what the batches leave open.
     """
+    check_number("count", count, whole=True)
+    check_number("ridge", ridge)
+    check_choice("start", start, get_args(Start))
+    if ridge < 0:
+        raise ValueError(f"ridge={ridge}; it must be at least 0: give 1e-6 for hardly any")
     if count < 1 or not fits:
         raise ValueError(
             f"count={count}, fits={len(fits)} of them; both must be at least 1: give batches and "
@@ -197,7 +204,13 @@ class _Probe:
         damping = ridge * squares.diagonal().mean().clamp_min(1e-30)
         damped = squares + damping * torch.eye(len(squares), dtype=squares.dtype)
         begun = self._now() if start == "as_is" else torch.zeros_like(products)
-        solution = begun + torch.linalg.solve(damped, products - squares @ begun)
+        step, failed = torch.linalg.solve_ex(damped, products - squares @ begun)
+        if failed:
+            raise ValueError(
+                f"ridge={ridge}; it must be positive, as the batches do not decide all of "
+                f"{self.fit.layer!r}: give 1e-6, or more batches"
+            )
+        solution = begun + step
         self._layer.weight.copy_(solution[:-1].T)
         if self._layer.bias is not None:
             self._layer.bias.copy_(solution[-1])

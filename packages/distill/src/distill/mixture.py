@@ -6,7 +6,10 @@ from typing import Any
 import torch
 
 from distill.batches import as_batches
+from distill.record.settings import check_number
 from distill.resume.rng import seed_for
+
+MOST = 1_000_000  # batches after which a new order is drawn
 
 
 def mixture(batches: Sequence[Any], weights: Sequence[int | float], seed: int = 0) -> "Mixture":
@@ -20,8 +23,8 @@ def mixture(batches: Sequence[Any], weights: Sequence[int | float], seed: int = 
     - `batches`: sources, sequences or iterables, as in `distill`.
     - `weights`: how many batches of each, whole numbers, at least 1.
 
-    Raises ValueError if there are no sources, not as many weights, or a weight that is no
-    whole number of at least 1.
+    Raises ValueError if there are no sources, not as many weights, a weight that is no whole
+    number of at least 1, or more than a million in all.
     """
     return Mixture(batches, weights, seed)
 
@@ -35,10 +38,17 @@ class Mixture:
                 f"weights={list(weights)}; every one of the {len(batches)} sources, one at "
                 "least, needs a weight: give as many weights as sources"
             )
+        for place, weight in enumerate(weights):
+            check_number(f"weights[{place}]", weight)
         if any(int(weight) != weight or weight < 1 for weight in weights):
             raise ValueError(
                 f"weights={list(weights)}; they must be whole numbers, at least 1: for three "
                 "quarters and one, give (3, 1)"
+            )
+        if sum(weights) > MOST:
+            raise ValueError(
+                f"weights={list(weights)}; they must add up to at most {MOST:,}: divide them by "
+                "what they share, (3, 1) for (3000, 1000)"
             )
         self._sources = [
             as_batches(source, seed=seed_for(seed, "mixture", number))

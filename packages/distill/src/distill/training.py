@@ -1,7 +1,9 @@
 """How a student is taught, as one value."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
+
+from distill.record.settings import check_choice, check_number
 
 Match = Literal["attention", "outputs", "cameras"]
 STEPS, SOLVED = 80, 12
@@ -39,6 +41,14 @@ class Training:
     """Recompute activations in backward instead of keeping them: less memory, more time."""
 
     def __post_init__(self) -> None:
+        for name in ("steps", "solve_batches"):
+            check_number(name, getattr(self, name), whole=True, none=True)
+        for name in ("accumulation", "checkpoint_every"):
+            check_number(name, getattr(self, name), whole=True)
+        for name in ("learning_rate", "ema_decay"):
+            check_number(name, getattr(self, name), none=True)
+        check_number("attention_weight", self.attention_weight)
+        check_choice("match", self.match, get_args(Match))
         if self.steps is not None and self.steps < 0:
             raise ValueError(f"steps={self.steps}; it must be at least 0: 0 trains nothing")
         for name in ("accumulation", "checkpoint_every"):

@@ -90,5 +90,12 @@ def test_a_process_that_dies_lets_go(run, tmp_path):
 
 
 def test_other_processes_of_one_run_share_its_folder(tmp_path):
-    with held_alone(tmp_path, writes=True), held_alone(tmp_path, writes=False):
-        pass
+    with (
+        held_alone(tmp_path, writes=True),
+        held_alone(tmp_path, writes=False),
+        pytest.raises(ValueError, match="another run is at work in it"),
+        held_alone(tmp_path, writes=True),
+    ):
+        pytest.fail("a second one writes")
+    with held_alone(tmp_path, writes=False):
+        assert not list(tmp_path.iterdir())  # who does not write leaves nothing

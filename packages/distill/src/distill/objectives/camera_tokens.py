@@ -10,8 +10,10 @@ from torch import Tensor
 
 from distill.objectives.objective import PairObjective
 from distill.observe.observation import Observation
+from distill.record.checks import check_tensor
 from distill.record.comparison import pair_losses, weighted_mean
 from distill.record.recorder import Records
+from distill.record.settings import check_number
 
 
 def count_views(batch: Any) -> int:
@@ -50,6 +52,7 @@ class CameraTokens(PairObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_number("tokens", self.tokens, whole=True)
         if self.tokens < 1:
             raise ValueError(
                 f"tokens={self.tokens}; at least one token of each view is compared: to compare "
@@ -81,6 +84,7 @@ def first_tokens(
 
     Raises ValueError if the views cannot have equally many tokens, `count` at least.
     """
+    check_tensor("tokens", tokens)
     rows = tokens.shape[:-1].numel()
     if images < 1 or rows % images or rows // images < count:
         raise ValueError(

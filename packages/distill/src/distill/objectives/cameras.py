@@ -8,6 +8,7 @@ from torch import Tensor
 
 from distill.objectives.objective import FieldObjective
 from distill.observe.observation import Observation
+from distill.record.checks import check_tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ class Intrinsics(FieldObjective):
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
         """Return the mean over views and axes."""
-        logs = [k.diagonal(dim1=-2, dim2=-1)[..., :2].log() for k in self.both(seen)]
+        lenses = [check_tensor(self.field, k, "b v 3 3") for k in self.both(seen)]
+        logs = [k.diagonal(dim1=-2, dim2=-1)[..., :2].log() for k in lenses]
         return (logs[0] - logs[1]).square().mean()
 
 
@@ -61,8 +63,10 @@ def pose_difference(
 ) -> Float[Tensor, ""]:
     """Return the mean difference of poses relative to the first view, see `Pose`.
 
-    Raises ValueError if there is only one view.
+    Raises ValueError if there is only one view, or the cameras are not `b v 3 4`.
     """
+    for poses in (student, teacher):
+        check_tensor("world_to_camera", poses, "b v 3 4")
     if student.shape[1] < 2:
         raise ValueError(
             f"views={student.shape[1]}; relative poses need two views at least: give more views, "

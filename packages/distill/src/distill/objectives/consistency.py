@@ -1,5 +1,6 @@
 """Do the views of a scene agree on where its surfaces are?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 from distill.objectives.objective import Objective
 from distill.observe.observation import Observation
 from distill.observe.reading import Reading
+from distill.record.checks import check_place, check_shape, check_tensor
+from distill.record.settings import check_choice, check_number
 
 SMALLEST_DEPTH = 1e-6
 
@@ -47,6 +50,10 @@ class Consistency(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("aim", self.aim, ("teacher", "zero"))
+        check_number("neighbors", self.neighbors, whole=True)
+        check_number("stride", self.stride, whole=True)
+        check_number("visible", self.visible)
         if self.neighbors < 1 or self.stride < 1 or not self.visible > 0:
             raise ValueError(
                 f"neighbors={self.neighbors}, stride={self.stride}, visible={self.visible}; the "
@@ -63,9 +70,14 @@ class Consistency(Objective):
         reading.read(self.name, self.fields)
 
     def __call__(self, seen: Observation) -> Float[Tensor, ""]:
-        """Return the mean over visible pixels, zero where there are none."""
-        student = [seen.student_fields[name].float() for name in self.fields]
-        teacher = [seen.teacher_fields[name].float() for name in self.fields]
+        """Return the mean over visible pixels, zero where there are none.
+
+        Raises ValueError if there are too few views, or the outputs do not fit each other.
+        """
+        depth = seen.student_fields[self.depth]
+        student, teacher = (
+            self._checked(fields, depth) for fields in (seen.student_fields, seen.teacher_fields)
+        )
         views = student[0].shape[1]
         if views <= self.neighbors:
             raise ValueError(
@@ -81,6 +93,17 @@ class Consistency(Objective):
             total = total + torch.where(mask, (found - wanted).abs(), 0.0).sum()
             count += float(mask.sum())
         return total / max(count, 1.0)
+
+    def _checked(self, fields: Mapping[str, Tensor], depth: Tensor) -> list[Tensor]:
+        """Depth, cameras and intrinsics of one model, in float32, alike in batch and views."""
+        found = []
+        for name, shape in zip(self.fields, ("b v y x", "b v 3 4", "b v 3 3"), strict=True):
+            value = check_tensor(name, fields[name], shape)
+            check_place(name, value, "the student's depth", depth)
+            wanted = depth.shape if name == self.depth else (*depth.shape[:2], *value.shape[2:])
+            check_shape(name, value, tuple(wanted), f"the student's {self.depth}")
+            found.append(value.float())
+        return found
 
 
 def disagreement(

@@ -12,6 +12,7 @@ from distill.observe.observation import Observation
 from distill.observe.reading import Reading
 from distill.record.losses import LossName, check_alike, find_loss
 from distill.record.pairs import Pair
+from distill.record.settings import check_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Objective(ABC):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number("weight", self.weight)
         if not self.weight > 0:
             raise ValueError(
                 f"weight={self.weight!r}; objective {self.name!r} needs a positive weight: to "

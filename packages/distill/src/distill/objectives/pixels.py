@@ -7,6 +7,7 @@ from torch import Tensor
 
 from distill.objectives.objective import FieldObjective
 from distill.observe.observation import Observation
+from distill.record.checks import check_place, check_tensor
 
 SMALLEST_DEPTH = 1e-6
 
@@ -74,7 +75,9 @@ def weighted_pixels(
     """
     if confidence is None:
         return values.mean()
-    weights = seen.teacher_fields[confidence].to(values)
+    weights = check_tensor(confidence, seen.teacher_fields[confidence])
+    check_place(confidence, weights, "values", values)
+    weights = weights.to(values)
     if weights.shape != values.shape:
         raise ValueError(
             f"{confidence}={tuple(weights.shape)}; it must have the shape of the values that it "

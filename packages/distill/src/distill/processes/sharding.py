@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from distill.processes.world import World
+from distill.record.settings import check_number
 from distill.trainable.buffers import Buffers
 
 
@@ -39,6 +40,8 @@ class Sharding:
     offload: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("smallest_unit", "largest_unit"):
+            check_number(name, getattr(self, name), whole=True)
         if not 1 <= self.smallest_unit <= self.largest_unit:
             raise ValueError(
                 f"smallest_unit={self.smallest_unit}, largest_unit={self.largest_unit}; "

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.record.checks import check_place, check_tensor
+
 LossName = Literal["mse", "relative_mse", "cosine"]
 
 
@@ -68,8 +70,12 @@ def check_alike(
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """Return both in the wider number format, float32 at least, the teacher detached.
 
-    Raises ValueError if the shapes differ.
+    Raises ValueError if shapes or devices differ, or one is not of floating point; TypeError for
+    what is no tensor.
     """
+    check_tensor("student", student)
+    check_tensor("teacher", teacher)
+    check_place("teacher", teacher, "student", student)
     if student.shape != teacher.shape:
         raise ValueError(
             f"student={tuple(student.shape)}; it must have the teacher's shape, "

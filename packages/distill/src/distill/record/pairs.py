@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+from distill.record.settings import check_choice, check_number
 
 At = Literal["output", "input"]
 
@@ -33,7 +35,7 @@ class Pair:
     - `at`: read what the modules return, or their first positional argument.
     - `item`: which tensor, when the modules return or take several.
 
-    Raises ValueError if the weight is not positive, or `item` is negative.
+    Raises ValueError if the weight is not positive, `item` is negative, or `at` is unknown.
     """
 
     teacher: str
@@ -43,6 +45,9 @@ class Pair:
     item: int = 0
 
     def __post_init__(self) -> None:
+        check_number("weight", self.weight)
+        check_number("item", self.item, whole=True)
+        check_choice("at", self.at, get_args(At))
         if not self.weight > 0:
             raise ValueError(
                 f"weight={self.weight!r} of the pair {self.student!r}; it must be positive: to do "

@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distill.record.settings import check_number
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
@@ -22,6 +24,9 @@ class GuardConfig:
     max_rollbacks: int = 3
 
     def __post_init__(self) -> None:
+        check_number("spike", self.spike)
+        for name in ("history", "max_rollbacks"):
+            check_number(name, getattr(self, name), whole=True)
         for name, holds, rule in (
             ("spike", self.spike > 1, "must be above 1"),
             ("history", self.history >= 4, "must be at least 4"),

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from distill.record.checks import check_place, check_shape, check_tensor
+
 MUON_RATE = 3.6e-3
 ADAM_RATE = 1e-3
 
@@ -66,8 +68,12 @@ class MasterOptimizer:
     def step(self, gradients: dict[str, Tensor], factor: float) -> None:
         """Move by `gradients` at `factor` times the full learning rates.
 
-        A parameter without a gradient stays where it is.
+        A parameter without a gradient stays where it is. Raises ValueError, before anything moves,
+        for a gradient of another shape or device than its parameter.
         """
+        for name, given in gradients.items():
+            if name in self.masters:
+                _check_like(name, given, self.masters[name])
         self.steps += 1
         for name, master in self.masters.items():
             gradient = gradients.get(name)
@@ -107,7 +113,7 @@ class MasterOptimizer:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take up a state that `state` gave.
 
-        Raises ValueError if it is of another network.
+        Raises ValueError, before anything changes, if it is of another network.
         """
         expected = {f"{k}.{n}" for k in ("master", "average") for n in self.masters}
         found = {n for n in tensors if n.startswith(("master.", "average."))}
@@ -116,6 +122,10 @@ class MasterOptimizer:
             raise ValueError(
                 f"state={odd}; its names must be those of the network: resume in its own folder"
             )
+        for name, master in self.masters.items():
+            for kind in ("master", "average"):
+                value = check_tensor(f"{kind}.{name}", tensors[f"{kind}.{name}"])
+                check_shape(f"{kind}.{name}", value, tuple(master.shape), "the parameter")
         for name in self.masters:
             self.masters[name].copy_(tensors[f"master.{name}"])
             self.averages[name].copy_(tensors[f"average.{name}"])
@@ -123,6 +133,12 @@ class MasterOptimizer:
             _restore(optimizer, kind, tensors)
         self.steps = int(tensors["steps"])
         self._publish()
+
+
+def _check_like(name: str, gradient: Tensor, master: Tensor) -> None:
+    check_tensor(f"gradient of {name}", gradient)
+    check_shape(f"gradient of {name}", gradient, tuple(master.shape), "the parameter")
+    check_place(f"gradient of {name}", gradient, "the parameter", master)
 
 
 def _states(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from distill.record.names import matching
+from distill.record.settings import check_number
 
 
 class LowRank(nn.Module):
@@ -60,6 +61,8 @@ def add_lora(
     rank is below 1, or a layer has an update already or would not see it. Nothing has changed
     then.
     """
+    check_number("rank", rank, whole=True)
+    check_number("scale", scale)
     if rank < 1:
         raise ValueError(f"rank={rank}; it must be at least 1: give 8, for example")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
