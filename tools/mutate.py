@@ -63,6 +63,11 @@ PARTS = {
         sources=("summary/rows.py", "summary/weights.py", "summary/reference.py", "search/walk.py"),
         tests=("summary/test_summary.py", "summary/test_offsets.py"),
     ),
+    "search": Part(
+        package="sla-kernels",
+        sources=("search/choice.py", "search/choose.py"),
+        tests=("summary/test_summary.py", "summary/test_offsets.py", "test_fuzz.py"),
+    ),
     "references": Part(
         package="sla-kernels",
         sources=("sparse/reference.py", "linear/reference.py"),

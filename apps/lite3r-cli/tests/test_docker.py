@@ -74,4 +74,5 @@ def test_commands_in_the_head_are_understood(file: Path) -> None:
     runs = re.findall(r"^#     docker run .* lite3r:\w+ (.*)$", file.read_text(), re.M)
     assert runs
     for words in runs:
-        parse(shlex.split(words))
+        command = parse(shlex.split(words))
+        assert type(command).__name__.lower() == shlex.split(words)[0]

@@ -98,6 +98,7 @@ def test_nothing_waits_for_the_host() -> None:
         attention(*leaves, pinned).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert all(x.grad is not None and bool(x.grad.isfinite().all()) for x in leaves)
 
 
 def test_a_new_length_compiles_nothing() -> None:
