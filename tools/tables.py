@@ -13,7 +13,7 @@ from pathlib import Path
 from measured import TABLES
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/*.md", "packages/*/README.md", "apps/*/README.md")
+DOCUMENTS = ("README.md", "docs/**/*.md", "packages/*/README.md", "apps/*/README.md")
 MARKER = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

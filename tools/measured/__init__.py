@@ -7,7 +7,7 @@ from .distillation import distill, distill_fast, gap, overhead, teacher, train_m
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .prediction import memory_plans, predicted_models
-from .quality import content_order
+from .quality import content_order, fp8_rounded
 from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -21,6 +21,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "listed-rows": listed_rows,
     "content-order": content_order,
     "fp8-memory": fp8_memory,
+    "fp8-rounded": fp8_rounded,
     "fp8-recipes": fp8_recipes,
     "fp8-linears": fp8_linears,
     "fp8-deployed": fp8_deployed,
