@@ -8,10 +8,10 @@ by those still to come (GPTQ, Frantar et al., arXiv 2210.17323, section 3; optim
 """
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from fp8_qat.numerics.formats import Format, decode, encode
+from fp8_qat.numerics.formats import Format, decode, encode, round_
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize, quantize
 from fp8_qat.numerics.spec import Spec
 
@@ -41,42 +41,40 @@ def quantize_fitted(
     if not (weight.isfinite().all() and moments.isfinite().all()):
         return nearest
     where = moments.device if moments.device.type != "mps" else torch.device("cpu")
-    wanted, square = weight.detach().to(where).double(), moments.to(where).double()
-    ones = torch.ones_like(weight, dtype=torch.float32)
-    scale = dequantize(_with(nearest, encode(ones, spec.fp8))).to(where).double()
-    first = decode(nearest.codes, spec.fp8).to(where).double()
-    found = _made_up_for(wanted / scale, first, scale, square, spec.fp8)
+    wanted, square = weight.detach().to(where).float(), moments.to(where).double()
+    ones = encode(torch.ones_like(wanted), spec.fp8)
+    scale = dequantize(_with(nearest, ones.to(weight.device))).to(where)
+    first = decode(nearest.codes, spec.fp8).to(where)
+    found = _made_up_for(wanted, first, scale, square, spec.fp8)
     better = _error(found * scale - wanted, square) < _error(first * scale - wanted, square)
-    chosen = torch.where(better[:, None], found, first).float().to(weight.device)
+    chosen = torch.where(better[:, None], found, first).to(weight.device)
     return _with(nearest, encode(chosen, spec.fp8))
 
 
 def _made_up_for(
-    wanted: Float64[Tensor, "n k"],
-    nearest: Float64[Tensor, "n k"],
-    scale: Float64[Tensor, "n k"],
+    wanted: Float32[Tensor, "n k"],
+    nearest: Float32[Tensor, "n k"],
+    scale: Float32[Tensor, "n k"],
     square: Float64[Tensor, "k k"],
     format: Format,
-) -> Float64[Tensor, "n k"]:
-    """Round input after input, those that vary most first; all but `scale` in units of codes."""
+) -> Float32[Tensor, "n k"]:
+    """Round input after input, those that vary most first; the result is not multiplied back."""
     ways = square.diagonal().argsort(descending=True, stable=True)
-    wanted, nearest, scale = (x[:, ways] for x in (wanted, nearest, scale))
-    factor = _factor(square[ways][:, ways])
-    kept = nearest.abs() >= format.max
-    found = torch.empty_like(wanted)
-    for start in range(0, wanted.shape[1], RUN):
-        run = slice(start, start + RUN)
-        left, own = wanted[:, run].clone(), factor[run, run]
-        errors = torch.empty_like(left)
-        for i in range(left.shape[1]):
-            at = start + i
-            code = decode(encode(left[:, i].float(), format), format).double()
-            found[:, at] = torch.where(kept[:, at], nearest[:, at], code)
-            errors[:, i] = (left[:, i] - found[:, at]) * scale[:, at] / own[i, i]
-            left[:, i:] -= errors[:, i, None] * own[i, i:] / scale[:, run][:, i:]
-        rest = slice(start + RUN, None)
-        wanted[:, rest] -= errors @ factor[run, rest] / scale[:, rest]
-    return found[:, ways.argsort()]
+    left, nearest, scale = (x.T.index_select(0, ways) for x in (wanted, nearest, scale))
+    factor = _factor(square[ways][:, ways]).float()
+    ends = nearest.abs() >= format.max
+    found = torch.empty_like(left)
+    for start in range(0, len(left), RUN):
+        run, rest = slice(start, start + RUN), slice(start + RUN, None)
+        errors = torch.empty_like(left[run])
+        for i in range(start, start + len(errors)):
+            rounded = torch.where(ends[i], nearest[i], round_(left[i] / scale[i], format))
+            found[i] = rounded
+            error = (left[i] - rounded * scale[i]) / factor[i, i]
+            left[i : start + RUN].addr_(factor[i, i : start + RUN], error, alpha=-1)
+            errors[i - start] = error
+        left[rest] -= factor[run, rest].T @ errors
+    return found.index_select(0, ways.argsort()).T
 
 
 def _factor(square: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
@@ -93,9 +91,9 @@ def _factor(square: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
     return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
 
 
-def _error(left: Float64[Tensor, "n k"], square: Float64[Tensor, "k k"]) -> Float64[Tensor, " n"]:
+def _error(left: Float32[Tensor, "n k"], square: Float64[Tensor, "k k"]) -> Float64[Tensor, " n"]:
     """The mean square of what each row answers wrong."""
-    return ((left @ square) * left).sum(1)
+    return ((left.double() @ square) * left).sum(1)
 
 
 def _with(like: QuantizedTensor, codes: Tensor) -> QuantizedTensor:

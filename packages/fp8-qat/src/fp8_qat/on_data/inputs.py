@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fp8_qat.layers.selection import Choice, select_layers
 
-ROWS = 4096  # of an input, evenly spaced, that a call adds
+ROWS = 2048  # of an input, evenly spaced, that a call adds
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def observed_inputs(
         model(images)
     fp8_qat.prepare(model, recipe, moments=moments)
 
-    Gives at the end, in float32, one matrix for each layer that was run; of every call at most 4096
+    Gives at the end, in float32, one matrix for each layer that was run; of every call at most 2048
     evenly spaced rows. Takes k x k numbers a layer.
 
     - `include`, `exclude`: the layers, as `prepare` takes them.
