@@ -14,10 +14,20 @@ def check_tensor(name: str, x: object) -> None:
         )
 
 
+def check_type(name: str, x: Tensor) -> None:
+    """Refuse a type that attention is not computed in."""
+    if x.dtype not in DTYPES:
+        raise ValueError(
+            f"{name} has dtype {x.dtype}; it must be one of {', '.join(map(str, DTYPES))}: "
+            "convert it before the call"
+        )
+
+
 def check_like(name: str, x: object, like: Tensor, shape: tuple[int, ...]) -> None:
     """Refuse what is no tensor of this shape on the device of another, of queries."""
     check_tensor(name, x)
     assert isinstance(x, Tensor)
+    check_type(name, x)
     if x.shape != shape:
         raise ValueError(
             f"{name} has shape {tuple(x.shape)}; it must be {shape}, as q has {like.shape[1]} "
@@ -33,15 +43,12 @@ def check_like(name: str, x: object, like: Tensor, shape: tuple[int, ...]) -> No
 def check_attention_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Refuse queries, keys and values that do not fit together."""
     for name, x in (("q", q), ("k", k), ("v", v)):
+        check_tensor(name, x)
         if x.dim() != 4:
             raise ValueError(
                 f"{name} has shape {tuple(x.shape)}; it must be (b, h, tokens, d): reshape it"
             )
-        if x.dtype not in DTYPES:
-            raise ValueError(
-                f"{name} has dtype {x.dtype}; it must be one of {', '.join(map(str, DTYPES))}: "
-                "convert it before the call"
-            )
+        check_type(name, x)
         if x.dtype != q.dtype or x.device != q.device:
             raise ValueError(
                 f"{name} is {x.dtype} on {x.device} but q is {q.dtype} on {q.device}; "
@@ -68,6 +75,7 @@ def check_keys(q: Tensor, k: Tensor) -> None:
                 f"{name} has shape {tuple(x.shape)}; it must be (b, h, tokens, d), no axis empty: "
                 "reshape it"
             )
+        check_type(name, x)
     if q.device != k.device:
         raise ValueError(
             f"k is on {k.device} and q on {q.device}; they must agree: pass k.to(q.device)"
