@@ -1,5 +1,6 @@
 """Whole networks: our rows beside each other, and beside upstream."""
 
+import itertools
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
@@ -84,10 +85,19 @@ def compiled_loops() -> str:
         if row["target"] == "sm_90"
     }
     kinds = ("exp", "convert", "float", "copies", "addresses")
-    header = ("kernel", "tile", "instructions", *kinds, "issue", "tensor cores", "exp units")
+    header = (
+        "kernel",
+        "width",
+        "tile",
+        "instructions",
+        *kinds,
+        "issue",
+        "tensor cores",
+        "exp units",
+    )
     lines = []
-    for name, products in PRODUCTS.items():
-        row = rows[name, "bf16", 64]
+    for width, (name, products) in itertools.product((64, 128), PRODUCTS.items()):
+        row = rows[name, "bf16", width]
         tile, turn = row["tile"], row["turn"]
         scores = tile["m"] * tile["n"]
         cycles = (
@@ -97,7 +107,8 @@ def compiled_loops() -> str:
         )
         counts = (str(turn.get(kind, 0)) for kind in kinds)
         shape = f"{tile['m']} x {tile['n']}, {tile['warps']} warps"
-        lines.append((name, shape, str(turn["all"]), *counts, *(f"{c:.0f}" for c in cycles)))
+        what = (name, str(width), shape, str(turn["all"]))
+        lines.append((*what, *counts, *(f"{c:.0f}" for c in cycles)))
     return table(header, lines)
 
 

@@ -12,14 +12,13 @@ same code as one CUDA graph.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from kernel_costs import kernels
 from torch.overrides import TorchFunctionMode
 
 import sla_kernels
@@ -27,88 +26,12 @@ from lite3r.student.compose import sparsify
 from lite3r.student.recipes import Recipe, by_name
 from recon_backbones import Backbone, build_on_meta
 from recon_eval.efficiency import DEVICES, Prediction, Step, Steps, predict
-from sla_kernels.order.median import OWN, TURNS
 
 TARGETS = {  # times faster than compiled dense
     "vggt-1b": {2: 1.3, 32: 2.5, 100: 6.0, 300: 12.0, 1000: 25.0},
     "da3-large": {2: 1.3, 32: 2.0, 100: 3.2, 300: 5.0},
 }
 SIDE = 518
-PROCESSORS = 132  # of an H100, which a program each of few leaves idle
-EXCHANGE = 9  # instructions a token in a stage of a sort, in the kernel compiled for sm_90
-SPREAD = 8  # instructions for a feature of a token in a pass
-
-
-def attention(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
-    """Two products of queries and listed rows; every list reads its own rows."""
-    q, keys, values, bias, lists, _, out, lse = tensors
-    row = (keys.shape[3] + values.shape[3]) * keys.element_size() + bias.element_size()
-    once = _bytes(keys, values, bias)
-    moved = lists.numel() * (row + lists.element_size()) + _bytes(q, out, lse)
-    again = max(0, lists.numel() * row - once)
-    return moved, again, 4 * lse.numel() * lists.shape[3] * q.shape[3]
-
-
-def walk(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
-    """Every block reads its candidates; of lists, what this size of cells adds is written."""
-    parts, pinned, means, spreads, before, opened, moved, rows, left = tensors
-    candidates, chosen = lengths[6], lengths[9]
-    blocks, last = left.shape[:3].numel(), moved is not rows
-    exact = chosen * (lengths[4] // means.shape[1] + 1) if last else 0  # their tokens
-    once = _bytes(parts, pinned, means, spreads, opened, left) + (_bytes(moved) if last else 0)
-    once += 4 * blocks * (candidates - chosen + exact) + (0 if before is rows else _bytes(before))
-    again = 2 * blocks * candidates * means.shape[2] * means.element_size()
-    return once + again, again, 4 * blocks * 16 * candidates * means.shape[2]
-
-
-def asked(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
-    """Queries are read once, and of keys those that are pinned."""
-    q, k, order, outside, parts, pinned = tensors
-    keys = outside.numel() * k.shape[1] * k.shape[3]
-    moved = _bytes(q, order, parts, pinned) + keys * k.element_size()
-    return moved, 0, 2 * parts.numel() * outside.numel()
-
-
-def larger_rows(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
-    """Sums of chunks are read, rows of cells written."""
-    sums, keys, _, _ = tensors
-    heads, cells = keys.shape[:2].numel(), lengths[0]
-    return _bytes(sums) + heads * cells * 2 * keys.shape[3] * keys.element_size(), 0, 0
-
-
-def halve(tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[int, int, int]:
-    """Every step reads features and places and writes places, and sorts in registers.
-
-    Short segments read their features once more for each turn of their direction, from a cache.
-    """
-    features, order, bounds = tensors
-    steps = (bounds.shape[1] // 2 + 1).bit_length() - 1
-    width = -(-order.numel() // len(bounds))
-    stages = sum(n * (n + 1) // 2 for n in range(width.bit_length(), 0, -1)[:steps])
-    passes = 1 + TURNS if width <= OWN else 1
-    idle = max(1, PROCESSORS // len(bounds))
-    moved = steps * (_bytes(features) + 2 * _bytes(order)) + _bytes(bounds)
-    return (
-        moved,
-        moved - _bytes(features) - 2 * _bytes(order),
-        2
-        * order.numel()
-        * idle
-        * (EXCHANGE * stages + steps * passes * SPREAD * features.shape[2]),
-    )
-
-
-def _bytes(*tensors: Tensor) -> int:
-    return sum(x.numel() * x.element_size() for x in tensors)
-
-
-KERNELS = {
-    "summary_attention_forward_kernel": attention,
-    "open_cells_kernel": walk,
-    "asked_kernel": asked,
-    "larger_rows_kernel": larger_rows,
-    "halve_kernel": halve,
-}
 
 
 class Fused(TorchFunctionMode):
@@ -130,7 +53,7 @@ def steps(name: str, views: int, recipe: Recipe | None) -> list[Step]:
     counted = Steps(
         bodies=sla_kernels.bodies(),
         launch=torch.ops.sla_kernels.launch.default,
-        kernels=KERNELS,
+        kernels=kernels(recipe),
     )
     with torch.no_grad(), Fused(), counted:
         backbone(images)

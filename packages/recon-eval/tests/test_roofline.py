@@ -1,12 +1,14 @@
 """Predicted times follow from what is counted: bytes, products, launches, and what is joined."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from recon_eval.efficiency.counting import Steps
-from recon_eval.efficiency.devices import DEVICES
-from recon_eval.efficiency.roofline import EAGER, GAP, REACHED, STREAMED, predict
+from recon_eval.efficiency.counting import Again, Step, Steps
+from recon_eval.efficiency.devices import DEVICES, Device
+from recon_eval.efficiency.roofline import EAGER, GAP, HELD, REACHED, STREAMED, predict
 
 H100 = DEVICES["H100"]
 
@@ -70,7 +72,7 @@ def test_a_compiler_joins_nothing_inside_an_operator() -> None:
     x = torch.empty(64, device="meta", dtype=torch.bfloat16)
     bodies, kernels = (
         {ops.twice.default: body},
-        {"product": lambda tensors, lengths: (lengths[0], 3, lengths[1])},
+        {"product": lambda tensors, lengths: (lengths[0], (Again(bytes=3, table=2),), lengths[1])},
     )
     with Steps(bodies=bodies, launch=ops.launch.default, kernels=kernels) as counted:
         ops.twice(ops.twice(x))
@@ -80,10 +82,32 @@ def test_a_compiler_joins_nothing_inside_an_operator() -> None:
         "aten.add.Tensor",
         "aten.add.Tensor",
     ] * 2
-    assert [(s.moved, s.again, s.flops) for s in counted.steps[:2]] == [(256, 0, 0), (4, 3, 11)]
+    assert [(s.moved, s.read_again, s.flops) for s in counted.steps[:2]] == [
+        (256, 0, 0),
+        (7, 3, 11),
+    ]
     found, cached = (predict(counted.steps, H100, compiled=True, cached=c) for c in (False, True))
     assert found.bytes - cached.bytes == 2 * 3
     assert found.launches == 8 and found.host_seconds == pytest.approx(8 * EAGER)
+
+
+def test_a_cache_serves_what_it_holds_and_small_tables_first() -> None:
+    """Beyond half of the cache rows come from memory; without one all of them do."""
+    many, room = 10**9, int(HELD * H100.cache_bytes)
+
+    def seconds(device: Device, *again: Again) -> float:
+        step = Step(name="rows", reads={}, writes={}, again=again, inside=True)
+        return predict([step], device, compiled=True).device_seconds - GAP
+
+    near = many / (REACHED * H100.cache_bytes_per_second)
+    far = many / (STREAMED * H100.bytes_per_second)
+    assert seconds(H100, Again(bytes=many, table=room)) == pytest.approx(near)
+    quarter = seconds(H100, Again(bytes=many, table=4 * room))
+    assert quarter == pytest.approx(0.75 * far)
+    small, large = Again(bytes=many, table=room // 2), Again(bytes=many, table=2 * room)
+    assert seconds(H100, large, small) == pytest.approx(max(0.75 * far, 1.25 * near))
+    none = replace(H100, cache_bytes=0, cache_bytes_per_second=0)
+    assert seconds(none, small) == pytest.approx(far)
 
 
 def test_views_cost_nothing_and_expanded_axes_are_read_once() -> None:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,17 @@ from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, precision, tiles_of
 from sla_kernels.search import kernels as search
+from sla_kernels.search import kernels_asked as asked
 from sla_kernels.search import kernels_cells as cells
-from sla_kernels.search.launch import ASKED, TILE
+from sla_kernels.search.launch import ASKED, LARGEST, MOST, PARTS, SCORED, walking
+from sla_kernels.search.launch_cells import WANTED
 from sla_kernels.search.walk import PART
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
 from sla_kernels.summary import kernels as rows
 from sla_kernels.summary import kernels_rows as laid
-from sla_kernels.summary.launch import CHUNK, STEP
+from sla_kernels.summary.launch import CHUNK, STEP, chunk_warps
+from sla_kernels.summary.weights import LEAST_MASS
 
 TARGETS = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 86, 90, 100, 120)},
@@ -50,9 +54,20 @@ TARGETS = {
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS, *laid.LENGTHS}
-LENGTHS |= {*search.LENGTHS, *cells.LENGTHS, *order.LENGTHS}
+LENGTHS |= {*search.LENGTHS, *asked.LENGTHS, *cells.LENGTHS, *order.LENGTHS}
 FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums"}
-FLOATS |= {"Bias", "EntriesK", "EntriesV", "Parts", "Pinned", "Spread", "Spreads", "Moved", "Left"}
+FLOATS |= {
+    "Bias",
+    "EntriesK",
+    "EntriesV",
+    "Parts",
+    "Wanted",
+    "Pinned",
+    "Spread",
+    "Spreads",
+    "Moved",
+    "Left",
+}
 FLOATS |= {"Tilt", "Asked", "Features"}
 LONG = {"Places", "Outside"}
 INTEGERS = {"Indices", "Counts", "Offsets", "Rows", "Order", "Lists", "Opened", "Chosen", *LONG}
@@ -87,11 +102,14 @@ ROWS = {
     "rows_sum": (rows.summary_attention_sum_kernel, None),
     "rows_laid": (laid.rows_kernel, None),
     "rows_larger": (laid.larger_rows_kernel, None),
-    "cells_asked": (search.asked_kernel, None),
+    "cells_asked": (asked.asked_kernel, None),
+    "cells_largest": (asked.largest_cells_kernel, None),
     "cells_top": (search.open_cells_kernel, None),
     "cells_last": (search.open_cells_kernel, None),
+    "cells_many": (search.open_cells_kernel, None),
     "cells_means": (cells.cell_means_kernel, None),
     "cells_larger": (cells.larger_means_kernel, None),
+    "cells_wanted": (cells.wanted_kernel, None),
     "cells_tilt": (cells.tilt_kernel, None),
 }
 ROWS_BLOCK_Q = 64  # the default block of `select_rows`
@@ -102,16 +120,16 @@ FIXED = {
     "rows_sum": Tile(m=1, n=STEP, warps=1, stages=1),
     "rows_larger": Tile(m=1, n=STEP, warps=1, stages=3),
     "cells_larger": Tile(m=1, n=STEP, warps=1, stages=3),
-    "rows_laid": ADDS,
     "cells_means": ADDS,
     "cells_tilt": ADDS,
     "cells_asked": ASKED,
-    "cells_top": TILE,
-    "cells_last": TILE,
+    "cells_largest": LARGEST,
+    "cells_wanted": WANTED,
 }
-MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_top", "cells_last"}
+MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_largest", "cells_wanted"}
+MULTIPLY_NOTHING |= {"cells_top", "rows_laid"}
 MULTIPLY_NOTHING |= set(ORDER) - {"order_features"}
-TILES = {"cells_top": 8, "cells_last": 8}  # of candidates: 512, as the default recipe has them
+CANDIDATES = {"cells_top": MOST, "cells_last": 512, "cells_many": SCORED}  # 512 as by default
 SHARED_BYTES = {  # what one program may have
     "sm_80": 163 << 10,
     "sm_86": 99 << 10,
@@ -151,11 +169,25 @@ def variants(
         sizes = {"BLOCK_Q": block[0], "BLOCK_K": block[1], "TILE_M": tile.m, "TILE_N": tile.n}
         yield name, kernel, tile, common | sizes
     for name, (kernel, entry) in ROWS.items():
-        tile = FIXED[name] if entry is None else getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
+        if name == "rows_laid":
+            tile = replace(ADDS, warps=chunk_warps(width))
+        elif entry is None:
+            tile = (
+                walks(name, dtype.itemsize * next_power(width))
+                if name in CANDIDATES
+                else FIXED[name]
+            )
+        else:
+            tile = getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
         sizes = {"BLOCK_Q": ROWS_BLOCK_Q, "TILE_M": tile.m, "TILE_N": tile.n, "STEP": STEP}
-        sizes |= {"PARTS": tile.m, "TILE": tile.n, "TILES": TILES.get(name, 1), "PART": PART}
+        sizes |= {"PARTS": tile.m, "TILE": tile.n, "PART": PART}
+        if name == "cells_wanted":
+            sizes |= {"TILE": tile.m, "BLOCKS": tile.n, "LEAST": LEAST_MASS}
+            sizes |= {"PRECISION": precision(target, torch.float32)}
+        if name in CANDIDATES:
+            sizes |= {"TILES": CANDIDATES[name] // tile.n, "STEP": LARGEST.n, "ROWS": PARTS // 2}
         sizes |= {"OF_BLOCK": ROWS_BLOCK_Q // PART, "SIZE": SIZE, "CHUNK": CHUNK}
-        sizes |= {"TOP": name == "cells_top", "LAST": name == "cells_last"}
+        sizes |= {"TOP": name == "cells_top", "LAST": name in ("cells_last", "cells_many")}
         sizes |= {"SUMMARIES": True, "ORDERED": True}
         yield name, kernel, tile, common | sizes
     for name, kernel in ORDER.items():
@@ -169,6 +201,12 @@ def variants(
         tile = getattr(tiles, entry).within((64, next_power(width)))
         sizes = {"TILE": tile.m, "PART": tile.n, "SCALED": name == "linear_bwd_state"}
         yield name, kernel, tile, common | fixed | sizes
+
+
+def walks(name: str, row: int) -> Tile:
+    """The tile of a kernel of the walk."""
+    found = walking(CANDIDATES[name], ROWS_BLOCK_Q, row, top=name == "cells_top")
+    return Tile(m=PARTS, n=found["TILE"], warps=found["num_warps"], stages=found["num_stages"])
 
 
 def orders(name: str) -> Tile:

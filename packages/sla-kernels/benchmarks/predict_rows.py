@@ -5,7 +5,8 @@
 Each part takes the longer of two times: its bytes at the memory's full speed, its products at that
 of the units that make them. Real kernels reach neither, and launches are left out: the numbers are
 a scale for these steps as they are written, not a measurement. `least` counts every row of a head
-as read once, as if a cache held it; else every list reads its own.
+as read once, as if a cache held it; else every list reads its own. The linear branch over all keys,
+which recipes with this order leave out, is counted beside them.
 """
 
 import argparse
@@ -14,14 +15,17 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sla_kernels.linear.launch import SPANS
 from sla_kernels.order.launch import MOST
 from sla_kernels.order.plan import halvings
+from sla_kernels.search.launch import LARGEST
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.launch import CHUNK
 from sla_kernels.summary.layout import Budget, Layout, budget_of
 
 BYTES_PER_SECOND = 3.35e12
+TF32 = 300e12  # products of 19 bits of float32 numbers, by the same share
 TENSOR_CORES = 600e12  # products of 16-bit numbers, as much of them as dense attention reaches
 PLAIN = 60e12  # of float32 numbers
 HALF, FLOAT, LONG, SECTOR = 2, 4, 8, 32  # bytes; a lone number costs a sector of 32
@@ -74,12 +78,14 @@ class Part:
 
     bytes: float
     tensor_core_products: float = 0
+    tf32_products: float = 0
     plain_products: float = 0
 
     @property
     def milliseconds(self) -> float:
         """The roofline."""
-        computed = self.tensor_core_products / TENSOR_CORES + self.plain_products / PLAIN
+        computed = self.tensor_core_products / TENSOR_CORES + self.tf32_products / TF32
+        computed += self.plain_products / PLAIN
         return 1e3 * max(self.bytes / BYTES_PER_SECOND, computed)
 
 
@@ -103,20 +109,25 @@ def selection(case: Case, *, least: bool) -> Part:
     """Means and spreads of cells, then for each size its candidates' scores and the best ones.
 
     Tokens are read where the caller has them: queries for their means, keys and values for those of
-    cells, keys once more for the weights of tokens. A program reads its candidates' keys twice.
+    cells, keys once more for the weights of tokens. The largest cells are read twice, by many parts
+    together; every block reads its other candidates' keys once.
     """
     layout, budget = case.layout, case.budget
     levels = range(len(case.sizes))
-    candidates = sum(budget.candidates(layout, level) for level in levels)
+    largest = budget.candidates(layout, levels[-1])
+    candidates = sum(budget.candidates(layout, level) for level in levels[:-1])
     cells = sum(layout.cells(level) for level in levels) * case.heads
     tables = 2 * cells * (case.width * HALF + FLOAT)  # written and read
-    keys = 0 if least else 2 * case.lists * candidates * case.width * HALF
-    parts = 2 * case.lists * num_blocks(case.block_q, PART) * (case.width + 1) * FLOAT
-    left = 4 * case.lists * budget.candidates(layout, levels[-1]) * FLOAT
+    asking = case.lists * num_blocks(case.block_q, PART)
+    together = 2 * num_blocks(asking, LARGEST.m) * largest  # rows that programs read
+    keys = 0 if least else (case.lists * candidates + together) * case.width * HALF
+    parts = 4 * asking * (case.width + 1) * FLOAT
+    left = 5 * case.lists * largest * FLOAT
     lists = case.lists * case.listed * FLOAT
+    padded = 2 * case.lists * PADDED * candidates * case.width
     return Part(
         bytes=4 * case.elements * HALF + tables + keys + parts + left + lists,
-        tensor_core_products=4 * case.lists * PADDED * candidates * case.width,
+        tensor_core_products=padded + 4 * asking * largest * case.width,
         plain_products=4 * case.elements,
     )
 
@@ -150,6 +161,19 @@ def backward(case: Case, *, least: bool) -> Part:
     )
 
 
+def linear_states(case: Case) -> Part:
+    """The linear branch's sums over all keys: keys and values once, a state for each span."""
+    states = 2 * case.heads * SPANS * case.width * (case.width + 1) * FLOAT  # written and read
+    return Part(
+        bytes=2 * case.elements * HALF + states, tf32_products=2 * case.elements * case.width
+    )
+
+
+def linear_forward(case: Case) -> Part:
+    """Queries by their head's state, added to what the other branch wrote."""
+    return Part(bytes=3 * case.elements * HALF, tf32_products=2 * case.elements * case.width)
+
+
 def _read(case: Case, *, least: bool) -> float:
     """Keys, values and biases: of every list, or of every row once."""
     if least:
@@ -168,6 +192,8 @@ def predicted(case: Case) -> dict[str, object]:
         "forward_least": forward(case, least=True),
         "backward": backward(case, least=False),
         "backward_least": backward(case, least=True),
+        "linear_states": linear_states(case),
+        "linear_forward": linear_forward(case),
     }
     taken = {name: part.milliseconds for name, part in parts.items()}
     before = taken["order"] + taken["selection"] + taken["means"]
@@ -213,7 +239,7 @@ def main() -> int:
         "what": "a prediction by counting bytes and products, not a measurement",
         "device": "H100",
         "bytes_per_second": BYTES_PER_SECOND,
-        "products_per_second": {"tensor_cores": TENSOR_CORES, "float32": PLAIN},
+        "products_per_second": {"tensor_cores": TENSOR_CORES, "tf32": TF32, "float32": PLAIN},
         "layers": [predicted(case) for case in cases],
     }
     text = json.dumps(made, indent=1)

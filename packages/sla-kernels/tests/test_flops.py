@@ -16,11 +16,18 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from sla_kernels import SparseLinearAttention, block_sparse_attention, select_blocks, sla_attention
+from sla_kernels import (
+    SparseLinearAttention,
+    block_sparse_attention,
+    order_tokens,
+    select_blocks,
+    select_rows,
+    sla_attention,
+)
 from sla_kernels.flops import FORMULAS
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
 from sla_kernels.linear.rule import Rule
-from sla_kernels.order.median import TURNS
+from sla_kernels.order.median import median_order
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
 
 D = 16
@@ -53,12 +60,28 @@ def test_every_operator_has_a_formula() -> None:
     assert {run.__name__ for run in FORMULAS} == registered - {"launch"}  # that computes nothing
 
 
-def test_an_order_costs_the_products_that_turn_short_segments() -> None:
-    features = torch.randn(2, 64, 5)
-    with FlopCounterMode(display=False) as counter:
-        torch.ops.sla_kernels.halve_tokens(features, (16,))
-    steps = 2  # from 64 tokens to 32 to 16
-    assert counter.get_total_flops() == 2 * TURNS * steps * features.numel()
+def test_an_order_costs_the_covariances_of_its_segments() -> None:
+    """As PyTorch counts what the order does, where no segment is padded."""
+    features, sizes = torch.randn(2, 64, 5), (16,)
+    counted = count(lambda: torch.ops.sla_kernels.halve_tokens(features, sizes))
+    assert counted == count(lambda: median_order(features, sizes)) == 2 * 2 * features.numel() * 5
+
+
+def test_a_choice_by_content_costs_its_order_more_than_one_in_sequence() -> None:
+    q, k, v = tensors(128, 128)
+    made = {
+        "keep": 2,
+        "block": (32, 4),
+        "summary": (4, 16),
+        "opened": 2,
+        "axes": torch.eye(2 * D, 3),
+    }
+    found = [
+        count(lambda o=o: select_rows(q, k, v, order=o, **made)) for o in ("content", "sequence")
+    ]
+    order = count(lambda: order_tokens(torch.randn(1, 128, 3), (4, 16), axes=torch.eye(3)))
+    own = 2 * 128 * 3 * 3  # the features of the call to `order_tokens` itself
+    assert found[0] - found[1] == 2 * k.numel() * 3 + order - own
 
 
 @given(

@@ -12,8 +12,9 @@ and feature maps count as nothing.
   times sum for each query; in the backward pass the states again, and two gradients a product.
 - Selection: the products of block means.
 - Listed rows: as the sparse branch, a listed row counting as a key; pinned queries read every key.
-- Order: what turns the directions of short segments.
-- Choice of rows: the features of the order, and the products of mean queries and mean keys.
+- Order: the covariances from which segments get directions of their own.
+- Choice of rows: the order and its features, the products of mean queries and mean keys, and of the
+  queries that coarse cells are asked by and keys.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from torch.utils.flop_counter import register_flop_formula
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
 from sla_kernels.linear.rule import Rule
 from sla_kernels.op import sla_attention_backward, sla_attention_forward
-from sla_kernels.order.median import OWN, TURNS
+from sla_kernels.order.median import OWN
 from sla_kernels.order.op import halve_tokens
 from sla_kernels.order.plan import halvings
 from sla_kernels.runtime.library import gathered
@@ -107,8 +108,14 @@ def _rows(*, products: int, q: Tensor, k: Tensor, lists: RowLists, **_: object) 
 
 
 def _order(*, features: Tensor, sizes: tuple[int, ...]) -> int:
-    longest = [max(end - start for start, end in x) for x in halvings(features.shape[1], sizes)]
-    return 2 * TURNS * sum(length <= OWN for length in longest) * features.numel()
+    """The covariance of each segment that has a direction of its own."""
+    return _covariances(features.shape[0] * features.shape[1], features.shape[1:], sizes)
+
+
+def _covariances(rows: int, tokens_and_axes: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+    tokens, axes = tokens_and_axes
+    longest = [max(end - start for start, end in x) for x in halvings(tokens, sizes)]
+    return 2 * sum(length <= OWN for length in longest) * rows * axes**2
 
 
 def _choice_of_rows(
@@ -125,10 +132,15 @@ def _choice_of_rows(
     budget = budget_of(plan.exact, plan.opened, layout)
     scored = sum(budget.candidates(layout, i) for i in range(len(layout.sizes))) + layout.pinned
     axes = plan.axes if directions is None else directions.shape[1]
-    features = k.numel() * axes if plan.content and given is None else 0
+    ordered = plan.content and given is None
+    features = 2 * k.numel() * axes if ordered else 0
+    if ordered:
+        rows = k.shape[0] * layout.tokens
+        features += _covariances(rows, (layout.tokens, axes), layout.sizes)
     parts = num_blocks(q.shape[2], min(PART, plan.block_q))
     tilts = k.shape[0] * k.shape[1] * layout.padded * q.shape[3]
-    return 2 * (features + tilts + q.shape[0] * q.shape[1] * parts * scored * q.shape[3])
+    scores = q.shape[0] * q.shape[1] * parts * scored * q.shape[3]
+    return features + 2 * (tilts + scores)
 
 
 FORMULAS: dict[Callable[..., Any], Callable[..., int]] = {

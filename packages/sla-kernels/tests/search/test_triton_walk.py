@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from sla_kernels.search import choose
 from sla_kernels.search.choose import Plan, choose_rows
+from sla_kernels.search.kernels import _largest
 from sla_kernels.summary.layout import Layout
 
 from ..cases import qkv
@@ -62,6 +65,27 @@ def test_lists_and_tilts_equal_those_of_pytorch(case: Case) -> None:
     assert found[1].shape == rows.shape and found[1].dtype == rows.dtype
     assert torch.equal(found[1].sort(3).values, rows.sort(3).values)
     torch.testing.assert_close(found[2], tilt, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [64, 1024])
+def test_the_largest_are_found_two_bits_at_a_time_or_one(width: int) -> None:
+    """Ties go to the last; what is missing comes after all, and nothing outside is taken."""
+    values = torch.rand(width) * 10 ** torch.randint(-30, 30, (width,)).double()
+    values[: width // 2] = values[7]
+    values[width // 3 :: 5] = 0
+    for chosen in (1, 5, width // 2, width - 9):
+        taken = torch.zeros(width, dtype=torch.int32)
+        pick_kernel[(1,)](values.float(), taken, chosen, width - 8, WIDTH=width)
+        order = sorted(range(width - 8), key=lambda i: (i != 3, values.float()[i].item(), i))
+        assert taken.nonzero()[:, 0].tolist() == sorted(order[-chosen:])
+
+
+@triton.jit
+def pick_kernel(Values, Taken, chosen, inside, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Mark the largest; the fourth is missing."""
+    lane = tl.arange(0, WIDTH)
+    taken = _largest(tl.load(Values + lane), lane == 3, lane < inside, chosen, WIDTH)
+    tl.store(Taken + lane, taken.to(tl.int32))
 
 
 @pytest.mark.usefixtures("poisoned_empty")

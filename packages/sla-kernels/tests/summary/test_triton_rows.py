@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sla_kernels import SummarySelection, explain, select_rows, sla_attention
 from sla_kernels.order import launch as order_launch
-from sla_kernels.search import choice
+from sla_kernels.search import choice, launch_cells
 from sla_kernels.search import launch as search_launch
 from sla_kernels.search.choose import Plan, choose_rows
 from sla_kernels.summary import eager, launch, op
@@ -200,7 +200,7 @@ def test_no_step_beside_the_kernels_reads_a_value(
     pins: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the meta device there is none to read: what runs there makes no host wait for a GPU."""
-    for module in (launch, search_launch, order_launch):
+    for module in (launch, search_launch, launch_cells, order_launch):
         monkeypatch.setattr(module, "launched", lambda name: Launches())
     q, k, v = (x.to(torch.bfloat16).to("meta") for x in qkv(700, 700, h=4, g=2, d=32))
     outside = torch.empty(pins, dtype=torch.int64, device="meta")

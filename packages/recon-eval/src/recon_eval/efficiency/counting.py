@@ -15,16 +15,29 @@ ALONE = ("sort", "topk", "index", "gather", "scatter", "cumsum", "upsample", "se
 PICKS = ("index_select", "index.Tensor", "gather", "embedding")  # read what they return
 PUTS = ("index_copy_", "index_add_", "index_put_", "scatter_")  # write what they are given
 
-Formula = Callable[[Sequence[Tensor], Sequence[int]], tuple[int, int, int]]
-"""Of a kernel, from its tensors and lengths: bytes moved, how many of them are read again and may
-come from a cache, and floating-point operations."""
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """Bytes that a kernel reads more often than once, and the size of what they are read from.
+
+    `table`: bytes that its programs at work share, as the keys of one head where heads come in
+    turn.
+    """
+
+    bytes: int
+    table: int
+
+
+Formula = Callable[[Sequence[Tensor], Sequence[int]], tuple[int, tuple[Again, ...], int]]
+"""Of a kernel, from its tensors and lengths: bytes moved once, what is read again beyond that, and
+floating-point operations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One operation: the bytes of each tensor that it reads and writes, by the tensor's number.
 
-    - `again`: bytes beyond these that are read again, which a cache may hold.
+    - `again`: what is read again beyond these, which a cache may hold.
     - `inside`: made by the body of an operator, which no compiler joins with anything.
     """
 
@@ -33,13 +46,18 @@ class Step:
     writes: Mapping[int, int]
     flops: int = 0
     dtype: torch.dtype = torch.float32
-    again: int = 0
+    again: tuple[Again, ...] = ()
     inside: bool = False
 
     @property
     def moved(self) -> int:
-        """Bytes, whatever a cache may hold."""
+        """Bytes that are moved at least once."""
         return sum(self.reads.values()) + sum(self.writes.values())
+
+    @property
+    def read_again(self) -> int:
+        """Bytes beyond those."""
+        return sum(part.bytes for part in self.again)
 
     @property
     def multiplies(self) -> bool:
@@ -105,14 +123,12 @@ class Steps(TorchDispatchMode):
 
     def _launched(self, name: str, tensors: list[Tensor], lengths: list[int]) -> None:
         """A kernel of an operator's own."""
-        moved, again, flops = sum(map(_size, tensors)), 0, 0
-        if name in self._kernels:
-            moved, again, flops = self._kernels[name](tensors, lengths)
+        moved, again, flops = self._kernels.get(name, _moved_once)(tensors, lengths)
         kinds = [x.dtype for x in tensors if x.is_floating_point()] or [torch.float32]
         narrowest = min(kinds, key=lambda kind: kind.itemsize)  # what it multiplies in
         self.steps.append(
             Step(
-                name=name, reads={}, writes={-1: moved - again}, again=again, flops=flops,
+                name=name, reads={}, writes={-1: moved}, again=again, flops=flops,
                 dtype=narrowest, inside=True,
             )
         )  # fmt: skip
@@ -171,6 +187,11 @@ class Steps(TorchDispatchMode):
             self._numbers[storage] = self._next
             self._next += 1
         return self._numbers[storage]
+
+
+def _moved_once(tensors: Sequence[Tensor], _: Sequence[int]) -> tuple[int, tuple[Again, ...], int]:
+    """What a kernel costs of which nothing more is known."""
+    return sum(map(_size, tensors)), (), 0
 
 
 def _attention_flops(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:

@@ -8,16 +8,21 @@ Compiled code is predicted by joining neighboring steps that multiply nothing in
 reads what it did not make and writes what is read after it; a compiler leaves an operator with a
 body of its own as it is, step by step. Real kernels can be slower than all that, above all where
 they wait for what they read.
+
+What a kernel reads again comes from the device's cache as far as that holds the table it is read
+from, and from memory for the rest: rows are taken to be picked from the whole table evenly, so that
+a cache which holds a third of it serves a third of them. Small tables are held first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recon_eval.efficiency.counting import Step
+from recon_eval.efficiency.counting import Again, Step
 from recon_eval.efficiency.devices import Device
 
 REACHED = 0.65  # of the tensor cores' peak, as the best dense kernels do; assumed
 STREAMED = 0.85  # of the memory's peak, as a large copy does; assumed
+HELD = 0.5  # of the cache, for what is read again; assumed: two halves may hold the same
 EAGER, COMPILED = 5e-6, 2e-6  # seconds of the host for a launch; assumed
 GAP = 1e-6
 """Seconds from one kernel to the next on the device, within a CUDA graph too. Assumed: twice the
@@ -52,14 +57,16 @@ def predict(
     - `fp8`: let 16-bit products of matrices (not attention, not convolutions) take FP8's rate, and
       compiled steps whose results only they read write FP8.
     - `captured`: they are one CUDA graph, launched at once.
-    - `cached`: what a kernel reads again comes from a cache.
+    - `cached`: what a kernel reads again costs nothing: a bound.
     """
     kernels = fused(steps, fp8=fp8) if compiled else steps
     by_step: dict[str, float] = {}
     for step in kernels:
-        moved = (step.moved + (0 if cached else step.again)) / device.bytes_per_second
-        computed = step.flops / _rate(step, device, fp8)
-        spent = max(moved / STREAMED, computed) + GAP
+        served = 0.0 if cached else _served(step.again, device)
+        near = served / (REACHED * device.cache_bytes_per_second) if served else 0.0
+        far = step.moved + (0 if cached else step.read_again - served)
+        moved = far / (STREAMED * device.bytes_per_second)
+        spent = max(moved, near, step.flops / _rate(step, device, fp8)) + GAP
         by_step[step.name] = by_step.get(step.name, 0.0) + spent
     taken = sum(by_step.values())
     launching = sum(COMPILED if compiled and not step.inside else EAGER for step in kernels)
@@ -70,11 +77,21 @@ def predict(
         host_seconds=launching,
         by_step=dict(sorted(by_step.items(), key=lambda item: -item[1])),
         flops=sum(s.flops for s in kernels),
-        bytes=sum(s.moved + (0 if cached else s.again) for s in kernels),
+        bytes=sum(s.moved + (0 if cached else s.read_again) for s in kernels),
         launches=len(kernels),
         compiled=compiled,
         captured=captured,
     )
+
+
+def _served(again: Sequence[Again], device: Device) -> float:
+    """Bytes that come from the cache."""
+    served, room = 0.0, HELD * device.cache_bytes
+    for part in sorted(again, key=lambda part: part.table):
+        held = min(room, part.table)
+        served += part.bytes * held / max(part.table, 1)
+        room -= held
+    return served
 
 
 def fused(steps: list[Step], *, fp8: bool = False) -> list[Step]:

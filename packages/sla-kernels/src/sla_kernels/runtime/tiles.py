@@ -113,6 +113,7 @@ _CDNA = {  # 64 KiB; wavefronts of 64
         (64, 32, 4, 2), (32, 32, 4, 1),
     ),
 }  # fmt: skip
+_CDNA[32] = replace(_CDNA[64], backward_kv=Tile(m=32, n=64, warps=4, stages=1))  # 64 spill
 _CDNA_FLOAT32 = {
     64: _tiles(
         (64, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1), (32, 64, 4, 1), (32, 64, 4, 1),

@@ -1,4 +1,4 @@
-"""The Triton kernels of cells that are only looked at: means, spreads, and tilts of tokens.
+"""The Triton kernels of cells that are only looked at: means, spreads, who asks, tilts of tokens.
 
 Tokens are read where the caller has them, by an order; nothing is put in order in memory. Lengths
 are plain arguments; offsets are 64 bit.
@@ -11,7 +11,10 @@ import triton.language as tl
 
 from sla_kernels.runtime.kernels import _load_ordered, _program
 
-LENGTHS = ["tokens", "padded", "cells", "chunks", "size", "coarse", "heads"]
+LENGTHS = [
+    "tokens", "padded", "cells", "chunks", "size", "coarse", "heads", "queries", "query_blocks",
+    "group",
+]  # fmt: skip
 
 
 @triton.jit
@@ -120,6 +123,51 @@ def larger_means_kernel(
     at = bh * cells + cell
     tl.store(Means + at * D + columns, k / count, mask=wide)
     tl.store(Spreads + at + tl.arange(0, 1), spread)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+@no_type_check
+def wanted_kernel(
+    Parts,
+    Left,
+    Wanted,
+    queries,
+    query_blocks,
+    group,
+    coarse,
+    LEAST: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PART: tl.constexpr,
+    OF_BLOCK: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Write the mean query of those who leave mass to each coarse cell, at least LEAST each."""
+    tile, head = _program(tl.cdiv(coarse, TILE))
+    columns = tl.arange(0, BLOCK_D)
+    cell = tile * TILE + tl.arange(0, TILE)
+    lane = tl.arange(0, BLOCKS * OF_BLOCK)
+    count, total = group * query_blocks, tl.cdiv(queries, PART)
+    acc = tl.zeros([TILE, BLOCK_D], tl.float32)
+    sums = tl.zeros([TILE], tl.float32)
+    for start in range(0, count, BLOCKS):
+        block = start + tl.arange(0, BLOCKS)
+        inside = (block < count)[:, None] & (cell < coarse)[None, :]
+        own = Left + (head * count + block)[:, None] * coarse + cell[None, :]
+        mass = tl.where(inside, tl.maximum(tl.load(own, mask=inside, other=0.0), LEAST), 0.0)
+        of = start + lane // OF_BLOCK
+        part = of % query_blocks * OF_BLOCK + lane % OF_BLOCK
+        row = (head * group + of // query_blocks) * total + part
+        real = ((of < count) & (part < total))[:, None] & (columns < D)[None, :]
+        asked = tl.load(Parts + row[:, None] * D + columns[None, :], mask=real, other=0.0)
+        asked = tl.sum(tl.reshape(asked, [BLOCKS, OF_BLOCK, BLOCK_D]), 1) / OF_BLOCK
+        acc = tl.dot(tl.trans(mass), asked, acc, input_precision=PRECISION)
+        sums += tl.sum(mass, 0)
+    here = Wanted + (head * coarse + cell)[:, None] * D + columns[None, :]
+    mean = acc / tl.where(cell < coarse, sums, 1.0)[:, None]
+    tl.store(here, mean, mask=(cell < coarse)[:, None] & (columns < D)[None, :])
 
 
 @triton.jit(do_not_specialize=LENGTHS)

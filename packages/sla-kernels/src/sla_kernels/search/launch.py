@@ -4,40 +4,25 @@ Tokens are read where the caller has them; what a step leaves for the next are t
 the numbers of those that are open.
 """
 
-from typing import NamedTuple
-
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
+from sla_kernels.search.launch_cells import Asking, Table, tables_of, tilt_of, wanted
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.launch import chunk_of, strided, strides
 from sla_kernels.summary.layout import Budget, Layout
-from sla_kernels.summary.weights import asked
 
-TILE = Tile(m=16, n=64, warps=4, stages=2)  # parts are padded to the 16 rows that a product takes
+LARGEST = Tile(m=64, n=64, warps=4, stages=3)  # parts of some blocks, and cells
+PARTS = 16  # rows that a product takes; those of one block are padded to them
+TURN = 8 << 10  # bytes of keys that it reads at a time
+SCORED = 2048  # candidates below the largest size, whose scores a program holds
 ASKED = Tile(m=16, n=64, warps=8, stages=2)
 MOST = 4096  # candidates that a program ranks in its registers
-STEP = 8  # chunks added in a turn
-
-
-class Table(NamedTuple):
-    """The cells of one size."""
-
-    means: Float[Tensor, "heads cells d"]
-    spreads: Float[Tensor, "heads cells"]
-
-
-class Asking(NamedTuple):
-    """What `PART` queries together ask, and the log of the mass that they give to pinned tokens."""
-
-    parts: Float[Tensor, "heads parts d"]
-    pinned: Float[Tensor, "heads parts"]
 
 
 def fits(q: Tensor, layout: Layout, budget: Budget, block_q: int) -> bool:
@@ -48,9 +33,10 @@ def fits(q: Tensor, layout: Layout, budget: Budget, block_q: int) -> bool:
         powers
         and q.dtype.itemsize <= 4
         and q.shape[3] <= 256
-        and PART <= block_q <= PART * TILE.m
+        and PART <= block_q <= PART * PARTS
         and layout.sizes[0] <= chunk_of(layout.sizes) <= 128
-        and all(budget.candidates(layout, level) <= MOST for level in levels)
+        and all(budget.candidates(layout, level) <= SCORED for level in levels[:-1])
+        and budget.candidates(layout, levels[-1]) <= MOST
     )
 
 
@@ -73,10 +59,9 @@ def found_rows(
     """
     q, k, v = strided(q), strided(k), strided(v)
     asking = _asking(q, k, order, outside, scale)
-    tables = _tables(k, v, order, layout)
+    tables = tables_of(k, v, order, layout)
     rows, left = _opened(q, k, asking, tables, layout, budget, block_q, summaries)
-    parts = rearrange(asking.parts, "(b h) part d -> b h part d", b=len(q))
-    return rows, _tilt(k, order, _mean_blocks(parts, block_q), left, layout)
+    return rows, tilt_of(k, order, wanted(q, k, asking, left, layout, block_q), layout)
 
 
 def _asking(q: Tensor, k: Tensor, order: Tensor, outside: Tensor, scale: float) -> Asking:
@@ -89,7 +74,7 @@ def _asking(q: Tensor, k: Tensor, order: Tensor, outside: Tensor, scale: float) 
         torch.empty((*shape, width), dtype=torch.float32, device=q.device),
         torch.empty(shape, dtype=torch.float32, device=q.device),
     )
-    kernel = launched("search.kernels:asked_kernel")
+    kernel = launched("search.kernels_asked:asked_kernel")
     kernel[(num_blocks(parts, ASKED.m) * heads,)](
         q,
         k,
@@ -116,49 +101,6 @@ def _asking(q: Tensor, k: Tensor, order: Tensor, outside: Tensor, scale: float) 
     return asking
 
 
-def _tables(k: Tensor, v: Tensor, order: Tensor, layout: Layout) -> list[Table]:
-    """Cells of all sizes, those larger than the first from sums of chunks of tokens."""
-    heads, width, chunk = k.shape[0] * k.shape[1], k.shape[3], chunk_of(layout.sizes)
-    chunks = num_blocks(layout.tokens, chunk)
-    tables = [
-        Table(
-            torch.empty((heads, layout.cells(level), width), dtype=k.dtype, device=k.device),
-            torch.empty((heads, layout.cells(level)), dtype=torch.float32, device=k.device),
-        )
-        for level in range(len(layout.sizes))
-    ]
-    sums = torch.empty((heads, chunks, 2 * width + 2), dtype=torch.float32, device=k.device)
-    common = {"D": width, "BLOCK_D": next_power(width), "CHUNK": chunk}
-    launched("search.kernels_cells:cell_means_kernel")[(heads * chunks,)](
-        k,
-        v,
-        order,
-        *tables[0],
-        sums,
-        layout.tokens,
-        k.shape[1],
-        layout.cells(0),
-        chunks,
-        *strides(k),
-        *strides(v),
-        SIZE=layout.sizes[0],
-        **common,
-    )
-    for level, table in enumerate(tables[1:], start=1):
-        launched("search.kernels_cells:larger_means_kernel")[(heads * layout.cells(level),)](
-            sums,
-            *table,
-            layout.tokens,
-            layout.cells(level),
-            chunks,
-            layout.sizes[level],
-            STEP=STEP,
-            num_warps=1,
-            **common,
-        )
-    return tables
-
-
 def _opened(
     q: Tensor, k: Tensor, asking: Asking, tables: list[Table], layout: Layout, budget: Budget,
     block_q: int, summaries: bool,
@@ -180,6 +122,8 @@ def _opened(
     opened = moved = rows  # of a size above the largest, and before the smallest: not read
     at = layout.pinned
     width = q.shape[3]
+    row = k.element_size() * next_power(width)
+    _largest(q, k, asking, tables[top], layout, left, block_q)
     for level in range(top, -1, -1):
         candidates, chosen = budget.candidates(layout, level), budget.chosen(layout, level)
         before = opened
@@ -217,52 +161,60 @@ def _opened(
             BLOCK_D=max(16, next_power(width)),
             PART=PART,
             OF_BLOCK=block_q // PART,
-            PARTS=TILE.m,
-            TILES=next_power(num_blocks(candidates, TILE.n)),
-            TILE=TILE.n,
+            PARTS=PARTS,
+            **walking(candidates, block_q, row, top=level == top),
+            STEP=LARGEST.n,
             SIZE=layout.sizes[0],
             TOP=level == top,
             LAST=level == 0,
             SUMMARIES=summaries,
             PRECISION=precision(architecture_of(q.device), k.dtype),
-            num_warps=TILE.warps,
-            num_stages=TILE.stages,
         )
         at += candidates - chosen if summaries else 0
     return rows, left
 
 
-def _mean_blocks(parts: Float[Tensor, "b h parts d"], block_q: int) -> Float[Tensor, "b h i d"]:
-    """What whole blocks ask; parts without queries count as zero, as they do elsewhere."""
-    each = block_q // PART
-    missing = -parts.shape[2] % each
-    if missing:
-        parts = torch.nn.functional.pad(parts, (0, 0, 0, missing))
-    return rearrange(parts, "b h (i part) d -> b h i part d", part=each).mean(3)
-
-
-def _tilt(
-    k: Tensor, order: Tensor, blocks: Tensor, left: Tensor, layout: Layout
-) -> Float[Tensor, "b g padded"]:
-    """Logits of the weights of tokens within cells; `blocks` are mean queries times the scale."""
-    wanted = asked(left, blocks, blocks.shape[1] // k.shape[1]).contiguous()
-    tilt = torch.empty((*k.shape[:2], layout.padded), dtype=torch.float32, device=k.device)
-    chunk, width = chunk_of(layout.sizes), k.shape[3]
-    chunks = num_blocks(layout.padded, chunk)
-    launched("search.kernels_cells:tilt_kernel")[(k.shape[0] * k.shape[1] * chunks,)](
-        k,
-        order,
-        wanted,
-        tilt,
+def _largest(
+    q: Tensor, k: Tensor, asking: Asking, table: Table, layout: Layout, left: Tensor, block_q: int
+) -> None:
+    """Write into `left` the mass that each block gives each cell of the largest size."""
+    blocks, top = left.shape[2], len(layout.sizes) - 1
+    programs = num_blocks(blocks, LARGEST.m * PART // block_q) * left.shape[0] * left.shape[1]
+    launched("search.kernels_asked:largest_cells_kernel")[(programs,)](
+        *asking,
+        table.means,
+        left,
+        blocks,
+        q.shape[1] // k.shape[1],
+        layout.tokens if q.shape[2] == k.shape[2] else q.shape[2],
+        layout.cells(top),
+        layout.sizes[top],
         layout.tokens,
-        layout.padded,
-        k.shape[1],
-        layout.cells(len(layout.sizes) - 1),
-        chunks,
-        layout.sizes[-1],
-        *strides(k),
-        D=width,
-        BLOCK_D=next_power(width),
-        CHUNK=chunk,
+        D=q.shape[3],
+        BLOCK_D=max(16, next_power(q.shape[3])),
+        PART=PART,
+        OF_BLOCK=block_q // PART,
+        PARTS=LARGEST.m,
+        TILE=LARGEST.n,
+        PRECISION=precision(architecture_of(q.device), k.dtype),
+        num_warps=LARGEST.warps,
+        num_stages=LARGEST.stages,
     )
-    return tilt
+
+
+def walking(candidates: int, block_q: int, row: int, *, top: bool) -> dict[str, int]:
+    """What is compiled into a program of the walk: how it holds so many candidates.
+
+    Those of the largest size are ranked alone, by as few warps as hold them. Of the others it takes
+    a tile's keys at a time, of `row` bytes each, and of the rows of a product only those that a
+    block may fill.
+    """
+    width = max(16, next_power(candidates))
+    tile = width if top else min(width, max(16, TURN // row))
+    return {
+        "ROWS": PARTS if block_q > PARTS // 2 * PART else PARTS // 2,
+        "TILES": width // tile,
+        "TILE": tile,
+        "num_warps": max(1, width // 512) if top else 4 * max(1, width // 512),
+        "num_stages": 3,
+    }

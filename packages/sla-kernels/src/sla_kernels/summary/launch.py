@@ -27,6 +27,7 @@ LOG2_E = 1.4426950408889634
 BUFFER_BYTES = 256 << 20  # of entries' gradients at a time
 STEP = 8  # entries, or chunks, added in a turn
 CHUNK = 64  # tokens whose cells one program sums
+PER_WARP = 16  # columns of a chunk: by compiling, the most that spill no register
 
 
 class _Chunk(NamedTuple):
@@ -44,6 +45,11 @@ def lays_out(sizes: tuple[int, ...]) -> bool:
 def chunk_of(sizes: tuple[int, ...]) -> int:
     """How many tokens one program sums: a power of two that divides every size but the first."""
     return sizes[0] if len(sizes) == 1 else min(CHUNK, sizes[1] & -sizes[1])
+
+
+def chunk_warps(width: int) -> int:
+    """Of a program that lays out a chunk of tokens."""
+    return min(16, max(1, next_power(width) // PER_WARP))
 
 
 def rows_of(
@@ -87,6 +93,7 @@ def rows_of(
         *strides(v),
         ABSENT,
         SIZE=layout.sizes[0],
+        num_warps=chunk_warps(width),
         **common,
     )
     for level in range(1, len(layout.sizes)):
