@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from fp8_qat.layers.inputs import named
@@ -165,10 +165,10 @@ class Handle:
         return f"{len(names)} layers released their original weight ({names[0]}, ...)"
 
 
-def fixed_codes(model: nn.Module) -> dict[str, UInt8[Tensor, "n k"]]:
-    """The bytes of all weights that were quantized once, by name, where they lie."""
+def fixed_codes(model: nn.Module) -> dict[str, Shaped[Tensor, "n k"]]:
+    """The FP8 codes of all weights that were quantized once, by name, where they lie."""
     return {
-        f"{name}.weight_bytes": layer.weight_bytes
+        f"{name}.weight_codes": layer.weight_bytes.view(layer.recipe.weight.fp8.dtype)
         for name, layer in model.named_modules()
         if isinstance(layer, FrozenLinear)
     }

@@ -65,13 +65,13 @@ def test_deployed_layers_hold_the_codes_that_were_fitted() -> None:
         net(x)
     handle = prepare(net, recipes.weight_only(), moments=moments)
     before, answer = fp8_qat.fixed_codes(net), net(x)
-    assert list(before) == ["0.weight_bytes", "2.weight_bytes", "3.weight_bytes"]
+    assert list(before) == ["0.weight_codes", "2.weight_codes", "3.weight_codes"]
     held = {name: codes.clone() for name, codes in before.items()}
     assert len(handle.layers) == 3
     fp8_qat.convert(net, backend="reference")
     for name, codes in held.items():
         layer = net.get_submodule(name.split(".")[0])
-        assert torch.equal(layer.quantized_weight().bytes, codes)
+        assert torch.equal(layer.quantized_weight().codes, codes)
     torch.testing.assert_close(net(x), answer)
 
 
@@ -83,10 +83,10 @@ def test_what_trains_and_what_was_not_seen_is_rounded_to_the_nearest() -> None:
     prepare(net, recipes.rowwise(), moments=moments)
     prepare(nearest, recipes.rowwise())
     codes, plain = fp8_qat.fixed_codes(net), fp8_qat.fixed_codes(nearest)
-    assert set(codes) == {"0.weight_bytes", "3.weight_bytes"}
-    assert torch.equal(codes["3.weight_bytes"], plain["3.weight_bytes"])
-    assert not torch.equal(codes["0.weight_bytes"], plain["0.weight_bytes"])
-    assert torch.equal(net[2].quantized_weight().bytes, plain["2.weight_bytes"])
+    assert set(codes) == {"0.weight_codes", "3.weight_codes"}
+    assert torch.equal(codes["3.weight_codes"], plain["3.weight_codes"])
+    assert not torch.equal(codes["0.weight_codes"], plain["0.weight_codes"])
+    assert torch.equal(net[2].quantized_weight().bytes, plain["2.weight_codes"].view(torch.uint8))
 
 
 def test_moments_of_another_model_change_nothing() -> None:
