@@ -13,7 +13,8 @@ COMMAND = Path(__file__).parents[1] / "benchmarks" / "compiled_code.py"
 TARGETS = {"sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "gfx942"}
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
-ORDERS = ("order_spread", "order_keys", "order_long", "order_short", "order_few")
+ADDERS += ("cells_top",)  # which ranks what others scored
+ORDERS = ("order_spread", "order_keys", "order_longest", "order_long", "order_short", "order_few")
 
 
 def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
@@ -39,7 +40,7 @@ def test_every_kernel_on_every_target(tmp_path: Path) -> None:
         kernels = {entry["kernel"] for entry in entries if entry["target"] == target}
         assert {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv"} < kernels
         assert {"linear_state", "linear_fwd", "linear_bwd_q", "linear_bwd_kv"} < kernels
-        assert {*ROWS, *ADDERS, "cells_asked", "cells_top", "cells_last"} < kernels
+        assert {*ROWS, *ADDERS, "cells_asked", "cells_largest", "cells_last"} < kernels
         assert {*ORDERS, "order_features"} < kernels
     for entry in entries:
         if entry["kernel"] not in {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv", *ROWS}:
@@ -52,8 +53,9 @@ def test_every_kernel_on_every_target(tmp_path: Path) -> None:
 
 def test_the_widest_heads_in_float32(tmp_path: Path) -> None:
     kernels = ["sparse_bwd_q", "sparse_bwd_kv", "linear_bwd_q", "linear_bwd_kv", *ROWS]
+    kernels += ["rows_laid", "cells_last", "cells_wanted"]
     arguments = ["--widths", "128", "--dtypes", "fp32", "--targets", "sm_90"]
-    assert len(compiled(tmp_path, *arguments, "--kernels", *kernels)) == 6
+    assert len(compiled(tmp_path, *arguments, "--kernels", *kernels)) == 9
 
 
 def test_the_widest_heads_where_shared_memory_is_least(tmp_path: Path) -> None:
