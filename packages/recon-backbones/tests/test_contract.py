@@ -115,16 +115,23 @@ def test_head_chunks_change_nothing(backbone: Backbone) -> None:
     torch.testing.assert_close(whole.depth, parts.depth, rtol=1e-5, atol=1e-6)
 
 
+def test_an_order_is_left_however_its_block_ends(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(backbone, "set_token_order", seen.append)
+    with pytest.raises(KeyboardInterrupt), backbone.in_token_order("tile8"):
+        raise KeyboardInterrupt
+    assert seen == ["tile8", "raster"]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("cells", [(9, 17), (16, 8), (3, 11)])
 def test_tile_order_changes_nothing(backbone: Backbone, cells: tuple[int, int]) -> None:
     images = images_for(backbone, 3, cells)
     raster = run(backbone, images)
-    backbone.set_token_order("tile8")
-    try:
+    with backbone.in_token_order("tile8"):
         tiled = run(backbone, images)
-    finally:
-        backbone.set_token_order("raster")
     for name in ("depth", "depth_conf", "world_to_camera", "intrinsics"):
         a, b = getattr(tiled, name), getattr(raster, name)
         assert (a - b).abs().max() <= 1e-5 * b.abs().max(), name

@@ -53,3 +53,7 @@ def test_differences_are_from_the_base_alone(scene: Scene) -> None:
     assert (found["label"], found["views"]) == ("second", 5)
     assert found["depth_change"] == pytest.approx(0.5)
     assert found["pose_agreement"] == 1
+    assert gallery.words() == [
+        f"{scene.name}, 5 views: depth of the second differs from the first's by 50.00% (median) "
+        "and its cameras agree to AUC@30 1.000."
+    ]

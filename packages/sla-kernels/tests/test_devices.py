@@ -199,7 +199,7 @@ def test_without_triton_a_gpu_runs_pytorchs_products_and_is_told(
     monkeypatch.setattr(backend, "import_module", absent)
     with pytest.warns(UserWarning, match=r"No module named 'triton'.*pip install 'sla-kernels"):
         assert backend.own(Placed("cuda:0"))[0] == "eager"
-    with pytest.raises(ValueError, match=r"cannot import Triton .*pass backend='eager'"):
+    with pytest.raises(ValueError, match=r"cannot be imported .*pass backend='eager'"):
         backend._check_triton(Placed("cuda:0"))  # asked for by name, it is refused
 
 

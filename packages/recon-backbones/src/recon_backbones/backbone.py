@@ -1,7 +1,8 @@
 """The interface that every backbone fulfils, and the checks that guard its entrance."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -94,6 +95,18 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose the order of patch tokens inside the network; outputs stay the same."""
+
+    @contextmanager
+    def in_token_order(self, order: TokenOrder) -> Iterator[None]:
+        """Keep patch tokens in an order inside the block, and as they come ("raster") after it.
+
+        So tokens of two networks can be compared, of which one has another order.
+        """
+        self.set_token_order(order)
+        try:
+            yield
+        finally:
+            self.set_token_order("raster")
 
     @classmethod
     def convert_names(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

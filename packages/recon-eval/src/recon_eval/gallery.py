@@ -58,6 +58,28 @@ class Gallery:
             if label != self._base
         ]
 
+    def words(self) -> list[str]:
+        """The differences, each in a sentence."""
+        return [self._words(**found) for found in self.differences()]
+
+    def _words(
+        self,
+        scene: str,
+        views: int,
+        label: str,
+        depth_change: float,
+        pose_agreement: float | None = None,
+    ) -> str:
+        agree = (
+            ""
+            if pose_agreement is None
+            else f" and its cameras agree to AUC@30 {pose_agreement:.3f}"
+        )
+        return (
+            f"{scene}, {views} views: depth of the {label} differs from the {self._base}'s by "
+            f"{depth_change:.2%} (median){agree}."
+        )
+
 
 def _change(answer: Answer, base: Answer) -> dict[str, float]:
     assert answer.world_to_camera is not None and base.world_to_camera is not None

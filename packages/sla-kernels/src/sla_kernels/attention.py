@@ -3,19 +3,17 @@
 from typing import Literal, NamedTuple, TypedDict, Unpack, overload
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels import op as op
-from sla_kernels.backend import Selection, own, resolve
+from sla_kernels.backend import Runs, Selection, resolve
 from sla_kernels.chosen import given_or_chosen
-from sla_kernels.linear.attention import linear_attention
-from sla_kernels.linear.rule import Rule, check_projection, check_scope, rule_of
+from sla_kernels.linear.attention import added, linear_attention
+from sla_kernels.linear.rule import Rule, check_scope, rule_of
 from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
-from sla_kernels.runtime.checks import check_attention_inputs
+from sla_kernels.runtime.checks import check_attention_inputs, check_projection
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.attention import sparse_attention
 
@@ -125,8 +123,8 @@ def sla_attention(
     """
     q, k, v = under_autocast(q, k, v)
     check_attention_inputs(q, k, v)
+    check_projection(weight, bias, mix, q, linear=linear is not None)
     rule = rule_of(linear, feature_map, eps, negligible)
-    check_projection(rule, weight, bias, mix, q)
     if rule is None and (mix is not None or return_branches):
         raise ValueError(
             "linear=None with mix or return_branches; these need a linear branch: pass linear='all'"
@@ -136,11 +134,11 @@ def sla_attention(
         axes=axes, pinned=pinned, scale=scale, negligible=negligible,
     )  # fmt: skip
     check_scope(rule, selection)
-    name, _ = resolve(backend, q, k, selection)
+    runs = resolve(backend, q, k, selection, linear=rule is not None)
     scale = q.shape[3] ** -0.5 if scale is None else scale
     if rule is not None and return_branches:
-        return branches(q, k, v, selection, scale, rule, Sum(weight, bias, mix), name)
-    return attend(q, k, v, selection, scale, rule, Sum(weight, bias, mix), name)
+        return branches(q, k, v, selection, scale, rule, Sum(weight, bias, mix), runs)
+    return attend(q, k, v, selection, scale, rule, Sum(weight, bias, mix), runs)
 
 
 def attend(
@@ -151,18 +149,18 @@ def attend(
     scale: float,
     rule: Rule | None,
     how: Sum,
-    backend: str,
+    runs: Runs,
 ) -> Tensor:
     """Return the sum of the branches; both in one operator where the backend has it."""
     if rule is None:
-        return sparse_attention(q, k, v, selection, scale, backend)
-    fused = backend in ("eager", "triton") and isinstance(selection, BlockSelection)
+        return sparse_attention(q, k, v, selection, scale, runs.sparse)
+    fused = runs.sparse in ("eager", "triton") and isinstance(selection, BlockSelection)
     if not fused or how.mix is not None:
-        return branches(q, k, v, selection, scale, rule, how, backend).out
+        return branches(q, k, v, selection, scale, rule, how, runs).out
     leaves = [x for x in (q, k, v, how.weight, how.bias) if x is not None]
     training = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
     out: Tensor = torch.ops.sla_kernels.sla_attention_forward(
-        training, q, k, v, how.weight, how.bias, *selection.lists, scale, *rule, backend
+        training, q, k, v, how.weight, how.bias, *selection.lists, scale, *rule, runs.sparse
     )[0]
     return out
 
@@ -175,22 +173,9 @@ def branches(
     scale: float,
     rule: Rule,
     how: Sum,
-    backend: str,
+    runs: Runs,
 ) -> Branches:
     """Return the sum of the branches and each of them."""
-    sparse = sparse_attention(q, k, v, selection, scale, backend)
-    beside = own(q)[0] if backend in ("flex", "dense") else backend
-    linear = linear_attention(q, k, v, selection, rule, beside)
-    return Branches(added(sparse, linear, how), sparse, linear)
-
-
-def added(
-    sparse: Float[Tensor, "b h n d"], linear: Float[Tensor, "b h n d"], how: Sum
-) -> Float[Tensor, "b h n d"]:
-    """Project the linear branch and add it, or mix both by a ratio for each head."""
-    if how.weight is not None:
-        bias = None if how.bias is None else how.bias.to(linear.dtype)
-        linear = F.linear(linear, how.weight.to(linear.dtype), bias)
-    if how.mix is None:
-        return sparse + linear
-    return torch.lerp(linear, sparse, rearrange(how.mix.to(linear.dtype), "h -> h 1 1"))
+    sparse = sparse_attention(q, k, v, selection, scale, runs.sparse)
+    linear = linear_attention(q, k, v, selection, rule, runs.linear)
+    return Branches(added(sparse, linear, *how), sparse, linear)

@@ -2,6 +2,7 @@
 
 import functools
 from importlib import import_module
+from typing import NamedTuple
 from warnings import warn
 
 import torch
@@ -23,29 +24,53 @@ CROSSOVER = {
 }  # by benchmarks/bench.py, see sla-crossover-cpu.json; no GPU is measured
 
 
+class Runs(NamedTuple):
+    """What runs a call: its sparse branch, its linear branch if it has one, and why."""
+
+    sparse: str
+    linear: str
+    why: str
+
+
 def resolve(
-    backend: str, q: Tensor, k: Tensor, selection: Selection, *, lse: bool = False
-) -> tuple[str, str]:
+    backend: str,
+    q: Tensor,
+    k: Tensor,
+    selection: Selection,
+    *,
+    lse: bool = False,
+    linear: bool = False,
+) -> Runs:
     """Return the backend that runs and why; "auto" never changes a value, only who computes it.
 
     "auto" is dense attention where the selection is known to keep every block, so that dense
     attention computes the same; else the backend of the device. It reads no list to find out.
 
+    - `lse`: whether the log-sum-exp is asked for; `linear`: whether there is a linear branch, which
+      the device's own backend runs where that of the sparse one knows none.
+
     Raises ValueError where the backend asked for cannot run on these tensors.
     """
     check_choice("backend", backend, BACKENDS)
     obstacle = _obstacle_to_dense(q, k, selection, lse)
+    name, why = backend, "asked for"
     if backend == "auto":
-        if not obstacle:
-            return "dense", "every key block is kept, which is dense attention"
-        backend, reason = own(q)
-        if backend == "triton":
-            _check_rows(selection)
-        return backend, reason
-    if backend == "triton":
+        dense = "dense", "every key block is kept, which is dense attention"
+        name, why = own(q) if obstacle else dense
+    _check_asked(backend, q, selection, obstacle, lse)
+    beside = own(q)[0] if linear and name in ("flex", "dense") else name
+    if "triton" in (name, beside):
         _check_triton(q)
+    if name == "triton":
         _check_rows(selection)
-    elif backend == "flex" and isinstance(selection, SummarySelection):
+    return Runs(name, beside, why)
+
+
+def _check_asked(
+    backend: str, q: Tensor, selection: Selection, obstacle: str | None, lse: bool
+) -> None:
+    """Refuse a backend that was asked for and cannot compute this at all."""
+    if backend == "flex" and isinstance(selection, SummarySelection):
         raise ValueError(
             "backend='flex' with order='content' or a summary; it knows blocks in sequence alone: "
             "pass backend='eager'"
@@ -64,7 +89,6 @@ def resolve(
             f"backend='dense' is asked for, but {obstacle}; it must compute the same: "
             "pass backend='auto'"
         )
-    return backend, "asked for"
 
 
 def _obstacle_to_dense(q: Tensor, k: Tensor, selection: Selection, lse: bool) -> str | None:
@@ -91,7 +115,6 @@ def own(q: Tensor) -> tuple[str, str]:
         return "eager", f"there are no kernels for {q.device.type}, so PyTorch's own products run"
     missing = without_triton(q.device)
     if missing is None:
-        _check_triton(q)
         return "triton", f"the tensors are on {q.device}"
     warn(f"{missing}; PyTorch's own products run, which is slower", stacklevel=2)
     return "eager", missing
@@ -110,7 +133,7 @@ def without_triton(device: torch.device) -> str | None:
     try:
         import_module("sla_kernels.runtime.triton")
     except ImportError as error:
-        return f"Triton cannot be imported ({error}): pip install 'sla-kernels[triton]'"
+        return f"Triton cannot be imported ({error}; python -m pip install 'sla-kernels[triton]')"
     try:
         architecture_of(device)
     except ValueError as error:
@@ -127,16 +150,10 @@ def _check_triton(q: Tensor) -> None:
     if q.dtype not in TRITON_DTYPES:
         known = ", ".join(map(str, TRITON_DTYPES))
         raise ValueError(f"q has dtype {q.dtype}; the Triton kernels know {known}: {way_out}")
-    if q.device.type == "meta":
-        return
-    try:
-        runtime = import_module("sla_kernels.runtime.triton")
-    except ImportError as error:
-        raise ValueError(
-            f"backend='triton' cannot import Triton ({error}); it must be installed: "
-            f"pip install 'sla-kernels[triton]', or {way_out}"
-        ) from error
-    runtime.check_device(q)
+    if missing := without_triton(q.device):
+        raise ValueError(f"backend='triton' cannot run; {missing}: {way_out}")
+    if q.device.type == "cpu":
+        import_module("sla_kernels.runtime.triton").check_interpreted(q)
 
 
 def _check_rows(selection: Selection) -> None:

@@ -106,7 +106,7 @@ def explain(
         selection, q, k, k, keep=keep, block=block, order=order, summary=summary, opened=opened,
         axes=axes, pinned=pinned, scale=None,
     )  # fmt: skip
-    name, reason = resolve(backend, q, k, selection)
+    name, _, reason = resolve(backend, q, k, selection)
     kept = _kept(selection)
     return Explanation(
         backend=name,

@@ -140,8 +140,8 @@ class SparseLinearAttention(nn.Module):
             self.watch.add(q, k, v, selection, self.scale)
         if self.observer is not None:
             self.observer(selection)
-        name, _ = resolve(self.backend, q, k, selection)
-        return attend(q, k, v, selection, self.scale, self.rule, self._sum(), name)
+        runs = resolve(self.backend, q, k, selection, linear=self.rule is not None)
+        return attend(q, k, v, selection, self.scale, self.rule, self._sum(), runs)
 
     def selection(
         self,
@@ -287,14 +287,3 @@ def _stored(
     finally:
         for _, part, *_ in parts:
             part.watch = None
-
-
-def stored_calibration(model: nn.Module) -> dict[str, Tensor]:
-    """What `calibrated` stored inside a model: axes (c, a) and offsets (g, sizes), by buffer."""
-    return {
-        f"{name}.{stored}": getattr(part, stored)
-        for name, part in model.named_modules()
-        if isinstance(part, SparseLinearAttention)
-        for stored in STORED
-        if getattr(part, stored) is not None
-    }

@@ -1,5 +1,7 @@
 """Pages that carry everything they show, and ask the network for nothing."""
 
+from recon_eval.pages.card import card_head as card_head
+from recon_eval.pages.card import hub_library as hub_library
 from recon_eval.pages.columns import Column as Column
 from recon_eval.pages.columns import Row as Row
 from recon_eval.pages.columns import markdown_table as markdown_table

@@ -1,6 +1,9 @@
 """The linear branch by any backend; its callers have checked everything."""
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor
 
 from sla_kernels.linear.reference import linear_attention_reference
@@ -31,6 +34,22 @@ def linear_attention(
         q, k, v, None, None, *_lists(selection), *rule, backend
     )
     return out
+
+
+def added(
+    sparse: Float[Tensor, "b h n d"],
+    linear: Float[Tensor, "b h n d"],
+    weight: Float[Tensor, "d d"] | None,
+    bias: Float[Tensor, " d"] | None,
+    mix: Float[Tensor, " h"] | None,
+) -> Float[Tensor, "b h n d"]:
+    """Project the linear branch and add it to the sparse one, or mix both by a ratio a head."""
+    if weight is not None:
+        given = None if bias is None else bias.to(linear.dtype)
+        linear = F.linear(linear, weight.to(linear.dtype), given)
+    if mix is None:
+        return sparse + linear
+    return torch.lerp(linear, sparse, rearrange(mix.to(linear.dtype), "h -> h 1 1"))
 
 
 def _lists(selection: BlockSelection | SummarySelection) -> BlockLists:

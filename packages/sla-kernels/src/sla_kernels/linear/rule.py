@@ -2,10 +2,8 @@
 
 from typing import NamedTuple
 
-from torch import Tensor
-
 from sla_kernels.linear.features import FEATURE_MAPS
-from sla_kernels.runtime.checks import check_choice, check_like
+from sla_kernels.runtime.checks import check_choice
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
 
@@ -32,27 +30,6 @@ def rule_of(linear: str | None, feature_map: str, eps: float, negligible: float)
             "alone: pass linear='marginal' or negligible=0.0"
         )
     return None if linear is None else Rule(linear, feature_map, eps)
-
-
-def check_projection(
-    rule: Rule | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mix: Tensor | None,
-    q: Tensor,
-) -> None:
-    """Refuse a projection or a mix of another width, device or of nothing."""
-    width, heads = q.shape[3], q.shape[1]
-    if rule is None and weight is not None:
-        raise ValueError(
-            "weight=... with linear=None; it projects the linear branch: pass one or the other"
-        )
-    if bias is not None and weight is None:
-        raise ValueError("bias=... without weight; it belongs to one: pass both or neither")
-    shapes = (("weight", weight, (width, width)), ("bias", bias, (width,)), ("mix", mix, (heads,)))
-    for name, x, shape in shapes:
-        if x is not None:
-            check_like(name, x, q, shape)
 
 
 def check_scope(rule: Rule | None, selection: BlockSelection | SummarySelection) -> None:

@@ -92,6 +92,26 @@ def check_keys(q: Tensor, k: Tensor) -> None:
         )
 
 
+def check_projection(
+    weight: Tensor | None, bias: Tensor | None, mix: Tensor | None, q: Tensor, *, linear: bool
+) -> None:
+    """Refuse a projection or a mix of another width, device or of nothing.
+
+    - `linear`: whether there is a linear branch to project.
+    """
+    width, heads = q.shape[3], q.shape[1]
+    if weight is not None and not linear:
+        raise ValueError(
+            "weight=... with linear=None; it projects the linear branch: pass one or the other"
+        )
+    if bias is not None and weight is None:
+        raise ValueError("bias=... without weight; it belongs to one: pass both or neither")
+    shapes = (("weight", weight, (width, width)), ("bias", bias, (width,)), ("mix", mix, (heads,)))
+    for name, x, shape in shapes:
+        if x is not None:
+            check_like(name, x, q, shape)
+
+
 def check_keep(keep: float | int) -> None:
     """Refuse a keep that is neither a fraction in (0, 1] nor a positive number of blocks."""
     rule = (

@@ -18,11 +18,8 @@ def _nothing() -> None:
 INTERPRETED = isinstance(triton.jit(_nothing), InterpretedFunction)
 
 
-def check_device(q: Tensor) -> None:
-    """Refuse tensors that the kernels cannot reach or cannot compute truly."""
-    if q.device.type != "cpu":
-        architecture_of(q.device)
-        return
+def check_interpreted(q: Tensor) -> None:
+    """Refuse tensors on the CPU where nothing interprets the kernels, or not truly."""
     if not INTERPRETED:
         raise ValueError(
             f"backend='triton' with q on {q.device}; the kernels run on a GPU: pass "

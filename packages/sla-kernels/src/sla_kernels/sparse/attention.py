@@ -23,11 +23,11 @@ def sparse_attention(
     """Return softmax(scale q k^T) v over the kept key blocks, and over summaries where listed."""
     if backend == "dense":
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
-    if isinstance(selection, SummarySelection):
-        return summary_attention(q, k, v, selection, scale, backend)
-    if backend == "flex":
+    if isinstance(selection, BlockSelection):
+        if backend != "flex":
+            return sparse_attention_with_lse(q, k, v, selection, scale, backend)[0]
         return sparse_attention_flex(q, k, v, selection, scale)
-    return sparse_attention_with_lse(q, k, v, selection, scale, backend)[0]
+    return summary_attention(q, k, v, selection, scale, backend)
 
 
 def sparse_attention_with_lse(
