@@ -1,5 +1,8 @@
 """Tiny photos, tiny runs, and the command line as a user calls it."""
 
+import contextlib
+import io
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +11,12 @@ import pytest
 from PIL import Image
 
 from lite3r.main import main
+from recon_eval.data import SyntheticScenes
+
+TINY = (
+    *("distill", "--weights", "random", "--steps", "2", "--eval-scenes", "1"),
+    *("--size", "84", "--views", "2", "--recipe", "tiles", "--many-views", "0"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +46,27 @@ class Program:
 
     def distill(self, *words: str | Path) -> Answer:
         """Run a distillation of a second or two; `words` come last and win."""
-        tiny = (
-            *("--weights", "random", "--steps", "2", "--eval-scenes", "1"),
-            *("--size", "84", "--views", "2", "--recipe", "tiles", "--many-views", "0"),
-        )
-        return self("distill", *tiny, *words)
+        return self(*TINY, *words)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of `Program.distill` that every test may have a copy of."""
+
+    folder: Path
+    printed: str
+
+    def copied(self, to: str | Path = "run") -> Path:
+        """Its folder under another name."""
+        return Path(shutil.copytree(self.folder, to))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main([*TINY, "--out", str(folder), "--json"]) == 0
+    return Finished(folder, printed.getvalue())
 
 
 @pytest.fixture
@@ -51,6 +76,13 @@ def lite3r(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     return Program(capfd)
+
+
+@pytest.fixture
+def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let students be calibrated on one small drawn scene, where how well is not the question."""
+    images = SyntheticScenes("train", count=1, views=2, height=56, width=56)[0].images[None]
+    monkeypatch.setattr("lite3r.student.axes._drawn", lambda size: [images])
 
 
 @pytest.fixture

@@ -9,51 +9,14 @@ from torch import nn
 
 from fp8_qat.layers.linear import QuantizedLinear
 from lite3r import Recipe, lighten, load
-from lite3r.shell.environment import gpu_name, pick_device
-from lite3r.shell.errors import UserError
 from lite3r.student import deploy as deploying
 from lite3r.student.deploy import PLAIN, export, number_type
 from recon_backbones import load_backbone
 
 
-def have(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-
-
 def capable(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-
-
-def test_auto_is_the_fastest_device_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    have(monkeypatch, cuda=True, mps=True)
-    assert pick_device("auto", apple=True) == "cuda"
-    have(monkeypatch, mps=True)
-    assert pick_device("auto", apple=True) == "mps" == pick_device("mps", apple=True)
-    assert gpu_name() == "Apple (mps)"
-    assert pick_device("cpu", apple=True) == "cpu"
-    have(monkeypatch)
-    assert pick_device("auto", apple=True) == "cpu"
-    assert gpu_name() is None
-
-
-def test_work_that_needs_fp8_does_not_run_on_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    have(monkeypatch, mps=True)
-    assert pick_device("auto") == "cpu"
-    with pytest.raises(UserError, match=r"device=mps; it has no FP8 .*: use --device cpu"):
-        pick_device("mps")
-
-
-def test_a_device_that_is_not_there_is_refused_and_one_that_is_there_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    have(monkeypatch, mps=True)
-    with pytest.raises(UserError, match=r"device=cuda; .* use --device mps"):
-        pick_device("cuda", apple=True)
-    have(monkeypatch)
-    with pytest.raises(UserError, match=r"device=mps; .* use --device cpu"):
-        pick_device("mps", apple=True)
 
 
 @pytest.mark.parametrize(

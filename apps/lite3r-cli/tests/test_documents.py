@@ -22,7 +22,10 @@ from PIL import Image
 
 import lite3r as module
 from lite3r.main import USER_ERROR, parse
+from lite3r.student.recipe_file import chosen
 from recon_backbones import load_backbone
+
+pytestmark = pytest.mark.usefixtures("few_drawn")
 
 ROOT = Path(__file__).parents[3]
 PAGES = (
@@ -117,7 +120,9 @@ def test_commands_that_need_more_are_understood(page: str) -> None:
         if program == "torchrun":
             program, words = "lite3r", words[words.index("lite3r") + 1 :]
         if program == "lite3r" and not words[0].startswith("--tyro"):
-            parse(words)
+            asked: Any = parse(words)
+            if hasattr(asked, "recipe"):
+                chosen(**vars(asked.recipe))
 
 
 @pytest.mark.parametrize("page", having("python"))

@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from lite3r.commands import COMMANDS
 from lite3r.main import CLOSED_PIPE, INTERRUPTED, USER_ERROR, main
+from lite3r.options.info import Info
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.recipes import Recipe
@@ -76,7 +78,7 @@ def test_ctrl_c_is_exit_code_130(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -
     def stop(command: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(COMMANDS["info"].load(), "run", stop)
+    monkeypatch.setattr(Info, "run", stop)
     done = lite3r("info")
     assert done.code == INTERRUPTED
     assert "no half-written file" in done.err
@@ -86,7 +88,7 @@ def test_a_bug_keeps_its_traceback(lite3r: Any, monkeypatch: pytest.MonkeyPatch)
     def fail(command: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(COMMANDS["info"].load(), "run", fail)
+    monkeypatch.setattr(Info, "run", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         lite3r("info")
 
@@ -99,10 +101,31 @@ def test_only_what_our_packages_say_of_an_input_is_told_in_a_sentence() -> None:
     assert not isinstance(bug.value, UserError)
 
 
+def test_a_complaint_counts_as_one_only_where_it_is_looked_for() -> None:
+    with pytest.raises(ValueError, match=r"keep=3\.0") as bug, reported(of=("distill.resume",)):
+        Recipe(keep=3.0)
+    assert not isinstance(bug.value, UserError)
+    with pytest.raises(UserError), reported(of=("lite3r", "sla_kernels.runtime")):
+        Recipe(keep=3.0)
+
+
+@pytest.mark.parametrize(
+    "place", ["lite3r.student.compose.sparsify", "lite3r.distillation.run.teach"]
+)
+def test_a_bug_in_a_run_keeps_its_traceback_though_it_says_what_a_mistake_would(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    import_module("lite3r.commands.distill")  # what is imported later would keep the plant
+    monkeypatch.setattr(place, lambda *given, **named: Recipe(keep=3.0))
+    with pytest.raises(ValueError, match=r"keep=3\.0") as bug:
+        lite3r.distill()
+    assert not isinstance(bug.value, UserError)
+
+
 def test_a_reader_that_leaves_early_is_no_bug() -> None:
     code = (
-        "import sys; from lite3r.commands import COMMANDS; from lite3r.main import main\n"
-        "COMMANDS['info'].load().run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
+        "import sys; from lite3r.main import main; from lite3r.options.info import Info\n"
+        "Info.run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
         "sys.exit(main(['info']))"
     )
     running = subprocess.Popen(

@@ -16,13 +16,15 @@ from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
 from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, but, few
 from lite3r.study.judge import attention_mass, judge
-from lite3r.study.prepare import alone, prepare
+from lite3r.study.prepare import alone, make
 from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.tune import Allowed, tune
 from lite3r.study.verdict import PARTS
 from recon_backbones import Backbone, load_backbone
 from recon_eval.data import Scene, SyntheticScenes
 from recon_eval.report import Kept
+
+pytestmark = pytest.mark.usefixtures("few_drawn")
 
 SCENES = ("--scenes", "2", "--views", "2", "--size", "56", "--weights", "random")
 SEEN = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
@@ -112,7 +114,7 @@ def test_photos_are_a_judge_of_their_own(lite3r: Any, folder: Path) -> None:
 
 def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list[Scene]) -> None:
     _, before = judge(teacher, sets[0], None)
-    tried = prepare(teacher, {"it": CHEAP["tiles of 16"]}, SEEN)["it"]
+    tried = make(teacher, CHEAP["tiles of 16"], SEEN)
     figures, _ = judge(tried, sets[0], before)
     _, after = judge(teacher, sets[0], None)
     assert figures["depth_change"] > 1e-4
@@ -123,7 +125,7 @@ def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list
 def test_no_choice_keeps_more_attention_mass_than_the_best(teacher: Backbone) -> None:
     candidates = {"few": few(8, opened=4), "all": but(keep=1.0)}
     scene = SyntheticScenes("test", count=1, views=8, height=112, width=112)[0]
-    found = {n: attention_mass(p, scene) for n, p in prepare(teacher, candidates, SEEN).items()}
+    found = {n: attention_mass(make(teacher, c, SEEN), scene) for n, c in candidates.items()}
     assert len(found["few"]) == 4
     assert all(0 < f["kept"] < f["best"] < 1 for f in found["few"].values())
     assert all(f["kept"] == pytest.approx(1, abs=1e-5) for f in found["all"].values())
@@ -147,7 +149,7 @@ def test_tune_takes_the_cheapest_that_holds_on_what_was_held_out(
     assert found.choice == tried[0]
     assert found.rows[0]["cost"] < found.rows[1]["cost"] < 1
     assert len(found.layers) == 4
-    monkeypatch.setattr("lite3r.study.tune.prepare", None)  # nothing is measured again
+    monkeypatch.setattr("lite3r.study.tune.make", None)  # nothing is measured again
     kept = Kept(path, "lite3r tune", {})
     assert tune(teacher, sets, generous, kept, Words()).choice == tried[0]
 
@@ -193,15 +195,15 @@ def test_a_recipe_file_is_read_where_a_name_is(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     recipe_file.write(path, {"fp8": "none", "fp8_exclude": ("a", "b")}, note="for people")
     made = replace(Recipe(), fp8="none", fp8_exclude=("a", "b"))
-    assert recipe_file.named_or_read(str(path)) == made
-    assert recipe_file.named_or_read("sparse_only").fp8 == "none"
+    assert recipe_file.chosen(recipe=str(path)) == made
+    assert recipe_file.chosen(recipe="sparse_only").fp8 == "none"
     recipe_file.write(path, {"keep": 32, "summary": (4, 64)})
     assert recipe_file.read(path) == replace(Recipe(), keep=32, summary=(4, 64))
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "holds no recipe"), ('{"format": "lite3r-recipe/1", "recipe": {"kep": 1}}', "kep is")],
+    [("{", "holds no recipe"), ('{"format": "lite3r-recipe/1", "recipe": {"kep": 1}}', "kep")],
 )
 def test_a_damaged_recipe_file_is_named(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "recipe.json"

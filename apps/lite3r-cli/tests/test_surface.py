@@ -1,13 +1,22 @@
 """The commands and options are a promise: a change here is a change of the interface."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lite3r.commands import COMMANDS
+import distill
+from lite3r.commands import COMMANDS, options_of
+from lite3r.options.command import Command
+from lite3r.options.distill import TrainingOptions
+from lite3r.options.reconstruct import InputOptions, MaskOptions, MemoryOptions
+from recon_backbones import Masks, PhotoChoice
+from recon_backbones.views.options import Memory
 
 ROOT = Path(__file__).parents[3]
 OUTPUT = "--json --quiet --verbose --log-file"
@@ -66,6 +75,48 @@ def test_help_lists_what_was_promised_and_no_more(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")  # a wider terminal sets options in two columns
     assert help_words(lite3r, *command.split()) == set(OPTIONS[command].split())
+
+
+def test_help_of_every_command_is_answered_without_pytorch() -> None:
+    code = (
+        "import sys; from lite3r.main import main\n"
+        "for words in sys.argv[1:]:\n"
+        "    try:\n        main([*words.split(), '--help'])\n"
+        "    except SystemExit as error:\n        assert error.code == 0, words\n"
+        "    assert 'torch' not in sys.modules, words\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *OPTIONS], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: lite3r") == len(OPTIONS)
+
+
+def test_what_does_the_work_of_a_command_is_there() -> None:
+    for word in COMMANDS:
+        options_of(word)
+    kinds = Command.__subclasses__()
+    assert len(kinds) == len(OPTIONS)
+    for kind in kinds:
+        module, _, name = kind.work.partition(":")
+        assert callable(getattr(import_module(module), name)), kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "others"),
+    [(TrainingOptions, distill.Training), (MemoryOptions, Memory), (InputOptions, PhotoChoice)],
+)
+def test_options_have_the_values_that_the_packages_have_unless_told(kind: Any, others: Any) -> None:
+    usual, theirs = vars(kind()), vars(others())
+    own = {"precision"}
+    assert {n: v for n, v in usual.items() if n not in own} == {
+        n: v for n, v in theirs.items() if n not in own
+    }
+
+
+def test_masks_are_those_of_the_package_unless_told() -> None:
+    usual = vars(MaskOptions())
+    assert Masks(**{n: v for n, v in usual.items() if n != "masks"}) == Masks()
 
 
 def test_every_command_is_promised() -> None:

@@ -117,6 +117,7 @@ TAKEN = {
     ("CameraTokens", 0): {*ANY, "whole numbers", "another device"},  # only counted
     ("CameraTokens", 1): {"an axis more", "half the batch"},  # 12 tokens are so many views, too
     ("CameraTokens", 2): {"an axis more", "half the batch"},
+    ("save_adapter", 0): {"whole numbers"},  # codes of FP8 weights are kept as bytes
     ("Views", 0): {*ANY, "another device"},
     ("MasterOptimizer.load", 0): {"another device"},  # read from a file
 }

@@ -1,4 +1,4 @@
-"""The command `lite3r`: one subcommand a file in `commands`, each a frozen dataclass.
+"""The command `lite3r`: one subcommand a file in `options`, each a frozen dataclass.
 
 Nothing here imports PyTorch, so that help is answered at once; see `commands.COMMANDS`.
 """
@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
 
-from lite3r.commands import COMMANDS, Command
+from lite3r.commands import COMMANDS, options_of
+from lite3r.options.command import Command
 from lite3r.shell.errors import UserError
+from lite3r.shell.terminal import Output
 
 DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141
 ABOUT = "Make feed-forward 3-D reconstruction cheap to run, and show every number."
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.run()
         sys.stdout.flush()
     except UserError as error:
-        _tell(error, output_of(command))
+        _tell(error, command.output)
         return USER_ERROR
     except KeyboardInterrupt:
         print("lite3r: stopped; no half-written file is left", file=sys.stderr)
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """What `lite3r --help` says."""
-    listed = "\n".join(f"  {word:<12} {entry.about}" for word, entry in COMMANDS.items())
+    listed = "\n".join(f"  {word:<12} {about}" for word, about in COMMANDS.items())
     return (
         f"usage: lite3r COMMAND [OPTIONS]\n\n{ABOUT}\n\ncommands:\n{listed}\n\n"
         "lite3r COMMAND --help has every option; lite3r --version says which version this is."
@@ -66,26 +67,21 @@ def parse(words: Sequence[str]) -> Command:
 
     flags = (tyro.conf.FlagCreatePairsOff,)
     if words[0] in COMMANDS:  # messages then name this command alone
-        kind = COMMANDS[words[0]].load()
-        return tyro.cli(kind, prog=f"lite3r {words[0]}", args=list(words[1:]), config=flags)
-    command: Command = tyro.extras.subcommand_cli_from_dict(  # completion scripts name them all
-        {word: entry.load() for word, entry in COMMANDS.items()},
+        kind = options_of(words[0])
+        asked = tyro.cli(kind, prog=f"lite3r {words[0]}", args=list(words[1:]), config=flags)
+        return getattr(asked, "action", asked)
+    asked = tyro.extras.subcommand_cli_from_dict(  # completion scripts name them all
+        {word: options_of(word) for word in COMMANDS},
         prog="lite3r",
         description=ABOUT,
         args=list(words),
         sort_subcommands=False,
         config=flags,
     )
-    return command
+    return getattr(asked, "action", asked)
 
 
-def output_of(command: Command) -> Any:
-    """How a command, or the action of one, was asked to speak."""
-    speaker: Any = getattr(command, "action", command)
-    return speaker.output
-
-
-def _tell(error: UserError, output: Any) -> None:
+def _tell(error: UserError, output: Output) -> None:
     if output.verbose:
         print("".join(traceback.format_exception(error)), file=sys.stderr)
     print(f"lite3r: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lite3r.bench.costs import PARTS, compare_costs, time_parts
 from lite3r.bench.quality import compared
 from lite3r.bench.variants import variants
-from lite3r.student.deploy import Backend
+from lite3r.student.kinds import Backend
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, load_backbone
 from recon_eval.efficiency import check_variants, cost_row, cost_table, weight_bytes

@@ -8,7 +8,8 @@ import torch
 
 import fp8_qat
 from lite3r.student.compose import lighten, quantize
-from lite3r.student.deploy import Backend, Precision, deploy
+from lite3r.student.deploy import deploy
+from lite3r.student.kinds import Backend, Precision
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 from recon_backbones.da3.upstream import upstream
@@ -40,7 +41,8 @@ def variants(
     ]
     if recipe.fp8 != "none":
         used: Backend = "scaled_mm" if backend == "auto" else backend
-        why = no_fp8(device) if used == "scaled_mm" else None
+        able = used != "scaled_mm" or fp8_qat.multiplies_fp8(torch.device(device))
+        why = None if able else f"this device ({device}) multiplies no FP8"
         found += [
             bfloat16(name=name, build=make(recipe, used), twin=make(recipe, None), missing=why)
             for name, make in (("FP8", _quantized), ("SLA + FP8", _light))
@@ -56,14 +58,6 @@ def variants(
         name = "upstream DA3, autocast"
         found.append(bfloat16(name=name, build=build, twin=_same, missing=why))
     return found
-
-
-def no_fp8(device: str) -> str | None:
-    """Why a device multiplies no FP8; None where it does."""
-    if device != "cuda":
-        return f"{device} multiplies no FP8"
-    major, minor = torch.cuda.get_device_capability()
-    return None if (major, minor) >= (8, 9) else f"sm_{major}{minor} multiplies no FP8 (sm_89 does)"
 
 
 def _same(backbone: Backbone) -> Backbone:

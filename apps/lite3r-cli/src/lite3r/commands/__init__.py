@@ -1,36 +1,13 @@
-"""The table of subcommands: the word that calls each, where it lives, and what it is for.
+"""The table of subcommands: the word that calls each, and what it is for.
 
-A command is imported when it is called, and imports then what it needs at its top.
+The options of a command lie in `lite3r.options`. The modules beside this one do what is asked:
+they are imported when a command runs.
 """
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-
-@runtime_checkable
-class Command(Protocol):
-    """A subcommand: its fields are its options, `run` does the work."""
-
-    def run(self) -> None:
-        """Do the work; a user's mistake raises `UserError`."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a command lives, as module:class, and what it is for."""
-
-    home: str
-    about: str
-
-    def load(self) -> type[Any]:
-        """Import the command."""
-        module, _, name = self.home.partition(":")
-        kind: type[Any] = getattr(import_module(module), name)
-        return kind
-
-
-ABOUT = {
+COMMANDS = {
     "distill": "Make a light student of a dense teacher, and measure both.",
     "reconstruct": "Reconstruct a scene from photos: points, depth and cameras, in many formats.",
     "view": "Look at reconstructions in a browser, as one file.",
@@ -42,7 +19,9 @@ ABOUT = {
     "pretrain": "Train the bundled teacher from scratch on synthetic scenes.",
     "info": "Say what is installed and known, or describe a student.",
 }
-COMMANDS = {
-    word: Entry(f"lite3r.commands.{word}:{word.capitalize()}", about)
-    for word, about in ABOUT.items()
-}
+
+
+def options_of(word: str) -> type[Any]:
+    """The options of a command: class `Word` in the module of that word."""
+    kind: type[Any] = getattr(import_module(f"lite3r.options.{word}"), word.capitalize())
+    return kind

@@ -1,43 +1,34 @@
-"""`lite3r info`: what is installed, what is known, and what a student is."""
+"""What `lite3r info` does."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from rich.table import Table
-from tyro.conf import OmitArgPrefixes, Positional
 
+from lite3r.options.info import Info
 from lite3r.shell.environment import gpu_name, versions
 from lite3r.shell.errors import reported
-from lite3r.shell.terminal import Output, Terminal
+from lite3r.shell.terminal import Terminal
 from lite3r.student.files import ADAPTER, DEPLOYED, read_config
 from lite3r.student.recipes import NAMED
 from recon_backbones import list_backbones
 from recon_backbones.registry import backbone_entry
 
 
-@dataclass(frozen=True, kw_only=True)
-class Info:
-    """Say what is installed and which backbones and recipes are known, or describe a student."""
-
-    run_folder: Positional[Path | None] = None
-    """A student's folder, as runs/da3-tiny; without it, this installation."""
-    output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
-
-    def run(self) -> None:
-        """Print the facts."""
-        if self.run_folder is None:
-            facts = installation()
-        else:
-            with reported():
-                facts = student(self.run_folder)
-        table = Table(show_header=False, box=None)
-        for key, value in facts.items():
-            if isinstance(value, dict):
-                value = "\n".join(f"{name} {one}" for name, one in value.items())
-            table.add_row(f"[bold]{key}[/bold]", value)
-        Terminal(self.output).result(facts, table)
+def run(asked: Info, terminal: Terminal) -> None:
+    """Print the facts."""
+    if asked.run_folder is None:
+        facts = installation()
+    else:
+        with reported():
+            facts = student(asked.run_folder)
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = "\n".join(f"{name} {one}" for name, one in value.items())
+        table.add_row(f"[bold]{key}[/bold]", value)
+    terminal.result(facts, table)
 
 
 def installation() -> dict[str, Any]:

@@ -1,186 +1,58 @@
-"""`lite3r reconstruct`: from photos of one scene to points, depth and cameras."""
+"""What `lite3r reconstruct` does."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_args
 
-from tyro.conf import OmitArgPrefixes, Positional
-
-from lite3r.commands.options import ModelOptions
-from lite3r.reconstruct.run import Plan, run, title
+from lite3r.options.reconstruct import Reconstruct
+from lite3r.reconstruct import run as work
+from lite3r.reconstruct.run import Plan, title
 from lite3r.reconstruct.scenes import run_scenes
 from lite3r.shell.environment import pick_device
-from lite3r.shell.errors import check_least
-from lite3r.shell.terminal import Output, Terminal
+from lite3r.shell.errors import reported
+from lite3r.shell.terminal import Terminal
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Masks, PhotoChoice
 from recon_backbones.views.options import Memory
 
-Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html", "report"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+
+def run(asked: Reconstruct, terminal: Terminal) -> None:
+    """Reconstruct, and write everything or nothing."""
+    plan = plan_of(asked)
+    if asked.scenes:
+        folder = asked.out or Path("reconstructions")
+        found = run_scenes(plan, folder, terminal.words)
+        done, own = len(found["scenes"]), len(found["own"])
+        terminal.result(found, f"{done} scenes in {folder}, {own} of them by this process")
+        return
+    folder = asked.out or Path("reconstructions") / title(asked.photos)
+    found = work.run(plan, folder, overwrite=asked.overwrite, words=terminal.words)
+    count = found["views"]
+    shown = f"{count} view{'s' * (count != 1)}, {found['points']:,} points in {folder}"
+    terminal.result(found, shown)
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputOptions:
-    """Which views are taken, and what is known of their cameras."""
-
-    fps: float | None = None
-    """Of a video, take this many frames a second."""
-    frames: int | None = None
-    """Of a video, take this many frames, spread evenly; 32 unless given."""
-    max_views: int | None = None
-    """Use at most this many photos: evenly spread, and of neighbors the sharpest."""
-    drop_blurred: float = 0.0
-    """Leave out photos less sharp than this fraction of the median; 0.3 is mild, 0 keeps all."""
-    skip_broken: bool = False
-    """Leave out photos that cannot be read, and say which, instead of stopping."""
-    recursive: bool = False
-    """Take the photos of the folders in a folder too."""
-    cameras: Path | None = None
-    """Known cameras: a COLMAP model, transforms.json, .npz, or a folder of *_cam.txt."""
-    shared_camera: bool = False
-    """All photos are by one camera: one focal length, square pixels, the middle as center."""
-
-    def __post_init__(self) -> None:
-        self.choice()
-        if self.shared_camera and self.cameras is not None:
-            raise ValueError(
-                "shared_camera=True; it must be left out beside cameras, which say themselves "
-                "which photos share one: leave out one of the two"
-            )
-
-    def choice(self) -> PhotoChoice:
-        """Which photos are taken. Raises ValueError for values outside their range."""
-        return PhotoChoice(
-            fps=self.fps,
-            frames=self.frames,
-            max_views=self.max_views,
-            drop_blurred=self.drop_blurred,
-            skip_broken=self.skip_broken,
-            recursive=self.recursive,
+def plan_of(asked: Reconstruct) -> Plan:
+    """The same as one value, without words of the command line. Raises UserError."""
+    metric = None
+    if asked.metric_model is not None:
+        metric = TeacherSpec(
+            backbone=asked.metric_model, weights=asked.metric_weights, seed=asked.seed
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskOptions:
-    """Which pixels become points and depth images."""
-
-    confidence_percentile: float = 20.0
-    """Drop this share (percent) of the pixels: those of least confidence."""
-    edge_tolerance: float = 0.1
-    """Drop pixels next to which depth jumps by more than this fraction."""
-    mask_sky: bool = False
-    """Drop the sky: as a metric network sees it, else what is smooth, bright or blue, and far."""
-    mask_background: Literal["none", "black", "white"] = "none"
-    """Drop a background of this color that touches an edge of the photo."""
-    masks: Path | None = None
-    """Folder of your own masks, PHOTO.png each with the photo's whole name: black is ignored."""
-
-    def __post_init__(self) -> None:
-        self.chosen()
-
-    def chosen(self) -> Masks:
-        """Which pixels are kept. Raises ValueError for values outside their range."""
-        given = {name: value for name, value in vars(self).items() if name != "masks"}
-        return Masks(**given, folder=self.masks)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryOptions:
-    """How much memory may be used, and how many views go through the network at once."""
-
-    budget: str | None = None
-    """Memory that may be used, as 8GB; all that is free unless given."""
-    window: int | None = None
-    """Views in one pass of the network; all of them unless given or memory is short."""
-    overlap: int | None = None
-    """Views that neighboring passes share; a quarter of the window unless given."""
-    close_loops: bool = True
-    """Where distant windows show one place, move all so that they meet there."""
-
-    def __post_init__(self) -> None:
-        Memory(**vars(self))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reconstruct:
-    """Reconstruct a scene from photos: points, depth and cameras, in the formats others read."""
-
-    photos: Positional[tuple[str, ...]]
-    """A folder, photos, a shell pattern in quotes, a .txt with one path per line, or a video."""
-    model: Annotated[ModelOptions, OmitArgPrefixes] = field(default_factory=ModelOptions)
-    out: Path | None = None
-    """Folder to write; reconstructions/NAME unless given."""
-    overwrite: bool = False
-    """Replace that folder, if it holds a reconstruction."""
-    scenes: bool = False
-    """Each input is a scene of its own, into OUT/NAME; start as many processes as you like."""
-    formats: tuple[Format, ...] = FORMATS
-    """What to write."""
-    size: int = 224
-    """Longer side in pixels at which the network sees a photo."""
-    inputs: Annotated[InputOptions, OmitArgPrefixes] = field(default_factory=InputOptions)
-    masks: Annotated[MaskOptions, OmitArgPrefixes] = field(default_factory=MaskOptions)
-    max_points: int = 1_000_000
-    """Thin the points to at most this many, one per voxel."""
-    refine: bool = False
-    """Adjust the cameras to what the photos share, to a fraction of a pixel: poses for splats."""
-    known_distance: tuple[str, str, float] | None = None
-    """A known length: two ends and meters; an end is PHOTO (its camera) or PHOTO:X,Y (a pixel)."""
-    metric_model: str | None = None
-    """A network that sees meters and sky in single photos, as da3metric-large."""
-    metric_weights: str = "hub"
-    """Its weights: hub, random, or a file."""
-    memory: Annotated[MemoryOptions, OmitArgPrefixes] = field(default_factory=MemoryOptions)
-    seed: int = 0
-    """Decides random weights."""
-    output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
-
-    def __post_init__(self) -> None:
-        check_least(self, 14, "size")  # one patch
-        check_least(self, 1, "max_points")
-        if not self.photos:
-            raise ValueError("photos=(); some must be named: a folder, a pattern, a list, a video")
-        if self.scenes and self.overwrite:
-            raise ValueError("scenes with overwrite; they contradict each other: change --out")
-        if self.metric_model is not None and self.known_distance is not None:
-            raise ValueError("metric_model with known_distance; both give meters: give one of them")
-
-    def run(self) -> None:
-        """Reconstruct, and write everything or nothing."""
-        terminal = Terminal(self.output)
-        if self.scenes:
-            folder = self.out or Path("reconstructions")
-            found = run_scenes(self.plan(), folder, terminal.words)
-            done, own = len(found["scenes"]), len(found["own"])
-            terminal.result(found, f"{done} scenes in {folder}, {own} of them by this process")
-            return
-        folder = self.out or Path("reconstructions") / title(self.photos)
-        found = run(self.plan(), folder, overwrite=self.overwrite, words=terminal.words)
-        count = found["views"]
-        shown = f"{count} view{'s' * (count != 1)}, {found['points']:,} points in {folder}"
-        terminal.result(found, shown)
-
-    def plan(self) -> Plan:
-        """The same as one value, without words of the command line."""
-        metric = None
-        if self.metric_model is not None:
-            metric = TeacherSpec(
-                backbone=self.metric_model, weights=self.metric_weights, seed=self.seed
-            )
+    pixels = dict(vars(asked.masks))
+    with reported():
+        Memory(**vars(asked.memory))
         return Plan(
-            photos=self.photos,
-            **vars(self.model) | {"device": pick_device(self.model.device, apple=True)},
-            seed=self.seed,
-            size=self.size,
-            **vars(self.memory),
-            choice=self.inputs.choice(),
-            masks=self.masks.chosen(),
-            cameras=self.inputs.cameras,
-            shared_camera=self.inputs.shared_camera,
-            refine=self.refine,
-            known_distance=self.known_distance,
+            photos=asked.photos,
+            **vars(asked.model) | {"device": pick_device(asked.model.device, apple=True)},
+            seed=asked.seed,
+            size=asked.size,
+            **vars(asked.memory),
+            choice=PhotoChoice(**vars(asked.inputs)),
+            masks=Masks(folder=pixels.pop("masks"), **pixels),
+            cameras=asked.cameras,
+            shared_camera=asked.shared_camera,
+            refine=asked.refine,
+            known_distance=asked.known_distance,
             metric=metric,
-            formats=self.formats,
-            max_points=self.max_points,
+            formats=asked.formats,
+            max_points=asked.max_points,
         )

@@ -5,7 +5,6 @@ Nothing is uploaded: the card's last section holds the command that does it.
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,8 @@ from lite3r.distillation.folder import REPORT
 from lite3r.student.student import Student
 from recon_backbones.registry import backbone_entry
 from recon_eval import PROTOCOLS
-from recon_eval.pages import markdown_table
-
-LICENSES = {"Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
-PIPELINE = "depth-estimation"
+from recon_eval.pages import card_head, markdown_table
+from recon_eval.pages import hub_library as hub_library
 
 
 def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> str:
@@ -80,51 +77,18 @@ def _source(student: Student, hub: str | None) -> str:
 
 
 def _metadata(student: Student, report: Mapping[str, Any] | None) -> str:
-    """What the Hub reads at the top of a card, in YAML."""
-    hub = hub_library()
+    """What the Hub reads at the top of a card."""
     entry = backbone_entry(student.teacher.backbone)
-    license = LICENSES.get(entry.license, "other")
-    from_hub = bool(entry.hub) and student.teacher.weights == "hub"
-    data = hub.ModelCardData(
-        license=license,
-        license_name=entry.license if license == "other" else None,
-        library_name="lite3r",
-        pipeline_tag=PIPELINE,
-        base_model=entry.hub if from_hub else None,
+    return card_head(
+        PROTOCOLS["median"].columns,
+        None if report is None else report["rows"][-1],
+        name="student",
+        data=dict((report or {"facts": ()})["facts"]).get("data", "unknown"),
+        license=entry.license,
+        base_model=entry.hub if student.teacher.weights == "hub" else None,
+        library="lite3r",
         tags=["3d-reconstruction", "sparse-attention", "fp8"],
-        model_name="student",
-        eval_results=_results(report),
     )
-    return f"---\n{data.to_yaml()}\n---\n"
-
-
-def _results(report: Mapping[str, Any] | None) -> list[Any] | None:
-    """The results as the Hub's evaluation metadata."""
-    if report is None:
-        return None
-    row = report["rows"][-1]
-    return [
-        hub_library().EvalResult(
-            task_type=PIPELINE,
-            dataset_type="unseen-scenes",
-            dataset_name=dict(report["facts"]).get("data", "unknown"),
-            metric_type=metric.key,
-            metric_name=metric.title,
-            metric_value=round(row[metric.key], 4),
-        )
-        for metric in PROTOCOLS["median"].columns
-        if row.get(metric.key) is not None
-    ] or None
-
-
-def hub_library() -> Any:
-    """What writes the card's metadata. Raises ValueError where it is not installed."""
-    try:
-        return import_module("huggingface_hub")
-    except ImportError as error:
-        raise ValueError(
-            "kind=hub; a model card needs huggingface-hub: python -m pip install 'lite3r-cli[hub]'"
-        ) from error
 
 
 def _measured(report: Mapping[str, Any] | None) -> list[str]:

@@ -3,33 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 import distill
+from lite3r.bench.images import ImageSettings
 from lite3r.bench.quality import predict
-from lite3r.bench.scenes import ImageSettings
+from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, held_out, load_batch
 from recon_eval.data import Scene, drawn_scenes
-from recon_eval.synthetic import SyntheticWorld
+from recon_eval.synthetic import SyntheticScenes, SyntheticWorld
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
 MOST_SCENES = 300  # to learn from; they stay in memory
 SYNTHETIC = "synthetic"
-
-
-@runtime_checkable
-class Items(Protocol):
-    """Scenes by number."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Scene: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,24 +59,22 @@ def lessons(
     - `batches`: how many are learned from; `judged`: how many drawn scenes are judged on.
     - `many`, `many_scenes`: what scenes of more views are like, and how many there are.
 
-    Raises ValueError for a folder without photos enough, naming what is wrong.
+    Raises UserError for a folder without photos enough, and for scenes that cannot be drawn.
     """
     if data != SYNTHETIC:
         return _of_photos(data, teacher, images, many)
     shape = {"views": images.views, "size": images.size, "seed": seed}
-    learn = drawn_scenes("train", count=scenes_to_learn_from(batches), **shape)
-    test = drawn_scenes("test", count=judged, **shape)
+    with reported():
+        learn = drawn_scenes("train", count=scenes_to_learn_from(batches), **shape)
+        test = drawn_scenes("test", count=judged, **shape)
     drawn = _drawn(test, "drawing test scenes", words)
     larger: Sequence[Scene] = []
     if many is not None:
-        world = SyntheticWorld(
-            "test",
-            count=many_scenes,
-            views=many.views,
-            height=many.size,
-            width=many.size,
-            seed=seed,
-        )
+        views, side = many.views, many.size
+        with reported():
+            world = SyntheticWorld(
+                "test", count=many_scenes, views=views, height=side, width=side, seed=seed
+            )
         larger = _drawn(world, f"drawing scenes of {many.views} views", words)
     return Lessons(
         batches=distill.Views(lambda number: learn[number].images, count=len(learn)),
@@ -96,7 +85,7 @@ def lessons(
     )
 
 
-def _drawn(scenes: Items, what: str, words: Words) -> list[Scene]:
+def _drawn(scenes: SyntheticScenes | SyntheticWorld, what: str, words: Words) -> list[Scene]:
     found = []
     with words.progress(what, len(scenes)) as advance:
         for number in range(len(scenes)):
@@ -113,7 +102,8 @@ def scenes_to_learn_from(batches: int) -> int:
 def _of_photos(
     folder: str, teacher: Backbone, images: ImageSettings, many: ImageSettings | None
 ) -> Lessons:
-    photos = load_batch(find_photos([folder]), teacher, images.size).images[0]
+    with reported():
+        photos = load_batch(find_photos([folder]), teacher, images.size).images[0]
     held = held_out(len(photos))
     rest = [i for i in range(len(photos)) if i not in held]
     judged = photos[(held or rest)[: images.views]]

@@ -6,21 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from distill.resume.identity import differences
 from lite3r.shell import atomic
 from lite3r.shell.errors import UserError
+from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED
 
 SETTINGS = "run.json"
 TRAINING = "training"
 REPORT = "report.json"
-OWN_FILES = {
-    SETTINGS,
-    TRAINING,
-    REPORT,
-    "report.html",
-    "config.json",
-    "adapter.safetensors",
-    "model.safetensors",
-}
+OWN_FILES = {SETTINGS, TRAINING, REPORT, "report.html", CONFIG, ADAPTER, DEPLOYED}
 
 State = Literal["new", "resumed", "finished"]
 
@@ -67,13 +61,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
     before = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(settings))
-    changed = [
-        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
+    if changed := differences(before, json.loads(json.dumps(settings))):
         raise UserError(
             f"{folder} was begun with other settings ({', '.join(changed)}); they must be "
             "the same: resume with those, or choose another --out"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import distill
-from lite3r.bench.scenes import ImageSettings
-from lite3r.student.deploy import Backend, Precision
+from lite3r.bench.images import ImageSettings
+from lite3r.student.kinds import Backend, Precision
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import TeacherSpec
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 import distill
 from lite3r.bench.costs import Cost, compare_costs, kept_density
 from lite3r.bench.metrics import METRICS
@@ -63,24 +61,20 @@ def write_report(
     folder: Path, outcome: Outcome, plan: Plan, *, seconds: float, words: Words
 ) -> dict[str, Any]:
     """Measure time and memory of what is run, write `report.json` and `report.html`."""
-    lessons, costs = outcome.lessons, []
-    for scenes in (lessons.judged, lessons.many):
+    costs: dict[str, Cost] = {}
+    larger: dict[str, Cost] = {}
+    lessons = outcome.lessons
+    for found, scenes in ((costs, lessons.judged), (larger, lessons.many)):
         if scenes:
             words.say(f"measuring time and memory at {scenes[0].num_views} views ...")
-        images = scenes[0].images[None] if scenes else None
-        found = {} if images is None else _costs(outcome, images, plan.device)
-        costs.append(found)
+            images, device = scenes[0].images[None], plan.device
+            found |= compare_costs(outcome.models, images, repeats=REPEATS, device=device)
     most = (lessons.many or lessons.judged)[0].images[None]
     density = kept_density(outcome.student.backbone, most.to(plan.device))
-    report = document(outcome, plan, costs[0], costs[1], density, seconds)
-    page = render_page(_page(report, outcome, plan))
-    atomic.write_text(folder / "report.html", page)
+    report = document(outcome, plan, costs, larger, density, seconds)
+    atomic.write_text(folder / "report.html", render_page(_page(report, outcome, plan)))
     atomic.write_json(folder / REPORT, report)
     return report
-
-
-def _costs(outcome: Outcome, images: Tensor, device: str) -> dict[str, Cost]:
-    return compare_costs(outcome.models, images, repeats=REPEATS, device=device)
 
 
 def document(
@@ -190,17 +184,7 @@ def _page(report: Mapping[str, Any], outcome: Outcome, plan: Plan) -> Page:
         rows=report["rows"],
         loss=report["losses"],
         scenes=outcome.gallery.figures((UNTRAINED, DEPLOYED)),
-        notes=[*report["notes"], *map(_difference, report["differences"])],
-    )
-
-
-def _difference(found: Mapping[str, Any]) -> str:
-    """How far one model is from the teacher on one shown scene, in words."""
-    poses = found.get("pose_agreement")
-    agrees = "" if poses is None else f" and its cameras agree to AUC@30 {poses:.3f}"
-    return (
-        f"{found['scene']}, {found['views']} views: depth of the {found['label']} differs from "
-        f"the teacher's by {found['depth_change']:.2%} (median){agrees}."
+        notes=[*report["notes"], *outcome.gallery.words()],
     )
 
 

@@ -4,7 +4,6 @@ import copy
 import json
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import torch
 
 import distill
+from lite3r.bench.images import ImageSettings
 from lite3r.bench.quality import answerer, evaluate
-from lite3r.bench.scenes import ImageSettings, photo_sets
+from lite3r.bench.scenes import photo_sets
 from lite3r.distillation import folder as folders
 from lite3r.distillation.data import VISITS, Lessons, lessons
 from lite3r.distillation.plan import Plan
@@ -22,7 +22,7 @@ from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
 from lite3r.distillation.teach import Watched, teach
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
-from lite3r.student.compose import lighten
+from lite3r.student.compose import check_recipe, lighten
 from lite3r.student.deploy import deploy, number_type
 from lite3r.student.student import Student
 from recon_backbones import Backbone
@@ -51,9 +51,9 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
         found: dict[str, Any] = json.loads((folder / folders.REPORT).read_text(encoding="utf-8"))
         return found
     began = time.perf_counter()
-    with reported():
-        ready = prepare(plan, words)
-        if state == "new":
+    ready = prepare(plan, words)
+    if state == "new":
+        with reported(OSError):
             folders.begin(folder, plan.settings)
     words.say(ready.lessons.first_words)
     _introduce(ready, folder, words)
@@ -99,12 +99,14 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
 def prepare(plan: Plan, words: Words) -> Prepared:
     """Load the teacher, make the student, draw or read the data.
 
-    Raises ValueError or OSError for what cannot be used.
+    Raises UserError for what cannot be used.
     """
-    teacher = plan.teacher.load(device=plan.device)
     images = plan.images
     shape = {"size": images.size, "views": images.views}
-    photos = [photo_sets(folder, teacher, **shape)[0] for folder in plan.photos]
+    with reported():
+        teacher = plan.teacher.load(device=plan.device)
+        check_recipe(plan.recipe, teacher)
+        photos = [photo_sets(folder, teacher, **shape)[0] for folder in plan.photos]
     many = ImageSettings(views=plan.many_views, size=images.size) if plan.many_views else None
     found = lessons(
         plan.data,
@@ -133,8 +135,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
 
 def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Result | None:
     """Teach the student; a stop leaves a checkpoint and raises KeyboardInterrupt."""
-    directory = folder / folders.TRAINING
-    checks = reported() if directory.exists() else nullcontext()  # a checkpoint may be damaged
+    checks = reported(of=("distill.resume",))  # a checkpoint may be damaged
     with words.progress("distilling", plan.training.steps or 0) as advance, checks:
         result = teach(
             ready.student,
@@ -142,7 +143,7 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
             ready.lessons.batches,
             plan.training,
             seed=plan.seed,
-            directory=directory,
+            directory=folder / folders.TRAINING,
             reporter=Watched(words, advance),
         )
     ready.student.backbone.eval()

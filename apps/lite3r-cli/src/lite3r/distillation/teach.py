@@ -1,13 +1,10 @@
 """Teach a student to answer as its teacher does: the attentions that its recipe made sparse."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import distill
 from lite3r.bench.quality import compared
 from lite3r.shell.words import Advance, Words
-from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 
@@ -24,7 +21,7 @@ def teach(
 ) -> distill.Result | None:
     """Train what the student's recipe trains, in place, as `distill.teach` does."""
     recipe, sites = student.recipe, teacher.attention_sites()
-    with same_token_order(teacher, recipe):
+    with teacher.in_token_order(recipe.token_order):  # as the student's
         return distill.teach(
             student.backbone,
             teacher,
@@ -38,19 +35,6 @@ def teach(
             directory=directory,
             reporter=reporter,
         )
-
-
-@contextmanager
-def same_token_order(teacher: Backbone, recipe: Recipe) -> Iterator[None]:
-    """Let the teacher keep its tokens in the student's order, so that they can be compared.
-
-    What the teacher puts out does not depend on the order.
-    """
-    teacher.set_token_order(recipe.token_order)
-    try:
-        yield
-    finally:
-        teacher.set_token_order("raster")
 
 
 class Watched(distill.Quiet):

@@ -13,7 +13,8 @@ from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.words import Words
-from lite3r.student.deploy import Backend, Precision, load_model
+from lite3r.student.deploy import load_model
+from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice, Refinement
 from recon_backbones.photos import find_photos, is_video, read_mask

@@ -3,21 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lite3r.shell.errors import UserError
 from recon_eval import efficiency
+from recon_eval.efficiency import gpu_name as gpu_name
+from recon_eval.efficiency import pick_device as pick_device
 
-PACKAGES = [
-    "lite3r-cli",
-    "sla-kernels",
-    "fp8-qat",
-    "distill",
-    "recon-backbones",
-    "recon-eval",
-    "torch",
-    "numpy",
-]
+PACKAGES = ["lite3r-cli", "sla-kernels", "fp8-qat", "distill", "recon-backbones", "recon-eval"]
+PACKAGES += ["torch", "numpy"]
 
 
 def versions() -> dict[str, str]:
@@ -28,32 +19,3 @@ def versions() -> dict[str, str]:
 def environment() -> dict[str, Any]:
     """Describe this machine and this software, as every file of measurements states them."""
     return efficiency.environment(PACKAGES, Path(__file__).parent)
-
-
-def gpu_name() -> str | None:
-    """The name of the GPU that `auto` takes, or None."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return "Apple (mps)" if torch.backends.mps.is_available() else None
-
-
-def pick_device(wanted: str, *, apple: bool = False) -> str:
-    """The device that `auto` means here: a GPU, Apple's, or the processor.
-
-    - `apple`: whether the work runs on Apple's GPU (mps), which has neither FP8 nor float64.
-
-    Raises UserError for one that is not there, or that the work does not run on.
-    """
-    if wanted == "mps" and not apple:
-        raise UserError("device=mps; it has no FP8 to train or measure with: use --device cpu")
-    there = {"cuda": torch.cuda.is_available()}
-    if apple:
-        there["mps"] = torch.backends.mps.is_available()
-    if not there.get(wanted, True):
-        others = [name for name, found in there.items() if found]
-        raise UserError(
-            f"device={wanted}; PyTorch finds no GPU here: use --device {(*others, 'cpu')[0]}"
-        )
-    if wanted != "auto":
-        return wanted
-    return next((name for name, found in there.items() if found), "cpu")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PACKAGES = {"lite3r", "sla_kernels", "fp8_qat", "distill", "recon_backbones", "recon_eval"}
+PACKAGES = ("lite3r", "sla_kernels", "fp8_qat", "distill", "recon_backbones", "recon_eval")
 
 
 class UserError(Exception):
@@ -11,19 +11,20 @@ class UserError(Exception):
 
 
 @contextmanager
-def reported(*kinds: type[Exception]) -> Iterator[None]:
+def reported(*kinds: type[Exception], of: tuple[str, ...] = PACKAGES) -> Iterator[None]:
     """Turn complaints about inputs, raised inside the block, into a `UserError`.
 
     The packages raise `ValueError` for a wrong value and `OSError` for a file, and say what to do
     instead; `kinds` names other ones. A `ValueError` that another library raised, and nobody here
     put into words, is a bug and keeps its traceback. The block should hold only calls that check
-    inputs, so that a bug elsewhere keeps its own.
+    inputs, so that a bug elsewhere keeps its own; where work and checks cannot be told apart, `of`
+    names the modules that check, whose `ValueError` alone is a complaint.
     """
     caught = kinds or (ValueError, OSError)
     try:
         yield
     except caught as error:
-        if isinstance(error, ValueError) and not _put_into_words(error):
+        if isinstance(error, ValueError) and not _raised_in(error, of):
             raise
         raise UserError(sentence(error)) from error
 
@@ -42,10 +43,10 @@ def sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _put_into_words(error: Exception) -> bool:
-    """Whether one of our packages raised it."""
+def _raised_in(error: Exception, modules: tuple[str, ...]) -> bool:
+    """Whether one of these modules or packages raised it."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     raised_in = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
-    return raised_in.partition(".")[0] in PACKAGES
+    return any(raised_in == module or raised_in.startswith(f"{module}.") for module in modules)

@@ -5,12 +5,12 @@ from functools import cache
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 from recon_eval.data import SyntheticScenes, SyntheticWorld
-from sla_kernels import SparseLinearAttention, calibrated, corrected, stored_calibration
+from sla_kernels import SparseLinearAttention, calibrated, corrected, forget_calibration
 
 Calibrate = Callable[[Backbone], object] | Float[Tensor, "b v 3 y x"]
 
@@ -24,7 +24,7 @@ def find_axes(backbone: Backbone, images: Calibrate, *, offsets: bool = True) ->
     - `offsets`: whether to store what the cells of summaries understate as well, from another pass.
     """
 
-    forget(backbone, "offsets")
+    forget_calibration(backbone, "offsets")
     with calibrated(backbone):
         run_on(images, backbone)
     if offsets:
@@ -40,14 +40,6 @@ def run_on(images: Calibrate, backbone: Backbone) -> None:
     else:
         like = next(backbone.parameters())
         backbone(images.to(device=like.device, dtype=like.dtype))
-
-
-def forget(backbone: Backbone, *stored: str) -> None:
-    """Drop what was found: "directions" are then computed at every call, "offsets" are none."""
-    for part in backbone.modules():
-        if isinstance(part, SparseLinearAttention):
-            for name in stored:
-                setattr(part, name, None)
 
 
 def run_on_drawn(backbone: Backbone, size: int = SIZE) -> None:
@@ -69,23 +61,6 @@ def make_room(backbone: Backbone, recipe: Recipe) -> None:
                     if recipe.summary and recipe.offsets:
                         shape = (site.num_heads, len(recipe.summary))
                         part.offsets = torch.zeros(shape, device=device)
-
-
-def to_dtype(backbone: Backbone, dtype: torch.dtype) -> None:
-    """Change the number type of a backbone, in place, but not that of its calibration.
-
-    Weights that are shared with a teacher are the teacher's still.
-    """
-    kept = {name: found.float() for name, found in stored_calibration(backbone).items()}
-    own: dict[int, nn.Parameter] = {}
-    for part in backbone.modules():
-        for name, value in list(part.named_parameters(recurse=False)):
-            copied = nn.Parameter(value.detach().clone(), requires_grad=value.requires_grad)
-            setattr(part, name, own.setdefault(id(value), copied))
-    backbone.to(dtype)
-    for name, found in kept.items():
-        holder, _, stored = name.rpartition(".")
-        setattr(backbone.get_submodule(holder), stored, found)
 
 
 @cache

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import distill
 import fp8_qat
 import sla_kernels
+from fp8_qat.layers.selection import select_layers
 from lite3r.student.axes import Calibrate, find_axes, make_room, run_on, run_on_drawn
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student, TeacherSpec
@@ -70,6 +71,16 @@ def _lightened(
     moments = None if calibrate is None else fit(light, recipe, calibrate, axes=recipe.calibrates)
     _choose_trained(light, recipe, moments)
     return Student(backbone=light.eval(), recipe=recipe, teacher=spec, weights_sha256=digest)
+
+
+def check_recipe(recipe: Recipe, backbone: Backbone) -> None:
+    """Raise ValueError for a recipe that names what a dense backbone does not have."""
+    if not any(site.scope in recipe.scopes for site in backbone.attention_sites()):
+        raise ValueError(
+            f"scope={recipe.scope}; {backbone.name} must have such attention: take another scope"
+        )
+    if recipe.fp8 != "none":
+        select_layers(backbone, **_quantized(recipe))
 
 
 def sparsify(backbone: Backbone, recipe: Recipe) -> None:

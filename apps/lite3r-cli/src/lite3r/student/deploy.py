@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -12,15 +12,14 @@ import fp8_qat
 import sla_kernels
 from fp8_qat import multiplies_bfloat16
 from lite3r.shell import atomic
-from lite3r.student.axes import to_dtype
 from lite3r.student.compose import sparsify, unread
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
+from lite3r.student.kinds import Backend, Precision
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Deployment, Student, TeacherSpec
 from recon_backbones import Backbone, half_type, load_backbone, steps_before_layers
+from sla_kernels import change_dtype
 
-Backend = Literal["auto", "reference", "weight_only", "scaled_mm"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
 """How far depth may be from that of the form that trains, by backend in float32: median relative
 change. "reference" is the same bits; "weight_only" rounds no activation."""
@@ -119,7 +118,7 @@ def deploy(
         distill.merge_lora(backbone)
     dtype = number_type(precision, device)
     if dtype != torch.float32:
-        to_dtype(backbone, dtype)
+        change_dtype(backbone, dtype)
     used, layers = "none", 0
     if student.recipe.fp8 != "none":
         stored = device.type not in NO_FP8
@@ -224,7 +223,7 @@ def _load_exported(
     sparsify(backbone, recipe)
     dtype = number_type(precision, where)
     if dtype != torch.float32:
-        to_dtype(backbone, dtype)
+        change_dtype(backbone, dtype)
     report = fp8_qat.load_fp8(backbone, path, backend=_able(backend, where))
     if report.backend == "scaled_mm":
         join_steps(backbone, report)

@@ -1,7 +1,7 @@
 """A recipe as a JSON file: the fields that differ from the default, and where they are from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,25 @@ FORMAT = "lite3r-recipe/1"
 SUFFIX = ".json"
 
 
-def named_or_read(recipe: str) -> Recipe:
-    """The recipe of a name, or of a file whose name ends in .json.
+def chosen(*, recipe: str = "balanced", set: Sequence[str] = (), **fields: Any) -> Recipe:
+    """The recipe of a name, or of a file whose name ends in .json, with some fields changed.
 
-    Raises ValueError for an unknown name, and for a file that holds no recipe that can run.
+    - `set`: changes as NAME=VALUE; `fields`: others, None where nothing changes.
+
+    Raises ValueError for an unknown name, and for a recipe that cannot run.
     """
-    return read(Path(recipe)) if recipe.endswith(SUFFIX) else by_name(recipe)
+    changes: dict[str, str] = {}
+    for change in set:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"set={change}; it must be NAME=VALUE: write {change}=VALUE")
+        changes[name] = value
+    for name, value in fields.items():
+        if value is not None:
+            words = value if isinstance(value, tuple) else (value,)
+            changes[name] = ",".join(map(str, words))
+    named = read(Path(recipe)) if recipe.endswith(SUFFIX) else by_name(recipe)
+    return named.changed(changes)
 
 
 def read(path: Path) -> Recipe:
@@ -31,10 +44,6 @@ def read(path: Path) -> Recipe:
         fields = dict(document["recipe"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"recipe={path}; it holds no recipe: make it with lite3r tune") from error
-    unknown = sorted(fields.keys() - Recipe.__dataclass_fields__.keys())
-    if unknown:
-        known = ", ".join(Recipe.__dataclass_fields__)
-        raise ValueError(f"recipe={path}; {unknown[0]} is no field of a recipe: it has {known}")
     try:
         return Recipe.from_dict(Recipe().to_dict() | fields)
     except (ValueError, TypeError, LookupError) as error:

@@ -6,19 +6,10 @@ same module tree. Recipes that have a name are functions; each is a few changes 
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from lite3r.student import kinds
 from sla_kernels import SparseLinearAttention
-
-Order = Literal["content", "sequence"]
-Estimator = Literal["mean", "subblock_lse"]
-FeatureMap = Literal["softmax", "elu1", "relu"]
-Linear = Literal["none", "all", "complement"]
-TokenOrder = Literal["raster", "tile8"]
-Scope = Literal["global", "frame", "both"]
-Rounding = Literal["inputs", "nearest"]
-Fp8 = Literal["rowwise", "tensorwise", "block", "mxfp8", "none"]
-Trainable = Literal["none", "proj", "out", "lora", "attn", "all"]
 
 BEFORE_ORDERS = {"order": "sequence", "summary": (), "opened": 24, "axes": 8}
 """What students did that were saved before tokens had an order."""
@@ -40,7 +31,7 @@ class Recipe:
     """Key blocks that each query block attends exactly: their number, or their share in (0, 1]."""
     block: tuple[int, int] = (64, 4)
     """Query and key tokens in a block; in tiles ("sequence", no summary) powers of two."""
-    order: Order = "content"
+    order: kinds.Order = "content"
     """Blocks are runs of tokens whose keys are alike (content), or of tokens as they come."""
     summary: tuple[int, ...] = (4, 64, 512)
     """Tokens in a cell, several sizes, each a multiple of the one before and the first that of a
@@ -51,29 +42,29 @@ class Recipe:
     """Principal axes of the keys that the order looks at, stored with the student."""
     offsets: bool = True
     """Whether what cells understate is found with the axes, by head and size, and made up for."""
-    estimator: Estimator = "mean"
+    estimator: kinds.Estimator = "mean"
     """How the weight of a tile is guessed: from block means, or finer."""
-    feature_map: FeatureMap = "softmax"
+    feature_map: kinds.FeatureMap = "softmax"
     """Feature map of the linear branch."""
-    linear: Linear = "none"
+    linear: kinds.Linear = "none"
     """A linear branch with a trained projection: none, over all keys, or over those dropped."""
-    token_order: TokenOrder = "raster"
+    token_order: kinds.TokenOrder = "raster"
     """Order of a view's patches inside the network; tiles make a block a compact patch."""
-    scope: Scope = "global"
+    scope: kinds.Scope = "global"
     """Which attention becomes sparse: over all views, inside each view, or both."""
-    fp8: Fp8 = "rowwise"
+    fp8: kinds.Fp8 = "rowwise"
     """Scaling of the FP8 linear layers; none keeps them as they are."""
     fp8_include: tuple[str, ...] = ("*blocks.*",)
     """Names of the linear layers that run in FP8, as shell patterns."""
     fp8_exclude: tuple[str, ...] = ()
     """Names among those that stay as they are."""
-    rounding: Rounding = "inputs"
+    rounding: kinds.Rounding = "inputs"
     """FP8 weights that stay are rounded to suit what their layers are given by the images that axes
     are found on, which makes their answers several times nearer; or each to the nearest."""
     fp8_stored: tuple[str, ...] = STORED
     """Names of other parameters that are kept as FP8 and multiplied back when they are used; a
     backbone need not have them. None are where nothing runs in FP8."""
-    trainable: Trainable = "none"
+    trainable: kinds.Trainable = "none"
     """What distillation changes: nothing, the projections of the linear branch, the last layers of
     the sparse attentions, projections and a low-rank update of these attentions' layers, all of
     these attentions, or everything."""

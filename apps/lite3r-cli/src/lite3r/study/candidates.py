@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from lite3r.student.recipes import Recipe, paper, sparse_only, tiles
 
+Multiplies = Literal["weight_only", "reference"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -24,7 +26,7 @@ class Candidate:
     site: str | None = None
     calibrated: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
-    backend: Literal["weight_only", "reference"] = "weight_only"
+    backend: Multiplies = "weight_only"
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ CHEAP = {
     "no offsets": but(offsets=False),
     "tiles of 16": tiled(tiles()),
 }
+KINDS: dict[str, Multiplies] = {"FP8 weights": "weight_only", "W8A8": "reference"}
 ROUNDED = {  # FP8 weights to suit their inputs or to the nearest; activations too, or not
     "dense": DENSE,
     "dense, bfloat16": replace(DENSE, precision="bfloat16"),
@@ -80,7 +83,7 @@ ROUNDED = {  # FP8 weights to suit their inputs or to the nearest; activations t
     **{
         f"{row}, {kind}{words}": replace(but(**FP8, rounding=way), sparse=sparse, backend=backend)
         for row, sparse in (("dense", False), ("64 blocks", True))
-        for kind, backend in (("FP8 weights", "weight_only"), ("W8A8", "reference"))
+        for kind, backend in KINDS.items()
         for words, way in (("", "inputs"), (", nearest", "nearest"))
     },
 }

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lite3r.bench.scenes import photo_sets
+from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from lite3r.student.axes import Calibrate, run_on_drawn
 from lite3r.student.deploy import load_model
@@ -23,7 +24,6 @@ from recon_eval.report import Kept
 ROWS = {"cheap": CHEAP, "full": FULL, "study": STUDY, "rounded": ROUNDED, "taught": BESIDE_TAUGHT}
 TEACHES = ("full", "taught")  # rows that are trained first
 SPLIT = ("64 blocks", "tiles of 16")  # rows whose layers are looked at one by one
-Thing = TypeVar("Thing")
 FEW = 8  # scenes for that, and for attention masses one
 Makers = Mapping[str, Callable[[], Scene]]
 Networks = Mapping[str, Callable[[], Backbone]]  # each is made when it is first asked for
@@ -52,10 +52,12 @@ class Question:
 def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> dict[str, Any]:
     """Measure what is not kept yet; the results, and what they say in words.
 
-    Raises ValueError for folders that hold no student, or too few photos.
+    Raises UserError for folders that hold no student, or too few photos.
     """
-    networks, split = _networks(question, teacher, words)
-    for group, scenes in _groups(question, teacher):
+    with reported():
+        networks, split = _networks(question, teacher, words)
+        groups = _groups(question, teacher)
+    for group, scenes in groups:
         with words.progress(group, len(scenes)) as advance:
             for number, (name, draw) in enumerate(scenes.items()):
                 few = number < FEW and group == middle(question)
@@ -100,7 +102,7 @@ def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Netw
     device = str(next(teacher.parameters()).device)
     for folder in question.students:
         loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
-        found[f"student {folder.name}"] = partial(_itself, loaded.backbone)
+        found[f"student {folder.name}"] = partial(getattr, loaded, "backbone")
     split = [alone(row, rows[row], teacher) for row in SPLIT if row in rows]
     return found, untrained({name: one for layers in split for name, one in layers.items()})
 
@@ -116,12 +118,13 @@ def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
     if question.photos:
         read = partial(photo_sets, backbone=teacher, size=question.size, views=most)
         sets = [one for folder in question.photos for one in read(folder)]
-        groups.append(("photos", {f"{s.name} of {most}": partial(_itself, s) for s in sets}))
+        groups.append(
+            (
+                "photos",
+                {f"{s.name} of {most}": partial(sets.__getitem__, i) for i, s in enumerate(sets)},
+            )
+        )
     return groups
-
-
-def _itself(thing: Thing) -> Thing:
-    return thing
 
 
 def _masses(question: Question, networks: Networks, kept: Kept) -> None:

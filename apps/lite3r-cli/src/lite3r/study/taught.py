@@ -18,7 +18,8 @@ from lite3r.student.axes import Calibrate
 from lite3r.student.compose import lighten, quantize
 from lite3r.student.deploy import deploy, load
 from lite3r.student.files import CONFIG
-from lite3r.student.recipes import Fp8, Recipe, Trainable, sparse_only, tiles
+from lite3r.student.kinds import Fp8, Trainable
+from lite3r.student.recipes import Recipe, sparse_only, tiles
 from lite3r.student.student import Student
 from lite3r.study.candidates import PAPER
 from recon_backbones import Backbone, weights_digest

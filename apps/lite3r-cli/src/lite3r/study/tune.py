@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from lite3r.bench.quality import compared, predict
+from lite3r.shell.errors import UserError
 from lite3r.shell.words import Words
 from lite3r.study.candidates import Candidate, around, few, grid
 from lite3r.study.judge import judge
-from lite3r.study.prepare import alone, prepare
+from lite3r.study.prepare import alone, make
 from recon_backbones import Backbone
 from recon_eval import efficiency
 from recon_eval.data import Scene
@@ -60,9 +61,9 @@ class Tuned:
 def tune(
     teacher: Backbone, sets: Sequence[Scene], allowed: Allowed, kept: Kept, words: Words
 ) -> Tuned:
-    """Measure what is not kept yet, and choose. Raises ValueError for fewer than two sets."""
+    """Measure what is not kept yet, and choose. Raises UserError for fewer than two sets."""
     if len(sets) < HELD:
-        raise ValueError(
+        raise UserError(
             f"views={sets[0].num_views}; one set must be left to be held out: take half as many "
             "views, or more photos"
         )
@@ -138,7 +139,7 @@ def _measure(
     scenes: Sequence[Scene],
 ) -> Iterator[dict[str, Any]]:
     """Figures of a candidate; the dense network answers when it is needed, once a scene."""
-    network = prepare(teacher, {"it": candidate}, seen)["it"]
+    network = make(teacher, candidate, seen)
     for scene in scenes:
         if scene.name not in dense:
             dense[scene.name] = predict(teacher, scene)

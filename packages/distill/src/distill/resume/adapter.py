@@ -8,19 +8,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from distill.record.checks import check_tensor
 from distill.resume.files import replace_tensors
 
 
 def save_adapter(
     path: Path, trained: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors by name; the file is whole or not there.
+    """Write tensors by name, of any number type; the file is whole or not there.
 
     Raises TypeError for what is no tensor, ValueError for one that holds no values.
     """
     for name, value in trained.items():
-        if check_tensor(name, value).is_meta:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}={type(value).__name__}; it must be a torch.Tensor: give "
+                f"torch.as_tensor({name})"
+            )
+        if value.is_meta:
             raise ValueError(
                 f"{name}=tensor on meta; it must hold values: save what trained on a device"
             )

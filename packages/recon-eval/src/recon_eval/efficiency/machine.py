@@ -49,3 +49,30 @@ def _commit(source: Path) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def gpu_name() -> str | None:
+    """The name of the GPU that `auto` takes, or None."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return "Apple (mps)" if torch.backends.mps.is_available() else None
+
+
+def pick_device(wanted: str, *, apple: bool = False) -> str:
+    """The device that `auto` means here: a GPU, Apple's, or the processor.
+
+    - `apple`: whether the work runs on Apple's GPU (mps), which has neither FP8 nor float64.
+
+    Raises ValueError for one that is not there, or that the work does not run on.
+    """
+    if wanted == "mps" and not apple:
+        raise ValueError("device=mps; it has no FP8 to train or measure with: use cpu")
+    there = {"cuda": torch.cuda.is_available()}
+    if apple:
+        there["mps"] = torch.backends.mps.is_available()
+    if not there.get(wanted, True):
+        others = [name for name, found in there.items() if found]
+        raise ValueError(f"device={wanted}; PyTorch finds no GPU here: use {(*others, 'cpu')[0]}")
+    if wanted != "auto":
+        return wanted
+    return next((name for name, found in there.items() if found), "cpu")

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lite3r.student.deploy import Backend, Precision
-from lite3r.student.recipe_file import named_or_read
-from lite3r.student.recipes import Fp8, Recipe, Scope, Trainable
+from lite3r.student.kinds import Backend, Fp8, Precision, Scope, Trainable
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -30,24 +28,6 @@ class RecipeOptions:
     updates, attentions, all."""
     set: tuple[str, ...] = ()
     """Other fields of the recipe, as opened=16 summary=4,64 lora_rank=4."""
-
-    def __post_init__(self) -> None:
-        self.make()  # a recipe that cannot run is refused with the command line
-
-    def make(self) -> Recipe:
-        """The recipe. Raises ValueError for one that cannot run."""
-        changes: dict[str, str] = {}
-        for change in self.set:
-            name, equals, value = change.partition("=")
-            if not equals:
-                raise ValueError(f"set={change}; it must be NAME=VALUE: write {change}=VALUE")
-            changes[name] = value
-        given = {
-            name: str(value) if not isinstance(value, tuple) else ",".join(map(str, value))
-            for name in ("keep", "block", "scope", "fp8", "trainable")
-            if (value := getattr(self, name)) is not None
-        }
-        return named_or_read(self.recipe).changed(changes | given)
 
 
 @dataclass(frozen=True, kw_only=True)

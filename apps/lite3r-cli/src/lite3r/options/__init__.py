@@ -1,0 +1,1 @@
+"""What a person types: a frozen dataclass a command. Nothing here imports PyTorch."""

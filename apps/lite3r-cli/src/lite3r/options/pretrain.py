@@ -1,0 +1,45 @@
+"""`lite3r pretrain`: train the bundled teacher on scenes drawn here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from lite3r.options.command import Command
+from lite3r.shell.errors import check_least
+from lite3r.shell.terminal import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Command, work="lite3r.commands.pretrain:run"):
+    """Train da3-tiny on synthetic scenes, export it, and measure it.
+
+    It goes on from the bundled weights unless told otherwise. Scenes are rendered on the device
+    while it trains. An interrupted run goes on where it was.
+    """
+
+    start: Annotated[str, arg(name="from")] = "bundled"
+    """Weights to start from: bundled, random, or a file."""
+    out: Path = Path("runs/pretrain")
+    """Folder of the training state, its logs, the weights and the measurements."""
+    steps: int = 4000
+    """Steps of the whole run."""
+    minutes: float | None = None
+    """End after so many minutes of training instead, annealed whatever was reached."""
+    world: float = 0.5
+    """Share of scenes from the rich world; the others are rooms."""
+    peak: float | None = None
+    """Highest learning rate, as a part of the full one; 0.33 on trained weights, else 1."""
+    device: str = "cpu"
+    """Device that renders and trains: cpu or cuda."""
+    processes: int = 2
+    """Training processes, one CPU core each; 1 on a GPU."""
+    larger: int = 1
+    """So many times the scenes in each step, for a GPU that has room for them."""
+    test_scenes: int = 64
+    """Unseen scenes that the result is measured on."""
+    output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "processes", "steps", "test_scenes", "larger")
