@@ -20,8 +20,8 @@ PUTS = ("index_copy_", "index_add_", "index_put_", "scatter_")  # write what the
 class Again:
     """Bytes that a kernel reads more often than once, and the size of what they are read from.
 
-    `table`: bytes that its programs at work share, as the keys of one head where heads come in
-    turn.
+    - `table`: bytes that its programs at work share, as the keys of one head where heads come in
+      turn.
     """
 
     bytes: int
