@@ -379,8 +379,8 @@ def main() -> int:
             sys.stdout.write(json.dumps(before) + "\n")
             sys.stdout.flush()
         if args.out:
-            made = {"triton": triton.__version__, "kernels": list(known.values())}
-            args.out.write_text(json.dumps(made, indent=1) + "\n")
+            rows = ",\n".join(map(json.dumps, known.values()))  # a line each
+            args.out.write_text(f'{{"triton": "{triton.__version__}", "kernels": [\n{rows}\n]}}\n')
     return 0 if all(map(sound, entries)) else 1
 
 
