@@ -400,6 +400,15 @@ def test_what_cannot_be_chosen_is_refused(options: dict[str, object], message: s
         select_rows(q, k, v, **made)
 
 
+def test_an_order_may_look_along_as_many_axes_as_keys_have_features() -> None:
+    q, k, v = draw(100, 100)
+    whole = select_rows(
+        q, k, v, keep=2, block=(16, 4), summary=(4, 16), axes=k.shape[1] * k.shape[3]
+    )
+    every = torch.arange(100).expand_as(whole.order)
+    assert torch.equal(whole.order.sort(1).values, every)
+
+
 def test_a_selection_for_other_tokens_is_refused() -> None:
     q, k, v = draw(100, 100)
     with pytest.raises(ValueError, match="selection was made for"):
