@@ -400,6 +400,20 @@ def test_what_cannot_be_chosen_is_refused(options: dict[str, object], message: s
         select_rows(q, k, v, **made)
 
 
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+def test_a_broken_token_stands_where_a_token_of_zeros_would(broken: float) -> None:
+    q, k, v = draw(100, 100)
+    axes = torch.linalg.qr(torch.randn(k.shape[1] * k.shape[3], 4))[0]
+    orders = []
+    for value in (broken, 0.0):
+        keys = k.clone()
+        keys[:, :, 17] = value
+        orders.append(
+            select_rows(q, keys, v, keep=2, block=(16, 4), summary=(4, 16), axes=axes).order
+        )
+    assert torch.equal(*orders)
+
+
 def test_an_order_may_look_along_as_many_axes_as_keys_have_features() -> None:
     q, k, v = draw(100, 100)
     whole = select_rows(
