@@ -47,13 +47,15 @@ def fp8_rounded() -> str:
         for group in ("8 views", "photos")
     )
     header = ("network", "AbsRel of dense's", "AUC@30, points from dense", *ON_PHOTOS)
-    rows = [(name, *_truth(row), *_change(photos[name])) for name, row in few.items()]
+    rows = [
+        (name, *_truth(row), *_change(photos[name])) for name, row in few.items() if name in photos
+    ]
+    size, sets = record["setting"]["size"], photos["dense"]["scenes"]
     return (
-        f"{table(header, rows)}\n\n{record['backbone']}, {few['dense']['scenes']} unseen synthetic "
-        f"scenes of 8 views at {record['setting']['size']} pixels, every key attended in rows that "
-        "say dense; paired 95 % bootstrap intervals; "
-        f"{photos['dense']['scenes']} sets of up to 16 photographs, compared with the dense "
-        f"network in float32. {where(record['environment'])}"
+        f"{table(header, rows)}\n\n{record['backbone']}, {few['dense']['scenes']} unseen "
+        f"synthetic scenes of 8 views at {size} pixels; paired 95 % bootstrap intervals; {sets} "
+        "sets of up to 8 photographs, short enough that every key is attended, compared with the "
+        f"dense network in float32. {where(record['environment'])}"
     )
 
 
