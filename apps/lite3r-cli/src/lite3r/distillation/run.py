@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,24 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
             folders.begin(folder, plan.settings)
     words.say(ready.lessons.first_words)
     _introduce(ready, folder, words)
+    outcome = teach_and_judge(plan, ready, folder, words)
+    return write_report(folder, outcome, plan, seconds=time.perf_counter() - began, words=words)
+
+
+def teach_and_judge(plan: Plan, ready: Prepared, folder: Path, words: Words) -> Outcome:
+    """Teach and save the student, deploy it, and judge every model as it comes to be."""
     teacher, student, gallery = ready.teacher, ready.student, ready.gallery
+    judged = partial(judge, plan, taught=ready.lessons, words=words)
     for label, model in ((TEACHER, teacher), (UNTRAINED, student.backbone)):
         gallery.look(label, answerer(model))
     reports = {
-        TEACHER: judge(plan, teacher, ready.lessons, TEACHER, words),
-        UNTRAINED: judge(plan, student.backbone, ready.lessons, UNTRAINED, words),
+        TEACHER: judged(teacher, label=TEACHER),
+        UNTRAINED: judged(student.backbone, label=UNTRAINED),
     }
-    result = None
-    taught = bool(plan.training.steps or plan.training.solve_batches)
+    result, taught = None, bool(plan.training.steps or plan.training.solve_batches)
     if taught:
         result = learn(plan, ready, folder, words)
-        reports[STUDENT] = judge(plan, student.backbone, ready.lessons, STUDENT, words)
+        reports[STUDENT] = judged(student.backbone, label=STUDENT)
     trained = sum(p.numel() for p in student.trained().values()) if taught else 0
     student.save(folder)
     light = deploy(student, backend=plan.backend, precision=plan.precision)
@@ -76,23 +83,17 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
     models = {TEACHER: teacher, DEPLOYED: light.backbone}
     if number_type("auto", next(teacher.parameters()).device) == torch.bfloat16:
         models[HALF] = copy.deepcopy(teacher).to(torch.bfloat16)
-        reports[HALF] = judge(plan, models[HALF], ready.lessons, HALF, words)
-    reports[DEPLOYED] = judge(plan, light.backbone, ready.lessons, DEPLOYED, words)
-    return write_report(
-        folder,
-        Outcome(
-            models=models,
-            student=light,
-            lessons=ready.lessons,
-            gallery=gallery,
-            reports=reports,
-            many=judge_many(plan, models, ready.lessons, words),
-            result=result,
-            trained=trained,
-        ),
-        plan,
-        seconds=time.perf_counter() - began,
-        words=words,
+        reports[HALF] = judged(models[HALF], label=HALF)
+    reports[DEPLOYED] = judged(light.backbone, label=DEPLOYED)
+    return Outcome(
+        models=models,
+        student=light,
+        lessons=ready.lessons,
+        gallery=gallery,
+        reports=reports,
+        many=judge_many(plan, models, ready.lessons, words),
+        result=result,
+        trained=trained,
     )
 
 
