@@ -39,6 +39,12 @@ def model(recipe: str = "rowwise", backend: str | None = None) -> nn.Module:
     return made
 
 
+def fitted(moments: Tensor) -> Tensor:
+    made = nn.Sequential(nn.Linear(32, 16)).requires_grad_(False)
+    prepare(made, recipes.rowwise(), moments={"0": moments})
+    return made(X)
+
+
 CALLS: dict[str, tuple[Callable[..., object], tuple[Tensor, ...]]] = {
     "quantize": (lambda x: quantize(x, ROW), (X,)),
     "quantize by scale": (lambda x, s: quantize(x, GIVEN, scale=Scale(None, s)), (X, ONE)),
@@ -56,6 +62,7 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[Tensor, ...]]] = {
     "prepared": (lambda x: model()(x), (X,)),
     "converted": (lambda x: model(backend="reference")(x), (X,)),
     "converted weights": (lambda x: model(backend="weight_only")(x), (X,)),
+    "prepare": (lambda moments: fitted(moments), (X.T @ X,)),
     "layer_sqnr": (lambda x: layer_sqnr(model(), [x]), (X,)),
     "calibrate": (lambda x: calibrate(model("static"), [x]), (X,)),
 }
@@ -78,6 +85,7 @@ TAKEN = {
     ("dequantize", 0): {"a value less"},
     **{("layer_norm_quantize", place): {"double"} for place in (1, 2)},
     **{(name, 0): {"a list"} for name in ("layer_sqnr", "calibrate")},  # of several arguments
+    ("prepare", 0): {"double"},
     **{("sqnr", place): {"double", "whole numbers"} for place in (0, 1)},
 }
 REFUSED = r"=.*; (it|they|its last axis|a tensor) must|Type-check"
@@ -89,7 +97,7 @@ def test_every_argument_is_checked_by_name(name: str, wrong: str) -> None:
     function, arguments = CALLS[name]
     function(*arguments)
     for position, right in enumerate(arguments):
-        batched = position == 0 and name != "sqnr"
+        batched = position == 0 and name not in ("sqnr", "prepare")
         if wrong in TAKEN.get((name, position), ()) or (wrong == "an axis more" and batched):
             continue
         changed: list[object] = list(arguments)
@@ -98,7 +106,7 @@ def test_every_argument_is_checked_by_name(name: str, wrong: str) -> None:
             function(*changed)
 
 
-@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"sqnr", "dequantize"}))
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"sqnr", "dequantize", "prepare"}))
 def test_a_further_axis_changes_no_value(name: str) -> None:
     function, (x, *more) = CALLS[name]
     one, other = function(x, *more), function(x[None], *more)

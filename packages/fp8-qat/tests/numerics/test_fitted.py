@@ -89,7 +89,7 @@ def test_an_input_that_is_always_zero_and_rows_of_zeros_disturb_nothing() -> Non
 
 def test_moments_of_another_layer_and_what_are_none_are_refused() -> None:
     weight = torch.randn(4, 20)
-    with pytest.raises(ValueError, match=r"moments of shape \(3, 3\); they must be \(20, 20\)"):
+    with pytest.raises(ValueError, match=r"moments=.* of shape \(3, 3\) .* shape \(20, 20\)"):
         quantize_fitted(weight, Spec(), torch.eye(3))
     with pytest.raises(ValueError, match="negative eigenvalue"):
         quantize_fitted(weight, Spec(), torch.eye(20) - 0.5)

@@ -91,6 +91,6 @@ def test_what_trains_and_what_was_not_seen_is_rounded_to_the_nearest() -> None:
 
 def test_moments_of_another_model_change_nothing() -> None:
     net = model()
-    with pytest.raises(ValueError, match=r"they must be \(48, 48\)"):
+    with pytest.raises(ValueError, match=r"must be floating point of shape \(48, 48\)"):
         prepare(net, recipes.rowwise(), moments={"0": torch.eye(3)})
     assert type(net[0]) is nn.Linear

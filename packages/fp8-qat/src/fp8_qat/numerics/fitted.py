@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
+from fp8_qat.numerics.errors import check_tensor
 from fp8_qat.numerics.formats import Format, decode, encode, round_
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize, quantize
 from fp8_qat.numerics.spec import Spec
@@ -19,24 +20,17 @@ DAMPING = 0.01  # of the mean square of an input: what was seen is not all there
 RUN = 64  # inputs whose errors are taken up one by one, before those behind them take up all
 
 
-def quantize_fitted(
-    weight: Float[Tensor, "n k"], spec: Spec, moments: Float[Tensor, "_ _"]
-) -> QuantizedTensor:
+def quantize_fitted(weight: Float[Tensor, "n k"], spec: Spec, moments: Tensor) -> QuantizedTensor:
     """Quantize a weight as `quantize` does, but for codes that suit inputs of these moments.
 
     Scales are those of `quantize`, and so are the codes of each block's largest magnitude, so that
     the values quantize to themselves. A row keeps the nearest codes where they answer better.
 
-    - `moments`: mean x x^T over inputs x, or a multiple of it.
+    - `moments`: (k, k), mean x x^T over inputs x, or a multiple of it.
 
-    Raises ValueError for moments of another shape, and for what are none.
+    Raises ValueError for moments of another shape, type or device, and for what are none.
     """
-    k = weight.shape[1]
-    if moments.shape != (k, k):
-        raise ValueError(
-            f"moments of shape {tuple(moments.shape)}; they must be ({k}, {k}) for a weight of "
-            f"{k} inputs: observe the layer that is quantized"
-        )
+    _check(moments, weight)
     nearest = quantize(weight, spec)
     if not (weight.isfinite().all() and moments.isfinite().all()):
         return nearest
@@ -49,6 +43,18 @@ def quantize_fitted(
     better = _error(found * scale - wanted, square) < _error(first * scale - wanted, square)
     chosen = torch.where(better[:, None], found, first).to(weight.device)
     return _with(nearest, encode(chosen, spec.fp8))
+
+
+def _check(moments: Tensor, weight: Tensor) -> None:
+    check_tensor("moments", moments)
+    shape = (weight.shape[1], weight.shape[1])
+    fits = moments.shape == shape and moments.is_floating_point()
+    if not fits or moments.device != weight.device:
+        raise ValueError(
+            f"moments={moments.dtype} of shape {tuple(moments.shape)} on {moments.device}; they "
+            f"must be floating point of shape {shape} on {weight.device}, as the weight is: "
+            "observe the layer that is quantized"
+        )
 
 
 def _made_up_for(
@@ -85,8 +91,8 @@ def _factor(square: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
     lower, failed = torch.linalg.cholesky_ex(damped)
     if failed:
         raise ValueError(
-            "moments with a negative eigenvalue; they must be mean x x^T of some inputs x: collect "
-            "them by observed_inputs"
+            "moments=a matrix with a negative eigenvalue; they must be mean x x^T of inputs x: "
+            "collect them by observed_inputs"
         )
     return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
 
