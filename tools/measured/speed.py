@@ -159,18 +159,20 @@ def photographs() -> str:
 
 def limit() -> str:
     """How near students come to the network without global attention."""
-    record = load("limit-da3-tiny-cpu.json")
+    kinds = ("da3-tiny", "da3-tiny-busy", "da3-small")
+    records = [load(f"limit-{kind}-cpu.json") for kind in kinds]
     header = ("network", "views", "pixels", "dense", "balanced", "fast", "limit")
     header += ("balanced of the limit", "fast of the limit", "fast against dense")
-    lines = [_limit_line(record, row) for row in record["rows"]]
-    return f"{table(header, lines)}\n\n{where(record['environment'])}"
+    lines = [_limit_line(record, row) for record in records for row in record["rows"]]
+    return f"{table(header, lines)}\n\n{where(records[0]['environment'])}"
 
 
 def _limit_line(record: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     height, width = row["size"]
     ms, share = row["fastest_ms"], row["of_limit"]
+    beside = f", beside {record['busy']} busy processes" if record["busy"] else ""
     return (
-        record["backbone"],
+        f"{record['backbone']}{beside}",
         str(row["views"]),
         f"{width} x {height}",
         *(f"{ms[name]:.0f} ms" for name in ("dense", "balanced", "fast", "limit")),
