@@ -63,21 +63,34 @@ def sentence(rows: Sequence[Row], views: int, many: int) -> str:
     pace = f"{faster:.2f} times as fast as" + (" the faster form of" if len(teachers) > 1 else "")
     return (
         f"At {at} views the student is {pace} its teacher, its weights take {smaller:.2f} of the "
-        f"memory, and {_worse(teachers[0], student, views)}"
+        f"memory, and {_worse(teachers[0], student, {views: '', many: MANY})}"
     )
 
 
-def _worse(teacher: Row, student: Row, views: int) -> str:
+def _worse(teacher: Row, student: Row, groups: Mapping[int, str]) -> str:
+    """What is lost, by numbers of views and the ending of their figures."""
     if student["abs_rel"] is None:
         return "nothing was there to compare its answers with."
     if teacher["abs_rel"] is None:
-        return f"at {views} views its depth differs from the teacher's by {student['abs_rel']:.2%}."
-    ratio = student["abs_rel"] / teacher["abs_rel"]
-    points = 100 * (student["auc30"] - teacher["auc30"])
-    return (
-        f"at {views} views its depth error is {ratio:.3f} times the teacher's, its AUC@30 "
-        f"{points:+.1f} points."
+        differs = f"its depth differs from the teacher's by {student['abs_rel']:.2%}"
+        return f"at {next(iter(groups))} views {differs}."
+    known = {views: end for views, end in groups.items() if student.get(f"abs_rel{end}")}
+    ratios, points = (
+        [of(teacher[f"{key}{end}"], student[f"{key}{end}"]) for end in known.values()]
+        for key, of in (("abs_rel", _times), ("auc30", _points))
     )
+    return (
+        f"at {' and '.join(map(str, known))} views its depth error is {' and '.join(ratios)} times "
+        f"the teacher's, its AUC@30 {' and '.join(points)} points."
+    )
+
+
+def _times(teacher: float, student: float) -> str:
+    return f"{student / teacher:.3f}"
+
+
+def _points(teacher: float, student: float) -> str:
+    return f"{100 * (student - teacher):+.1f}"
 
 
 def _in_file(x: torch.Tensor) -> int:
