@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 COMMAND = Path(__file__).parents[1] / "benchmarks" / "compiled_code.py"
 TARGETS = {"sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "gfx942"}
 ROWS = ("rows_fwd", "rows_bwd")
@@ -62,3 +64,16 @@ def test_the_widest_heads_where_shared_memory_is_least(tmp_path: Path) -> None:
     arguments = ["--widths", "128", "--dtypes", "fp16", "--targets", "sm_86"]
     kernels = ["sparse_fwd", "sparse_bwd_kv", *ROWS]
     assert len(compiled(tmp_path, *arguments, "--kernels", *kernels)) == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "width", "kernel"),
+    [
+        ("sm_80", "32", "cells_largest"),
+        ("sm_86", "32", "cells_largest"),
+        ("sm_100", "32", "cells_last"),
+    ],
+)
+def test_where_float32_has_least_room(target: str, width: str, kernel: str, tmp_path: Path) -> None:
+    arguments = ["--dtypes", "fp32", "--targets", target, "--widths", width, "--kernels", kernel]
+    assert len(compiled(tmp_path, *arguments)) == 1

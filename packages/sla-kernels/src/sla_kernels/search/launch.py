@@ -4,6 +4,8 @@ Tokens are read where the caller has them; what a step leaves for the next are t
 the numbers of those that are open.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
@@ -18,6 +20,7 @@ from sla_kernels.summary.launch import chunk_of, strided, strides
 from sla_kernels.summary.layout import Budget, Layout
 
 LARGEST = Tile(m=64, n=64, warps=4, stages=3)  # parts of some blocks, and cells
+ROW = 256  # bytes that a float32 key counts at least: its products in three parts fill registers
 PARTS = 16  # rows that a product takes; those of one block are padded to them
 TURN = 8 << 10  # bytes of keys that it reads at a time
 SCORED = 2048  # candidates below the largest size, whose scores a program holds
@@ -122,7 +125,7 @@ def _opened(
     opened = moved = rows  # of a size above the largest, and before the smallest: not read
     at = layout.pinned
     width = q.shape[3]
-    row = k.element_size() * next_power(width)
+    row = row_bytes(k.dtype, width)
     _largest(q, k, asking, tables[top], layout, left, block_q)
     for level in range(top, -1, -1):
         candidates, chosen = budget.candidates(layout, level), budget.chosen(layout, level)
@@ -179,7 +182,8 @@ def _largest(
 ) -> None:
     """Write into `left` the mass that each block gives each cell of the largest size."""
     blocks, top = left.shape[2], len(layout.sizes) - 1
-    programs = num_blocks(blocks, LARGEST.m * PART // block_q) * left.shape[0] * left.shape[1]
+    tile = scoring(k.dtype, q.shape[3])
+    programs = num_blocks(blocks, tile.m * PART // block_q) * left.shape[0] * left.shape[1]
     launched("search.kernels_asked:largest_cells_kernel")[(programs,)](
         *asking,
         table.means,
@@ -194,12 +198,24 @@ def _largest(
         BLOCK_D=max(16, next_power(q.shape[3])),
         PART=PART,
         OF_BLOCK=block_q // PART,
-        PARTS=LARGEST.m,
-        TILE=LARGEST.n,
+        PARTS=tile.m,
+        TILE=tile.n,
         PRECISION=precision(architecture_of(q.device), k.dtype),
-        num_warps=LARGEST.warps,
-        num_stages=LARGEST.stages,
+        num_warps=tile.warps,
+        num_stages=tile.stages,
     )
+
+
+def scoring(dtype: torch.dtype, width: int) -> Tile:
+    """The tile of the kernel that scores the largest cells: a third stage spills narrow float32."""
+    narrow = dtype == torch.float32 and width <= 32
+    return replace(LARGEST, stages=2) if narrow else LARGEST
+
+
+def row_bytes(dtype: torch.dtype, width: int) -> int:
+    """Bytes of a key, by which a program of the walk takes keys in tiles."""
+    own = dtype.itemsize * next_power(width)
+    return max(own, ROW) if dtype == torch.float32 else own
 
 
 def walking(candidates: int, block_q: int, row: int, *, top: bool) -> dict[str, int]:
