@@ -71,7 +71,11 @@ def test_the_widest_heads_where_shared_memory_is_least(tmp_path: Path) -> None:
     [
         ("sm_80", "32", "cells_largest"),
         ("sm_86", "32", "cells_largest"),
+        ("sm_120", "64", "cells_largest"),
+        ("sm_80", "128", "cells_largest"),
         ("sm_100", "32", "cells_last"),
+        ("sm_90", "64", "order_features"),
+        ("sm_120", "128", "order_features"),
     ],
 )
 def test_where_float32_has_least_room(target: str, width: str, kernel: str, tmp_path: Path) -> None:

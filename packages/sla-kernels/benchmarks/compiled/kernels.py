@@ -8,7 +8,7 @@ import torch
 
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
-from sla_kernels.order.launch import BEGIN, FEATURES, OF_PIECE, PIECE, warps
+from sla_kernels.order.launch import BEGIN, OF_PIECE, PIECE, featuring, warps
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, Tiles, precision, tiles_of
@@ -104,7 +104,7 @@ def variants(
     for name, kernel, tile, sizes in (
         *_of_blocks(tiles, block),
         *_of_rows(tiles, target, dtype, width),
-        *_of_order(),
+        *_of_order(dtype, width),
         *_of_linear(tiles, width),
     ):
         yield name, kernel, tile, common | sizes
@@ -148,10 +148,10 @@ def _tile_of_rows(
     return Tile(m=PARTS, n=found["TILE"], warps=found["num_warps"], stages=found["num_stages"])
 
 
-def _of_order() -> Iterator[Variant]:
+def _of_order(dtype: torch.dtype, width: int) -> Iterator[Variant]:
     for name, kernel in ORDER.items():
         most, steps = HALVED.get(name, (1, 1))
-        tile = FEATURES if name == "order_features" else PIECE
+        tile = featuring(dtype, width) if name == "order_features" else PIECE
         if name in HALVED:
             tile = Tile(m=most, n=1, warps=warps(most), stages=ADDS.stages)
         sizes = {"AXES": AXES, "TILE": tile.m, "STEP": tile.n, "OF_PIECE": OF_PIECE}

@@ -1,6 +1,7 @@
 """Launch the kernels of an order; nothing waits for the host."""
 
 import functools
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -79,9 +80,9 @@ def features_of(
     """Keys of all heads side by side along each axis; k is read where it lies."""
     k = k if k.stride(3) == 1 else k.contiguous()
     scenes, heads, tokens, width = k.shape
-    axes = directions.shape[1]
+    axes, tile = directions.shape[1], featuring(k.dtype, width)
     found = torch.empty((scenes, tokens, axes), dtype=torch.float32, device=k.device)
-    launched("order.kernels:features_kernel")[grid(num_blocks(tokens, FEATURES.m), k[:, :1])](
+    launched("order.kernels:features_kernel")[grid(num_blocks(tokens, tile.m), k[:, :1])](
         k,
         directions.contiguous(),
         found,
@@ -91,13 +92,20 @@ def features_of(
         *k.stride()[:3],
         D=width,
         BLOCK_D=max(16, next_power(width)),
-        AXES=max(FEATURES.n, next_power(axes)),
-        TILE=FEATURES.m,
+        AXES=max(tile.n, next_power(axes)),
+        TILE=tile.m,
         PRECISION=precision(architecture_of(k.device), k.dtype),
-        num_warps=FEATURES.warps,
-        num_stages=FEATURES.stages,
+        num_warps=tile.warps,
+        num_stages=tile.stages,
     )
     return found
+
+
+def featuring(dtype: torch.dtype, width: int) -> Tile:
+    """The tile of the kernel of features; products of float32 in three parts fill registers."""
+    if dtype != torch.float32:
+        return FEATURES
+    return replace(FEATURES, m=64 if width <= 64 else 32, warps=8, stages=2)
 
 
 def _sorted(

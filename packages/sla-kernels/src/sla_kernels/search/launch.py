@@ -207,9 +207,12 @@ def _largest(
 
 
 def scoring(dtype: torch.dtype, width: int) -> Tile:
-    """The tile of the kernel that scores the largest cells: a third stage spills narrow float32."""
-    narrow = dtype == torch.float32 and width <= 32
-    return replace(LARGEST, stages=2) if narrow else LARGEST
+    """The tile of the kernel that scores the largest cells: in float32 keys fill registers."""
+    if dtype != torch.float32:
+        return LARGEST
+    if width <= 32:
+        return replace(LARGEST, stages=2)
+    return replace(LARGEST, n=32 if width <= 64 else 16, warps=8, stages=2)
 
 
 def row_bytes(dtype: torch.dtype, width: int) -> int:
