@@ -42,7 +42,7 @@ def variants(
     if recipe.fp8 != "none":
         used: Backend = "scaled_mm" if backend == "auto" else backend
         able = used != "scaled_mm" or fp8_qat.multiplies_fp8(torch.device(device))
-        why = None if able else f"this device ({device}) multiplies no FP8"
+        why = None if able else f"{device} multiplies no FP8"
         found += [
             bfloat16(name=name, build=make(recipe, used), twin=make(recipe, None), missing=why)
             for name, make in (("FP8", _quantized), ("SLA + FP8", _light))

@@ -16,6 +16,8 @@ from lite3r.student.student import Student
 from recon_backbones.export import check_packages
 from recon_backbones.program import FIELDS, PROGRAM, Shape, write_program
 
+SHAPES = ("recon_backbones.backbone",)  # says which images a network reads
+
 
 def run(asked: Export, terminal: Terminal) -> None:
     """Load, deploy, write everything or nothing."""
@@ -30,7 +32,7 @@ def run(asked: Export, terminal: Terminal) -> None:
             card.hub_library()
         measured = card.read_report(asked.model)
         student = load(asked.model, weights=asked.weights, backend=None)
-    checks = reported(of=("lite3r.student.deploy", "recon_backbones.program"))
+    checks = reported(of=("lite3r.student.deploy", *SHAPES, "recon_backbones.program"))
     with checks, atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial:
         report = export(student, partial)
         more = _more(asked, student, measured, partial, terminal)
@@ -49,7 +51,7 @@ def _onnx(asked: Export, terminal: Terminal) -> None:
         check_packages()
         network = to_write(str(asked.model), backbone=asked.backbone, weights=asked.weights)
     shape = _shape(asked)
-    checks = reported(of=("lite3r.student.graph", "recon_backbones.export"))
+    checks = reported(of=("lite3r.student.graph", *SHAPES, "recon_backbones.export"))
     with checks, atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial:
         terminal.say("tracing the graph ...")
         made = write_graph(partial / GRAPH, network, shape, dense=asked.dense)
