@@ -106,7 +106,7 @@ def test_a_cache_serves_what_it_holds_and_small_tables_first() -> None:
     assert quarter == pytest.approx(0.75 * far)
     small, large = Again(bytes=many, table=room // 2), Again(bytes=many, table=2 * room)
     assert seconds(H100, large, small) == pytest.approx(max(0.75 * far, 1.25 * near))
-    none = replace(H100, cache_bytes=0, cache_bytes_per_second=0)
+    none = replace(H100, cache_bytes=0.0, cache_bytes_per_second=0.0)
     assert seconds(none, small) == pytest.approx(far)
 
 

@@ -22,8 +22,8 @@ class Device:
     fp8: float | None
     fp32: float
     source: str
-    cache_bytes: float = 0
-    cache_bytes_per_second: float = 0
+    cache_bytes: float = 0.0
+    cache_bytes_per_second: float = 0.0
 
 
 CACHE_READS = 5120
