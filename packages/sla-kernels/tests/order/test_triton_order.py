@@ -35,6 +35,7 @@ def test_segments_that_are_too_long_are_sorted_in_pieces(
     scenes: int, tokens: int, axes: int, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "MOST", 64)
+    monkeypatch.setattr(launch, "BEGIN", (64, 16))
     for module in (launch, median):
         monkeypatch.setattr(module, "OWN", 16)
     monkeypatch.setattr(launch, "PIECE", launch.Tile(m=32, n=4, warps=4, stages=1))

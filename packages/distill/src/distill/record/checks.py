@@ -10,11 +10,7 @@ def check_tensor(name: str, value: object, shape: str = "") -> Tensor:
 
     Raises TypeError for what is no tensor, ValueError for one of whole numbers or another shape.
     """
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name}={type(value).__name__}; it must be a torch.Tensor {shape}".rstrip()
-            + f": give torch.as_tensor({name})"
-        )
+    value = check_kind(name, value, shape)
     if not value.is_floating_point():
         raise ValueError(
             f"{name}=tensor of {value.dtype}; it must be floating point: give {name}.float()"
@@ -28,6 +24,16 @@ def check_tensor(name: str, value: object, shape: str = "") -> Tensor:
     if axes and not fits:
         raise ValueError(
             f"{name}=tensor of shape {tuple(value.shape)}; it must be {shape}: bring it to that"
+        )
+    return value
+
+
+def check_kind(name: str, value: object, shape: str = "") -> Tensor:
+    """Return a tensor of any number type; `shape` is told. Raises TypeError for what is none."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}={type(value).__name__}; it must be a torch.Tensor {shape}".rstrip()
+            + f": give torch.as_tensor({name})"
         )
     return value
 

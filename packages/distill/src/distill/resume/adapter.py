@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from distill.record.checks import check_kind
 from distill.resume.files import replace_tensors
 
 
@@ -19,12 +20,7 @@ def save_adapter(
     Raises TypeError for what is no tensor, ValueError for one that holds no values.
     """
     for name, value in trained.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name}={type(value).__name__}; it must be a torch.Tensor: give "
-                f"torch.as_tensor({name})"
-            )
-        if value.is_meta:
+        if check_kind(name, value).is_meta:
             raise ValueError(
                 f"{name}=tensor on meta; it must hold values: save what trained on a device"
             )

@@ -147,7 +147,7 @@ def _kind(segments: list[Segment]) -> tuple[int, int]:
     """How many tokens the programs of a step may begin with, 0 for too many, and their turns."""
     longest = max(end - start for start, end in segments)
     most = min((most for most in BEGIN if longest <= most), default=0)
-    return most if longest <= MOST else 0, TURNS if longest <= OWN else 0
+    return most, TURNS if longest <= OWN else 0
 
 
 def _pieces(segments: list[Segment], firsts: list[int]) -> Int32[Tensor, "pieces 7"]:
