@@ -27,7 +27,8 @@ TRAINING = (
     "--attention-weight --solve-batches --recompute"
 )
 INPUTS = (
-    "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras --shared-camera"
+    "--fps --frames --max-views --drop-blurred --skip-broken --recursive --cameras "
+    "--no-square-pixels --shared-camera"
 )
 MASKS = "--confidence-percentile --edge-tolerance --mask-sky --mask-background --masks"
 MEMORY = "--budget --window --overlap --no-close-loops"

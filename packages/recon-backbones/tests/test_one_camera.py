@@ -11,7 +11,11 @@ from PIL import Image
 
 from recon_backbones import Backbone, GivenCamera, InputError, load_backbone, reconstruct
 from recon_backbones.geometry.cameras import pinhole
-from recon_backbones.geometry.one_camera import fit_one_camera, weighted_median
+from recon_backbones.geometry.one_camera import (
+    fit_one_camera,
+    fit_square_pixels,
+    weighted_median,
+)
 from recon_backbones.geometry.pixels import PixelMap
 
 SEEN = (28, 42)  # height and width at the network
@@ -154,6 +158,42 @@ def test_reconstructing_with_one_camera_says_so_and_keeps_depth_and_poses(
     np.testing.assert_allclose(ratio, [1 / m.scale_x for m in found.maps], rtol=1e-5)
     assert dict(found.facts)["camera"].startswith("one for all photos: focal length")
     assert any(sentence.startswith("camera: one for all photos") for sentence in said)
+
+
+def test_square_pixels_stay_and_two_focal_lengths_become_one_between_them() -> None:
+    pixels = photo_map(300, 200)
+    square = seen_of(lens(250, 250, 300, 200), pixels)
+    other = seen_of(lens(280, 210, 300, 200), pixels)
+    k = torch.stack([square, other])
+    found = fit_square_pixels(k, torch.ones(2, *SEEN), [pixels] * 2)
+    torch.testing.assert_close(found[0], square.double())
+    photo = pixels.intrinsics_to_photo(found[1])
+    assert 245 < float(photo[0, 0]) < 280, "nearer to the focal length of the longer side"
+    torch.testing.assert_close(photo[0, 0], photo[1, 1])
+    torch.testing.assert_close(found[:, :2, 2], k[:, :2, 2].double())
+
+
+def test_of_a_cropped_photo_the_principal_point_stays_where_the_network_saw_it() -> None:
+    pixels = photo_map(300, 200)
+    k = seen_of(lens(250, 250, 300, 200), pixels)
+    k[0, 2] += 9
+    found = fit_square_pixels(k[None], torch.ones(1, *SEEN), [pixels])
+    torch.testing.assert_close(found[0], k.double())
+
+
+def test_photos_have_square_pixels_unless_the_two_focal_lengths_are_asked_for(
+    photos: Path, backbone: Backbone
+) -> None:
+    square = reconstruct(photos, backbone, size=56)
+    free = reconstruct(photos, backbone, size=56, square_pixels=False)
+    np.testing.assert_allclose(square.intrinsics[:, 0, 0], square.intrinsics[:, 1, 1], rtol=1e-6)
+    assert (abs(free.intrinsics[:, 0, 0] / free.intrinsics[:, 1, 1] - 1) > 1e-3).any()
+    low = np.minimum(free.intrinsics[:, 0, 0], free.intrinsics[:, 1, 1])
+    high = np.maximum(free.intrinsics[:, 0, 0], free.intrinsics[:, 1, 1])
+    assert (low <= square.intrinsics[:, 0, 0] + 1e-3).all()
+    assert (square.intrinsics[:, 0, 0] <= high + 1e-3).all()
+    np.testing.assert_array_equal(square.depth, free.depth)
+    np.testing.assert_array_equal(square.world_to_camera, free.world_to_camera)
 
 
 def test_given_cameras_are_not_shared_as_well(photos: Path, backbone: Backbone) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from recon_backbones.backbone import Backbone
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.cameras import first_is_origin
-from recon_backbones.geometry.one_camera import OneCamera, fit_one_camera
+from recon_backbones.geometry.one_camera import OneCamera, fit_one_camera, fit_square_pixels
 from recon_backbones.photos.batch import load_batch
 from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.gather import CamerasOf, Photos, gather
@@ -47,6 +47,7 @@ def reconstruct(
     choice: PhotoChoice = CHOICE,
     masks: Masks = MASKS,
     cameras: CamerasOf | None = None,
+    square_pixels: bool = True,
     shared_camera: bool = False,
     known_distance: KnownDistance | None = None,
     metric: Callable[[], object] | None = None,
@@ -64,6 +65,8 @@ def reconstruct(
     - `budget`, `window`, `overlap`, `close_loops`, `precision`: see `views.options.Memory`.
     - `choice`: which photos or frames are taken. `masks`: which pixels are kept.
     - `cameras`: gives the camera of each of some paths, or None; photos without are left out.
+    - `square_pixels`: the two focal lengths that the network says of a view become one
+      (`geometry.one_camera`); without it they stay two. Those of given cameras always stay.
     - `shared_camera`: one camera took all photos: one focal length in pixels of the photos, square
       pixels, the principal point in the middle (`geometry.one_camera` has how it is fitted).
     - `known_distance`, or `metric`, which loads a network that sees meters, fixes the unit.
@@ -97,6 +100,8 @@ def reconstruct(
             found, camera = _shared(found, batch, telling)
             lenses = camera.intrinsics
             facts.append(("camera", camera.describe()))
+        elif square_pixels and chosen.cameras is None:
+            found = _square(found, batch)
         if chosen.cameras is None:
             found, unit = in_meters(found, batch, chosen.names, meters, telling)
         else:
@@ -144,6 +149,12 @@ def _shared(found: Prediction, batch: Prepared, telling: Telling) -> tuple[Predi
         telling.say(doubt)
     seen = batch.intrinsics_from_photos(camera.intrinsics).to(found.intrinsics.dtype)
     return replace(found, intrinsics=seen), camera
+
+
+def _square(found: Prediction, batch: Prepared) -> Prediction:
+    """The prediction as cameras of square pixels saw it: rays change, depths and poses stay."""
+    seen = fit_square_pixels(found.intrinsics[0], found.depth_conf[0], batch.maps)
+    return replace(found, intrinsics=seen[None].to(found.intrinsics.dtype))
 
 
 def _refined(

@@ -49,6 +49,7 @@ def plan_of(asked: Reconstruct) -> Plan:
             choice=PhotoChoice(**vars(asked.inputs)),
             masks=Masks(folder=pixels.pop("masks"), **pixels),
             cameras=asked.cameras,
+            square_pixels=asked.square_pixels,
             shared_camera=asked.shared_camera,
             refine=asked.refine,
             known_distance=asked.known_distance,

@@ -82,6 +82,8 @@ class Reconstruct(Command, work="lite3r.commands.reconstruct:run"):
     """Longer side in pixels at which the network sees a photo."""
     cameras: Path | None = None
     """Known cameras: a COLMAP model, transforms.json, .npz, or a folder of *_cam.txt."""
+    square_pixels: bool = True
+    """Each view has one focal length; without it two, as the network says."""
     shared_camera: bool = False
     """All photos are by one camera: one focal length, square pixels, the middle as center."""
     inputs: Annotated[InputOptions, OmitArgPrefixes] = field(default_factory=InputOptions)

@@ -39,7 +39,8 @@ class Plan:
     """What is reconstructed, by which model, and what is written.
 
     - `photos`: as `recon_backbones.reconstruct` takes them; `model` to `precision` as `load_model`.
-    - `cameras`: a file or folder of known cameras. `shared_camera`: all photos are by one.
+    - `cameras`: a file or folder of known cameras. `square_pixels`: one focal length a
+      view. `shared_camera`: all photos are by one.
     - `refine`: adjust the cameras to what the photos share.
     - `known_distance`: two ends, as photo or photo:x,y, and meters between them.
     - `metric`: a network that sees meters.
@@ -62,6 +63,7 @@ class Plan:
     choice: PhotoChoice
     masks: Masks
     cameras: Path | None = None
+    square_pixels: bool = True
     shared_camera: bool = False
     refine: bool = False
     known_distance: tuple[str, str, float] | None = None
@@ -135,6 +137,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             choice=plan.choice,
             masks=plan.masks,
             cameras=cameras,
+            square_pixels=plan.square_pixels,
             shared_camera=plan.shared_camera,
             known_distance=distance,
             metric=None if plan.metric is None else lambda: _metric(plan),

@@ -1,12 +1,14 @@
-"""One camera for all photos: the focal length that moves the points of all views least.
+"""Square pixels, and one camera for all photos: focal lengths that move the points least.
 
-A network guesses a camera for each view. Of photos by one camera, each guess is a measurement of
-one focal length. Within a view the shared camera must send each pixel along nearly the ray that
-the network saw it on, weighted by confidence: squared distances of rays, times depth, are those by
-which its points move, so pixels near the middle, which say little, count little, and of two focal
-lengths that disagree (fx and fy) the one along the longer side counts more. Between views the
-errors are of another kind: one that sees a bare wall may be wrong by half, so the shared value is
-the median of logarithms, weighted by each view's confidence, and no mean.
+A network guesses a camera for each view, with a focal length along either side. Cameras have square
+pixels, so both are guesses of one number. A camera of one focal length must send each pixel along
+nearly the ray that the network saw it on, weighted by confidence: squared distances of rays, times
+depth, are those by which its points move, so pixels near the middle, which say little, count
+little, and of two focal lengths that disagree the one along the longer side counts more.
+
+Of photos by one camera, each view's number is a measurement of one. Between views the errors are of
+another kind: one that sees a bare wall may be wrong by half, so the shared value is the median of
+logarithms, weighted by each view's confidence, and no mean.
 """
 
 from collections.abc import Sequence
@@ -64,6 +66,25 @@ class OneCamera:
         )
 
 
+def fit_square_pixels(
+    intrinsics: Float[Tensor, "v 3 3"],
+    confidence: Float[Tensor, "v y x"],
+    maps: Sequence[PixelMap],
+) -> Float64[Tensor, "v 3 3"]:
+    """Each view's intrinsics with one focal length, in pixels of what the network saw.
+
+    Where a photo was not resized alike along both sides, it is the photo whose pixels are square.
+    Principal points stay. Arguments as of `fit_one_camera`.
+    """
+    square = intrinsics.double().clone()
+    for k, c, pixels in zip(square, confidence.double(), maps, strict=True):
+        at_x = (k[0, 2] - pixels.shift_x) / pixels.scale_x
+        at_y = (k[1, 2] - pixels.shift_y) / pixels.scale_y
+        focal, _ = _single(k, c, pixels, (at_x, at_y))
+        k[0, 0], k[1, 1] = focal * pixels.scale_x, focal * pixels.scale_y
+    return square
+
+
 def fit_one_camera(
     intrinsics: Float[Tensor, "v 3 3"],
     confidence: Float[Tensor, "v y x"],
@@ -76,7 +97,7 @@ def fit_one_camera(
     - `maps`: from each photo to what the network saw of it.
     """
     measured = [
-        _single(k, c, m)
+        _single(k, c, m, (m.photo[1] / 2, m.photo[0] / 2))
         for k, c, m in zip(intrinsics.double(), confidence.double(), maps, strict=True)
     ]
     single = torch.stack([focal for focal, _ in measured])
@@ -97,18 +118,21 @@ def weighted_median(values: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -
 
 
 def _single(
-    k: Float64[Tensor, "3 3"], confidence: Float64[Tensor, "y x"], pixels: PixelMap
+    k: Float64[Tensor, "3 3"],
+    confidence: Float64[Tensor, "y x"],
+    pixels: PixelMap,
+    center: tuple[float | Tensor, float | Tensor],
 ) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
     """The focal length of one view in pixels of its photo, and the view's mean confidence.
 
-    1 / f by least squares between the network's rays and pixels off the middle of the photo.
+    1 / f by least squares between the network's rays and pixels off the `center` (x, y) of the
+    photo.
     """
     weight = confidence * torch.from_numpy(pixels.seen_pixels())
-    height, width = pixels.photo
     u = torch.arange(weight.shape[1], dtype=torch.float64) + 0.5
     v = torch.arange(weight.shape[0], dtype=torch.float64) + 0.5
-    off_x = (u - pixels.shift_x) / pixels.scale_x - width / 2
-    off_y = (v - pixels.shift_y) / pixels.scale_y - height / 2
+    off_x = (u - pixels.shift_x) / pixels.scale_x - center[0]
+    off_y = (v - pixels.shift_y) / pixels.scale_y - center[1]
     ray_x, ray_y = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]
     across, down = einsum(weight, "y x -> x"), einsum(weight, "y x -> y")
     inverse = (across @ (off_x * ray_x) + down @ (off_y * ray_y)) / (
