@@ -30,6 +30,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading).strip()) for heading in plain}
 
 
+def nox_sessions() -> set[str]:
+    files = (ROOT / "tools" / "sessions").glob("*.py")
+    decorated = re.compile(r"^@nox\.session.*\n(?:@.*\n)*def (\w+)\(", re.M)
+    return {name for file in files for name in decorated.findall(file.read_text())}
+
+
 def test_pages_are_found() -> None:
     assert {"README.md", "docs/quickstart.md", "packages/distill/README.md"} <= set(PAGES)
 
@@ -53,7 +59,7 @@ def test_links_lead_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_programs_and_sessions_exist(name: str) -> None:
     text = PAGES[name].read_text(encoding="utf-8")
-    sessions = set(re.findall(r"^def (\w+)\(\s*session", (ROOT / "noxfile.py").read_text(), re.M))
+    sessions = nox_sessions()
     for script in re.findall(r"python ((?:tools|packages|apps|benchmarks)/[\w/-]+\.py)", text):
         assert any((base / script).is_file() for base in (ROOT, PAGES[name].parent)), script
     for session in re.findall(r"nox -s \"?([a-z]+)", text):
