@@ -10,7 +10,7 @@ PROGRAM = Path(__file__).parents[1] / "benchmarks" / "frozen_memory.py"
 
 def test_frozen_stack_needs_little_memory(tmp_path) -> None:
     out = tmp_path / "memory.json"
-    sizes = ["--layers", "24", "--dim", "512", "--tokens", "32"]
+    sizes = ["--layers", "24", "--dim", "640", "--tokens", "32"]
     command = [sys.executable, str(PROGRAM), *sizes, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

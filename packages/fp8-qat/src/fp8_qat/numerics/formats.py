@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int8, Shaped
 from torch import Tensor
 
 _EXPONENT_BITS_OF_FLOAT32 = 0x7F800000
@@ -12,6 +12,11 @@ _EXPONENT_BITS_OF_FLOAT32 = 0x7F800000
 _LEADING = 0x4000  # the exponent bit that E4M3 lacks, where moving copied the sign to
 _LAST_MANTISSA = 1 << 7
 _FLOAT16_TO_E4M3 = 2.0 ** (15 - 7)  # the difference of their exponents' biases
+
+# E4M3 in the bits of a float32
+_SIGN_AND_MAGNITUDE = -0x78100000  # bits 31 and 26 to 20: moving fills those between with the sign
+_FLOAT32_TO_E4M3 = 2.0 ** (127 - 7)
+_NAN = 0x7F  # the one magnitude that is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +56,28 @@ def encode(values: Float[Tensor, "*shape"], format: Format) -> Shaped[Tensor, "*
 def decode(codes: Shaped[Tensor, "*shape"], format: Format) -> Float32[Tensor, "*shape"]:
     """Give the exact float32 value of every code, in new memory.
 
-    On a CPU a cast from FP8 is scalar code. A float16 has the same fields, one bit of
-    exponent longer than E4M3 and a byte of mantissa longer than E5M2, so codes are moved
-    into its bits by integer operations, which are several times faster.
+    On a CPU a cast from FP8 is scalar code. Larger formats have the same fields, with longer
+    exponents and mantissas, so codes are moved into their bits by integer operations, which are
+    several times faster.
     """
     if codes.device.type != "cpu":
         return codes.to(torch.float32)
-    moved = codes.view(torch.int8).to(torch.int16)  # the sign fills the upper byte
+    moved = codes.view(torch.int8)
     if format.name == "e5m2":
-        return moved.bitwise_left_shift_(8).view(torch.float16).float()
-    moved.bitwise_left_shift_(7).bitwise_and_(~_LEADING)
+        return moved.to(torch.int16).bitwise_left_shift_(8).view(torch.float16).float()
+    if _all_finite(moved):
+        bits = moved.to(torch.int32).bitwise_left_shift_(20).bitwise_and_(_SIGN_AND_MAGNITUDE)
+        return bits.view(torch.float32).mul_(_FLOAT32_TO_E4M3)
+    bits = moved.to(torch.int16).bitwise_left_shift_(7).bitwise_and_(~_LEADING)
     # The one magnitude whose successor carries into the leading bit is NaN; with the bit it is one.
-    moved.bitwise_or_((moved + _LAST_MANTISSA).bitwise_and_(_LEADING))
-    return moved.view(torch.float16).float().mul_(_FLOAT16_TO_E4M3)
+    bits.bitwise_or_((bits + _LAST_MANTISSA).bitwise_and_(_LEADING))
+    return bits.view(torch.float16).float().mul_(_FLOAT16_TO_E4M3)
+
+
+def _all_finite(codes: Int8[Tensor, "*shape"]) -> bool:
+    """Whether no E4M3 code is NaN; False where a program is traced, which must hold for all."""
+    seen = type(codes) is Tensor and not torch.compiler.is_compiling() and codes.numel() > 0
+    return seen and int(codes.bitwise_and(_NAN).amax()) < _NAN
 
 
 def round_(values: Float32[Tensor, "*shape"], format: Format) -> Float32[Tensor, "*shape"]:

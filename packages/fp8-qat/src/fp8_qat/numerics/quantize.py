@@ -19,8 +19,7 @@ from fp8_qat.numerics.formats import decode, encode
 from fp8_qat.numerics.scales import Scale, exponents_of, scale_of
 from fp8_qat.numerics.spec import Spec
 
-_WHOLE = 3 * 2**16  # from here on a tensor is worked on part by part
-_AT_ONCE = 2**16  # small, as what is saved in memory here is a float32 copy of a weight
+_AT_ONCE = 2**18  # values; what is worked on part by part needs no float32 copy of a weight
 HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -79,7 +78,7 @@ def dequantize(
         )
     blocks = to_blocks(codes.view(torch.uint8), spec.granularity).view(codes.dtype)
     check_scale("scale", quantized.scale, blocks)
-    if codes.numel() <= _WHOLE:
+    if codes.numel() <= _AT_ONCE:
         values = decode(blocks, spec.fp8).mul_(over_blocks(quantized.scale))
         return from_blocks(values.to(dtype), codes.shape)
     result = torch.empty(blocks.shape, dtype=dtype, device=codes.device)
