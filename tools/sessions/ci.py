@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 
 import nox
 
@@ -40,9 +41,16 @@ def tests(session: nox.Session, name: str) -> None:
     install(session, closure(name))
     session.run("python", "tools/check_alone.py", module, *map(import_name, siblings(name)))
     pip(session, "pytest-xdist==3.8.0", *for_tests(name))
+    test(session, name, "-m", "not nightly")
+
+
+def test(session: nox.Session, name: str, *which: str, success_codes: Iterable[int] = (0,)) -> None:
+    """Run a package's tests where it is installed, with the shapes of all arguments checked."""
+    module = import_name(name)
     session.run(
         "pytest",
         *IN_PARALLEL,
+        *which,
         f"--jaxtyping-packages={module},beartype.beartype",
         "--doctest-modules",
         "--pyargs",
@@ -50,6 +58,7 @@ def tests(session: nox.Session, name: str) -> None:
         str(tests_of(name)),
         *session.posargs,
         env={"OMP_NUM_THREADS": "1"},  # the processes are the parallel part
+        success_codes=success_codes,
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nox
 
+from .ci import test
 from .installing import everything, install, install_all, pip
 from .projects import (
     PROJECTS,
@@ -115,6 +116,14 @@ def coverage(session: nox.Session, name: str) -> None:
 
 
 @nox.session(default=False, requires=["build"])
+@each_package
+def whole(session: nox.Session, name: str) -> None:
+    """The cases of a package's tests that a push has no time for."""
+    install(session, closure(name), "pytest-xdist==3.8.0", *for_tests(name))
+    test(session, name, "-m", "nightly", success_codes=(0, 5))  # 5: it has none
+
+
+@nox.session(default=False, requires=["build"])
 def mutation(session: nox.Session) -> None:
     """Change the core, one place at a time, and count the changes that tests notice."""
     install_all(session, *(r for r in for_tests(*PROJECTS) if "pycolmap" not in r))
@@ -129,6 +138,6 @@ def nightly(session: nox.Session) -> None:
     for version in TRITONS:
         session.notify(f"triton({version})")
     of_python = (f"{kind}-{python}" for kind in ("lowest", "newest") for python in PYTHONS)
-    for each in (*of_python, "coverage"):
+    for each in (*of_python, "whole", "coverage"):
         for name in PROJECTS:
             session.notify(f"{each}({name})")

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recon_backbones import InputError, load_backbone
+from recon_backbones import InputError
 from recon_backbones import program as programs
 from recon_backbones.program import Shape, load_program, write_program
+
+from .short import short
 
 SHAPE = Shape(views=2, height=28, width=42)
 
@@ -17,9 +19,7 @@ SHAPE = Shape(views=2, height=28, width=42)
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "folder" / "program.pt2"
-    strays = write_program(
-        path, load_backbone("da3-tiny", weights="bundled"), SHAPE, {"name": "da3-tiny"}
-    )
+    strays = write_program(path, short("da3-tiny"), SHAPE, {"name": "da3-tiny"})
     assert 0 <= strays <= programs.LARGEST_DIFFERENCE
     assert [p.name for p in path.parent.iterdir()] == ["program.pt2"]
     return path
@@ -28,7 +28,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_program_answers_as_its_backbone_does(written: Path) -> None:
     program, images = load_program(written), torch.rand(2, 3, 28, 42)
     with torch.no_grad():
-        expected = load_backbone("da3-tiny", weights="bundled")(images[None])
+        expected = short("da3-tiny")(images[None])
     found = program(images)
     for name in programs.FIELDS:
         torch.testing.assert_close(
@@ -53,9 +53,7 @@ def test_a_program_that_strays_is_not_written(
 ) -> None:
     monkeypatch.setattr(programs, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(ValueError, match=r"strays by .* of the median depth"):
-        write_program(
-            tmp_path / "program.pt2", load_backbone("da3-tiny", weights="bundled"), SHAPE, {}
-        )
+        write_program(tmp_path / "program.pt2", short("da3-tiny"), SHAPE, {})
     assert not list(tmp_path.iterdir())
 
 

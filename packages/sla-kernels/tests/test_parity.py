@@ -25,7 +25,9 @@ def test_the_folder_holds_cases(parity: Path) -> None:
     assert list(parity.glob("*.safetensors")), f"no .safetensors case in {parity}"
 
 
-@pytest.mark.parametrize("backend", ["reference", "eager", "triton"])
+@pytest.mark.parametrize(
+    "backend", ["reference", "eager", pytest.param("triton", marks=pytest.mark.nightly)]
+)
 def test_values_and_gradients(parity_case: Path, backend: str) -> None:
     meta, case = read(parity_case)
     leaves = ("q", "k", "v", "proj_l.weight", "proj_l.bias")

@@ -86,7 +86,7 @@ CASES = [  # n, m, h, g, d, block, pinned tokens, scope, feature map
     (100, 130, 2, 2, 32, (32, 16), 0, "all", "softmax"),
     (65, 63, 4, 2, 64, (64, 64), 0, "complement", "elu1"),
     (127, 127, 2, 1, 32, (32, 32), 5, "complement", "relu"),
-    (127, 127, 2, 2, 96, (64, 64), 70, "all", "softmax"),
+    (127, 127, 1, 1, 96, (64, 64), 70, "all", "softmax"),
     (64, 200, 1, 1, 128, (128, 128), 0, "marginal", "softmax"),
 ]
 
