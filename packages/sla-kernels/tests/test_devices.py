@@ -1,5 +1,6 @@
 """Launches: on the device of the tensors, within what a GPU counts and reaches."""
 
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from sla_kernels.linear import launch as linear_launch
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
 from sla_kernels.order import axes
-from sla_kernels.runtime import library, tiles
+from sla_kernels.runtime import captured, library, tiles
 from sla_kernels.runtime.grid import grid, within_reach
 from sla_kernels.select import op as select_op
 from sla_kernels.select.lists import BlockLists
@@ -247,3 +248,17 @@ def test_axes_are_found_where_a_device_has_no_float64(monkeypatch: pytest.Monkey
     expected = axes.principal_axes(x, 3)
     monkeypatch.setattr(axes, "NO_FLOAT64", ("cpu",))
     assert torch.equal(axes.principal_axes(x, 3), expected)
+
+
+def test_what_a_graph_reads_outlives_every_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "_HELD", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    found = []
+    for device in ("cuda", "cpu"):
+        made = captured.held_for_graphs(torch.ones(3), torch.device(device))
+        found.append(weakref.ref(made))
+        del made
+    assert [one() is not None for one in found] == [True, False]
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert captured.held_for_graphs(torch.ones(3), torch.device("cuda")).shape == (3,)
+    assert len(captured._HELD) == 1

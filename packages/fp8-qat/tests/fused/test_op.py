@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,31 @@ def test_kernel_bytes_equal_the_reference(
     assert torch.equal(ours.scale.nan_to_num(-1.0), theirs.scale.nan_to_num(-1.0))
     number = ~dequantize(theirs).isnan()  # the interpreter casts NaN to some number
     assert torch.equal(ours.bytes[number], theirs.bytes[number])
+
+
+def test_the_kernel_is_launched_on_the_device_of_its_tensors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Triton launches on the current device, which need not be that of the tensors."""
+    current: list[torch.Tensor] = []
+    launched: list[torch.device] = []
+
+    @contextmanager
+    def device_of(x: torch.Tensor) -> Iterator[None]:
+        current.append(x)
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, grid: object) -> Callable[..., None]:
+            return lambda *_, **__: launched.append(current[-1].device)
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(op, "_interpreted", lambda: True)
+    monkeypatch.setattr(op, "_quantize_rows_kernel", Kernel())
+    x = torch.randn(3, 64, device=DEVICE)
+    quantize_activation(x, recipes.rowwise().activation, backend="triton")
+    assert launched == [x.device]
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -176,7 +177,7 @@ def check_images(images: Tensor, patch_size: int) -> None:
             )
     if not is_readable(images):
         return
-    low, high = (bound.item() for bound in images.detach().aminmax())
+    low, high = torch.stack(images.detach().aminmax()).tolist()  # read at once: a GPU waits
     if not low >= -1e-3 or not high <= 1 + 1e-3:  # NaN fails both
         raise ValueError(
             f"images range over [{low:g}, {high:g}]; the rule is finite, in [0, 1]: divide "

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from recon_backbones.checks import Axes
+from recon_backbones.checks import Axes, is_readable
 from recon_backbones.errors import InputError
 from recon_backbones.prediction import SKY, Prediction
 
@@ -47,7 +47,7 @@ def metric_scale(
     middle = masked_quantile(prediction.depth_conf, ground, 0.5)
     used = ground & (prediction.depth_conf >= middle[:, None, None, None])
     used = used & (meters > _NEAREST_METERS) & (prediction.depth > _NEAREST)
-    if not (used.is_meta or torch.compiler.is_compiling()):
+    if is_readable(used):
         count = used.flatten(1).sum(1)
         if (count < _FEWEST).any():
             raise InputError(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from recon_backbones.checks import Axes
+from recon_backbones.checks import Axes, is_readable
 from recon_backbones.geometry.cameras import unproject
 from recon_backbones.geometry.splats import Splats
 
@@ -55,8 +55,7 @@ class Prediction:
         axes = Axes()
         axes.check(self.depth, "depth", "b v y x")
         axes.check(scale, "scale", "b", one_type=False)
-        known = not (scale.is_meta or torch.compiler.is_compiling())
-        if known and not (scale.isfinite() & (scale > 0)).all():
+        if is_readable(scale) and not (scale.isfinite() & (scale > 0)).all():
             raise ValueError(
                 f"scale={scale.tolist()}; it must be positive and finite: pass 1.0 to change "
                 "nothing"

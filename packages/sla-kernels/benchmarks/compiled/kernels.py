@@ -25,7 +25,7 @@ from sla_kernels.search.launch import (
     scoring,
     walking,
 )
-from sla_kernels.search.launch_cells import WANTED
+from sla_kernels.search.launch_cells import WANTED, means_warps
 from sla_kernels.search.walk import PART
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
@@ -81,13 +81,12 @@ FIXED = {
     "rows_sum": Tile(m=1, n=STEP, warps=1, stages=1),
     "rows_larger": Tile(m=1, n=STEP, warps=1, stages=3),
     "cells_larger": Tile(m=1, n=STEP, warps=1, stages=3),
-    "cells_means": ADDS,
     "cells_tilt": ADDS,
     "cells_asked": ASKED,
     "cells_wanted": WANTED,
 }
 MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_wanted"}
-MULTIPLY_NOTHING |= {"cells_top", "rows_laid"}
+MULTIPLY_NOTHING |= {"cells_top", "cells_means", "rows_laid"}
 MULTIPLY_NOTHING |= set(ORDER) - {"order_features"}
 CANDIDATES = {"cells_top": MOST, "cells_last": 512, "cells_many": SCORED}  # 512 as by default
 
@@ -139,6 +138,8 @@ def _tile_of_rows(
         return getattr(tiles, entry).of_queries(ROWS_BLOCK_Q)
     if name == "rows_laid":
         return replace(ADDS, warps=chunk_warps(width))
+    if name == "cells_means":
+        return replace(ADDS, warps=means_warps(width))
     if name == "cells_largest":
         return scoring(dtype, width)
     if name not in CANDIDATES:

@@ -166,7 +166,9 @@ def _launch(
     codes = torch.empty(rows, columns, dtype=spec.fp8.dtype, device=x.device)
     scale = torch.empty(rows, runs, dtype=torch.float32, device=x.device)
     block = next_power(max(columns, width))
-    if rows:
+    if not rows:
+        return QuantizedTensor(codes=codes.view(x.shape), scale=scale, spec=spec)
+    with torch.cuda.device_of(x):  # Triton launches on the current device
         _quantize_rows_kernel[(rows,)](
             matrix,
             matrix if weight is None else weight,

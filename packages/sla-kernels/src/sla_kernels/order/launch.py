@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.order.plan import Segment, halvings
+from sla_kernels.runtime.captured import held_for_graphs
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
@@ -56,7 +57,8 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
     scenes, tokens, axes = features.shape
     rows = features.contiguous()
     order = torch.arange(scenes * tokens, dtype=torch.int32, device=features.device)
-    pieces_of, halved = _plan(scenes, tokens, sizes, features.device)
+    plan = _plan(scenes, tokens, sizes, features.device)
+    pieces_of, halved = held_for_graphs(plan, features.device)
     for pieces in pieces_of:
         order = _sorted(rows, order, pieces)
     for bounds, width, steps, turns in halved:

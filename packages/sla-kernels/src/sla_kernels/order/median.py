@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.plan import Cut, cuts
+from sla_kernels.runtime.captured import held_for_graphs
 from sla_kernels.runtime.sorting import stable_argsort
 
 OWN = 2048  # tokens of the longest segment from which on each has a direction of its own
@@ -24,7 +25,7 @@ def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
 
     Nothing is read back to the host.
     """
-    steps = cuts(features.shape[1], sizes, features.device)
+    steps = held_for_graphs(cuts(features.shape[1], sizes, features.device), features.device)
     return torch.stack([_of_scene(scene, steps) for scene in features])
 
 

@@ -14,7 +14,7 @@ from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.launch import chunk_of, strides
+from sla_kernels.summary.launch import chunk_of, chunk_warps, strides
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.weights import LEAST_MASS
 
@@ -62,6 +62,7 @@ def tables_of(k: Tensor, v: Tensor, order: Tensor, layout: Layout) -> list[Table
         *strides(k),
         *strides(v),
         SIZE=layout.sizes[0],
+        num_warps=means_warps(width),
         **common,
     )
     for level, table in enumerate(tables[1:], start=1):
@@ -77,6 +78,11 @@ def tables_of(k: Tensor, v: Tensor, order: Tensor, layout: Layout) -> list[Table
             **common,
         )
     return tables
+
+
+def means_warps(width: int) -> int:
+    """Of a program that sums a chunk of keys and values: more where wider rows fill registers."""
+    return max(4, chunk_warps(width))
 
 
 def wanted(
