@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import fp8_qat
+import sla_kernels
 from gpu.setting import Setting
 from lite3r.student.axes import find_axes
 from lite3r.student.compose import quantize, sparsify
@@ -51,11 +52,12 @@ def recipe(setting: Setting) -> Recipe:
 
 
 def variant(what: str, base: Backbone, setting: Setting) -> nn.Module:
-    """One of VARIANTS; weights that stay as they are are shared with `base`."""
+    """One of VARIANTS, as it is deployed; weights that stay as they are are shared with `base`."""
     shared: dict[int, Any] = {id(p): p for p in base.parameters()}
     model = copy.deepcopy(base, memo=shared)
     if what.startswith("ours"):
         sparsify(model, recipe(setting))
+        sla_kernels.attend_all_below(model, sla_kernels.short_on(setting.device))
         find_axes(model, torch.rand(1, 2, 3, 8 * base.patch_size, 8 * base.patch_size))
     if "FP8" in what:
         quantize(model, recipe(setting))

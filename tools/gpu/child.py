@@ -27,7 +27,7 @@ def run_step(name: str, out: Path, *, rehearse: bool, run: str) -> None:
 
 
 def run_checks(kind: str, *, rehearse: bool) -> None:
-    """Run some checks of the step `memory`, in whatever this process was started under."""
+    """Run the checks whose names begin so, in whatever this process was started under."""
     device = "cpu" if rehearse else "cuda"
     setting = Setting(step="memory", device=device, rehearse=rehearse, out=Path())
     torch.manual_seed(0)

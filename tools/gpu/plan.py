@@ -20,14 +20,14 @@ class Step:
 
 
 STEPS = (
-    Step(name="smoke", seconds=60, module="smoke", interpreted=True),
-    Step(name="attention", seconds=50, module="attention"),
+    Step(name="smoke", seconds=75, module="smoke", interpreted=True),
+    Step(name="attention", seconds=45, module="attention"),
     Step(name="rows", seconds=45, module="rows"),
-    Step(name="linears", seconds=25, module="linears"),
-    Step(name="da3-large", seconds=95, module="models"),
-    Step(name="vggt-1b", seconds=150, module="models"),
-    Step(name="profile", seconds=25, module="profile"),
-    Step(name="teacher", seconds=25, module="teacher"),
+    Step(name="linears", seconds=35, module="linears"),
+    Step(name="da3-large", seconds=85, module="models"),
+    Step(name="vggt-1b", seconds=125, module="models"),
+    Step(name="profile", seconds=30, module="profile"),
+    Step(name="teacher", seconds=35, module="teacher"),
     Step(name="memory", seconds=300, module="memory", interpreted=True, asked=True),
 )
 REHEARSAL_SECONDS = 600.0

@@ -72,7 +72,7 @@ def words(day: Day, step: Step) -> list[str]:
     """The command of a child: what was compiled is kept in --out for the next call."""
     settings = [
         f"TORCHINDUCTOR_CACHE_DIR={(day.out / 'cache').resolve()}",
-        "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+        f"TRITON_CACHE_DIR={(day.out / 'cache' / 'triton').resolve()}",
         f"TRITON_INTERPRET={int(day.rehearse and step.interpreted)}",
     ]
     settings += [f"PYTHONPATH={day.site.resolve()}"] if day.site else []

@@ -39,6 +39,14 @@ import sla_kernels
 from sla_kernels import SparseLinearAttention, block_sparse_attention, explain, select_blocks
 from sla_kernels.sparse.flex import block_mask
 
+try:
+    from triton.errors import TritonError
+except ImportError:  # a CPU can be without Triton, and then nothing raises it
+
+    class TritonError(Exception):
+        """Never raised."""
+
+
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 TOLERANCE = {"bf16": 2e-2, "fp16": 4e-3, "fp32": 1e-5}  # norm of the difference over the norm
@@ -66,7 +74,11 @@ def contenders(q: Tensor, k: Tensor, args: argparse.Namespace, keep: float) -> d
         found["flex/sparse"] = flex(selection)
     if find_spec("sparse_linear_attention"):
         found["thu-ml/module"] = thu_ml(q, keep, args.block)
-    return {name: run for name, run in found.items() if name.split("/")[0] not in args.skip}
+    return {
+        name: run
+        for name, run in found.items()
+        if name not in args.skip and name.split("/")[0] not in args.skip
+    }
 
 
 def dense(backend: SDPBackend) -> Attention:
@@ -223,18 +235,14 @@ def measure(tokens: int, keep: float, args: argparse.Namespace) -> Iterator[dict
     q, k = leaves[:2]
     entries, timed = [], {}
     for name, run in contenders(q, k, args, keep).items():
-        error = mismatch(name, args, keep)
-        entry = {"contender": name, "tokens": tokens, "keep": keep, "error": error}
+        entry: dict[str, Any] = {"contender": name, "tokens": tokens, "keep": keep}
         entries.append(entry)
-        if not error < TOLERANCE[args.dtype]:
-            entry["refused"] = f"error {error:.1e} is above {TOLERANCE[args.dtype]:.0e}"
-            continue
-        for step_name, step in steps(name, run, leaves, args).items():
-            step()
-            measured = not args.no_memory
-            peak = peak_bytes(name, step_name, tokens, keep, args) if measured else None
-            entry[step_name] = {"peak_bytes": peak, "seconds": []}
-            timed[name, step_name] = (step, entry[step_name])
+        made = steps(name, run, leaves, args)
+        try:
+            entry |= checked(name, made, tokens, keep, args)
+        except (RuntimeError, TritonError) as problem:  # the others are timed all the same
+            entry["refused"] = f"{type(problem).__name__}: {str(problem)[:300]}"
+        timed |= {(name, what): (step, entry[what]) for what, step in made.items() if what in entry}
     for _ in range(args.repetitions):
         for step, record in timed.values():
             record["seconds"].append(seconds(step, args.device))
@@ -243,6 +251,28 @@ def measure(tokens: int, keep: float, args: argparse.Namespace) -> Iterator[dict
         density = 1.0 if entry["contender"].startswith("dense") else told.density
         finish(entry, density, tokens, args)
         yield entry
+
+
+def checked(
+    name: str,
+    made: dict[str, Callable[[], None]],
+    tokens: int,
+    keep: float,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """Run a contender once: its error and the room for its times, or why it is not timed."""
+    error = mismatch(name, args, keep)
+    if not error < TOLERANCE[args.dtype]:
+        return {
+            "error": error,
+            "refused": f"error {error:.1e} is above {TOLERANCE[args.dtype]:.0e}",
+        }
+    found: dict[str, Any] = {"error": error}
+    for what, step in made.items():
+        step()
+        peak = None if args.no_memory else peak_bytes(name, what, tokens, keep, args)
+        found[what] = {"peak_bytes": peak, "seconds": []}
+    return found
 
 
 def finish(entry: dict, density: float, tokens: int, args: argparse.Namespace) -> None:

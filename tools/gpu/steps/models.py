@@ -1,7 +1,7 @@
 """Whole backbones with random weights: dense and ours, eager and compiled, time and memory."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,34 +18,40 @@ from recon_backbones.views.memory import Work, footprint
 
 VIEWS = (2, 8, 32, 100, 300)
 SIZE = (518, 518)  # height and width; 1369 patches a view, as VGGT was trained
-MOST_CAPTURED = 100  # views: longer work hides its launches, and a graph holds its memory
+MOST_CAPTURED = 32  # views: longer work hides its launches, and a graph holds its memory
+LONG = 300  # views from which dense attention takes half a minute a call
 TINY = {"da3-large": "da3-tiny", "vggt-1b": "vggt-tiny"}
 
 
 def measure(setting: Setting, record: Record) -> None:
-    """All variants at each number of views, few views first."""
+    """All variants at each number of views: what needs no compiling first, few views first."""
     name = TINY[setting.step] if setting.rehearse else setting.step
     base = dense(name, setting.device)
     made: dict[str, nn.Module] = {}
     work = Work(views=1, height=SIZE[0], width=SIZE[1], head_chunk=8, bytes_per_value=2)
     if setting.rehearse:
         work = replace(work, height=56, width=84)
-    for views in (2,) if setting.rehearse else VIEWS:
-        of_views = replace(work, views=views)
-        images = torch.rand(1, views, 3, work.height, work.width).to(setting.device)
-        for what in EAGER if name == "vggt-tiny" else VARIANTS:
-            if what in CAPTURED and views > MOST_CAPTURED:
-                continue
-            key = {"backbone": name, "views": views, "variant": what}
-            run = partial(one, what, base, made, images.to(base_dtype(base)), of_views, setting)
-            record.row(key, run)
+    for views, what in pairs(setting, EAGER if name == "vggt-tiny" else VARIANTS):
+        key = {"backbone": name, "views": views, "variant": what}
+        run = partial(one, what, base, made, replace(work, views=views), setting)
+        record.row(key, run)
+
+
+def pairs(setting: Setting, variants: Sequence[str]) -> list[tuple[int, str]]:
+    """Numbers of views and variants, in order of worth: a limit cuts off the last."""
+    kinds = [[what for what in variants if (what in COMPILED) == compiled] for compiled in (0, 1)]
+    if setting.rehearse:
+        return [(2, what) for kind in kinds for what in kind]
+    short = [(v, what) for kind in kinds for v in VIEWS if v < LONG for what in kind]
+    long = [(v, what) for v in VIEWS if v >= LONG for kind in kinds for what in kind]
+    long.sort(key=lambda pair: pair[1].startswith("dense"))
+    return [(v, what) for v, what in short + long if not (what in CAPTURED and v > MOST_CAPTURED)]
 
 
 def one(
     what: str,
     base: Any,
     made: dict[str, nn.Module],
-    images: Tensor,
     work: Work,
     setting: Setting,
 ) -> dict[str, Any]:
@@ -60,6 +66,8 @@ def one(
             lambda: made.update({built: variant(built, base, setting)}), setting.device
         )
     model: Any = made[built]
+    shape = (1, work.views, 3, work.height, work.width)
+    images = torch.rand(shape, device=setting.device).to(base_dtype(base))
     run = call(model, images)
     with torch.inference_mode():
         if what in CAPTURED:

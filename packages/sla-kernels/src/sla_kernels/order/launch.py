@@ -104,9 +104,10 @@ def features_of(
 
 
 def featuring(dtype: torch.dtype, width: int) -> Tile:
-    """The tile of the kernel of features; products of float32 in three parts fill registers."""
+    """The tile of the kernel of features: wide tokens fill shared memory, and products of float32,
+    in three parts, registers."""
     if dtype != torch.float32:
-        return FEATURES
+        return FEATURES if width <= 64 else replace(FEATURES, m=64)
     return replace(FEATURES, m=64 if width <= 64 else 32, warps=8, stages=2)
 
 

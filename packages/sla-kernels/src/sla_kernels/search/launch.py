@@ -23,6 +23,7 @@ LARGEST = Tile(m=64, n=64, warps=4, stages=3)  # parts of some blocks, and cells
 ROW = 256  # bytes that a float32 key counts at least: its products in three parts fill registers
 PARTS = 16  # rows that a product takes; those of one block are padded to them
 TURN = 8 << 10  # bytes of keys that it reads at a time
+LONG, SHORTER = 1024, 64  # candidates from which on it reads fewer keys at a time
 SCORED = 2048  # candidates below the largest size, whose scores a program holds
 ASKED = Tile(m=16, n=64, warps=8, stages=2)
 MOST = 4096  # candidates that a program ranks in its registers
@@ -229,7 +230,8 @@ def walking(candidates: int, block_q: int, row: int, *, top: bool) -> dict[str, 
     block may fill.
     """
     width = max(16, next_power(candidates))
-    tile = width if top else min(width, max(16, TURN // row))
+    most = min(TURN // row, SHORTER if width > LONG else width)
+    tile = width if top else max(16, most)
     return {
         "ROWS": PARTS if block_q > PARTS // 2 * PART else PARTS // 2,
         "TILES": width // tile,
