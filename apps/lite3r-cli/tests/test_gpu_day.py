@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,45 @@ def test_a_device_that_broke_gets_a_new_process(
     day = module.Day(out=tmp_path, rehearse=False, site=None, run="now")
     ended = module.run(day, plan.Step(name="any", seconds=60, module=""))
     assert ended.how == "done"
+
+
+def test_children_import_this_repository_and_what_was_carried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, plan = import_module("gpu.run"), import_module("gpu.plan")
+    monkeypatch.setattr(sys, "path", ["tools", "given"])
+    day = module.Day(out=tmp_path, rehearse=False, site=tmp_path / "site", run="now")
+    words = module.words(day, plan.by_name("rows"))
+    (line,) = (word for word in words if word.startswith("PYTHONPATH="))
+    places = line.partition("=")[2].split(":")
+    assert places[-2:] == [str(tmp_path / "site"), "given"]
+    assert str(TOOLS.parent / "packages" / "sla-kernels" / "src") in places[:-2]
+
+
+def test_what_needs_no_compiling_and_is_short_comes_first() -> None:
+    models, setting = import_module("gpu.steps.models"), import_module("gpu.setting")
+    day = setting.Setting(step="vggt-1b", device="cuda", rehearse=False, out=Path())
+    pairs = models.pairs(day, models.VARIANTS)
+    assert len(set(pairs)) == len(pairs) == 5 * 6 + 3 * 3  # captured at three numbers of views
+    assert pairs[0] == (2, "dense bfloat16")
+    assert pairs[-1] == (300, "dense bfloat16, compiled")
+    eager = [pair for pair in pairs if pair[1] in models.EAGER and pair[0] < models.LONG]
+    assert pairs[: len(eager)] == eager
+
+
+def test_checks_are_run_ahead_in_processes_that_end_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoke = import_module("gpu.steps.smoke")
+    program = tmp_path / "stand_in.py"
+    program.write_text(
+        "import pathlib, sys, time\n"
+        f"pathlib.Path({str(tmp_path)!r}, sys.argv[-1]).touch()\n"
+        "time.sleep(60 * (sys.argv[-1] == 'slow'))\n"
+    )
+    monkeypatch.setattr(smoke, "COMMAND", program)
+    monkeypatch.setattr(smoke, "AHEAD_SECONDS", 5.0)
+    began = time.monotonic()
+    smoke.compile_ahead(["slow", "one", "two"])
+    assert 4.9 < time.monotonic() - began < 20
+    assert all((tmp_path / name).is_file() for name in ("slow", "one", "two"))
