@@ -1,7 +1,6 @@
 """Run steps as child processes, one after another, each within its limit."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ROOT / "tools" / "gpu_day.py"
 BROKEN = 3  # how a child ends whose device does not answer any more; its rows so far are written
 TRIES = 3
+IMPORTS_FIRST = 'export PYTHONPATH="$1${PYTHONPATH:+:$PYTHONPATH}"; shift; exec "$@"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +73,22 @@ def run(day: Day, step: Step) -> Ended:
 def words(day: Day, step: Step) -> list[str]:
     """The command of a child: what was compiled is kept in --out for the next call.
 
-    It imports the packages of this repository, what was carried here, and what this process does.
+    It imports the packages of this repository and what was carried here before all else.
     """
     places = [*sorted(ROOT.glob("*/*/src")), *([day.site.resolve()] if day.site else [])]
-    places += sys.path[1:]
     settings = [
         f"TORCHINDUCTOR_CACHE_DIR={(day.out / 'cache').resolve()}",
         f"TRITON_CACHE_DIR={(day.out / 'cache' / 'triton').resolve()}",
         f"TRITON_INTERPRET={int(day.rehearse and step.interpreted)}",
     ]
-    settings += [f"PYTHONPATH={os.pathsep.join(map(str, places))}"]
     own = [sys.executable, str(COMMAND), "--step", step.name, "--out", str(day.out)]
-    return ["env", *settings, *own, "--run", day.run, *(["--rehearse"] if day.rehearse else [])]
+    first = ["sh", "-c", IMPORTS_FIRST, "sh", ":".join(map(str, places))]
+    return [
+        *first,
+        "env",
+        *settings,
+        *own,
+        "--run",
+        day.run,
+        *(["--rehearse"] if day.rehearse else []),
+    ]
