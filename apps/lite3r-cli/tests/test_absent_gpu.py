@@ -28,6 +28,7 @@ CASES = {
     "in meters": ("da3nested-tiny", replace(sparse_only(), **FINE), ROWS),
     "blocks": ("da3-tiny", paper(), {"select_blocks", "sla_attention_forward"}),
 }
+RARER = ("in meters", "blocks")
 
 
 def deployed(gpu: AbsentGpu, name: str, recipe: Recipe) -> Backbone:
@@ -44,7 +45,13 @@ def deployed(gpu: AbsentGpu, name: str, recipe: Recipe) -> Backbone:
     return made.backbone
 
 
-@pytest.mark.parametrize(("name", "recipe", "operators"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("name", "recipe", "operators"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.nightly] if name in RARER else [])
+        for name, case in CASES.items()
+    ],
+)
 def test_a_deployed_student_neither_waits_nor_mixes_devices(
     gpu: AbsentGpu, name: str, recipe: Recipe, operators: set[str]
 ) -> None:
