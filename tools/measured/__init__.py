@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from .attention import attention, listed_rows
+from .demo import demo
 from .distillation import distill, distill_fast, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
@@ -11,6 +12,7 @@ from .quality import content_order, fp8_rounded
 from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
+    "demo": demo,
     "distill": distill,
     "distill-fast": distill_fast,
     "gap": gap,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recon_eval import METRICS, depth, efficiency, metric_of, points, pose
+from recon_eval import METRICS, change_in_words, depth, efficiency, metric_of, points, pose
 from recon_eval.report import Result
 
 
@@ -41,3 +41,11 @@ def test_names_are_all_different_and_others_are_refused() -> None:
     assert len(set(names)) == len(names)
     with pytest.raises(ValueError, match="key='absrel'; it must be a metric: abs_rel"):
         metric_of("absrel")
+
+
+def test_a_change_is_said_as_a_share_of_errors_and_in_points_of_shares() -> None:
+    assert change_in_words("abs_rel", 0.25, 0.2) == "20.0% smaller"
+    assert change_in_words("f_score@0.05", 0.5, 0.75) == "25.0 higher"
+    assert change_in_words("rotation_degrees", 2.0, 2.0) == "0.0% larger"
+    with pytest.raises(ValueError, match="key='absrel'"):
+        change_in_words("absrel", 1.0, 1.0)

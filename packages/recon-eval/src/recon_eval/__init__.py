@@ -22,6 +22,7 @@ from recon_eval.answers import against_another as against_another
 from recon_eval.answers import against_truth as against_truth
 from recon_eval.metrics import METRICS as METRICS
 from recon_eval.metrics import Metric as Metric
+from recon_eval.metrics import change_in_words as change_in_words
 from recon_eval.metrics import metric_of as metric_of
 from recon_eval.protocols import PROTOCOLS as PROTOCOLS
 from recon_eval.protocols import Protocol as Protocol

@@ -61,10 +61,10 @@ POSE = (
     _metric(
         "auc",
         "AUC",
-        "area under the recall of the larger of both errors, as published: in steps of 1 degree",
+        "share of pairs with both errors below an angle, mean over angles in steps of 1 degree",
         better="high",
     ),
-    _metric("auc_exact", "exact AUC", "the same area without steps", better="high"),
+    _metric("auc_exact", "exact AUC", "the same mean, over all angles", better="high"),
 )
 TRAJECTORY = (
     _metric("ate_rmse", "ATE", "root mean square distance of camera centers", unit="unit"),
@@ -123,3 +123,18 @@ def metric_of(key: str) -> Metric:
     if found is None:
         raise ValueError(f"key={key!r}; it must be a metric: {', '.join(_BY_NAME)}")
     return found
+
+
+def change_in_words(key: str, before: float, after: float) -> str:
+    """Say how a number of a report changed: an error in percent, a share in points of 100.
+
+    Raises ValueError for a key of no metric.
+
+    >>> change_in_words("abs_rel", 0.2, 0.21), change_in_words("auc30", 0.5, 0.49)
+    ('5.0% larger', '1.0 lower')
+    """
+    if metric_of(key).better == "high":
+        change = 100 * (after - before)
+        return f"{abs(change):.1f} {'higher' if change >= 0 else 'lower'}"
+    change = after / before - 1
+    return f"{abs(change):.1%} {'larger' if change >= 0 else 'smaller'}"

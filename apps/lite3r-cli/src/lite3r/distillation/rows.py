@@ -8,7 +8,7 @@ import torch
 from lite3r.bench.costs import Cost
 from lite3r.bench.metrics import MANY
 from recon_backbones import Backbone
-from recon_eval import PROTOCOLS, Report, means
+from recon_eval import PROTOCOLS, Report, change_in_words, means
 from recon_eval.efficiency import weight_bytes
 
 TEACHER, HALF = "teacher", "teacher, bfloat16"
@@ -59,11 +59,13 @@ def sentence(rows: Sequence[Row], views: int, many: int) -> str:
     at, ending = (many, MANY) if student.get(f"latency_ms{MANY}") else (views, "")
     best = min(row[f"latency_ms{ending}"] for row in teachers)
     faster = best / student[f"latency_ms{ending}"]
-    smaller = student["weights_mb"] / teachers[0]["weights_mb"]
-    pace = f"{faster:.2f} times as fast as" + (" the faster form of" if len(teachers) > 1 else "")
+    whole, *half = (f"{row['weights_mb']:.1f}" for row in teachers)
+    pace = f"{faster:.2f} times as fast as" + (" the faster form of" if half else "")
+    held = f"{student['weights_mb']:.1f} MB in place of {whole}"
     return (
-        f"At {at} views the student is {pace} its teacher, its weights take {smaller:.2f} of the "
-        f"memory, and {_worse(teachers[0], student, {views: '', many: MANY})}"
+        f"At {at} views the student is {pace} its teacher, its weights take {held}"
+        f"{f' ({half[0]} in bfloat16)' if half else ''}, and "
+        f"{_worse(teachers[0], student, {views: '', many: MANY})}"
     )
 
 
@@ -75,22 +77,17 @@ def _worse(teacher: Row, student: Row, groups: Mapping[int, str]) -> str:
         differs = f"its depth differs from the teacher's by {student['abs_rel']:.2%}"
         return f"at {next(iter(groups))} views {differs}."
     known = {views: end for views, end in groups.items() if student.get(f"abs_rel{end}")}
-    ratios, points = (
-        [of(teacher[f"{key}{end}"], student[f"{key}{end}"]) for end in known.values()]
-        for key, of in (("abs_rel", _times), ("auc30", _points))
+    depth, cameras = (
+        " and ".join(
+            f"{change_in_words(key, teacher[key + end], student[key + end])} at {views}"
+            for views, end in known.items()
+        )
+        for key in ("abs_rel", "auc30")
     )
     return (
-        f"at {' and '.join(map(str, known))} views its depth error is {' and '.join(ratios)} times "
-        f"the teacher's, its AUC@30 {' and '.join(points)} points."
+        f"its error of depth (AbsRel) is {depth} views, "
+        f"its score of cameras (AUC@30, of 100) {cameras}."
     )
-
-
-def _times(teacher: float, student: float) -> str:
-    return f"{student / teacher:.3f}"
-
-
-def _points(teacher: float, student: float) -> str:
-    return f"{100 * (student - teacher):+.1f}"
 
 
 def _in_file(x: torch.Tensor) -> int:
