@@ -3,6 +3,7 @@
 import contextlib
 import io
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,14 @@ class Finished:
     def copied(self, to: str | Path = "run") -> Path:
         """Its folder under another name."""
         return Path(shutil.copytree(self.folder, to))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def timed_once() -> Iterator[None]:
+    """Let a report rest on one timing a model: how long models take here is not the question."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lite3r.distillation.report.REPEATS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

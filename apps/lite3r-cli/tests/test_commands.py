@@ -174,6 +174,7 @@ def test_reconstruct_reads_mixed_photos_and_writes_every_format(lite3r: Any, pho
     done = lite3r("reconstruct", photos, "--weights", "random", "--size", "56", "--out", "out")
     assert done.code == 0, done.err
     assert "4 views" in done.out
+    assert done.err.endswith("to turn it around: out/scene.html\n") and "\n\n" not in done.err
     with np.load("out/prediction.npz") as data:
         assert list(data["names"]) == ["1.png", "2.jpg", "3 gedreht.jpg", "10.jpg"]
         sizes, cameras = data["original_size"], data["original_intrinsics"]

@@ -21,7 +21,8 @@ SHAPE = ("--views", "2", "--height", "28", "--width", "42")
 
 @pytest.fixture
 def student(tmp_path: Path) -> Path:
-    lighten(load_backbone("da3-tiny", weights="random"), Recipe(keep=2)).save(tmp_path / "run")
+    teacher, images = load_backbone("da3-tiny", weights="random"), torch.rand(1, 2, 3, 56, 56)
+    lighten(teacher, Recipe(keep=2), calibrate=images).save(tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -12,7 +12,14 @@ WORDS = (
     *("distill", "--weights", "random", "--steps", "6", "--eval-scenes", "1", "--size", "84"),
     *("--views", "2", "--recipe", "tiles", "--many-views", "0", "--checkpoint-every", "1"),
 )
-PROGRAM = "import sys; from lite3r.main import main; sys.exit(main(sys.argv[1:]))"
+PROGRAM = """
+import sys
+from lite3r.distillation import report
+from lite3r.main import main
+
+report.REPEATS = 1  # how long models take is not the question
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:

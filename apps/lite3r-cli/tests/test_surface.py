@@ -12,9 +12,9 @@ import pytest
 
 import distill
 from lite3r.commands import COMMANDS, options_of
-from lite3r.options.command import Command
 from lite3r.options.distill import TrainingOptions
 from lite3r.options.reconstruct import InputOptions, MaskOptions, MemoryOptions
+from lite3r.shell.command import Command
 from recon_backbones import Masks, PhotoChoice
 from recon_backbones.views.options import Memory
 

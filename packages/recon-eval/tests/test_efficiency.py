@@ -244,6 +244,9 @@ def test_calls_are_timed_in_turn_and_all_of_them_equally_often() -> None:
     assert {name: len(result.latencies_ms) for name, result in found.items()} == dict.fromkeys(
         "abc", 3
     )
+    assert len(order) == 18  # one for memory, one for operations
+    assert efficiency.compare(calls, repeats=1, flops=False)["a"].flops is None
+    assert len(order) == 18 + 9  # warmed up, timed, one for memory
     slow = efficiency.compare({"a": partial(time.sleep, 0.01)}, repeats=50, seconds=0.02)
     assert 1 <= len(slow["a"].latencies_ms) <= 2
     with pytest.raises(ValueError, match="repeats=0; it must be at least 1"):

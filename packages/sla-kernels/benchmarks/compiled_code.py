@@ -15,7 +15,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ Entry = dict[str, Any]
 Place = tuple[Any, ...]
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Compile what --out does not hold, and write it after each target."""
-    args = arguments()
+    args = arguments(words)
     known = held(args.out)
     entries = []
     for target, dtype, width in itertools.product(args.targets, args.dtypes, args.widths):
@@ -44,7 +44,7 @@ def main() -> int:
     return 0 if all(map(sound, entries)) else 1
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """What the command was told."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--block", nargs=2, type=int, default=[128, 64])
     parser.add_argument("--kernels", nargs="+", default=NAMES)
     parser.add_argument("--out", type=Path)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def compiled(

@@ -7,31 +7,60 @@ where registers are scarcest.
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-COMMAND = Path(__file__).parents[1] / "benchmarks" / "compiled_code.py"
+COMMANDS = Path(__file__).parents[1] / "benchmarks"
+PROGRAM = """
+import json, sys
+from compiled_code import main
+sys.exit(max([main(words) for words in json.loads(sys.argv[1])]))
+"""
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
 ADDERS += ("cells_top",)  # which ranks what others scored
 ORDERS = ("order_spread", "order_keys", "order_longest", "order_long", "order_short", "order_few")
 
+# What is compiled where registers or shared memory are scarcest: target, data type, head width.
+WIDEST = ("sparse_bwd_q", "sparse_bwd_kv", "linear_bwd_q", "linear_bwd_kv", *ROWS)
+SCARCE = (
+    (("sm_90", "fp32", 128), (*WIDEST, "rows_laid", "cells_last", "cells_wanted")),
+    (("sm_86", "fp16", 128), ("sparse_fwd", "sparse_bwd_kv", *ROWS)),
+    (("sm_120", "fp32", 64), ("cells_largest",)),
+    (("sm_80", "fp32", 128), ("cells_largest",)),
+    (("sm_120", "fp32", 128), ("order_features",)),
+)
+NEARLY_SCARCE = (
+    (("sm_80", "fp32", 32), ("cells_largest",)),
+    (("sm_86", "fp32", 32), ("cells_largest",)),
+    (("sm_100", "fp32", 32), ("cells_last",)),
+    (("sm_90", "fp32", 64), ("order_features",)),
+)
 
-def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
-    """Run the command with Triton's compiler, which the interpreter otherwise stands in for."""
-    out = tmp_path / "compiled.json"
+
+def compiled(tmp_path: Path, *commands: Sequence[str]) -> list[list[dict]]:
+    """What each command reports, all run by one process with Triton's compiler.
+
+    The interpreter stands in for the compiler otherwise.
+    """
+    outs = [tmp_path / f"{number}.json" for number in range(len(commands))]
+    words = [[*command, "--out", str(out)] for command, out in zip(commands, outs, strict=True)]
+    environment = ["env", "TRITON_INTERPRET=0"]
     done = subprocess.run(
-        ["env", "TRITON_INTERPRET=0", sys.executable, str(COMMAND), "--out", str(out), *arguments],
+        [*environment, sys.executable, "-c", PROGRAM, json.dumps(words)],
+        cwd=COMMANDS,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    entries = json.loads(out.read_text())["kernels"]
-    for entry in entries:
+    found = [json.loads(out.read_text())["kernels"] for out in outs]
+    for entry in chain(*found):
         assert entry["spilled_bytes"] == 0, entry
         assert entry["tensor_cores"] or entry["kernel"] in (*ADDERS, *ORDERS), entry
-    return entries
+    return found
 
 
 @pytest.mark.parametrize(
@@ -42,7 +71,7 @@ def compiled(tmp_path: Path, *arguments: str) -> list[dict]:
     ],
 )
 def test_every_kernel(target: str, tmp_path: Path) -> None:
-    entries = compiled(tmp_path, "--widths", "64", "--dtypes", "bf16", "--targets", target)
+    (entries,) = compiled(tmp_path, ["--widths", "64", "--dtypes", "bf16", "--targets", target])
     kernels = {entry["kernel"] for entry in entries}
     assert {"sparse_fwd", "sparse_bwd_q", "sparse_bwd_kv"} < kernels
     assert {"linear_state", "linear_fwd", "linear_bwd_q", "linear_bwd_kv"} < kernels
@@ -58,31 +87,13 @@ def test_every_kernel(target: str, tmp_path: Path) -> None:
             assert entry["copies_under_way"] >= 2, entry  # a turn waits for none of its own loads
 
 
-def test_the_widest_heads_in_float32(tmp_path: Path) -> None:
-    kernels = ["sparse_bwd_q", "sparse_bwd_kv", "linear_bwd_q", "linear_bwd_kv", *ROWS]
-    kernels += ["rows_laid", "cells_last", "cells_wanted"]
-    arguments = ["--widths", "128", "--dtypes", "fp32", "--targets", "sm_90"]
-    assert len(compiled(tmp_path, *arguments, "--kernels", *kernels)) == 9
-
-
-def test_the_widest_heads_where_shared_memory_is_least(tmp_path: Path) -> None:
-    arguments = ["--widths", "128", "--dtypes", "fp16", "--targets", "sm_86"]
-    kernels = ["sparse_fwd", "sparse_bwd_kv", *ROWS]
-    assert len(compiled(tmp_path, *arguments, "--kernels", *kernels)) == 4
-
-
-@pytest.mark.parametrize(
-    ("target", "width", "kernel"),
-    [
-        ("sm_120", "64", "cells_largest"),
-        ("sm_80", "128", "cells_largest"),
-        ("sm_120", "128", "order_features"),
-        pytest.param("sm_80", "32", "cells_largest", marks=pytest.mark.nightly),
-        pytest.param("sm_86", "32", "cells_largest", marks=pytest.mark.nightly),
-        pytest.param("sm_100", "32", "cells_last", marks=pytest.mark.nightly),
-        pytest.param("sm_90", "64", "order_features", marks=pytest.mark.nightly),
-    ],
-)
-def test_where_float32_has_least_room(target: str, width: str, kernel: str, tmp_path: Path) -> None:
-    arguments = ["--dtypes", "fp32", "--targets", target, "--widths", width, "--kernels", kernel]
-    assert len(compiled(tmp_path, *arguments)) == 1
+@pytest.mark.parametrize("places", [SCARCE, pytest.param(NEARLY_SCARCE, marks=pytest.mark.nightly)])
+def test_kernels_fit_where_registers_or_shared_memory_are_scarce(
+    places: tuple, tmp_path: Path
+) -> None:
+    commands = [
+        ["--targets", target, "--dtypes", dtype, "--widths", str(width), "--kernels", *kernels]
+        for (target, dtype, width), kernels in places
+    ]
+    for entries, (place, kernels) in zip(compiled(tmp_path, *commands), places, strict=True):
+        assert {entry["kernel"] for entry in entries} == set(kernels), place

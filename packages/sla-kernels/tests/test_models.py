@@ -9,6 +9,7 @@ from torch import nn
 from sla_kernels import (
     SparseLinearAttention,
     attend_all_below,
+    calibrate,
     change_dtype,
     forget_calibration,
     short_on,
@@ -47,6 +48,22 @@ def test_what_is_named_is_forgotten_and_all_where_nothing_is(
     forget_calibration(model, *names)
     left = {"directions", "offsets"} - set(names or ("directions", "offsets"))
     assert {name.rpartition(".")[2] for name in stored_calibration(model)} == left
+
+
+@pytest.mark.parametrize("offsets", [True, False])
+def test_what_was_found_before_makes_room_for_what_is_found_now(offsets: bool) -> None:
+    model = nn.ModuleList([rows()])
+    model[0].directions, model[0].offsets = torch.rand(64, 2), torch.full((2, 2), 9.0)
+    before, runs = model[0].directions, []
+
+    def run() -> None:
+        runs.append(model[0](*qkv(300, 300)))
+
+    calibrate(model, run, offsets=offsets)
+    assert len(runs) == 1 + offsets
+    assert not torch.equal(model[0].directions, before)
+    found = model[0].offsets
+    assert (found < 9.0).all() if offsets else found is None
 
 
 def rows() -> SparseLinearAttention:

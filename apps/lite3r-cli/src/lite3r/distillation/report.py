@@ -68,7 +68,9 @@ def write_report(
         if scenes:
             words.say(f"measuring time and memory at {scenes[0].num_views} views ...")
             images, device = scenes[0].images[None], plan.device
-            found |= compare_costs(outcome.models, images, repeats=REPEATS, device=device)
+            found |= compare_costs(  # no report shows operations
+                outcome.models, images, repeats=REPEATS, device=device, flops=False
+            )
     most = (lessons.many or lessons.judged)[0].images[None]
     density = kept_density(outcome.student.backbone, most.to(plan.device))
     report = document(outcome, plan, costs, larger, density, seconds)

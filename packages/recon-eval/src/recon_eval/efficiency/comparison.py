@@ -14,8 +14,9 @@ def compare(
     repeats: int,
     device: str = "cpu",
     seconds: float = SECONDS,
+    flops: bool = True,
 ) -> dict[str, EfficiencyResult]:
-    """Time calls in turn, then run each once more for its memory and once for its operations.
+    """Time calls in turn, then run each once more for its memory and, with `flops`, its operations.
 
     One round warms up, as some calls compile in it; of `repeats` timed rounds, as many as fit into
     `seconds` are made, one at least. Raises ValueError for fewer repeats than one.
@@ -40,7 +41,7 @@ def compare(
             latencies_ms=tuple(ms for found in rounds for ms in found[name]),
             warmup=1,
             device=device,
-            flops=True,
+            flops=flops,
         )
         for name, call in calls.items()
     }
