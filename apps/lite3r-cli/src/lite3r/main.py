@@ -11,12 +11,12 @@ from contextlib import suppress
 from importlib.metadata import version
 
 from lite3r.commands import COMMANDS, options_of
-from lite3r.options.command import Command
+from lite3r.shell.command import Command
 from lite3r.shell.errors import UserError
 from lite3r.shell.terminal import Output
 
 DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141
-ABOUT = "Make feed-forward 3-D reconstruction cheap to run, and show every number."
+ABOUT = "Turn photos into a 3-D scene, and make the networks that do it cheap to run."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,7 @@ def run(asked: Distill, terminal: Terminal) -> None:
     terminal.say(report.get("about", ""))
     terminal.result(report, rich_table(METRICS, report["rows"], dict(report["facts"])["data"]))
     terminal.say(f"report: {folder / 'report.html'}")
+    terminal.say(f"photos of yours: lite3r reconstruct PHOTOS --model {folder}")
 
 
 def plan_of(asked: Distill) -> Plan:

@@ -28,6 +28,8 @@ def run(asked: Reconstruct, terminal: Terminal) -> None:
     count = found["views"]
     shown = f"{count} view{'s' * (count != 1)}, {found['points']:,} points in {folder}"
     terminal.result(found, shown)
+    if "html" in asked.formats:
+        terminal.say(f"to turn it around: {folder / 'scene.html'}")
 
 
 def plan_of(asked: Reconstruct) -> Plan:

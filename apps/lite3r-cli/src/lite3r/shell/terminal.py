@@ -98,7 +98,8 @@ class Terminal:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as bars:
+        seen = self.console.is_terminal  # elsewhere it would leave an empty line
+        with Progress(*columns, console=self.console, transient=True, disable=not seen) as bars:
             yield Bar(bars, what, total)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 
 from recon_eval.formats.files import write_text
@@ -18,6 +19,18 @@ from recon_eval.reconstruction.view import Reconstruction, View
 
 SHOWN_VIEWS = 24
 SIDE = 560  # pixels of the plan's longer side
+SQUARE = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+OPENED_BY = {
+    "scene.html": "to turn around",
+    "points.ply": "MeshLab, Blender",
+    "scene.glb": "glTF viewers",
+    "sparse": "COLMAP, splats",
+    "transforms.json": "nerfstudio",
+    "prediction.npz": "NumPy",
+    "depth": "PNG, TIFF",
+    "images": "the photos",
+    "masks": "what is left out",
+}
 
 
 def write_summary(path: Path, made: Reconstruction) -> None:
@@ -82,12 +95,15 @@ def _triangle(view: View, turn: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "
 def seen_from_above(
     cloud: PointCloud, pixels: Float[np.ndarray, "p 2"], width: int, height: int
 ) -> UInt8[np.ndarray, "y x 4"]:
-    """Mean color of the points in each pixel; opaque where there are many."""
-    cell = np.floor(pixels).astype(int)
+    """Mean color of the points in each pixel, a point being two pixels wide; opaque where many."""
+    corners = np.floor(pixels)[:, None].astype(int) + SQUARE
+    cell = rearrange(corners, "p corner axis -> (p corner) axis")
     inside = ((cell >= 0) & (cell < (width, height))).all(axis=1)
     place = cell[inside] @ (1, width)
     count = np.bincount(place, minlength=width * height).astype(float)
-    channels = np.zeros((len(place), 3)) if cloud.colors is None else cloud.colors[inside]
+    channels = np.zeros((len(place), 3))
+    if cloud.colors is not None:
+        channels = repeat(cloud.colors, "p c -> (p corner) c", corner=len(SQUARE))[inside]
     sums = [np.bincount(place, weights=c, minlength=width * height) for c in channels.T]
     typical = np.median(count[count > 0]) if len(place) else 1.0
     alpha = 255 * np.clip(count / typical, 0, 1) ** 0.5
@@ -97,17 +113,19 @@ def seen_from_above(
 
 
 def _files(folder: Path) -> str:
-    """Links to what lies beside the page."""
+    """Links to what lies beside the page, and what opens it."""
     found = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     items = "".join(
-        f"<li><a href='{quote(p.name)}'>{escape(p.name)}</a> {_size(p)}</li>" for p in found
+        f"<li><a href='{quote(p.name)}'>{escape(p.name)}</a> "
+        f"{', '.join(filter(None, (OPENED_BY.get(p.name), _size(p))))}</li>"
+        for p in found
     )
     return f"<section><h2>Files</h2><ul class='card files'>{items}</ul></section>" if found else ""
 
 
 def _size(path: Path) -> str:
     if not path.is_file():
-        return "folder"
+        return ""
     size = path.stat().st_size
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.0f} kB"
 
