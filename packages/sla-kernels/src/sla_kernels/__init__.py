@@ -9,6 +9,7 @@ from sla_kernels.explain import Explanation as Explanation
 from sla_kernels.explain import explain as explain
 from sla_kernels.mass import observed_mass as observed_mass
 from sla_kernels.models import attend_all_below as attend_all_below
+from sla_kernels.models import calibrate as calibrate
 from sla_kernels.models import change_dtype as change_dtype
 from sla_kernels.models import forget_calibration as forget_calibration
 from sla_kernels.models import short_on as short_on

@@ -1,11 +1,12 @@
 """All sparse attentions inside a model: what calibration stored, and how few tokens are few."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from sla_kernels.module import STORED, SparseLinearAttention
+from sla_kernels.module import STORED, SparseLinearAttention, calibrated, corrected
 from sla_kernels.search.choice import RowChoice
 
 SHORT = {"cuda": 8_192}
@@ -35,6 +36,21 @@ def attend_all_below(model: nn.Module, tokens: int) -> None:
     for part in model.modules():
         if isinstance(part, SparseLinearAttention) and isinstance(part.choice, RowChoice):
             part.choice = replace(part.choice, all_below=tokens)
+
+
+def calibrate(model: nn.Module, run: Callable[[], object], *, offsets: bool = True) -> None:
+    """Find axes, and what cells understate, in place of those of before.
+
+    sla_kernels.calibrate(model, lambda: model(images))
+
+    - `run`: lets the model see what it is used for; called once, and once more for offsets.
+    """
+    forget_calibration(model, "offsets")
+    with calibrated(model):
+        run()
+    if offsets:
+        with corrected(model):
+            run()
 
 
 def stored_calibration(model: nn.Module) -> dict[str, Tensor]:

@@ -75,16 +75,7 @@ class SparseLinearAttention(nn.Module):
         super().__init__()
         check_positive("head_dim", head_dim)
         check_choice("backend", backend, BACKENDS)
-        check_choice("combine", combine, ("add", "alpha"))
-        if (combine == "alpha") != (heads is not None):
-            raise ValueError(
-                f"combine={combine!r} with heads={heads!r}; 'alpha' needs the number of heads, "
-                "'add' takes none: pass heads with 'alpha' alone"
-            )
-        if linear is None and heads is not None:
-            raise ValueError(
-                "linear=None with combine='alpha'; the mix needs a linear branch: pass linear='all'"
-            )
+        _check_mix(combine, heads, linear)
         self.head_dim = head_dim
         self.choice: Choice | RowChoice
         if order == "sequence" and summary is None:
@@ -196,6 +187,19 @@ class SparseLinearAttention(nn.Module):
             return Sum()
         mix = None if self.mix_logit is None else self.mix_logit.sigmoid()
         return Sum(self.proj_l.weight, self.proj_l.bias, mix)
+
+
+def _check_mix(combine: str, heads: int | None, linear: str | None) -> None:
+    check_choice("combine", combine, ("add", "alpha"))
+    if (combine == "alpha") != (heads is not None):
+        raise ValueError(
+            f"combine={combine!r} with heads={heads!r}; 'alpha' needs the number of heads, "
+            "'add' takes none: pass heads with 'alpha' alone"
+        )
+    if linear is None and heads is not None:
+        raise ValueError(
+            "linear=None with combine='alpha'; the mix needs a linear branch: pass linear='all'"
+        )
 
 
 W = TypeVar("W", Moments, Understated)

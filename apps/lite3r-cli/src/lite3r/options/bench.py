@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from lite3r.bench.images import ImageSettings
-from lite3r.options.command import Command
 from lite3r.options.groups import Device, RecipeOptions
+from lite3r.shell.command import Command
 from lite3r.shell.errors import check_least
 from lite3r.shell.terminal import Output
 from lite3r.student.kinds import Backend

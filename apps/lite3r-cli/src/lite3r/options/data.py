@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from lite3r.options.command import Command
+from lite3r.shell.command import Command
 from lite3r.shell.errors import check_least
 from lite3r.shell.terminal import Output
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes
 
 from lite3r.bench.images import ImageSettings
-from lite3r.options.command import Command
 from lite3r.options.groups import ModelOptions
+from lite3r.shell.command import Command
 from lite3r.shell.terminal import Output
 
 

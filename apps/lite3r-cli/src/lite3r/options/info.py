@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lite3r.options.command import Command
+from lite3r.shell.command import Command
 from lite3r.shell.terminal import Output
 
 

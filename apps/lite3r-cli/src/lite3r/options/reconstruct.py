@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lite3r.options.command import Command
 from lite3r.options.groups import ModelOptions
+from lite3r.shell.command import Command
 from lite3r.shell.errors import check_least
 from lite3r.shell.terminal import Output
 

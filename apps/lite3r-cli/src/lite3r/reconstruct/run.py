@@ -13,7 +13,7 @@ from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.words import Words
-from lite3r.student.deploy import load_model
+from lite3r.student.deploy import Loaded, load_model
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice, Refinement
@@ -111,18 +111,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
     with reported():
         cameras = None if plan.cameras is None else cameras_from(plan.cameras)
         distance = _distance(plan.known_distance)
-        if not any(is_video(Path(given)) for given in plan.photos):
-            # before weights are loaded, or fetched
-            find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
-        model = load_model(
-            plan.model,
-            backbone=plan.backbone,
-            weights=plan.weights,
-            seed=plan.seed,
-            device=plan.device,
-            backend=plan.backend,
-            precision=plan.precision,
-        )
+        model = _load(plan)
     words.say(f"{model.name}: {model.ran}")
     with reported(InputError, OSError):
         made = recon_backbones.reconstruct(
@@ -231,6 +220,21 @@ def title(inputs: Sequence[str]) -> str:
     if first.is_dir():
         return first.name or "scene"
     return first.stem if len(inputs) == 1 and first.is_file() else first.parent.name or "scene"
+
+
+def _load(plan: Plan) -> Loaded:
+    """The model. Photos are looked for first, before weights are read, or fetched."""
+    if not any(is_video(Path(given)) for given in plan.photos):
+        find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
+    return load_model(
+        plan.model,
+        backbone=plan.backbone,
+        weights=plan.weights,
+        seed=plan.seed,
+        device=plan.device,
+        backend=plan.backend,
+        precision=plan.precision,
+    )
 
 
 def _metric(plan: Plan) -> Backbone:

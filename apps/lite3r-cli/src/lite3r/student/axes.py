@@ -10,7 +10,7 @@ from torch import Tensor
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone
 from recon_eval.data import SyntheticScenes, SyntheticWorld
-from sla_kernels import SparseLinearAttention, calibrated, corrected, forget_calibration
+from sla_kernels import SparseLinearAttention, calibrate
 
 Calibrate = Callable[[Backbone], object] | Float[Tensor, "b v 3 y x"]
 
@@ -23,13 +23,7 @@ def find_axes(backbone: Backbone, images: Calibrate, *, offsets: bool = True) ->
     - `images`: in [0, 1], all in one pass; or a callable that runs the backbone as it likes.
     - `offsets`: whether to store what the cells of summaries understate as well, from another pass.
     """
-
-    forget_calibration(backbone, "offsets")
-    with calibrated(backbone):
-        run_on(images, backbone)
-    if offsets:
-        with corrected(backbone):
-            run_on(images, backbone)
+    calibrate(backbone, lambda: run_on(images, backbone), offsets=offsets)
 
 
 @torch.no_grad()

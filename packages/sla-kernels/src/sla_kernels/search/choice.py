@@ -179,21 +179,9 @@ def choose(
 
     Raises ValueError where these tokens cannot be pinned, or the axes or offsets do not fit.
     """
-    features = k.shape[1] * k.shape[3]
     if pinned is not None:
         check_pinned(pinned, q.shape[2], k.shape[2], q.device)
-    if directions is not None:
-        check_given(directions, features)
-        if directions.device != k.device:
-            raise ValueError(
-                f"axes are on {directions.device} and k on {k.device}; they must agree: pass "
-                "axes.to(k.device)"
-            )
-    elif choice.axes > features and choice.order == "content":
-        raise ValueError(
-            f"axes={choice.axes} with keys of {features} features; it must not exceed them: "
-            f"pass axes={features}"
-        )
+    _check_axes(directions, k, choice)
     if offsets is not None:
         _check_offsets(offsets, k, choice)
     outside = torch.empty(0, dtype=torch.int64, device=q.device) if pinned is None else pinned
@@ -203,10 +191,7 @@ def choose(
         if plan.exact >= layout.cells(0):
             order, rows, tilt = everything(q, k, outside, plan)
         else:
-            made = None
-            if not isinstance(choice.order, str):
-                tokens = k.detach().index_select(2, free(k, outside))
-                made = order_from(choice.order, rearrange(tokens, "b g n d -> b n (g d)"))
+            made = _made_order(choice.order, k, outside)
             order, rows, tilt = torch.ops.sla_kernels.choose_rows(
                 q.detach(), k.detach(), v.detach(), outside, directions, made, *plan
             )
@@ -223,6 +208,30 @@ def choose(
         exact=plan.exact,
         offsets=offsets,
     )
+
+
+def _made_order(order: str | Ordering, k: Tensor, outside: Tensor) -> Tensor | None:
+    """The order of the caller's own making, where that is what was asked for."""
+    if isinstance(order, str):
+        return None
+    tokens = k.detach().index_select(2, free(k, outside))
+    return order_from(order, rearrange(tokens, "b g n d -> b n (g d)"))
+
+
+def _check_axes(directions: Tensor | None, k: Tensor, choice: RowChoice) -> None:
+    features = k.shape[1] * k.shape[3]
+    if directions is not None:
+        check_given(directions, features)
+        if directions.device != k.device:
+            raise ValueError(
+                f"axes are on {directions.device} and k on {k.device}; they must agree: pass "
+                "axes.to(k.device)"
+            )
+    elif choice.axes > features and choice.order == "content":
+        raise ValueError(
+            f"axes={choice.axes} with keys of {features} features; it must not exceed them: "
+            f"pass axes={features}"
+        )
 
 
 def _check_offsets(offsets: Tensor, k: Tensor, choice: RowChoice) -> None:
