@@ -1,6 +1,6 @@
 """Draw the picture of the README: photos, their depth, and the points from nearby, of a real run.
 
-lite3r reconstruct PHOTOS --out garden
+lite3r reconstruct PHOTOS --model runs/da3-tiny --out garden
 python tools/picture.py garden docs/what-comes-out.jpg
 """
 
@@ -14,7 +14,7 @@ from recon_eval.pages.pictures import depth_picture, depth_range
 from recon_eval.reconstruction import PointOptions, View, gather_points, read_archive
 
 HEIGHT, SHOWN, GAP = 220, 3, 8  # pixels, views, pixels
-BACK, UP, DOT = 0.45, 0.2, 2  # shares of the depth of the middle view; pixels
+BACK, UP, DOT = 0.35, 0.15, 3  # shares of the depth of the middle view; pixels
 
 
 def main(folder: str, out: str) -> None:
