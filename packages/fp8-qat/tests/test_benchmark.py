@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = Path(__file__).parents[1] / "benchmarks" / "block_linears.py"
 
 
+@pytest.mark.multiplies
 def test_the_benchmark_writes_every_repetition(tmp_path) -> None:
     out = tmp_path / "block.json"
     sizes = ["--tokens", "64", "--dim", "64", "--repetitions", "3", "--backward"]

@@ -8,6 +8,8 @@ from torch import nn
 
 from fp8_qat import convert, fuse, prepare, recipes, sqnr
 
+pytestmark = pytest.mark.multiplies
+
 PAIRS = [("norm", "fc1"), ("act", "fc2")]
 
 

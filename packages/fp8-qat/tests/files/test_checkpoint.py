@@ -117,6 +117,7 @@ def test_layouts_refuse_what_they_cannot_express(layout, name, message, tmp_path
         save_fp8(model, tmp_path / "model.safetensors", layout=layout)
 
 
+@pytest.mark.multiplies
 def test_delayed_state_comes_back_in_the_plain_layout(tmp_path) -> None:
     plain, x = mlp(), torch.randn(4, 200)
     model = copy.deepcopy(plain)

@@ -25,7 +25,7 @@ def plain_scale(rule: str, amax: np.ndarray, fmax: float, largest: float) -> np.
             return np.where(scale == 0, f32(1), scale)
         if rule.startswith("multiply") or rule.startswith("double"):
             if rule.startswith("double"):
-                m = f32(np.float64(fmax) / np.maximum(np.float64(amax), 1e-12))
+                m = f32(np.float64(fmax) / np.maximum(amax.astype(np.float64), 1e-12))
             else:
                 m = f32(f32(fmax) / amax)
                 m = np.where((amax == 0) | ~np.isfinite(amax), f32(1), m)
@@ -117,7 +117,7 @@ def plain_multiplier(rule: str, amax, scale, spec: Spec, largest: float) -> np.n
     if rule.startswith("reciprocal"):
         return f32(f32(1) / scale)
     if rule.startswith("double"):
-        m = f32(np.float64(spec.fp8.max) / np.maximum(np.float64(amax), 1e-12))
+        m = f32(np.float64(spec.fp8.max) / np.maximum(amax.astype(np.float64), 1e-12))
     else:
         usable = (amax > 0) & np.isfinite(amax)
         m = np.where(usable, f32(f32(spec.fp8.max) / amax), f32(1))
