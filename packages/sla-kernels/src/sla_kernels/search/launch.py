@@ -230,12 +230,13 @@ def walking(candidates: int, block_q: int, row: int, *, top: bool) -> dict[str, 
     block may fill.
     """
     width = max(16, next_power(candidates))
-    most = min(TURN // row, SHORTER if width > LONG else width)
-    tile = width if top else max(16, most)
+    keys = min(TURN // row, SHORTER if width > LONG else width)
+    tile = width if top else max(16, keys)
+    warps, stages = (8, 2) if row > ROW else (16, 3)  # of fewer, each has more registers
     return {
         "ROWS": PARTS if block_q > PARTS // 2 * PART else PARTS // 2,
         "TILES": width // tile,
         "TILE": tile,
-        "num_warps": max(1, width // 512) if top else 4 * max(1, width // 512),
-        "num_stages": 3,
+        "num_warps": max(1, width // 512) if top else min(warps, 4 * max(1, width // 512)),
+        "num_stages": stages,
     }
