@@ -21,6 +21,7 @@ from .pytorch import choose_torch, see_torch
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 TRITONS = ["3.6.0", "3.7.1", "3.9.0"]
+INTERPRETED = {"3.6.0": ["numpy<2.4"]}  # whose int() takes the arrays that its interpreter makes
 QUICK = ("readme", "surface", "documents")  # tests that show that a package works; the first there
 
 
@@ -55,7 +56,7 @@ def triton(session: nox.Session, version: str) -> None:
     """The kernels with another Triton: interpreted against the references, and compiled."""
     names = ["sla-kernels", "fp8-qat"]
     install(session, names, *for_tests(*names))
-    session.install("-q", "--no-deps", f"triton=={version}")
+    session.install("-q", "--no-deps", f"triton=={version}", *INTERPRETED.get(version, ()))
     sla, fp8 = (PROJECTS[name]["path"] for name in names)
     for tests in ("test_triton.py", "summary/test_triton_rows.py", "search/test_triton_walk.py"):
         session.run("pytest", "-q", str(sla / "tests" / tests))

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from distill.record.names import matching
+from distill.record.recorder import PassEnded
 
 
 @contextmanager
@@ -41,6 +42,17 @@ def _wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        ended: list[PassEnded] = []
+
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return forward(*args, **kwargs)
+            except PassEnded as end:  # before PyTorch 2.13 it leaves the hooks of checkpoint behind
+                ended.append(end)
+
+        out = checkpoint(inside, *args, use_reentrant=False, **kwargs)
+        if ended:
+            raise ended.pop()
+        return out
 
     return wrapped

@@ -107,7 +107,7 @@ class VisionTransformer(Keeper):
                 x, places = take_views(x, to_front), to_front.argsort(dim=1)
             if i == config.alt_start:
                 local = x = torch.cat((self._cameras(camera_tokens, b, v, x), x[:, :, 1:]), dim=2)
-            x = _run(block, x, stages[config.is_global(i)], i, config)
+            x = _run(block, x, stages[int(config.is_global(i))], i, config)
             local = local if config.is_global(i) else x
             if i in config.out_layers:
                 kept_local, kept_current = self.keep(local), self.keep(x)
