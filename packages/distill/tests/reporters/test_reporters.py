@@ -1,6 +1,7 @@
 """What listeners hear."""
 
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -18,6 +19,9 @@ def heard(name):
 class Everything:
     def __init__(self):
         self.calls = []
+
+    def __getattr__(self, name):  # of what others write to
+        return partial(heard(name), self)
 
     started, stepped, evaluated, warned, ended = map(
         heard, ("started", "stepped", "evaluated", "warned", "ended")
