@@ -97,7 +97,7 @@ def seen_from_above(
 ) -> UInt8[np.ndarray, "y x 4"]:
     """Mean color of the points in each pixel, a point being two pixels wide; opaque where many."""
     corners = np.floor(pixels)[:, None].astype(int) + SQUARE
-    cell = rearrange(corners, "p corner axis -> (p corner) axis")
+    cell = rearrange(corners, "p corner xy -> (p corner) xy")
     inside = ((cell >= 0) & (cell < (width, height))).all(axis=1)
     place = cell[inside] @ (1, width)
     count = np.bincount(place, minlength=width * height).astype(float)
