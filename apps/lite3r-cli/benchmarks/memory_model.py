@@ -20,7 +20,7 @@ import torch
 
 from lite3r.shell.environment import environment
 from recon_backbones import load_backbone
-from recon_backbones.views.free import resident
+from recon_backbones.machine.free import resident
 from recon_backbones.views.memory import MARGINS, Work, footprint
 from recon_eval import efficiency
 

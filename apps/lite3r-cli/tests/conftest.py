@@ -28,6 +28,14 @@ class Answer:
     out: str
     err: str
 
+    def refuses(self, *parts: str) -> None:
+        """Assert that it is a refusal that names every part, without a traceback."""
+        text = " ".join(self.err.replace("│", " ").split())
+        assert self.code == 2, text
+        assert "Traceback" not in text
+        for part in parts:
+            assert part in text, text
+
 
 class Program:
     """The command line in an empty folder, on a terminal 200 characters wide."""

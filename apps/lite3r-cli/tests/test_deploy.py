@@ -9,7 +9,8 @@ import torch
 import yaml
 
 import lite3r as module
-from lite3r.distillation.card import card, read_report
+from lite3r.distillation.card import card
+from lite3r.distillation.folder import read_report
 from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
@@ -28,8 +29,14 @@ def report() -> dict[str, Any]:
             {"label": "student", "abs_rel": 0.12, "delta1": 0.88, "auc30": None},
         ],
         "facts": [["data", "synthetic: 24 unseen scenes"]],
+        "summary": "It is as good.",
         "notes": ["This CPU multiplies no FP8."],
-        "environment": {"gpu": None, "processor": "a CPU", "cores": 2, "versions": {"torch": "2"}},
+        "environment": {
+            "gpu": None,
+            "processor": "a CPU",
+            "threads": 2,
+            "versions": {"torch": "2"},
+        },
     }
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lite3r import Recipe, lighten, load
 from lite3r.student.graph import GRAPH
+from lite3r.student.recipes import tiles
 from recon_backbones import DenseAttention, load_backbone, replace_attention
 from recon_backbones.export.onnx import NEEDED
 from recon_backbones.program import FIELDS
+from sla_kernels import written_out
 
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed")
@@ -60,6 +63,31 @@ def test_attention_that_sorts_tokens_is_refused_with_the_way_out(
     assert done.code == 2
     assert "sorts tokens by their keys" in done.err and "add --dense" in done.err
     assert not Path("graph").exists()
+
+
+@needs_onnx
+def test_attention_that_chooses_tiles_is_said_in_onnx(tmp_path: Path) -> None:
+    """Of a student of the recipe "tiles", with tokens that every query attends."""
+    import onnxruntime
+
+    attention = tiles().attention(32).eval()
+    attention.backend = "reference"
+    nn.init.normal_(attention.proj_l.weight)
+
+    class Network(nn.Module):
+        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attention(q, k, v, pinned=torch.tensor([0, 40]))
+
+    given = tuple(torch.randn(1, 2, 80, 32) for _ in range(3))
+    with torch.no_grad(), written_out():
+        graph = torch.export.export(Network(), given, strict=False)
+        torch.onnx.export(graph, given, tmp_path / "a.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"]
+    )
+    names = [each.name for each in session.get_inputs()]
+    (found,) = session.run(None, {n: x.numpy() for n, x in zip(names, given, strict=True)})
+    torch.testing.assert_close(torch.from_numpy(found), attention(*given, torch.tensor([0, 40])))
 
 
 def test_what_only_a_graph_can_be_is_refused_for_other_kinds(lite3r: Any) -> None:

@@ -41,7 +41,8 @@ OPTIONS = {
     f"{MEMORY} {OUTPUT}",
     "view": f"PATH --html --overwrite --open --confidence-percentile --edge-tolerance "
     f"--max-points {OUTPUT}",
-    "eval": f"{MODEL} --data --scans --protocol --scenes --views --size --seed --out {OUTPUT}",
+    "eval": f"{MODEL} --data --scans --protocol --scenes --views --size --seed --out "
+    f"--overwrite {OUTPUT}",
     "export": f"PATH --out --to --kind --views --height --width --dense --backbone --weights "
     f"--overwrite {OUTPUT}",
     "bench speed": f"--backbone --weights --views --sizes --repeats --seconds --no-compile --out "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recon_backbones.views.amounts import parse_bytes
+from recon_backbones.machine.amounts import parse_bytes
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,20 @@ def test_intrinsics_return_to_the_photos_they_came_from(tmp_path: Path) -> None:
     assert float(there[0, 0, 0, 0]) == pytest.approx(900 * 112 / 1600, rel=0.1)
 
 
+def test_photos_that_memory_does_not_hold_are_refused_before_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(2):
+        picture(seed, (80, 40)).save(tmp_path / f"{seed}.png")
+    paths = [tmp_path / f"{seed}.png" for seed in range(2)]
+    backbone = load_backbone("da3-tiny", weights="random")
+    needed = 2 * 560 * 280 * 27  # bytes, while they are made
+    monkeypatch.setattr("recon_backbones.photos.batch.available", lambda device: needed)
+    assert load_batch(paths, backbone, 560).images.shape[-2:] == (280, 560)
+    with pytest.raises(ValueError, match=r"size=574; 2 photos .* are free: use a smaller size"):
+        load_batch(paths, backbone, 574)
+
+
 def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "photos").mkdir()

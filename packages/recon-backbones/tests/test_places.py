@@ -13,7 +13,7 @@ from recon_backbones.blocks import precision
 from recon_backbones.blocks.precision import half_type, in_float64, without_autocast
 from recon_backbones.blocks.transformer import slice_blocks, steps_before_layers
 from recon_backbones.da3.upstream import Upstream, upstream
-from recon_backbones.views import free
+from recon_backbones.machine import free
 from recon_backbones.weights.digest import weights_digest
 
 

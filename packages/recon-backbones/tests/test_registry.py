@@ -118,6 +118,9 @@ def test_unknown_names_and_needless_revisions_are_refused() -> None:
         load_backbone("da3-tiny", weights="random", revision="main")
     with pytest.raises(ValueError, match="no weights on the Hub"):
         load_backbone("da3-tiny", weights="hub")
+    for seed in (-1, 1 << 63):
+        with pytest.raises(ValueError, match=f"seed={seed}; it must be a whole number from 0"):
+            load_backbone("da3-tiny", weights="random", seed=seed)
     with pytest.raises(ValueError, match="no bundled weights"):
         load_backbone("da3-small", weights="bundled")
     with pytest.raises(ValueError, match="registered already"):

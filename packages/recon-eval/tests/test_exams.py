@@ -1,14 +1,14 @@
 """Exams: unseen scenes of both worlds, and the grades of what is answered."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from recon_eval import Answer
 from recon_eval.data import Scene
-from recon_eval.exams import Exam, all_exams, constant_depth
+from recon_eval.exams import Exam, all_exams, constant_depth, markdown
 
 SMALL = Exam(world="world", height=28, width=42, views=(2, 3), scenes=2)
 
@@ -26,6 +26,21 @@ def test_exams_cover_both_worlds_and_shapes_that_are_not_square() -> None:
     assert max(max(e.views) for e in exams) == 32
     with pytest.raises(ValueError, match="known worlds: rooms, world"):
         replace(exams[0], world="moon")
+
+
+def test_a_table_of_grades_leaves_empty_what_was_not_answered() -> None:
+    grade = SMALL.grade("constant depth", SMALL.load(), constant_depth)
+    head, _, row = markdown([asdict(grade)]).splitlines()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert head.count("|") == row.count("|")
+    assert cells[:5] == [
+        "constant depth",
+        "world",
+        "42 x 28",
+        str(grade.views),
+        f"{grade.abs_rel:.3f}",
+    ]
+    assert cells[6:] == [""] * 4
 
 
 def test_the_truth_in_any_unit_has_no_error() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recon_eval.efficiency import gpu_name, pick_device
+from recon_eval.efficiency import gpu_name, pick_device, place
 
 
 def have(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False) -> None:
@@ -39,3 +39,9 @@ def test_a_device_that_is_not_there_is_refused_and_one_that_is_there_named(
     have(monkeypatch)
     with pytest.raises(ValueError, match=r"device=mps; .* use cpu"):
         pick_device("mps", apple=True)
+
+
+def test_numbers_are_from_the_gpu_only_where_it_computed_them() -> None:
+    here = {"processor": "a CPU", "threads": 2, "gpu": "a GPU"}
+    assert place(here) == place(here, "cuda") == "a GPU"
+    assert place(here, "cpu") == place(here | {"gpu": None}) == "a CPU, 2 threads"

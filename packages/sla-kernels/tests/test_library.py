@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sla_kernels import SparseLinearAttention, written_out
 from sla_kernels.runtime.library import gathered, schema_of
+from sla_kernels.select.blocks import pinned_last
 from sla_kernels.select.lists import BlockLists
 
 
@@ -67,3 +68,10 @@ def test_written_out_a_graph_holds_pytorchs_operators_alone(settings: dict[str, 
     assert "sla_kernels" in str(foreign.graph)
     assert "sla_kernels" not in str(graph.graph)
     torch.testing.assert_close(graph.module()(q, k, v), expected)
+
+
+def test_pinned_tokens_come_last_and_each_part_stays_in_sequence() -> None:
+    for pinned in ([], [0], [3, 1], [5, 0, 2], list(range(6))):
+        rest = [place for place in range(6) if place not in pinned]
+        found = pinned_last(6, torch.tensor(pinned, dtype=torch.int64))
+        assert found.tolist() == rest + sorted(pinned)

@@ -10,6 +10,7 @@ from recon_backbones.backbone import Backbone, WeightsSource
 from recon_backbones.catalog import CATALOG, BackboneEntry
 from recon_backbones.weights.checkpoint import find_checkpoint, fit, read_state
 
+MAX_SEED = (1 << 63) - 1  # what PyTorch takes
 _ENTRIES: dict[str, BackboneEntry] = dict(CATALOG)
 
 
@@ -77,6 +78,8 @@ def build_on_meta(name: str) -> Backbone:
 
 
 def _random(entry: BackboneEntry, seed: int) -> tuple[Backbone, WeightsSource]:
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed={seed!r}; it must be a whole number from 0 to {MAX_SEED}: give 0")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = entry.build()

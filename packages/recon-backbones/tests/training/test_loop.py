@@ -115,7 +115,8 @@ def test_a_run_of_some_minutes_ends_annealed_whatever_it_reached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"), [({"average": 1.5}, "average=1.5"), ({"peak": 0.0}, "peak=0")]
+    ("changes", "named"),
+    [({"average": 1.5}, "average=1.5"), ({"peak": 0.0}, "peak=0"), ({"minutes": 0.0}, "minutes=0")],
 )
 def test_impossible_schedules_are_refused(changes: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):

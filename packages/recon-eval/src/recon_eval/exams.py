@@ -1,19 +1,24 @@
 """Exams on unseen drawn scenes: how good depth and cameras are, at several sizes and views."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from recon_eval import depth, pose
 from recon_eval.answers import Answer
+from recon_eval.report.markdown import table
 from recon_eval.sets.scene import Scene
 from recon_eval.synthetic import SyntheticScenes, SyntheticWorld
 
 WORLDS = {"rooms": SyntheticScenes, "world": SyntheticWorld}
 BASELINE_VIEWS = 4
+NUMBERS = {
+    **{"AbsRel": "abs_rel", "delta1": "delta1", "rot": "rotation_degrees"},
+    **{"dir": "direction_degrees", "AUC@30": "auc30", "focal x/y": "aspect_error"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +142,14 @@ def all_exams(scenes: int) -> list[Exam]:
 
 def _mean(values: list[float]) -> float | None:
     return fmean(values) if values else None
+
+
+def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table of grades, each as `dataclasses.asdict` gives it."""
+
+    def cells(row: Mapping[str, Any]) -> list[object]:
+        numbers = ["" if row[name] is None else f"{row[name]:.3f}" for name in NUMBERS.values()]
+        size = f"{row['width']} x {row['height']}"
+        return [row["predictor"], row["world"], size, row["views"], *numbers]
+
+    return table(("predictor", "world", "pixels", "views", *NUMBERS), map(cells, rows))

@@ -182,6 +182,8 @@ def test_neighboring_views_see_much_of_the_same() -> None:
         ({"views": 65}, "views=65"),
         ({"count": 0}, "count=0"),
         ({"height": 0}, "height=0"),
+        ({"width": 5000}, "width=5000; scenes are drawn at up to 4096"),
+        ({"seed": -1}, "seed=-1; it must be at least 0"),
     ],
 )
 def test_impossible_sizes_are_refused(changes: dict[str, int], named: str) -> None:

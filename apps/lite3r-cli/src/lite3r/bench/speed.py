@@ -48,7 +48,7 @@ class Setting:
     def check(self, backbone: Backbone) -> None:
         """Raise ValueError for sizes that the backbone does not take."""
         patch = backbone.patch_size
-        if self.height % patch or self.width % patch:
+        if self.height % patch or self.width % patch or 0 in (self.height, self.width):
             raise ValueError(
                 f"sizes={self.width}x{self.height}; both must be multiples of {patch}, the patches "
                 f"of {self.backbone}: {max(1, self.width // patch) * patch}x"

@@ -21,8 +21,7 @@ def speed(asked: Speed, terminal: Terminal) -> None:
     with reported():
         recipe = chosen(**vars(asked.recipe))
         if asked.out is not None:
-            atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
-            atomic.check_writable(asked.out.parent)
+            atomic.check_new_file(asked.out, overwrite=asked.overwrite)
     results = [
         _measure(asked, recipe, views, size, terminal)
         for size in asked.sizes
@@ -71,8 +70,7 @@ def _measure(
 def plot(asked: Plot, terminal: Terminal) -> None:
     """Read, draw, write."""
     with reported():
-        atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
-        atomic.check_writable(asked.out.parent)
+        atomic.check_new_file(asked.out, overwrite=asked.overwrite)
         found = read_results(asked.results, WHAT)
     atomic.write_text(asked.out, svg(cost_panels(found)))
     terminal.result({"out": str(asked.out)}, f"{asked.out}")

@@ -11,6 +11,9 @@ from recon_eval.data import SyntheticScenes, write_blendedmvs
 def make(asked: Make, terminal: Terminal) -> None:
     """Write everything or nothing."""
     with reported():
+        atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
+        atomic.check_writable(asked.out)
+        atomic.refuse_foreign(asked.out, "folder of drawn scenes", lambda n: n[:10] == "synthetic-")
         drawn = SyntheticScenes(
             asked.split,
             count=asked.scenes,

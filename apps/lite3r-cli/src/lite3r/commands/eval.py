@@ -20,7 +20,7 @@ def run(asked: Eval, terminal: Terminal) -> None:
         if asked.scans is not None:
             scan_list(asked.scans)
         if asked.out is not None:
-            atomic.check_writable(asked.out.parent)
+            atomic.check_new_file(asked.out, overwrite=asked.overwrite)
         how = vars(chosen) | {"device": pick_device(chosen.device)}
         model = load_model(**how, seed=asked.seed)
         patch = model.backbone.patch_size

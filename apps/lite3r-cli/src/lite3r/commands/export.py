@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from lite3r.distillation import card
+from lite3r.distillation.folder import read_report
 from lite3r.options.export import Export
 from lite3r.shell import atomic
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
 from lite3r.student.deploy import export, load
-from lite3r.student.files import DEPLOYED
+from lite3r.student.files import CONFIG, DEPLOYED
 from lite3r.student.graph import GRAPH, to_write, write_graph
 from lite3r.student.student import Student
 from recon_backbones.export import check_packages
 from recon_backbones.program import FIELDS, PROGRAM, Shape, write_program
 
 SHAPES = ("recon_backbones.backbone",)  # says which images a network reads
+WRITTEN = (CONFIG, DEPLOYED, "README.md", "report.json", PROGRAM, GRAPH, f"{GRAPH}.data")
 
 
 def run(asked: Export, terminal: Terminal) -> None:
@@ -24,13 +26,14 @@ def run(asked: Export, terminal: Terminal) -> None:
     with reported():
         atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
         atomic.check_writable(asked.out)
+        atomic.refuse_foreign(asked.out, "export of lite3r", lambda name: name in WRITTEN)
     if asked.kind == "onnx":
         _onnx(asked, terminal)
         return
     with reported():
         if asked.kind == "hub":
             card.hub_library()
-        measured = card.read_report(asked.model)
+        measured = read_report(asked.model)
         student = load(asked.model, weights=asked.weights, backend=None)
     checks = reported(of=("lite3r.student.deploy", *SHAPES, "recon_backbones.program"))
     with checks, atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial:

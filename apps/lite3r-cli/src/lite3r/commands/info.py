@@ -10,6 +10,7 @@ from lite3r.options.info import Info
 from lite3r.shell.environment import gpu_name, versions
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
+from lite3r.student.deploy import described
 from lite3r.student.files import ADAPTER, DEPLOYED, read_config
 from lite3r.student.recipes import NAMED
 from recon_backbones import list_backbones
@@ -47,6 +48,7 @@ def installation() -> dict[str, Any]:
 def student(folder: Path) -> dict[str, Any]:
     """What a student was made from. Raises ValueError or OSError for a folder that holds none."""
     config = read_config(folder)
+    described(folder, config)  # it is whole
     weights = folder / (DEPLOYED if (folder / DEPLOYED).is_file() else ADAPTER)
     return {
         "teacher": config["teacher"],

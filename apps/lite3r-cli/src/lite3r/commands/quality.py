@@ -20,7 +20,9 @@ def run(asked: Quality, terminal: Terminal) -> None:
     wanted = question(asked)
     spec = TeacherSpec.chosen(asked.backbone, asked.weights, asked.seed)
     with reported():
-        atomic.check_writable(asked.out.parent)
+        goes_on = asked.overwrite or asked.out.is_file()
+        for path in (asked.out, asked.out.with_suffix(".svg")):
+            atomic.check_new_file(path, overwrite=goes_on)
         teacher = spec.load(device=pick_device(asked.device))
         what, setting = "lite3r bench quality", {"size": asked.size, "seed": asked.seed}
         setting |= {} if asked.steps is None else {"steps": asked.steps}

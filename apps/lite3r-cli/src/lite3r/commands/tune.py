@@ -24,6 +24,9 @@ def run(asked: Tune, terminal: Terminal) -> None:
     with reported():
         allowed = Allowed(depth=asked.allow, pose=asked.allow_pose)
         atomic.check_writable(folder)
+        goes_on = asked.overwrite or (folder / MEASURED).is_file()
+        for name in (RECIPE, MEASURED, TABLE, PLOT):
+            atomic.check_new_file(folder / name, overwrite=goes_on)
         views = asked.views or half_of(asked.data)
         teacher = spec.load(device=pick_device(asked.device))
         sets = photo_sets(asked.data, teacher, size=asked.size, views=views)

@@ -13,14 +13,13 @@ def run(asked: View, terminal: Terminal) -> None:
     """Read the reconstructions, write the page, open it if asked to."""
     path = asked.html or asked.folders[0] / "view.html"
     with reported():
-        atomic.refuse_existing(path, overwrite=asked.overwrite or asked.html is None)
+        atomic.check_new_file(path, overwrite=asked.overwrite or asked.html is None)
         options = PointOptions(
             confidence_percentile=asked.confidence_percentile,
             edge_tolerance=asked.edge_tolerance,
             max_points=asked.max_points,
         )
         models = read_models(asked.folders, options)
-        atomic.check_writable(path.parent)
     title = " / ".join(model.label for model in models)
     with reported(of=("recon_eval.reconstruction",)):
         write_page(path, models, title=title, max_points=asked.max_points)

@@ -3,16 +3,14 @@
 Nothing is uploaded: the card's last section holds the command that does it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lite3r.bench.metrics import METRICS
-from lite3r.distillation.folder import REPORT
 from lite3r.student.student import Student
 from recon_backbones.registry import backbone_entry
 from recon_eval import PROTOCOLS
+from recon_eval.efficiency import place
 from recon_eval.pages import card_head, markdown_table
 from recon_eval.pages import hub_library as hub_library
 
@@ -56,19 +54,6 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
     return "\n".join(lines) + "\n"
 
 
-def read_report(run: Path) -> dict[str, Any] | None:
-    """The report of a run, or None where there is none. Raises ValueError for a damaged one."""
-    path = run / REPORT
-    if not path.is_file():
-        return None
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        report["rows"][-1]["label"], report["environment"]["versions"], report["facts"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is damaged; {error}: copy it again, or remove it") from error
-    return report
-
-
 def _source(student: Student, hub: str | None) -> str:
     kind = student.teacher.weights
     where = {"hub": f"https://huggingface.co/{hub}", "random": "random weights (a test)"}
@@ -95,15 +80,14 @@ def _measured(report: Mapping[str, Any] | None) -> list[str]:
     if report is None:
         return ["## What it measured", "", "Nothing: the run holds no report.json.", ""]
     environment = report["environment"]
-    where = environment["gpu"] or f"{environment['processor']}, {environment['cores']} cores"
     versions = ", ".join(f"{name} {one}" for name, one in environment["versions"].items())
     rows: Sequence[Any] = report["rows"]
     return [
         "## What it measured",
         "",
         markdown_table(METRICS, rows),
-        f"Data: {dict(report['facts'])['data']}. Measured on {where}; {versions}. `report.json` "
-        "holds every number.",
+        f"Data: {dict(report['facts'])['data']}. Measured on {place(environment)}; {versions}. "
+        "`report.json` holds every number.",
         "",
         *(f"{note}\n" for note in report.get("notes", ())),
     ]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from distill.resume.identity import differences
 from lite3r.shell import atomic
-from lite3r.shell.errors import UserError
+from lite3r.shell.errors import UserError, reported
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED
 
 SETTINGS = "run.json"
@@ -59,8 +59,23 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     atomic.write_json(folder / SETTINGS, settings)
 
 
+def read_report(run: Path) -> dict[str, Any] | None:
+    """The report of a run, or None where there is none. Raises ValueError for a damaged one."""
+    path = run / REPORT
+    if not path.is_file():
+        return None
+    try:
+        report: dict[str, Any] = atomic.parse_json(path.read_bytes(), path)
+        report["rows"][-1]["label"], report["environment"]["versions"]
+        report["facts"], report["summary"]
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; {error}: copy it again, or remove it") from error
+    return report
+
+
 def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
-    before = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    with reported():
+        before = atomic.parse_json((folder / SETTINGS).read_bytes(), folder / SETTINGS)
     if changed := differences(before, json.loads(json.dumps(settings))):
         raise UserError(
             f"{folder} was begun with other settings ({', '.join(changed)}); they must be "

@@ -29,6 +29,7 @@ from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
+from recon_eval.efficiency import place
 from recon_eval.gallery import Gallery
 from recon_eval.pages import Page, render_page
 
@@ -146,7 +147,7 @@ def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
         ("trained", f"{recipe.trainable}{learned}"),
         ("deployed", str(outcome.student.deployment)),
-        ("whole run", f"{seconds:.0f} s on {_machine(plan.device)}"),
+        ("whole run", f"{seconds:.0f} s on {place(environment(), plan.device)}"),
         ("seed", str(plan.seed)),
     ]
 
@@ -188,11 +189,3 @@ def _page(report: Mapping[str, Any], outcome: Outcome, plan: Plan) -> Page:
         scenes=outcome.gallery.figures((UNTRAINED, DEPLOYED)),
         notes=[*report["notes"], *outcome.gallery.words()],
     )
-
-
-def _machine(device: str) -> str:
-    """What the numbers were measured on, for people."""
-    found = environment()
-    if device == "cuda":
-        return str(found["gpu"])
-    return f"{found['processor']}, {found['threads']} threads"

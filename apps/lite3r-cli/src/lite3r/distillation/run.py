@@ -1,7 +1,6 @@
 """A run of `lite3r distill` from a checked folder to its report: prepare, teach, judge, report."""
 
 import copy
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -49,7 +48,9 @@ def run(plan: Plan, folder: Path, state: folders.State, words: Words) -> dict[st
     """
     if state == "finished":
         words.say(f"{folder} is finished already; here is its report.")
-        found: dict[str, Any] = json.loads((folder / folders.REPORT).read_text(encoding="utf-8"))
+        with reported():
+            found = folders.read_report(folder)
+        assert found is not None  # finished runs have one
         return found
     began = time.perf_counter()
     ready = prepare(plan, words)

@@ -56,6 +56,8 @@ class Speed(Command, work="lite3r.commands.bench:speed"):
             raise ValueError(f"seconds={self.seconds}; it must be positive: 60 are usual")
         if self.out is not None and self.out.suffix != ".json":
             raise ValueError(f"out={self.out}; results must end in .json: rename it")
+        if not self.sizes:
+            raise ValueError("sizes=(); some must be named: 224 is usual")
         for size in self.sizes:
             width_and_height(size)
 

@@ -34,11 +34,15 @@ class Eval(Command, work="lite3r.commands.eval:run"):
     """Decides synthetic scenes, the choice of views, and random weights."""
     out: Path | None = None
     """Also write the report, every scene's numbers in it, as this .json or .md file."""
+    overwrite: bool = False
+    """Replace that file."""
     output: Annotated[Output, OmitArgPrefixes] = field(default_factory=Output)
 
     def __post_init__(self) -> None:
         ImageSettings(views=self.views, size=self.size)
         if self.scenes < 1:
             raise ValueError(f"scenes={self.scenes}; it must be at least 1: 24 is usual")
+        if self.scans is not None and self.data == "synthetic":
+            raise ValueError(f"scans={self.scans}; drawn scenes have none: name DTU with --data")
         if self.out is not None and self.out.suffix not in (".json", ".md"):
             raise ValueError(f"out={self.out}; a report must end in .json or .md: rename it")

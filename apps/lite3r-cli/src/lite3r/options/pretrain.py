@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -31,8 +31,8 @@ class Pretrain(Command, work="lite3r.commands.pretrain:run"):
     """Share of scenes from the rich world; the others are rooms."""
     peak: float | None = None
     """Highest learning rate, as a part of the full one; 0.33 on trained weights, else 1."""
-    device: str = "cpu"
-    """Device that renders and trains: cpu or cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Device that renders and trains."""
     processes: int = 2
     """Training processes, one CPU core each; 1 on a GPU."""
     larger: int = 1
@@ -43,3 +43,5 @@ class Pretrain(Command, work="lite3r.commands.pretrain:run"):
 
     def __post_init__(self) -> None:
         check_least(self, 1, "processes", "steps", "test_scenes", "larger")
+        if not 0 <= self.world <= 1:
+            raise ValueError(f"world={self.world}; it must be in [0, 1]: 0.5 is usual")

@@ -108,6 +108,8 @@ class Reconstruct(Command, work="lite3r.commands.reconstruct:run"):
         check_least(self, 1, "max_points")
         if not self.photos:
             raise ValueError("photos=(); some must be named: a folder, a pattern, a list, a video")
+        if not self.formats:
+            raise ValueError("formats=(); some must be named: leave it out for all of them")
         if self.shared_camera and self.cameras is not None:
             raise ValueError(
                 "shared_camera=True; it must be left out beside cameras, which say themselves "

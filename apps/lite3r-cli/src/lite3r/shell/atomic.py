@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recon_eval.formats import check_takes_file, replaced_folder
 from recon_eval.formats import check_writable as check_writable
 from recon_eval.formats import new_file as new_file
-from recon_eval.formats import replaced_folder
+from recon_eval.formats import parse_json as parse_json
+from recon_eval.formats import refuse_foreign as refuse_foreign
 from recon_eval.formats import write_json as write_json
 from recon_eval.formats import write_text as write_text
 
@@ -28,3 +30,9 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(
             f"{path} exists already; it would be lost: add --overwrite, or choose another --out"
         )
+
+
+def check_new_file(path: Path, *, overwrite: bool) -> None:
+    """Raise OSError, before any work, where no file may take the name `path`."""
+    refuse_existing(path, overwrite=overwrite)
+    check_takes_file(path)

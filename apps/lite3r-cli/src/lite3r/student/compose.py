@@ -62,6 +62,7 @@ def _lightened(
 ) -> Student:
     spec = spec or TeacherSpec.of(teacher)
     digest = weights_digest(teacher)
+    check_recipe(recipe, teacher)
     teacher.requires_grad_(False)
     # Where the teacher's own weights stay frozen.
     adds_only = recipe.trainable in ("none", "proj", "lora")
@@ -75,9 +76,15 @@ def _lightened(
 
 def check_recipe(recipe: Recipe, backbone: Backbone) -> None:
     """Raise ValueError for a recipe that names what a dense backbone does not have."""
-    if not any(site.scope in recipe.scopes for site in backbone.attention_sites()):
+    sites = [site for site in backbone.attention_sites() if site.scope in recipe.scopes]
+    if not sites:
         raise ValueError(
             f"scope={recipe.scope}; {backbone.name} must have such attention: take another scope"
+        )
+    widest = min(site.num_heads * site.head_dim for site in sites)
+    if recipe.calibrates and recipe.axes > widest:
+        raise ValueError(
+            f"axes={recipe.axes}; keys of {backbone.name} have {widest} at most: 16 are usual"
         )
     if recipe.fp8 != "none":
         select_layers(backbone, **_quantized(recipe))

@@ -48,7 +48,7 @@ def load(
     """
     folder = Path(folder)
     config = read_config(folder)
-    teacher, digest, recipe = _described(folder, config)
+    teacher, digest, recipe = described(folder, config)
     if weights is not None:
         teacher = replace(teacher, weights=str(weights))
     if (folder / DEPLOYED).is_file():
@@ -70,9 +70,13 @@ def load(
     return deploy(student, backend=backend, precision=precision, device=torch.device(device))
 
 
-def _described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str, Recipe]:
-    """The teacher, the digest of its weights and the recipe that a `config.json` names."""
+def described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str, Recipe]:
+    """The teacher, the digest of its weights and the recipe that a `config.json` names.
+
+    Raises ValueError for one that is not whole.
+    """
     try:
+        dict(config["versions"])
         spec = dict(config["teacher"])
         digest = str(spec.pop("sha256"))
         teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
@@ -81,7 +85,7 @@ def _described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, st
             f"{folder / CONFIG} describes no student ({error}); it must be whole: copy or "
             "distill it again"
         ) from error
-    if not (isinstance(teacher.backbone, str) and isinstance(teacher.weights, str)):
+    if [type(value) for value in vars(teacher).values()] != [str, str, int]:
         raise ValueError(f"{folder / CONFIG}: teacher={spec}; it must be text: copy it again")
     return teacher, digest, recipe
 
@@ -176,8 +180,8 @@ def export(student: Student, folder: str | Path) -> fp8_qat.Report:
     """
     if student.deployment is not None:
         raise ValueError(
-            f"deployment={student.deployment}; an export needs the form that trains: load it "
-            "with backend=None"
+            f"deployment={student.deployment}; an export needs the form that trains: give the "
+            "folder of the run that it is from, in Python loaded with backend=None"
         )
     if student.recipe.fp8 == "none":
         raise ValueError(

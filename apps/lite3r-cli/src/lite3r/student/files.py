@@ -7,9 +7,10 @@
 With an adapter, loading needs the teacher's weights and checks that they are the same ones.
 """
 
-import json
 from pathlib import Path
 from typing import Any
+
+from recon_eval.formats import parse_json
 
 FORMAT = "lite3r-student/1"
 CONFIG, ADAPTER, DEPLOYED = "config.json", "adapter.safetensors", "model.safetensors"
@@ -20,10 +21,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"{folder} holds no student; {CONFIG} is missing: give that of a run")
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged; {error}: copy it again") from error
+    config: dict[str, Any] = parse_json(path.read_bytes(), path)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{path} is damaged; it is not of format {FORMAT}: distill it again")
     return config

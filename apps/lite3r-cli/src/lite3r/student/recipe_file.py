@@ -1,12 +1,12 @@
 """A recipe as a JSON file: the fields that differ from the default, and where they are from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lite3r.shell import atomic
 from lite3r.student.recipes import Recipe, by_name
+from recon_eval.formats import parse_json
 
 FORMAT = "lite3r-recipe/1"
 SUFFIX = ".json"
@@ -37,13 +37,10 @@ def read(path: Path) -> Recipe:
     """Read what `write` wrote. Raises ValueError for a file that holds no recipe that can run."""
     if not path.is_file():
         raise ValueError(f"recipe={path}; it must be a name or a file: there is no such file")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise KeyError("format")
-        fields = dict(document["recipe"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"recipe={path}; it holds no recipe: make it with lite3r tune") from error
+    document = parse_json(path.read_bytes(), path)
+    fields = document.get("recipe") if isinstance(document, dict) else None
+    if not isinstance(fields, dict) or document.get("format") != FORMAT:
+        raise ValueError(f"recipe={path}; it holds no recipe: make it with lite3r tune")
     try:
         return Recipe.from_dict(Recipe().to_dict() | fields)
     except (ValueError, TypeError, LookupError) as error:

@@ -159,6 +159,12 @@ class Recipe:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
+        for name, given in fields.items():
+            like = getattr(cls(), name)
+            kind = (int, float) if name == "keep" else type(like)
+            texts: Any = given if name.startswith("fp8_") else ()
+            if not isinstance(given, kind) or not all(isinstance(one, str) for one in texts):
+                raise ValueError(f"{name}={given!r}; it must be like {like!r}: write it so")
         return cls(**fields)
 
     def changed(self, changes: Mapping[str, str]) -> "Recipe":

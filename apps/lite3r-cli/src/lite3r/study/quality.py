@@ -80,25 +80,12 @@ def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Netw
 
     found = untrained(rows)
     if question.rows in TEACHES:
+        steps: dict[str, Any] = {} if question.steps is None else {"steps": question.steps}
+        how: dict[str, Any] = {"size": question.size, "seed": question.seed, "words": words}
+        learn = partial(taught, teacher, seen=seen, folder=question.kept, **how)
         for name, lesson in TAUGHT.items():
-            way = (
-                lesson.training
-                if question.steps is None
-                else replace(lesson.training, steps=question.steps)
-            )
-            found[name] = cache(
-                partial(
-                    taught,
-                    teacher,
-                    name,
-                    replace(lesson, training=way),
-                    seen,
-                    folder=question.kept,
-                    size=question.size,
-                    seed=question.seed,
-                    words=words,
-                )
-            )
+            lesson = replace(lesson, training=replace(lesson.training, **steps))
+            found[name] = cache(partial(learn, name, lesson))
     device = str(next(teacher.parameters()).device)
     for folder in question.students:
         loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
@@ -118,12 +105,8 @@ def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
     if question.photos:
         read = partial(photo_sets, backbone=teacher, size=question.size, views=most)
         sets = [one for folder in question.photos for one in read(folder)]
-        groups.append(
-            (
-                "photos",
-                {f"{s.name} of {most}": partial(sets.__getitem__, i) for i, s in enumerate(sets)},
-            )
-        )
+        named = {f"{s.name} of {most}": partial(sets.__getitem__, i) for i, s in enumerate(sets)}
+        groups.append(("photos", named))
     return groups
 
 

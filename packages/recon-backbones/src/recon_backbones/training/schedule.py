@@ -39,6 +39,8 @@ class Schedule:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1: raise it")
         if not 0 <= self.average <= 1:
             raise ValueError(f"average={self.average}; it must be in [0, 1]: change it")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes={self.minutes}; it must be above 0: leave it out for steps")
         for name in ("peak", "decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be in (0, 1]: change it")

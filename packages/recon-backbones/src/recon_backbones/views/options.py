@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from recon_backbones.errors import InputError
-from recon_backbones.views.amounts import parse_bytes
+from recon_backbones.machine.amounts import parse_bytes
 
 Precision = Literal["kept", "auto", "float32", "bfloat16", "float16"]
 

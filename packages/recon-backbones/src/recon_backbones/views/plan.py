@@ -20,8 +20,8 @@ import torch
 from recon_backbones.backbone import Backbone
 from recon_backbones.blocks.precision import half_type
 from recon_backbones.errors import InputError
-from recon_backbones.views.amounts import parse_bytes, readable
-from recon_backbones.views.free import available
+from recon_backbones.machine.amounts import parse_bytes, readable
+from recon_backbones.machine.free import available
 from recon_backbones.views.memory import Work, footprint
 from recon_backbones.views.options import Memory
 

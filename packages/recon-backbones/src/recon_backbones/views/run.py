@@ -14,10 +14,10 @@ from recon_backbones.blocks.streaming import streamed
 from recon_backbones.chain.close import Loop
 from recon_backbones.chain.join import Join
 from recon_backbones.errors import InputError
+from recon_backbones.machine.amounts import readable
+from recon_backbones.machine.free import resident
 from recon_backbones.prediction import Prediction
 from recon_backbones.telling import SILENT, Advance, Telling
-from recon_backbones.views.amounts import readable
-from recon_backbones.views.free import resident
 from recon_backbones.views.options import Memory
 from recon_backbones.views.plan import Plan, Situation, make_plan, thriftier
 from recon_backbones.views.windows import predict_windows, windows

@@ -10,6 +10,7 @@ from recon_eval.efficiency.latency import time_calls as time_calls
 from recon_eval.efficiency.machine import environment as environment
 from recon_eval.efficiency.machine import gpu_name as gpu_name
 from recon_eval.efficiency.machine import pick_device as pick_device
+from recon_eval.efficiency.machine import place as place
 from recon_eval.efficiency.machine import versions as versions
 from recon_eval.efficiency.measurement import EfficiencyResult as EfficiencyResult
 from recon_eval.efficiency.measurement import measure as measure

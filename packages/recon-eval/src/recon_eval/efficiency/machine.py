@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,16 @@ def environment(packages: Iterable[str], source: Path) -> dict[str, Any]:
         "versions": versions(packages),
         "commit": _commit(source),
     }
+
+
+def place(found: Mapping[str, Any], device: str = "cuda") -> str:
+    """Where numbers are from, for people: the GPU of an `environment`, else its processor.
+
+    - `device`: where they were computed, if that is known.
+    """
+    if device == "cuda" and found["gpu"]:
+        return str(found["gpu"])
+    return f"{found['processor']}, {found['threads']} threads"
 
 
 def _processor() -> str:

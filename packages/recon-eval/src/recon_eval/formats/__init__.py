@@ -14,8 +14,11 @@ from recon_eval.formats.colmap import read_colmap_cameras as read_colmap_cameras
 from recon_eval.formats.colmap import write_colmap as write_colmap
 from recon_eval.formats.depth import read_depth as read_depth
 from recon_eval.formats.depth import write_depth as write_depth
+from recon_eval.formats.files import check_takes_file as check_takes_file
 from recon_eval.formats.files import check_writable as check_writable
 from recon_eval.formats.files import new_file as new_file
+from recon_eval.formats.files import parse_json as parse_json
+from recon_eval.formats.files import refuse_foreign as refuse_foreign
 from recon_eval.formats.files import replaced_folder as replaced_folder
 from recon_eval.formats.files import write_json as write_json
 from recon_eval.formats.files import write_text as write_text

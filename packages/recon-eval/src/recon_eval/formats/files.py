@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+SIDECARS = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file browsers leave
 MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
 
 
@@ -151,7 +152,7 @@ def check_writable(folder: Path) -> None:
     """Raise OSError, before any work, when nothing can be written below `folder`."""
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is a file, so {folder} cannot be made in it")
+        raise NotADirectoryError(f"{existing} is a file; it must be a folder: choose another")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -159,3 +160,22 @@ def check_writable(folder: Path) -> None:
         raise OSError(
             f"cannot write in {existing}; {error.strerror}: choose another folder"
         ) from error
+
+
+def check_takes_file(path: Path) -> None:
+    """Raise OSError, before any work, where no file can take the name `path`."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; a file must go there: name a file in it")
+    check_writable(path.parent)
+
+
+def refuse_foreign(folder: Path, what: str, own: Callable[[str], bool]) -> None:
+    """Raise FileExistsError where a folder that is to be replaced holds a name that is not `own`.
+
+    - `what`: what it must be, in words.
+    """
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if strange := [name for name in held if not own(name) and name not in SIDECARS]:
+        raise FileExistsError(
+            f"{folder} is no {what}; it holds {', '.join(strange[:3])}: choose another folder"
+        )

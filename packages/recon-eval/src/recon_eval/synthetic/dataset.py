@@ -11,6 +11,7 @@ from recon_eval.synthetic.rooms.render import render_room
 from recon_eval.synthetic.worlds import MAX_VIEWS, PLACES, World, draw_world
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
+MAX_SIDE = 4096  # pixels
 WORLD = 15
 """Sets the random streams of `SyntheticWorld` apart from those of `SyntheticScenes`."""
 
@@ -33,7 +34,7 @@ class SyntheticScenes:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        _check(split, count, views, height, width, most=rooms.MAX_VIEWS)
+        _check(split, count, views, height, width, seed, most=rooms.MAX_VIEWS)
         self.split, self.count, self.views, self.seed = split, count, views, seed
         self.height, self.width, self.device = height, width, device
 
@@ -84,7 +85,7 @@ class SyntheticWorld:
         spoiled: bool = True,
         device: str = "cpu",
     ) -> None:
-        _check(split, count, views, height, width, most=MAX_VIEWS)
+        _check(split, count, views, height, width, seed, most=MAX_VIEWS)
         unknown = [place for place in places if place not in PLACES]
         if unknown or not places:
             raise ValueError(f"places={tuple(places)}; known places: {', '.join(PLACES)}")
@@ -129,7 +130,9 @@ class SyntheticWorld:
         ]
 
 
-def _check(split: str, count: int, views: int, height: int, width: int, *, most: int) -> None:
+def _check(
+    split: str, count: int, views: int, height: int, width: int, seed: int, *, most: int
+) -> None:
     if split not in SPLITS:
         raise ValueError(f"split={split!r}; known splits: {', '.join(SPLITS)}")
     if not 1 <= views <= most:
@@ -137,6 +140,13 @@ def _check(split: str, count: int, views: int, height: int, width: int, *, most:
     for name, value in (("count", count), ("height", height), ("width", width)):
         if value < 1:
             raise ValueError(f"{name}={value}; it must be at least 1: leave it out if unsure")
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(
+            f"height={height}, width={width}; scenes are drawn at up to {MAX_SIDE} pixels, as "
+            "they stay in memory: 224 is usual"
+        )
+    if seed < 0:
+        raise ValueError(f"seed={seed}; it must be at least 0: leave it out if unsure")
 
 
 def _check_index(index: int, count: int) -> None:

@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import ContextVar
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -20,6 +21,7 @@ from sla_kernels.runtime.dry import dry_run
 
 LIBRARY = torch.library.Library("sla_kernels", "FRAGMENT")
 _NOTHING = nullcontext()
+_WRITING: ContextVar[bool] = ContextVar("writing", default=False)
 _BODIES: dict[str, Callable[..., Any]] = {}
 _TYPES: dict[Any, str] = {
     Tensor: "Tensor",
@@ -84,8 +86,17 @@ class written_out(TorchFunctionMode):
         space, _, name = str(getattr(packet, "_qualified_op_name", "")).partition("::")
         if space != LIBRARY.ns:
             return func(*args, **(kwargs or {}))
-        with self:  # what it calls is written out as well
-            return _BODIES[name](*args)
+        before = _WRITING.set(True)
+        try:
+            with self:  # what it calls is written out as well
+                return _BODIES[name](*args)
+        finally:
+            _WRITING.reset(before)
+
+
+def is_writing_out() -> bool:
+    """Whether the operator that runs now is written out."""
+    return _WRITING.get()
 
 
 def register_gradient(

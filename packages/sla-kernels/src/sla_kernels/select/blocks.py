@@ -18,8 +18,8 @@ def block_sizes(tokens: int, size: int, device: torch.device) -> Int64[Tensor, "
 
 def pinned_last(tokens: int, pinned: Int64[Tensor, " pinned"]) -> Int64[Tensor, " tokens"]:
     """Positions with the pinned ones last, each part in sequence."""
-    last = torch.zeros(tokens, dtype=torch.int8, device=pinned.device)
-    return last.index_fill(0, pinned, 1).argsort(stable=True)
+    places = torch.arange(tokens, device=pinned.device)
+    return places.index_copy(0, pinned, pinned + tokens).argsort()
 
 
 def lists_to_mask(

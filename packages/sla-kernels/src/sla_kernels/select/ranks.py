@@ -4,6 +4,10 @@ import torch
 from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.library import is_writing_out
+
+Scores = Float32[Tensor, "b h query_blocks key_blocks"]
+
 KEEP_STEPS = 1 << 24  # a keep fraction as an integer ratio, so that symbolic shapes stay exact
 
 
@@ -31,10 +35,14 @@ def steps_of(keep: float) -> int:
     return min(KEEP_STEPS, int(keep * KEEP_STEPS) + 1)
 
 
-def rank(
-    scores: Float32[Tensor, "b h query_blocks key_blocks"],
-) -> Int64[Tensor, "b h query_blocks key_blocks"]:
-    """Integers ordered as the scores are, all different: of equal scores the first is larger."""
+def rank(scores: Scores) -> Int64[Tensor, "b h query_blocks key_blocks"] | Scores:
+    """Integers ordered as the scores are, all different: of equal scores the first is larger.
+
+    Written out they are the scores: an exporter's format may know no bits of a number, and the
+    runtimes of ONNX take the first of equal ones themselves.
+    """
+    if is_writing_out():
+        return scores
     bits = (scores + 0.0).contiguous().view(torch.int32)
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
     key_blocks = scores.shape[-1]

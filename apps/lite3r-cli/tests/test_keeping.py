@@ -1,0 +1,99 @@
+"""What is there is kept: nothing is overwritten unasked, and never what another wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def run(lite3r: Any, finished: Any) -> Path:
+    """A finished tiny run."""
+    return Path(finished.copied())
+
+
+def test_existing_run_is_kept(lite3r: Any, finished: Any) -> None:
+    finished.copied("runs/da3-tiny")
+    before = Path("runs/da3-tiny/adapter.safetensors").read_bytes()
+    lite3r.distill().refuses("holds an earlier run", "--resume", "--overwrite")
+    lite3r.distill("--seed", "1", "--resume").refuses("seed: 0 in the run, 1 now")
+    lite3r.distill("--weights", "no.safetensors", "--overwrite").refuses("not exist")
+    assert Path("runs/da3-tiny/adapter.safetensors").read_bytes() == before
+    assert lite3r.distill("--seed", "1", "--overwrite", "--quiet").code == 0
+    assert Path("runs/da3-tiny/adapter.safetensors").read_bytes() != before
+
+
+def test_a_folder_of_something_else_is_never_replaced(lite3r: Any) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("years of work")
+    for word in ("--overwrite", "--resume"):
+        lite3r.distill("--out", "mine", word).refuses("no run of lite3r", "thesis.tex")
+    assert Path("mine/thesis.tex").read_text() == "years of work"
+
+
+def test_existing_output_is_kept(lite3r: Any, photos: Path) -> None:
+    Path("out").mkdir()
+    Path("out/mine.txt").write_text("mine")
+    words = ("reconstruct", photos, "--weights", "random", "--size", "56", "--out", "out")
+    lite3r(*words).refuses("exists already", "--overwrite")
+    assert [p.name for p in Path("out").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"), [(("export", "run"), "export"), (("data", "make"), "folder of scenes")]
+)
+def test_overwrite_replaces_only_what_the_same_command_wrote(
+    lite3r: Any, run: Path, words: tuple[str, ...], what: str
+) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("years of work")
+    out = ("--out",) if words[0] == "export" else ()
+    lite3r(*words, *out, "mine", "--overwrite").refuses(f"no {what} of lite3r", "thesis.tex")
+    lite3r(*words, *out, run, "--overwrite").refuses(f"no {what} of lite3r", "adapter.safetensors")
+    lite3r(*words, *out, "mine/thesis.tex", "--overwrite").refuses("is a file")
+    assert Path("mine/thesis.tex").read_text() == "years of work"
+
+
+def test_what_was_written_before_is_replaced(lite3r: Any, run: Path) -> None:
+    for words in (
+        ("export", run, "--out", "light"),
+        ("data", "make", "scenes", "--scenes", "1", "--views", "2", "--size", "28"),
+    ):
+        assert lite3r(*words).code == 0
+        again = lite3r(*words, "--overwrite")
+        assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--weights", "random", "--out", "a.json"),
+        ("bench", "speed", "--out", "a.json"),
+        ("bench", "quality", "--out", "a.json"),
+        ("bench", "plot", "results.json", "--out", "a.svg"),
+        ("view", "scene", "--html", "a.html"),
+    ],
+)
+def test_a_folder_where_a_file_must_go_is_found_before_the_work(
+    lite3r: Any, words: tuple[str, ...]
+) -> None:
+    Path(words[-1]).mkdir()
+    lite3r(*words, "--overwrite").refuses(f"{words[-1]} is a folder", "name a file in it")
+
+
+def test_results_that_are_there_are_kept(lite3r: Any, photos: Path) -> None:
+    for name in ("a.json", "a.svg", "t/recipe.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("mine")
+    lite3r("eval", "--weights", "random", "--out", "a.json").refuses("exists already")
+    lite3r("bench", "quality", "--out", "a.json").refuses("a.json holds no results")
+    Path("a.json").unlink()
+    lite3r("bench", "quality", "--out", "a.json").refuses("a.svg exists already")
+    lite3r("tune", "--data", photos, "--out", "t").refuses("t/recipe.json exists already")
+    assert {p.read_text() for p in (Path("a.svg"), Path("t/recipe.json"))} == {"mine"}
+
+
+def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:
+    lite3r("data", "make", run).refuses("exists already")
+    lite3r("data", "make", "scenes", "--scenes", "0").refuses("scenes=0")
+    lite3r("data", "check", "nowhere").refuses("nowhere does not exist")
