@@ -25,7 +25,6 @@ from lite3r.distillation.rows import (
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment
 from lite3r.shell.words import Words
-from lite3r.student.recipes import Recipe
 from lite3r.student.student import Student
 from recon_backbones import Backbone
 from recon_eval import Report
@@ -135,6 +134,7 @@ def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]
     recipe, images, source = plan.recipe, plan.images, outcome.models[TEACHER].weights
     assert source is not None
     count = f"{plan.judged} unseen scenes" if outcome.lessons.truth else "one scene"
+    branch = f"{recipe.feature_map} features over {recipe.linear} keys"
     result = outcome.result
     learned = f", {result.steps} steps, {result.seconds:.0f} s" if result else ""
     if solved := plan.training.solve_batches:
@@ -143,19 +143,13 @@ def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]
         ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, license {source.license}"),
         ("data", f"{plan.data}, {count}, {images.views} views, {images.size} pixels"),
         ("attention", f"{recipe.scope}: {recipe.words()}"),
-        ("linear branch", _linear(recipe)),
+        ("linear branch", branch if recipe.linear != "none" else "none"),
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
         ("trained", f"{recipe.trainable}{learned}"),
         ("deployed", str(outcome.student.deployment)),
         ("whole run", f"{seconds:.0f} s on {place(environment(), plan.device)}"),
         ("seed", str(plan.seed)),
     ]
-
-
-def _linear(recipe: Recipe) -> str:
-    if recipe.linear == "none":
-        return "none"
-    return f"{recipe.feature_map} features over {recipe.linear} keys"
 
 
 def _notes(outcome: Outcome, plan: Plan) -> list[str]:
