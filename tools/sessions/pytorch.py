@@ -1,7 +1,6 @@
 """One PyTorch for all environments: installing it takes 20 s and 900 MB."""
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -51,10 +50,11 @@ def choose_torch(session: nox.Session, choose: Callable[..., Version], wanted: s
     """
     if "--cuda" in session.posargs:
         return wanted
-    ask = ("index", "versions", "torch", "--json", "--python-version", python_version(session))
+    ask = ("index", "versions", "torch", "--python-version", python_version(session))
     words = (sys.executable, "-m", "pip", *ask)
     said = str(session.run(*words, silent=True, external=True, stderr=subprocess.DEVNULL))
-    seen = [Version(text) for text in json.loads(said)["versions"]]
+    listed = said.partition("Available versions:")[2].partition("\n")[0]  # by pip of any age
+    seen = [Version(text) for text in listed.split(",") if text.strip()]
     least = Requirement(wanted.replace("==", ">=")).specifier
     builds = [v for v in seen if v.public in least and (v.local == "cpu" or NO_CUDA)]
     if not builds:
