@@ -43,6 +43,13 @@ def test_hub_weights_without_network(lite3r: Any, monkeypatch: pytest.MonkeyPatc
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),
         (("--fp8", "int4"), ("int4", "rowwise")),
+        (("--eval-scenes", "0"), ("eval_scenes=0", "24")),
+        (("--recipe", "nope"), ("recipe='nope'", "balanced, fast")),
+        (("--recipe", "nope.json"), ("recipe=nope.json", "no such file")),
+        (("--set", "keep"), ("set=keep", "NAME=VALUE")),
+        (("--set", "order=alphabet"), ("order='alphabet'", "content, sequence")),
+        (("--set", "lora_rank=0"), ("lora_rank=0", "at least 1")),
+        (("--recipe", "fast", "--steps", "0", "--set", "axes=9999"), ("axes=9999", "192 at most")),
     ],
 )
 def test_impossible_options(lite3r: Any, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
@@ -147,7 +154,7 @@ def test_other_teacher_weights(lite3r: Any, run: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "other"}'])
 def test_damaged_config(lite3r: Any, run: Path, text: str) -> None:
     (run / "config.json").write_text(text)
-    lite3r("eval", "--model", run).refuses("config.json is")
+    lite3r("eval", "--model", run).refuses("config.json")
 
 
 @pytest.mark.parametrize(
@@ -181,12 +188,15 @@ def test_damaged_teacher_weights(lite3r: Any) -> None:
     answer.refuses("missing", "unexpected", "model.a")
 
 
-@pytest.mark.parametrize("name", ["run.json", "report.json"])
-def test_a_finished_run_whose_files_are_damaged(lite3r: Any, run: Path, name: str) -> None:
-    for text in ("", "{", "[]"):
+@pytest.mark.parametrize(
+    ("name", "told"), [("run.json", "other settings"), ("report.json", "is damaged")]
+)
+def test_a_finished_run_whose_files_are_damaged(
+    lite3r: Any, run: Path, name: str, told: str
+) -> None:
+    for text, part in {"": "is no JSON", "{": "is no JSON", "[]": told}.items():
         (run / name).write_text(text)
-        told = "other settings" if (name, text) == ("run.json", "[]") else f"{name} is damaged"
-        lite3r.distill("--out", run, "--resume").refuses(told)
+        lite3r.distill("--out", run, "--resume").refuses(part)
 
 
 def test_damaged_checkpoint_is_not_resumed(lite3r: Any, run: Path) -> None:
@@ -226,6 +236,17 @@ def test_a_seed_that_draws_nothing(lite3r: Any, photos: Path, seed: str) -> None
     ("words", "parts"),
     [
         (("eval", "--scans", "1,4"), ("scans=1,4", "--data")),
+        (("eval", "--scenes", "0"), ("scenes=0", "24")),
+        (("eval", "--out", "a.txt"), ("out=a.txt", ".json or .md")),
+        (("bench", "quality", "--scenes", "1"), ("scenes=1", "at least 2")),
+        (("bench", "quality", "--steps", "0"), ("steps=0", "at least 1")),
+        (("bench", "quality", "--out", "a.txt"), ("out=a.txt", ".json")),
+        (("bench", "plot", "a.json", "--out", "a.png"), ("out=a.png", ".svg")),
+        (("view",), ("folders=()", "one at least")),
+        (("tune", "--data", ".", "--views", "1"), ("views=1", "at least 2")),
+        (("reconstruct",), ("photos=()", "a folder")),
+        (("reconstruct", ".", "--shared-camera", "--cameras", "."), ("shared_camera=True",)),
+        (("export", "teacher", "--out", "a"), ("kind=deployed", "--kind onnx")),
         (("reconstruct", ".", "--formats"), ("formats=()", "all of them")),
         (("bench", "speed", "--sizes"), ("sizes=()", "224")),
         (("bench", "speed", "--views", "2", "--sizes", "0"), ("sizes=0x0", "14x14")),

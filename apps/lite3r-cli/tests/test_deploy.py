@@ -102,7 +102,7 @@ def test_a_hub_folder_loads_and_its_card_says_what_was_measured(
     assert {m["name"]: m["value"] for m in metrics} == {"AbsRel": 0.12, "δ1": 0.88}
     assert found["model-index"][0]["results"][0]["dataset"]["name"] == report["facts"][0][1]
     assert "| student | 0.120 | 0.880 |" in text
-    assert "a CPU, 2 cores" in text
+    assert "a CPU, 2 threads" in text
     assert "hf upload USER/light light" in text
 
 

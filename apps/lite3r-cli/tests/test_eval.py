@@ -79,3 +79,11 @@ def test_an_unknown_list_of_scans_is_refused_with_the_known_ones(lite3r: Any) ->
     done = lite3r("eval", "--data", "dtu", "--scans", "dtu65")
     assert done.code == 2
     assert "dtu64" in done.err
+
+
+def test_a_report_is_written_and_kept(lite3r: Any) -> None:
+    words = ("eval", "--weights", "random", "--scenes", "1", *SMALL, "--out", "a.json")
+    done = lite3r(*words)
+    assert json.loads(Path("a.json").read_text()) == json.loads(done.out)
+    lite3r(*words).refuses("a.json exists already", "--overwrite")
+    assert lite3r(*words, "--overwrite").code == 0

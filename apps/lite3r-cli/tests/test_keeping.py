@@ -40,7 +40,7 @@ def test_existing_output_is_kept(lite3r: Any, photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "what"), [(("export", "run"), "export"), (("data", "make"), "folder of scenes")]
+    ("words", "what"), [(("export", "run"), "export"), (("data", "make"), "folder of drawn scenes")]
 )
 def test_overwrite_replaces_only_what_the_same_command_wrote(
     lite3r: Any, run: Path, words: tuple[str, ...], what: str
@@ -48,8 +48,8 @@ def test_overwrite_replaces_only_what_the_same_command_wrote(
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("years of work")
     out = ("--out",) if words[0] == "export" else ()
-    lite3r(*words, *out, "mine", "--overwrite").refuses(f"no {what} of lite3r", "thesis.tex")
-    lite3r(*words, *out, run, "--overwrite").refuses(f"no {what} of lite3r", "adapter.safetensors")
+    lite3r(*words, *out, "mine", "--overwrite").refuses(f"is no {what}", "thesis.tex")
+    lite3r(*words, *out, run, "--overwrite").refuses(f"is no {what}", "adapter.safetensors")
     lite3r(*words, *out, "mine/thesis.tex", "--overwrite").refuses("is a file")
     assert Path("mine/thesis.tex").read_text() == "years of work"
 

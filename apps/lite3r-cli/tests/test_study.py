@@ -14,7 +14,7 @@ from PIL import Image
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
-from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, but, few
+from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, around, but, few
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
 from lite3r.study.taught import TAUGHT, taught
@@ -85,10 +85,10 @@ def test_a_row_is_taught_once_and_shared_by_those_that_differ_afterwards(
         )
         for name in names
     }
-    made = [taught(teacher, name, lessons[name], SEEN, **given) for name in names]
+    made = [taught(teacher, name, lessons[name], seen=SEEN, **given) for name in names]
     assert len(list(tmp_path.iterdir())) == 2
     monkeypatch.setattr("lite3r.study.taught.teach", None)  # nothing is taught again
-    again = taught(teacher, names[0], lessons[names[0]], SEEN, **given)
+    again = taught(teacher, names[0], lessons[names[0]], seen=SEEN, **given)
     with torch.no_grad():
         whole, rounded, within, same = (net(SEEN).depth for net in (*made, again))
     assert torch.equal(whole, same)
@@ -201,9 +201,30 @@ def test_a_recipe_file_is_read_where_a_name_is(tmp_path: Path) -> None:
     assert recipe_file.read(path) == replace(Recipe(), keep=32, summary=(4, 64))
 
 
+def test_around_a_candidate_nothing_costs_more() -> None:
+    chosen = few(16, opened=24)
+    near = list(around(chosen))
+    assert len(near) == len({one.key for one in near}) == 4
+    for one in near:
+        assert one.recipe.keep == chosen.recipe.keep and one.recipe.block == chosen.recipe.block
+        assert one.recipe.opened <= chosen.recipe.opened
+        assert set(one.recipe.summary) <= set(chosen.recipe.summary)
+
+
+def test_tuning_needs_a_set_that_is_held_out(lite3r: Any, photos: Path) -> None:
+    words = ("tune", "--data", photos, "--weights", "random", "--size", "28")
+    lite3r(*words, "--views", "4").refuses("views=4; one set must be left to be held out")
+    (photos / "1.png").unlink()
+    lite3r(*words).refuses("it holds 3 photos: four are the fewest to tune on")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "holds no recipe"), ('{"format": "lite3r-recipe/1", "recipe": {"kep": 1}}', "kep")],
+    [
+        ("{", "is no JSON"),
+        ("[]", "holds no recipe"),
+        ('{"format": "lite3r-recipe/1", "recipe": {"kep": 1}}', "kep"),
+    ],
 )
 def test_a_damaged_recipe_file_is_named(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "recipe.json"

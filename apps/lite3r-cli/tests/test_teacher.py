@@ -1,7 +1,9 @@
 """The bundled teacher's training: drawn scenes in one frame, a loop that goes on, exams."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,3 +118,20 @@ def test_a_look_while_it_trains_sees_what_the_exam_sees(monkeypatch: pytest.Monk
     found = check(backbone.model, torch.device("cpu"))
     grade = TINY.grade("it", scenes, lambda scene: answer_of(predict(backbone, scene)))
     assert found == {name: pytest.approx(getattr(grade, name), rel=1e-3) for name in FIGURES}
+
+
+def test_pretraining_writes_weights_and_what_they_are_worth(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lite3r.commands.pretrain.cycle", lambda asked: CYCLE)
+    monkeypatch.setattr("lite3r.commands.pretrain.all_exams", lambda scenes: [TINY])
+    words = ("pretrain", "--from", "random", "--steps", "1", "--processes", "1", "--out", "p")
+    done = lite3r(*words, "--peak", "0.5")
+    assert done.code == 0, done.err
+    rows = json.loads(Path("p/teacher.json").read_text())["rows"]
+    names = ["teacher", "each view alone", "constant depth", "teacher, own view only"]
+    assert [row["predictor"] for row in rows] == names
+    assert all(name in done.out for name in names)
+    trained = load_backbone("da3-tiny", weights="p/da3-tiny.safetensors").state_dict()
+    random = load_backbone("da3-tiny", weights="random").state_dict()
+    assert any(not torch.equal(trained[name], random[name]) for name in random)
