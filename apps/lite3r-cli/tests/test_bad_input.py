@@ -242,6 +242,7 @@ def test_a_seed_that_draws_nothing(lite3r: Any, photos: Path, seed: str) -> None
         (("bench", "quality", "--steps", "0"), ("steps=0", "at least 1")),
         (("bench", "quality", "--out", "a.txt"), ("out=a.txt", ".json")),
         (("bench", "plot", "a.json", "--out", "a.png"), ("out=a.png", ".svg")),
+        (("bench", "plot", "a.json", "--out", "a.svg"), ("a.json holds no results", "the file")),
         (("view",), ("folders=()", "one at least")),
         (("tune", "--data", ".", "--views", "1"), ("views=1", "at least 2")),
         (("reconstruct",), ("photos=()", "a folder")),

@@ -48,7 +48,7 @@ def read_results(path: Path, what: str) -> list[dict[str, Any]]:
         if document["what"] != what:
             raise KeyError("what")
         results: list[dict[str, Any]] = document["results"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} holds no results of {what}; it must: give the file that was written"
         ) from error
