@@ -290,6 +290,7 @@ def heard(network: Backbone, site: str) -> torch.Tensor:
 FP8 = ("rowwise", "tensorwise", "mxfp8")
 
 
+@pytest.mark.multiplies
 @pytest.mark.parametrize("fp8", FP8)
 def test_the_form_that_trains_is_the_reference_of_what_is_deployed(
     teacher: Backbone, fp8: Any, tmp_path: Path

@@ -34,6 +34,7 @@ def rehearse(out: Path, *steps: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.multiplies
 def test_a_second_call_keeps_the_rows_and_adds_none(tmp_path: Path) -> None:
     first = rehearse(tmp_path, "linears")
     assert first and all(row["ms"] > 0 for row in first)

@@ -63,6 +63,12 @@ def test_values_that_were_fitted_quantize_to_themselves(spec: Spec) -> None:
     assert torch.equal(dequantize(once_more), dequantize(fitted))
 
 
+def test_codes_lie_row_by_row_as_products_on_a_gpu_want_them() -> None:
+    chance = torch.Generator().manual_seed(0)
+    found = quantize_fitted(torch.randn(24, 40, generator=chance), Spec(), torch.eye(40))
+    assert found.codes.is_contiguous()
+
+
 def test_inputs_that_do_not_depend_on_each_other_leave_the_nearest_codes() -> None:
     weight = torch.randn(8, 70)
     fitted = quantize_fitted(weight, Spec(), torch.eye(70))

@@ -80,7 +80,7 @@ def _made_up_for(
             left[i : start + RUN].addr_(factor[i, i : start + RUN], error, alpha=-1)
             errors[i - start] = error
         left[rest] -= factor[run, rest].T @ errors
-    return found.index_select(0, ways.argsort()).T
+    return found.index_select(0, ways.argsort()).T.contiguous()  # as products on a GPU want it
 
 
 def _factor(square: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
