@@ -88,6 +88,7 @@ def test_the_backward_pass_of_attention_on_a_cpu_counts_as_five_products() -> No
     assert efficiency.count_flops(pull_back) == (2 + 5) * 2 * (2 * 4 * 20 * 30 * 8)
 
 
+@pytest.mark.multiplies
 def test_a_product_of_fp8_codes_counts_as_any_product() -> None:
     a, b = torch.rand(16, 32).to(torch.float8_e4m3fn), torch.rand(48, 32).to(torch.float8_e4m3fn)
     one, kind = torch.ones(1, 1), F.ScalingType.TensorWise
