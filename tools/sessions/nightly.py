@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-from .ci import test
+from .ci import IN_PARALLEL, test
 from .installing import everything, install, install_all, pip
 from .projects import (
     PROJECTS,
@@ -103,9 +103,10 @@ def docker(session: nox.Session) -> None:
 def coverage(session: nox.Session, name: str) -> None:
     """Count the branches that a package's own tests take; `coverage/NAME.json` has the numbers."""
     module = import_name(name)
-    install(session, closure(name), *for_tests(name), "coverage==7.17.5")
+    install(session, closure(name), *for_tests(name), "coverage==7.17.5", "pytest-xdist==3.8.0")
     data = f"--data-file={Path(session.create_tmp()) / 'data'}"
-    words = ("-m", "pytest", "-q", "--doctest-modules", "--pyargs", module, str(tests_of(name)))
+    where = ("--doctest-modules", "--pyargs", module, str(tests_of(name)))
+    words = ("-m", "pytest", "-q", *IN_PARALLEL, *where)
     session.run("coverage", "erase", data)
     session.run("coverage", "run", data, f"--source={module}", *words, *session.posargs)
     session.run("coverage", "combine", "-q", data)
