@@ -50,7 +50,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("rows", ["full", "study", "taught"])
+@pytest.mark.parametrize(
+    "rows", [pytest.param("full", marks=pytest.mark.nightly), "study", "taught"]
+)
 def test_quality_measures_every_row_and_goes_on_where_it_was(lite3r: Any, rows: str) -> None:
     words = (*SCENES, "--rows", rows, "--steps", "1", "--out", "q.json")
     done = lite3r("bench", "quality", *words)
