@@ -20,6 +20,7 @@ from .projects import (
 )
 from .pytorch import see_torch
 
+XDIST = "pytest-xdist==3.8.0"
 IN_PARALLEL = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal")
 
 
@@ -40,7 +41,7 @@ def tests(session: nox.Session, name: str) -> None:
     module = import_name(name)
     install(session, closure(name))
     session.run("python", "tools/check_alone.py", module, *map(import_name, siblings(name)))
-    pip(session, "pytest-xdist==3.8.0", *for_tests(name))
+    pip(session, XDIST, *for_tests(name))
     test(session, name, "-m", "not nightly")
 
 

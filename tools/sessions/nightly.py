@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-from .ci import IN_PARALLEL, test
+from .ci import IN_PARALLEL, XDIST, test
 from .installing import everything, install, install_all, pip
 from .projects import (
     PROJECTS,
@@ -103,7 +103,7 @@ def docker(session: nox.Session) -> None:
 def coverage(session: nox.Session, name: str) -> None:
     """Count the branches that a package's own tests take; `coverage/NAME.json` has the numbers."""
     module = import_name(name)
-    install(session, closure(name), *for_tests(name), "coverage==7.17.5", "pytest-xdist==3.8.0")
+    install(session, closure(name), *for_tests(name), "coverage==7.17.5", XDIST)
     data = f"--data-file={Path(session.create_tmp()) / 'data'}"
     where = ("--doctest-modules", "--pyargs", module, str(tests_of(name)))
     words = ("-m", "pytest", "-q", *IN_PARALLEL, *where)
@@ -120,7 +120,7 @@ def coverage(session: nox.Session, name: str) -> None:
 @each_package
 def whole(session: nox.Session, name: str) -> None:
     """The cases of a package's tests that a push has no time for."""
-    install(session, closure(name), "pytest-xdist==3.8.0", *for_tests(name))
+    install(session, closure(name), XDIST, *for_tests(name))
     test(session, name, "-m", "nightly", success_codes=(0, 5))  # 5: it has none
 
 

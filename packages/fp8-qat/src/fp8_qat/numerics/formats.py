@@ -8,14 +8,11 @@ from torch import Tensor
 
 _EXPONENT_BITS_OF_FLOAT32 = 0x7F800000
 
-# E4M3 in the bits of a float16
-_LEADING = 0x4000  # the exponent bit that E4M3 lacks, where moving copied the sign to
-_LAST_MANTISSA = 1 << 7
-_FLOAT16_TO_E4M3 = 2.0 ** (15 - 7)  # the difference of their exponents' biases
-
 # E4M3 in the bits of a float32
 _SIGN_AND_MAGNITUDE = -0x78100000  # bits 31 and 26 to 20: moving fills those between with the sign
-_FLOAT32_TO_E4M3 = 2.0 ** (127 - 7)
+_LAST_MANTISSA = 1 << 20
+_LEADING = 0x08000000  # the lowest of the four exponent bits that E4M3 lacks
+_FLOAT32_TO_E4M3 = 2.0 ** (127 - 7)  # the difference of their exponents' biases
 _NAN = 0x7F  # the one magnitude that is none
 
 
@@ -65,13 +62,12 @@ def decode(codes: Shaped[Tensor, "*shape"], format: Format) -> Float32[Tensor, "
     moved = codes.view(torch.int8)
     if format.name == "e5m2":
         return moved.to(torch.int16).bitwise_left_shift_(8).view(torch.float16).float()
-    if _all_finite(moved):
-        bits = moved.to(torch.int32).bitwise_left_shift_(20).bitwise_and_(_SIGN_AND_MAGNITUDE)
-        return bits.view(torch.float32).mul_(_FLOAT32_TO_E4M3)
-    bits = moved.to(torch.int16).bitwise_left_shift_(7).bitwise_and_(~_LEADING)
-    # The one magnitude whose successor carries into the leading bit is NaN; with the bit it is one.
-    bits.bitwise_or_((bits + _LAST_MANTISSA).bitwise_and_(_LEADING))
-    return bits.view(torch.float16).float().mul_(_FLOAT16_TO_E4M3)
+    finite = _all_finite(moved)  # before the bits take memory
+    bits = moved.to(torch.int32).bitwise_left_shift_(20).bitwise_and_(_SIGN_AND_MAGNITUDE)
+    if not finite:
+        # Only NaN's successor carries into the next bit; with all four it is NaN in float32 too.
+        bits.bitwise_or_((bits + _LAST_MANTISSA).bitwise_and_(_LEADING).mul_(0b1111))
+    return bits.view(torch.float32).mul_(_FLOAT32_TO_E4M3)
 
 
 def _all_finite(codes: Int8[Tensor, "*shape"]) -> bool:
