@@ -31,7 +31,8 @@ SCARCE = (
     (("sm_86", "fp16", 128), ("sparse_fwd", "sparse_bwd_kv", *ROWS)),
     (("sm_120", "fp32", 64), ("cells_largest",)),
     (("sm_80", "fp32", 128), ("cells_largest",)),
-    (("sm_120", "fp32", 128), ("order_features",)),
+    (("sm_120", "fp32", 128), ("sparse_bwd_q", "order_features")),
+    (("sm_120", "fp32", 96), ("sparse_bwd_q",)),
 )
 NEARLY_SCARCE = (
     (("sm_80", "fp32", 32), ("cells_largest",)),

@@ -29,6 +29,7 @@ from sla_kernels.search.launch_cells import WANTED, means_warps
 from sla_kernels.search.walk import PART
 from sla_kernels.sparse import kernels as sparse
 from sla_kernels.sparse import kernels_backward as sparse_backward
+from sla_kernels.sparse.launch import columns_at_once
 from sla_kernels.summary import kernels as rows
 from sla_kernels.summary import kernels_rows as laid
 from sla_kernels.summary.launch import CHUNK, STEP, chunk_warps
@@ -101,7 +102,7 @@ def variants(
     tiles = tiles_of(target, dtype, width)
     common = {"D": width, "BLOCK_D": next_power(width), "PRECISION": precision(target, dtype)}
     for name, kernel, tile, sizes in (
-        *_of_blocks(tiles, block),
+        *_of_blocks(tiles, block, columns_at_once(target, dtype, width)),
         *_of_rows(tiles, target, dtype, width),
         *_of_order(dtype, width),
         *_of_linear(tiles, width),
@@ -109,11 +110,11 @@ def variants(
         yield name, kernel, tile, common | sizes
 
 
-def _of_blocks(tiles: Tiles, block: tuple[int, int]) -> Iterator[Variant]:
+def _of_blocks(tiles: Tiles, block: tuple[int, int], columns: int) -> Iterator[Variant]:
     for name, (kernel, entry) in SPARSE.items():
         tile = getattr(tiles, entry).within(block)
         sizes = {"BLOCK_Q": block[0], "BLOCK_K": block[1], "TILE_M": tile.m, "TILE_N": tile.n}
-        yield name, kernel, tile, sizes
+        yield name, kernel, tile, sizes | {"PART": columns}
 
 
 def _of_rows(tiles: Tiles, target: str, dtype: torch.dtype, width: int) -> Iterator[Variant]:

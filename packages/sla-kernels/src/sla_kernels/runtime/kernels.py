@@ -52,6 +52,28 @@ def _load_tile(
 
 @triton.jit
 @no_type_check
+def _load_columns(
+    base,
+    start,
+    limit,
+    first,
+    stride_n,
+    stride_d,
+    ROWS: tl.constexpr,
+    D: tl.constexpr,
+    PART: tl.constexpr,
+):
+    """Load PART columns of ROWS tokens; beyond `limit` tokens and D columns there are zeros."""
+    rows = tl.arange(0, ROWS)
+    columns = first + tl.arange(0, PART)
+    tile = base + tl.cast(start, tl.int64) * stride_n
+    inside = (start + rows < limit)[:, None] & (columns < D)[None, :]
+    pointers = tile + rows[:, None] * stride_n + columns[None, :] * stride_d
+    return tl.load(pointers, mask=inside, other=0.0)
+
+
+@triton.jit
+@no_type_check
 def _load_ordered(base, order, place, limit, stride_n, D: tl.constexpr, BLOCK_D: tl.constexpr):
     """Load the tokens that stand at some places of an order; beyond `limit` zeros."""
     columns = tl.arange(0, BLOCK_D)

@@ -9,22 +9,69 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.runtime.kernels import _head, _load_tile, _program, _store_tile
+from sla_kernels.runtime.kernels import _head, _load_columns, _load_tile, _program, _store_tile
 from sla_kernels.sparse.kernels import LENGTHS, _last_tile, _query_tile
+
+
+@triton.jit
+@no_type_check
+def _products(
+    a,
+    a_head,
+    start_a,
+    end_a,
+    stride_an,
+    stride_ad,
+    b,
+    b_head,
+    start_b,
+    end_b,
+    stride_bn,
+    stride_bd,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PART: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The products of two tiles of tokens, which were loaded from `a_head` and `b_head`.
+
+    Where PART says so, they are loaded again, PART columns at a time: wide queries in float32 and
+    their gradients, each split in parts of TF32, fill the registers if they stay in them.
+    """
+    if PART == BLOCK_D:
+        return tl.dot(a, tl.trans(b), input_precision=PRECISION)
+    found = tl.zeros([a.shape[0], b.shape[0]], tl.float32)
+    for first in range(0, D, PART):
+        some_a = _load_columns(
+            a_head, start_a, end_a, first, stride_an, stride_ad, a.shape[0], D, PART
+        )
+        some_b = _load_columns(
+            b_head, start_b, end_b, first, stride_bn, stride_bd, b.shape[0], D, PART
+        )
+        found = tl.dot(some_a, tl.trans(some_b), found, input_precision=PRECISION)
+    return found
 
 
 @triton.jit
 @no_type_check
 def _pull_back_q(
     q,
+    q_head,
     grad,
+    g_head,
     lse_log2,
     delta,
     acc,
     k_head,
     v_head,
+    start_m,
+    n,
     start,
     end,
+    stride_gn,
+    stride_gd,
+    stride_qn,
+    stride_qd,
     stride_kn,
     stride_kd,
     stride_vn,
@@ -33,17 +80,24 @@ def _pull_back_q(
     TILE_N: tl.constexpr,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    PART: tl.constexpr,
     PRECISION: tl.constexpr,
     MASKED: tl.constexpr,
 ):
     """Add one key tile's share of the gradient of q."""
     k = _load_tile(k_head, start, end, stride_kn, stride_kd, TILE_N, D, BLOCK_D, MASKED)
     v = _load_tile(v_head, start, end, stride_vn, stride_vd, TILE_N, D, BLOCK_D, MASKED)
-    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale_log2
+    scores = scale_log2 * _products(
+        q, q_head, start_m, n, stride_qn, stride_qd, k, k_head, start, end, stride_kn, stride_kd,
+        D, BLOCK_D, PART, PRECISION,
+    )  # fmt: skip
     if MASKED:
         scores = tl.where((start + tl.arange(0, TILE_N) < end)[None, :], scores, float("-inf"))
     weights = tl.exp2(scores - lse_log2[:, None])
-    d_weights = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
+    d_weights = _products(
+        grad, g_head, start_m, n, stride_gn, stride_gd, v, v_head, start, end, stride_vn,
+        stride_vd, D, BLOCK_D, PART, PRECISION,
+    )  # fmt: skip
     d_scores = weights * (d_weights - delta[:, None])
     return tl.dot(d_scores.to(k.dtype), k, acc, input_precision=PRECISION)
 
@@ -96,6 +150,7 @@ def sparse_attention_backward_q_kernel(
     BLOCK_K: tl.constexpr,
     TILE_M: tl.constexpr,
     TILE_N: tl.constexpr,
+    PART: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Write dq and delta, the products out . grad of each query, which dk needs."""
@@ -122,14 +177,16 @@ def sparse_attention_backward_q_kernel(
         start = number * BLOCK_K + t % parts * TILE_N
         number = tl.load(listed + (t + 1) // parts)
         acc = _pull_back_q(
-            q, grad, lse_log2, delta, acc, k_head, v_head, start, free, stride_kn, stride_kd,
-            stride_vn, stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, False,
+            q, q_head, grad, g_head, lse_log2, delta, acc, k_head, v_head, start_m, n, start, free,
+            stride_gn, stride_gd, stride_qn, stride_qd, stride_kn, stride_kd, stride_vn, stride_vd,
+            scale_log2, TILE_N, D, BLOCK_D, PART, PRECISION, False,
         )  # fmt: skip
     for t in range(whole, count * parts + tl.cdiv(m - free, TILE_N)):
         start, end = _last_tile(t, number, count, free, m, BLOCK_K, TILE_N)
         acc = _pull_back_q(
-            q, grad, lse_log2, delta, acc, k_head, v_head, start, end, stride_kn, stride_kd,
-            stride_vn, stride_vd, scale_log2, TILE_N, D, BLOCK_D, PRECISION, True,
+            q, q_head, grad, g_head, lse_log2, delta, acc, k_head, v_head, start_m, n, start, end,
+            stride_gn, stride_gd, stride_qn, stride_qd, stride_kn, stride_kd, stride_vn, stride_vd,
+            scale_log2, TILE_N, D, BLOCK_D, PART, PRECISION, True,
         )  # fmt: skip
     _store_tile(DQ + bh * n * D, acc * scale, start_m, n, TILE_M, D, BLOCK_D)
 
