@@ -3,10 +3,12 @@
 Those checks compare sizes with `int`, and a compiler's symbolic sizes are none.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
-from sla_kernels import SparseLinearAttention, select_blocks, select_rows
+from sla_kernels import SparseLinearAttention, select_blocks, select_rows, sla_attention
 
 from .cases import qkv
 
@@ -91,3 +93,23 @@ def test_one_graph_of_listed_rows_serves_all_lengths() -> None:
     for tokens in (300, 411):
         q, k, v = (torch.randn(1, 2, tokens, 8) for _ in range(3))
         torch.testing.assert_close(compiled(q, k, v), module(q, k, v))
+
+
+@pytest.mark.parametrize("linear", [None, "all"])
+def test_one_graph_of_attention_to_every_key_serves_all_lengths(linear: str | None) -> None:
+    module = SparseLinearAttention(
+        8, keep=1.0, block=(16, 4), order="content", summary=(4, 16), axes=4, linear=linear
+    )
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+    listed = torch.compile(
+        partial(sla_attention, linear=None, backend="eager"),
+        fullgraph=True,
+        dynamic=True,
+        backend="aot_eager",
+    )
+    for tokens in (300, 411):
+        q, k, v = (torch.randn(1, 2, tokens, 8) for _ in range(3))
+        torch.testing.assert_close(compiled(q, k, v), module(q, k, v))
+        given = select_rows(q, k, v, keep=1.0, block=(16, 4), summary=(4, 16), axes=4)
+        expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        torch.testing.assert_close(listed(q, k, v, selection=given), expected)

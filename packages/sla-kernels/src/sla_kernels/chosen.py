@@ -57,16 +57,19 @@ def given_or_chosen(
 
 def check_selection(selection: Selection, q: Tensor, k: Tensor) -> None:
     """Refuse a selection made for tensors of other sizes, or on another device."""
-    lists = selection.indices if isinstance(selection, BlockSelection) else selection.rows
-    made_for = (*lists.shape[:2], selection.num_queries, selection.num_keys)
+    if isinstance(selection, BlockSelection):
+        heads, device = tuple(selection.indices.shape[:2]), selection.indices.device
+    else:
+        heads, device = selection.batch_heads, selection.outside.device
+    made_for = (*heads, selection.num_queries, selection.num_keys)
     given = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
     if made_for != given:
         raise ValueError(
             f"selection was made for (b, h, n, m) = {made_for} but q and k have {given}; they "
             "must agree: make it anew with select_blocks or select_rows"
         )
-    if lists.device != q.device:
+    if device != q.device:
         raise ValueError(
-            f"selection is on {lists.device} but q on {q.device}; they must agree: "
+            f"selection is on {device} but q on {q.device}; they must agree: "
             "make it anew with select_blocks or select_rows"
         )

@@ -1,6 +1,7 @@
 """Few exact blocks and summaries for the rest: laws, gradients, tails, what may not spread."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sla_kernels import (
     SparseLinearAttention,
@@ -446,6 +448,54 @@ def test_a_model_of_others_runs_with_one_order_and_summaries_its_code_unchanged(
         found = model(q, k, v)
     assert torch.equal(found, attention(q, k, v))
     assert torch.equal(model(q, k, v), dense(q, k, v))
+
+
+class Called(TorchDispatchMode):
+    """Notes the operators that run, but for those that only set memory aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func is not torch.ops.aten.empty.memory_format:
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [{"keep": 1.0}, {"keep": 3, "all_below": 71}])
+def test_attention_to_every_key_runs_dense_attention_and_nothing_else(options: dict) -> None:
+    x = draw(70, 70)
+    attention = make(linear=None)
+    attention.choice = replace(attention.choice, **options)
+    with Called() as alone:
+        F.scaled_dot_product_attention(*x)
+    with Called() as found:
+        attention(*x)
+    given = attention.selection(*x)
+    with Called() as again:
+        sla_attention(*x, selection=given, linear=None)
+    assert found.names == again.names == alone.names
+    assert attention.selection(*x).density == 1
+
+
+@pytest.mark.parametrize("pins", [0, 2])
+@pytest.mark.parametrize("tokens", [1, 64, 70, 300])
+def test_a_selection_of_every_key_says_what_its_lists_say(tokens: int, pins: int) -> None:
+    pinned = torch.arange(min(pins, tokens - 1)) * 3
+    for keys in (tokens, tokens + 9):
+        q, k, v = draw(tokens, keys, heads=4, batch=2)
+        chosen = select(q, k, v, keep=1.0, pinned=pinned if keys == tokens else None)
+        assert chosen.keeps_all and chosen.density == 1 and chosen.token_mask().all()
+        assert (*chosen.batch_heads, chosen.query_blocks, chosen.keys_seen) == chosen.rows.shape
+        assert chosen.order.shape == (2, chosen.layout.tokens)
+        assert chosen.tilt.shape == (2, 2, chosen.layout.padded)
+        fields = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
+        told = SummarySelection(**fields)  # as one that was made with lists
+        for name in ("batch_heads", "query_blocks", "keys_seen", "density", "keeps_all", "block"):
+            assert getattr(told, name) == getattr(chosen, name), name
+        listed = sla_attention(q, k, v, selection=told, linear=None, backend="eager")
+        torch.testing.assert_close(listed, dense(q, k, v))
 
 
 def test_keeping_everything_lists_every_token_once_and_stores_one_list() -> None:

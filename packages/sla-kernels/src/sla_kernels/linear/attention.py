@@ -31,7 +31,7 @@ def linear_attention(
         mask = _mask(selection, rule.scope)
         return linear_attention_reference(q, k, v, mask, rule.feature_map, rule.eps).to(dtype)
     out: Tensor = torch.ops.sla_kernels.linear_attention_forward(
-        q, k, v, None, None, *_lists(selection), *rule, backend
+        q, k, v, None, None, *_lists(selection, q), *rule, backend
     )
     return out
 
@@ -52,12 +52,12 @@ def added(
     return torch.lerp(linear, sparse, rearrange(mix.to(linear.dtype), "h -> h 1 1"))
 
 
-def _lists(selection: BlockSelection | SummarySelection) -> BlockLists:
+def _lists(selection: BlockSelection | SummarySelection, q: Tensor) -> BlockLists:
     """The lists that the linear branch walks; none where it sees all keys anyway."""
     if isinstance(selection, BlockSelection):
         return selection.lists
-    none = selection.rows[..., :0]
-    return BlockLists(none, none.sum(-1, dtype=torch.int32), None, None, 0, *selection.block)
+    counts = q.new_zeros((*q.shape[:2], selection.query_blocks), dtype=torch.int32)
+    return BlockLists(counts[..., None][..., :0], counts, None, None, 0, *selection.block)
 
 
 def _mask(selection: BlockSelection | SummarySelection, scope: str) -> Tensor | None:

@@ -18,10 +18,10 @@ from sla_kernels.runtime.checks import (
     check_pinned,
     check_positive,
 )
-from sla_kernels.search.choose import Plan, everything, free
+from sla_kernels.search.choose import Plan, free, shape_of_rows
 from sla_kernels.select.ranks import kept_blocks
 from sla_kernels.summary.layout import Layout, budget_of
-from sla_kernels.summary.selection import SummarySelection
+from sla_kernels.summary.selection import EveryKey, SummarySelection
 
 ORDERS = ("sequence", "content")
 LEVELS = (16, 8)  # how much larger each size is where no summaries say so
@@ -187,26 +187,26 @@ def choose(
     outside = torch.empty(0, dtype=torch.int64, device=q.device) if pinned is None else pinned
     plan = choice.plan(k.shape[2] - outside.shape[0], outside.shape[0], q.shape[3])
     layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], plan.sizes)
+    fields: dict[str, Any] = {
+        "block_q": plan.block_q, "sizes": plan.sizes, "summaries": plan.summaries,
+        "exact": plan.exact, "offsets": offsets,
+    }  # fmt: skip
+    if plan.exact >= layout.cells(0):
+        listed = shape_of_rows(q, k, layout, plan)[3]
+        return EveryKey(q, k, outside, listed=listed, **fields)
     with torch.no_grad():
-        if plan.exact >= layout.cells(0):
-            order, rows, tilt = everything(q, k, outside, plan)
-        else:
-            made = _made_order(choice.order, k, outside)
-            order, rows, tilt = torch.ops.sla_kernels.choose_rows(
-                q.detach(), k.detach(), v.detach(), outside, directions, made, *plan
-            )
+        made = _made_order(choice.order, k, outside)
+        order, rows, tilt = torch.ops.sla_kernels.choose_rows(
+            q.detach(), k.detach(), v.detach(), outside, directions, made, *plan
+        )
     return SummarySelection(
         order=order,
         rows=rows,
         tilt=tilt,
         outside=outside,
-        block_q=plan.block_q,
-        sizes=plan.sizes,
         num_queries=q.shape[2],
         num_keys=k.shape[2],
-        summaries=plan.summaries,
-        exact=plan.exact,
-        offsets=offsets,
+        **fields,
     )
 
 

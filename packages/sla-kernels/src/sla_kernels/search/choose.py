@@ -14,7 +14,7 @@ from sla_kernels.runtime.library import register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.search.walk import PART, Asking, Cells, log_mass, walk
-from sla_kernels.select.blocks import num_blocks, pinned_last
+from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.rows import ordered, permuted
@@ -69,7 +69,7 @@ def choose_rows(
     parts = by_heads(q, k)
     if len(parts) == 1:
         return order, *_of_heads(q, k, v, outside, order, plan)
-    rows = torch.empty(_shape_of_rows(q, k, layout, plan), dtype=torch.int32, device=q.device)
+    rows = torch.empty(shape_of_rows(q, k, layout, plan), dtype=torch.int32, device=q.device)
     tilt = torch.empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k), device=k.device)
     for keys, queries in parts:
         rows[:, queries], tilt[:, keys] = _of_heads(
@@ -110,25 +110,13 @@ def _levels(keys: Tensor, values: Tensor, layout: Layout) -> list[Cells]:
     ]
 
 
-def everything(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
-    """What `choose_rows` would return where every block is read: tokens in sequence, no search."""
-    layout = _layout(k, outside, plan)
-    shape = _shape_of_rows(q, k, layout, plan)
-    pinned = layout.first(len(layout.sizes)) + torch.arange(layout.pinned, device=k.device)
-    tokens = torch.arange(shape[3] - layout.pinned, device=k.device)
-    tokens = torch.where(tokens < layout.tokens, tokens, layout.nothing)
-    tilt = k.new_zeros((*k.shape[:2], layout.padded), dtype=at_least_float32(k))
-    tilt[:, :, layout.tokens :] = -torch.inf
-    order = free(k, outside).expand(k.shape[0], -1).contiguous()
-    return order, torch.cat([pinned, tokens]).int().expand(shape), tilt
-
-
 def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
     pinned = outside.shape[0]
     return Layout(k.shape[2] - pinned, pinned, tuple(plan.sizes))
 
 
-def _shape_of_rows(q: Tensor, k: Tensor, layout: Layout, plan: Plan) -> tuple[int, ...]:
+def shape_of_rows(q: Tensor, k: Tensor, layout: Layout, plan: Plan) -> tuple[int, ...]:
+    """Batch entries, heads, query blocks and the length of their lists."""
     queries = layout.tokens if q.shape[2] == k.shape[2] else q.shape[2]
     budget = budget_of(plan.exact, plan.opened, layout)
     listed = budget.listed(layout, plan.summaries)
@@ -161,9 +149,7 @@ def _features(k: Tensor, directions: Tensor) -> Tensor:
 
 def free(k: Tensor, outside: Tensor) -> Tensor:
     """Positions of the tokens that are not pinned, in sequence."""
-    if not outside.shape[0]:
-        return torch.arange(k.shape[2], device=k.device)
-    return pinned_last(k.shape[2], outside)[: k.shape[2] - outside.shape[0]]
+    return free_positions(k.shape[2], outside)
 
 
 def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:
@@ -192,7 +178,7 @@ def fake_choose(q: Tensor, k: Tensor, outside: Tensor, plan: Plan) -> tuple[Tens
     layout = _layout(k, outside, plan)
     return (
         q.new_empty((q.shape[0], layout.tokens), dtype=torch.int64),
-        q.new_empty(_shape_of_rows(q, k, layout, plan), dtype=torch.int32),
+        q.new_empty(shape_of_rows(q, k, layout, plan), dtype=torch.int32),
         k.new_empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k)),
     )
 

@@ -22,6 +22,13 @@ def pinned_last(tokens: int, pinned: Int64[Tensor, " pinned"]) -> Int64[Tensor, 
     return places.index_copy(0, pinned, pinned + tokens).argsort()
 
 
+def free_positions(tokens: int, pinned: Int64[Tensor, " pinned"]) -> Int64[Tensor, " free"]:
+    """Positions of the tokens that are not pinned, in sequence."""
+    if not pinned.shape[0]:
+        return torch.arange(tokens, device=pinned.device)
+    return pinned_last(tokens, pinned)[: tokens - pinned.shape[0]]
+
+
 def lists_to_mask(
     lists: Int32[Tensor, "b h query_blocks kept"], key_blocks: int
 ) -> Bool[Tensor, "b h query_blocks key_blocks"]:

@@ -14,7 +14,7 @@ from sla_kernels.runtime.checks import (
     check_keys,
     check_pinned,
 )
-from sla_kernels.select.blocks import num_blocks, pinned_last
+from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.select.op import Settings
 from sla_kernels.select.ranks import KEEP_STEPS, kept_blocks, steps_of
 from sla_kernels.select.scores import ESTIMATORS
@@ -135,5 +135,4 @@ def without_pinned(x: Tensor, pinned: Tensor | None) -> Tensor:
     """The tokens outside `pinned`, in order; `x` itself if there are none pinned."""
     if pinned is None:
         return x
-    free = pinned_last(x.shape[2], pinned)[: x.shape[2] - pinned.shape[0]]
-    return x.index_select(2, free)
+    return x.index_select(2, free_positions(x.shape[2], pinned))

@@ -1,12 +1,13 @@
 """What was chosen: an order of the tokens, and the rows that each block of queries attends."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
-from sla_kernels.select.blocks import block_sizes
+from sla_kernels.select.blocks import block_sizes, free_positions, num_blocks
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.op import RowLists
 
@@ -48,6 +49,16 @@ class SummarySelection:
     def layout(self) -> Layout:
         """Which row is what."""
         return Layout(self.num_keys - self.num_pinned, self.num_pinned, self.sizes)
+
+    @property
+    def batch_heads(self) -> tuple[int, int]:
+        """The batch entries and the heads of queries."""
+        return self.rows.shape[0], self.rows.shape[1]
+
+    @property
+    def query_blocks(self) -> int:
+        """The number of query blocks."""
+        return num_blocks(self.layout.tokens if self._own else self.num_queries, self.block_q)
 
     @property
     def num_pinned(self) -> int:
@@ -93,19 +104,19 @@ class SummarySelection:
 
     def token_mask(self) -> Bool[Tensor, "b h n m"]:
         """The pairs that are attended exactly, in the caller's positions; quadratic in memory."""
-        b, h = self.rows.shape[:2]
-        layout = self.layout
+        ordered, rows, layout = self.order, self.rows, self.layout
+        b, h = rows.shape[:2]
         last = layout.first(len(layout.sizes))
         listed = torch.zeros(
-            (*self.rows.shape[:3], layout.rows), dtype=torch.bool, device=self.rows.device
-        ).scatter(3, self.rows.long(), True)
+            (*rows.shape[:3], layout.rows), dtype=torch.bool, device=rows.device
+        ).scatter(3, rows.long(), True)
         mask = torch.zeros(
-            (b, h, self.num_queries, self.num_keys), dtype=torch.bool, device=self.rows.device
+            (b, h, self.num_queries, self.num_keys), dtype=torch.bool, device=rows.device
         )
-        free = self.order.shape[1] if self._own else self.num_queries
+        free = ordered.shape[1] if self._own else self.num_queries
         of_query = listed.repeat_interleave(self.block_q, 2)[:, :, :free]
-        places = self.order if self._own else torch.arange(free).expand(b, -1)
-        for scene, (order, queries) in enumerate(zip(self.order, places, strict=True)):
+        places = ordered if self._own else torch.arange(free).expand(b, -1)
+        for scene, (order, queries) in enumerate(zip(ordered, places, strict=True)):
             columns = torch.cat([order, self.outside])
             kept = torch.cat(
                 [
@@ -125,3 +136,62 @@ class SummarySelection:
     def _own(self) -> bool:
         """Queries are the ordered tokens themselves."""
         return self.num_queries == self.num_keys
+
+
+class EveryKey(SummarySelection):
+    """Every key read exactly, tokens in sequence: nothing is made before it is asked for.
+
+    Dense attention asks for neither the order nor the lists nor the tilt.
+    """
+
+    _heads: tuple[int, int, int]  # batch entries, heads of queries, of keys
+    _listed: int
+    _dtype: torch.dtype  # of keys
+
+    def __new__(cls, *_: Any, **__: Any) -> "EveryKey":
+        """Without this PyTorch 2.11 compiles a frozen dataclass by its fields, not `__init__`."""
+        return object.__new__(cls)
+
+    def __init__(
+        self, q: Tensor, k: Tensor, outside: Tensor, *, listed: int, **fields: Any
+    ) -> None:
+        """Remember sizes; `listed` is the length of lists, `fields` those that need no tensors."""
+        shapes = {"num_queries": q.shape[2], "num_keys": k.shape[2], "outside": outside}
+        known = {"_heads": (*q.shape[:2], k.shape[1]), "_dtype": k.dtype}
+        for name, value in {**fields, **shapes, **known, "_listed": listed}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def batch_heads(self) -> tuple[int, int]:
+        """The batch entries and the heads of queries."""
+        return self._heads[:2]
+
+    @property
+    def keys_seen(self) -> int:
+        """The length of a list."""
+        return self._listed
+
+    @property
+    def order(self) -> Int64[Tensor, "b free"]:
+        """The tokens that are not pinned, in sequence."""
+        return free_positions(self.num_keys, self.outside).expand(self._heads[0], -1).contiguous()
+
+    @property
+    def rows(self) -> Int32[Tensor, "b h query_blocks listed"]:
+        """One list for all query blocks: pinned tokens, the others, and nothing to fill it up."""
+        layout, device = self.layout, self.outside.device
+        pinned = layout.first(len(layout.sizes)) + torch.arange(layout.pinned, device=device)
+        tokens = torch.arange(self._listed - layout.pinned, device=device)
+        tokens = torch.where(tokens < layout.tokens, tokens, layout.nothing)
+        shape = (*self.batch_heads, self.query_blocks, self._listed)
+        return torch.cat([pinned, tokens]).int().expand(shape)
+
+    @property
+    def tilt(self) -> Float[Tensor, "b g padded"]:
+        """Of plain means."""
+        b, _, g = self._heads
+        size = (b, g, self.layout.padded)
+        dtype = torch.promote_types(self._dtype, torch.float32)
+        tilt = torch.zeros(size, dtype=dtype, device=self.outside.device)
+        tilt[:, :, self.layout.tokens :] = -torch.inf
+        return tilt
