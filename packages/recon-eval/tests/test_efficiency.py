@@ -78,6 +78,14 @@ def test_attention_on_a_cpu_counts_as_its_two_products(heads: int) -> None:
         assert efficiency.count_flops(attend) == 2 * 2 * (2 * 4 * 20 * 30 * 8)
 
 
+@pytest.mark.parametrize("kind", ["flash", "efficient", "cudnn"])
+def test_attention_of_a_gpu_counts_grouped_heads_as_often_as_they_are_read(kind: str) -> None:
+    q, k, v = (torch.rand(2, h, n, 8, device="meta") for h, n in ((4, 20), (2, 30), (2, 30)))
+    more = {"flash": (), "efficient": (None, False), "cudnn": (None, False)}[kind]
+    attend = getattr(torch.ops.aten, f"_scaled_dot_product_{kind}_attention")
+    assert efficiency.count_flops(lambda: attend(q, k, v, *more)) == 2 * 2 * (2 * 4 * 20 * 30 * 8)
+
+
 def test_the_backward_pass_of_attention_on_a_cpu_counts_as_five_products() -> None:
     q, k, v = (torch.rand(2, 4, n, 8, requires_grad=True) for n in (20, 30, 30))
 

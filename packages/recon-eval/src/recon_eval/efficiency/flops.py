@@ -1,8 +1,9 @@
 """Floating-point operations of a call, by PyTorch's own counter.
 
 A multiply-add counts as two. PyTorch counts matrix products, convolutions and attention, and
-nothing that works element by element. Two of its operators it overlooks: its attention on CPUs, and
-the scaled product of FP8 codes. Both are counted here like their relatives.
+nothing that works element by element. Some of its operators it overlooks: its attention on CPUs,
+attention of grouped heads before PyTorch 2.13, and the scaled product of FP8 codes. They are
+counted here like their relatives.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 Formula = Callable[..., int]
 
@@ -60,13 +61,19 @@ class _OfArguments:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, *_: object, **__: object) -> int:
-    return int(sdpa_flop_count(q.shape, k.shape, v.shape))
+    """Of the scores and the weighted values; grouped heads as often as they are read."""
+    return 2 * _pairs(q, k) * (q.shape[3] + v.shape[3])
 
 
 def _attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: object, **__: object
 ) -> int:
-    return int(sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape))
+    """Of the scores anew, and of the gradients of weights, values, queries and keys."""
+    return 2 * _pairs(q, k) * (3 * q.shape[3] + 2 * v.shape[3])
+
+
+def _pairs(q: Tensor, k: Tensor) -> int:
+    return q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
 
 
 def _scaled_product(a: Tensor, b: Tensor, *_: object, **__: object) -> int:
@@ -74,8 +81,12 @@ def _scaled_product(a: Tensor, b: Tensor, *_: object, **__: object) -> int:
 
 
 _ATEN = torch.ops.aten
+_KINDS = ("flash_attention", "efficient_attention", "cudnn_attention", "flash_attention_for_cpu")
 _OVERLOOKED: dict[object, Formula] = {
-    _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
-    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    **{getattr(_ATEN, f"_scaled_dot_product_{kind}"): _attention for kind in _KINDS},
+    **{
+        getattr(_ATEN, f"_scaled_dot_product_{kind}_backward"): _attention_backward
+        for kind in _KINDS
+    },
     _ATEN._scaled_mm_v2: _scaled_product,
 }
