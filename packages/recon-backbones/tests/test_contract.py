@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recon_backbones import (
     Attention,
@@ -322,6 +323,33 @@ def test_photos_of_any_size_run(backbone: Backbone, data: Any) -> None:
 def test_images_that_break_the_rules_are_refused(backbone: Backbone, make: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         backbone(make(images_for(backbone)))
+
+
+class Readings(TorchDispatchMode):
+    """Counts how often the range of a tensor is asked for: a GPU waits there for the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranges = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ranges += func is torch.ops.aten.aminmax.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_images_are_read_once(backbone: Backbone) -> None:
+    images = images_for(backbone)
+    with Readings() as found:
+        run(backbone, images)
+    assert found.ranges == 1
+    internals = getattr(backbone, "internals", None)
+    if internals is None:
+        return
+    with Readings() as inside:
+        internals(images)
+    assert inside.ranges == 1
+    with pytest.raises(ValueError, match="images range over"):
+        internals(images * 3)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class AnyView(Backbone):
         """
         check_choice("cameras", cameras, ("decoder", "rays"))
         wanted = {"rays": with_rays or cameras == "rays", "gaussians": with_splats}
-        output = self.internals(
+        output = self._run(
             images,
             world_to_camera=world_to_camera,
             intrinsics=intrinsics,
@@ -125,6 +125,28 @@ class AnyView(Backbone):
         """
         check_images(images, self.patch_size)
         check_cameras(images, world_to_camera, intrinsics)
+        return self._run(
+            images,
+            world_to_camera=world_to_camera,
+            intrinsics=intrinsics,
+            reference=reference,
+            heads=heads,
+            features=features,
+            head_chunk=head_chunk,
+        )
+
+    def _run(
+        self,
+        images: Float[Tensor, "b v 3 y x"],
+        *,
+        world_to_camera: Float[Tensor, "b v 3 4"] | None,
+        intrinsics: Float[Tensor, "b v 3 3"] | None,
+        reference: Reference,
+        heads: Sequence[str],
+        head_chunk: int,
+        features: Sequence[int] = (),
+    ) -> DA3Output:
+        """`internals` of images and cameras that were checked: a GPU waits for each reading."""
         check_heads(heads, self._known_heads(), head_chunk)
         check_choice("reference", reference, get_args(Reference))
         for block in features:

@@ -98,7 +98,7 @@ class Vggt(Backbone):
             )
         check_choice("reference", reference or "first", ("first",))
         heads = ("depth", "points") if with_points else ("depth",)
-        output = self.internals(images, heads=heads, head_chunk=head_chunk)
+        output = self._run(images, heads, head_chunk)
         size = (images.shape[-2], images.shape[-1])
         found, intrinsics = decode_pose(output.pose_encodings[-1], size, tan_floor=1e-6)
         return Prediction(
@@ -110,7 +110,6 @@ class Vggt(Backbone):
             points_conf=output.points_conf,
         )
 
-    @by_onednn
     def internals(
         self,
         images: Float[Tensor, "b v 3 y x"],
@@ -119,6 +118,12 @@ class Vggt(Backbone):
         head_chunk: int = 8,
     ) -> VggtOutput:
         """Everything before conversion; `heads` is any of "depth", "points"."""
+        check_images(images, self.patch_size)
+        return self._run(images, heads, head_chunk)
+
+    @by_onednn
+    def _run(self, images: Tensor, heads: Sequence[str], head_chunk: int) -> VggtOutput:
+        """`internals` of images that were checked: a GPU waits for each reading."""
         check_heads(heads, ("depth", "points"), head_chunk)
         tokens = self._trunk(images)
         with without_autocast(images):
@@ -143,6 +148,7 @@ class Vggt(Backbone):
                 f"queries={tuple(queries.shape)}; they must be finite pixels (x, y) of "
                 f"each of the {len(images)} scenes: pass b p 2"
             )
+        check_images(images, self.patch_size)
         tokens, head = self._trunk(images), self.track_head
         size = (images.shape[-2], images.shape[-1])
         with without_autocast(images):
@@ -154,7 +160,6 @@ class Vggt(Backbone):
         return tracks
 
     def _trunk(self, images: Tensor) -> Tokens:
-        check_images(images, self.patch_size)
         dtype = self.aggregator.camera_token.dtype
         return self.aggregator(imagenet_normalize(images).to(dtype))
 

@@ -58,7 +58,7 @@ class MonoDepthAnything3(Backbone):
                 "world_to_camera and intrinsics, or call internals(images) for depth and "
                 "sky alone"
             )
-        depth, sky = self.internals(images, head_chunk=head_chunk)
+        depth, sky = self._run(images, head_chunk)
         focal = self.config.canonical_focal
         if focal is not None:
             depth = in_meters(depth, intrinsics.to(depth.dtype), canonical_focal=focal)
@@ -80,6 +80,12 @@ class MonoDepthAnything3(Backbone):
     ) -> MonoDepth:
         """Depth as the network scales it, and sky; `heads` are always both."""
         check_images(images, self.patch_size)
+        return self._run(images, head_chunk, heads)
+
+    def _run(
+        self, images: Tensor, head_chunk: int, heads: Sequence[str] = ("depth", "sky")
+    ) -> MonoDepth:
+        """`internals` of images that were checked: a GPU waits for each reading."""
         check_heads(heads, ("depth", "sky"), head_chunk)
         dtype = self.model.backbone.pretrained.cls_token.dtype
         return self.model(imagenet_normalize(images).to(dtype), head_chunk=head_chunk)
