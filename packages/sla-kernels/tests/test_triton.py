@@ -1,5 +1,7 @@
 """The Triton kernels in the interpreter: values, every gradient, poisoned lanes and memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from sla_kernels.select.blocks import mask_to_lists
 from sla_kernels.select.columns import columns_of
 from sla_kernels.sparse import launch
 
-from .cases import errors, qkv, random_selection, value_and_gradients
+from .cases import apart, errors, qkv, random_selection, value_and_gradients
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="the interpreter is for machines without a GPU"
@@ -106,6 +108,13 @@ def test_values_and_gradients(case: tuple, dtype: torch.dtype) -> None:
     leaves += [torch.randn(d, d).to(dtype) / d**0.5, torch.randn(d).to(dtype)]
     found = compare(selection, leaves, linear=scope, feature_map=feature_map)
     assert max(found) < TOLERANCE[dtype]
+
+
+def test_lists_and_biases_may_be_views() -> None:
+    selection = random_selection(2, 100, 100, (32, 16))
+    view = replace(selection, indices=apart(selection.indices), counts=apart(selection.counts))
+    leaves = [*qkv(100, 100), torch.randn(32, 32).T, apart(torch.randn(32))]
+    assert max(compare(view, leaves)) < TOLERANCE[torch.float32]
 
 
 @pytest.mark.usefixtures("poisoned_lanes", "poisoned_empty")

@@ -56,6 +56,14 @@ def test_kernel_bytes_equal_the_reference(
     assert torch.equal(ours.bytes[number], theirs.bytes[number])
 
 
+def test_a_norm_may_be_a_view_of_more_numbers() -> None:
+    x, spec = torch.randn(3, 40, device=DEVICE), Spec(granularity="row")
+    weight, bias = torch.randn(2, 80, device=DEVICE)[:, ::2]
+    ours = layer_norm_quantize(x, weight, bias, spec, backend="triton")
+    theirs = layer_norm_quantize(x, weight.contiguous(), bias.contiguous(), spec, backend="triton")
+    assert torch.equal(ours.scale, theirs.scale) and torch.equal(ours.bytes, theirs.bytes)
+
+
 def test_the_kernel_is_launched_on_the_device_of_its_tensors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,6 +1,7 @@
 """The Triton kernels of listed rows in the interpreter: values, every gradient, poisoned memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +17,7 @@ from sla_kernels.summary import eager, launch, op
 from sla_kernels.summary.op import RowLists
 from sla_kernels.summary.rows import ABSENT, Rows
 
-from ..cases import errors, qkv, value_and_gradients
+from ..cases import apart, errors, qkv, value_and_gradients
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="the interpreter is for machines without a GPU"
@@ -218,3 +219,17 @@ class Launches:
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         return lambda *_, **__: None
+
+
+def test_positions_and_lists_may_be_views() -> None:
+    q, k, v = (x.requires_grad_() for x in qkv(131, 131, d=32))
+    chosen = select(q, k, v, pinned=torch.tensor([3, 50, 90]))
+    names = ("order", "outside", "rows", "tilt")
+    view = replace(chosen, **{name: apart(getattr(chosen, name)) for name in names})
+
+    def run(selection: SummarySelection, backend: str) -> list[Tensor]:
+        out = sla_attention(q, k, v, selection=selection, linear=None, backend=backend)
+        return [out, *torch.autograd.grad(out.square().sum(), (q, k, v))]
+
+    for found, expected in zip(run(view, "triton"), run(chosen, "eager"), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

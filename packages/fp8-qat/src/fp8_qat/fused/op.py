@@ -171,8 +171,8 @@ def _launch(
     with torch.cuda.device_of(x):  # Triton launches on the current device
         _quantize_rows_kernel[(rows,)](
             matrix,
-            matrix if weight is None else weight,
-            matrix if bias is None else bias,
+            matrix if weight is None else weight.contiguous(),
+            matrix if bias is None else bias.contiguous(),
             codes,
             scale,
             columns,

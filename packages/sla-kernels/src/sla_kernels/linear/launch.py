@@ -38,7 +38,7 @@ def linear_attention_forward(
     kernel[programs](
         q,
         *states,
-        q if bias is None else bias,
+        q if bias is None else bias.contiguous(),
         q if base is None else base,
         out,
         *q.stride(),

@@ -62,6 +62,7 @@ def found_rows(
     Raises ValueError for more blocks than a GPU counts programs.
     """
     q, k, v = strided(q), strided(k), strided(v)
+    order, outside = order.contiguous(), outside.contiguous()
     asking = _asking(q, k, order, outside, scale)
     tables = tables_of(k, v, order, layout)
     rows, left = _opened(q, k, asking, tables, layout, budget, block_q, summaries)

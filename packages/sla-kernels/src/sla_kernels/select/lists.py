@@ -27,6 +27,10 @@ class BlockLists(NamedTuple):
         """Tokens in a query block and in a key block."""
         return self.block_q, self.block_k
 
+    def side_by_side(self) -> "BlockLists":
+        """The same, every number of a list beside the one before, as kernels read them."""
+        return self._replace(indices=self.indices.contiguous(), counts=self.counts.contiguous())
+
 
 def every_block(like: BlockLists, queries: int, free_keys: int) -> BlockLists:
     """Lists that keep every block, for `queries` rows that attend all keys."""

@@ -18,6 +18,7 @@ def sparse_attention_forward(
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
     q, k, v = (within_reach(x) for x in (q, k, v))
+    lists = lists.side_by_side()
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     tile = tiles_of(architecture_of(q.device), q.dtype, q.shape[3]).forward.within(lists.block)
@@ -52,6 +53,7 @@ def sparse_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of q, k and v; the same bits on every run."""
     grad, q, k, v, out = (within_reach(x) for x in (grad, q, k, v, out))
+    lists = lists.side_by_side()
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     lse, delta = lse.contiguous(), torch.empty(lse.shape, dtype=lse.dtype, device=lse.device)
     tiles = tiles_of(architecture_of(q.device), q.dtype, q.shape[3])

@@ -61,7 +61,7 @@ def rows_of(
     layout: Layout,
 ) -> Rows:
     """Lay out all rows, as `summary.rows` does; keys and values in their own type."""
-    k, v = strided(k), strided(v)
+    k, v, order, outside = strided(k), strided(v), order.contiguous(), outside.contiguous()
     shape, width = (*k.shape[:2], layout.rows), k.shape[3]
     rows = Rows(
         torch.empty((*shape, width), dtype=k.dtype, device=k.device),
@@ -134,7 +134,7 @@ def summary_attention_forward(
         q,
         *rows,
         lists,
-        lists if order is None else order,
+        lists if order is None else order.contiguous(),
         out,
         lse,
         queries,
