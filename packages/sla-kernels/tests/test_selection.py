@@ -53,6 +53,19 @@ def test_a_fraction_rounds_down_to_at_least_one(keep: float | int, blocks: int, 
     assert kept_blocks(keep, blocks) == kept
 
 
+@pytest.mark.parametrize("keep", [1.0, 9])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_where_every_block_is_kept_none_is_scored(keep: float | int, diagonal: bool) -> None:
+    q, k = draw(130, 130)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sla_kernels.select.op.ESTIMATORS", {})
+        selection = select_blocks(q, k, keep=keep, block=(32, 16), keep_diagonal=diagonal)
+    mask = torch.ones(1, 2, 5, 9, dtype=torch.bool)
+    every = BlockSelection.from_mask(mask, block=(32, 16), num_queries=130, num_keys=130)
+    assert torch.equal(selection.indices, every.indices)
+    assert torch.equal(selection.counts, every.counts) and selection.density == 1
+
+
 def test_of_equal_scores_the_first_block_wins() -> None:
     scores = torch.tensor([[[[1.0, 2.0, 1.0, 2.0, -1.0, 2.0, 0.0, -0.0]]]])
     assert top_k(scores, 2).tolist() == [[[[1, 3]]]]

@@ -39,6 +39,9 @@ def checks(setting: Setting) -> dict[str, Check]:
             found[f"streams, rows, {case}"] = partial(streams, dtype, width)
             found[f"captured, rows, {case}"] = partial(captured, dtype, width)
             found[f"no wait for the host, rows, {case}"] = partial(no_wait, dtype, width)
+    if not setting.rehearse:  # whose products take a part of the columns at a time
+        wide = partial(blocks, torch.float32, 128, None, setting)
+        found["blocks, linear None, float32, width 128"] = wide
     return found
 
 

@@ -37,7 +37,7 @@ from sla_kernels.search.choose import Plan, choose_rows
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import block_sizes, num_blocks
 from sla_kernels.select.lists import BlockLists
-from sla_kernels.select.op import Settings, select_blocks
+from sla_kernels.select.op import Settings, scores_nothing, select_blocks
 from sla_kernels.select.scores import SUBBLOCKS
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
 from sla_kernels.summary.layout import Layout, budget_of
@@ -78,6 +78,8 @@ def _backward(**given: Any) -> int:
 
 
 def _selection(*, q: Tensor, k: Tensor, how: Settings) -> int:
+    if scores_nothing(k, how):
+        return 0
     parts = SUBBLOCKS if how.estimator == "subblock_lse" else 1
     rows, columns = (
         num_blocks(q.shape[2], how.block_q // parts),

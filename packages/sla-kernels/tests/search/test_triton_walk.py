@@ -9,9 +9,10 @@ import triton.language as tl
 from torch import Tensor
 
 from sla_kernels.search import choose
+from sla_kernels.search import launch as search_launch
 from sla_kernels.search.choose import Plan, choose_rows
 from sla_kernels.search.kernels import _largest
-from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.layout import Layout, budget_of
 
 from ..cases import qkv
 
@@ -111,3 +112,10 @@ def test_a_broken_token_breaks_no_list() -> None:
     nothing = Layout(case.n - case.pins, case.pins, case.sizes).nothing
     twice = (ranks[..., 1:] == ranks[..., :-1]) & (ranks[..., 1:] != nothing)
     assert not twice.any()
+
+
+@pytest.mark.parametrize(("width", "fit"), [(8, True), (128, True), (256, False)])
+def test_heads_too_wide_for_the_smallest_gpu_are_left_to_pytorch(width: int, fit: bool) -> None:
+    layout = Layout(300, 0, (4, 64))
+    q = torch.empty(1, 1, 300, width)
+    assert search_launch.fits(q, layout, budget_of(4, 2, layout), 64) == fit

@@ -47,6 +47,11 @@ def warps(width: int) -> int:
     return min(16, max(1, width // 128))
 
 
+def piece_warps(axes: int) -> int:
+    """Of a program that sums features over a piece: more where more axes fill registers."""
+    return max(PIECE.warps, next_power(axes) // 4)
+
+
 def reads(k: Tensor, directions: Tensor) -> bool:
     """Whether the kernel of features takes these keys and axes."""
     return k.dtype.itemsize <= 4 and k.shape[3] <= 256 and directions.shape[1] <= AXES
@@ -117,7 +122,7 @@ def _sorted(
     """Sort each segment along its widest axis."""
     axes = rows.shape[2]
     common = {"AXES": next_power(axes), "TILE": PIECE.m, "OF_PIECE": OF_PIECE}
-    common |= {"num_warps": PIECE.warps, "num_stages": PIECE.stages}
+    common |= {"num_warps": piece_warps(axes), "num_stages": PIECE.stages}
     sums = torch.empty((len(pieces), 2, next_power(axes)), dtype=torch.float32, device=rows.device)
     keys = torch.empty(order.shape, dtype=torch.int64, device=rows.device)
     launched("order.kernels:spread_kernel")[(len(pieces),)](

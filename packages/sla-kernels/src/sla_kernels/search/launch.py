@@ -27,16 +27,17 @@ LONG, SHORTER = 1024, 64  # candidates from which on it reads fewer keys at a ti
 SCORED = 2048  # candidates below the largest size, whose scores a program holds
 ASKED = Tile(m=16, n=64, warps=8, stages=2)
 MOST = 4096  # candidates that a program ranks in its registers
+WIDEST = 128  # numbers of a head: wider ones do not fit the shared memory of every GPU
 
 
 def fits(q: Tensor, layout: Layout, budget: Budget, block_q: int) -> bool:
-    """Whether the kernels take these sizes: powers of two, and not too many candidates."""
+    """Whether the kernels take these sizes: powers of two, not too wide, not too many."""
     levels = range(len(layout.sizes))
     powers = all(x == next_power(x) for x in (block_q, layout.sizes[0]))
     return (
         powers
         and q.dtype.itemsize <= 4
-        and q.shape[3] <= 256
+        and q.shape[3] <= WIDEST
         and PART <= block_q <= PART * PARTS
         and layout.sizes[0] <= chunk_of(layout.sizes) <= 128
         and all(budget.candidates(layout, level) <= SCORED for level in levels[:-1])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sla_kernels.runtime.library import register
+from sla_kernels.runtime.library import is_writing_out, register
 from sla_kernels.select.blocks import block_sizes, mask_to_lists, num_blocks
 from sla_kernels.select.ranks import diagonal, smaller, top_k, top_p
 from sla_kernels.select.scores import ESTIMATORS
@@ -27,6 +27,8 @@ class Settings(NamedTuple):
 def select_blocks(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """Return lists of kept blocks, their lengths, and lists of negligible blocks."""
     block = (how.block_q, how.block_k)
+    if not is_writing_out() and scores_nothing(k, how):
+        return _every_block(q, k, how)
     scores = ESTIMATORS[how.estimator](q, k, block, how.scale)
     if how.share >= 1 and not how.keep_diagonal:
         indices = top_k(scores, how.kept)
@@ -44,6 +46,20 @@ def select_blocks(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, 
         indices = mask_to_lists(mask, list_width(how, scores.shape[3]))
         counts = mask.sum(-1, dtype=torch.int32)
     return indices, counts, lowest(scores, indices, how.negligible)
+
+
+def scores_nothing(k: Tensor, how: Settings) -> bool:
+    """Whether every block is kept and none is negligible, whatever the scores."""
+    every = how.kept == num_blocks(k.shape[2], how.block_k)
+    return every and how.share >= 1 and how.negligible == 0
+
+
+def _every_block(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """What the choice comes to where no block is left out: nothing is scored."""
+    rows = (q.shape[0], q.shape[1], num_blocks(q.shape[2], how.block_q))
+    numbers = torch.arange(how.kept, dtype=torch.int32, device=k.device)
+    counts = torch.full(rows, how.kept, dtype=torch.int32, device=k.device)
+    return numbers.repeat(*rows, 1), counts, counts.new_empty((*rows, 0))
 
 
 def lowest(scores: Tensor, kept: Tensor, number: int) -> Tensor:
