@@ -4,15 +4,15 @@ import contextlib
 import io
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lite3r.main import main
-from recon_eval.data import SyntheticScenes
 
 TINY = (
     *("distill", "--weights", "random", "--steps", "2", "--eval-scenes", "1"),
@@ -78,6 +78,17 @@ def timed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_drawn() -> Iterator[None]:
+    """Let students be calibrated on one small drawn scene: how well is not the question."""
+    from recon_eval.data import SyntheticScenes  # with PyTorch, which handing out tests needs not
+
+    images = SyntheticScenes("train", count=1, views=2, height=56, width=56)[0].images[None]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lite3r.student.axes._drawn", lambda size: [images])
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished") / "run"
@@ -96,10 +107,20 @@ def lite3r(
 
 
 @pytest.fixture
-def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let students be calibrated on one small drawn scene, where how well is not the question."""
-    images = SyntheticScenes("train", count=1, views=2, height=56, width=56)[0].images[None]
-    monkeypatch.setattr("lite3r.student.axes._drawn", lambda size: [images])
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the small networks have as few blocks as their heads can read: each is traced anew."""
+    from recon_backbones import registry
+    from recon_backbones.da3 import DepthAnything3, da3_tiny
+    from recon_backbones.vggt import Vggt, vggt_tiny
+
+    few: dict[str, Any] = {"depth": 4, "out_layers": (0, 1, 2, 3)}
+    fewer = few | {"dino_depth": 1, "camera_depth": 1, "camera_iterations": 2}
+    for name, build in {
+        "da3-tiny": lambda: DepthAnything3("da3-tiny", replace(da3_tiny(), **few)),
+        "vggt-tiny": lambda: Vggt("vggt-tiny", replace(vggt_tiny(), **fewer)),
+    }.items():
+        entry = replace(registry.backbone_entry(name), build=build, bundled=None)
+        monkeypatch.setitem(registry._ENTRIES, name, entry)
 
 
 @pytest.fixture

@@ -73,7 +73,6 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(
     assert measured == report["measurements"]["student, deployed"]["entries"]
 
 
-@pytest.mark.usefixtures("few_drawn")
 def test_a_run_without_training_says_so_and_measures_at_more_views(lite3r: Any) -> None:
     words = ("--recipe", "balanced", "--steps", "0", "--many-views", "3", "--many-scenes", "1")
     done = lite3r.distill(*words, "--out", "a", "--json")
@@ -155,7 +154,6 @@ def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) 
     assert 0 < untrained["abs_rel"] < 0.5
 
 
-@pytest.mark.usefixtures("few_drawn")
 def test_every_recipe_runs(lite3r: Any) -> None:
     for number, words in enumerate(
         (

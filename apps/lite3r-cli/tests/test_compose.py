@@ -14,6 +14,7 @@ from lite3r.bench.costs import kept_density
 from lite3r.bench.quality import compared
 from lite3r.distillation.rows import weights
 from lite3r.distillation.teach import teach
+from lite3r.student.axes import _drawn, run_on_drawn  # as they are, whatever tests put there
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import AGREES, deploy, export, load
 from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
@@ -204,6 +205,19 @@ def test_axes_stay_in_float32_and_the_teacher_as_it_was(teacher: Backbone) -> No
         assert torch.equal(found, axes[name])
     assert {p.dtype for p in light.parameters()} == {torch.bfloat16}
     assert weights_digest(teacher) == before
+
+
+def test_drawn_are_three_rooms_and_four_scenes_of_the_world_at_the_size_of_whole_patches(
+    teacher: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lite3r.student.axes._drawn", _drawn)
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(teacher, "forward", lambda images, **_: seen.append(images))
+    run_on_drawn(teacher, 30)
+    assert [tuple(images.shape) for images in seen] == [(1, 8, 3, 28, 28)] * 3 + [
+        (1, 12, 3, 28, 28)
+    ] * 4
+    assert all(0 <= images.min() < images.max() <= 1 for images in seen)
 
 
 def test_axes_are_found_on_what_is_given_and_on_drawn_scenes_otherwise(teacher: Backbone) -> None:

@@ -19,7 +19,10 @@ def count(fn: Callable[[], object]) -> int:
     return efficiency.count_flops(fn)
 
 
-@pytest.mark.parametrize("backend", [None, "reference", "weight_only", "scaled_mm"])
+@pytest.mark.parametrize(
+    "backend",
+    [None, "reference", "weight_only", pytest.param("scaled_mm", marks=pytest.mark.multiplies)],
+)
 def test_an_fp8_layer_costs_what_a_plain_one_does(backend: str | None) -> None:
     model = nn.Sequential(nn.Linear(32, 48)).requires_grad_(False)
     x = torch.randn(10, 32)

@@ -15,6 +15,8 @@ from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
 
+pytestmark = pytest.mark.usefixtures("short")
+
 
 @pytest.fixture
 def student() -> Any:

@@ -27,8 +27,6 @@ from lite3r.student.recipe_file import chosen
 from recon_backbones import load_backbone
 from recon_eval.data import SyntheticScenes
 
-pytestmark = pytest.mark.usefixtures("few_drawn")
-
 ROOT = Path(__file__).parents[3]
 PAGES = (
     "README.md",

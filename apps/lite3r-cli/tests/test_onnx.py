@@ -19,6 +19,7 @@ from sla_kernels import written_out
 
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed")
+pytestmark = pytest.mark.usefixtures("short")
 SHAPE = ("--views", "2", "--height", "28", "--width", "42")
 
 

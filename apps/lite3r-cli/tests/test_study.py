@@ -24,8 +24,6 @@ from recon_backbones import Backbone, load_backbone
 from recon_eval.data import Scene, SyntheticScenes
 from recon_eval.report import Kept
 
-pytestmark = pytest.mark.usefixtures("few_drawn")
-
 SCENES = ("--scenes", "2", "--views", "2", "--size", "56", "--weights", "random")
 SEEN = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
@@ -50,15 +48,28 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+SOME = ("16 blocks, out", "16 blocks, attn, then W8A8", "tiles of 16, proj", "paper's set-up")
+
+
 @pytest.mark.parametrize(
-    "rows", [pytest.param("full", marks=pytest.mark.nightly), "study", "taught"]
+    ("rows", "lessons"),
+    [
+        ("study", ()),
+        ("taught", SOME),
+        pytest.param("taught", tuple(TAUGHT), marks=pytest.mark.nightly),
+        pytest.param("full", tuple(TAUGHT), marks=pytest.mark.nightly),
+    ],
 )
-def test_quality_measures_every_row_and_goes_on_where_it_was(lite3r: Any, rows: str) -> None:
+def test_quality_measures_every_row_and_goes_on_where_it_was(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch, rows: str, lessons: tuple[str, ...]
+) -> None:
+    taught_rows = {name: TAUGHT[name] for name in lessons}
+    monkeypatch.setattr("lite3r.study.quality.TAUGHT", taught_rows)
     words = (*SCENES, "--rows", rows, "--steps", "1", "--out", "q.json")
     done = lite3r("bench", "quality", *words)
     assert done.code == 0, done.err
     before = json.loads(Path("q.json").read_text())
-    names = {"full": {*FULL, *TAUGHT}, "study": {*STUDY}, "taught": {*BESIDE_TAUGHT, *TAUGHT}}[rows]
+    names = {*lessons, *{"full": FULL, "study": STUDY, "taught": BESIDE_TAUGHT}[rows]}
     whole = {row["row"] for row in before["summary"] if "alone" not in row["row"]}
     assert whole == names
     assert all(row["scenes"] == 2 for row in before["summary"])

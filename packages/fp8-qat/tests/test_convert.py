@@ -148,7 +148,8 @@ def test_auto_is_the_product_where_a_device_multiplies_fp8(monkeypatch) -> None:
     assert chosen(model).kind is WeightOnlyLinear and "A100 (sm_80)" in chosen(model).why
 
 
-HERE = ["reference", "scaled_mm", "weight_only", "torchao"]  # what a CPU can run
+PRODUCT = pytest.param("scaled_mm", marks=pytest.mark.multiplies)
+HERE = ["reference", PRODUCT, "weight_only", "torchao"]  # what a CPU can run
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

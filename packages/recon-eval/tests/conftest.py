@@ -9,8 +9,6 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from recon_eval.formats import write_pfm
-
 settings.register_profile(  # for parsers, which hypothesis feeds by files in one folder
     "on_disk",
     derandomize=True,
@@ -57,6 +55,8 @@ def make_blendedmvs(tmp_path: Path) -> Callable[..., Path]:
 def _write_scene(
     folder: Path, rng: np.random.Generator, views: int, scale: float, tail: str
 ) -> None:
+    from recon_eval.formats import write_pfm  # with PyTorch, which handing out tests does not need
+
     for part in ("blended_images", "cams", "rendered_depth_maps"):
         (folder / part).mkdir(parents=True)
     for i in range(views):

@@ -18,6 +18,7 @@ from recon_backbones.blocks.transformer import Block
 FINE = replace(balanced(), keep=2, block=(16, 4), summary=(4, 16), opened=2, axes=4, fp8="none")
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
 def test_blocks_compile_whole_and_for_all_numbers_of_views(name: str) -> None:
     """No graph breaks, and a few graphs for all numbers of views."""

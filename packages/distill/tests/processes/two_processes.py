@@ -19,7 +19,7 @@ from torch import distributed
 import distill
 from distill import DistillConfig, Pair, Quiet, Sharding
 
-PLACE = Path(__file__).parents[1] / "conftest.py"
+PLACE = Path(__file__).parents[1] / "networks.py"
 SPEC = importlib.util.spec_from_file_location("networks", PLACE)
 networks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(networks)

@@ -17,6 +17,7 @@ def mlp(k: int = 48, hidden: int = 80, n: int = 32) -> nn.Sequential:
     return nn.Sequential(nn.Linear(k, hidden), nn.GELU(), nn.Linear(hidden, n))
 
 
+@pytest.mark.multiplies
 @settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 40),
@@ -63,6 +64,7 @@ def broken_rules(
     return [rule for rule, holds in rules.items() if not holds]
 
 
+@pytest.mark.multiplies
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 40),
@@ -93,7 +95,9 @@ def test_what_reaches_the_product_keeps_the_rules_of_cuda(m, k, n, bias, name, d
     assert not broken and y.dtype == (torch.bfloat16 if cast else dtype)
 
 
-@pytest.mark.parametrize("backend", ["scaled_mm", "torchao"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("scaled_mm", marks=pytest.mark.multiplies), "torchao"]
+)
 @pytest.mark.parametrize("name", ["rowwise", "static", "delayed"])
 def test_gradients_of_w8a8_are_those_of_the_reference(name: str, backend: str) -> None:
     if backend == "torchao":
@@ -113,6 +117,7 @@ def test_gradients_of_w8a8_are_those_of_the_reference(name: str, backend: str) -
     assert (pairs[1][0] == 0).any() == (name != "rowwise")
 
 
+@pytest.mark.multiplies
 def test_static_and_row_scales_mix_in_scaled_mm() -> None:
     layer, x = nn.Linear(48, 32), torch.randn(9, 48)
     prepare(layer, recipes.static())
@@ -123,6 +128,7 @@ def test_static_and_row_scales_mix_in_scaled_mm() -> None:
     assert sqnr(layer(x), other(x)) > 45
 
 
+@pytest.mark.multiplies
 def test_odd_shapes_are_filled_up_and_the_report_says_so() -> None:
     model = mlp(50, 80, 33)
     prepare(model, recipes.rowwise())
@@ -165,6 +171,7 @@ def test_the_product_of_e5m2_with_e5m2_is_refused() -> None:
         convert(layer, backend="scaled_mm")
 
 
+@pytest.mark.multiplies
 def test_the_shorter_accumulator_is_asked_for_and_reported(monkeypatch) -> None:
     asked, real = [], scaled_mm.F.scaled_mm
 

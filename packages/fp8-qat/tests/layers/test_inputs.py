@@ -6,7 +6,11 @@ from torch import nn
 
 from fp8_qat import convert, prepare, recipes
 
-STAGES = ["trained", "frozen", "released", "reference", "scaled_mm", "weight_only"]
+CONVERTED = ("reference", "scaled_mm", "weight_only")
+STAGES = [
+    *("trained", "frozen", "released", "reference", "weight_only"),
+    pytest.param("scaled_mm", marks=pytest.mark.multiplies),
+]
 BAD = {
     r"dtype=torch\.float64; it must be float32.*: cast it": torch.randn(3, 48).double(),
     r"shape=\(3, 47\); its last axis must be 48: give": torch.randn(3, 47),
@@ -23,7 +27,7 @@ def staged(stage: str) -> nn.Module:
     if stage in ("frozen", "released"):
         model.requires_grad_(False)
     prepare(model, recipes.rowwise(), frozen="keep" if stage == "frozen" else "auto")
-    if stage in STAGES[3:]:
+    if stage in CONVERTED:
         convert(model, backend=stage)
     return model
 
