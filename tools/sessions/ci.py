@@ -6,21 +6,11 @@ from collections.abc import Iterable
 
 import nox
 
-from .installing import install, pip
-from .projects import (
-    DIST,
-    PROJECTS,
-    closure,
-    each_package,
-    for_tests,
-    import_name,
-    siblings,
-    tests_of,
-    third_party,
-)
+from .installing import pip
+from .projects import DIST, PROJECTS, each_package, import_name, tests_of, third_party
 from .pytorch import see_torch
+from .ready import environment
 
-XDIST = "pytest-xdist==3.8.0"
 IN_PARALLEL = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal")
 
 
@@ -34,22 +24,18 @@ def build(session: nox.Session) -> None:
             session.run("hatchling", "build", "-t", "wheel", "-d", str(DIST), silent=True)
 
 
-@nox.session(requires=["build"])
+@nox.session(requires=["build"], venv_backend="none")
 @each_package
 def tests(session: nox.Session, name: str) -> None:
     """Install one package with only what it declares, import it, then test it."""
-    module = import_name(name)
-    install(session, closure(name))
-    session.run("python", "tools/check_alone.py", module, *map(import_name, siblings(name)))
-    pip(session, XDIST, *for_tests(name))
     test(session, name, "-m", "not nightly")
 
 
 def test(session: nox.Session, name: str, *which: str, success_codes: Iterable[int] = (0,)) -> None:
-    """Run a package's tests where it is installed, with the shapes of all arguments checked."""
-    module = import_name(name)
+    """Run a package's tests where it is alone, with the shapes of all arguments checked."""
+    module, programs = import_name(name), environment(session, name)
     session.run(
-        "pytest",
+        str(programs / "pytest"),
         *IN_PARALLEL,
         *which,
         f"--jaxtyping-packages={module},beartype.beartype",
@@ -60,6 +46,7 @@ def test(session: nox.Session, name: str, *which: str, success_codes: Iterable[i
         *session.posargs,
         env={"OMP_NUM_THREADS": "1"},  # the processes are the parallel part
         success_codes=success_codes,
+        external=True,
     )
 
 

@@ -7,10 +7,14 @@ import nox
 from .projects import CONSTRAINTS, PROJECTS, ROOT, wheel
 from .pytorch import see_torch
 
+QUICKLY = ("install", "-q", "--no-compile", "-c", str(CONSTRAINTS))
+"""Words for pip: the constraints keep CUDA away, and most of what is installed is never imported,
+so Python compiles a module when it is."""
+
 
 def pip(session: nox.Session, *requirements: str) -> None:
-    """Install through the constraints, which keep CUDA away."""
-    session.install("-q", "-c", str(CONSTRAINTS), *requirements)
+    """Install through the constraints."""
+    session.install(*QUICKLY[1:], *requirements)
 
 
 def install(session: nox.Session, names: list[str], *more: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-from .ci import IN_PARALLEL, XDIST, test
+from .ci import IN_PARALLEL, test
 from .installing import everything, install, install_all, pip
 from .projects import (
     PROJECTS,
@@ -15,6 +15,7 @@ from .projects import (
     import_name,
     tests_of,
 )
+from .ready import XDIST
 from .versions import PYTHONS, TRITONS
 
 RELEASE = ROOT / "release"  # wheels and archives that are given away
@@ -116,11 +117,10 @@ def coverage(session: nox.Session, name: str) -> None:
     session.run("python", "tools/coverage_summary.py", name, "benchmarks/results/coverage.json")
 
 
-@nox.session(default=False, requires=["build"])
+@nox.session(default=False, requires=["build"], venv_backend="none")
 @each_package
 def whole(session: nox.Session, name: str) -> None:
     """The cases of a package's tests that a push has no time for."""
-    install(session, closure(name), XDIST, *for_tests(name))
     test(session, name, "-m", "nightly", success_codes=(0, 5))  # 5: it has none
 
 

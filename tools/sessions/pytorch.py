@@ -19,12 +19,20 @@ NO_CUDA = sys.platform == "darwin"  # every build of PyTorch is one for the CPU 
 def see_torch(
     session: nox.Session, version: str = "constrained", *, folder: Path | None = None
 ) -> None:
-    """Let an environment, this session's unless given, import a shared PyTorch.
+    """Let an environment, this session's unless given, import a shared PyTorch; see `torch_layer`.
 
-    Each version is installed once, into `.nox/torch-...`, and put on each environment's path; pip
-    then counts it as installed. The layer holds PyTorch and PyTorch's own requirements. It can
-    therefore hide an undeclared use of those few; `nox -s arch` reports that. `version` is a
-    requirement; "constrained" is the CPU build of `constraints/cpu.txt`.
+    pip then counts it as installed.
+    """
+    own = site_packages(folder or Path(session.virtualenv.location))
+    (own / "_torch_layer.pth").write_text(f"{torch_layer(session, version)}\n")
+
+
+def torch_layer(session: nox.Session, version: str = "constrained") -> Path:
+    """Where a version of PyTorch lies for all environments: it is installed once.
+
+    The layer holds PyTorch and PyTorch's own requirements. It can therefore hide an undeclared use
+    of those few; `nox -s arch` reports that. `version` is a requirement; "constrained" is the CPU
+    build of `constraints/cpu.txt`.
     """
     python = python_version(session)
     constrained = version == "constrained"
@@ -37,10 +45,15 @@ def see_torch(
         words = ("torch", "-c", str(CONSTRAINTS)) if constrained else (version,)
         interpreter = [f"python{session.python}"] if session.python else [sys.executable]
         session.run_install(*interpreter, "-m", "venv", str(layer), external=True)
-        session.run_install(str(layer / "bin/pip"), "install", "-q", *words, external=True)
+        install = (
+            str(layer / "bin/pip"),
+            "install",
+            "-q",
+            "--no-compile",
+        )  # much is never imported
+        session.run_install(*install, *words, external=True)
         stamp.write_text(wanted)
-    own = _site_packages(folder or Path(session.virtualenv.location))
-    (own / "_torch_layer.pth").write_text(f"{_site_packages(layer)}\n")
+    return site_packages(layer)
 
 
 def choose_torch(session: nox.Session, choose: Callable[..., Version], wanted: str) -> str:
@@ -69,6 +82,6 @@ def python_version(session: nox.Session) -> str:
     return str(session.python or f"{sys.version_info.major}.{sys.version_info.minor}")
 
 
-def _site_packages(prefix: Path) -> Path:
+def site_packages(prefix: Path) -> Path:
     (found,) = prefix.glob("lib/python3*/site-packages")
     return found
