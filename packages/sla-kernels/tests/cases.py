@@ -9,6 +9,12 @@ from sla_kernels import BlockSelection
 from sla_kernels.select.blocks import num_blocks
 
 
+def named(value: object) -> str:
+    """A case or a type as the name of a test has it."""
+    sizes = value if isinstance(value, tuple) else (str(value).removeprefix("torch."),)
+    return "-".join(map(str, sizes))
+
+
 def qkv(
     n: int, m: int, *, h: int = 2, g: int = 2, d: int = 32, dtype: torch.dtype = torch.float32
 ) -> list[Tensor]:

@@ -67,8 +67,11 @@ def compiled(tmp_path: Path, *commands: Sequence[str]) -> list[list[dict]]:
 @pytest.mark.parametrize(
     "target",
     [
-        *("sm_80", "sm_90", "gfx942"),
-        *(pytest.param(each, marks=pytest.mark.nightly) for each in ("sm_86", "sm_100", "sm_120")),
+        *("sm_90", "gfx942"),
+        *(
+            pytest.param(each, marks=pytest.mark.nightly)
+            for each in ("sm_80", "sm_86", "sm_100", "sm_120")
+        ),
     ],
 )
 def test_every_kernel(target: str, tmp_path: Path) -> None:

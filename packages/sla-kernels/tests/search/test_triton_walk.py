@@ -47,6 +47,9 @@ CASES = [
 ]
 
 
+PINNED = Case(97, 97, 2, 2, 3, 3, 2, 32, (4, 16))
+
+
 def chosen(case: Case, leaves: list[Tensor], *, kernels: bool) -> tuple[Tensor, ...]:
     """Order, lists and tilts, by the kernels or without."""
     scale = case.width**-0.5
@@ -92,7 +95,7 @@ def pick_kernel(Values, Taken, chosen, inside, WIDTH: tl.constexpr):  # type: ig
 @pytest.mark.usefixtures("poisoned_empty")
 def test_scenes_are_read_where_they_lie() -> None:
     """Queries, keys and values as a projection leaves them: side by side in one tensor."""
-    case = CASES[1]
+    case = PINNED
     together = torch.randn(2, case.n, 3, 2, 32)
     leaves = [x.transpose(1, 2) for x in together.unbind(2)]
     _, rows, tilt = chosen(case, [x.contiguous() for x in leaves], kernels=False)
@@ -102,9 +105,9 @@ def test_scenes_are_read_where_they_lie() -> None:
 
 
 def test_a_broken_token_breaks_no_list() -> None:
-    case = CASES[1]
+    case = PINNED
     leaves = qkv(case.n, case.n, h=case.h, g=case.g, d=case.width)
-    for x, at in zip(leaves, (10, 77, 130), strict=True):
+    for x, at in zip(leaves, (10, 37, 77), strict=True):
         x[:, :, at] = torch.nan
     _, rows, tilt = chosen(case, leaves, kernels=True)
     assert (rows >= 0).all() and not tilt.isnan().any()
