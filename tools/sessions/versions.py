@@ -58,7 +58,8 @@ def triton(session: nox.Session, version: str) -> None:
     install(session, names, *for_tests(*names))
     session.install("-q", "--no-deps", f"triton=={version}", *INTERPRETED.get(version, ()))
     sla, fp8 = (PROJECTS[name]["path"] for name in names)
-    for tests in ("test_triton.py", "summary/test_triton_rows.py", "search/test_triton_walk.py"):
+    interpreted = ("test_triton.py", "summary/test_triton_rows.py", "search/test_triton_walk.py")
+    for tests in (*interpreted, "test_launches.py"):
         session.run("pytest", "-q", str(sla / "tests" / tests))
     session.run("pytest", "-q", str(fp8 / "tests" / "fused"))
     few = ("--targets", "sm_90", "gfx942", "--widths", "64", "--dtypes", "bf16")
