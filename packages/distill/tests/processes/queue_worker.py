@@ -18,8 +18,7 @@ def work(folder: Path, name: str) -> dict[str, int]:
     return {"by": os.getpid()}
 
 
-def main() -> None:
-    folder, names = Path(sys.argv[1]), sys.argv[2:]
+def main(folder: Path, names: list[str]) -> None:
     queue = Queue(folder=folder / "queue", pause_seconds=0.02)
     found = work_off(queue, {name: name for name in names}, lambda name, start: work(folder, name))
     told = {"own": found.own, "all": list(found.notes)}
@@ -27,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), sys.argv[2:])

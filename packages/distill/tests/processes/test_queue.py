@@ -1,6 +1,7 @@
 """Each job of a queue is done once, whoever comes, dies or comes again."""
 
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,19 @@ WORKER = Path(__file__).with_name("queue_worker.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def start(folder, *names, launcher=()):
-    command = [sys.executable, *launcher, str(WORKER), str(folder), *names]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def worker():
+    spec = importlib.util.spec_from_file_location("queue_worker", WORKER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def start(worker, folder, *names):
+    """A process that works at a queue: a child, which need not import PyTorch again."""
+    process = get_context("fork").Process(target=worker.main, args=(folder, names))
+    process.start()
+    return process
 
 
 def log(folder):
@@ -56,29 +68,35 @@ def once(jobs):
     return work, done
 
 
-@pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["two processes", "torchrun"])
-def test_two_processes_do_each_job_once(tmp_path, launcher):
+@pytest.mark.parametrize("launcher", ["none", "torchrun"])
+def test_two_processes_do_each_job_once(worker, tmp_path, launcher):
     names = [f"job {number}" for number in range(24)]
-    started = [start(tmp_path, *names, launcher=launcher) for _ in range(1 if launcher else 2)]
-    for process in started:
-        assert process.wait(120) == 0, process.stderr.read()
+    if launcher == "torchrun":
+        command = [sys.executable, *TORCHRUN, str(WORKER), str(tmp_path), *names]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    else:
+        for process in [start(worker, tmp_path, *names) for _ in range(2)]:
+            process.join(120)
+            assert process.exitcode == 0
     assert Counter(log(tmp_path)) == Counter(names)
     first, second = told(tmp_path)
     assert sorted([*first["own"], *second["own"]]) == sorted(names)
     assert first["all"] == second["all"] == names
 
 
-def test_the_job_of_a_killed_process_is_taken_over(tmp_path):
+def test_the_job_of_a_killed_process_is_taken_over(worker, tmp_path):
     names = ["long", "a", "b"]
-    first = start(tmp_path, *names)
+    first = start(worker, tmp_path, *names)
     wait_for(lambda: log(tmp_path) == ["long"])
-    second = start(tmp_path, *names)  # does what is free, and waits for the rest
+    second = start(worker, tmp_path, *names)  # does what is free, and waits for the rest
     wait_for(lambda: len(log(tmp_path)) == 3)
-    assert second.poll() is None
+    assert second.exitcode is None
     (tmp_path / "released").touch()
-    first.send_signal(signal.SIGKILL)
-    assert second.wait(60) == 0, second.stderr.read()
-    first.wait()
+    first.kill()
+    first.join(60)
+    second.join(60)
+    assert (first.exitcode, second.exitcode) == (-signal.SIGKILL, 0)
     assert log(tmp_path) == ["long", "a", "b", "long"]
     (whole,) = told(tmp_path)
     assert sorted(whole["own"]) == sorted(names)

@@ -147,15 +147,18 @@ def test_auto_is_the_reference_on_a_cpu() -> None:
     assert op._chosen(x, Spec(), "auto") == "reference"
 
 
-def test_the_kernel_compiles_for_every_device_with_fp8_and_spills_nowhere(tmp_path) -> None:
+@pytest.mark.parametrize("devices", [(89, 90), pytest.param((100, 120), marks=pytest.mark.nightly)])
+def test_the_kernel_compiles_for_every_device_with_fp8_and_spills_nowhere(
+    tmp_path, devices
+) -> None:
     out = tmp_path / "compiled.json"
     program = Path(__file__).parents[2] / "benchmarks" / "compiled_kernels.py"
     command = ["env", "-u", "TRITON_INTERPRET", sys.executable, str(program)]
-    command += ["--columns", "1024", "--out", str(out)]
+    command += ["--columns", "1024", "--sm", *map(str, devices), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(out.read_text())["rows"]
-    assert {row["sm"] for row in rows} == {89, 90, 100, 120} and len(rows) == 36
+    assert {row["sm"] for row in rows} == set(devices) and len(rows) == 18
     for row in rows:
         assert row["fp8_casts_sass"] and not row["spill_instructions"] + row["local_bytes"], row
         assert row["widest_load_bits"] == 128 and row["registers"] <= 64, row
