@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves
 from recon_backbones import Backbone, CapturedBackbone, Prediction, build_on_meta, load_backbone
 from recon_backbones.export.captured import CudaGraphs
 
+from .short import short
+
 WAITS = ("nonzero", "_local_scalar_dense", "masked_select", "unique", "item", "equal")
 
 
@@ -38,7 +40,7 @@ class Rehearsed:
 
 @pytest.fixture(scope="module")
 def tiny() -> Backbone:
-    return load_backbone("vggt-tiny", weights="random").eval()
+    return short("vggt-tiny")
 
 
 def scene(views: int, seed: int) -> Tensor:

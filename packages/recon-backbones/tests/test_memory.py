@@ -20,6 +20,7 @@ from recon_backbones.views.plan import Plan, Situation, make_plan, needed, thrif
 from recon_backbones.views.run import Views, is_out_of_memory, run_plan
 
 from .allocations import peak_allocated
+from .short import short
 
 SITUATION = Situation(
     backbone="da3-tiny", views=8, height=84, width=112, device="cpu", held=300_000_000
@@ -29,6 +30,12 @@ SITUATION = Situation(
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     return load_backbone("da3-tiny", weights="random")
+
+
+@pytest.fixture(scope="module")
+def few_blocks() -> Backbone:
+    """For what is asked how often it is called, and not what it computes."""
+    return short("da3-tiny")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,7 @@ def test_streaming_attention_holds_little_more_than_what_it_attends(
     monkeypatch.setattr(streaming, "SLICE", 9)
     work = Work(views=16, height=28, width=28, head_chunk=16, stream=True)
     tokens = work.views * 9 * 96 * work.bytes_per_value  # 4 patches and 5 special ones a view
-    found = memory._simulated(load_backbone("vggt-tiny", weights="random"), work, "cuda")
+    found = memory._simulated(short("vggt-tiny"), work, "cuda")
     assert 7 * tokens < found.parts["global"] < 11 * tokens
 
 
@@ -202,9 +209,9 @@ CPU_ERROR = RuntimeError(
     "error", [CPU_ERROR, MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")]
 )
 def test_memory_that_runs_out_leads_to_smaller_chunks_and_is_told(
-    backbone: Backbone, error: Exception
+    few_blocks: Backbone, error: Exception
 ) -> None:
-    few, asked = exhausted(backbone, 5, error)
+    few, asked = exhausted(few_blocks, 5, error)
     scene = Views(images=torch.rand(12, 3, 42, 56))
     plan = Plan(views=12, window=12, overlap=3)
     said: list[str] = []
@@ -217,8 +224,8 @@ def test_memory_that_runs_out_leads_to_smaller_chunks_and_is_told(
     assert any("trying windows of 3 views that share 1" in sentence for sentence in said)
 
 
-def test_the_end_of_the_ladder_is_one_sentence(backbone: Backbone) -> None:
-    none, _ = exhausted(backbone, 0, CPU_ERROR)
+def test_the_end_of_the_ladder_is_one_sentence(few_blocks: Backbone) -> None:
+    none, _ = exhausted(few_blocks, 0, CPU_ERROR)
     scene = Views(images=torch.rand(6, 3, 28, 28))
     with pytest.raises(ValueError, match=r"memory ran out even with.*size"):
         run_plan(none, scene, Plan(views=6, window=6, overlap=1))
