@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recon_backbones import Backbone, build_on_meta, replace_attention, slice_blocks
+from recon_backbones.da3 import DepthAnything3, da3_large
 from recon_backbones.vggt import Vggt, vggt_1b
 
 from .live_bytes import peak_bytes
@@ -26,11 +27,15 @@ class Empty(nn.Module):
 
 
 def build(name: str) -> Backbone:
-    """A public model; VGGT with six pairs of blocks instead of 24, which changes no peak."""
-    if name == "vggt-1b":
+    """A public model; those of 24 blocks or pairs with 12 blocks or six pairs, of the same peak."""
+    if name == "da3-large":
+        shorter = replace(da3_large(), depth=12, out_layers=(5, 7, 9, 11))
+        with torch.device("meta"):
+            backbone: Backbone = DepthAnything3(name, shorter)
+    elif name == "vggt-1b":
         config = replace(vggt_1b(), depth=6, out_layers=(0, 2, 4, 5), dino_depth=2, camera_depth=1)
         with torch.device("meta"):
-            backbone: Backbone = Vggt(name, config)
+            backbone = Vggt(name, config)
     else:
         backbone = build_on_meta(name)
     replace_attention(backbone, lambda site: Empty(), where=lambda site: True)

@@ -72,8 +72,9 @@ def test_many_views_lie_on_the_line_through_few() -> None:
 def test_tokens_that_wait_elsewhere_are_not_on_the_device() -> None:
     for name in ("da3-tiny", "vggt-tiny"):
         work = Work(views=8, height=84, width=112, head_chunk=1)
-        here = footprint(name, work, device="cuda").parts
-        away = footprint(name, replace(work, stream=True), device="cuda").parts
+        network = short(name)
+        here = footprint(network, work, device="cuda").parts
+        away = footprint(network, replace(work, stream=True), device="cuda").parts
         assert all(away[part] < here[part] for part in here)
 
 
