@@ -105,6 +105,7 @@ def test_an_interrupted_training_ends_bit_equal_and_is_measured(tmp_path: Path) 
     assert type(core) is DenseAttention
 
 
+@pytest.mark.nightly  # that two stay equal is shown where the loop is
 def test_two_processes_draw_their_own_scenes(tmp_path: Path) -> None:
     schedule = Schedule(steps=1, warmup=2, check_every=100)
     train(Run(folder=tmp_path, schedule=schedule, processes=2), MADE)

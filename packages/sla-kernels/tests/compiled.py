@@ -19,7 +19,7 @@ def make() -> SparseLinearAttention:
     return SparseLinearAttention(32, keep=0.3, block=(32, 16))
 
 
-@pytest.mark.parametrize("pinned", [None, PINNED])
+@pytest.mark.parametrize("pinned", [pytest.param(None, marks=pytest.mark.nightly), PINNED])
 def test_any_length_runs_in_one_graph(pinned: torch.Tensor | None) -> None:
     torch._dynamo.reset()
     module, graphs = make(), []
@@ -51,7 +51,7 @@ def test_aot_autograd_compiles_forward_and_backward() -> None:
             torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("pinned", [None, PINNED])
+@pytest.mark.parametrize("pinned", [pytest.param(None, marks=pytest.mark.nightly), PINNED])
 def test_operators_are_registered_as_pytorch_wants_them(pinned: torch.Tensor | None) -> None:
     q, k, v = (x.requires_grad_() for x in qkv(228, 228, d=16))
     selection = select_blocks(q, k, keep=0.3, block=(32, 16), pinned=pinned)
