@@ -154,6 +154,7 @@ def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) 
     assert 0 < untrained["abs_rel"] < 0.5
 
 
+@pytest.mark.usefixtures("short")
 def test_every_recipe_runs(lite3r: Any) -> None:
     for number, words in enumerate(
         (

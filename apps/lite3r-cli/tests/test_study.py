@@ -51,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
 SOME = ("16 blocks, out", "16 blocks, attn, then W8A8", "tiles of 16, proj", "paper's set-up")
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
     ("rows", "lessons"),
     [
@@ -115,6 +116,7 @@ def test_quality_refuses_a_file_of_another_setting(lite3r: Any) -> None:
     assert (done.code, "add --overwrite" in done.err) == (2, True)
 
 
+@pytest.mark.usefixtures("short")
 def test_photos_are_a_judge_of_their_own(lite3r: Any, folder: Path) -> None:
     done = lite3r("bench", "quality", *SCENES, "--photos", folder, "--out", "q.json")
     assert done.code == 0, done.err
@@ -188,6 +190,7 @@ def test_what_was_held_out_decides(
     assert tune(teacher, sets, Allowed(depth=0.01, pose=0.2), kept, Words()).choice is None
 
 
+@pytest.mark.usefixtures("short")
 def test_tune_writes_recipe_table_and_plot(lite3r: Any, folder: Path) -> None:
     words = ("--data", folder, "--size", "56", "--weights", "random", "--out", "t")
     done = lite3r("tune", *words, "--allow", "1", "--allow-pose", "1")

@@ -58,7 +58,7 @@ class Mix(nn.Module):
 
 @needs_onnx
 def test_operators_that_onnx_does_not_know_are_named_with_the_way_out(tmp_path: Path) -> None:
-    backbone = load_backbone("da3-tiny", weights="random")
+    backbone = short("da3-tiny")
     replace_attention(backbone, lambda site: Mix())
     with pytest.raises(InputError, match=r"operators=recon_test.mix.default; .*write them out"):
         write_onnx(tmp_path / "model.onnx", backbone, SHAPE)

@@ -84,6 +84,7 @@ def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
     assert largest_difference(told["weights"], one_process["weights"]) <= 1e-6
 
 
+@pytest.mark.nightly
 def test_a_restart_by_torchrun_ends_bit_equal(two_processes, tmp_path):
     """Process 0 dies at step 9; torchrun starts both again, and they go on from step 8."""
     restarted = launch(TORCHRUN, tmp_path, "fail", "--max-restarts=1")

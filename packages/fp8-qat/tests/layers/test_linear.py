@@ -37,7 +37,16 @@ def test_weight_gradient_uses_the_quantized_input() -> None:
     assert torch.allclose(result, grad.T @ fake_quantize(x, recipes.mxfp8().weight), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+KINDS = ("rowwise", "tensorwise", "delayed", "static", "block", "mxfp8", "weight_only")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in KINDS else pytest.mark.nightly)
+        for name in recipes.names()  # the others are kinds of these
+    ],
+)
 def test_a_two_layer_net_trains_to_a_hundredth_of_its_loss(name: str) -> None:
     torch.manual_seed(1)
     x = torch.randn(256, 32)
