@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from sla_kernels.backend import has_kernels
-from sla_kernels.order.median import median_order
+from sla_kernels.order.median import OWN, TURNS, median_order
 from sla_kernels.runtime.library import register
+from sla_kernels.runtime.passes import passes_for
 
 
 def halve_tokens(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -17,6 +18,10 @@ def halve_tokens(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
         if kernels.fits(features, sizes):
             order: Tensor = kernels.halved_order(features, sizes)
             return order
+    passes = passes_for(features)
+    if passes:
+        found: Tensor = passes.halved(features, sizes, OWN, TURNS)
+        return found
     return median_order(features, sizes)
 
 

@@ -12,8 +12,9 @@ from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import register
 from sla_kernels.runtime.parts import by_heads
+from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32
-from sla_kernels.search.walk import PART, Asking, Cells, log_mass, walk
+from sla_kernels.search.walk import PART, Asking, Cells, log_mass, logs_of, walk
 from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
@@ -83,31 +84,44 @@ def _of_heads(
 ) -> tuple[Tensor, Tensor]:
     """Lists of rows and tilts of some heads."""
     layout = _layout(k, outside, plan)
-    keys = ordered(k, order, layout.sizes[0])
     asking = _asking(q, order if q.shape[2] == k.shape[2] else None, k, outside, plan)
     budget = budget_of(plan.exact, plan.opened, layout)
-    levels = _levels(keys, ordered(v, order, layout.sizes[0]), layout)
+    levels = _levels(k, v, order, layout)
     found = walk(asking, levels, layout, budget, summaries=plan.summaries)
     shape = {"b": q.shape[0], "h": q.shape[1]}
     left = rearrange(found.left, "(b h i) c -> b h i c", **shape)
     blocks = rearrange(asking.parts.mean(1), "(b h i) d -> b h i d", **shape) / plan.scale
-    tilt = tilts(asked(left, blocks, q.shape[1] // k.shape[1]), keys, plan.scale, layout.sizes[-1])
-    tilt[:, :, layout.tokens :] = -torch.inf
+    tilt = _tilts(asked(left, blocks, q.shape[1] // k.shape[1]), k, order, plan.scale, layout)
     return rearrange(found.rows, "(b h i) r -> b h i r", **shape).int(), tilt
 
 
-def _levels(keys: Tensor, values: Tensor, layout: Layout) -> list[Cells]:
-    """The cells of every size, by ordered keys and values."""
-    (means, one), (_, other) = (means_and_spreads(x, layout) for x in (keys, values))
-    return [
-        Cells.of(
-            mean,
-            one[level] * other[level],
-            counts(layout, level, mean),
-            layout.room(level) - layout.cells(level),
-        )
-        for level, mean in enumerate(means)
-    ]
+def _levels(k: Tensor, v: Tensor, order: Tensor, layout: Layout) -> list[Cells]:
+    """The cells of every size."""
+    like = k.new_empty(0, dtype=at_least_float32(k))
+    held = [counts(layout, level, like) for level in range(len(layout.sizes))]
+    passes = passes_for(k, v)
+    if passes:
+        made = passes.averages(k, v, order, layout)
+        return [
+            Cells(means, logs_of(count, len(means[0]) - len(count)), spread)
+            for (means, spread), count in zip(made, held, strict=True)
+        ]
+    tokens = (ordered(x, order, layout.sizes[0]) for x in (k, v))
+    (means, one), (_, other) = (means_and_spreads(x, layout) for x in tokens)
+    more = [room - len(count) for room, count in zip(layout.rooms, held, strict=True)]
+    spreads = (key * value for key, value in zip(one, other, strict=True))
+    return [Cells.of(*given) for given in zip(means, spreads, held, more, strict=True)]
+
+
+def _tilts(asked: Tensor, k: Tensor, order: Tensor, scale: float, layout: Layout) -> Tensor:
+    """How each token scores in its coarse cell; minus infinity on padding."""
+    passes = passes_for(k)
+    if passes:
+        found: Tensor = passes.tilts(asked, k, order, scale, layout)
+        return found
+    tilt = tilts(asked, ordered(k, order, layout.sizes[0]), scale, layout.sizes[-1])
+    tilt[:, :, layout.tokens :] = -torch.inf
+    return tilt
 
 
 def _layout(k: Tensor, outside: Tensor, plan: Plan) -> Layout:
@@ -154,16 +168,19 @@ def free(k: Tensor, outside: Tensor) -> Tensor:
 
 def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:
     """Means of parts of query blocks, and what each gives to pinned tokens."""
-    queries = q if own is None else permuted(q, own)
-    size = min(PART, plan.block_q)
-    blocks = num_blocks(queries.shape[2], plan.block_q)
-    per_block = plan.block_q // size
-    parts = mean_queries(queries, blocks * per_block, size) * plan.scale
+    size, count = min(PART, plan.block_q), q.shape[2] if own is None else own.shape[1]
+    blocks, per_block = num_blocks(count, plan.block_q), plan.block_q // size
+    passes = passes_for(q) if own is not None else None
+    if passes:
+        parts = passes.mean_queries(q, own, blocks * per_block, size, plan.scale)
+    else:
+        queries = q if own is None else permuted(q, own)
+        parts = mean_queries(queries, blocks * per_block, size) * plan.scale
     group = q.shape[1] // k.shape[1]
     pinned = log_mass(
         parts, repeat(k.index_select(2, outside).to(parts), "b g p d -> b (g r) p d", r=group)
     )
-    empty = torch.arange(blocks * per_block, device=q.device) * size >= queries.shape[2]
+    empty = torch.arange(blocks * per_block, device=q.device) * size >= count
     pinned = pinned.nan_to_num(-torch.inf).masked_fill(empty[:, None], torch.inf)
     heads = torch.arange(k.shape[0] * k.shape[1], device=q.device)
     return Asking(

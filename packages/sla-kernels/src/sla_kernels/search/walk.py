@@ -21,6 +21,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
@@ -65,7 +66,7 @@ class Cells(NamedTuple):
         """Put the cells of all scenes and heads into one table, `more` behind those of each."""
         return cls(
             F.pad(rearrange(keys, "b g c d -> (b g) c d"), (0, 0, 0, more)),
-            F.pad(count.log(), (0, more), value=-torch.inf),
+            logs_of(count, more),
             F.pad(rearrange(spread, "b g c -> (b g) c"), (0, more)),
         )
 
@@ -76,6 +77,11 @@ class Cells(NamedTuple):
         table = rearrange(self.spread, "x (run f) -> (x run) f", f=fanout)
         rows = runs + head * (self.keys.shape[1] // fanout)
         return table.index_select(0, rows.flatten()).view(len(runs), -1)
+
+
+def logs_of(count: Float[Tensor, " cells"], more: int) -> Float[Tensor, " cells_and_more"]:
+    """The log of how many tokens each cell holds, and that of nothing for `more`."""
+    return F.pad(count.log(), (0, more), value=-torch.inf)
 
 
 class Found(NamedTuple):
@@ -93,20 +99,18 @@ def walk(
     at = torch.arange(layout.cells(top), device=asking.parts.device).expand(len(asking.head), -1)
     mass = left = _mass_of_all(asking, levels[top], layout.cells(top))
     spread = levels[top].spread[:, : layout.cells(top)].index_select(0, asking.head[:, 0])
+    chosen, rest = _split(mass * spread, at, layout.cells(top), budget.chosen(layout, top))
     rows = [_pinned_rows(layout, at)]
     for level in range(top, -1, -1):
-        chosen, rest = _split(mass * spread, at, layout.cells(level), budget.chosen(layout, level))
         if summaries:
             rows.append(_rows(at.gather(1, rest), layout, level))
         opened = at.gather(1, chosen)
-        if level == 0:
-            parents = opened * layout.sizes[0] // layout.sizes[top]
-            left = _less(left, parents.clamp_max(left.shape[1] - 1), mass.gather(1, chosen))
-        else:
+        if level:
             runs, fanout = opened.clamp_max(layout.cells(level)), layout.fanout(level)
-            at = _inner(runs, fanout)
-            mass = _mass(asking, levels[level - 1], runs, fanout)
-            spread = levels[level - 1].spread_of(runs, fanout, asking.head)
+            at, count = _inner(runs, fanout), budget.chosen(layout, level - 1)
+            mass, chosen, rest = _candidates(asking, levels[level - 1], runs, fanout, count)
+    parents = opened * layout.sizes[0] // layout.sizes[top]
+    left = _less(left, parents.clamp_max(left.shape[1] - 1), mass.gather(1, chosen))
     rows.append(_tokens(opened, layout))
     return Found(torch.cat(rows, 1), left)
 
@@ -126,6 +130,22 @@ def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blo
     return _shares(
         rearrange(scores, "x (i r) c -> (x i) r c", r=asking.parts.shape[1]), asking.pinned
     )
+
+
+def _candidates(
+    asking: Asking, cells: Cells, runs: Int64[Tensor, "blocks n"], fanout: int, count: int
+) -> tuple[Float[Tensor, "blocks c"], Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
+    """The mass of the candidates, runs of `fanout` cells, and which `count` of them are opened."""
+    passes = passes_for(asking.parts, cells.keys) if count < runs.shape[1] * fanout else None
+    if passes:
+        found: tuple[Tensor, Tensor, Tensor] = passes.candidates(
+            *asking, cells.keys, cells.spread, cells.logs, runs, fanout, count
+        )
+        return found
+    mass, at = _mass(asking, cells, runs, fanout), _inner(runs, fanout)
+    wrong = mass * cells.spread_of(runs, fanout, asking.head)
+    exist = int((cells.logs > -torch.inf).sum())
+    return mass, *_split(wrong, at, exist, count)
 
 
 def _mass(

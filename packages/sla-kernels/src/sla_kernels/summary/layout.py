@@ -57,6 +57,11 @@ class Layout(NamedTuple):
             return self.cells(level) + 1
         return (self.cells(level + 1) + 1) * self.fanout(level + 1)
 
+    @property
+    def rooms(self) -> list[int]:
+        """The room for cells of every size."""
+        return [self.room(level) for level in range(len(self.sizes))]
+
 
 class Budget(NamedTuple):
     """How many cells a query block opens at each level; at the first, how many it reads exactly."""

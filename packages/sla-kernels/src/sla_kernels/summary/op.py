@@ -16,11 +16,12 @@ from torch import Tensor
 
 from sla_kernels.runtime.library import register, register_gradient
 from sla_kernels.runtime.parts import HEAD_BYTES, Heads, by_heads
+from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import product_type
 from sla_kernels.summary import eager
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.reference import summary_reference
-from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, rows_of, shifted
+from sla_kernels.summary.rows import ABSENT, Rows, back_to_tokens, permuted, rows_of, shifted
 from sla_kernels.summary.weights import Weights, weights_of
 
 TABLES = 4  # as much as the forward pass holds a head: keys, values, gradients, in float32
@@ -120,14 +121,27 @@ def _fill(
     out: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
 ) -> None:
     """Write the output of ordinary queries where they stand."""
-    work = _work(q, k, v, lists, product_type(k) if backend == "eager" else None)
+    own = q.shape[2] == k.shape[2]
+    rows = _rows_on_cpu(k, v, lists) if backend == "eager" else _work(q, k, v, lists, None).rows
     run = summary_reference if backend == "reference" else eager.summary_attention_forward
-    queries = permuted(q, lists.order, lists.block_q) if work.own else q
-    found = run(queries, work.rows, lists.rows, lists.block_q, scale)
-    if work.own:
+    queries = permuted(q, lists.order, lists.block_q) if own else q
+    found = run(queries, rows, lists.rows, lists.block_q, scale)
+    if own:
         _put(out, found, lists.order)
     else:
         out.copy_(found)
+
+
+def _rows_on_cpu(k: Tensor, v: Tensor, lists: RowLists) -> Rows:
+    """Rows in the type that they are multiplied in, where no gradient is asked for."""
+    layout, passes = _layout(k, lists), passes_for(k, v)
+    if passes:
+        rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
+        rows.bias[:, :, layout.nothing] = ABSENT
+    else:
+        weights = weights_of(lists.tilt, layout)
+        rows = rows_of(k, v, lists.order, lists.outside, weights, layout, product_type(k))
+    return shifted(rows, lists.offsets, layout)
 
 
 def _put(out: Tensor, found: Tensor, order: Tensor) -> None:

@@ -1,0 +1,195 @@
+"""The passes as functions of tensors."""
+
+import functools
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sla_kernels.order.plan import halvings
+from sla_kernels.passes import cells, halving, mass, weights
+from sla_kernels.passes.tokens import RUN, Tokens, flat, in_cells, in_runs
+from sla_kernels.select.blocks import num_blocks
+from sla_kernels.summary.layout import Layout
+
+BLOCKS = 16  # of queries, that a thread works on at a time
+
+
+def averages(
+    k: Float[Tensor, "b g n d"],
+    v: Float[Tensor, "b g n d"],
+    order: Int64[Tensor, "b free"],
+    layout: Layout,
+) -> list[tuple[Float[Tensor, "heads room d"], Float[Tensor, "heads room"]]]:
+    """For each size the mean keys of cells, and how far their keys times their values spread."""
+    d, heads, rooms = k.shape[3], k.shape[0] * k.shape[1], layout.rooms
+    sizes, firsts = np.array(layout.sizes), np.cumsum([0, *rooms[:-1]])
+    means, unread = (torch.zeros(heads, sum(rooms), d) for _ in range(2))
+    spreads, squares = torch.ones(heads, sum(rooms)), np.empty((heads, sum(rooms)), np.float32)
+    tables = [(Tokens(x, order), flat(made)) for x, made in ((k, means), (v, unread))]
+    found, step = spreads.numpy(), sum(rooms) * d
+
+    def work(head: int, lo: int, hi: int) -> None:
+        for tokens, made in tables:
+            here = made[head * step : (head + 1) * step]
+            cells.average_cells(
+                *tokens.of(head), here, squares[head], found[head], sizes, firsts, lo, hi, d
+            )
+
+    in_cells(heads, layout, work)
+    return list(zip(means.split(rooms, 1), spreads.split(rooms, 1), strict=True))
+
+
+def mean_queries(
+    q: Float[Tensor, "b h n d"],
+    order: Int64[Tensor, "b free"],
+    parts: int,
+    size: int,
+    scale: float,
+) -> Float[Tensor, "b h parts d"]:
+    """Means of `parts` runs of `size` ordered queries, times `scale`."""
+    made = torch.empty(*q.shape[:2], parts, q.shape[3])
+    tokens, rows = Tokens(q, order), made.flatten(0, 1).flatten(1).numpy()
+
+    def work(head: int, lo: int, hi: int) -> None:
+        cells.average_runs(
+            *tokens.of(head), rows[head], np.float32(scale), size, lo, hi, q.shape[3]
+        )
+
+    in_runs(len(rows), parts, max(1, RUN // size), work)
+    return made
+
+
+def candidates(
+    parts: Float[Tensor, "blocks r d"],
+    pinned: Float[Tensor, "blocks r 1"],
+    head: Int64[Tensor, "blocks 1"],
+    keys: Float[Tensor, "heads room d"],
+    spreads: Float[Tensor, "heads room"],
+    logs: Float[Tensor, " room"],
+    runs: Int64[Tensor, "blocks n"],
+    fanout: int,
+    count: int,
+) -> tuple[Float[Tensor, "blocks c"], Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
+    """The mass of candidates, runs of `fanout` cells, and which `count` of them are opened."""
+    blocks, r, d = parts.shape
+    total = runs.shape[1] * fanout
+    found, wrong = np.empty((blocks, total), np.float32), np.empty((blocks, total), np.int64)
+    chosen, rest = (np.empty((blocks, n), np.int64) for n in (count, total - count))
+    asking = (flat(parts), flat(pinned), head[:, 0].contiguous().numpy())
+    given = (*asking, flat(keys), flat(spreads), logs.numpy(), spreads.stride(0))
+    places = runs.contiguous().numpy()
+
+    def work(_: int, lo: int, hi: int) -> None:
+        mass.weigh(*given, places, fanout, found, wrong, lo, hi, r, d)
+        least = np.partition(wrong[lo:hi], total - count, axis=1)[:, total - count].copy()
+        mass.split(wrong[lo:hi], least, chosen[lo:hi], rest[lo:hi])
+
+    in_runs(1, blocks, BLOCKS, work)
+    return torch.from_numpy(found), torch.from_numpy(chosen), torch.from_numpy(rest)
+
+
+def tilts(
+    q: Float[Tensor, "b g cells d"],
+    k: Float[Tensor, "b g n d"],
+    order: Int64[Tensor, "b free"],
+    scale: float,
+    layout: Layout,
+) -> Float[Tensor, "b g padded"]:
+    """Score each token by the query of its coarse cell; padding scores minus infinity."""
+    made = torch.full((*k.shape[:2], layout.padded), -torch.inf)
+    tokens, asked = Tokens(k, order), q.to(k.dtype).float().flatten(0, 1).flatten(1).numpy()
+    rows, size, d = made.flatten(0, 1).numpy(), layout.sizes[-1], k.shape[3]
+
+    def work(head: int, lo: int, hi: int) -> None:
+        given = (*tokens.of(head), asked[head], rows[head])
+        weights.score_tokens(*given, np.float32(scale), size, lo, hi, d)
+
+    in_cells(len(rows), layout, work)
+    return made
+
+
+def laid_out(
+    k: Float[Tensor, "b g n d"],
+    v: Float[Tensor, "b g n d"],
+    order: Int64[Tensor, "b free"],
+    outside: Int64[Tensor, " pinned"],
+    tilt: Float[Tensor, "b g padded"],
+    layout: Layout,
+) -> tuple[Float[Tensor, "b g rows d"], Float[Tensor, "b g rows d"], Float[Tensor, "b g rows"]]:
+    """Keys and values of all rows, and the entropies of cells; zero elsewhere."""
+    d, heads, last = k.shape[3], k.shape[0] * k.shape[1], layout.first(len(layout.sizes))
+    sizes = np.array(layout.sizes)
+    firsts = np.array([layout.first(level) for level in range(len(sizes))])
+    shares = np.empty((heads, layout.tokens), np.float32)
+    totals = np.empty((heads, last - layout.padded), np.float32)
+    bias, tilted = torch.zeros(*k.shape[:2], layout.rows), tilt.flatten(0, 1).numpy()
+    entropies = bias.flatten(0, 1).numpy()
+    made = [_room(x, outside, layout) for x in (k, v)]
+    tables = [(Tokens(x, order), flat(rows)) for x, rows in zip((k, v), made, strict=True)]
+
+    def work(head: int, lo: int, hi: int) -> None:
+        found = (shares[head], totals[head])
+        given = (tilted[head], *found, entropies[head], sizes, firsts)
+        weights.weigh_tokens(*given, layout.tokens, lo, hi)
+        here = slice(head * layout.rows * d, (head + 1) * layout.rows * d)
+        for tokens, rows in tables:
+            cells.lay_out(*tokens.of(head), *found, rows[here], sizes, firsts, lo, hi, d)
+
+    in_cells(heads, layout, work)
+    return made[0], made[1], bias
+
+
+def _room(
+    x: Float[Tensor, "b g n d"], outside: Int64[Tensor, " pinned"], layout: Layout
+) -> Float[Tensor, "b g rows d"]:
+    """Room for all rows; what is no ordered token and no cell stands there."""
+    made = x.new_empty(*x.shape[:2], layout.rows, x.shape[3])
+    made[:, :, layout.tokens : layout.padded] = 0
+    made[:, :, layout.first(len(layout.sizes)) : layout.nothing] = x.index_select(2, outside)
+    made[:, :, layout.nothing] = 0
+    return made
+
+
+def halved(
+    features: Float[Tensor, "b n a"], sizes: tuple[int, ...], own: int, turns: int
+) -> Int64[Tensor, "b n"]:
+    """Positions by halving; segments of up to `own` tokens along their own direction."""
+    made = torch.empty(features.shape[:2], dtype=torch.int64)
+    for scene, out in zip(features.contiguous().numpy(), made.numpy(), strict=True):
+        order, moved = np.arange(len(scene)), np.empty(len(scene), np.int64)
+        for starts, ends in _steps(len(scene), tuple(sizes)):
+            width = int((ends - starts).max())
+            _halve(scene, order, moved, starts, ends, turns if width <= own else 0)
+            order, moved = moved, order
+        out[:] = order
+    return made
+
+
+def _halve(
+    features: np.ndarray,
+    order: np.ndarray,
+    moved: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    turns: int,
+) -> None:
+    """Sort every segment."""
+    width = int((ends - starts).max())
+    places = np.empty((len(starts), width), np.int64)
+
+    def work(_: int, lo: int, hi: int) -> None:
+        halving.place(features, order, starts, ends, places, turns, lo, hi)
+        places[lo:hi].sort(axis=1)
+        halving.move(order, starts, ends, places, moved, lo, hi)
+
+    in_runs(1, len(starts), num_blocks(RUN // 4, width), work)
+
+
+@functools.lru_cache(maxsize=128)
+def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """The first places of the segments of every step, and those behind their last."""
+    return tuple(
+        (made[:, 0].copy(), made[:, 1].copy()) for made in map(np.array, halvings(tokens, sizes))
+    )

@@ -1,0 +1,131 @@
+"""Tokens averaged over cells, and laid out with their cells, each in one reading."""
+
+from typing import no_type_check
+
+import numpy as np
+
+from sla_kernels.passes.scalar import compiled, finite, number, part, put
+
+
+@compiled
+@no_type_check
+def average_cells(x, start, step, order, means, squares, spreads, sizes, firsts, lo, hi, d):
+    """Average ordered tokens over cells of every size, within cells `lo` to `hi` of the largest.
+
+    The cells of size `l` stand from `firsts[l]` on. `squares` becomes the mean of squared lengths;
+    `spreads` are multiplied by how far tokens lie from their mean. What is not finite is zero.
+    """
+    small, tokens = sizes[0], len(order)
+    total, square = np.empty(d, np.float32), np.empty(d, np.float32)
+    for cell in range(
+        lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))
+    ):
+        begin, end = cell * small, min((cell + 1) * small, tokens)
+        total[:] = 0
+        square[:] = 0
+        for i in range(begin, end):
+            source = np.uint64(start + order[i] * step)
+            for j in range(d):
+                value = number(x[source + np.uint64(j)])
+                total[j] += value
+                square[j] += value * value
+        whole = np.float32(0)
+        for j in range(d):
+            total[j] = finite(total[j])
+            whole += square[j]
+        _keep(means, squares, spreads, firsts[0] + cell, total, finite(whole), end - begin)
+    for level in range(1, len(sizes)):
+        size, below = sizes[level], sizes[level - 1]
+        within = sizes[-1] // size
+        for cell in range(lo * within, min(hi * within, -(-tokens // size))):
+            total[:] = 0
+            sum_of_squares = np.float32(0)
+            for inner in range(
+                cell * (size // below), min((cell + 1) * (size // below), -(-tokens // below))
+            ):
+                count = np.float32(min(below, tokens - inner * below))
+                at = np.uint64((firsts[level - 1] + inner) * d)
+                for j in range(d):
+                    total[j] += means[at + np.uint64(j)] * count
+                sum_of_squares += squares[firsts[level - 1] + inner] * count
+            held = min(size, tokens - cell * size)
+            _keep(means, squares, spreads, firsts[level] + cell, total, sum_of_squares, held)
+
+
+@part
+@no_type_check
+def _keep(means, squares, spreads, cell, total, square, count):
+    """Write what a cell of `count` tokens comes to, from their sums."""
+    share, norm = np.float32(1) / np.float32(count), np.float32(0)
+    at = np.uint64(cell * len(total))
+    for j in range(len(total)):
+        mean = total[j] * share
+        means[at + np.uint64(j)] = mean
+        norm += mean * mean
+    squares[cell] = square * share
+    spreads[cell] *= np.sqrt(max(square * share - norm, np.float32(0)))
+
+
+@compiled
+@no_type_check
+def average_runs(x, start, step, order, means, scale, size, lo, hi, d):
+    """Means of runs `lo` to `hi` of ordered tokens times `scale`; what is not finite is zero."""
+    total = np.empty(d, np.float32)
+    for run in range(lo, hi):
+        begin, end = run * size, min((run + 1) * size, len(order))
+        total[:] = 0
+        for i in range(begin, end):
+            source = np.uint64(start + order[i] * step)
+            for j in range(d):
+                total[j] += number(x[source + np.uint64(j)])
+        share = scale / np.float32(max(end - begin, 1))
+        at = np.uint64(run * d)
+        for j in range(d):
+            means[at + np.uint64(j)] = finite(total[j] * share)
+
+
+@compiled
+@no_type_check
+def lay_out(x, start, step, order, shares, totals, rows, sizes, firsts, lo, hi, d):
+    """Put tokens in order, and behind them the weighted means of cells, see `Layout`.
+
+    `shares` are the weights of the tokens, `totals` their sums over the cells of every size, those
+    of size `l` from `firsts[l] - firsts[0]` on.
+    """
+    small, tokens = sizes[0], len(order)
+    first, last = lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))
+    sums, total = np.empty((last - first) * d, np.float32), np.empty(d, np.float32)
+    for cell in range(first, last):
+        total[:] = 0
+        for i in range(cell * small, min((cell + 1) * small, tokens)):
+            source, target = np.uint64(start + order[i] * step), np.uint64(i * d)
+            for j in range(d):
+                rows[target + np.uint64(j)] = x[source + np.uint64(j)]
+            for j in range(d):
+                total[j] += shares[i] * number(rows[target + np.uint64(j)])
+        at = np.uint64((cell - first) * d)
+        for j in range(d):
+            sums[at + np.uint64(j)] = total[j]
+    for level in range(len(sizes)):
+        if level:
+            _add_up(sums, last - first, sizes[level] // sizes[level - 1], d)
+            within = sizes[-1] // sizes[level]
+            first, last = lo * within, min(hi * within, -(-tokens // sizes[level]))
+        for cell in range(first, last):
+            source, target = (cell - first) * d, (firsts[level] + cell) * d
+            share = np.float32(1) / totals[firsts[level] - firsts[0] + cell]
+            for j in range(d):
+                put(rows, np.uint64(target + j), sums[np.uint64(source + j)] * share)
+
+
+@part
+@no_type_check
+def _add_up(sums, cells, fanout, d):
+    """Sum runs of `fanout` cells in place."""
+    for run in range(-(-cells // fanout)):
+        target = np.uint64(run * d)
+        for j in range(d):
+            sums[target + np.uint64(j)] = sums[np.uint64(run * fanout * d + j)]
+        for cell in range(run * fanout + 1, min((run + 1) * fanout, cells)):
+            for j in range(d):
+                sums[target + np.uint64(j)] += sums[np.uint64(cell * d + j)]

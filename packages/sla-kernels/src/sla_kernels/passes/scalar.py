@@ -1,0 +1,126 @@
+"""What all passes are made of: how they are compiled, and single numbers of two types.
+
+Arrays are flat. Those of bfloat16 come as their bits, which NumPy has no type for.
+"""
+
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+FREE = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order; NaN and infinity stay
+_SETTINGS: dict[str, Any] = {"fastmath": FREE, "error_model": "numpy"}
+_EXPONENT = np.uint32(0x7F800000)
+_HALF = np.uint32(0x7FFF)
+_NAN = np.uint16(0x7FC0)
+
+
+def compiled(body: Callable[..., None]) -> Callable[..., None]:
+    """Compile a pass; it holds no lock, and what was compiled is kept where a folder can be."""
+    try:
+        return numba.njit(body, nogil=True, cache=True, **_SETTINGS)
+    except RuntimeError:  # no folder can be written
+        return numba.njit(body, nogil=True, **_SETTINGS)
+
+
+def part(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a part of passes into each of them."""
+    return numba.njit(body, inline="always", **_SETTINGS)
+
+
+@intrinsic
+@no_type_check
+def as_float(context, bits):
+    """The float32 of these bits."""
+
+    def made(_, builder, __, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), made
+
+
+@intrinsic
+@no_type_check
+def as_bits(context, number):
+    """The bits of a float32."""
+
+    def made(_, builder, __, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), made
+
+
+@no_type_check
+def number(x):
+    """A float32 of what an array holds."""
+    raise NotImplementedError
+
+
+@overload(number, inline="always")
+@no_type_check
+def _number(x):
+    if x == types.uint16:
+        return lambda x: as_float(np.uint32(x) << np.uint32(16))
+    return lambda x: x
+
+
+@no_type_check
+def put(out, at, value):
+    """Store a float32, rounded to what the array holds."""
+    raise NotImplementedError
+
+
+@overload(put, inline="always")
+@no_type_check
+def _put(out, at, value):
+    if out.dtype == types.uint16:
+
+        def rounded(out, at, value):
+            bits = as_bits(value)
+            kept = (bits + _HALF + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+            out[at] = np.uint16(kept) if value == value else _NAN
+
+        return rounded
+
+    def whole(out, at, value):
+        out[at] = value
+
+    return whole
+
+
+@part
+@no_type_check
+def finite(value):
+    """The number, or zero where it is not finite."""
+    return value if as_bits(value) & _EXPONENT != _EXPONENT else np.float32(0)
+
+
+@part
+@no_type_check
+def power(x):
+    """Exp of what is not positive: a power of two times a polynomial, right to a few last bits."""
+    y = max(x * np.float32(1.4426950408889634), np.float32(-126))
+    whole = np.floor(y + np.float32(0.5))
+    rest = y - whole
+    found = np.float32(1.3333558146428443e-3)
+    found = found * rest + np.float32(9.618129107628477e-3)
+    found = found * rest + np.float32(5.550410866482158e-2)
+    found = found * rest + np.float32(2.402265069591007e-1)
+    found = found * rest + np.float32(6.931471805599453e-1)
+    found = found * rest + np.float32(1)
+    scaled = found * as_float(np.uint32(np.int32(whole) + np.int32(127)) << np.uint32(23))
+    return scaled if y > np.float32(-126) else np.float32(0)
+
+
+@part
+@no_type_check
+def packed(value, place):
+    """An integer that ascends as values do, then as places do; -0 is 0, NaN above everything."""
+    bits = np.int32(as_bits(value + np.float32(0)))
+    bits ^= (bits >> np.int32(31)) & np.int32(0x7FFFFFFF)
+    bits = bits if value == value else np.int32(0x7FFFFFFF)
+    return (np.int64(bits) << np.int64(32)) | np.int64(place)

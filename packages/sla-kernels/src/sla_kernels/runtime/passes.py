@@ -1,0 +1,33 @@
+"""Where passes compiled by Numba run, see `sla_kernels.passes`."""
+
+import functools
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from sla_kernels.runtime.products import product_type
+from sla_kernels.runtime.team import is_whole
+
+TYPES = (torch.float32, torch.bfloat16)
+
+
+def passes_for(*tokens: Tensor) -> ModuleType | None:
+    """The passes, where they are compiled and can read such tokens, and all threads take part.
+
+    They read tokens on a CPU, in the types that it multiplies them in.
+    """
+    if not _installed() or not is_whole() or not all(map(_reads, tokens)):
+        return None
+    return import_module("sla_kernels.passes.calls")
+
+
+def _reads(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in TYPES and product_type(x) == x.dtype
+
+
+@functools.cache
+def _installed() -> bool:
+    return find_spec("numba") is not None

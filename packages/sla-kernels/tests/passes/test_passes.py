@@ -1,0 +1,149 @@
+"""Passes compiled by Numba, against the operations of PyTorch that they stand for."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sla_kernels import select_rows, sla_attention
+from sla_kernels.order.median import OWN, TURNS, median_order
+from sla_kernels.runtime import passes as where
+from sla_kernels.runtime.products import product_type
+
+from ..cases import qkv
+
+calls = pytest.importorskip("sla_kernels.passes.calls", reason="needs Numba")
+
+
+@pytest.fixture
+def by_pytorch(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """What a call gives where Numba is not installed."""
+
+    def run(call, *given, **settings):  # type: ignore[no-untyped-def]
+        with monkeypatch.context() as patch:
+            patch.setattr(where, "_installed", lambda: False)
+            assert where.passes_for(torch.ones(1)) is None
+            return call(*given, **settings)
+
+    return run
+
+
+class Case(NamedTuple):
+    """Sizes of one call."""
+
+    n: int = 517
+    m: int = 517
+    h: int = 2
+    g: int = 2
+    d: int = 32
+    block: tuple[int, int] = (64, 4)
+    sizes: tuple[int, ...] | None = (4, 32, 128)
+    pinned: tuple[int, ...] = ()
+    keep: int = 9
+    scenes: int = 1
+
+
+CASES = [
+    Case(),
+    Case(n=1031, m=1031, d=24, sizes=(4, 16, 64, 256), keep=20),
+    Case(n=300, m=515),
+    Case(n=515, m=515, pinned=(0, 7, 512)),
+    Case(h=4, g=2, pinned=(3,)),
+    Case(block=(16, 8), sizes=(8, 64)),
+    Case(block=(128, 2), sizes=(2, 16)),
+    Case(block=(80, 4), sizes=None),
+    Case(n=301, m=301, block=(64, 16), sizes=(16,), keep=1),
+    Case(scenes=2, n=401, m=401, pinned=(400,)),
+]
+
+
+def drawn(case: Case, dtype: torch.dtype) -> list[Tensor]:
+    """Tokens of several scenes, strided as a fused projection leaves them."""
+    made = [
+        qkv(case.n, case.m, h=case.h, g=case.g, d=case.d, dtype=dtype) for _ in range(case.scenes)
+    ]
+    return made[0] if case.scenes == 1 else [torch.cat(list(x)) for x in zip(*made, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.usefixtures("poisoned_empty")
+def test_passes_choose_what_pytorch_chooses(case: Case, dtype: torch.dtype, by_pytorch) -> None:  # type: ignore[no-untyped-def]
+    q, k, v = drawn(case, dtype)
+    if product_type(k) != dtype:
+        pytest.skip("this processor multiplies no bfloat16")
+    pinned = torch.tensor(case.pinned, dtype=torch.int64) if case.pinned else None
+    chosen = {"keep": case.keep, "block": case.block, "opened": 5, "summary": case.sizes, "axes": 6}
+    assert where.passes_for(q, k, v) is calls
+    found = select_rows(q, k, v, **chosen, pinned=pinned)
+    expected = by_pytorch(select_rows, q, k, v, **chosen, pinned=pinned)
+    assert found.exact < found.key_blocks
+    assert torch.equal(found.order, expected.order)
+    assert torch.equal(found.rows.sort(3).values, expected.rows.sort(3).values)
+    torch.testing.assert_close(found.tilt, expected.tilt, atol=0.02, rtol=0.02)
+    attend = {"linear": None, "backend": "eager", "selection": expected}
+    here, there = sla_attention(q, k, v, **attend), by_pytorch(sla_attention, q, k, v, **attend)
+    near = {"atol": 2e-3, "rtol": 0.02} if dtype == torch.bfloat16 else {}  # rows rounded twice
+    torch.testing.assert_close(here, there, **near)
+
+
+@given(
+    tokens=st.integers(1, 700),
+    axes=st.integers(1, 16),
+    sizes=st.sampled_from([(1,), (4,), (4, 64), (2, 6, 36), (4, 64, 512)]),
+    own=st.sampled_from([OWN, 100, 1]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_halving_is_that_of_pytorch(
+    tokens: int, axes: int, sizes: tuple[int, ...], own: int, seed: int
+) -> None:
+    features = torch.randn(2, tokens, axes, generator=torch.Generator().manual_seed(seed))
+    found = calls.halved(features, sizes, own, TURNS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sla_kernels.order.median.OWN", own)
+        assert torch.equal(found, median_order(features, sizes))
+
+
+def test_equal_tokens_keep_their_order_and_nan_comes_last() -> None:
+    features = torch.randn(30, 5)[torch.randint(0, 30, (3, 256))]
+    features[0, 7] = torch.nan
+    found = calls.halved(features, (4,), OWN, TURNS)
+    assert found[0].tolist().index(7) >= 0
+    for scene, order in zip(features[1:], found[1:], strict=True):
+        places = {tuple(token.tolist()): [] for token in scene}  # type: ignore[var-annotated]
+        for place in order.tolist():
+            places[tuple(scene[place].tolist())].append(place)
+        assert all(same == sorted(same) for same in places.values())
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf, 3e38])
+def test_what_is_not_finite_misleads_no_other_choice(broken: float, by_pytorch) -> None:  # type: ignore[no-untyped-def]
+    q, k, v = qkv(515, 515)
+    k[0, 1, 77, 3] = broken
+    v[0, 0, 78, 5] = broken
+    q[0, 0, 300, 1] = broken
+    order = torch.arange(515)
+    settings = {"keep": 9, "opened": 5, "summary": (4, 32, 128), "order": lambda _: order[None]}
+    found = select_rows(q, k, v, **settings)
+    expected = by_pytorch(select_rows, q, k, v, **settings)
+    assert torch.equal(found.rows[:, 1].sort(2).values, expected.rows[:, 1].sort(2).values)
+    assert torch.isfinite(found.tilt[:, :, :515]).all()
+
+
+def test_types_and_places_that_passes_cannot_read_are_left_to_pytorch() -> None:
+    assert where.passes_for(torch.ones(2, dtype=torch.float64)) is None
+    assert where.passes_for(torch.ones(2, dtype=torch.float16)) is None
+    assert where.passes_for(torch.ones(2, device="meta")) is None
+    assert where.passes_for(torch.ones(2), torch.ones(2, dtype=torch.float64)) is None
+
+
+def test_tokens_whose_features_lie_apart_are_read_as_well(by_pytorch) -> None:  # type: ignore[no-untyped-def]
+    q, k, v = (x.mT.contiguous().mT for x in qkv(515, 515))
+    chosen = {"keep": 9, "opened": 5, "summary": (4, 32, 128)}
+    found = select_rows(q, k, v, **chosen)
+    expected = by_pytorch(select_rows, q, k, v, **chosen)
+    assert torch.equal(found.rows.sort(3).values, expected.rows.sort(3).values)
