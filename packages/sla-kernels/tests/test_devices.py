@@ -15,8 +15,8 @@ from sla_kernels.linear import eager as linear_eager
 from sla_kernels.linear import launch as linear_launch
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
-from sla_kernels.order import axes
-from sla_kernels.runtime import captured, library, tiles
+from sla_kernels.order import axes, captured
+from sla_kernels.runtime import library, tiles
 from sla_kernels.runtime.grid import grid, within_reach
 from sla_kernels.select import op as select_op
 from sla_kernels.select.lists import BlockLists

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.checks import check_choice
+from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.tiles import architecture_of
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
@@ -180,7 +181,8 @@ def tile_of(name: str, q: Tensor, selection: Selection) -> str:
     gathered = "rows" if listed else "keys"
     return {
         "reference": "the whole score matrix",
-        "eager": f"batches of query blocks of {block[0]} with their gathered {gathered}",
+        "eager": f"batches of query blocks of {block[0]} with their gathered {gathered}"
+        + "; other passes compiled by Numba" * (listed and passes_for(q) is not None),
         "flex": f"compiled tiles of {block[0]} by {block[1]}",
         "dense": "those of PyTorch's dense attention",
     }[name]

@@ -10,9 +10,9 @@ from einops import rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
+from sla_kernels.order.captured import held_for_graphs
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.order.plan import Segment, halvings
-from sla_kernels.runtime.captured import held_for_graphs
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision

@@ -12,8 +12,8 @@ from einops import rearrange, reduce
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.order.captured import held_for_graphs
 from sla_kernels.order.plan import Cut, cuts
-from sla_kernels.runtime.captured import held_for_graphs
 from sla_kernels.runtime.sorting import stable_argsort
 
 OWN = 2048  # tokens of the longest segment from which on each has a direction of its own

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from sla_kernels.order.plan import halvings
 from sla_kernels.passes import cells, halving, mass, weights
+from sla_kernels.passes.team import is_whole
 from sla_kernels.passes.tokens import RUN, Tokens, flat, in_cells, in_runs
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 
+__all__ = ["averages", "candidates", "halved", "is_whole", "laid_out", "mean_queries", "tilts"]
 BLOCKS = 16  # of queries, that a thread works on at a time
 
 

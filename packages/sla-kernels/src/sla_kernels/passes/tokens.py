@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.runtime.team import shared
+from sla_kernels.passes.team import shared
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 

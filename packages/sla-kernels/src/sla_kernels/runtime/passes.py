@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.products import product_type
-from sla_kernels.runtime.team import is_whole
 
 TYPES = (torch.float32, torch.bfloat16)
 
@@ -19,9 +18,10 @@ def passes_for(*tokens: Tensor) -> ModuleType | None:
 
     They read tokens on a CPU, in the types that it multiplies them in.
     """
-    if not _installed() or not is_whole() or not all(map(_reads, tokens)):
+    if not _installed() or not all(map(_reads, tokens)):
         return None
-    return import_module("sla_kernels.passes.calls")
+    passes = import_module("sla_kernels.passes.calls")
+    return passes if passes.is_whole() else None
 
 
 def _reads(x: Tensor) -> bool:

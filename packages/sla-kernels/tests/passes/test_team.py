@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from sla_kernels.runtime import team
-from sla_kernels.runtime.team import shared
+from sla_kernels.passes import team
+from sla_kernels.passes.team import shared
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
