@@ -27,20 +27,21 @@ def averages(
     """For each size the mean keys of cells, and how far their keys times their values spread."""
     d, heads, rooms = k.shape[3], k.shape[0] * k.shape[1], layout.rooms
     sizes, firsts = np.array(layout.sizes), np.cumsum([0, *rooms[:-1]])
-    means, unread = (torch.zeros(heads, sum(rooms), d) for _ in range(2))
-    spreads, squares = torch.ones(heads, sum(rooms)), np.empty((heads, sum(rooms)), np.float32)
-    tables = [(Tokens(x, order), flat(made)) for x, made in ((k, means), (v, unread))]
-    found, step = spreads.numpy(), sum(rooms) * d
+    means, spreads = torch.empty(heads, sum(rooms), d), torch.ones(heads, sum(rooms))
+    tables = [(Tokens(k, order), means.flatten(1).numpy())]
+    tables.append((Tokens(v, order), np.empty((heads, 0), np.float32)))
+    found = spreads.numpy()
 
     def work(head: int, lo: int, hi: int) -> None:
         for tokens, made in tables:
-            here = made[head * step : (head + 1) * step]
-            cells.average_cells(
-                *tokens.of(head), here, squares[head], found[head], sizes, firsts, lo, hi, d
-            )
+            given = (*tokens.of(head), made[head], found[head])
+            cells.average_cells(*given, sizes, firsts, lo, hi, d)
 
     in_cells(heads, layout, work)
-    return list(zip(means.split(rooms, 1), spreads.split(rooms, 1), strict=True))
+    made = means.split(rooms, 1)
+    for level, table in enumerate(made):
+        table[:, layout.cells(level) :] = 0
+    return list(zip(made, spreads.split(rooms, 1), strict=True))
 
 
 def mean_queries(

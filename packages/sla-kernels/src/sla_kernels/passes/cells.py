@@ -9,61 +9,63 @@ from sla_kernels.passes.scalar import compiled, finite, number, part, put
 
 @compiled
 @no_type_check
-def average_cells(x, start, step, order, means, squares, spreads, sizes, firsts, lo, hi, d):
+def average_cells(x, start, step, order, means, spreads, sizes, firsts, lo, hi, d):
     """Average ordered tokens over cells of every size, within cells `lo` to `hi` of the largest.
 
-    The cells of size `l` stand from `firsts[l]` on. `squares` becomes the mean of squared lengths;
-    `spreads` are multiplied by how far tokens lie from their mean. What is not finite is zero.
+    The cells of size `l` stand from `firsts[l]` on. `spreads` are multiplied by how far tokens lie
+    from their mean; means are not kept where there is no room. What is not finite is zero.
     """
     small, tokens = sizes[0], len(order)
-    total, square = np.empty(d, np.float32), np.empty(d, np.float32)
-    for cell in range(
-        lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))
-    ):
-        begin, end = cell * small, min((cell + 1) * small, tokens)
-        total[:] = 0
-        square[:] = 0
-        for i in range(begin, end):
-            source = np.uint64(start + order[i] * step)
-            for j in range(d):
-                value = number(x[source + np.uint64(j)])
-                total[j] += value
-                square[j] += value * value
-        whole = np.float32(0)
-        for j in range(d):
-            total[j] = finite(total[j])
-            whole += square[j]
-        _keep(means, squares, spreads, firsts[0] + cell, total, finite(whole), end - begin)
-    for level in range(1, len(sizes)):
-        size, below = sizes[level], sizes[level - 1]
-        within = sizes[-1] // size
-        for cell in range(lo * within, min(hi * within, -(-tokens // size))):
-            total[:] = 0
-            sum_of_squares = np.float32(0)
-            for inner in range(
-                cell * (size // below), min((cell + 1) * (size // below), -(-tokens // below))
-            ):
-                count = np.float32(min(below, tokens - inner * below))
-                at = np.uint64((firsts[level - 1] + inner) * d)
+    first, last = lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))
+    totals, squares = np.zeros((len(sizes), d), np.float32), np.zeros(len(sizes), np.float32)
+    powers = np.empty(d, np.float32)
+    for cell in range(first, last):
+        end = min((cell + 1) * small, tokens)
+        squares[0] = _sum_up(x, start, step, order, cell * small, end, totals[0], powers)
+        for level in range(len(sizes)):
+            begin = (end - 1) // sizes[level] * sizes[level]
+            if end < min(begin + sizes[level], tokens):
+                break  # the cell of this size goes on
+            at = firsts[level] + begin // sizes[level]
+            _keep(means, spreads, at, totals[level], squares[level], end - begin)
+            if level + 1 < len(sizes):
+                squares[level + 1] += squares[level]
                 for j in range(d):
-                    total[j] += means[at + np.uint64(j)] * count
-                sum_of_squares += squares[firsts[level - 1] + inner] * count
-            held = min(size, tokens - cell * size)
-            _keep(means, squares, spreads, firsts[level] + cell, total, sum_of_squares, held)
+                    totals[level + 1, j] += totals[level, j]
+            totals[level] = 0
+            squares[level] = 0
 
 
 @part
 @no_type_check
-def _keep(means, squares, spreads, cell, total, square, count):
+def _sum_up(x, start, step, order, begin, end, total, powers):
+    """Sum ordered tokens, and their squared lengths."""
+    powers[:] = 0
+    for i in range(begin, end):
+        source = np.uint64(start + order[i] * step)
+        for j in range(len(total)):
+            value = number(x[source + np.uint64(j)])
+            total[j] += value
+            powers[j] += value * value
+    square = np.float32(0)
+    for j in range(len(total)):
+        total[j] = finite(total[j])
+        square += powers[j]
+    return finite(square)
+
+
+@part
+@no_type_check
+def _keep(means, spreads, cell, total, square, count):
     """Write what a cell of `count` tokens comes to, from their sums."""
     share, norm = np.float32(1) / np.float32(count), np.float32(0)
-    at = np.uint64(cell * len(total))
     for j in range(len(total)):
-        mean = total[j] * share
-        means[at + np.uint64(j)] = mean
-        norm += mean * mean
-    squares[cell] = square * share
+        norm += total[j] * share * (total[j] * share)
     spreads[cell] *= np.sqrt(max(square * share - norm, np.float32(0)))
+    if len(means):
+        at = np.uint64(cell * len(total))
+        for j in range(len(total)):
+            means[at + np.uint64(j)] = total[j] * share
 
 
 @compiled
