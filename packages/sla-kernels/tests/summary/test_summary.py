@@ -463,6 +463,22 @@ class Called(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("heads", [2, 4])
+def test_gradients_with_pinned_tokens_are_the_same_within_a_dispatch_mode(heads: int) -> None:
+    x = [part.requires_grad_() for part in draw(70, 70, heads=heads)]
+    chosen = few(*(part.detach() for part in x), pinned=torch.tensor([3, 40]))
+
+    def pull_back() -> tuple[Tensor, ...]:
+        out = sla_attention(*x, selection=chosen, linear=None)
+        return torch.autograd.grad(out.square().sum(), x)
+
+    expected = pull_back()
+    with Called():
+        found = pull_back()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("options", [{"keep": 1.0}, {"keep": 3, "all_below": 71}])
 def test_attention_to_every_key_runs_dense_attention_and_nothing_else(options: dict) -> None:
     x = draw(70, 70)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
+from einops import reduce, repeat
 from torch import Tensor
 
 from sla_kernels.runtime.library import register, register_gradient
 from sla_kernels.runtime.parts import HEAD_BYTES, Heads, by_heads
 from sla_kernels.runtime.passes import passes_for
-from sla_kernels.runtime.products import product_type
+from sla_kernels.runtime.products import at_least_float32, product_type
 from sla_kernels.summary import eager
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.reference import summary_reference
@@ -243,8 +243,27 @@ def _pull_back_pinned(
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     with torch.enable_grad():
         out = _of_pinned(q, k, v, outside, scale)
+        if not out.requires_grad:  # within a dispatch mode nothing is recorded
+            return _pull_back_written_out(grad, q.detach(), k.detach(), v.detach(), outside, scale)
         found = torch.autograd.grad(out, (q, k, v), grad.index_select(2, outside))
     return found[0].index_select(2, outside), found[1], found[2]
+
+
+def _pull_back_written_out(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float
+) -> tuple[Tensor, ...]:
+    """The same by its formulas, with all scores of the pinned queries at once."""
+    like, groups = (q.dtype, k.dtype, v.dtype), k.shape[1]
+    q, grad = (x.index_select(2, outside).to(at_least_float32(x)) for x in (q, grad))
+    k, v = (repeat(x.to(q.dtype), "b g m d -> b (g r) m d", r=q.shape[1] // groups) for x in (k, v))
+    weights = (scale * q @ k.mT).softmax(-1)
+    d_weights = grad @ v.mT
+    d_scores = scale * weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True))
+    dk, dv = (
+        reduce(a.mT @ b, "b (g r) m d -> b g m d", "sum", g=groups)
+        for a, b in ((d_scores, q), (weights, grad))
+    )
+    return tuple(x.to(dtype) for x, dtype in zip((d_scores @ k, dk, dv), like, strict=True))
 
 
 def fake_forward(q: Tensor, k: Tensor, lists: RowLists, backend: str) -> tuple[Tensor, Tensor]:
