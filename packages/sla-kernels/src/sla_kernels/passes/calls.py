@@ -187,7 +187,8 @@ def _halve(
         places[lo:hi].sort(axis=1)
         halving.move(order, starts, ends, places, moved, lo, hi)
 
-    in_runs(1, len(starts), num_blocks(RUN // 4, width), work)
+    short = len(order) <= RUN  # sharing a step would take as long as the step
+    in_runs(1, len(starts), num_blocks(RUN if short else RUN // 4, width), work)
 
 
 @functools.lru_cache(maxsize=128)
