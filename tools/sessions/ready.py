@@ -24,7 +24,6 @@ from .projects import (
     for_tests,
     import_name,
     siblings,
-    third_party,
     wheel,
 )
 from .pytorch import python_version, site_packages, torch_layer
@@ -56,7 +55,8 @@ def _make(name: str, layer: Path, made_of: str) -> Path:
     """Install one package with only what it declares, import it, then install what tests need."""
     folder = ROOT / ".nox" / f"alone-{name}"
     stamp, programs = folder / "stamp", folder / "bin"
-    requirements = [*sorted(third_party(*closure(name))), *for_tests(name), XDIST]
+    declared = (PROJECTS[n]["project"].get("dependencies", ()) for n in closure(name))
+    requirements = [*sorted(line for lines in declared for line in lines), *for_tests(name), XDIST]
     wanted = hashlib.sha256("\n".join([made_of, *requirements]).encode()).hexdigest()
     wheels = [wheel(n) for n in closure(name)]
     install = (str(programs / "pip"), *QUICKLY)
