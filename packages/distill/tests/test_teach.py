@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distill import Training, Views, teach, train_only
 from distill.objectives.camera_tokens import CameraTokens
 from distill.objectives.cameras import Pose
-from distill.objectives.features import AttentionOutputs
+from distill.objectives.features import AttentionOutputs, Features
 from distill.objectives.pixels import Depth
 from distill.teach import objectives
 
@@ -73,7 +73,11 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     ):
         made = Training().of(trainable)
         assert (made.steps, made.learning_rate, made.solve_batches) == (steps, rate, solved)
-    asked = Training(steps=3, learning_rate=0.5, solve_batches=2)
+    gentle = Training().of("gains")
+    assert (gentle.steps, gentle.ema_decay, gentle.match) == (160, 0.97, "tokens")
+    assert Training(match="outputs").of("gains").match == "outputs"
+    assert Training().of("attn").match == "attention"
+    asked = Training(steps=3, learning_rate=0.5, solve_batches=2, match="attention")
     assert asked.of("proj") == asked
     with pytest.raises(ValueError, match="steps=5 with trainable=none; something must train"):
         Training(steps=5).of("none")
@@ -105,6 +109,8 @@ def test_what_is_matched_adds_up() -> None:
     assert kinds(match="outputs") == [AttentionOutputs, Depth, Pose]
     assert kinds(match="outputs", attention_weight=0.0) == [Depth, Pose]
     assert kinds(match="cameras") == [AttentionOutputs, CameraTokens, Depth, Pose]
+    assert kinds(match="tokens") == [Features, CameraTokens]
+    assert all(one.loss == "distance" for one in objectives(Training(match="tokens"), sites))
     tokens = objectives(Training(match="cameras"), sites)[1]
     assert isinstance(tokens, CameraTokens)
     assert [pair.student for pair in tokens.pairs] == ["block"]
@@ -136,3 +142,40 @@ def test_steps_bring_the_student_nearer() -> None:
     assert result is not None
     first = result.history[0]["losses"]["loss"]
     assert result.losses["loss"] < 0.5 * first
+
+
+class Scaled(nn.Module):
+    """A block: attention with a gain for each channel behind it."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.attn = Attention(share)
+        self.gain = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.gain * self.attn(x)
+        return found
+
+
+def test_gains_learn_from_the_tokens_behind_their_blocks_and_no_matrix_moves() -> None:
+    torch.manual_seed(0)
+    teacher, student = nn.Module(), nn.Module()
+    teacher.add_module("block", Scaled(1.0))
+    student.add_module("block", Scaled(0.5))
+    student.load_state_dict(teacher.state_dict())
+
+    def tokens(model: nn.Module, images: Tensor) -> Tensor:
+        found: Tensor = model.get_submodule("block")(images.movedim(2, -1).flatten(1, 3))
+        return found
+
+    before = {name: p.clone() for name, p in student.named_parameters()}
+    train_only(student, "gains", sites=["block.attn"])
+    way = Training(steps=60, learning_rate=0.05)
+    result = teach(
+        student, teacher, BATCHES, way, trainable="gains", sites=[Site()], forward=tokens, seed=0
+    )
+    assert result is not None and result.averaged
+    assert set(result.history[0]["losses"]) == {"features", "camera_tokens", "loss"}
+    assert result.losses["loss"] < 0.5 * result.history[0]["losses"]["loss"]
+    moved = {n for n, p in student.named_parameters() if not torch.equal(p, before[n])}
+    assert "block.gain" in moved and not any(n.endswith("weight") for n in moved)

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from recon_eval import PROTOCOLS, Answer, Protocol, evaluate, means
-from recon_eval.data import Scene, drawn_scenes, read_scenes, scan_list, write_blendedmvs
+from recon_eval.data import (
+    Scene,
+    drawn_scenes,
+    lesson_scenes,
+    read_scenes,
+    scan_list,
+    write_blendedmvs,
+)
 
 SHAPE = {"views": 3, "size": 56, "seed": 0}
 
@@ -70,3 +77,17 @@ def test_scans_are_numbers_or_the_name_of_a_list() -> None:
     assert len(scan_list("mvsnet_test")) == 22
     with pytest.raises(ValueError, match="dtu65"):
         scan_list("dtu65")
+
+
+def test_lessons_are_of_rooms_and_of_the_world_in_the_shapes_of_photographs() -> None:
+    lessons = lesson_scenes(count=7, views=2, size=56, seed=0, wide=True)
+    scenes = [lessons[i] for i in range(len(lessons))]
+    assert [one.name.split("-")[0] for one in scenes] == [
+        *("synthetic", "world", "world"), *("synthetic", "world", "world"), "synthetic"
+    ]  # fmt: skip
+    assert [tuple(one.images.shape[::2]) for one in scenes[1:3]] == [(2, 42), (2, 56)]
+    assert [tuple(one.images.shape) for one in scenes[4:6]] == [(2, 3, 56, 42), (4, 3, 42, 56)]
+    assert all("-train-" in one.name for one in scenes)
+    assert len({one.name + str(one.images.shape) for one in scenes}) == len(scenes)
+    rooms = lesson_scenes(count=2, views=2, size=56, seed=0, wide=False)
+    assert rooms[1].name == "synthetic-train-0-000001"

@@ -23,7 +23,7 @@ class AttentionDistillation:
     - `teacher`: the model to imitate.
     - `student`: the model that learns.
     - `pairs`: which modules to compare; at least one.
-    - `loss`: "mse", "relative_mse" or "cosine", see `distill.record.losses`.
+    - `loss`: "mse", "relative_mse", "cosine" or "distance", see `distill.record.losses`.
 
     Raises ValueError if a pair names no module (the closest names are offered), there are no
     pairs, or the loss is unknown.

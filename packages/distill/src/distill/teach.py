@@ -11,7 +11,7 @@ from distill.fit import Fit, fit_projections
 from distill.loop import distill
 from distill.objectives.camera_tokens import CameraTokens
 from distill.objectives.cameras import Pose
-from distill.objectives.features import AttentionOutputs
+from distill.objectives.features import AttentionOutputs, Features
 from distill.objectives.objective import Objective
 from distill.objectives.pixels import Depth
 from distill.observe.observer import Forward, call
@@ -72,13 +72,14 @@ def teach(
         )
     if not training.taught(trainable):
         return None
+    training = training.of(trainable)
     return distill(
         student,
         teacher,
         batches,
-        pairs=pair_sites(sites) if training.attention_weight else (),
+        pairs=pair_sites(sites) if _matches_attention(training) else (),
         objectives=objectives(training, sites),
-        config=_config(training.of(trainable), blocks, seed),
+        config=_config(training, blocks, seed),
         forward=forward,
         directory=directory,
         count_images=lambda images: images.shape[0] * images.shape[1],
@@ -88,16 +89,22 @@ def teach(
 
 def objectives(training: Training, sites: Sequence[Site]) -> list[Objective]:
     """What a training makes the student match."""
+    blocks = [site.name.rpartition(".")[0] for site in sites]
+    pairs = tuple(Pair(teacher=block, student=block) for block in blocks)
+    if training.match == "tokens":
+        return [Features(pairs=pairs, loss="distance"), CameraTokens(pairs=pairs, loss="distance")]
     found: list[Objective] = []
     if weight := training.attention_weight:
         found.append(AttentionOutputs(loss="relative_mse", weight=weight))
     if training.match == "cameras":
-        blocks = [site.name.rpartition(".")[0] for site in sites]
-        pairs = tuple(Pair(teacher=block, student=block) for block in blocks)
         found.append(CameraTokens(pairs=pairs, loss="relative_mse"))
-    if training.match != "attention":
+    if training.match in ("outputs", "cameras"):
         found += [Depth(weight=DEPTH), Pose(weight=POSE)]
     return found
+
+
+def _matches_attention(training: Training) -> bool:
+    return training.match != "tokens" and training.attention_weight > 0
 
 
 def _fits(sites: Sequence[Site], layer: str) -> list[Fit]:
@@ -117,6 +124,6 @@ def _config(training: Training, blocks: Sequence[str], seed: int) -> DistillConf
         accumulation=training.accumulation,
         checkpoint_every=training.checkpoint_every,
         checkpoint_activations=tuple(blocks) if training.recompute else (),
-        run_until="last_pair" if training.match == "attention" else "end",
+        run_until="last_pair" if training.match in (None, "attention", "tokens") else "end",
         seed=seed,
     )

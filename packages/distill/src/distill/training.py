@@ -5,9 +5,10 @@ from typing import Literal, get_args
 
 from distill.record.settings import check_choice, check_number
 
-Match = Literal["attention", "outputs", "cameras"]
+Match = Literal["attention", "outputs", "cameras", "tokens"]
 STEPS, SOLVED = 80, 12
-RATES = {"proj": 1e-3}  # of what else trains: GENTLE
+RATES = {"proj": 1e-3, "gains": 3e-4}  # of what else trains: GENTLE
+LONGER, AVERAGED = 160, 0.97  # steps and averaging of gains
 GENTLE = 1e-4  # an untrained student is near: larger steps lead away
 
 
@@ -19,18 +20,23 @@ class Training:
     """
 
     steps: int | None = None
-    """Optimizer steps; 80, or 0 for a recipe that trains nothing or solves instead (out)."""
+    """Optimizer steps; 80, 160 for gains, or 0 for a recipe that trains nothing or solves instead
+    (out)."""
     learning_rate: float | None = None
-    """Highest learning rate of AdamW; 0.001 for projections alone, 0.0001 for more."""
+    """Highest learning rate of AdamW; 0.001 for projections alone, 0.0003 for gains, 0.0001 for
+    more."""
     ema_decay: float | None = None
-    """Decay of averaged weights, which the student then ends with; not averaged unless given."""
+    """Decay of averaged weights, which the student then ends with; 0.97 for gains, others are not
+    averaged unless it is given."""
     accumulation: int = 1
     """Scenes in one step."""
     checkpoint_every: int = 10
     """Steps between checkpoints."""
-    match: Match = "attention"
+    match: Match | None = None
     """What the student is asked to match: the outputs of attention, or depth and cameras too
-    (outputs), or the camera tokens besides (cameras)."""
+    (outputs), or the camera tokens besides (cameras); or all tokens after the blocks around these
+    attentions, camera tokens as much as the others together (tokens), which is what gains are
+    asked for. Attention unless given."""
     attention_weight: float = 1.0
     """Weight of the outputs of attention beside depth and cameras; 0 leaves them out. The paper
     weighs them by 0.1 beside its labels."""
@@ -48,7 +54,8 @@ class Training:
         for name in ("learning_rate", "ema_decay"):
             check_number(name, getattr(self, name), none=True)
         check_number("attention_weight", self.attention_weight)
-        check_choice("match", self.match, get_args(Match))
+        if self.match is not None:
+            check_choice("match", self.match, get_args(Match))
         if self.steps is not None and self.steps < 0:
             raise ValueError(f"steps={self.steps}; it must be at least 0: 0 trains nothing")
         for name in ("accumulation", "checkpoint_every"):
@@ -57,11 +64,12 @@ class Training:
                     f"{name}={getattr(self, name)}; it must be at least 1: leave it out for "
                     "the usual number"
                 )
-        alone = self.match == "attention"
-        if not (self.attention_weight > 0 or (self.attention_weight == 0 and not alone)):
+        match = self.match or "attention"
+        weight, alone = self.attention_weight, match == "attention"
+        if not (weight > 0 or (weight == 0 and not alone)):
             raise ValueError(
-                f"attention_weight={self.attention_weight} with match={self.match}; it must be "
-                "positive, or 0 where something else is matched: match=outputs"
+                f"attention_weight={weight} with match={match}; it must be positive, or 0 where "
+                "something else is matched: match=outputs"
             )
         if self.solve_batches is not None and self.solve_batches < 0:
             raise ValueError(
@@ -84,12 +92,14 @@ class Training:
         if trainable == "none" and self.steps:
             raise ValueError(
                 f"steps={self.steps} with trainable=none; something must train: add "
-                "trainable=lora, attn or all"
+                "trainable=lora, gains, attn or all"
             )
         return replace(
             self,
             steps=self.taught(trainable),
             learning_rate=self.learning_rate or RATES.get(trainable, GENTLE),
+            ema_decay=self.ema_decay or (AVERAGED if trainable == "gains" else None),
+            match=self.match or ("tokens" if trainable == "gains" else "attention"),
             solve_batches=self.solved(trainable),
         )
 
@@ -97,6 +107,8 @@ class Training:
         """How many steps are made."""
         if self.steps is not None:
             return self.steps
+        if trainable == "gains":
+            return LONGER
         return 0 if trainable in ("none", "out") else STEPS
 
     def solved(self, trainable: str) -> int:

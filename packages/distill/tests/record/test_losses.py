@@ -30,7 +30,7 @@ def test_losses_are_zero_exactly_where_both_are_equal(shape, seed, name, dtype):
 def test_relative_losses_ignore_the_scale(seed, scale):
     generator = torch.Generator().manual_seed(seed)
     student, teacher = torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
-    for name in ("relative_mse", "cosine"):
+    for name in ("relative_mse", "cosine", "distance"):
         loss = find_loss(name)
         torch.testing.assert_close(loss(scale * student, scale * teacher), loss(student, teacher))
     torch.testing.assert_close(
@@ -41,3 +41,14 @@ def test_relative_losses_ignore_the_scale(seed, scale):
         find_loss("relative_mse")(student, teacher),
         (student - teacher).square().sum() / teacher.square().sum(),
     )
+
+
+def test_distance_is_the_mean_distance_whatever_few_tokens_do():
+    teacher = torch.nn.functional.normalize(torch.randn(100, 8, dtype=torch.float64), dim=1)
+    off = torch.nn.functional.normalize(torch.randn(100, 8, dtype=torch.float64), dim=1)
+    far = torch.linspace(0.1, 0.2, 100, dtype=torch.float64)
+    far[0] = 10.0
+    found = find_loss("distance")(teacher + far[:, None] * off, teacher)
+    torch.testing.assert_close(found, far.mean(), rtol=0.02, atol=0)
+    squares = find_loss("relative_mse")(teacher + far[:, None] * off, teacher)
+    assert far[0] ** 2 / 100 > 0.9 * squares and far[0] / 100 < 0.5 * found

@@ -26,6 +26,12 @@ def test_presets_train_what_they_say(models):
     assert set(train_only(student, "attn", sites=SITES).shapes) == {
         name for name in names if ".attn." in name
     }
+    gains = set(train_only(student, "gains", sites=[SITES[0], SITES[2]]).shapes)
+    inside = ("blocks.0.", "blocks.1.", "blocks.2.")  # the one between them too
+    parameters = student.named_parameters()
+    assert gains == {n for n, p in parameters if p.ndim == 1 and n.startswith(inside)}
+    assert set(train_only(student, "gains", sites=SITES[1:2]).shapes) < gains
+    assert any(name.startswith("blocks.1.") for name in gains)
     assert set(train_only(student, "all").shapes) == names
     lora = set(train_only(student, "lora", sites=SITES, rank=2).shapes)
     updates = {
@@ -48,6 +54,8 @@ def test_presets_refuse_what_they_cannot_do(models):
         train_only(student, "head")
     with pytest.raises(ValueError, match="needs the names of the attention modules"):
         train_only(student, "lora")
+    with pytest.raises(ValueError, match="needs the names of the attention modules"):
+        train_only(student, "gains")
     with pytest.raises(ValueError, match=r"'blocks.7.attn'.*closest"):
         train_only(student, "attn", sites=["blocks.7.attn"])
     with pytest.raises(ValueError, match="matches no parameter"):

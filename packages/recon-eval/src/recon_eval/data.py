@@ -1,6 +1,8 @@
 """Data sets. Each yields `Scene`s: images in [0, 1], depth, validity, OpenCV cameras, a name."""
 
+from recon_eval.scenes import WideScenes as WideScenes
 from recon_eval.scenes import drawn_scenes as drawn_scenes
+from recon_eval.scenes import lesson_scenes as lesson_scenes
 from recon_eval.scenes import read_scenes as read_scenes
 from recon_eval.scenes import scan_list as scan_list
 from recon_eval.sets.blendedmvs import BlendedMVS as BlendedMVS

@@ -15,7 +15,7 @@ from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, held_out, load_batch
-from recon_eval.data import Scene, drawn_scenes
+from recon_eval.data import Scene, drawn_scenes, lesson_scenes
 from recon_eval.synthetic import SyntheticScenes, SyntheticWorld
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
@@ -49,6 +49,7 @@ def lessons(
     images: ImageSettings,
     batches: int,
     judged: int,
+    wide: bool = False,
     many: ImageSettings | None = None,
     many_scenes: int = 0,
     seed: int,
@@ -56,8 +57,8 @@ def lessons(
 ) -> Lessons:
     """Draw synthetic scenes, or read a folder of photos of one scene and hold some out.
 
-    - `batches`: how many are learned from; `judged`: how many drawn scenes are judged on.
-    - `many`, `many_scenes`: what scenes of more views are like, and how many there are.
+    - `batches`: how many are learned from, of a wider world if `wide`; `judged`: how many drawn
+      scenes are judged on; `many`, `many_scenes`: what those of more views are like, how many.
 
     Raises UserError for a folder without photos enough, and for scenes that cannot be drawn.
     """
@@ -65,7 +66,7 @@ def lessons(
         return _of_photos(data, teacher, images, many)
     shape = {"views": images.views, "size": images.size, "seed": seed}
     with reported():
-        learn = drawn_scenes("train", count=scenes_to_learn_from(batches), **shape)
+        learn = lesson_scenes(count=scenes_to_learn_from(batches), wide=wide, **shape)
         test = drawn_scenes("test", count=judged, **shape)
     drawn = _drawn(test, "drawing test scenes", words)
     larger: Sequence[Scene] = []

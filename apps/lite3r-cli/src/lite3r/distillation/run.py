@@ -67,12 +67,10 @@ def teach_and_judge(plan: Plan, ready: Prepared, folder: Path, words: Words) -> 
     """Teach and save the student, deploy it, and judge every model as it comes to be."""
     teacher, student, gallery = ready.teacher, ready.student, ready.gallery
     judged = partial(judge, plan, taught=ready.lessons, words=words)
+    reports: dict[str, Report] = {}
     for label, model in ((TEACHER, teacher), (UNTRAINED, student.backbone)):
         gallery.look(label, answerer(model))
-    reports = {
-        TEACHER: judged(teacher, label=TEACHER),
-        UNTRAINED: judged(student.backbone, label=UNTRAINED),
-    }
+        reports[label] = judged(model, label=label)
     result, taught = None, bool(plan.training.steps or plan.training.solve_batches)
     if taught:
         result = learn(plan, ready, folder, words)
@@ -119,6 +117,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
             VISITS * plan.training.solved(plan.recipe.trainable),
         ),
         judged=plan.judged,
+        wide=plan.recipe.trainable == "gains",
         many=many,
         many_scenes=plan.many_scenes,
         seed=plan.seed,

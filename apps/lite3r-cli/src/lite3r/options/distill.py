@@ -18,18 +18,18 @@ class TrainingOptions:
     """How a student is taught, as `distill.Training` takes it."""
 
     steps: int | None = None
-    """Steps of training: 80, or 0 where a recipe trains nothing or solves instead (out)."""
+    """Steps: 80, 160 for gains, or 0 where a recipe trains nothing or solves instead (out)."""
     learning_rate: float | None = None
-    """The highest, of AdamW: 0.001 for projections alone, 0.0001 for more."""
+    """The highest, of AdamW: 0.001 for projections alone, 0.0003 for gains, 0.0001 for more."""
     ema_decay: float | None = None
-    """Let the student end with averaged weights, of this decay; not averaged unless given."""
+    """Let the student end with averaged weights, of this decay; 0.97 for gains, else none."""
     accumulation: int = 1
     """Scenes in a step."""
     checkpoint_every: int = 10
     """Steps from one checkpoint to the next."""
-    match: Literal["attention", "outputs", "cameras"] = "attention"
-    """What of the teacher is matched: outputs of attention, or depth and cameras too (outputs), or
-    camera tokens besides (cameras)."""
+    match: Literal["attention", "outputs", "cameras", "tokens"] | None = None
+    """What is matched: outputs of attention; depth and cameras too (outputs), or camera tokens
+    besides (cameras); tokens after the sparse blocks (tokens), so for gains unless given."""
     attention_weight: float = 1.0
     """Weight of attention's outputs beside depth and cameras; 0 leaves them out. 0.1 in the paper,
     beside its labels."""

@@ -65,9 +65,9 @@ class Recipe:
     """Names of other parameters that are kept as FP8 and multiplied back when they are used; a
     backbone need not have them. None are where nothing runs in FP8."""
     trainable: kinds.Trainable = "none"
-    """What distillation changes: nothing, the projections of the linear branch, the last layers of
-    the sparse attentions, projections and a low-rank update of these attentions' layers, all of
-    these attentions, or everything."""
+    """What distillation changes: nothing, projections of the linear branch, the last layers of the
+    sparse attentions, biases, norms and scales (gains) of their blocks, projections and a low-rank
+    update of these attentions' layers, all of these attentions, or everything."""
     lora_rank: int = 8
     """Rank of the low-rank updates."""
 

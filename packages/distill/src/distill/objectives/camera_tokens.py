@@ -40,7 +40,7 @@ class CameraTokens(PairObjective):
     - `pairs`: which modules; empty stands for the pairs given to `distill`.
     - `tokens`: how many tokens at the start of each view to compare.
     - `count_images`: number of images (b times v) in a batch; by default that of `b v 3 y x`.
-    - `loss`: "mse", "relative_mse" or "cosine".
+    - `loss`: "mse", "relative_mse", "cosine" or "distance".
     - `weight`, `name`: factor in the total loss, and name in logs.
 
     Raises ValueError if `tokens` is below 1.

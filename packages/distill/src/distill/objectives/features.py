@@ -16,7 +16,7 @@ class AttentionOutputs(PairObjective):
     """Match the attention outputs (Lite3R, arXiv 2605.11354: partial attention distillation).
 
     - `pairs`: which modules; empty stands for the pairs given to `distill`.
-    - `loss`: "mse", "relative_mse" or "cosine".
+    - `loss`: "mse", "relative_mse", "cosine" or "distance".
     - `weight`, `name`: factor in the total loss, and name in logs.
     """
 

@@ -25,7 +25,7 @@ class LocalAttention(PairObjective):
     projection, pair the modules in front of that projection.
 
     - `pairs`: which modules; empty stands for the pairs given to `distill`.
-    - `loss`: "mse", "relative_mse" or "cosine".
+    - `loss`: "mse", "relative_mse", "cosine" or "distance".
     - `weight`: factor in the total loss.
     - `name`: name in logs.
 

@@ -54,7 +54,7 @@ class PairObjective(Objective):
     """The frame of an objective that compares paired modules.
 
     - `pairs`: which modules; empty stands for the pairs given to `distill`.
-    - `loss`: "mse", "relative_mse" or "cosine", see `distill.record.losses`.
+    - `loss`: "mse", "relative_mse", "cosine" or "distance", see `distill.record.losses`.
 
     Raises ValueError if the loss is unknown or the weight is not positive.
     """

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from distill.record.checks import check_place, check_tensor
 
-LossName = Literal["mse", "relative_mse", "cosine"]
+LossName = Literal["mse", "relative_mse", "cosine", "distance"]
+FLAT = 1e-3  # of the mean length of tokens: distances well below it count by their square
 
 
 def mse(student: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
@@ -48,10 +49,25 @@ def cosine(
     return 0.5 * difference.square().sum(-1).mean()
 
 
+def distance(
+    student: Float[Tensor, "*tokens c"], teacher: Float[Tensor, "*tokens c"]
+) -> Float[Tensor, ""]:
+    """Return the mean distance of tokens over the mean length of the teacher's.
+
+    Unlike a mean of squares it is not ruled by the few tokens that are far off, so that what is
+    learned of some scenes holds for others. It is smooth where both are equal.
+    """
+    student, teacher = check_alike(student, teacher)
+    length = teacher.square().sum(-1).sqrt().mean().clamp_min(torch.finfo(teacher.dtype).tiny)
+    off = ((student - teacher) / length).square().sum(-1)
+    return (off / ((off + FLAT**2).sqrt() + FLAT)).mean()
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse,
     "relative_mse": relative_mse,
     "cosine": cosine,
+    "distance": distance,
 }
 
 
