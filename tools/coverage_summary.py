@@ -16,10 +16,10 @@ WANTED = 90.0  # percent of branches
 
 
 def main(name: str, out: str) -> None:
-    """Read `coverage/NAME.json`, keep what other packages had before, write and print."""
+    """Read `covered/NAME.json`, keep what other packages had before, write and print."""
     path = ROOT / out
     rows = json.loads(path.read_text(encoding="utf-8"))["packages"] if path.exists() else {}
-    rows[name] = row(ROOT / "coverage" / f"{name}.json")
+    rows[name] = row(ROOT / "covered" / f"{name}.json")
     report = {"what": "coverage", "packages": dict(sorted(rows.items()))}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for each, found in report["packages"].items():

@@ -102,7 +102,7 @@ def docker(session: nox.Session) -> None:
 @nox.session(default=False, requires=["build"])
 @each_package
 def coverage(session: nox.Session, name: str) -> None:
-    """Count the branches that a package's own tests take; `coverage/NAME.json` has the numbers."""
+    """Count the branches that a package's own tests take; `covered/NAME.json` has the numbers."""
     module = import_name(name)
     install(session, closure(name), *for_tests(name), "coverage==7.17.5", XDIST)
     data = f"--data-file={Path(session.create_tmp()) / 'data'}"
@@ -111,7 +111,7 @@ def coverage(session: nox.Session, name: str) -> None:
     session.run("coverage", "erase", data)
     session.run("coverage", "run", data, f"--source={module}", *words, *session.posargs)
     session.run("coverage", "combine", "-q", data)
-    out = ROOT / "coverage" / f"{name}.json"
+    out = ROOT / "covered" / f"{name}.json"
     out.parent.mkdir(exist_ok=True)
     session.run("coverage", "json", data, "-q", "-o", str(out))
     session.run("python", "tools/coverage_summary.py", name, "benchmarks/results/coverage.json")

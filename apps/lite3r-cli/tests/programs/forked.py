@@ -27,21 +27,26 @@ def child(words: list[str], errors: str) -> None:
     sys.exit(main(words))
 
 
-torch.set_num_threads(1)  # a process with more cannot be forked
-report.REPEATS = 1  # how long models take is not the question
-with contextlib.redirect_stdout(sys.stderr):
-    code = main(sys.argv[1:])
-print(code, flush=True)
-children = {}
-for line in sys.stdin:
-    one, other = json.loads(line)
-    if isinstance(one, int):
-        if other:
-            children[one].join()
-        answer = children[one].exitcode
-    else:
-        started = Process(target=child, args=(one, other))
-        started.start()
-        children[started.pid] = started
-        answer = started.pid
-    print(json.dumps(answer), flush=True)
+def serve() -> None:
+    torch.set_num_threads(1)  # a process with more cannot be forked
+    report.REPEATS = 1  # how long models take is not the question
+    with contextlib.redirect_stdout(sys.stderr):
+        code = main(sys.argv[1:])
+    print(code, flush=True)
+    children = {}
+    for line in sys.stdin:
+        one, other = json.loads(line)
+        if isinstance(one, int):
+            if other:
+                children[one].join()
+            answer = children[one].exitcode
+        else:
+            started = Process(target=child, args=(one, other))
+            started.start()
+            children[started.pid] = started
+            answer = started.pid
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

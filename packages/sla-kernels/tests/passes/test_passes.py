@@ -147,3 +147,17 @@ def test_tokens_whose_features_lie_apart_are_read_as_well(by_pytorch) -> None:  
     found = select_rows(q, k, v, **chosen)
     expected = by_pytorch(select_rows, q, k, v, **chosen)
     assert torch.equal(found.rows.sort(3).values, expected.rows.sort(3).values)
+
+
+def test_a_numba_that_cannot_be_imported_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> object:
+        raise ImportError("Numba needs NumPy 1.0 or less")
+
+    monkeypatch.setattr(where, "import_module", refuse)
+    where._installed.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="NumPy 1.0 or less"):
+            assert where.passes_for(torch.ones(1)) is None
+        assert where.passes_for(torch.ones(1)) is None
+    finally:
+        where._installed.cache_clear()

@@ -4,6 +4,7 @@ import functools
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from warnings import warn
 
 import torch
 from torch import Tensor
@@ -30,4 +31,12 @@ def _reads(x: Tensor) -> bool:
 
 @functools.cache
 def _installed() -> bool:
-    return find_spec("numba") is not None
+    """Whether Numba is there; one that cannot be imported, as beside a newer NumPy, is warned of."""
+    if find_spec("numba") is None:
+        return False
+    try:
+        import_module("numba")
+    except ImportError as error:
+        warn(f"Numba cannot be imported ({error}); PyTorch's operations run", stacklevel=2)
+        return False
+    return True
