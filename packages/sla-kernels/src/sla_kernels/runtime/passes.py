@@ -31,7 +31,7 @@ def _reads(x: Tensor) -> bool:
 
 @functools.cache
 def _installed() -> bool:
-    """Whether Numba is there; one that cannot be imported, as beside a newer NumPy, is warned of."""
+    """Whether Numba is there; one that refuses, as beside a newer NumPy, is warned of."""
     if find_spec("numba") is None:
         return False
     try:
