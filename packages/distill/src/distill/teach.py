@@ -124,6 +124,6 @@ def _config(training: Training, blocks: Sequence[str], seed: int) -> DistillConf
         accumulation=training.accumulation,
         checkpoint_every=training.checkpoint_every,
         checkpoint_activations=tuple(blocks) if training.recompute else (),
-        run_until="last_pair" if training.match in (None, "attention", "tokens") else "end",
+        run_until="last_pair" if training.match in ("attention", "tokens") else "end",
         seed=seed,
     )

@@ -202,6 +202,15 @@ def test_explain_names_the_tiles_of_listed_rows() -> None:
     assert eager_tile.endswith("compiled by Numba") == (passes_for(q) is not None)
 
 
+def test_a_choice_that_kernels_leave_to_pytorch_reads_no_value_either() -> None:
+    q, k, v = (x.to("meta") for x in qkv(700, 700, h=2, g=2, d=256))
+    outside, axes = torch.empty(0, dtype=torch.int64, device="meta"), torch.empty(512, 4)
+    given = torch.empty(1, 700, dtype=torch.int64, device="meta")
+    plan = Plan(3, 2, 64, (4, 16), True, 4, True, 0.2)
+    order, rows, tilt = choose_rows(q, k, v, outside, axes.to("meta"), given, plan)
+    assert order.shape == (1, 700) and rows.shape[:3] == (1, 2, 11) and tilt.shape == (1, 2, 700)
+
+
 @pytest.mark.parametrize("pins", [0, 3])
 def test_no_step_beside_the_kernels_reads_a_value(
     pins: int, monkeypatch: pytest.MonkeyPatch

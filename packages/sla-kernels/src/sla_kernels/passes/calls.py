@@ -13,6 +13,7 @@ from sla_kernels.passes.team import is_whole
 from sla_kernels.passes.tokens import RUN, Tokens, flat, in_cells, in_runs
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.rows import room_for
 
 __all__ = ["averages", "candidates", "halved", "is_whole", "laid_out", "mean_queries", "tilts"]
 BLOCKS = 16  # of queries, that a thread works on at a time
@@ -129,7 +130,7 @@ def laid_out(
     totals = np.empty((heads, last - layout.padded), np.float32)
     bias, tilted = torch.zeros(*k.shape[:2], layout.rows), tilt.flatten(0, 1).numpy()
     entropies = bias.flatten(0, 1).numpy()
-    made = [_room(x, outside, layout) for x in (k, v)]
+    made = [room_for(x, outside, layout, x.dtype) for x in (k, v)]
     tables = [(Tokens(x, order), flat(rows)) for x, rows in zip((k, v), made, strict=True)]
 
     def work(head: int, lo: int, hi: int) -> None:
@@ -144,17 +145,6 @@ def laid_out(
     return made[0], made[1], bias
 
 
-def _room(
-    x: Float[Tensor, "b g n d"], outside: Int64[Tensor, " pinned"], layout: Layout
-) -> Float[Tensor, "b g rows d"]:
-    """Room for all rows; what is no ordered token and no cell stands there."""
-    made = x.new_empty(*x.shape[:2], layout.rows, x.shape[3])
-    made[:, :, layout.tokens : layout.padded] = 0
-    made[:, :, layout.first(len(layout.sizes)) : layout.nothing] = x.index_select(2, outside)
-    made[:, :, layout.nothing] = 0
-    return made
-
-
 def halved(
     features: Float[Tensor, "b n a"], sizes: tuple[int, ...], own: int, turns: int
 ) -> Int64[Tensor, "b n"]:
@@ -162,9 +152,8 @@ def halved(
     made = torch.empty(features.shape[:2], dtype=torch.int64)
     for scene, out in zip(features.contiguous().numpy(), made.numpy(), strict=True):
         order, moved = np.arange(len(scene)), np.empty(len(scene), np.int64)
-        for starts, ends in _steps(len(scene), tuple(sizes)):
-            width = int((ends - starts).max())
-            _halve(scene, order, moved, starts, ends, turns if width <= own else 0)
+        for starts, ends, width in _steps(len(scene), tuple(sizes)):
+            _halve(scene, order, moved, starts, ends, width, turns if width <= own else 0)
             order, moved = moved, order
         out[:] = order
     return made
@@ -176,10 +165,10 @@ def _halve(
     moved: np.ndarray,
     starts: np.ndarray,
     ends: np.ndarray,
+    width: int,
     turns: int,
 ) -> None:
-    """Sort every segment."""
-    width = int((ends - starts).max())
+    """Sort every segment, the longest of which has `width` tokens."""
     places = np.empty((len(starts), width), np.int64)
 
     def work(_: int, lo: int, hi: int) -> None:
@@ -192,8 +181,9 @@ def _halve(
 
 
 @functools.lru_cache(maxsize=128)
-def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """The first places of the segments of every step, and those behind their last."""
+def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray, int], ...]:
+    """Of every step the first places of the segments, those behind their last, and the longest."""
     return tuple(
-        (made[:, 0].copy(), made[:, 1].copy()) for made in map(np.array, halvings(tokens, sizes))
+        (starts.copy(), ends.copy(), int((ends - starts).max()))
+        for starts, ends in (np.array(step).T for step in halvings(tokens, sizes))
     )

@@ -108,7 +108,8 @@ def walk(
         if level:
             runs, fanout = opened.clamp_max(layout.cells(level)), layout.fanout(level)
             at, count = _inner(runs, fanout), budget.chosen(layout, level - 1)
-            mass, chosen, rest = _candidates(asking, levels[level - 1], runs, fanout, count)
+            exist, below = layout.cells(level - 1), levels[level - 1]
+            mass, chosen, rest = _candidates(asking, below, runs, fanout, exist, count)
     parents = opened * layout.sizes[0] // layout.sizes[top]
     left = _less(left, parents.clamp_max(left.shape[1] - 1), mass.gather(1, chosen))
     rows.append(_tokens(opened, layout))
@@ -133,9 +134,17 @@ def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blo
 
 
 def _candidates(
-    asking: Asking, cells: Cells, runs: Int64[Tensor, "blocks n"], fanout: int, count: int
+    asking: Asking,
+    cells: Cells,
+    runs: Int64[Tensor, "blocks n"],
+    fanout: int,
+    exist: int,
+    count: int,
 ) -> tuple[Float[Tensor, "blocks c"], Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
-    """The mass of the candidates, runs of `fanout` cells, and which `count` of them are opened."""
+    """The mass of the candidates, runs of `fanout` cells, and which `count` of them are opened.
+
+    Of all cells of this size so many `exist`.
+    """
     passes = passes_for(asking.parts, cells.keys) if count < runs.shape[1] * fanout else None
     if passes:
         found: tuple[Tensor, Tensor, Tensor] = passes.candidates(
@@ -144,7 +153,6 @@ def _candidates(
         return found
     mass, at = _mass(asking, cells, runs, fanout), _inner(runs, fanout)
     wrong = mass * cells.spread_of(runs, fanout, asking.head)
-    exist = int((cells.logs > -torch.inf).sum())
     return mass, *_split(wrong, at, exist, count)
 
 

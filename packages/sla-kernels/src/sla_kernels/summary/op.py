@@ -122,7 +122,7 @@ def _fill(
 ) -> None:
     """Write the output of ordinary queries where they stand."""
     own = q.shape[2] == k.shape[2]
-    rows = _rows_on_cpu(k, v, lists) if backend == "eager" else _work(q, k, v, lists, None).rows
+    rows = _rows_on_cpu(q, k, v, lists) if backend == "eager" else _work(q, k, v, lists, None).rows
     run = summary_reference if backend == "reference" else eager.summary_attention_forward
     queries = permuted(q, lists.order, lists.block_q) if own else q
     found = run(queries, rows, lists.rows, lists.block_q, scale)
@@ -132,15 +132,14 @@ def _fill(
         out.copy_(found)
 
 
-def _rows_on_cpu(k: Tensor, v: Tensor, lists: RowLists) -> Rows:
+def _rows_on_cpu(q: Tensor, k: Tensor, v: Tensor, lists: RowLists) -> Rows:
     """Rows in the type that they are multiplied in, where no gradient is asked for."""
-    layout, passes = _layout(k, lists), passes_for(k, v)
-    if passes:
-        rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
-        rows.bias[:, :, layout.nothing] = ABSENT
-    else:
-        weights = weights_of(lists.tilt, layout)
-        rows = rows_of(k, v, lists.order, lists.outside, weights, layout, product_type(k))
+    passes = passes_for(k, v)
+    if not passes:
+        return _work(q, k, v, lists, product_type(k)).rows
+    layout = _layout(k, lists)
+    rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
+    rows.bias[:, :, layout.nothing] = ABSENT
     return shifted(rows, lists.offsets, layout)
 
 

@@ -76,17 +76,28 @@ def shifted(rows: Rows, offsets: Float[Tensor, "g _"] | None, layout: Layout) ->
 def _laid_out(
     x: Tensor, order: Tensor, outside: Tensor, weights: Weights, layout: Layout, dtype: torch.dtype
 ) -> Float[Tensor, "b g rows d"]:
-    b, g, _, d = x.shape
-    out = torch.empty((b, g, layout.rows, d), dtype=dtype, device=x.device)
+    out = room_for(x, outside, layout, dtype)
     for scene, here, made in zip(x, order, out, strict=True):
         made[:, : layout.tokens] = scene.index_select(1, here)
-        made[:, layout.first(len(layout.sizes)) : layout.nothing] = scene.index_select(1, outside)
-    out[:, :, layout.tokens : layout.padded] = 0
-    out[:, :, layout.nothing] = 0
     tokens = out[:, :, : layout.padded]
     sums = raised(cell_sums(tokens, layout.sizes[0], weights.shares), layout)
     for level, (total, share) in enumerate(zip(sums, weights.totals, strict=True)):
         torch.div(total, share, out=out[:, :, layout.first(level) : layout.first(level + 1)])
+    return out
+
+
+def room_for(
+    x: Float[Tensor, "b g n d"],
+    outside: Int64[Tensor, " pinned"],
+    layout: Layout,
+    dtype: torch.dtype,
+) -> Float[Tensor, "b g rows d"]:
+    """Room for all rows; what is no ordered token and no cell stands there."""
+    b, g, _, d = x.shape
+    out = torch.empty((b, g, layout.rows, d), dtype=dtype, device=x.device)
+    out[:, :, layout.first(len(layout.sizes)) : layout.nothing] = x.index_select(2, outside)
+    out[:, :, layout.tokens : layout.padded] = 0
+    out[:, :, layout.nothing] = 0
     return out
 
 
