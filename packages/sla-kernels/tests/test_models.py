@@ -1,9 +1,12 @@
 """What calibration stored, kept at float32 or dropped; and models that attend all of few tokens."""
 
 import copy
+import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from sla_kernels import (
@@ -12,6 +15,7 @@ from sla_kernels import (
     calibrate,
     change_dtype,
     forget_calibration,
+    share_blocks,
     short_on,
     stored_calibration,
 )
@@ -103,3 +107,53 @@ def test_a_device_that_nothing_is_known_of_always_chooses() -> None:
 def test_fewer_tokens_than_none_are_refused() -> None:
     with pytest.raises(ValueError, match="tokens=-1; it must be at least 0"):
         attend_all_below(rows(), -1)
+
+
+CHANGES = st.floats(0, 10)
+
+
+@given(st.integers(1, 512), CHANGES, st.lists(CHANGES, min_size=1, max_size=30))
+def test_shared_blocks_stay_as_many_and_go_where_more_changes(
+    keep: int, change: float, halved: list[float]
+) -> None:
+    found = share_blocks(keep, change, halved)
+    layers = len(halved)
+    assert len(found) == layers and min(found) >= 1
+    assert abs(sum(found) - keep * layers) <= layers  # rounding, and one block at least
+    by_change = [blocks for _, blocks in sorted(zip(halved, found, strict=True))]
+    assert by_change == sorted(by_change)
+
+
+@given(st.lists(st.floats(0.01, 5), min_size=2, max_size=12), st.integers(64, 256))
+def test_shared_blocks_are_right_where_layers_add_up(added: list[float], keep: int) -> None:
+    def change(blocks: list[float]) -> float:
+        return math.sqrt(sum(a / k for a, k in zip(added, blocks, strict=True)))
+
+    layers = len(added)
+    halved = [
+        change([keep / 2 if i == layer else keep for i in range(layers)]) for layer in range(layers)
+    ]
+    even = [float(keep)] * layers
+    shared = share_blocks(keep, change(even), halved)
+    assert change([float(k) for k in shared]) <= change(even) * (1 + 2 / keep)
+
+
+def test_layers_that_change_nothing_share_alike() -> None:
+    assert share_blocks(64, 0.3, [0.3, 0.2, 0.3]) == (64, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "keep, change, halved, words",
+    [
+        (0, 0.1, [0.1], "keep=0"),
+        (4, 0.1, [], "0 layers"),
+        (4, -0.1, [0.1], "change=-0.1"),
+        (4, 0.1, [math.nan], "nan"),
+        (4, math.inf, [0.1], "inf"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(
+    keep: int, change: float, halved: list[float], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        share_blocks(keep, change, halved)

@@ -12,6 +12,7 @@ from sla_kernels.models import attend_all_below as attend_all_below
 from sla_kernels.models import calibrate as calibrate
 from sla_kernels.models import change_dtype as change_dtype
 from sla_kernels.models import forget_calibration as forget_calibration
+from sla_kernels.models import share_blocks as share_blocks
 from sla_kernels.models import short_on as short_on
 from sla_kernels.models import stored_calibration as stored_calibration
 from sla_kernels.module import SparseLinearAttention as SparseLinearAttention

@@ -1,6 +1,8 @@
-"""All sparse attentions inside a model: what calibration stored, and how few tokens are few."""
+"""All sparse attentions inside a model: what they share, what calibration stored, how few tokens
+are few."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,6 +16,8 @@ SHORT = {"cuda": 8_192}
 at 8,244 tokens, with 16 heads of 64, an H100 takes 0.21 ms a layer against 0.43 of dense attention,
 and as much again between some forty launches. A CPU gains wherever lists are no longer than three
 tenths of all keys, which select_rows sees to."""
+
+LEAST_ADDED = 0.02  # of what all layers add to the square of the change
 
 
 def short_on(device: str | torch.device) -> int:
@@ -36,6 +40,33 @@ def attend_all_below(model: nn.Module, tokens: int) -> None:
     for part in model.modules():
         if isinstance(part, SparseLinearAttention) and isinstance(part.choice, RowChoice):
             part.choice = replace(part.choice, all_below=tokens)
+
+
+def share_blocks(keep: int, change: float, halved: Sequence[float]) -> tuple[int, ...]:
+    """Share as many exact blocks between layers anew, so that a model changes least.
+
+    A layer that attends k blocks exactly is taken to add a / k to the square of the model's change.
+    Half as many blocks in one layer tell its a; at one total, the sum is least where each k goes
+    with the root of its a.
+
+    - `change`: how far the model's answer is from that of dense attention with `keep` blocks in
+      every layer; `halved`: with half as many in one layer, for each layer.
+
+    Returns the blocks of each layer: at least one, in all `keep` times the layers but for rounding.
+    Layers that add next to nothing count as if they added a little: a fiftieth of the sum.
+    Raises ValueError for no blocks or layers, and for changes that are negative or not finite.
+    """
+    if keep < 1 or not halved:
+        raise ValueError(f"keep={keep}, {len(halved)} layers; there must be one of each: pass more")
+    if not all(math.isfinite(one) and one >= 0 for one in (change, *halved)):
+        raise ValueError(
+            f"change={change}, halved={list(halved)}; changes must be finite and at least 0: pass "
+            "medians or means of distances"
+        )
+    added = [max(one * one - change * change, 0.0) for one in halved]
+    least = LEAST_ADDED * sum(added) or 1.0
+    roots = [math.sqrt(max(one, least)) for one in added]
+    return tuple(max(1, round(keep * len(roots) * root / sum(roots))) for root in roots)
 
 
 def calibrate(model: nn.Module, run: Callable[[], object], *, offsets: bool = True) -> None:

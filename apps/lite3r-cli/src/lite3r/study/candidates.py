@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lite3r.student.recipes import Recipe, paper, sparse_only, tiles
 
 Multiplies = Literal["weight_only", "reference"]
+UNTAUGHT: dict[str, Any] = {"linear": "none", "trainable": "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,7 @@ def but(**changes: Any) -> Candidate:
 
 def tiled(recipe: Recipe, **changes: Any) -> Candidate:
     """Tiles, without a linear branch, which adds nothing before it is trained."""
-    made = replace(recipe, linear="none", trainable="none", fp8="none", **changes)
-    return Candidate(recipe=made)
+    return Candidate(recipe=replace(recipe, **UNTAUGHT, fp8="none", **changes))
 
 
 def levels(first: int, count: int = 3) -> tuple[int, ...]:
@@ -94,17 +94,16 @@ FULL = (
         **{f"{keep} blocks": few(keep) for keep in (128, 8)},
         **{f"tiles of 16, keep {keep}": tiled(tiles(), keep=keep) for keep in (0.5, 0.1, 0.05)},
         "paper's operator": tiled(paper()),
+        "32 blocks, FP8 weights": but(**FP8, keep=32, opened=16),
         "16 blocks, W8A8": replace(but(**FP8, keep=16), backend="reference"),
-        "paper's operator, FP8 weights": Candidate(
-            recipe=replace(PAPER, linear="none", trainable="none")
-        ),
+        "paper's operator, FP8 weights": Candidate(recipe=replace(PAPER, **UNTAUGHT)),
     }
 )
 BESIDE_TAUGHT = {  # what rows that train are compared with
     name: FULL[name]
     for name in (
-        *("dense", "16 blocks", "16 blocks, W8A8", "tiles of 16"),
-        "paper's operator, FP8 weights",
+        *("dense", "16 blocks", "16 blocks, W8A8", "tiles of 16", "paper's operator, FP8 weights"),
+        *("64 blocks, FP8 weights", "32 blocks, FP8 weights"),
     )
 }
 STUDY = {

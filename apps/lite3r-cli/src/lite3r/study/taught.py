@@ -19,13 +19,13 @@ from lite3r.student.compose import lighten, quantize
 from lite3r.student.deploy import deploy, load
 from lite3r.student.files import CONFIG
 from lite3r.student.kinds import Fp8, Trainable
-from lite3r.student.recipes import Recipe, sparse_only, tiles
+from lite3r.student.recipes import Recipe, balanced, fast, sparse_only, tiles
 from lite3r.student.student import Student
 from lite3r.study.candidates import PAPER
 from recon_backbones import Backbone, weights_digest
-from recon_eval.data import drawn_scenes
+from recon_eval.data import lesson_scenes
 
-PAPER_STEPS = 124  # an epoch of its training
+USUAL = Training()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,15 @@ class Lesson:
     """
 
     recipe: Recipe
-    training: Training
+    training: Training = USUAL
     views: int = 8
     fp8_after: Fp8 = "none"
     backend: Literal["weight_only", "reference"] = "weight_only"
+
+    @property
+    def steps(self) -> int:
+        """How many steps are made."""
+        return self.training.taught(self.recipe.trainable)
 
 
 def _sixteen(
@@ -60,7 +65,7 @@ TAUGHT = {
     "16 blocks, lora": _sixteen("lora"),
     "16 blocks, attn": _sixteen("attn"),
     "16 blocks, all": _sixteen("all"),
-    "tiles of 16, proj": Lesson(recipe=replace(tiles(), fp8="none"), training=Training()),
+    "tiles of 16, proj": Lesson(recipe=replace(tiles(), fp8="none")),
     "16 blocks, lora, towards attention": _sixteen("lora", "attention"),
     **{
         f"16 blocks, lora, attention by {weight:g}": _sixteen("lora", "outputs", weight=weight)
@@ -72,14 +77,16 @@ TAUGHT = {
     "16 blocks, attn in W8A8": replace(_sixteen("attn", fp8="rowwise"), backend="reference"),
     "paper's set-up": Lesson(
         recipe=PAPER,
-        training=Training(
-            steps=PAPER_STEPS, learning_rate=1e-3, match="outputs", attention_weight=0.1
-        ),
+        training=Training(steps=124, learning_rate=1e-3, match="outputs", attention_weight=0.1),
         views=2,
     ),
+    **{
+        f"{keep} blocks, gains in FP8": Lesson(recipe=replace(made(), trainable="gains"))
+        for keep, made in ((64, balanced), (32, fast))
+    },
 }
-"""The paper's set-up: its operator, projections alone, pairs of views, its steps, its rate and its
-weight of attention; the teacher's depth and cameras stand where it has labels."""
+"""The paper's set-up: its operator, projections alone, pairs of views, an epoch of its steps, its
+rate and its weight of attention; the teacher's depth and cameras stand where it has labels."""
 
 
 def taught(
@@ -97,14 +104,15 @@ def taught(
 
     - `seen`: what orders are calibrated on; `folder`: of all taught rows.
     """
-    device = str(next(teacher.parameters()).device)
     kept = folder / _key(teacher, lesson, size, seed)
     if not (kept / CONFIG).is_file():
         student = lighten(teacher, lesson.recipe, calibrate=seen)
-        _teach(student, teacher, name, lesson, kept, size=size, seed=seed, words=words)
+        with words.progress(f"teaching {name}", lesson.steps) as advance:
+            watched = Watched(words, advance)
+            _teach(student, teacher, lesson, kept / "training", size, seed, watched)
         student.save(kept)
         shutil.rmtree(kept / "training", ignore_errors=True)
-    student = load(kept, device=device, backend=None)
+    student = load(kept, device=str(next(teacher.parameters()).device), backend=None)
     light = deploy(student, backend=lesson.backend, precision="float32").backbone
     sla_kernels.attend_all_below(light, 0)  # what is judged is the attention that was taught
     if lesson.fp8_after != "none":
@@ -116,32 +124,22 @@ def taught(
 def _teach(
     student: Student,
     teacher: Backbone,
-    name: str,
     lesson: Lesson,
-    kept: Path,
-    *,
+    folder: Path,
     size: int,
     seed: int,
-    words: Words,
+    watched: Watched,
 ) -> None:
-    trainable = lesson.recipe.trainable
-    training = lesson.training.of(trainable)
-    steps, solved = training.taught(trainable), training.solved(trainable)
-    count = scenes_to_learn_from(max(steps, VISITS * solved))
-    scenes = drawn_scenes("train", count=count, views=lesson.views, size=size, seed=seed)
-    with words.progress(f"teaching {name}", steps) as advance:
-        result = teach(
-            student,
-            teacher,
-            distill.Views(lambda number: scenes[number].images, count=count),
-            training,
-            seed=seed,
-            directory=kept / "training",
-            reporter=Watched(words, advance),
-        )
+    trainable, solved = lesson.recipe.trainable, lesson.training.solved(lesson.recipe.trainable)
+    count = scenes_to_learn_from(max(lesson.steps, VISITS * solved))
+    wide = trainable == "gains"  # as `lite3r distill` does
+    scenes = lesson_scenes(count=count, views=lesson.views, size=size, seed=seed, wide=wide)
+    images = distill.Views(lambda number: scenes[number].images, count=count)
+    result = teach(
+        student, teacher, images, lesson.training, seed=seed, directory=folder, reporter=watched
+    )
     if result is not None and result.stopped == "interrupted":
         raise KeyboardInterrupt
-    student.backbone.eval()
 
 
 def _key(teacher: Backbone, lesson: Lesson, size: int, seed: int) -> str:

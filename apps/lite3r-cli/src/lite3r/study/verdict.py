@@ -34,6 +34,10 @@ PARTS = (
         "16 blocks, attn in W8A8",
         "16 blocks, attn, then W8A8",
     ),
+    *(
+        (f"Training gains under {row}", f"{row}, gains in FP8", f"{row}, FP8 weights")
+        for row in ("64 blocks", "32 blocks")
+    ),
     ("The paper's training set-up", "paper's set-up", "paper's operator, FP8 weights"),
     ("Making up for what cells understate", "64 blocks", "no offsets"),
     ("Axes calibrated once instead of anew", "no offsets", "axes computed anew"),
