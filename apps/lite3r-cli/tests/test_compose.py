@@ -1,5 +1,6 @@
 """A student is its teacher but for what the recipe says, and is taught what it deploys."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lite3r.student.deploy import AGREES, deploy, export, load
 from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, load_backbone, weights_digest
-from sla_kernels import stored_calibration
+from sla_kernels import SparseLinearAttention, stored_calibration
 
 IMAGES = torch.rand(1, 2, 3, 140, 126, generator=torch.Generator().manual_seed(0))
 
@@ -367,6 +368,8 @@ def test_a_recipe_that_cannot_run_is_refused_when_made(block: tuple[int, int]) -
     [
         ({"keep": 0}, "keep=0; "),
         ({"keep": 1.5}, "keep=1.5; "),
+        ({"keep": ()}, r"keep=\(\); "),
+        ({"keep": (8, 0)}, "keep=0; "),
         ({"block": (64, 8)}, r"block=\(64, 8\); the smallest cells must be"),
         ({"summary": (4, 6)}, r"summary=\(4, 6\); "),
         ({"opened": 0}, "opened=0; "),
@@ -382,16 +385,30 @@ def test_a_content_order_that_cannot_run_is_refused_when_made(
         replace(Recipe(), **changes)
 
 
+def test_blocks_of_single_layers_are_as_many_as_the_layers(teacher: Backbone) -> None:
+    recipe = replace(Recipe(), keep=(8, 4, 2, 1), fp8="none")
+    assert "8, 4, 2, 1 key blocks" in recipe.words()
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    made = lighten(teacher, recipe, calibrate=IMAGES).backbone
+    cores = [made.get_submodule(f"{s.name}.core") for s in made.attention_sites()]
+    rows = [core.choice.keep for core in cores if isinstance(core, SparseLinearAttention)]
+    assert rows == [8, 4, 2, 1]
+    with pytest.raises(ValueError, match=r"keep=8, 4; da3-tiny has 4 attentions that become"):
+        lighten(teacher, replace(recipe, keep=(8, 4)))
+
+
 def test_recipes_change_field_by_field_from_text() -> None:
     made = paper().changed({"keep": "0.1", "block": "32,64", "linear": "complement"})
     assert (made.keep, made.block, made.linear, made.scope) == (0.1, (32, 64), "complement", "both")
     assert paper().changed({"fp8_exclude": "*.fc1,*.fc2"}).fp8_exclude == ("*.fc1", "*.fc2")
     balanced = Recipe().changed({"keep": "16", "summary": "4,32", "opened": "12"})
     assert (balanced.keep, balanced.summary, balanced.opened) == (16, (4, 32), 12)
+    assert Recipe().changed({"keep": "16, 8,4"}).keep == (16, 8, 4)
     assert tiles().changed({"summary": "", "keep": "1.0"}).summary == ()
     for changes, part in (
         ({"kept": "1"}, "a recipe has: keep"),
         ({"keep": "much"}, "keep=much"),
+        ({"keep": "8,0.5"}, "keep=8,0.5"),
         ({"linear": "some"}, "linear='some'"),
         ({"order": "sorted"}, "order='sorted'; it must be known: "),
     ):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,15 +15,25 @@ from PIL import Image
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
-from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, STUDY, around, but, few
+from lite3r.study.candidates import (
+    BESIDE_TAUGHT,
+    CHEAP,
+    FULL,
+    STUDY,
+    around,
+    but,
+    few,
+    halved,
+)
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
 from lite3r.study.taught import TAUGHT, taught
-from lite3r.study.tune import Allowed, tune
+from lite3r.study.tune import _measure, by_layer, tune
 from lite3r.study.verdict import PARTS
 from recon_backbones import Backbone, load_backbone
+from recon_eval.ablation import Allowed
 from recon_eval.data import Scene, SyntheticScenes
-from recon_eval.report import Kept
+from recon_eval.report import Kept, Trials
 
 SCENES = ("--scenes", "2", "--views", "2", "--size", "56", "--weights", "random")
 SEEN = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
@@ -158,8 +169,9 @@ def test_tune_takes_the_cheapest_that_holds_on_what_was_held_out(
     tried = [few(keep, opened=2) for keep in (4, 8)]
     monkeypatch.setattr("lite3r.study.tune.grid", lambda: iter(tried))
     monkeypatch.setattr("lite3r.study.tune.around", lambda candidate: iter(()))
+    monkeypatch.setattr("lite3r.study.tune.by_layer", lambda *given: [])
     path = tmp_path / "measured.json"
-    generous = Allowed(depth=1.0, pose=1.0)
+    generous = Allowed(allow=1.0, allow_pose=1.0)
     found = tune(teacher, sets, generous, Kept(path, "lite3r tune", {}), Words())
     assert found.choice == tried[0]
     assert found.rows[0]["cost"] < found.rows[1]["cost"] < 1
@@ -175,6 +187,7 @@ def test_what_was_held_out_decides(
     tried = [few(keep) for keep in (4, 16, 32)]
     monkeypatch.setattr("lite3r.study.tune.grid", lambda: iter(tried))
     monkeypatch.setattr("lite3r.study.tune.around", lambda candidate: iter(()))
+    monkeypatch.setattr("lite3r.study.tune.by_layer", lambda *given: [])
     monkeypatch.setattr("lite3r.study.tune.alone", lambda *given: {})
     kept = Kept(None, "lite3r tune", {})
     kept.document["dense_gflop"] = 4.0
@@ -184,10 +197,30 @@ def test_what_was_held_out_decides(
         for scene, change in zip(sets, changes, strict=True):
             figures = {"depth_change": change, "pose_agreement": 0.9, "gflop": cost}
             kept.add(candidate.key, scene.name, figures | {"exact": 0.1, "seen": 0.2})
-    assert tune(teacher, sets, Allowed(depth=0.01, pose=0.2), kept, Words()).choice == tried[1]
-    assert tune(teacher, sets, Allowed(depth=0.01, pose=0.05), kept, Words()).choice is None
+    assert (
+        tune(teacher, sets, Allowed(allow=0.01, allow_pose=0.2), kept, Words()).choice == tried[1]
+    )
+    assert tune(teacher, sets, Allowed(allow=0.01, allow_pose=0.05), kept, Words()).choice is None
     kept.document["dense_gflop"] = 1.0  # nothing is cheaper
-    assert tune(teacher, sets, Allowed(depth=0.01, pose=0.2), kept, Words()).choice is None
+    assert tune(teacher, sets, Allowed(allow=0.01, allow_pose=0.2), kept, Words()).choice is None
+
+
+def test_exact_blocks_are_shared_by_what_each_layer_needs(
+    teacher: Backbone, sets: list[Scene], tmp_path: Path
+) -> None:
+    kept, candidate = Kept(tmp_path / "measured.json", "lite3r tune", {}), few(8, opened=2)
+    sites = [s.name for s in teacher.attention_sites() if s.scope == "global"]
+    changes = dict(zip([candidate, *halved(candidate, 4)], (0.1, 0.3, 0.1, 0.2, 0.1), strict=True))
+    for one, change in changes.items():
+        kept.add(one.key, sets[0].name, {"depth_change": change, "pose_agreement": 1.0})
+    trials = Trials(kept, partial(_measure, teacher, SEEN, {}))
+    *_, shared, fewer = by_layer(trials, candidate, teacher, sets[:1])
+    first, second, third, last = shared.recipe.keeps
+    assert first > third > second == last >= 1 and abs(sum(shared.recipe.keeps) - 32) <= 2
+    assert abs(sum(fewer.recipe.keeps) - 24) <= 2
+    network = make(teacher, shared, SEEN)
+    made = [network.get_submodule(f"{name}.core").choice.keep for name in sites]
+    assert tuple(made) == shared.recipe.keeps
 
 
 @pytest.mark.usefixtures("short")
@@ -213,8 +246,9 @@ def test_a_recipe_file_is_read_where_a_name_is(tmp_path: Path) -> None:
     made = replace(Recipe(), fp8="none", fp8_exclude=("a", "b"))
     assert recipe_file.chosen(recipe=str(path)) == made
     assert recipe_file.chosen(recipe="sparse_only").fp8 == "none"
-    recipe_file.write(path, {"keep": 32, "summary": (4, 64)})
-    assert recipe_file.read(path) == replace(Recipe(), keep=32, summary=(4, 64))
+    for keep in (32, (32, 64, 16, 8)):
+        recipe_file.write(path, {"keep": keep, "summary": (4, 64)})
+        assert recipe_file.read(path) == replace(Recipe(), keep=keep, summary=(4, 64))
 
 
 def test_around_a_candidate_nothing_costs_more() -> None:

@@ -1,22 +1,28 @@
 """An ablation measures each row once, compares it with dense, and says who earned what."""
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from recon_eval.ablation import (
+    Allowed,
     alone_row,
     markdown,
+    means_of,
     measure_rows,
     named,
     panels,
     summarize,
+    tried_panels,
+    tried_tables,
     verdict,
 )
 from recon_eval.data import Scene, SyntheticScenes
-from recon_eval.report import Kept, svg
+from recon_eval.report import Kept, Trials, svg
 
 PARTS = (("The order by content", "64 blocks", "sequence order"),)
 
@@ -82,3 +88,55 @@ def test_the_summary_is_a_table_and_panels(tmp_path: Path) -> None:
     ElementTree.fromstring(svg(drawn))
     assert [point.name for point in drawn[0].points] == ["dense", "light"]
     assert drawn[-1].points[0].y == pytest.approx(0.8)
+
+
+def figures(depth: float, agreement: float) -> dict[str, float]:
+    return {"depth_change": depth, "pose_agreement": agreement}
+
+
+def test_what_is_allowed_is_held_by_the_means_over_sets() -> None:
+    allowed = Allowed(allow=0.01, allow_pose=0.1)
+    assert means_of([figures(0.01, 1.0), figures(0.02, 0.5)]) == pytest.approx((0.015, 0.75))
+    assert allowed.holds([figures(0.015, 0.95), figures(0.004, 0.9)])
+    assert not allowed.holds([figures(0.015, 0.95), figures(0.006, 0.9)])
+    assert not allowed.holds([figures(0.001, 0.89)])
+    assert not allowed.holds([])  # nothing is known
+
+
+@pytest.mark.parametrize("changes", [{"allow": 0.0}, {"allow_pose": 1.1}, {"allow": math.nan}])
+def test_what_cannot_be_allowed_is_named(changes: dict[str, float]) -> None:
+    name = next(iter(changes))
+    with pytest.raises(ValueError, match=f"{name}=.*; it must be above 0"):
+        Allowed(**{"allow": 0.01, "allow_pose": 0.1, **changes})
+
+
+def test_candidates_stand_by_cost_and_the_chosen_one_is_named() -> None:
+    row = {"layer": None, "cells": "4, 64", "opened": 20, **figures(0.0123, 0.876)}
+    rows = [
+        {**row, "key": "b", "blocks": "64 of 4", "cost": 0.5},
+        {**row, "key": "a", "blocks": "9, 7 of 4", "cost": 0.25, "held_depth": 0.02}
+        | {"held_pose": 0.5},
+    ]
+    layer = {**row, "key": "c", "layer": "layer 3 alone", "cost": 0.1}
+    first, second = tried_tables(rows, [layer], "a").split("\n\n")
+    assert first.splitlines()[2:] == [
+        "| 9, 7 of 4 | 4, 64 | 20 | 25.0% | 1.23% | 0.876 | 2.00%, 0.500 | chosen |",
+        "| 64 of 4 | 4, 64 | 20 | 50.0% | 1.23% | 0.876 |  |  |",
+    ]
+    assert second.splitlines()[-1] == "| layer 3 alone | 10.0% | 1.23% | 0.876 |"
+    depth, poses = tried_panels(rows)
+    assert [(p.x, p.y) for p in depth.points] == [(0.5, 0.0123), (0.25, 0.0123)]
+    assert poses.points[0].y == 0.876
+
+
+def test_candidates_are_tried_once_each() -> None:
+    one, scene = SimpleNamespace(key="one"), SimpleNamespace(name="s")
+    measured: list[str] = []
+
+    def measure(candidate: Any, scenes: Any) -> Any:
+        measured.append(candidate.key)
+        return [figures(0.1, 0.9) for _ in scenes]
+
+    trials = Trials(Kept(None, "x", {}), measure)
+    assert trials.try_all(iter([one, one]), [scene]) == [one, one]
+    assert measured == ["one"]

@@ -11,7 +11,8 @@ from lite3r.shell.terminal import Terminal
 from lite3r.student import recipe_file
 from lite3r.student.student import TeacherSpec
 from lite3r.study.prepare import kept_on
-from lite3r.study.tune import Allowed, Tuned, markdown, panels, tune
+from lite3r.study.tune import Tuned, tune
+from recon_eval.ablation import Allowed, tried_panels, tried_tables
 from recon_eval.report import Kept, svg
 
 RECIPE, MEASURED, TABLE, PLOT = "recipe.json", "measured.json", "tune.md", "tune.svg"
@@ -22,7 +23,7 @@ def run(asked: Tune, terminal: Terminal) -> None:
     folder = asked.out or Path("runs") / f"tune-{asked.backbone}"
     spec = TeacherSpec.chosen(asked.backbone, asked.weights, asked.seed)
     with reported():
-        allowed = Allowed(depth=asked.allow, pose=asked.allow_pose)
+        allowed = Allowed(allow=asked.allow, allow_pose=asked.allow_pose)
         atomic.check_writable(folder)
         goes_on = asked.overwrite or (folder / MEASURED).is_file()
         for name in (RECIPE, MEASURED, TABLE, PLOT):
@@ -41,8 +42,9 @@ def run(asked: Tune, terminal: Terminal) -> None:
         )
     found = tune(teacher, sets, allowed, kept, terminal.words)
     kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
-    _write(asked, folder, found, kept)
-    terminal.result(kept.document, markdown(found))
+    shown = tried_tables(found.rows, found.layers, found.choice.key if found.choice else None)
+    _write(asked, folder, found, kept, shown)
+    terminal.result(kept.document, shown)
     terminal.say(
         f"recipe: {folder / RECIPE}"
         if found.choice
@@ -52,9 +54,9 @@ def run(asked: Tune, terminal: Terminal) -> None:
     )
 
 
-def _write(asked: Tune, folder: Path, found: Tuned, kept: Kept) -> None:
-    atomic.write_text(folder / TABLE, markdown(found))
-    atomic.write_text(folder / PLOT, svg(panels(found)))
+def _write(asked: Tune, folder: Path, found: Tuned, kept: Kept, shown: str) -> None:
+    atomic.write_text(folder / TABLE, shown)
+    atomic.write_text(folder / PLOT, svg(tried_panels(found.rows)))
     if found.choice is None:
         (folder / RECIPE).unlink(missing_ok=True)
         return

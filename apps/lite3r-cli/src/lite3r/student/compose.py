@@ -8,6 +8,7 @@ import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
+from itertools import count
 from typing import Any
 
 import torch
@@ -81,6 +82,11 @@ def check_recipe(recipe: Recipe, backbone: Backbone) -> None:
         raise ValueError(
             f"scope={recipe.scope}; {backbone.name} must have such attention: take another scope"
         )
+    if len(recipe.keeps) not in (1, len(sites)):
+        raise ValueError(
+            f"keep={recipe.blocks}; {backbone.name} has {len(sites)} attentions that become "
+            "sparse: give a number for each, or one for all"
+        )
     widest = min(site.num_heads * site.head_dim for site in sites)
     if recipe.calibrates and recipe.axes > widest:
         raise ValueError(
@@ -94,9 +100,10 @@ def sparsify(backbone: Backbone, recipe: Recipe) -> None:
     """Give a backbone the token order and the attention of a recipe, in place."""
     like = next(backbone.parameters())
     backbone.set_token_order(recipe.token_order)
+    numbers = count()  # of sparse sites, in the order of the network
     replace_attention(
         backbone,
-        lambda site: recipe.attention(site.head_dim).to(device=like.device, dtype=like.dtype),
+        lambda site: recipe.attention(site.head_dim, next(numbers)).to(like),
         where=lambda site: site.scope in recipe.scopes,
     )
     if recipe.calibrates:

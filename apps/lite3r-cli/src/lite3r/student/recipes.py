@@ -27,8 +27,9 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256  # tokens, powers of two: what the kerne
 class Recipe:
     """How a dense backbone becomes a student."""
 
-    keep: float | int = 64
-    """Key blocks that each query block attends exactly: their number, or their share in (0, 1]."""
+    keep: float | int | tuple[int, ...] = 64
+    """Key blocks that each query block attends exactly: their number, or their share in (0, 1]; or
+    a number for each sparse attention, in the order of the network."""
     block: tuple[int, int] = (64, 4)
     """Query and key tokens in a block; in tiles ("sequence", no summary) powers of two."""
     order: kinds.Order = "content"
@@ -89,7 +90,10 @@ class Recipe:
                 f"block={self.block}; both sizes must be powers of two from {SMALLEST_BLOCK} to "
                 f"{LARGEST_BLOCK} in tiles: 16 16 chooses best"
             )
-        self.attention(64)  # what it cannot be made of, it names
+        if not self.keeps:
+            raise ValueError("keep=(); there must be a number of blocks: 64 is usual")
+        for number in range(len(self.keeps)):
+            self.attention(64, number)  # what it cannot be made of, it names
 
     @property
     def tiles(self) -> bool:
@@ -106,11 +110,16 @@ class Recipe:
         """Whether FP8 layers are rounded to suit their inputs."""
         return self.fp8 != "none" and self.rounding == "inputs"
 
-    def attention(self, head_dim: int) -> SparseLinearAttention:
-        """An attention of this kind. Raises ValueError for one that cannot run."""
+    @property
+    def keeps(self) -> tuple[float | int, ...]:
+        """`keep` of each sparse attention, or one for all of them."""
+        return self.keep if isinstance(self.keep, tuple) else (self.keep,)
+
+    def attention(self, head_dim: int, number: int = 0) -> SparseLinearAttention:
+        """The attention of a sparse site, by number. Raises ValueError for one that cannot run."""
         return SparseLinearAttention(
             head_dim,
-            keep=self.keep,
+            keep=self.keeps[min(number, len(self.keeps) - 1)],
             block=self.block,
             order=self.order,
             summary=self.summary or None,
@@ -121,10 +130,15 @@ class Recipe:
             linear=None if self.linear == "none" else self.linear,
         )
 
+    @property
+    def blocks(self) -> str:
+        """What `keep` says, in digits."""
+        return ", ".join(map(str, self.keeps))
+
     def words(self) -> str:
         """The attention in a few words."""
         query, key = self.block
-        share = f"{self.keep:.0%} of the" if isinstance(self.keep, float) else f"{self.keep}"
+        share = f"{self.keep:.0%} of the" if isinstance(self.keep, float) else self.blocks
         if self.tiles:
             return f"{share} key blocks of {query} x {key} tokens, {self.token_order} order"
         cells = ", ".join(map(str, self.summary))
@@ -161,9 +175,10 @@ class Recipe:
         }
         for name, given in fields.items():
             like = getattr(cls(), name)
-            kind = (int, float) if name == "keep" else type(like)
-            texts: Any = given if name.startswith("fp8_") else ()
-            if not isinstance(given, kind) or not all(isinstance(one, str) for one in texts):
+            kind = (int, float, tuple) if name == "keep" else type(like)
+            inner = str if name.startswith("fp8_") else int
+            held: Any = given if isinstance(given, tuple) else ()
+            if not isinstance(given, kind) or not all(isinstance(one, inner) for one in held):
                 raise ValueError(f"{name}={given!r}; it must be like {like!r}: write it so")
         return cls(**fields)
 
@@ -261,7 +276,8 @@ def _read(name: str, text: str, hint: Any) -> Any:
         if get_origin(hint) is tuple:
             return tuple(kinds[0](word) for word in words)
         if name == "keep":
-            return int(text) if text.strip().isdigit() else float(text)
+            numbers = tuple(int(word) for word in words) if "," in text else ()
+            return numbers or (int(text) if text.strip().isdigit() else float(text))
         return text if _is_literal(hint) else hint(text)
     except ValueError:
         like = getattr(Recipe(), name)

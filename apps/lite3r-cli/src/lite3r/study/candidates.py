@@ -1,10 +1,11 @@
 """Networks to be tried, as values; and the rows of a study."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lite3r.student.recipes import Recipe, paper, sparse_only, tiles
+from sla_kernels import share_blocks
 
 Multiplies = Literal["weight_only", "reference"]
 UNTAUGHT: dict[str, Any] = {"linear": "none", "trainable": "none"}
@@ -139,3 +140,21 @@ def around(candidate: Candidate) -> Iterator[Candidate]:
         yield replace(candidate, recipe=replace(recipe, opened=opened))
     for count in (1, 2):
         yield replace(candidate, recipe=replace(recipe, summary=levels(recipe.block[1], count)))
+
+
+def halved(candidate: Candidate, layers: int) -> list[Candidate]:
+    """The candidate with half as many exact blocks in one layer, for each of its layers."""
+    keep = int(candidate.recipe.keeps[0])
+    fewer = max(1, keep // 2)
+    each = [(keep,) * i + (fewer,) + (keep,) * (layers - 1 - i) for i in range(layers)]
+    return [replace(candidate, recipe=replace(candidate.recipe, keep=keeps)) for keeps in each]
+
+
+def shared(candidate: Candidate, change: float, halves: Sequence[float]) -> Iterator[Candidate]:
+    """The candidate with its exact blocks shared between layers: all, and three quarters of them.
+
+    - `change`: its own; `halves`: of what `halved` makes of it.
+    """
+    for quarters in (4, 3):
+        keeps = share_blocks(int(candidate.recipe.keeps[0]) * quarters // 4, change, halves)
+        yield replace(candidate, recipe=replace(candidate.recipe, keep=keeps))

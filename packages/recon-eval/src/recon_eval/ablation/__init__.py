@@ -14,4 +14,8 @@ from recon_eval.ablation.rows import named as named
 from recon_eval.ablation.rows import summarize as summarize
 from recon_eval.ablation.shown import markdown as markdown
 from recon_eval.ablation.shown import panels as panels
+from recon_eval.ablation.tried import Allowed as Allowed
+from recon_eval.ablation.tried import means_of as means_of
+from recon_eval.ablation.tried import tried_panels as tried_panels
+from recon_eval.ablation.tried import tried_tables as tried_tables
 from recon_eval.ablation.words import verdict as verdict

@@ -34,6 +34,13 @@ class Trials:
             self._kept.save()
         return self.figures(candidate, scenes)
 
+    def try_all(self, candidates: Iterable[Any], scenes: Sequence[Any]) -> list[Any]:
+        """Try each on the scenes, and return the candidates."""
+        tried = list(candidates)
+        for candidate in tried:
+            self.try_on(candidate, scenes)
+        return tried
+
     def figures(self, candidate: Any, scenes: Sequence[Any]) -> list[dict[str, Any]]:
         """What was measured on those of the scenes where something was."""
         found = (self._kept.find(candidate.key, scene.name) for scene in scenes)
