@@ -9,14 +9,22 @@ from typing import Any
 import pytest
 import torch
 
-from recon_backbones import Backbone, Memory, load_backbone
+from recon_backbones import Backbone, Memory, list_backbones, load_backbone
 from recon_backbones.blocks import streaming
 from recon_backbones.blocks.attention import Attention
 from recon_backbones.blocks.rope import rotary_table
 from recon_backbones.telling import Advance, Telling
 from recon_backbones.views import memory
 from recon_backbones.views.memory import Work, footprint
-from recon_backbones.views.plan import Plan, Situation, make_plan, needed, thriftier
+from recon_backbones.views.plan import (
+    ANYWAY,
+    PLENTY,
+    Plan,
+    Situation,
+    make_plan,
+    needed,
+    thriftier,
+)
 from recon_backbones.views.run import Views, is_out_of_memory, run_plan
 
 from .allocations import peak_allocated
@@ -270,3 +278,13 @@ def test_the_allocator_s_own_error_is_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**46, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_what_counts_as_plenty_is_more_than_any_backbone_needs(kind: str) -> None:
+    for name in list_backbones():
+        for views in (1, 12):
+            work = Work(views=views, height=224, width=168)
+            found = footprint(name, work, device=kind)
+            plenty = PLENTY * views * work.height * work.width + ANYWAY
+            assert 2 * (found.total(kind) - found.weights) < plenty, (name, views)

@@ -272,3 +272,23 @@ def test_quaternions_rotate_as_their_matrix(seed: int, angle: float) -> None:
     assert quaternion[0] >= 0
     back = Rotation.from_quat(quaternion[[1, 2, 3, 0]]).as_matrix()
     np.testing.assert_allclose(back, rotation, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_kind_is_written_where_one_is_asked_for(tmp_path: Path, kind: str) -> None:
+    write_colmap(tmp_path, cameras(), cloud(), observations(), kinds=(kind,))
+    assert {file.suffix for file in tmp_path.iterdir()} == {f".{kind}"}
+    assert as_set(read_colmap(tmp_path).observations) == as_set(observations())
+
+
+@pytest.mark.parametrize("kinds", [(), ("ply",), ("bin", "ply")])
+def test_other_kinds_are_refused(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="they must be of bin, txt"):
+        write_colmap(tmp_path, cameras(), cloud(), kinds=kinds)
+
+
+def test_text_alone_is_refused_where_it_would_cut_a_name(tmp_path: Path) -> None:
+    given = [replace(camera, name=spaced(camera.name)) for camera in cameras()]
+    with pytest.raises(ValueError, match=r"'schön und gut\.png' has a space"):
+        write_colmap(tmp_path, given, cloud(), kinds=("txt",))
+    assert not list(tmp_path.iterdir())

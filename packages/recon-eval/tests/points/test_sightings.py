@@ -86,3 +86,20 @@ def test_what_makes_no_sense_is_refused() -> None:
         find_sightings(np.zeros((1, 3)), rig(3), [np.ones((6, 8))])
     with pytest.raises(ValueError, match="most=0"):
         find_sightings(np.zeros((1, 3)), rig(1), [np.ones((6, 8))], most=0)
+
+
+def test_pieces_are_worked_on_apart_and_come_back_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform((-1, -1, 1.5), (1, 1, 2.5), (1000, 3))
+    depths = [rng.uniform(1.5, 2.5, (6, 8)).astype(np.float32) for _ in range(7)]
+    whole = find_sightings(points, rig(7), depths, most=3, tolerance=0.2)
+    monkeypatch.setattr("recon_eval.points.sightings.PIECE", 37)
+    pieces = find_sightings(points, rig(7), depths, most=3, tolerance=0.2)
+    np.testing.assert_array_equal(pieces, whole)
+    one_by_one = [
+        find_sightings(p[None], rig(7), depths, most=3, tolerance=0.2)[0] for p in points[:50]
+    ]
+    np.testing.assert_array_equal(whole[:50], one_by_one)
+    assert len(np.unique((whole >= 0).sum(axis=1))) > 2

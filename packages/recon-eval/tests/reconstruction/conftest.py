@@ -64,6 +64,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, cloud: PointCloud, views: 
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(view.image).resize((112, 84)).save(photo)
     made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
-    for write in WRITERS.values():
-        write(folder, made)
+    for name, write in WRITERS.items():
+        if name != "colmap_text":  # text holds no spaces
+            write(folder, made)
     return folder

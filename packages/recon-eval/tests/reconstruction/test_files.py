@@ -92,9 +92,8 @@ def test_glb_cameras_see_what_the_views_saw(written: Path, views: list[View]) ->
 def model(
     request: pytest.FixtureRequest, views: list[View], cloud: PointCloud, tmp_path: Path
 ) -> pycolmap.Reconstruction:
-    """One of the two kinds of files, in a folder where the other is not; text holds no spaces."""
-    kind, alone = request.param, tmp_path / "alone"
-    alone.mkdir()
+    """One of the two kinds of files, which is written alone; text holds no spaces."""
+    kind = request.param
     if kind == "txt":
         views = [replace(view, name=view.name.replace(" ", "_")) for view in views]
     for view in views:
@@ -102,10 +101,10 @@ def model(
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(view.image).resize((112, 84)).save(photo)
     made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
-    WRITERS["colmap"](tmp_path / "out", made)
-    for file in (tmp_path / "out/sparse/0").glob(f"*.{kind}"):
-        (alone / file.name).write_bytes(file.read_bytes())
-    return pycolmap.Reconstruction(str(alone))
+    WRITERS[{"bin": "colmap", "txt": "colmap_text"}[kind]](tmp_path / "out", made)
+    written = tmp_path / "out/sparse/0"
+    assert {p.suffix for p in written.iterdir()} == {f".{kind}"}
+    return pycolmap.Reconstruction(str(written))
 
 
 def test_pycolmap_reads_the_model(
@@ -240,6 +239,14 @@ def test_thinning_keeps_the_cap_and_the_most_confident(count: int, cap: int, see
     assert min(count, max(1, cap // 4)) <= len(kept) <= cap or count <= cap
     assert cloud.confidence.max() in kept.confidence
     assert {tuple(p) for p in kept.points} <= {tuple(p) for p in cloud.points}
+
+
+@pytest.mark.parametrize("cap", [19_000, 5_000, 300])
+@pytest.mark.parametrize("flat", [1.0, 0.0])
+def test_thinning_nearly_fills_the_cap(cap: int, flat: float) -> None:
+    points = np.random.default_rng(0).random((20_000, 3)).astype(np.float32) * (1, 2, flat)
+    kept = thin(PointCloud(points=points.astype(np.float32)), cap)
+    assert 0.98 * cap <= len(kept) <= cap
 
 
 def test_gathering_in_pieces_respects_the_cap(views: list[View]) -> None:

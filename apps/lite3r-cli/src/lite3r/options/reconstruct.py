@@ -11,8 +11,9 @@ from lite3r.shell.command import Command
 from lite3r.shell.errors import check_least
 from lite3r.shell.terminal import Output
 
-Format = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html", "report"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+Usual = Literal["ply", "glb", "npz", "depth", "transforms", "colmap", "html", "report"]
+Format = Usual | Literal["colmap_text"]
+FORMATS: tuple[Format, ...] = get_args(Usual)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Reconstruct(Command, work="lite3r.commands.reconstruct:run"):
     scenes: bool = False
     """Each input is a scene of its own, into OUT/NAME; start as many processes as you like."""
     formats: tuple[Format, ...] = FORMATS
-    """What to write."""
+    """What to write; colmap_text, a model that people can read, only where it is named."""
     size: int = 224
     """Longer side in pixels at which the network sees a photo."""
     cameras: Path | None = None

@@ -57,11 +57,15 @@ def tune(
         for candidate in tried:
             trials.try_on(candidate, tuned)
             advance()
+
+    def chosen() -> Candidate | None:
+        return next((c for c in near(tried) if allowed.holds(trials.try_on(c, held))), None)
+
     if found := near(tried):
         tried += trials.try_all(around(found[0]), tuned)
-        tried += by_layer(trials, near(tried)[0], teacher, tuned)
-    held_too = (c for c in near(tried) if allowed.holds(trials.try_on(c, held)))
-    choice = next(held_too, None)
+    if best := chosen():
+        tried += by_layer(trials, best, teacher, tuned)
+    choice = chosen()
     layers = alone("layer", choice or few(64), teacher)
     for candidate in layers.values():
         trials.try_on(candidate, sets[:1])

@@ -28,7 +28,8 @@ from recon_backbones.views.options import Memory
 CHUNKS = (8, 4, 2, 1)  # views in the dense heads
 HALVES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 FEWEST = 4  # views of a window that is still worth aligning
-PLENTY = 16 << 10  # bytes for a pixel, far above what any backbone was measured to need
+PLENTY = 4 << 10  # bytes for a pixel, several times what any backbone needs
+ANYWAY = 3 << 29  # bytes beside them, as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,8 @@ def make_plan(options: Memory, situation: Situation) -> Plan:
     if options.budget is None:
         limit = available(situation.device) + situation.held
         plan = next(_candidates(options, situation))
-        if situation.held + PLENTY * plan.window * situation.height * situation.width < limit:
+        plenty = PLENTY * plan.window * situation.height * situation.width + ANYWAY
+        if situation.held + plenty < limit:
             return plan  # so little that predicting it would take longer than it
     else:
         limit = parse_bytes(options.budget)

@@ -194,3 +194,9 @@ def check_camera(
             f"{where}: the last row of the intrinsic is {intrinsics[2]}; it must be 0 0 1: "
             "give a pinhole camera, not transposed"
         )
+
+
+def by_number(numbers: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " n"]:
+    """The places of whole numbers from 0 to below `most`, ascending, equal ones as they stand."""
+    short = numbers.astype(np.uint16) if most <= 1 << 16 else numbers  # sorted digit by digit
+    return np.argsort(short, kind="stable")

@@ -58,7 +58,7 @@ def share_picture(share: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]
 def data_uri(picture: UInt8[np.ndarray, "y x channels"], *, kind: str = "png") -> str:
     """A picture as the text of an `img` element's `src`. kind: "png" or "jpeg"."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format=kind, quality=88, optimize=True)
+    Image.fromarray(picture).save(buffer, format=kind, quality=88, optimize=kind == "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -1,15 +1,17 @@
 """Which views see which points, by their depth maps: what tracks of a COLMAP model are made of."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int32
+from jaxtyping import Float, Float32, Float64, Int, Int32
 
-from recon_eval.formats.records import Camera, Observations
+from recon_eval.formats.records import Camera, Observations, by_number
 
 MOST = 4
 TOLERANCE = 0.05
-PIECE = 1 << 18  # points at once
+PIECE = 1 << 16  # points at once: what is made of them on the way stays in a core's cache
 
 
 def find_sightings(
@@ -42,9 +44,13 @@ def find_sightings(
             "leave them out for the usual ones"
         )
     found = np.full((len(points), most), -1, np.int32)
-    for start in range(0, len(points), PIECE):
-        part = slice(start, start + PIECE)
-        found[part] = _of_piece(points[part], cameras, depths, most, tolerance)
+
+    def work(start: int) -> None:
+        piece = np.ascontiguousarray(points[start : start + PIECE].T, np.float64)
+        found[start : start + PIECE] = _of_piece(piece, cameras, depths, most, tolerance)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy holds no lock while it computes
+        list(pool.map(work, range(0, len(points), PIECE)))
     return found
 
 
@@ -61,41 +67,46 @@ def observe(
     point, _ = np.nonzero(sightings >= 0)
     camera = sightings[sightings >= 0].astype(np.int64)
     xy = np.empty((len(point), 2))
-    for number, one in enumerate(cameras):
-        mine = camera == number
+    order = by_number(camera, len(cameras))
+    ends = np.cumsum(np.bincount(camera, minlength=len(cameras)))
+    for one, mine in zip(cameras, np.split(order, ends), strict=False):
         xy[mine] = one.project(points[point[mine]])[0]
     return Observations(camera=camera, point=point, xy=xy)
 
 
 def _of_piece(
-    points: np.ndarray,
+    points: Float64[np.ndarray, "3 p"],
     cameras: Sequence[Camera],
     depths: np.ndarray | Sequence[np.ndarray],
     most: int,
     tolerance: float,
 ) -> Int32[np.ndarray, "p k"]:
     """Keep, for each point, the views of the smallest gaps while views pass by."""
-    views = np.full((len(points), most), -1, np.int32)
-    gaps = np.full((len(points), most), np.inf, np.float32)
-    every = np.arange(len(points))
+    views = np.full((most, points.shape[1]), -1, np.int32)
+    gaps = np.full((most, points.shape[1]), np.inf, np.float32)
     for number, (camera, depth) in enumerate(zip(cameras, depths, strict=True)):
-        gap = _gap(points, camera, depth)
-        worst = gaps.argmax(axis=1)
-        better = (gap <= tolerance) & (gap < gaps[every, worst])
-        rows, columns = every[better], worst[better]
+        seen, gap = _near(points, camera, depth, tolerance)
+        held = gaps[:, seen]
+        worst = held.argmax(axis=0)
+        better = gap < held.max(axis=0)
+        rows, columns = worst[better], seen[better]
         views[rows, columns], gaps[rows, columns] = number, gap[better]
-    views = np.sort(views.astype(np.uint32), axis=1)  # -1 becomes the largest, and comes last
-    return views.astype(np.int32)
+    views = np.sort(views.astype(np.uint32), axis=0)  # -1 becomes the largest, and comes last
+    return views.astype(np.int32).T
 
 
-def _gap(points: np.ndarray, camera: Camera, depth: np.ndarray) -> Float32[np.ndarray, " p"]:
-    """The relative difference of each point's depth to the map's; infinite where it is unseen."""
+def _near(
+    points: Float64[np.ndarray, "3 p"], camera: Camera, depth: np.ndarray, tolerance: float
+) -> tuple[Int[np.ndarray, " s"], Float32[np.ndarray, " s"]]:
+    """Which points a view sees, and how far off its map each is, relative to the map's depth."""
     height, width = depth.shape
-    landed, ahead = camera.project(points)
-    inside = (ahead > 0) & ((landed >= 0) & (landed < (width, height))).all(axis=1)
-    column, row = landed[inside].astype(np.int64).T
-    there = depth[row, column].astype(np.float64)
-    known = np.isfinite(there) & (there > 0)
-    gap = np.full(len(points), np.inf, np.float32)
-    gap[inside] = np.abs(ahead[inside] / np.where(known, there, np.nan) - 1)
-    return np.where(np.isnan(gap), np.float32(np.inf), gap)
+    pose = camera.intrinsics @ camera.world_to_camera
+    across, down, ahead = pose[:, :3] @ points + pose[:, 3:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = across / ahead, down / ahead
+    inside = np.flatnonzero((ahead > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height))
+    there = depth[y[inside].astype(np.int64), x[inside].astype(np.int64)].astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = np.abs(ahead[inside] / there - 1).astype(np.float32)
+    near = (gap <= tolerance) & (there > 0) & (there < np.inf)
+    return inside[near], gap[near]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def _transforms(out: Path, made: Reconstruction) -> None:
     write_transforms(out / "transforms.json", found, points="points.ply", masks=masks)
 
 
-def _colmap(out: Path, made: Reconstruction) -> None:
+def _colmap(kind: str, out: Path, made: Reconstruction) -> None:
     """A model with tracks and its photos, as splat trainers and COLMAP itself want them.
 
     Points that cameras were fitted to come first, with the observations that were used.
@@ -55,7 +56,7 @@ def _colmap(out: Path, made: Reconstruction) -> None:
         first, exact = made.tracked.cloud, made.tracked.observations
         cloud = PointCloud.concatenate([first, cloud])
         observations = Observations.concatenate([exact, observations.behind(len(first))])
-    write_colmap(out / "sparse/0", cameras, cloud, observations)
+    write_colmap(out / "sparse/0", cameras, cloud, observations, kinds=(kind,))
 
 
 def _html(out: Path, made: Reconstruction) -> None:
@@ -69,7 +70,8 @@ WRITERS: dict[str, Writer] = {
     "npz": lambda out, made: write_archive(out / "prediction.npz", made.views),
     "depth": lambda out, made: write_depth_maps(out / "depth", made.views),
     "transforms": _transforms,
-    "colmap": _colmap,
+    "colmap": partial(_colmap, "bin"),
+    "colmap_text": partial(_colmap, "txt"),
     "html": _html,
     "report": lambda out, made: write_summary(out / "report.html", made),
 }

@@ -1,4 +1,5 @@
-"""A COLMAP model in a folder: binary or text, whichever is there; both are written.
+"""A COLMAP model in a folder: binary or text, whichever is there; both are written unless one is
+asked for.
 
 Text is left out where an image's name has a space: readers of text, COLMAP's and nerfstudio's, cut
 the name there.
@@ -61,19 +62,33 @@ def write_colmap(
     cameras: Sequence[Camera],
     cloud: PointCloud,
     observations: Observations | None = None,
+    *,
+    kinds: Sequence[str] = ("bin", "txt"),
 ) -> None:
     """Write cameras, images and points3D, each as .bin and .txt, into `folder`.
 
     Where a name has a space, as .bin alone: readers of text cut the name there. Every camera
     becomes an image; images share a PINHOLE camera where size and intrinsics are equal to the last
     bit. `observations` become the tracks of the points: dense stereo and splatting choose partners
-    by points seen in common, so without them no image has one. Raises ValueError where a camera has
-    no size.
+    by points seen in common, so without them no image has one.
+
+    - `kinds`: "bin", "txt", or both. Text of a million points takes a quarter of a minute.
+
+    Raises ValueError where a camera has no size, for another kind, and for text alone where a name
+    has a space.
     """
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise ValueError(f"kinds={tuple(kinds)}; they must be of {', '.join(KINDS)}: name one")
     seen = Observations.none() if observations is None else observations
     tracks = tracks_of(seen, cameras=len(cameras), points=len(cloud))
-    spaced = any(camera.name != "".join(camera.name.split()) for camera in cameras)
-    for kind, module in KINDS.items():
+    spaced = [c.name for c in cameras if c.name != "".join(c.name.split())]
+    if spaced and set(kinds) == {"txt"}:
+        raise ValueError(
+            f"{spaced[0]!r} has a space; readers of text cut a name there: write a binary model, "
+            "or give the photo another name"
+        )
+    for kind in kinds:
+        module = KINDS[kind]
         if spaced and module is text:
             for stem in ("cameras", "images", "points3D"):  # of an earlier model: no longer true
                 (Path(folder) / f"{stem}.{kind}").unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon_eval.formats.records import Observations
+from recon_eval.formats.records import Observations, by_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ def tracks_of(seen: Observations, *, cameras: int, points: int) -> Tracks:
                 f"observations.{name}: is {index.min()} to {index.max()}; there are "
                 f"{count}, counted from 0: correct them"
             )
-    order = np.lexsort((seen.point, seen.camera))
+    order = by_number(seen.point, points)
+    order = order[by_number(seen.camera[order], cameras)]
     camera, point = seen.camera[order], seen.point[order]
     starts = np.concatenate([[0], np.cumsum(np.bincount(camera, minlength=cameras))])
     return Tracks(
@@ -43,6 +44,6 @@ def tracks_of(seen: Observations, *, cameras: int, points: int) -> Tracks:
         camera=camera,
         place=np.arange(len(order)) - starts[camera],
         starts=starts,
-        by_point=np.argsort(point, kind="stable"),
+        by_point=by_number(point, points),
         point_starts=np.concatenate([[0], np.cumsum(np.bincount(point, minlength=points))]),
     )
