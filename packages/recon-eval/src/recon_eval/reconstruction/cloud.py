@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from recon_eval.formats.records import PointCloud
 from recon_eval.reconstruction.view import View
 
-FILLED = 1e-3  # of the cap may stay unused
+UNUSED = 1e-3  # of the cap, at most
 NEAR = 2e-4  # logarithms of voxels that are as good as equal
 
 
@@ -111,23 +111,31 @@ def thin(cloud: PointCloud, max_points: int) -> PointCloud:
 def _side(places: Float[np.ndarray, "3 p"], max_points: int) -> float:
     """The side of voxels, of which at most `max_points` hold a place, and nearly as many.
 
-    Between a millionth of the extent and the extent, along straight lines in logarithms through
-    both ends; an end that stays twice pulls half as much (the Illinois rule).
+    Between a millionth of the extent and the extent, along straight lines through both ends; an end
+    that stays twice pulls half as much (the Illinois rule). Lines are those of logarithms: of the
+    side, and of how many places a voxel holds.
     """
-    extent = float(places.max()) or 1.0
-    small, above = np.log(extent * 1e-6), np.log(places.shape[1] / max_points)
-    large, below = np.log(extent * 1.001), -np.log(max_points)
-    unused, stayed = -below, 0
-    while large - small > NEAR and unused > FILLED:
-        middle = large - (large - small) * np.clip(below / (below - above), 0.02, 0.98)
-        found = np.log(len(_firsts(_voxels(places, float(np.exp(middle))))) / max_points)
-        if found <= 0:
-            large, below, unused = middle, found, -found
-            above, stayed = above / (1 + (stayed > 0)), 1
+    extent, count = float(places.max()) or 1.0, places.shape[1]
+    goal = _crowded(max_points, count)
+    small, below = np.log(extent * 1e-6), _crowded(count, count) - goal
+    large, above = np.log(extent * 1.001), _crowded(1, count) - goal
+    held, stayed = 1, 0
+    while large - small > NEAR and held < (1 - UNUSED) * max_points:
+        middle = large - (large - small) * np.clip(above / (above - below), 0.02, 0.98)
+        found = len(_firsts(_voxels(places, float(np.exp(middle)))))
+        if found <= max_points:
+            large, held, above = middle, found, _crowded(found, count) - goal
+            below, stayed = below / (1 + (stayed > 0)), 1
         else:
-            small, above = middle, found
-            below, stayed = below / (1 + (stayed < 0)), -1
+            small, below = middle, _crowded(found, count) - goal
+            above, stayed = above / (1 + (stayed < 0)), -1
     return float(np.exp(large))
+
+
+def _crowded(voxels: int, places: int) -> float:
+    """The logarithm of how many places fall on a voxel, empty ones too, where so many are not."""
+    filled = min(voxels / places, 1 - 0.5 / places)
+    return float(np.log((1 - filled) * (1 + filled) / filled))
 
 
 def _firsts(voxels: Int[np.ndarray, " p"]) -> Int[np.ndarray, " kept"]:

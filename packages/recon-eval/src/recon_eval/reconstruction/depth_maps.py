@@ -1,6 +1,8 @@
 """Depth maps as images: 16-bit PNG and 32-bit TIFF for programs, color PNG for people."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -30,12 +32,16 @@ def write_depth_maps(folder: Path, views: Sequence[View]) -> None:
         )
     unit = farthest / LARGEST
     near, far = depth_range(*(_known(view)[::4, ::4] for view in views))
-    for name, view in zip(file_names(views), views, strict=True):
+
+    def write(name: str, view: View) -> None:
         depth = _known(view)
         write_depth(folder / f"{name}.png", depth, unit=unit)
         write_depth(folder / f"{name}.tiff", depth)
         with new_file(folder / f"{name}{PREVIEW}.png") as partial:
             Image.fromarray(depth_picture(depth, near, far)).save(partial)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow holds no lock while it encodes
+        list(pool.map(write, file_names(views), views))
     write_json(folder / "scale.json", {"depth_per_value": unit})
 
 
