@@ -188,6 +188,15 @@ def test_reconstruct_reads_mixed_photos_and_writes_every_format(lite3r: Any, pho
     assert models == {"cameras.bin", "images.bin", "points3D.bin"}  # text would cut "3 gedreht.jpg"
 
 
+def test_a_model_as_text_is_written_where_it_is_named(lite3r: Any, photos: Path) -> None:
+    words = ("reconstruct", photos, "--weights", "random", "--size", "28", "--formats")
+    lite3r(*words, "colmap_text", "--out", "cut").refuses("'3 gedreht.jpg' has a space")
+    assert not Path("cut").exists()
+    (photos / "3 gedreht.jpg").rename(photos / "3.jpg")
+    assert lite3r(*words, "colmap_text", "--out", "out").code == 0
+    assert {p.suffix for p in Path("out/sparse/0").iterdir()} == {".txt"}
+
+
 def test_reconstruct_with_a_student_differs_from_its_teacher(
     lite3r: Any, photos: Path, finished: Any
 ) -> None:

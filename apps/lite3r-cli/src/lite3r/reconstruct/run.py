@@ -168,7 +168,8 @@ def write(
     )
     for name in plan.formats:
         words.say(f"writing {name} ...")
-        WRITERS[name](partial, scene)
+        with reported():
+            WRITERS[name](partial, scene)
     atomic.write_json(
         partial / MARK,
         {
