@@ -44,10 +44,11 @@ def find_sightings(
             "leave them out for the usual ones"
         )
     found = np.full((len(points), most), -1, np.int32)
+    known = [np.where((d > 0) & (d < np.inf), d, np.nan).astype(np.float64) for d in depths]
 
     def work(start: int) -> None:
         piece = np.ascontiguousarray(points[start : start + PIECE].T, np.float64)
-        found[start : start + PIECE] = _of_piece(piece, cameras, depths, most, tolerance)
+        found[start : start + PIECE] = _of_piece(piece, cameras, known, most, tolerance)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy holds no lock while it computes
         list(pool.map(work, range(0, len(points), PIECE)))
@@ -77,26 +78,32 @@ def observe(
 def _of_piece(
     points: Float64[np.ndarray, "3 p"],
     cameras: Sequence[Camera],
-    depths: np.ndarray | Sequence[np.ndarray],
+    depths: Sequence[Float64[np.ndarray, "_ _"]],
     most: int,
     tolerance: float,
 ) -> Int32[np.ndarray, "p k"]:
     """Keep, for each point, the views of the smallest gaps while views pass by."""
     views = np.full((most, points.shape[1]), -1, np.int32)
     gaps = np.full((most, points.shape[1]), np.inf, np.float32)
+    largest = gaps[0].copy()  # of those that are kept
     for number, (camera, depth) in enumerate(zip(cameras, depths, strict=True)):
         seen, gap = _near(points, camera, depth, tolerance)
+        better = gap < largest[seen]
+        seen, gap = seen[better], gap[better]
         held = gaps[:, seen]
         worst = held.argmax(axis=0)
-        better = gap < held.max(axis=0)
-        rows, columns = worst[better], seen[better]
-        views[rows, columns], gaps[rows, columns] = number, gap[better]
+        views[worst, seen], gaps[worst, seen] = number, gap
+        held[worst, np.arange(len(seen))] = gap
+        largest[seen] = held.max(axis=0)
     views = np.sort(views.astype(np.uint32), axis=0)  # -1 becomes the largest, and comes last
     return views.astype(np.int32).T
 
 
 def _near(
-    points: Float64[np.ndarray, "3 p"], camera: Camera, depth: np.ndarray, tolerance: float
+    points: Float64[np.ndarray, "3 p"],
+    camera: Camera,
+    depth: Float64[np.ndarray, "y x"],
+    tolerance: float,
 ) -> tuple[Int[np.ndarray, " s"], Float32[np.ndarray, " s"]]:
     """Which points a view sees, and how far off its map each is, relative to the map's depth."""
     height, width = depth.shape
@@ -105,8 +112,7 @@ def _near(
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = across / ahead, down / ahead
     inside = np.flatnonzero((ahead > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height))
-    there = depth[y[inside].astype(np.int64), x[inside].astype(np.int64)].astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gap = np.abs(ahead[inside] / there - 1).astype(np.float32)
-    near = (gap <= tolerance) & (there > 0) & (there < np.inf)
+    there = depth[y[inside].astype(np.int64), x[inside].astype(np.int64)]
+    gap = np.abs(ahead[inside] / there - 1).astype(np.float32)
+    near = gap <= tolerance  # false where a depth is not known: NaN
     return inside[near], gap[near]
