@@ -16,7 +16,8 @@ class RecipeOptions:
     """Which recipe: balanced, fast, tiles, paper, sparse_only (`lite3r info` describes them), or a
     .json file of `lite3r tune`."""
     keep: str | None = None
-    """Key blocks that each query block attends exactly: a number, as 64, or a share, as 0.25."""
+    """Key blocks that each query block attends exactly: a number, as 64, a share, as 0.25, or a
+    number for each sparse attention, as 88,84,56,28."""
     block: tuple[int, int] | None = None
     """Query and key tokens in a block; the first summaries are as large as key blocks."""
     scope: Scope | None = None
@@ -24,8 +25,7 @@ class RecipeOptions:
     fp8: Fp8 | None = None
     """Scaling of the FP8 linear layers; none keeps them as they are."""
     trainable: Trainable | None = None
-    """What distillation changes: nothing, projections, last layers of attentions, low-rank
-    updates, attentions, all."""
+    """What distillation changes: projections, last layers, gains, low-rank updates, attentions."""
     set: tuple[str, ...] = ()
     """Other fields of the recipe, as opened=16 summary=4,64 lora_rank=4."""
 
