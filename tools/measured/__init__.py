@@ -8,7 +8,7 @@ from .distillation import distill, distill_fast, gap, overhead, teacher, train_m
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .prediction import memory_plans, predicted_models
-from .quality import content_order, fp8_rounded
+from .quality import content_order, fp8_rounded, quality
 from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "content-order": content_order,
     "fp8-memory": fp8_memory,
     "fp8-rounded": fp8_rounded,
+    "quality": quality,
     "fp8-recipes": fp8_recipes,
     "fp8-linears": fp8_linears,
     "fp8-deployed": fp8_deployed,

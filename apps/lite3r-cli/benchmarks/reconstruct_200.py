@@ -65,6 +65,13 @@ def reconstruct(photos: Path, out: Path, *more: str) -> dict[str, Any]:
     }
 
 
+def make_student(folder: Path) -> None:
+    """A light copy of the bundled network, hardly measured."""
+    few = ("--eval-scenes", "1", "--many-scenes", "1", "--many-views", "9")
+    command = [sys.executable, "-m", "lite3r", "distill", "--out", str(folder), *few]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def interrupt(photos: Path, folder: Path) -> dict[str, Any]:
     """Start, stop with Ctrl-C while the network runs, and list what is left."""
     out = folder / "stopped"
@@ -99,6 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         size = make_photos(folder / "photos", options.photos)
+        make_student(folder / "light")
         found = {
             "format": "lite3r-reconstruct-200/1",
             "photos": options.photos,
@@ -109,6 +117,12 @@ def main() -> None:
                 "windows of 40": reconstruct(
                     folder / "photos", folder / "windows", "--window", "40", "--overlap", "10"
                 ),
+                "light": {
+                    **reconstruct(
+                        folder / "photos", folder / "fast", "--model", str(folder / "light")
+                    ),
+                    "command": "lite3r reconstruct PHOTOS --model runs/da3-tiny",
+                },
             },
             "interrupted": interrupt(folder / "photos", folder),
             "environment": environment(),
