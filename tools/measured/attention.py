@@ -52,6 +52,17 @@ def listed_rows() -> str:
     first, e = record["rows"][0], record["environment"]
     return (
         f"{table(header, rows)}\n\n{first['heads']} heads of {first['width']}, medians; the gain "
-        f"is that of `fast` over dense. Measured on {e['processor']}, {e['threads']} threads, "
-        f"torch {e['torch']}."
+        f"is that of `fast` over dense. {_growth()} Measured on {e['processor']}, {e['threads']} "
+        f"threads, torch {e['torch']}."
     )
+
+
+def _growth() -> str:
+    """What twice the tokens cost, all lengths timed in turn."""
+    times: dict[str, list[str]] = {}
+    rows = [row for row in load("sla-doubling-cpu.json")["rows"] if "times_before" in row]
+    for row in rows:
+        times.setdefault(row["what"], []).append(f"{row['times_before']:.2f}")
+    told = "; ".join(f"`{name}` {', '.join(found)}" for name, found in times.items())
+    steps = ", ".join(f"{n:,}" for n in dict.fromkeys(row["tokens"] for row in rows))
+    return f"Times as long as half the tokens, timed in turn, at {steps} tokens: {told}."

@@ -1,6 +1,7 @@
 """Time few exact blocks with summaries beside dense attention, on a CPU, and what each step takes.
 
     python benchmarks/rows.py --tokens 8224 32896 --out rows-cpu.json
+    python benchmarks/rows.py --in-turn --tokens 16448 32896 65792 131584 --out doubling-cpu.json
 
 Tokens come in groups that are alike, as patches of one place seen from many views are; time does
 not depend on it. Every repetition times dense attention and this package in turn. Nothing is timed
@@ -39,9 +40,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dense-up-to", type=int, default=40_000, help="tokens")
     parser.add_argument("--no-backward", action="store_true")
+    parser.add_argument("--in-turn", action="store_true", help="time all lengths in turn, alone")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     check_exact(given.heads, given.width)
+    if given.in_turn:
+        record = {"what": "growth", "environment": environment(), "rows": growth(given)}
+        given.out.write_text(json.dumps(record, indent=1) + "\n")
+        return
     rows = [
         row
         for tokens in given.tokens
@@ -80,18 +86,58 @@ def check_exact(heads: int, width: int) -> None:
     torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v))
 
 
+def prepared(
+    tokens: int, dtype: torch.dtype, given: argparse.Namespace
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Queries, keys and values of a type, and the axes of their order."""
+    drawn = draw(tokens, given.heads, given.width)
+    q, k, v = (x.to(dtype) for x in drawn)
+    return (q, k, v), principal_axes(drawn[1].transpose(1, 2).flatten(2), 16)
+
+
+def growth(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """What each recipe takes at each length in bfloat16, and how many times the one before.
+
+    All lengths are timed in turn, as a processor's clock changes within minutes; ratios are those
+    of one turn.
+    """
+    cases = [(n, *prepared(n, torch.bfloat16, given)) for n in given.tokens]
+    rows = []
+    for name, recipe in RECIPES.items():
+        seconds: dict[int, list[float]] = {n: [] for n in given.tokens}
+        for _ in range(given.repeats + 1):
+            for tokens, qkv, axes in cases:
+                begun = time.perf_counter()
+                forward(attention(recipe, axes), *qkv)
+                seconds[tokens].append(time.perf_counter() - begun)
+        before: list[float] = []
+        for tokens, taken in seconds.items():
+            row = {"what": name, "tokens": tokens, "heads": given.heads, "width": given.width}
+            row["median_ms"] = 1e3 * statistics.median(taken[1:])
+            if before:
+                ratios = [b / a for a, b in zip(before[1:], taken[1:], strict=True)]
+                row |= {"times_before": statistics.median(ratios), "ratios": ratios}
+            before = taken
+            rows.append(row)
+            sys.stdout.write(json.dumps(row) + "\n")
+    return rows
+
+
+def attention(recipe: dict[str, int], axes: Tensor) -> Callable[..., Tensor]:
+    """Attention of a recipe, its order included."""
+    return lambda *x: sla_attention(
+        *x, **recipe, block=(64, 4), order="content", summary=SIZES, axes=axes, linear=None
+    )
+
+
 def measure(tokens: int, dtype: torch.dtype, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows for one number of tokens of one type."""
-    drawn = draw(tokens, given.heads, given.width)
-    axes = principal_axes(drawn[1].transpose(1, 2).flatten(2), 16)
-    q, k, v = (x.to(dtype) for x in drawn)
+    (q, k, v), axes = prepared(tokens, dtype, given)
     calls: dict[str, Callable[..., Tensor]] = {}
     if tokens <= given.dense_up_to:
         calls["dense"] = F.scaled_dot_product_attention
     for name, recipe in RECIPES.items():
-        calls[name] = lambda *x, r=recipe: sla_attention(
-            *x, **r, block=(64, 4), order="content", summary=SIZES, axes=axes, linear=None
-        )
+        calls[name] = attention(recipe, axes)
         calls[f"{name}, choice alone"] = lambda *x, r=recipe: (
             select_rows(*x, **r, summary=SIZES, axes=axes).rows
         )
