@@ -51,10 +51,12 @@ def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
         )
     threshold = np.percentile(confident, options.confidence_percentile)
     cloud: list[PointCloud] = []
+    side = None
     for view in views:
         cloud.append(points_of(view, threshold=float(threshold), options=options))
         if sum(map(len, cloud)) > 2 * options.max_points:
-            cloud = [thin(PointCloud.concatenate(cloud), options.max_points)]
+            whole, side = _thinned(PointCloud.concatenate(cloud), options.max_points, side)
+            cloud = [whole]
     return thin(PointCloud.concatenate(cloud), options.max_points)
 
 
@@ -100,12 +102,25 @@ def thin(cloud: PointCloud, max_points: int) -> PointCloud:
     Of points without confidence, the first. The voxel leaves at most a thousandth of the cap
     unused, or it is within 0.03 % of the smallest that fits.
     """
-    if len(cloud) <= max_points:
-        return cloud
+    return cloud if len(cloud) <= max_points else _thinned(cloud, max_points)[0]
+
+
+def _thinned(
+    cloud: PointCloud, max_points: int, side: float | None = None
+) -> tuple[PointCloud, float]:
+    """The same, and the side of the voxels.
+
+    - `side`: taken as it is where it leaves no more than a quarter above the cap.
+    """
     if cloud.confidence is not None:
         cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
     places = np.ascontiguousarray((cloud.points - cloud.points.min(axis=0)).T, np.float64)
-    return cloud.take(np.sort(_firsts(_voxels(places, _side(places, max_points)))))
+    first = None if side is None else _firsts(_voxels(places, side))
+    if first is None or len(first) > 1.25 * max_points:
+        side = _side(places, max_points)
+        first = _firsts(_voxels(places, side))
+    assert side is not None
+    return cloud.take(np.sort(first)), side
 
 
 def _side(places: Float[np.ndarray, "3 p"], max_points: int) -> float:
