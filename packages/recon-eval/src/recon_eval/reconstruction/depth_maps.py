@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon_eval.formats import new_file, write_depth, write_json
+from recon_eval.formats.depth import QUICK
 from recon_eval.pages.pictures import depth_picture, depth_range
 from recon_eval.reconstruction.view import View
 
@@ -38,7 +39,7 @@ def write_depth_maps(folder: Path, views: Sequence[View]) -> None:
         write_depth(folder / f"{name}.png", depth, unit=unit)
         write_depth(folder / f"{name}.tiff", depth)
         with new_file(folder / f"{name}{PREVIEW}.png") as partial:
-            Image.fromarray(depth_picture(depth, near, far)).save(partial)
+            Image.fromarray(depth_picture(depth, near, far)).save(partial, compress_level=QUICK)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow holds no lock while it encodes
         list(pool.map(write, file_names(views), views))
