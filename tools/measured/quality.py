@@ -4,21 +4,18 @@ from typing import Any
 
 from .layout import load, table, where
 
+ON_TRUTH = ("AbsRel of dense's", "AUC@30, points from dense")
 ON_PHOTOS = ("change of depth on photos", "pose agreement")
 
 
 def content_order() -> str:
     """Students beside their teacher, nothing trained."""
     record = load("content-order-study.json")
-    few, many, most, photos = (
-        {row["row"]: row for row in record["summary"] if row["group"] == group}
-        for group in ("8 views", "16 views", "32 views", "photos")
-    )
-    truth = ("AbsRel of dense's", "AUC@30, points from dense")
     counts = ("8 views", "16 views", "32 views")
+    few, many, most, photos = _groups(record, *counts, "photos")
     header = (
         "attention",
-        *(f"{words}, {views}" for views in counts for words in truth),
+        *(f"{words}, {views}" for views in counts for words in ON_TRUTH),
         *ON_PHOTOS,
         "keys exact",
         "keys seen",
@@ -52,14 +49,10 @@ def content_order() -> str:
 def quality() -> str:
     """All rows of a study, those that train among them, and what it says in words."""
     record = load("quality-da3-tiny.json")
-    two, few, photos = (
-        {row["row"]: row for row in record["summary"] if row["group"] == group}
-        for group in ("2 views", "8 views", "photos")
-    )
-    truth = ("AbsRel of dense's", "AUC@30, points from dense")
+    two, few, photos = _groups(record, "2 views", "8 views", "photos")
     header = (
         "network",
-        *(f"{words}, {views}" for views in ("2 views", "8 views") for words in truth),
+        *(f"{words}, {views}" for views in ("2 views", "8 views") for words in ON_TRUTH),
         *ON_PHOTOS,
     )
     rows = [
@@ -80,11 +73,8 @@ def quality() -> str:
 def fp8_rounded() -> str:
     """FP8 weights rounded to suit their inputs beside the nearest codes."""
     record = load("fp8-rounded.json")
-    few, photos = (
-        {row["row"]: row for row in record["summary"] if row["group"] == group}
-        for group in ("8 views", "photos")
-    )
-    header = ("network", "AbsRel of dense's", "AUC@30, points from dense", *ON_PHOTOS)
+    few, photos = _groups(record, "8 views", "photos")
+    header = ("network", *ON_TRUTH, *ON_PHOTOS)
     rows = [
         (name, *_truth(row), *_change(photos[name])) for name, row in few.items() if name in photos
     ]
@@ -95,6 +85,13 @@ def fp8_rounded() -> str:
         "sets of up to 8 photographs, short enough that every key is attended, compared with the "
         f"dense network in float32. {where(record['environment'])}"
     )
+
+
+def _groups(record: dict[str, Any], *names: str) -> list[dict[str, dict[str, Any]]]:
+    """The rows of each group of scenes, by name."""
+    return [
+        {row["row"]: row for row in record["summary"] if row["group"] == name} for name in names
+    ]
 
 
 def _keys(row: dict[str, Any]) -> tuple[str, str]:

@@ -60,16 +60,18 @@ def tried_panels(rows: Rows) -> list[Panel]:
 def tried_tables(rows: Rows, layers: Rows, chosen: str | None) -> str:
     """Candidates by cost, and layers by how much they hurt; `chosen` is the key of one."""
     first = [
-        (row["blocks"], row["cells"], row["opened"], *_cells(row), _words(row, chosen))
+        (
+            row["blocks"],
+            row["cells"],
+            row["opened"],
+            *_cells(row),
+            "chosen" if row["key"] == chosen else "",
+        )
         for row in sorted(rows, key=lambda row: row["cost"])
     ]
     titles = ("exact blocks", "cells", "opened", *CHANGES, "held out", "")
     second = [(row["layer"], *_cells(row)[:-1]) for row in layers]
     return f"{table(titles, first)}\n\n{table(('layer, alone sparse', *CHANGES), second)}\n"
-
-
-def _words(row: Mapping[str, Any], chosen: str | None) -> str:
-    return "chosen" if row["key"] == chosen else ""
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -115,16 +115,16 @@ def _thinned(
     if cloud.confidence is not None:
         cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
     places = np.ascontiguousarray((cloud.points - cloud.points.min(axis=0)).T, np.float64)
-    first = None if side is None else _firsts(_voxels(places, side))
-    if first is None or len(first) > 1.25 * max_points:
-        side = _side(places, max_points)
-        first = _firsts(_voxels(places, side))
-    assert side is not None
+    first = None if side is None else _firsts(places, side)
+    if side is None or first is None or len(first) > 1.25 * max_points:
+        side, first = _fitting(places, max_points)
     return cloud.take(np.sort(first)), side
 
 
-def _side(places: Float[np.ndarray, "3 p"], max_points: int) -> float:
-    """The side of voxels, of which at most `max_points` hold a place, and nearly as many.
+def _fitting(
+    places: Float[np.ndarray, "3 p"], max_points: int
+) -> tuple[float, Int[np.ndarray, " kept"]]:
+    """The side of voxels of which nearly `max_points` hold a place, not more; and `_firsts` of it.
 
     Between a millionth of the extent and the extent, along straight lines through both ends; an end
     that stays twice pulls half as much (the Illinois rule). Lines are those of logarithms: of the
@@ -134,17 +134,18 @@ def _side(places: Float[np.ndarray, "3 p"], max_points: int) -> float:
     goal = _crowded(max_points, count)
     small, below = np.log(extent * 1e-6), _crowded(count, count) - goal
     large, above = np.log(extent * 1.001), _crowded(1, count) - goal
-    held, stayed = 1, 0
-    while large - small > NEAR and held < (1 - UNUSED) * max_points:
+    first, stayed = np.zeros(1, np.int64), 0  # the largest voxel holds all
+    while large - small > NEAR and len(first) < (1 - UNUSED) * max_points:
         middle = large - (large - small) * np.clip(above / (above - below), 0.02, 0.98)
-        found = len(_firsts(_voxels(places, float(np.exp(middle)))))
-        if found <= max_points:
-            large, held, above = middle, found, _crowded(found, count) - goal
+        found = _firsts(places, float(np.exp(middle)))
+        beyond = _crowded(len(found), count) - goal
+        if len(found) <= max_points:
+            large, first, above = middle, found, beyond
             below, stayed = below / (1 + (stayed > 0)), 1
         else:
-            small, below = middle, _crowded(found, count) - goal
+            small, below = middle, beyond
             above, stayed = above / (1 + (stayed < 0)), -1
-    return float(np.exp(large))
+    return float(np.exp(large)), first
 
 
 def _crowded(voxels: int, places: int) -> float:
@@ -153,17 +154,11 @@ def _crowded(voxels: int, places: int) -> float:
     return float(np.log((1 - filled) * (1 + filled) / filled))
 
 
-def _firsts(voxels: Int[np.ndarray, " p"]) -> Int[np.ndarray, " kept"]:
-    """Where each different number stands first; PyTorch sorts on all cores."""
-    ordered, at = torch.from_numpy(voxels).sort(stable=True)
+def _firsts(places: Float[np.ndarray, "3 p"], side: float) -> Int[np.ndarray, " kept"]:
+    """The first place, none of which is negative, in each voxel; PyTorch sorts on all cores."""
+    x, y, z = ((axis / side).astype(np.int64) for axis in places)
+    ordered, at = torch.from_numpy(x << 42 | y << 21 | z).sort(stable=True)
     begins = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=begins[1:])
     first: Int[np.ndarray, " kept"] = at[begins].numpy()
     return first
-
-
-def _voxels(places: Float[np.ndarray, "3 p"], voxel: float) -> Int[np.ndarray, " p"]:
-    """One number for the voxel of each place, none of which is negative."""
-    x, y, z = ((axis / voxel).astype(np.int64) for axis in places)
-    number: Int[np.ndarray, " p"] = x << 42 | y << 21 | z
-    return number
