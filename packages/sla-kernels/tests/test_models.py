@@ -138,6 +138,17 @@ def test_shared_blocks_are_right_where_layers_add_up(added: list[float], keep: i
     assert change([float(k) for k in shared]) <= change(even) * (1 + 2 / keep)
 
 
+@given(st.lists(st.floats(1, 4), min_size=2, max_size=8), st.integers(64, 256))
+def test_no_other_shares_change_less(added: list[float], keep: int) -> None:
+    """The least of a sum of a / k, at one sum of k, is the square of the sum of roots over it."""
+    even = math.sqrt(sum(added) / keep)
+    halved = [math.sqrt((sum(added) + one) / keep) for one in added]
+    shared = share_blocks(keep, even, halved)
+    changed = sum(a / k for a, k in zip(added, shared, strict=True))
+    least = sum(map(math.sqrt, added)) ** 2 / sum(shared)
+    assert least * (1 - 1e-9) <= changed <= least * (1 + 1 / keep)
+
+
 def test_layers_that_change_nothing_share_alike() -> None:
     assert share_blocks(64, 0.3, [0.3, 0.2, 0.3]) == (64, 64, 64)
 

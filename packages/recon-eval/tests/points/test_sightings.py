@@ -103,3 +103,22 @@ def test_pieces_are_worked_on_apart_and_come_back_in_order(
     ]
     np.testing.assert_array_equal(whole[:50], one_by_one)
     assert len(np.unique((whole >= 0).sum(axis=1))) > 2
+
+
+def test_views_and_gaps_are_those_of_one_look_at_every_pair() -> None:
+    """Later views agree worse or better; unknown depth is none, however much is tolerated."""
+    rng = np.random.default_rng(1)
+    points = rng.uniform((-1, -1, 1.5), (1, 1, 2.5), (300, 3))
+    depths = [rng.uniform(1.5, 2.5, (6, 8)).astype(np.float32) for _ in range(9)]
+    for depth, unknown in zip(depths, (0, np.nan, np.inf, -1, -2, 0, 0, 0, 0), strict=True):
+        depth[rng.random(depth.shape) < 0.3] = unknown
+    gaps = np.full((300, 9), np.inf, np.float32)
+    for view, (camera, depth) in enumerate(zip(rig(9), depths, strict=True)):
+        landed, ahead = camera.project(points)
+        for point, ((x, y), z) in enumerate(zip(landed, ahead, strict=True)):
+            if 0 <= x < 8 and 0 <= y < 6 and 0 < depth[int(y), int(x)] < np.inf:
+                gaps[point, view] = abs(z / depth[int(y), int(x)] - 1)
+    found = find_sightings(points, rig(9), depths, most=3, tolerance=3.5)
+    for seen, gap in zip(found, gaps, strict=True):
+        best = sorted(np.argsort(gap, kind="stable")[: min(3, np.isfinite(gap).sum())])
+        assert seen[seen >= 0].tolist() == best
