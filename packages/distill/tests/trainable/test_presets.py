@@ -89,6 +89,21 @@ def test_merging_is_bit_equal_and_leaves_no_trace(models, batches, dtype):
     assert all(type(student.get_submodule(name)) is nn.Linear for name in layers)
 
 
+def test_merging_leaves_a_teacher_that_shares_the_weights_as_it_was(models):
+    teacher, _ = models()
+    teacher.requires_grad_(False)
+    before = {name: p.detach().clone() for name, p in teacher.named_parameters()}
+    student = copy.deepcopy(teacher, memo={id(p): p for p in teacher.parameters()})
+    add_lora(student, "*.qkv", rank=2)
+    for name, parameter in student.named_parameters():
+        if name.endswith(".up"):
+            nn.init.normal_(parameter)
+    merge_lora(student)
+    assert all(torch.equal(p, before[name]) for name, p in teacher.named_parameters())
+    assert not torch.equal(student.blocks[0].attn.qkv.weight, teacher.blocks[0].attn.qkv.weight)
+    assert student.head.weight is teacher.head.weight
+
+
 def test_lora_learns_and_leaves_the_frozen_weights(models, batches):
     teacher, student = models()
     train_only(student, "lora", sites=SITES, rank=2)

@@ -105,7 +105,8 @@ def _sees_its_weight(layer: nn.Linear) -> bool:
 def merge_lora(model: nn.Module) -> list[str]:
     """Make every low-rank update part of its weight for good, bit-equal in what it computes.
 
-    Layers and state-dict names are as before `add_lora`.
+    Layers and state-dict names are as before `add_lora`. A weight shared with another model, as
+    with a teacher, becomes one of this model's own, and the other keeps what it has.
 
     Returns names of the layers.
 
@@ -118,8 +119,15 @@ def merge_lora(model: nn.Module) -> list[str]:
             "first"
         )
     for name in names:
-        parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+        _merge(model.get_submodule(name))
     return names
+
+
+def _merge(layer: nn.Module) -> None:
+    """Put the sum in place of weight and update; PyTorch would write it where the weight lies."""
+    held = layer.parametrizations.weight
+    held.original = nn.Parameter(held.original.detach().clone(), requires_grad=False)
+    parametrize.remove_parametrizations(layer, "weight")
 
 
 def lora_layers(model: nn.Module) -> list[str]:
