@@ -21,6 +21,16 @@ def test_what_is_written_comes_back_in_place(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["adapter.safetensors"]
 
 
+def test_what_a_killed_writer_left_half_done_is_in_nobodys_way(tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    half = tmp_path / ".adapter.safetensors.partial"
+    half.mkdir()
+    (half / path.name).write_bytes(b"half")
+    save_adapter(path, trained())
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter.safetensors"]
+    load_adapter(path, trained())
+
+
 def test_an_adapter_of_another_model_is_told_apart_by_its_names_and_shapes(tmp_path):
     path = tmp_path / "adapter.safetensors"
     save_adapter(path, trained())

@@ -47,6 +47,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file in a directory beside `path`, flush it to disk, rename."""
     beside = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)  # a killed writer's
     beside.mkdir()
     try:
         write_tensors(beside / path.name, tensors, metadata)
