@@ -178,7 +178,7 @@ def _finish(run: Run, archive: Archive, interrupted: bool) -> None:
     """Give the student the weights it is to hold at the end."""
     best = run.progress.best_step
     if run.task.config.keep == "best" and best is not None and not interrupted:
-        run.state.restore(archive.load(best).tensors)
+        run.restore(archive.load(best).tensors)
     if run.average:
         run.average.apply()
 

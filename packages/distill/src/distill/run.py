@@ -60,14 +60,17 @@ class Run:
         """Go on from a checkpoint, or from the student as it is."""
         if tensors is not None and progress is not None:
             self.progress = progress
-            own = {k: v for k, v in tensors.items() if not k.startswith("snapshot/")}
-            self.state.restore(own)
+            self.restore(tensors)
         kept = {
             name.removeprefix("snapshot/"): tensor
             for name, tensor in (tensors or {}).items()
             if name.startswith("snapshot/")
         }
         self._take_snapshot(kept)
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Bring back the state in a checkpoint, and not what a rollback would go back to."""
+        self.state.restore({k: v for k, v in tensors.items() if not k.startswith("snapshot/")})
 
     def train(self, interrupt: Interrupt) -> bool:
         """Take steps until the run is over; return whether it was interrupted.

@@ -69,6 +69,31 @@ def test_the_newest_and_the_best_are_kept(models, batches, tmp_path):
     assert all(torch.equal(p, seen[8][n]) for n, p in student.named_parameters())
 
 
+def test_a_run_whose_last_evaluation_failed_goes_on_to_its_best_weights(models, batches, tmp_path):
+    teacher, student = trainee(models)
+    config = dataclasses.replace(CONFIG, monitor="error", keep="best")
+
+    def run(evaluate):
+        return distill(
+            student,
+            teacher,
+            batches,
+            pairs=PAIRS,
+            config=config,
+            directory=tmp_path,
+            evaluate=evaluate,
+        )
+
+    def fails(model):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(fails)
+    for _ in range(2):
+        result = run(lambda model: {"error": 1.0})
+        assert (result.stopped, result.best_step) == ("finished", 20)
+
+
 def test_a_checkpoint_holds_only_what_trains(models, batches, tmp_path):
     teacher, student = trainee(models)
     result = distill(student, teacher, batches, pairs=PAIRS, config=CONFIG, directory=tmp_path)
