@@ -77,6 +77,9 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     assert (gentle.steps, gentle.ema_decay, gentle.match) == (160, 0.97, "tokens")
     assert Training(match="outputs").of("gains").match == "outputs"
     assert Training().of("attn").match == "attention"
+    assert Training(attention_weight=0.0).of("gains").match == "tokens"
+    with pytest.raises(ValueError, match="attention_weight=0.0 with match=attention; "):
+        Training(attention_weight=0.0).of("attn")
     asked = Training(steps=3, learning_rate=0.5, solve_batches=2, match="attention")
     assert asked.of("proj") == asked
     with pytest.raises(ValueError, match="steps=5 with trainable=none; something must train"):
@@ -88,7 +91,10 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     [
         ({"steps": -1}, "steps=-1; "),
         ({"accumulation": 0}, "accumulation=0; "),
-        ({"attention_weight": 0.0}, "attention_weight=0.0 with match=attention; "),
+        (
+            {"attention_weight": 0.0, "match": "attention"},
+            "attention_weight=0.0 with match=attention; ",
+        ),
         ({"learning_rate": 0.0}, "learning_rate=0.0; "),
         ({"ema_decay": 1.0}, "ema_decay=1.0; "),
         ({"solve_batches": -1}, "solve_batches=-1; "),

@@ -64,12 +64,11 @@ class Training:
                     f"{name}={getattr(self, name)}; it must be at least 1: leave it out for "
                     "the usual number"
                 )
-        match = self.match or "attention"
-        weight, alone = self.attention_weight, match == "attention"
+        weight, alone = self.attention_weight, self.match == "attention"
         if not (weight > 0 or (weight == 0 and not alone)):
             raise ValueError(
-                f"attention_weight={weight} with match={match}; it must be positive, or 0 where "
-                "something else is matched: match=outputs"
+                f"attention_weight={weight} with match={self.match}; it must be positive, or 0 "
+                "where something else is matched: match=outputs"
             )
         if self.solve_batches is not None and self.solve_batches < 0:
             raise ValueError(

@@ -28,8 +28,8 @@ class TargetCache:
     Tensors are stored as they are, so that a run with the cache equals one without. Batches
     must be the same each time they come; a batch that is not is an error.
 
-    - `directory`: made if it does not exist; may be shared by runs with the same teacher, pairs
-      and data.
+    - `directory`: made if it does not exist; runs with the same teacher, pairs and data may use it
+      one after another.
     - `shard_bytes`: size at which a shard is written.
     """
 
