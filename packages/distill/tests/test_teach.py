@@ -78,7 +78,7 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     assert Training(match="outputs").of("gains").match == "outputs"
     assert Training().of("attn").match == "attention"
     assert Training(attention_weight=0.0).of("gains").match == "tokens"
-    with pytest.raises(ValueError, match="attention_weight=0.0 with match=attention; "):
+    with pytest.raises(ValueError, match=r"attention_weight=0\.0 with match=attention; "):
         Training(attention_weight=0.0).of("attn")
     asked = Training(steps=3, learning_rate=0.5, solve_batches=2, match="attention")
     assert asked.of("proj") == asked

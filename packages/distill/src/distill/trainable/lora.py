@@ -6,6 +6,7 @@ that remain after merging, also where a layer rounds its weight to fewer bits.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -125,7 +126,7 @@ def merge_lora(model: nn.Module) -> list[str]:
 
 def _merge(layer: nn.Module) -> None:
     """Put the sum in place of weight and update; PyTorch would write it where the weight lies."""
-    held = layer.parametrizations.weight
+    held: Any = layer.get_submodule("parametrizations.weight")
     held.original = nn.Parameter(held.original.detach().clone(), requires_grad=False)
     parametrize.remove_parametrizations(layer, "weight")
 
