@@ -63,6 +63,15 @@ def test_blendedmvs_is_measured_with_the_bundled_weights(
     assert all(entry["scene"].startswith(scene.name) for entry in json.loads(done.out)["entries"])
 
 
+def test_the_table_shows_what_was_measured_and_nothing_else(lite3r: Any, scene: Scene) -> None:
+    write_blendedmvs(scene, Path("data"))
+    done = lite3r("eval", "--data", "data", "--views", "2", "--size", "69")
+    assert done.code == 0, done.err
+    assert "56 pixels" in " ".join(done.out.split())
+    assert "AUC@30" in done.out
+    assert not any(word in done.out for word in ("many views", "latency", "trained"))
+
+
 def test_dtu_is_measured_with_the_bundled_weights(lite3r: Any, scene: Scene) -> None:
     for scan in (7, 9):
         write_mvsnet_test(Path("dtu"), scene, scan)

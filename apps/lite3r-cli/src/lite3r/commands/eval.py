@@ -1,6 +1,5 @@
 """What `lite3r eval` does."""
 
-from lite3r.bench.metrics import METRICS
 from lite3r.bench.quality import evaluate
 from lite3r.options.eval import Eval
 from lite3r.shell import atomic
@@ -23,17 +22,17 @@ def run(asked: Eval, terminal: Terminal) -> None:
             atomic.check_new_file(asked.out, overwrite=asked.overwrite)
         how = vars(chosen) | {"device": pick_device(chosen.device)}
         model = load_model(**how, seed=asked.seed)
-        patch = model.backbone.patch_size
+        size = asked.size // model.backbone.patch_size * model.backbone.patch_size
         scenes = read_scenes(
             asked.data,
             count=asked.scenes,
             views=asked.views,
-            size=asked.size // patch * patch,
+            size=size,
             seed=asked.seed,
             scans=asked.scans,
         )
     terminal.say(f"{model.name}: {model.ran}")
-    with terminal.progress("measuring", len(scenes)) as advance:
+    with reported(of=("recon_eval",)), terminal.progress("measuring", len(scenes)) as advance:
         report = evaluate(
             model.backbone,
             scenes,
@@ -46,7 +45,7 @@ def run(asked: Eval, terminal: Terminal) -> None:
     if asked.out is not None:
         with reported(OSError), atomic.new_file(asked.out) as partial:
             report.save(partial)
-    title = f"{asked.data}, {len(scenes)} scenes, {asked.views} views, {asked.size} pixels"
+    title = f"{asked.data}, {len(scenes)} scenes, {asked.views} views, {size} pixels"
     row = {"label": chosen.model, **means(report, asked.protocol)}
-    columns = METRICS if asked.protocol == "median" else PROTOCOLS["paper"].columns
-    terminal.result(report.to_dict(), rich_table(columns, [row], title))
+    shown = rich_table(PROTOCOLS[asked.protocol].columns, [row], title)
+    terminal.result(report.to_dict(), shown)
