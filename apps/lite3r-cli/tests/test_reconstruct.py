@@ -205,6 +205,19 @@ def test_nothing_but_a_reconstruction_is_ever_replaced(lite3r: Any, room: Path) 
     assert run(lite3r, room, "--overwrite").code == 0
 
 
+def test_photos_that_a_list_names_are_never_replaced(lite3r: Any, room: Path) -> None:
+    assert run(lite3r, room).code == 0
+    inside = Path("out/images")
+    inside.mkdir(exist_ok=True)
+    for name in NAMES:
+        (inside / name).write_bytes((room / name).read_bytes())
+    Path("chosen.txt").write_text("".join(f"{inside / name}\n" for name in NAMES))
+    run(lite3r, "chosen.txt", "--overwrite").refuses("would be lost")
+    masks = ("--masks", inside)
+    run(lite3r, room, *masks, "--overwrite").refuses("would be lost")
+    assert sorted(path.name for path in inside.iterdir()) == sorted(NAMES)
+
+
 def test_two_copies_of_one_photo_are_no_two_views(lite3r: Any, room: Path) -> None:
     (room / "copy.png").write_bytes((room / NAMES[0]).read_bytes())
     done = run(lite3r, room / NAMES[0], room / "copy.png")

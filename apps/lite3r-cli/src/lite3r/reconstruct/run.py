@@ -18,7 +18,6 @@ from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice, Refinement
 from recon_backbones.photos import find_photos, is_video, read_mask
-from recon_backbones.views.scale import parse_end
 from recon_eval.formats import Observations, PointCloud
 from recon_eval.reconstruction import (
     WRITERS,
@@ -77,15 +76,24 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
 
     Returns what was made, for machines. Raises UserError for what cannot be used.
     """
-    with reported(UserError, OSError):
-        check_folder(folder, plan.photos, overwrite=overwrite)
+    with reported(UserError, InputError, OSError):
+        check_folder(folder, _inputs(plan), overwrite=overwrite)
     with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
         made, facts = make(plan, partial, words)
         points = write(plan, partial, folder, made, facts, words)
     return dict(facts) | {"out": str(folder), "views": len(made), "points": points}
 
 
-def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> None:
+def _inputs(plan: Plan) -> list[Path]:
+    """All that is read. Photos are looked for before weights are read, or fetched."""
+    given = [Path(one) for one in plan.photos]
+    beside = [Path(one) for one in (plan.cameras, plan.masks.folder) if one is not None]
+    if not any(is_video(one) for one in given):
+        given += find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
+    return given + beside
+
+
+def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse, before any work, a folder that cannot be written or would lose something.
 
     Raises UserError for one that holds anything but a reconstruction, or that holds an input;
@@ -95,7 +103,7 @@ def check_folder(folder: Path, inputs: Sequence[str], *, overwrite: bool) -> Non
     if not folder.exists():
         return
     atomic.refuse_existing(folder, overwrite=overwrite)
-    inside = [given for given in inputs if Path(given).resolve().is_relative_to(folder.resolve())]
+    inside = [given for given in inputs if given.resolve().is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
     held = sorted(path.name for path in folder.iterdir())
@@ -110,7 +118,8 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
     """Reconstruct, with what was decided on the way. Frames of a video go to `partial`."""
     with reported():
         cameras = None if plan.cameras is None else cameras_from(plan.cameras)
-        distance = _distance(plan.known_distance)
+        known = plan.known_distance
+        distance = None if known is None else KnownDistance.between(*known)
         model = _load(plan)
     words.say(f"{model.name}: {model.ran}")
     with reported(InputError, OSError):
@@ -224,9 +233,6 @@ def title(inputs: Sequence[str]) -> str:
 
 
 def _load(plan: Plan) -> Loaded:
-    """The model. Photos are looked for first, before weights are read, or fetched."""
-    if not any(is_video(Path(given)) for given in plan.photos):
-        find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
     return load_model(
         plan.model,
         backbone=plan.backbone,
@@ -242,10 +248,3 @@ def _metric(plan: Plan) -> Backbone:
     assert plan.metric is not None
     with reported():
         return plan.metric.load(device=plan.device)
-
-
-def _distance(given: tuple[str, str, float] | None) -> KnownDistance | None:
-    if given is None:
-        return None
-    first, second, meters = given
-    return KnownDistance(first=parse_end(first), second=parse_end(second), meters=meters)

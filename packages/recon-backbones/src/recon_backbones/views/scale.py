@@ -48,6 +48,11 @@ class KnownDistance:
                 "first and second are one and the same end; a distance has two: name another"
             )
 
+    @classmethod
+    def between(cls, first: str, second: str, meters: float) -> "KnownDistance":
+        """The distance between two ends in words, each as `parse_end` reads it."""
+        return cls(first=parse_end(first), second=parse_end(second), meters=meters)
+
 
 def parse_end(text: str) -> End:
     """Read an end: PHOTO for its camera, PHOTO:X,Y for what the pixel shows."""
