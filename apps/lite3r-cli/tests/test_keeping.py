@@ -31,6 +31,21 @@ def test_a_folder_of_something_else_is_never_replaced(lite3r: Any) -> None:
     assert Path("mine/thesis.tex").read_text() == "years of work"
 
 
+def test_hidden_work_of_others_is_never_replaced(lite3r: Any) -> None:
+    for name in (".git/HEAD", ".venv/pyvenv.cfg"):
+        Path("mine", name).parent.mkdir(parents=True)
+        Path("mine", name).write_text("years of work")
+        lite3r.distill("--out", "mine").refuses("no run of lite3r", name.split("/")[0])
+        assert Path("mine", name).read_text() == "years of work"
+
+
+def test_what_a_file_browser_or_a_killed_run_left_is_no_work_of_others(lite3r: Any) -> None:
+    for name in (".DS_Store", ".run.json.abc123"):
+        Path("mine").mkdir(exist_ok=True)
+        Path("mine", name).write_text("")
+    assert lite3r.distill("--out", "mine", "--quiet").code == 0
+
+
 def test_existing_output_is_kept(lite3r: Any, photos: Path) -> None:
     Path("out").mkdir()
     Path("out/mine.txt").write_text("mine")

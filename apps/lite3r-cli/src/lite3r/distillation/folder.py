@@ -10,6 +10,7 @@ from distill.resume.identity import differences
 from lite3r.shell import atomic
 from lite3r.shell.errors import UserError, reported
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED
+from recon_eval.formats.files import SIDECARS
 
 SETTINGS = "run.json"
 TRAINING = "training"
@@ -34,7 +35,7 @@ def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
     except OSError as error:
         raise UserError(str(error)) from error
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    visible = {name for name in present if not name.startswith(".")}
+    visible = {name for name in present if not _left_behind(name)}
     if visible - OWN_FILES or (visible and SETTINGS not in visible):
         strange = sorted(visible - OWN_FILES or visible)[:3]
         raise UserError(
@@ -49,6 +50,11 @@ def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
         _compare(folder, settings)
         return "finished" if REPORT in visible else "resumed"
     return "new"
+
+
+def _left_behind(name: str) -> bool:
+    """Whether a file browser left it, or a run that was killed while it wrote."""
+    return name in SIDECARS or any(name.startswith(f".{own}.") for own in OWN_FILES)
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
