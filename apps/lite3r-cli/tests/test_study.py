@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lite3r.bench.scenes import photo_sets
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
@@ -136,6 +137,25 @@ def test_photos_are_a_judge_of_their_own(lite3r: Any, folder: Path) -> None:
     assert photos["dense"]["depth_change"] == 0.0
     assert photos["tiles of 16"]["depth_change"] > 0.0
     assert photos["tiles of 16"]["abs_rel"] is None
+
+
+def test_other_photos_of_the_same_names_are_other_sets(teacher: Backbone, folder: Path) -> None:
+    before, again = (photo_sets(folder, teacher, size=28, views=4)[0] for _ in range(2))
+    Path(folder, "0.png").write_bytes(Path(folder, "1.png").read_bytes())
+    other = photo_sets(folder, teacher, size=28, views=4)[0]
+    assert before.name == again.name != other.name
+
+
+@pytest.mark.usefixtures("short")
+def test_a_student_trained_again_is_another_row(lite3r: Any, finished: Any) -> None:
+    rows = set()
+    for seed in (0, 1):
+        lite3r.distill("--seed", str(seed), "--out", "light", "--overwrite", "--quiet")
+        done = lite3r("bench", "quality", *SCENES, "--students", "light", "--out", "q.json")
+        assert done.code == 0, done.err
+        found = json.loads(Path("q.json").read_text())["summary"]
+        rows |= {row["row"] for row in found if row["row"].startswith("student light ")}
+        assert len(rows) == seed + 1
 
 
 def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list[Scene]) -> None:

@@ -41,12 +41,10 @@ def _scene(folder: Path, name: str) -> object:
 
 def _check(kind: str, items: Sequence[Any], read: Callable[[Any], object], words: Words) -> Checked:
     problems = []
-    with words.progress(f"reading {kind}", len(items)) as advance:
-        for item in items:
-            try:
-                read(item)
-            except (ValueError, OSError) as error:
-                where = f"{item}: " if kind == "scenes" else ""  # a photo's error names its file
-                problems.append(where + sentence(error))
-            advance()
+    for item in words.each(f"reading {kind}", items, len(items)):
+        try:
+            read(item)
+        except (ValueError, OSError) as error:
+            where = f"{item}: " if kind == "scenes" else ""  # a photo's error names its file
+            problems.append(where + sentence(error))
     return Checked(kind=kind, items=len(items), problems=problems)

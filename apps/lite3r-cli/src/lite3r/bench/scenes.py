@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from distill.resume.fingerprint import fingerprint
 from lite3r.bench.images import ImageSettings
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, load_batch
@@ -12,14 +13,19 @@ def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> li
     """As many sets of `views` photos as there are, interleaved, so that each sees all of a walk.
 
     Without truth: the dense network's answer is what others are compared with. Fewer photos than
-    `views` make one set. Raises ValueError for a folder without two photos.
+    `views` make one set. A name tells a set from other photos in the same place.
+
+    Raises ValueError for a folder without two photos.
     """
     ImageSettings(views=views, size=size)
     images = load_batch(find_photos([folder]), backbone, size).images[0]
     sets = max(1, len(images) // views)
     chosen = [images[number::sets][:views] for number in range(sets)]
     place = "/".join(folder.resolve().parts[-2:])  # many folders of photos are called "images"
-    return [Scene(name=f"{place} {n}", images=one) for n, one in enumerate(chosen)]
+    return [
+        Scene(name=f"{place} {n} {fingerprint({place: one})[:8]}", images=one)
+        for n, one in enumerate(chosen)
+    ]
 
 
 def half_of(folder: Path) -> int:

@@ -22,14 +22,9 @@ def make(asked: Make, terminal: Terminal) -> None:
             width=asked.size,
             seed=asked.seed,
         )
-    with (
-        reported(OSError),
-        atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial,
-        terminal.progress("drawing", asked.scenes) as advance,
-    ):
-        for number in range(asked.scenes):
-            write_blendedmvs(drawn[number], partial)
-            advance()
+    with reported(OSError), atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial:
+        for scene in terminal.words.each("drawing", drawn, asked.scenes):
+            write_blendedmvs(scene, partial)
     terminal.result(
         {"out": str(asked.out), "scenes": asked.scenes, "views": asked.views},
         f"{asked.scenes} scenes of {asked.views} views in {asked.out}",

@@ -36,7 +36,7 @@ def run(asked: Tune, terminal: Terminal) -> None:
             folder / MEASURED,
             "lite3r tune",
             anew=asked.overwrite,
-            photos=str(asked.data),
+            photos=[one.name for one in sets],
             views=views,
             size=asked.size,
         )

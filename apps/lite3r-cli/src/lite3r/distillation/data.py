@@ -16,7 +16,7 @@ from lite3r.shell.words import Words
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, held_out, load_batch
 from recon_eval.data import Scene, drawn_scenes, lesson_scenes
-from recon_eval.synthetic import SyntheticScenes, SyntheticWorld
+from recon_eval.synthetic import SyntheticWorld
 
 VISITS = 2  # of a scene in one training, in other orders of views; drawing it costs as much
 MOST_SCENES = 300  # to learn from; they stay in memory
@@ -68,7 +68,7 @@ def lessons(
     with reported():
         learn = lesson_scenes(count=scenes_to_learn_from(batches), wide=wide, **shape)
         test = drawn_scenes("test", count=judged, **shape)
-    drawn = _drawn(test, "drawing test scenes", words)
+    drawn = list(words.each("drawing test scenes", test, judged))
     larger: Sequence[Scene] = []
     if many is not None:
         views, side = many.views, many.size
@@ -76,7 +76,7 @@ def lessons(
             world = SyntheticWorld(
                 "test", count=many_scenes, views=views, height=side, width=side, seed=seed
             )
-        larger = _drawn(world, f"drawing scenes of {many.views} views", words)
+        larger = list(words.each(f"drawing scenes of {views} views", world, many_scenes))
     return Lessons(
         batches=distill.Views(lambda number: learn[number].images, count=len(learn)),
         judged=drawn,
@@ -84,15 +84,6 @@ def lessons(
         truth=True,
         first_words=f"Measured on {judged} synthetic scenes that neither model has seen.",
     )
-
-
-def _drawn(scenes: SyntheticScenes | SyntheticWorld, what: str, words: Words) -> list[Scene]:
-    found = []
-    with words.progress(what, len(scenes)) as advance:
-        for number in range(len(scenes)):
-            found.append(scenes[number])
-            advance()
-    return found
 
 
 def scenes_to_learn_from(batches: int) -> int:

@@ -1,9 +1,11 @@
 """How work speaks without knowing a terminal: callables for words and for progress."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
+
+One = TypeVar("One")
 
 
 @runtime_checkable
@@ -36,3 +38,10 @@ class Words:
 
     say: Callable[[str], None] = _say_nothing
     progress: Callable[[str, int], AbstractContextManager[Advance]] = _no_progress
+
+    def each(self, what: str, items: Iterable[One], total: int) -> Iterator[One]:
+        """The items one after another, the bar one further after each."""
+        with self.progress(what, total) as advance:
+            for item in items:
+                yield item
+                advance()

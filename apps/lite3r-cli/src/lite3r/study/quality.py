@@ -16,7 +16,7 @@ from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
 from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.verdict import ON_PHOTOS, PARTS
-from recon_backbones import Backbone
+from recon_backbones import Backbone, weights_digest
 from recon_eval.ablation import measure_rows, named, summarize, verdict
 from recon_eval.data import Scene, drawn_scenes
 from recon_eval.report import Kept
@@ -58,12 +58,10 @@ def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> 
         networks, split = _networks(question, teacher, words)
         groups = _groups(question, teacher)
     for group, scenes in groups:
-        with words.progress(group, len(scenes)) as advance:
-            for number, (name, draw) in enumerate(scenes.items()):
-                few = number < FEW and group == middle(question)
-                every = {**networks, **(split if few else {})}
-                measure_rows(group, name, draw, every, judge, kept)
-                advance()
+        for number, name in enumerate(words.each(group, scenes, len(scenes))):
+            few = number < FEW and group == middle(question)
+            every = {**networks, **(split if few else {})}
+            measure_rows(group, name, scenes[name], every, judge, kept)
     _masses(question, networks, kept)
     summary = summarize(kept.measured)
     said = verdict(kept.measured, middle(question), PARTS, ON_PHOTOS)
@@ -89,7 +87,8 @@ def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Netw
     device = str(next(teacher.parameters()).device)
     for folder in question.students:
         loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
-        found[f"student {folder.name}"] = partial(getattr, loaded, "backbone")
+        which = weights_digest(loaded.backbone)[:8]  # trained again, it is another one
+        found[f"student {folder.name} {which}"] = partial(getattr, loaded, "backbone")
     split = [alone(row, rows[row], teacher) for row in SPLIT if row in rows]
     return found, untrained({name: one for layers in split for name, one in layers.items()})
 

@@ -53,10 +53,8 @@ def tune(
     dense, tuned, held = kept.document["dense_gflop"], sets[::HELD], sets[1::HELD]
     near = partial(trials.cheapest, scenes=tuned, holds=allowed.holds, cost="gflop", below=dense)
     tried = list(grid())
-    with words.progress("trying candidates", len(tried)) as advance:
-        for candidate in tried:
-            trials.try_on(candidate, tuned)
-            advance()
+    for candidate in words.each("trying candidates", tried, len(tried)):
+        trials.try_on(candidate, tuned)
 
     def chosen() -> Candidate | None:
         return next((c for c in near(tried) if allowed.holds(trials.try_on(c, held))), None)
