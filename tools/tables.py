@@ -27,7 +27,9 @@ def main(*arguments: str) -> None:
     for path in (p for pattern in DOCUMENTS for p in sorted(ROOT.glob(pattern))):
         before = path.read_text()
         after = filled(before)
-        if "--check" in arguments and after != before:
+        if after == before:
+            continue
+        if "--check" in arguments:
             sys.exit(f"{path} differs from its measurements: run python tools/tables.py")
         path.write_text(after)
 
