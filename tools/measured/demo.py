@@ -6,7 +6,7 @@ from .layout import load, table
 
 COLUMNS = {
     "teacher": "teacher",
-    "teacher, bfloat16": "teacher, 16-bit numbers",
+    "teacher, bfloat16": "teacher in 16 bits",
     "student, deployed": "**student**",
 }
 FEW, MANY = 8, 32  # photos
@@ -15,11 +15,11 @@ ROWS = (
     (f"time for {MANY} photos", "latency_ms_many", "{:.2f} s", 1e-3),
     (f"time for {FEW} photos", "latency_ms", "{:.2f} s", 1e-3),
     ("memory for its weights", "weights_mb", "{:.1f} MB", 1),
-    (f"memory beside them, {MANY} photos", "peak_memory_mb_many", "{:.0f} MB", 1),
+    (f"working memory, {MANY} photos", "peak_memory_mb_many", "{:.0f} MB", 1),
     (f"error of depth, {FEW} photos", "abs_rel", "{:.1f} %", 100),
     (f"error of depth, {MANY} photos", "abs_rel_many", "{:.1f} %", 100),
-    (f"cameras, of 100 points, {FEW} photos", "auc30", "{:.1f}", 100),
-    (f"cameras, of 100 points, {MANY} photos", "auc30_many", "{:.1f}", 100),
+    (f"camera score (best 100), {FEW} photos", "auc30", "{:.1f}", 100),
+    (f"camera score (best 100), {MANY} photos", "auc30_many", "{:.1f}", 100),
 )
 
 
@@ -39,12 +39,12 @@ def _protocol(report: dict[str, Any]) -> str:
     times = len(report["latencies_ms"]["teacher"])
     machine = report["environment"]
     return (
-        f"Error of depth: by how much the distance of a pixel is wrong, on average, in percent of "
-        f"the distance, after one scale for the scene (AbsRel). Cameras: 100 points where all "
-        f"stand and look exactly so, 0 where each is off by 30° or more (AUC@30). Both on drawn "
-        f"scenes that neither network has seen: {few} rooms of {FEW} photos; {many} scenes of "
-        f"{MANY} photos, which are harder, as fronts of houses and hills are among them. Time: "
-        f"median of {times} on {machine['gpu'] or machine['processor']}, "
+        f"Working memory: the peak beside the weights. Error of depth: the average error of a "
+        f"pixel's distance, in percent, after scaling each scene once (AbsRel). Camera score: 100 "
+        f"if all positions and directions are exact, 0 if all are off by 30° or more (AUC@30). "
+        f"Both on computer-made scenes that neither network has seen: {few} rooms of {FEW} "
+        f"photos; {many} scenes of {MANY} photos, which are harder, as fronts of houses and hills "
+        f"are among them. Time: median of {times} on {machine['gpu'] or machine['processor']}, "
         f"{machine['threads']} threads."
     )
 
