@@ -8,7 +8,7 @@ from .projects import CONSTRAINTS, PROJECTS, ROOT, wheel
 from .pytorch import see_torch
 
 QUICKLY = ("install", "-q", "--no-compile", "-c", str(CONSTRAINTS))
-"""Words for pip: the constraints keep CUDA away, and most of what is installed is never imported,
+"""Words for pip: the constraints pin PyTorch, and most of what is installed is never imported,
 so Python compiles a module when it is."""
 
 
