@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recon_backbones import Prediction, load_backbone, umeyama
+from recon_backbones.chain.join import join
 from recon_backbones.views.windows import Similarity, camera_centers, predict_windows, windows
 
 from .rooms import Room, room
@@ -135,6 +136,19 @@ def test_noise_of_single_views_stays_small_and_is_noticed(scene: Room) -> None:
     assert not any(join.weak for join in noisy.joins)
     broken = predict_windows(oracle(scene, 0, noise=0.5), windows(VIEWS, 8, 4))
     assert any(join.weak for join in broken.joins)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), shared=st.integers(1, 6))
+def test_joining_favors_neither_side(scene: Room, seed: int, shared: int) -> None:
+    """The way there and the way back are inverse, so that errors cancel along a chain."""
+    answers = [oracle(scene, seed + side, noise=0.1)(range(shared)) for side in (0, 1)]
+    there, back = (join(*pair, 0).similarity for pair in (answers, answers[::-1]))
+    assert there.scale * back.scale == pytest.approx(1, rel=1e-6)
+    one, other = (camera_centers(a.world_to_camera[0]) for a in answers)
+    moved = there.apply(other) - one
+    extent = (one - one.mean(0)).norm(dim=1).max().clamp_min(1)
+    assert (moved.quantile(0.5, dim=0) / extent).abs().max() < 1e-6
 
 
 def test_given_cameras_stay_and_only_depths_are_matched(scene: Room) -> None:

@@ -3,7 +3,9 @@
 The scale comes from the depths of the shared views (the median ratio over confident pixels, which a
 few wrong cameras do not move), the rotation from the shared cameras' orientations (their chordal
 mean, defined for one shared view already), the translation from their centers. So views on a line
-or in one place, where an alignment of centers alone has no rotation or no scale, need no care.
+or in one place, where an alignment of centers alone has no rotation or no scale, need no care. Of
+an even number of views the median lies between the two in the middle, for scales in logarithms:
+the lower of them, taken at every join, would shrink a long chain.
 """
 
 from dataclasses import dataclass
@@ -44,14 +46,14 @@ def join(before: Prediction, after: Prediction, first_view: int) -> Join:
     Raises InputError where a shared view has no pixel with a depth in both.
     """
     ratios = _depth_ratios(before, after)
-    scale = float(ratios.median())
+    scale = float(ratios.log().quantile(0.5).exp())
     one, other = before.world_to_camera[0].double(), after.world_to_camera[0].double()
     rotation = _mean_rotation(one[:, :, :3].mT @ other[:, :, :3])
     centers = camera_centers(one) - scale * camera_centers(other) @ rotation.T
     similarity = Similarity(
         scale=scale,
         rotation=rotation,
-        translation=centers.median(0).values,
+        translation=centers.quantile(0.5, dim=0),
     )
     turned = other[:, :, :3] @ rotation.T
     return Join(

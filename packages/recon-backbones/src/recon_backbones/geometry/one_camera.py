@@ -11,6 +11,7 @@ another kind: one that sees a bare wall may be wrong by half, so the shared valu
 logarithms, weighted by each view's confidence, and no mean.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class OneCamera:
         groups: dict[tuple[int, int], list[float]] = {}
         for (width, height), focal in zip(self.sizes, self.single.tolist(), strict=True):
             groups.setdefault((max(width, height), min(width, height)), []).append(focal)
-        middle = {size: float(torch.tensor(own).median()) for size, own in groups.items()}
+        middle = {size: statistics.median(own) for size, own in groups.items()}
         small, large = min(middle, key=middle.__getitem__), max(middle, key=middle.__getitem__)
         if middle[large] <= APART * middle[small]:
             return None
