@@ -233,3 +233,14 @@ def test_safetensors_are_mapped_not_copied(tmp_path: Path) -> None:
 
 def test_the_list_holds_both_families() -> None:
     assert {"da3-tiny", "vggt-tiny", *PUBLIC} <= set(list_backbones())
+
+
+def test_random_weights_leave_the_random_state_of_every_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reseeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)
+    before = torch.get_rng_state()
+    load_backbone("da3-tiny", weights="random", seed=7)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not reseeded

@@ -81,7 +81,7 @@ def _random(entry: BackboneEntry, seed: int) -> tuple[Backbone, WeightsSource]:
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed={seed!r}; it must be a whole number from 0 to {MAX_SEED}: give 0")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed reseeds GPUs too, for good
         backbone = entry.build()
         backbone.init_weights()
     source = WeightsSource(kind="random", location=f"seed {seed}", license="none", seed=seed)

@@ -137,7 +137,9 @@ def test_a_beginning_probe_does_not_pull_at_a_trained_network() -> None:
 
 
 def test_each_part_of_the_loss_is_finite_and_reaches_the_network(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
     pupil, _ = make_pupil(Run(folder=tmp_path, schedule=schedule(2), start="random"), Plain)
+    assert torch.equal(torch.get_rng_state(), before)
     batch = wall(0, 0)
     for chosen in (Way(), Way(dense=False), Way(posed=True), Way(dense=False, posed=True)):
         loss, parts = training_loss(pupil, batch, chosen)

@@ -117,8 +117,10 @@ def make_pupil(run: Run, optimizer: MakeOptimizer) -> tuple[Pupil, Optimizer]:
     """Build the backbone with bf16 weights, and its optimizer on float32 ones."""
     device, schedule = torch.device(run.device), run.schedule
     backbone = load_backbone(run.backbone, weights=run.start, seed=schedule.seed)
-    torch.manual_seed(schedule.seed)
-    pupil = Pupil(backbone.model).train().to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(schedule.seed)
+        pupil = Pupil(backbone.model)
+    pupil.train().to(device)
     prefix = "network.backbone.pretrained.blocks."
     hidden = [n for n, p in pupil.named_parameters() if p.ndim == 2 and n.startswith(prefix)]
     made = optimizer(pupil, hidden=hidden, average=schedule.average)
