@@ -55,7 +55,7 @@ def main() -> None:
     torch.empty = lambda *sizes, **named: torch.zeros(*sizes, **named)
     for name in MODULES:
         import_module(f"sla_kernels.{name}").architecture_of = lambda device: TARGET
-    import_module("sla_kernels.runtime.triton").check_interpreted = lambda q: None
+    import_module("sla_kernels.runtime.triton").check_interpreted = lambda dtype: None
     for name in ("search.choose", "order.op"):
         import_module(f"sla_kernels.{name}").has_kernels = lambda device: True
     choice.WORTH = 10.0  # lists however few tokens there are

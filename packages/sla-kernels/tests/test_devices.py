@@ -168,7 +168,7 @@ class Placed(Tensor):
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """What was found out about devices is found out anew, and forgotten afterwards."""
-    caches = (tiles.architecture_of, backend.without_triton)
+    caches = (tiles.architecture_of, backend._without_triton)
     for cache in caches:
         cache.cache_clear()
     yield

@@ -126,9 +126,17 @@ def has_kernels(device: torch.device) -> bool:
     return device.type in REACHED and without_triton(device) is None
 
 
-@functools.cache
+@torch.compiler.assume_constant_result
 def without_triton(device: torch.device) -> str | None:
-    """Why the kernels cannot run on a GPU whatever they are given, or None."""
+    """Why the kernels cannot run on a GPU whatever they are given, or None.
+
+    Compiled code asks once, while it is traced, as tracing cannot follow an import.
+    """
+    return _without_triton(device)
+
+
+@functools.cache
+def _without_triton(device: torch.device) -> str | None:
     if device.type == "meta":
         return None  # nothing is launched there
     try:
@@ -154,7 +162,12 @@ def _check_triton(q: Tensor) -> None:
     if missing := without_triton(q.device):
         raise ValueError(f"backend='triton' cannot run; {missing}: {way_out}")
     if q.device.type == "cpu":
-        import_module("sla_kernels.runtime.triton").check_interpreted(q)
+        _check_interpreted(q.dtype)
+
+
+@torch.compiler.assume_constant_result
+def _check_interpreted(dtype: torch.dtype) -> None:
+    import_module("sla_kernels.runtime.triton").check_interpreted(dtype)
 
 
 def _check_rows(selection: Selection) -> None:

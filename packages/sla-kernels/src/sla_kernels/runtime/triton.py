@@ -18,15 +18,15 @@ def _nothing() -> None:
 INTERPRETED = isinstance(triton.jit(_nothing), InterpretedFunction)
 
 
-def check_interpreted(q: Tensor) -> None:
+def check_interpreted(dtype: torch.dtype) -> None:
     """Refuse tensors on the CPU where nothing interprets the kernels, or not truly."""
     if not INTERPRETED:
         raise ValueError(
-            f"backend='triton' with q on {q.device}; the kernels run on a GPU: pass "
+            "backend='triton' with q on the CPU; the kernels run on a GPU: pass "
             "backend='eager', move the tensors to a GPU, or set TRITON_INTERPRET=1 before Triton "
             "is imported"
         )
-    if q.dtype == torch.bfloat16:
+    if dtype == torch.bfloat16:
         raise ValueError(
             "backend='triton' with q of torch.bfloat16 on the CPU; Triton's interpreter multiplies "
             "bfloat16 wrongly: use float32 or float16 there, or backend='eager'"
