@@ -11,12 +11,12 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
-from sla_kernels.runtime.grid import LIMIT, next_power
+from sla_kernels.runtime.grid import LIMIT, next_power, strided
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
 from sla_kernels.search.launch_cells import Asking, Table, tables_of, tilt_of, wanted
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.launch import chunk_of, strided, strides
+from sla_kernels.summary.launch import chunk_of, strides
 from sla_kernels.summary.layout import Budget, Layout
 
 LARGEST = Tile(m=64, n=64, warps=4, stages=3)  # parts of some blocks, and cells
