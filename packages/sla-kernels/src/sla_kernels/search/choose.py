@@ -19,7 +19,7 @@ from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.rows import ordered, permuted
-from sla_kernels.summary.weights import asked, tilts
+from sla_kernels.summary.weights import asked, lifted, tilts
 
 
 class Plan(NamedTuple):
@@ -57,6 +57,14 @@ def choose_rows(
     `given` the places of the others in their order, counted among themselves, or None.
     """
     order = _order(k, outside, directions, plan) if given is None else free(k, outside)[given]
+    rows, tilt = _found(q, k, v, outside, order, plan)
+    return order, rows, lifted(tilt, _layout(k, outside, plan))
+
+
+def _found(
+    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, order: Tensor, plan: Plan
+) -> tuple[Tensor, Tensor]:
+    """Lists of rows and tilts, by kernels where they take these sizes, else by PyTorch."""
     layout = _layout(k, outside, plan)
     if has_kernels(k.device):
         kernels = import_module("sla_kernels.search.launch")
@@ -66,17 +74,17 @@ def choose_rows(
                 q, k, v, order, outside, layout, budget,
                 block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
             )  # fmt: skip
-            return order, *found
+            return found
     parts = by_heads(q, k)
     if len(parts) == 1:
-        return order, *_of_heads(q, k, v, outside, order, plan)
+        return _of_heads(q, k, v, outside, order, plan)
     rows = torch.empty(shape_of_rows(q, k, layout, plan), dtype=torch.int32, device=q.device)
     tilt = torch.empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k), device=k.device)
     for keys, queries in parts:
         rows[:, queries], tilt[:, keys] = _of_heads(
             q[:, queries], k[:, keys], v[:, keys], outside, order, plan
         )
-    return order, rows, tilt
+    return rows, tilt
 
 
 def _of_heads(

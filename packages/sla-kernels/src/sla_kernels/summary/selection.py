@@ -20,7 +20,8 @@ class SummarySelection:
       query blocks, key blocks and cells are runs.
     - `rows`: what each query block attends: tokens, cells and pinned tokens, numbered as `Layout`
       says. All lists are equally long; they are filled up with a row that is nothing.
-    - `tilt`: logits of the weights with which cells average their tokens (0: plain means).
+    - `tilt`: logits of the weights with which cells average their tokens (0: plain means), none
+      far below the largest of its coarse cell: see `weights.lifted`.
     - `block_q`: queries in a block. `sizes`: tokens in a key block, then in larger cells.
     - `summaries`: whether cells are listed; without them only the exact blocks are.
     - `exact`: key blocks that each query block attends exactly.
