@@ -70,14 +70,17 @@ def test_what_was_found_before_makes_room_for_what_is_found_now(offsets: bool) -
     assert (found < 9.0).all() if offsets else found is None
 
 
-def rows() -> SparseLinearAttention:
+def rows(summary: tuple[int, ...] | None = (4, 16)) -> SparseLinearAttention:
     return SparseLinearAttention(
-        32, keep=2, block=(16, 4), order="content", summary=(4, 16), opened=2, axes=2, linear=None
+        32, keep=2, block=(16, 4), order="content", summary=summary, opened=2, axes=2, linear=None
     )
 
 
-def test_a_model_that_runs_attends_every_key_where_there_are_few() -> None:
-    model = nn.ModuleList([rows(), SparseLinearAttention(32, keep=0.5)])
+@pytest.mark.parametrize("summary", [(4, 16), None])
+def test_a_model_that_runs_attends_every_key_where_there_are_few(
+    summary: tuple[int, ...] | None,
+) -> None:
+    model = nn.ModuleList([rows(summary), SparseLinearAttention(32, keep=0.5)])
     tiles = model[1].choice
     q, k, v = qkv(256, 256, d=32)
     assert model[0].selection(q, k, v).density < 0.2

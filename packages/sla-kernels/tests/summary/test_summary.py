@@ -287,9 +287,14 @@ def test_batches_that_fit_the_cache_change_nothing(
         torch.testing.assert_close(found, expected)
 
 
-def test_long_lists_become_dense_attention() -> None:
+@pytest.mark.parametrize(("summary", "few", "many"), [((4, 16), 1, 20), (None, 7, 8)])
+def test_long_lists_become_dense_attention(
+    summary: tuple[int, ...] | None, few: int, many: int
+) -> None:
+    """Of 96 tokens 28 may be listed: 7 blocks of 4 without summaries."""
     q, k, v = draw(96, 96)
-    selection = select(q, k, v, keep=20)
+    assert not select(q, k, v, keep=few, summary=summary).keeps_all
+    selection = select(q, k, v, keep=many, summary=summary)
     assert selection.keeps_all
     assert explain(q, k, selection=selection).backend == "dense"
 
