@@ -407,6 +407,15 @@ def test_what_cannot_be_chosen_is_refused(options: dict[str, object], message: s
         select_rows(q, k, v, **made)
 
 
+@pytest.mark.parametrize("order", [None, "random"])
+def test_an_order_that_is_none_is_refused_when_the_settings_are_made(order: object) -> None:
+    """Put in behind the type checker that tests run with."""
+    choice = copy.copy(RowChoice(keep=2))
+    object.__setattr__(choice, "order", order)
+    with pytest.raises(ValueError, match=rf"order={order!r}; .*'sequence', 'content'"):
+        choice.__post_init__()
+
+
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
 def test_a_broken_token_stands_where_a_token_of_zeros_would(broken: float) -> None:
     q, k, v = draw(100, 100)

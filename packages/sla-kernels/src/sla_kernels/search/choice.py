@@ -47,7 +47,7 @@ class RowChoice:
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_pair(self.block)
-        if isinstance(self.order, str):
+        if not callable(self.order):
             check_choice("order", self.order, ORDERS)
         for name, size in (("block", self.block[0]), ("opened", self.opened), ("axes", self.axes)):
             check_positive(name, size)
