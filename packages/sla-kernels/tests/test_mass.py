@@ -49,6 +49,17 @@ def test_the_mass_is_that_of_the_exact_keys(options: dict) -> None:
     assert found[""]["kept"] <= found[""]["best"] <= 1 + 1e-6
 
 
+def test_arguments_may_be_given_by_name() -> None:
+    q, k, v = qkv(100, 100)
+    attention, found = SparseLinearAttention(32, keep=0.25, block=(32, 16)), []
+    calls = (((q, k, v), {}), ((q,), {"v": v, "k": k}), ((), {"q": q, "k": k, "v": v}))
+    for placed, named in calls:
+        with observed_mass(attention) as one:
+            attention(*placed, **named)
+        found.append(one)
+    assert found[0] == found[1] == found[2]
+
+
 def test_the_mass_of_some_queries_makes_no_mask_of_all() -> None:
     q, k, v = qkv(4096, 4096)
     attention = SparseLinearAttention(32, keep=0.1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ def observed_mass(model: nn.Module) -> Iterator[dict[str, Mass]]:
 
     def look(name: str) -> Callable[..., None]:
         def hook(core: Any, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-            found[name] = _mass(given[0], given[1], core.selection(*given, **named), core.scale)
+            call = signature(core.forward).bind(*given, **named).arguments
+            found[name] = _mass(call["q"], call["k"], core.selection(**call), core.scale)
 
         return hook
 
