@@ -10,7 +10,7 @@ from torch import Tensor
 from sla_kernels.backend import has_kernels
 from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
-from sla_kernels.runtime.library import register
+from sla_kernels.runtime.library import is_writing_out, register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32
@@ -55,7 +55,15 @@ def choose_rows(
 
     `outside` are the positions of the pinned tokens; `directions` axes for the order, or None;
     `given` the places of the others in their order, counted among themselves, or None.
+
+    Raises ValueError where the operator is to be written out.
     """
+    if is_writing_out():
+        raise ValueError(
+            f"sizes={tuple(plan.sizes)} of listed rows, written out; rows are found in steps that "
+            "depend on values: choose blocks in sequence (order='sequence', summary=None), or "
+            "every key (keep=1.0)"
+        )
     order = _order(k, outside, directions, plan) if given is None else free(k, outside)[given]
     rows, tilt = _found(q, k, v, outside, order, plan)
     return order, rows, lifted(tilt, _layout(k, outside, plan))
