@@ -62,3 +62,11 @@ def apart(x: torch.Tensor) -> torch.Tensor:
     wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), 1 << 20, dtype=x.dtype)
     wide[..., ::2] = x
     return wide[..., ::2]
+
+
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers with tokens side by side in memory, as a convolution leaves them."""
+    return x.mT.contiguous().mT
+
+
+LAYOUTS = {"apart": apart, "turned": turned}  # where the numbers of a token are no neighbors

@@ -142,7 +142,7 @@ def test_every_operator_runs_on_the_device_of_its_tensors(
     block_sparse_attention(q, k, v, selection).sum().backward()
     SparseLinearAttention(32, keep=0.5, block=(16, 16))(q, k, v).sum().backward()
     assert {name: seen.count(name) for name in seen} == {
-        "top_k": 2 + 2,  # the best and the worst blocks
+        "top_k": 2,  # the best blocks; none are negligible
         "sparse_attention_forward": 2,
         "sparse_attention_backward": 2,
         "linear_attention_forward": 1,

@@ -70,6 +70,18 @@ def test_written_out_a_graph_holds_pytorchs_operators_alone(settings: dict[str, 
     torch.testing.assert_close(graph.module()(q, k, v), expected)
 
 
+@pytest.mark.parametrize("order", ["content", "sequence"])
+def test_rows_that_are_chosen_are_not_written_out(order: str) -> None:
+    module = SparseLinearAttention(
+        32, keep=2, block=(16, 4), order=order, summary=(4, 16), axes=4, opened=2, linear=None,
+        backend="reference",
+    )  # fmt: skip
+    q, k, v = (torch.randn(1, 2, 600, 32) for _ in range(3))
+    with pytest.raises(ValueError, match="choose blocks in sequence"), written_out():
+        torch.export.export(module, (q, k, v), strict=False)
+    assert module(q, k, v).shape == q.shape
+
+
 def test_pinned_tokens_come_last_and_each_part_stays_in_sequence() -> None:
     for pinned in ([], [0], [3, 1], [5, 0, 2], list(range(6))):
         rest = [place for place in range(6) if place not in pinned]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from sla_kernels import SparseLinearAttention, calibrated
+from sla_kernels import SparseLinearAttention, calibrated, select_blocks
 
 from .cases import qkv
 
@@ -75,3 +75,14 @@ def test_listed_rows_take_at_most_three_times_the_queries_beside_inputs_and_outp
         taken = peak_bytes(lambda: attention(q, k, v))
     size = q.numel() * q.element_size()
     assert taken - size <= 3 * size
+
+
+def test_negligible_blocks_are_found_in_memory_that_grows_as_the_scores_do() -> None:
+    q, k, _ = qkv(8192, 8192, d=16)
+    options = {"keep": 0.5, "block": (16, 16)}
+    most = [
+        peak_bytes(lambda share=share: select_blocks(q, k, negligible=share, **options))
+        for share in (0.0, 0.4)
+    ]
+    scores = 2 * (8192 // 16) ** 2 * 4
+    assert most[1] - most[0] < 4 * scores

@@ -54,6 +54,18 @@ def test_what_is_named_is_forgotten_and_all_where_nothing_is(
     assert {name.rpartition(".")[2] for name in stored_calibration(model)} == left
 
 
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+@pytest.mark.parametrize("linear", ["all", None])
+def test_what_is_loaded_is_where_the_model_is(linear: str | None) -> None:
+    """A device that is surely there stands in for a GPU."""
+    options = {"keep": 2, "block": (16, 4), "order": "content", "summary": (4,), "linear": linear}
+    saved, model = (nn.ModuleList([SparseLinearAttention(8, **options)]) for _ in range(2))
+    saved[0].directions, saved[0].offsets = torch.rand(16, 4), torch.rand(2, 1)
+    model.to("meta").load_state_dict(saved.state_dict())
+    assert set(model.state_dict()) == set(saved.state_dict())
+    assert {x.device.type for x in model.state_dict().values()} == {"meta"}
+
+
 @pytest.mark.parametrize("offsets", [True, False])
 def test_what_was_found_before_makes_room_for_what_is_found_now(offsets: bool) -> None:
     model = nn.ModuleList([rows()])
@@ -70,14 +82,17 @@ def test_what_was_found_before_makes_room_for_what_is_found_now(offsets: bool) -
     assert (found < 9.0).all() if offsets else found is None
 
 
-def rows() -> SparseLinearAttention:
+def rows(summary: tuple[int, ...] | None = (4, 16)) -> SparseLinearAttention:
     return SparseLinearAttention(
-        32, keep=2, block=(16, 4), order="content", summary=(4, 16), opened=2, axes=2, linear=None
+        32, keep=2, block=(16, 4), order="content", summary=summary, opened=2, axes=2, linear=None
     )
 
 
-def test_a_model_that_runs_attends_every_key_where_there_are_few() -> None:
-    model = nn.ModuleList([rows(), SparseLinearAttention(32, keep=0.5)])
+@pytest.mark.parametrize("summary", [(4, 16), None])
+def test_a_model_that_runs_attends_every_key_where_there_are_few(
+    summary: tuple[int, ...] | None,
+) -> None:
+    model = nn.ModuleList([rows(summary), SparseLinearAttention(32, keep=0.5)])
     tiles = model[1].choice
     q, k, v = qkv(256, 256, d=32)
     assert model[0].selection(q, k, v).density < 0.2

@@ -88,6 +88,13 @@ def test_autocast_casts_as_dense_attention_does() -> None:
     assert module.proj_l.weight.grad.dtype == torch.float32
 
 
+def test_explain_takes_what_attention_takes_under_autocast() -> None:
+    q, k, _ = qkv(228, 228)
+    with torch.autocast("cpu", torch.bfloat16):
+        told = explain(q, k.bfloat16(), keep=0.3, block=(32, 16))
+    assert told == explain(q.bfloat16(), k.bfloat16(), keep=0.3, block=(32, 16))
+
+
 def test_explain_says_what_runs() -> None:
     q, k, _ = qkv(228, 228)
     told = explain(q, k, keep=0.3, block=(32, 16), pinned=PINNED)

@@ -1,5 +1,6 @@
 """What cannot work is refused by name, value and rule."""
 
+import inspect
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from sla_kernels import (
     select_blocks,
     sla_attention,
 )
+from sla_kernels.chosen import DEFAULTS
 
 from .cases import qkv
 
@@ -95,12 +97,40 @@ def test_a_mix_without_a_linear_branch() -> None:
         sla_attention(q, k, v, keep=0.5, linear=None, return_branches=True)
 
 
-def test_pinned_beside_a_selection() -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pinned": torch.tensor([0])}, r"pinned=\.\.\. with a selection"),
+        ({"block": (16, 16)}, r"block=\(16, 16\) with a selection"),
+        ({"order": "content"}, "order='content' with a selection"),
+        ({"summary": (4, 16)}, r"summary=\(4, 16\) with a selection"),
+        ({"opened": 3}, "opened=3 with a selection"),
+        ({"axes": torch.eye(64, 4)}, r"axes=\.\.\. with a selection"),
+    ],
+)
+def test_settings_of_a_choice_beside_a_selection(options: dict, message: str) -> None:
     q, k, v = qkv(64, 64)
     selection = select_blocks(q, k, keep=0.5)
     for call in (sla_attention, lambda q, k, v, **options: explain(q, k, **options)):
-        with pytest.raises(ValueError, match=r"pinned=\.\.\. with a selection"):
-            call(q, k, v, selection=selection, pinned=torch.tensor([0]))
+        with pytest.raises(ValueError, match=message):
+            call(q, k, v, selection=selection, **options)
+
+
+def test_a_negligible_class_beside_a_selection() -> None:
+    q, k, v = qkv(64, 64)
+    selection = select_blocks(q, k, keep=0.5, negligible=0.1)
+    with pytest.raises(ValueError, match=r"negligible=0\.1 with a selection"):
+        sla_attention(q, k, v, selection=selection, linear="marginal", negligible=0.1)
+
+
+@pytest.mark.parametrize("call", [sla_attention, explain])
+def test_settings_that_nobody_gave_are_those_of_the_signature(call) -> None:  # type: ignore[no-untyped-def]
+    told = inspect.signature(call).parameters
+    shared = set(told) & set(DEFAULTS)
+    assert {"block", "order", "summary", "opened", "axes", "pinned"} <= shared
+    assert {name: told[name].default for name in shared} == {
+        name: DEFAULTS[name] for name in shared
+    }
 
 
 def test_a_mask_with_an_empty_row() -> None:

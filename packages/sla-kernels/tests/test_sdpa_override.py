@@ -80,3 +80,41 @@ def test_calls_outside_the_model_are_left_alone() -> None:
     dense = F.scaled_dot_product_attention(q, q, q)
     with sdpa_override(Block(), make):
         assert torch.equal(F.scaled_dot_product_attention(q, q, q), dense)
+
+
+@pytest.mark.parametrize("scale", [None, 1.0, 32**-0.5])
+def test_a_place_tells_its_scale(scale: float | None) -> None:
+    model, x = nn.Sequential(Block(scale=scale)), torch.randn(2, 100, 64)
+    dense = model(x)
+    with sdpa_override(
+        model, lambda site: SparseLinearAttention(site.head_dim, keep=1.0, scale=site.scale)
+    ):
+        torch.testing.assert_close(model(x), dense)
+
+
+def test_another_scale_than_at_first_is_refused_by_name_and_dense_where_left_so() -> None:
+    model, x = nn.Sequential(Block(), Block(scale=1.0)), torch.randn(2, 100, 64)
+    with sdpa_override(model, make):
+        model(x)
+        model[0].options["scale"] = 32**-0.5  # said in words, the same
+        model(x)
+        model[1].options["scale"] = 0.5
+        with pytest.raises(ValueError, match=r"scale=0\.5 of call 0 in module '1'.* passed 1\.0"):
+            model(x)
+    with sdpa_override(model, lambda site: None):
+        model(x)
+        model[1].options["scale"] = 0.25
+        assert torch.equal(model(x), model(x))
+
+
+def test_no_two_places_have_one_name() -> None:
+    model = nn.Sequential()
+    model.a, model.a_b, model.c_d = nn.Module(), Block(), Block()
+    model.a.b = Block()
+    model.forward = lambda x: model.c_d(model.a_b(model.a.b(x)))
+    with sdpa_override(model, make) as overridden:
+        model(torch.randn(2, 100, 64))
+    found = overridden.modules()
+    assert set(found) == {"a/b/0", "a_b/0", "c_d_0"}
+    assert set(found.values()) == set(overridden.attention.values())
+    found.load_state_dict(found.state_dict())

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sla_kernels import BlockSelection, select_blocks
+from sla_kernels import BlockSelection, block_sparse_attention, select_blocks
 from sla_kernels.select.ranks import kept_blocks, rank, top_k
 from sla_kernels.select.scores import block_means
 
@@ -129,6 +129,17 @@ def test_every_row_keeps_its_best_block_whatever_is_asked(
     best = select_blocks(q, k, keep=1, **options)
     assert (made.counts >= 1).all()
     assert (made.block_mask() | ~best.block_mask()).all()
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf, 3e38])
+@pytest.mark.parametrize("estimator", ["mean", "subblock_lse"])
+def test_rows_with_a_broken_token_keep_a_block_too(estimator: str, broken: float) -> None:
+    q, k = draw(64, 64)
+    q[0, 0, 3, 5] = k[0, 1, 20, 7] = broken
+    selection = select_blocks(q, k, keep=0.5, top_p=0.9, block=(16, 16), estimator=estimator)
+    assert (selection.counts >= 1).all()
+    assert torch.equal(selection.counts, (selection.indices >= 0).sum(-1))
+    assert block_sparse_attention(q, k, k, selection).shape == q.shape
 
 
 def test_the_diagonal_is_kept_where_asked_for() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sla_kernels import BlockSelection, block_sparse_attention, select_blocks
 from sla_kernels.sparse.reference import sparse_attention_reference
 
-from .cases import errors, qkv, random_selection, value_and_gradients
+from .cases import LAYOUTS, errors, qkv, random_selection, value_and_gradients
 
 FLOAT32 = 1e-6  # norm of the difference over the norm, against float64
 LENGTHS = [1, 63, 64, 65, 127, 500, 1374]
@@ -33,6 +33,22 @@ def test_float32_values_and_gradients(n: int, block: tuple[int, int]) -> None:
     selection = random_selection(2, n, n, block)
     found = value_and_gradients(
         lambda q, k, v: block_sparse_attention(q, k, v, selection), leaves, grad
+    )
+    assert max(errors(found, exact(selection, leaves, grad))) < FLOAT32
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("keep", [0.5, 1.0, 4])
+@pytest.mark.parametrize("n", [64, 60])
+def test_numbers_of_a_token_may_lie_apart(
+    n: int, keep: float | int, heads: int, layout: str
+) -> None:
+    leaves, grad = qkv(n, n, h=heads, g=heads), torch.randn(1, heads, n, 32)
+    selection = select_blocks(*leaves[:2], keep=keep, block=(16, 16))
+    *moved, pulled = (LAYOUTS[layout](x) for x in (*leaves, grad))
+    found = value_and_gradients(
+        lambda q, k, v: block_sparse_attention(q, k, v, selection, backend="eager"), moved, pulled
     )
     assert max(errors(found, exact(selection, leaves, grad))) < FLOAT32
 

@@ -16,7 +16,7 @@ from sla_kernels.select.blocks import mask_to_lists
 from sla_kernels.select.columns import columns_of
 from sla_kernels.sparse import launch
 
-from .cases import apart, errors, named, qkv, random_selection, value_and_gradients
+from .cases import LAYOUTS, apart, errors, named, qkv, random_selection, value_and_gradients
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="the interpreter is for machines without a GPU"
@@ -112,6 +112,21 @@ def test_values_and_gradients(case: tuple, dtype: torch.dtype) -> None:
     leaves += [torch.randn(d, d).to(dtype) / d**0.5, torch.randn(d).to(dtype)]
     found = compare(selection, leaves, linear=scope, feature_map=feature_map)
     assert max(found) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numbers_of_a_token_may_lie_apart(layout: str) -> None:
+    selection = random_selection(2, 64, 64, (32, 16))
+    leaves = [LAYOUTS[layout](x) for x in qkv(64, 64)]
+    grad = LAYOUTS[layout](torch.randn(1, 2, 64, 32))
+
+    def run(backend: str):  # type: ignore[no-untyped-def]
+        return lambda *x: sla_attention(*x, selection=selection, backend=backend)
+
+    exact = [x.double() for x in leaves]
+    expected = value_and_gradients(run("reference"), exact, grad.double())
+    found = value_and_gradients(run("triton"), leaves, grad)
+    assert max(errors(found, expected)) < TOLERANCE[torch.float32]
 
 
 def test_lists_and_biases_may_be_views() -> None:

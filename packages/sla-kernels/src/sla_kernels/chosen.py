@@ -10,6 +10,11 @@ from sla_kernels.select.choice import Choice
 from sla_kernels.select.choice import choose as choose_blocks
 from sla_kernels.select.selection import BlockSelection
 
+DEFAULTS = {  # of `sla_attention` and `explain`
+    "block": (128, 64), "order": "sequence", "summary": None, "opened": 20, "axes": 8,
+    "pinned": None, "negligible": 0.0,
+}  # fmt: skip
+
 
 def given_or_chosen(
     selection: Selection | None,
@@ -31,7 +36,8 @@ def given_or_chosen(
 
     The tensors were checked by whoever calls this.
 
-    Raises ValueError unless exactly one of `selection` and `keep` is given and fits.
+    Raises ValueError unless exactly one of `selection` and `keep` is given and fits, and for
+    settings of a choice beside a selection.
     """
     if (selection is None) == (keep is None):
         raise ValueError(
@@ -39,10 +45,10 @@ def given_or_chosen(
             "given: pass exactly one"
         )
     if selection is not None:
-        if pinned is not None:
-            raise ValueError(
-                "pinned=... with a selection; it belongs to that: give it where that is made"
-            )
+        _refuse(
+            block=block, order=order, summary=summary, opened=opened, axes=axes, pinned=pinned,
+            negligible=negligible,
+        )  # fmt: skip
         check_selection(selection, q, k)
         return selection
     assert keep is not None
@@ -53,6 +59,16 @@ def given_or_chosen(
         q, k, v, keep=keep, block=block, order=order, summary=summary, opened=opened, axes=axes,
         pinned=pinned, scale=scale,
     )  # fmt: skip
+
+
+def _refuse(**settings: object) -> None:
+    """Refuse settings of a choice, other than those of who gives none."""
+    for name, value in settings.items():
+        if isinstance(value, Tensor) or value != DEFAULTS[name]:
+            shown = "..." if isinstance(value, Tensor) else repr(value)
+            raise ValueError(
+                f"{name}={shown} with a selection; it belongs to that: give it where that is made"
+            )
 
 
 def check_selection(selection: Selection, q: Tensor, k: Tensor) -> None:

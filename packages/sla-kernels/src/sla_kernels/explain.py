@@ -8,6 +8,7 @@ from torch import Tensor
 from sla_kernels.backend import Selection, crossover, resolve, tile_of
 from sla_kernels.chosen import given_or_chosen
 from sla_kernels.order.given import Ordering
+from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
@@ -101,6 +102,7 @@ def explain(
 
     Raises ValueError where the call itself would.
     """
+    q, k = under_autocast(q, k)
     check_attention_inputs(q, k, k)
     selection = given_or_chosen(
         selection, q, k, k, keep=keep, block=block, order=order, summary=summary, opened=opened,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ def observed_mass(model: nn.Module) -> Iterator[dict[str, Mass]]:
 
     def look(name: str) -> Callable[..., None]:
         def hook(core: Any, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-            found[name] = _mass(given[0], given[1], core.selection(*given, **named), core.scale)
+            call = signature(core.forward).bind(*given, **named).arguments
+            found[name] = _mass(call["q"], call["k"], core.selection(**call), core.scale)
 
         return hook
 
@@ -46,12 +48,12 @@ def observed_mass(model: nn.Module) -> Iterator[dict[str, Mass]]:
 
 
 def _mass(q: Tensor, k: Tensor, selection: Any, scale: float) -> Mass:
-    picked = torch.linspace(0, q.shape[2] - 1, min(QUERIES, q.shape[2])).long()
+    picked = torch.linspace(0, q.shape[2] - 1, min(QUERIES, q.shape[2])).long().to(q.device)
     k = repeat(k, "b g m d -> b (g r) m d", r=q.shape[1] // k.shape[1])
     weights = (
         scale * q[:, :, picked].float() @ rearrange(k.float(), "b h m d -> b h d m")
     ).softmax(dim=-1)
-    mask = selection.token_mask()[:, :, picked]
+    mask = selection.keys_of(picked)
     best = weights.sort(dim=-1, descending=True).values.cumsum(dim=-1)
     most = best.gather(-1, mask.sum(-1, keepdim=True).clamp(min=1) - 1)
     return {"kept": float((weights * mask).sum(-1).mean()), "best": float(most.mean())}

@@ -106,6 +106,8 @@ class SparseLinearAttention(nn.Module):
         self.register_buffer("directions", None)
         self.offsets: Tensor | None
         self.register_buffer("offsets", None)
+        self.anchor: Tensor  # goes to the device of the module, which may have no parameters
+        self.register_buffer("anchor", torch.empty(0), persistent=False)
         self.watch: Moments | Understated | None = None
         self.scale = head_dim**-0.5 if scale is None else scale
         self.backend = backend
@@ -157,11 +159,8 @@ class SparseLinearAttention(nn.Module):
         for name in STORED:
             found = state_dict.get(f"{prefix}{name}")
             if found is not None and getattr(self, name) is None:
-                setattr(self, name, torch.empty_like(found, device=self._device()))
+                setattr(self, name, torch.empty_like(found, device=self.anchor.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def _device(self) -> torch.device | None:
-        return next((p.device for p in self.parameters()), None)
 
     def extra_repr(self) -> str:
         """Say the settings."""

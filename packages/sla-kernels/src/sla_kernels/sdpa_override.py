@@ -1,5 +1,6 @@
 """Run any model's dense attention as sparse linear attention, its code unchanged."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class Site:
     call: int  # which call of that forward, from 0
     heads: int
     head_dim: int
-    scale: float | None
+    scale: float | None  # None: 1 / sqrt(head_dim)
 
 
 @dataclass
@@ -31,13 +32,22 @@ class Overridden:
     attention: dict[tuple[str, int], Attention | None] = field(default_factory=dict)
 
     def modules(self) -> nn.ModuleDict:
-        """The replacements that are modules, by place, to train or save."""
+        """The replacements that are modules, to train or save.
+
+        Place ("a.b", 0) is named "a_b_0"; beside ("a_b", 0), which would be too, "a/b/0".
+        """
         found = {
-            f"{name}.{call}".replace(".", "_"): made
+            f"{name}.{call}": made
             for (name, call), made in self.attention.items()
             if isinstance(made, nn.Module)
         }
-        return nn.ModuleDict(found)
+        usual = Counter(place.replace(".", "_") for place in found)
+        return nn.ModuleDict(
+            {
+                place.replace(".", "_" if usual[place.replace(".", "_")] == 1 else "/"): made
+                for place, made in found.items()
+            }
+        )
 
 
 @contextmanager
@@ -48,12 +58,17 @@ def sdpa_override(
 
     Each place in the model that calls `torch.nn.functional.scaled_dot_product_attention` is shown
     to `make` once, at its first call; the answer is called as (q, k, v), shaped b h n d, from then
-    on. None leaves the place dense. Calls made outside the module's forward are left alone.
+    on, and has to multiply scores with the place's `scale`. None leaves the place dense. Calls made
+    outside the module's forward are left alone.
 
-    A place that passes a mask, dropout or causality cannot be replaced: ValueError, which names the
-    place; return None for it. Modules that `make` returns are collected in the yielded object.
+    A place that passes a mask, dropout or causality, or another scale than at its first call,
+    cannot be replaced: ValueError, which names the place; return None for it. Modules that `make`
+    returns are collected in the yielded object.
 
-        with sdpa_override(model, lambda site: SparseLinearAttention(site.head_dim, keep=0.25)):
+        def make(site):
+            return SparseLinearAttention(site.head_dim, keep=0.25, scale=site.scale)
+
+        with sdpa_override(model, make):
             model(images)
     """
     overridden, stack = Overridden(), _Stack()
@@ -104,6 +119,7 @@ class _Mode(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.overridden, self.stack, self.make = overridden, stack, make
+        self.scales: dict[tuple[str, int], float] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -126,6 +142,8 @@ class _Mode(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> Tensor:
         place = self.stack.call()
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+        first = self.scales.setdefault(place, factor)
         if place not in self.overridden.attention:
             site = Site(
                 name=place[0],
@@ -140,6 +158,7 @@ class _Mode(TorchFunctionMode):
             rest = (attn_mask, dropout_p, is_causal)
             return dense(query, key, value, *rest, scale=scale, enable_gqa=enable_gqa)
         _check(place, query, attn_mask, dropout_p, is_causal)
+        _check_scale(place, factor, first)
         with torch._C.DisableTorchFunctionSubclass():
             return attention(query, key, value)
 
@@ -159,4 +178,13 @@ def _check(
         raise ValueError(
             f"call {place[1]} in module {place[0]!r} passes {', '.join(found)}; sparse linear "
             "attention knows none of these: let make return None for this place"
+        )
+
+
+def _check_scale(place: tuple[str, int], scale: float, first: float) -> None:
+    """Refuse a scale that the replacement was not made for."""
+    if scale != first:
+        raise ValueError(
+            f"scale={scale} of call {place[1]} in module {place[0]!r}, which passed {first} first; "
+            "its replacement was made for that: let make return None for this place"
         )

@@ -13,7 +13,7 @@ from sla_kernels.order.median import OWN, TURNS, median_order
 from sla_kernels.runtime import passes as where
 from sla_kernels.runtime.products import product_type
 
-from ..cases import qkv
+from ..cases import qkv, turned
 
 calls = pytest.importorskip("sla_kernels.passes.calls", reason="needs Numba")
 
@@ -141,8 +141,13 @@ def test_types_and_places_that_passes_cannot_read_are_left_to_pytorch() -> None:
     assert where.passes_for(torch.ones(2), torch.ones(2, dtype=torch.float64)) is None
 
 
-def test_tokens_whose_features_lie_apart_are_read_as_well(by_pytorch) -> None:  # type: ignore[no-untyped-def]
-    q, k, v = (x.mT.contiguous().mT for x in qkv(515, 515))
+@pytest.mark.parametrize(("queries", "heads"), [(515, 2), (512, 1)])
+def test_tokens_whose_features_lie_apart_are_read_as_well(
+    queries: int,
+    heads: int,
+    by_pytorch,  # type: ignore[no-untyped-def]
+) -> None:
+    q, k, v = (turned(x) for x in qkv(queries, 515, h=heads, g=heads))
     chosen = {"keep": 9, "opened": 5, "summary": (4, 32, 128)}
     found = select_rows(q, k, v, **chosen)
     expected = by_pytorch(select_rows, q, k, v, **chosen)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sla_kernels.search import choose
 from sla_kernels.search import launch as search_launch
 from sla_kernels.search.choose import Plan, choose_rows
-from sla_kernels.search.kernels import _largest
+from sla_kernels.search.kernels import _pick_largest
 from sla_kernels.summary.layout import Layout, budget_of
 
 from ..cases import qkv
@@ -88,7 +88,7 @@ def test_the_largest_are_found_two_bits_at_a_time_or_one(width: int) -> None:
 def pick_kernel(Values, Taken, chosen, inside, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
     """Mark the largest; the fourth is missing."""
     lane = tl.arange(0, WIDTH)
-    taken = _largest(tl.load(Values + lane), lane == 3, lane < inside, chosen, WIDTH)
+    taken = _pick_largest(tl.load(Values + lane), lane == 3, lane < inside, chosen, WIDTH)
     tl.store(Taken + lane, taken.to(tl.int32))
 
 

@@ -287,9 +287,14 @@ def test_batches_that_fit_the_cache_change_nothing(
         torch.testing.assert_close(found, expected)
 
 
-def test_long_lists_become_dense_attention() -> None:
+@pytest.mark.parametrize(("summary", "few", "many"), [((4, 16), 1, 20), (None, 7, 8)])
+def test_long_lists_become_dense_attention(
+    summary: tuple[int, ...] | None, few: int, many: int
+) -> None:
+    """Of 96 tokens 28 may be listed: 7 blocks of 4 without summaries."""
     q, k, v = draw(96, 96)
-    selection = select(q, k, v, keep=20)
+    assert not select(q, k, v, keep=few, summary=summary).keeps_all
+    selection = select(q, k, v, keep=many, summary=summary)
     assert selection.keeps_all
     assert explain(q, k, selection=selection).backend == "dense"
 
@@ -400,6 +405,15 @@ def test_what_cannot_be_chosen_is_refused(options: dict[str, object], message: s
     made = {"keep": 2, "block": (16, 4), "summary": (4, 16), "axes": 4, **options}
     with pytest.raises(ValueError, match=message):
         select_rows(q, k, v, **made)
+
+
+@pytest.mark.parametrize("order", [None, "random"])
+def test_an_order_that_is_none_is_refused_when_the_settings_are_made(order: object) -> None:
+    """Put in behind the type checker that tests run with."""
+    choice = copy.copy(RowChoice(keep=2))
+    object.__setattr__(choice, "order", order)
+    with pytest.raises(ValueError, match=rf"order={order!r}; .*'sequence', 'content'"):
+        choice.__post_init__()
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])

@@ -18,7 +18,7 @@ from sla_kernels.summary import eager, launch, op
 from sla_kernels.summary.op import RowLists
 from sla_kernels.summary.rows import ABSENT, Rows
 
-from ..cases import apart, errors, named, qkv, value_and_gradients
+from ..cases import LAYOUTS, apart, errors, named, qkv, value_and_gradients
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="the interpreter is for machines without a GPU"
@@ -91,6 +91,23 @@ def test_values_and_gradients_equal_the_reference(case: Case, dtype: torch.dtype
     expected = value_and_gradients(run("eager"), exact, grad.double())
     assert max(errors(found, expected)) < TOLERANCE[dtype]
     assert max(errors(found[:1], [run("reference")(*exact)])) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("keys", [96, 128])
+def test_numbers_of_a_token_may_lie_apart(keys: int, layout: str) -> None:
+    leaves, grad = qkv(96, keys, h=1, g=1), torch.randn(1, 1, 96, 32)
+    selection = select(*leaves)
+    *moved, pulled = (LAYOUTS[layout](x) for x in (*leaves, grad))
+    assert torch.equal(select(*moved).rows, selection.rows)
+
+    def run(backend: str):  # type: ignore[no-untyped-def]
+        return lambda *x: sla_attention(*x, selection=selection, linear=None, backend=backend)
+
+    expected = value_and_gradients(run("reference"), [x.double() for x in leaves], grad.double())
+    for backend in ("eager", "triton"):
+        found = value_and_gradients(run(backend), moved, pulled)
+        assert max(errors(found, expected)) < TOLERANCE[torch.float32]
 
 
 @pytest.mark.parametrize("listed", [1, 32, 33])

@@ -17,6 +17,7 @@ from sla_kernels.linear.features import FEATURE_MAPS, FeatureMap
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
 from sla_kernels.linear.states import States, pull_back_seen, seen
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import num_blocks
 
 RUN_ELEMENTS = 1 << 16  # of the heads and tokens handled together
@@ -32,7 +33,7 @@ class _Run:
 
     def cut(self, x: Tensor) -> Tensor:
         """Cut (heads, tokens, d) into (heads, pieces, size, d), zero-padded, to sum in."""
-        x = x[:, self.tokens].to(_type(x))
+        x = x[:, self.tokens].to(at_least_float32(x))
         if x.shape[1] % self.size:
             x = F.pad(x, (0, 0, 0, -x.shape[1] % self.size))
         return x.reshape(x.shape[0], -1, self.size, x.shape[2])
@@ -92,7 +93,7 @@ def linear_attention_backward(
     """Return the gradients of q, k, v (added to `into` if given) and weight (or nothing)."""
     phi = FEATURE_MAPS[rule.feature_map]
     dq, dk, dv = into or (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-    d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=_type(q), device=q.device)
+    d_weight = torch.zeros(q.shape[3], q.shape[3], dtype=at_least_float32(q), device=q.device)
     for here, there in _heads(q, k):
         part = scope.part(*here)
         own = _states(k[there], v[there], scope, phi)
@@ -165,16 +166,12 @@ def _count(part: Part) -> int:
     return int(part[1].stop - part[1].start)
 
 
-def _type(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _states(k: Tensor, v: Tensor, scope: Scope, phi: FeatureMap) -> States:
     """The states of the key blocks of some heads."""
     heads, blocks, d = k.shape[0], num_blocks(k.shape[1], scope.block_k), k.shape[2]
     made = States(
-        torch.zeros(heads, blocks, d, d, dtype=_type(k), device=k.device),
-        torch.zeros(heads, blocks, d, 1, dtype=_type(k), device=k.device),
+        torch.zeros(heads, blocks, d, d, dtype=at_least_float32(k), device=k.device),
+        torch.zeros(heads, blocks, d, 1, dtype=at_least_float32(k), device=k.device),
     )
     for run in _runs(k, scope.block_k):
         features = run.inside(phi.map(run.cut(k)))

@@ -11,6 +11,7 @@ from sla_kernels.linear import eager
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
 from sla_kernels.runtime.library import register, register_gradient
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.lists import BlockLists
 
 
@@ -82,16 +83,11 @@ def linear_attention_backward(
 
 def sum_of_tokens(grad: Tensor) -> Tensor:
     """Sum (b, h, n, d) over all but d; on the CPU, where a copy comes first, a part at a time."""
-    dtype = sums_of(grad)
+    dtype = at_least_float32(grad)
     if grad.device.type != "cpu":
         return grad.sum((0, 1, 2), dtype=dtype)
     parts = (x for head in grad.unbind(1) for x in head.split(1024, 1))
     return torch.stack([x.sum((0, 1), dtype=dtype) for x in parts]).sum(0)
-
-
-def sums_of(x: Tensor) -> torch.dtype:
-    """The type that sums over tokens are kept in."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def fake_forward(q: Tensor) -> Tensor:
@@ -105,7 +101,7 @@ def fake_backward(
     """Say what the backward operator returns, from shapes alone."""
     made = [x.new_empty(x.shape) for x in (q, k, v)]
     sizes = ((0,), (0,)) if weight is None else (weight.shape, weight.shape[:1])
-    dtype = q.dtype if weight is None else sums_of(q)
+    dtype = q.dtype if weight is None else at_least_float32(q)
     d_weight, d_bias = (q.new_empty(size, dtype=dtype) for size in sizes)
     return made[0], made[1], made[2], d_weight, d_bias
 

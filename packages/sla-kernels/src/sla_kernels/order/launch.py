@@ -14,7 +14,7 @@ from sla_kernels.order.captured import held_for_graphs
 from sla_kernels.order.median import OWN, TURNS
 from sla_kernels.order.plan import Segment, halvings
 from sla_kernels.runtime.dry import launched
-from sla_kernels.runtime.grid import LIMIT, grid, next_power
+from sla_kernels.runtime.grid import LIMIT, grid, next_power, strided
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
 from sla_kernels.select.blocks import num_blocks
 
@@ -85,7 +85,7 @@ def features_of(
     k: Float[Tensor, "b g n d"], directions: Float[Tensor, "c a"]
 ) -> Float[Tensor, "b n a"]:
     """Keys of all heads side by side along each axis; k is read where it lies."""
-    k = k if k.stride(3) == 1 else k.contiguous()
+    k = strided(k)
     scenes, heads, tokens, width = k.shape
     axes, tile = directions.shape[1], featuring(k.dtype, width)
     found = torch.empty((scenes, tokens, axes), dtype=torch.float32, device=k.device)

@@ -81,7 +81,8 @@ def candidates(
     total = runs.shape[1] * fanout
     found, wrong = np.empty((blocks, total), np.float32), np.empty((blocks, total), np.int64)
     chosen, rest = (np.empty((blocks, n), np.int64) for n in (count, total - count))
-    asking = (flat(parts), flat(pinned), head[:, 0].contiguous().numpy())
+    asked = (flat(x.contiguous()) for x in (parts, pinned))
+    asking = (*asked, head[:, 0].contiguous().numpy())
     given = (*asking, flat(keys), flat(spreads), logs.numpy(), spreads.stride(0))
     places = runs.contiguous().numpy()
 

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.passes.team import shared
+from sla_kernels.runtime.grid import strided
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 
@@ -27,7 +28,7 @@ class Tokens:
     """Tokens in their order."""
 
     def __init__(self, x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"]) -> None:
-        x = x if x.stride(3) == 1 else x.contiguous()  # else where they stand
+        x = strided(x)
         self.numbers, self.steps, self.heads = flat(x), x.stride(), x.shape[1]
         self.order = order.contiguous().numpy()
 

@@ -1,4 +1,4 @@
-"""How a launch is cut into programs, and what their 32-bit offsets reach."""
+"""How a launch is cut into programs, what their 32-bit offsets reach, and how tokens must lie."""
 
 from torch import Tensor
 
@@ -27,6 +27,11 @@ def within_reach(x: Tensor) -> Tensor:
     """
     span = (MOST_TOKENS - 1) * x.stride(2) + (x.shape[3] - 1) * x.stride(3)
     return x if span < LIMIT else x.contiguous()
+
+
+def strided(x: Tensor) -> Tensor:
+    """Return x (..., d), or a copy where the numbers of a token do not stand side by side."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def next_power(width: int) -> int:

@@ -71,8 +71,10 @@ class written_out(TorchFunctionMode):
     with written_out():
         torch.export.export(model, (images,), strict=False)
 
-    For exporters that know no others. Modules must run with backend="reference", whose steps depend
-    on no values; the graph then holds scores of all queries and listed keys at once.
+    For exporters that know no others. Modules must run with backend="reference" and choose blocks
+    in sequence, in steps that depend on no values; the graph then holds scores of all queries and
+    keys at once. An order by content and summaries are found in steps that do: ValueError, unless
+    every key is attended.
     """
 
     def __torch_function__(

@@ -47,7 +47,7 @@ class RowChoice:
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_pair(self.block)
-        if isinstance(self.order, str):
+        if not callable(self.order):
             check_choice("order", self.order, ORDERS)
         for name, size in (("block", self.block[0]), ("opened", self.opened), ("axes", self.axes)):
             check_positive(name, size)
@@ -87,7 +87,7 @@ class RowChoice:
         summaries = self.summary is not None
         listed = budget_of(exact, self.opened, layout).listed(layout, summaries)
         short = tokens + pinned < self.all_below
-        if summaries and (short or listed > WORTH * (tokens + pinned)):
+        if short or listed > WORTH * (tokens + pinned):
             exact = layout.cells(0)
         return Plan(
             exact=exact,
@@ -138,7 +138,8 @@ def select_rows(
       finds them.
     - `pinned`: positions that every query attends and that attend every key, outside the order.
 
-    Every block is attended where the lists would be longer than three tenths of all tokens.
+    Every block is attended where the lists would be longer than three tenths of all tokens, with
+    summaries or without.
 
     Raises ValueError where an argument cannot work.
     """

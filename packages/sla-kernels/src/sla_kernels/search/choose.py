@@ -10,7 +10,7 @@ from torch import Tensor
 from sla_kernels.backend import has_kernels
 from sla_kernels.order.axes import principal_axes
 from sla_kernels.order.tokens import positions_of
-from sla_kernels.runtime.library import register
+from sla_kernels.runtime.library import is_writing_out, register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32
@@ -19,7 +19,7 @@ from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
 from sla_kernels.summary.rows import ordered, permuted
-from sla_kernels.summary.weights import asked, tilts
+from sla_kernels.summary.weights import asked, lifted, tilts
 
 
 class Plan(NamedTuple):
@@ -55,8 +55,24 @@ def choose_rows(
 
     `outside` are the positions of the pinned tokens; `directions` axes for the order, or None;
     `given` the places of the others in their order, counted among themselves, or None.
+
+    Raises ValueError where the operator is to be written out.
     """
+    if is_writing_out():
+        raise ValueError(
+            f"sizes={tuple(plan.sizes)} of listed rows, written out; rows are found in steps that "
+            "depend on values: choose blocks in sequence (order='sequence', summary=None), or "
+            "every key (keep=1.0)"
+        )
     order = _order(k, outside, directions, plan) if given is None else free(k, outside)[given]
+    rows, tilt = _found(q, k, v, outside, order, plan)
+    return order, rows, lifted(tilt, _layout(k, outside, plan))
+
+
+def _found(
+    q: Tensor, k: Tensor, v: Tensor, outside: Tensor, order: Tensor, plan: Plan
+) -> tuple[Tensor, Tensor]:
+    """Lists of rows and tilts, by kernels where they take these sizes, else by PyTorch."""
     layout = _layout(k, outside, plan)
     if has_kernels(k.device):
         kernels = import_module("sla_kernels.search.launch")
@@ -66,17 +82,17 @@ def choose_rows(
                 q, k, v, order, outside, layout, budget,
                 block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
             )  # fmt: skip
-            return order, *found
+            return found
     parts = by_heads(q, k)
     if len(parts) == 1:
-        return order, *_of_heads(q, k, v, outside, order, plan)
+        return _of_heads(q, k, v, outside, order, plan)
     rows = torch.empty(shape_of_rows(q, k, layout, plan), dtype=torch.int32, device=q.device)
     tilt = torch.empty((*k.shape[:2], layout.padded), dtype=at_least_float32(k), device=k.device)
     for keys, queries in parts:
         rows[:, queries], tilt[:, keys] = _of_heads(
             q[:, queries], k[:, keys], v[:, keys], outside, order, plan
         )
-    return order, rows, tilt
+    return rows, tilt
 
 
 def _of_heads(

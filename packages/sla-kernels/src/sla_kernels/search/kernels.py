@@ -40,7 +40,7 @@ def _first_half(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
+def _pick_largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
     """Which are the `chosen` largest; of equal ones the last. What is missing comes after all.
 
     Numbers that are not negative ascend as their bits do: the bits of the least of the largest are
@@ -161,7 +161,7 @@ def open_cells_kernel(
     spread = tl.load(Spread + head * cells + at, mask=inside & (at < cells), other=0.0)
     wrong = mass * spread
     wrong = tl.where(wrong < float("inf"), wrong, 0.0)  # NaN too
-    taken = _largest(wrong, missing, inside, chosen, TILES * TILE)
+    taken = _pick_largest(wrong, missing, inside, chosen, TILES * TILE)
     place = tl.cumsum(taken.to(tl.int32), 0) - 1
     tl.store(Chosen + block * chosen + place, at, mask=taken)
     lists = Lists + block * listed

@@ -11,12 +11,12 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
-from sla_kernels.runtime.grid import LIMIT, next_power
+from sla_kernels.runtime.grid import LIMIT, next_power, strided
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision
-from sla_kernels.search.launch_cells import Asking, Table, tables_of, tilt_of, wanted
+from sla_kernels.search.launch_cells import PartMeans, Table, tables_of, tilt_of, wanted
 from sla_kernels.search.walk import PART
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.launch import chunk_of, strided, strides
+from sla_kernels.summary.launch import chunk_of, strides
 from sla_kernels.summary.layout import Budget, Layout
 
 LARGEST = Tile(m=64, n=64, warps=4, stages=3)  # parts of some blocks, and cells
@@ -70,13 +70,13 @@ def found_rows(
     return rows, tilt_of(k, order, wanted(q, k, asking, left, layout, block_q), layout)
 
 
-def _asking(q: Tensor, k: Tensor, order: Tensor, outside: Tensor, scale: float) -> Asking:
+def _asking(q: Tensor, k: Tensor, order: Tensor, outside: Tensor, scale: float) -> PartMeans:
     own = q.shape[2] == k.shape[2]
     queries = order.shape[1] if own else q.shape[2]
     heads, width = q.shape[0] * q.shape[1], q.shape[3]
     parts = num_blocks(queries, PART)
     shape = (heads, parts)
-    asking = Asking(
+    asking = PartMeans(
         torch.empty((*shape, width), dtype=torch.float32, device=q.device),
         torch.empty(shape, dtype=torch.float32, device=q.device),
     )
@@ -108,7 +108,7 @@ def _asking(q: Tensor, k: Tensor, order: Tensor, outside: Tensor, scale: float) 
 
 
 def _opened(
-    q: Tensor, k: Tensor, asking: Asking, tables: list[Table], layout: Layout, budget: Budget,
+    q: Tensor, k: Tensor, asking: PartMeans, tables: list[Table], layout: Layout, budget: Budget,
     block_q: int, summaries: bool,
 ) -> tuple[Int32[Tensor, "b h i listed"], Float[Tensor, "b h i coarse"]]:  # fmt: skip
     """Walk down from the largest cells; return lists and what is left to summaries."""
@@ -129,7 +129,7 @@ def _opened(
     at = layout.pinned
     width = q.shape[3]
     row = row_bytes(k.dtype, width)
-    _largest(q, k, asking, tables[top], layout, left, block_q)
+    _score_largest(q, k, asking, tables[top], layout, left, block_q)
     for level in range(top, -1, -1):
         candidates, chosen = budget.candidates(layout, level), budget.chosen(layout, level)
         before = opened
@@ -180,8 +180,14 @@ def _opened(
     return rows, left
 
 
-def _largest(
-    q: Tensor, k: Tensor, asking: Asking, table: Table, layout: Layout, left: Tensor, block_q: int
+def _score_largest(
+    q: Tensor,
+    k: Tensor,
+    asking: PartMeans,
+    table: Table,
+    layout: Layout,
+    left: Tensor,
+    block_q: int,
 ) -> None:
     """Write into `left` the mass that each block gives each cell of the largest size."""
     blocks, top = left.shape[2], len(layout.sizes) - 1

@@ -29,7 +29,7 @@ class Table(NamedTuple):
     spreads: Float[Tensor, "heads cells"]
 
 
-class Asking(NamedTuple):
+class PartMeans(NamedTuple):
     """What `PART` queries together ask, and the log of the mass that they give to pinned tokens."""
 
     parts: Float[Tensor, "heads parts d"]
@@ -86,7 +86,7 @@ def means_warps(width: int) -> int:
 
 
 def wanted(
-    q: Tensor, k: Tensor, asking: Asking, left: Tensor, layout: Layout, block_q: int
+    q: Tensor, k: Tensor, asking: PartMeans, left: Tensor, layout: Layout, block_q: int
 ) -> Float[Tensor, "b g coarse d"]:
     """The mean query, times the scale, of those who leave mass to each coarse cell: `asked`."""
     coarse, width = left.shape[3], q.shape[3]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.library import is_writing_out, register
-from sla_kernels.select.blocks import block_sizes, mask_to_lists, num_blocks
+from sla_kernels.select.blocks import block_sizes, lists_to_mask, mask_to_lists, num_blocks
 from sla_kernels.select.ranks import diagonal, smaller, top_k, top_p
 from sla_kernels.select.scores import ESTIMATORS
 
@@ -45,6 +45,8 @@ def select_blocks(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, 
             mask |= diagonal(scores.shape[2], scores.shape[3], block, q.device)
         indices = mask_to_lists(mask, list_width(how, scores.shape[3]))
         counts = mask.sum(-1, dtype=torch.int32)
+    if not is_writing_out() and how.negligible == 0:
+        return indices, counts, counts.new_empty((*counts.shape, 0))
     return indices, counts, lowest(scores, indices, how.negligible)
 
 
@@ -64,9 +66,8 @@ def _every_block(q: Tensor, k: Tensor, how: Settings) -> tuple[Tensor, Tensor, T
 
 def lowest(scores: Tensor, kept: Tensor, number: int) -> Tensor:
     """The `number` worst blocks of each row, less those that are kept."""
-    worst = top_k(scores, number, largest=False)
-    clash = (worst[..., :, None] == kept[..., None, :]).any(-1)
-    spare = scores.shape[-1]
+    worst, spare = top_k(scores, number, largest=False), scores.shape[-1]
+    clash = lists_to_mask(kept, spare).gather(-1, worst.long())
     ascending = torch.where(clash, spare, worst).sort(-1).values
     return torch.where(ascending == spare, -1, ascending).int()
 

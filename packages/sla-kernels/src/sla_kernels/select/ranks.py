@@ -64,13 +64,15 @@ def top_p(
 ) -> Bool[Tensor, "b h query_blocks key_blocks"]:
     """The best blocks, taken in order until their estimated softmax mass reaches `share`.
 
-    The order is that of `top_k`, so that a row's best block is kept by both.
+    The order is that of `top_k`, so that a row's best block is kept by both, also where a broken
+    token leaves no mass to compare.
     """
     mass = (scores + sizes.log()).softmax(-1)
     order = rank(scores).sort(-1, descending=True).indices
     best_first = mass.gather(-1, order)
     before = best_first.cumsum(-1) - best_first
-    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, before < share)
+    best = torch.arange(mass.shape[-1], device=mass.device) < 1
+    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, (before < share) | best)
 
 
 def diagonal(

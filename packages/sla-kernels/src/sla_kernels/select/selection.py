@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
@@ -112,6 +113,19 @@ class BlockSelection:
     def token_mask(self) -> Bool[Tensor, "b h n m"]:
         """The attended query-key pairs, pinned tokens included; quadratic in memory."""
         return self.expand(self.block_mask(), pinned_rows=True, pinned_columns=True)
+
+    def keys_of(self, queries: Int64[Tensor, " some"]) -> Bool[Tensor, "b h some m"]:
+        """The keys that some queries attend: their rows of `token_mask`, made alone."""
+        order, free = self.token_order(), self.num_queries - self.num_pinned
+        places = queries if order is None else order.argsort()[queries]
+        blocks = (places // self.block[0]).clamp(max=self.query_blocks - 1)
+        mask = lists_to_mask(self.indices[:, :, blocks], self.key_blocks)
+        mask = repeat(mask, "b h q j -> b h q (j c)", c=self.block[1])
+        mask = mask[..., : self.num_keys - self.num_pinned]
+        if order is None:
+            return mask
+        mask = F.pad(mask | (places >= free)[:, None], (0, self.num_pinned), value=True)
+        return mask[..., order.argsort()]
 
     def expand(
         self,

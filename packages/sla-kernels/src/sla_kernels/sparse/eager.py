@@ -6,7 +6,8 @@ has; other devices, where Triton is missing, write the same in matrix products. 
 the batch holds every key its queries attend, so its log-sum-exp is final and the backward pass
 needs no second look: it runs the same batches through the kernel's own backward and adds the
 gathered key and value gradients up in float32, head by head. Beyond inputs and outputs there is
-one batch, and in the backward pass the float32 sums of one head.
+one batch, and in the backward pass the float32 sums of one head. The flash kernels take the
+numbers of a token for neighbors and do not look: what has them apart is copied first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sla_kernels.runtime.grid import strided
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.lists import BlockLists
@@ -168,6 +170,7 @@ def sparse_attention_forward(
     q: Tensor, k: Tensor, v: Tensor, lists: BlockLists, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the log-sum-exp of every query, in units of the natural logarithm."""
+    q, k, v = (strided(x) for x in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty((*q.shape[:3], 1), dtype=at_least_float32(q), device=q.device)
     whole = _keeps_all(lists, k)
@@ -200,7 +203,8 @@ def sparse_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of q, k and v; an output that was not kept is made anew by batches."""
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-    queries = [x for x in (grad, q, lse[..., None], out) if x is not None]
+    grad, q, k, v = (strided(x) for x in (grad, q, k, v))
+    queries = [grad, q, lse[..., None], *([] if out is None else [strided(out)])]
     whole, group = _keeps_all(lists, k), q.shape[1] // k.shape[1]
     for heads in _heads(q, k):
         here, there = (heads.batch, heads.queries), (heads.batch, heads.keys)

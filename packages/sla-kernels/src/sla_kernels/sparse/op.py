@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.library import register, register_gradient
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.lists import BlockLists, every_block
 from sla_kernels.sparse import eager
 
@@ -64,8 +65,7 @@ def sparse_attention_backward(
 
 def fake_forward(q: Tensor) -> tuple[Tensor, Tensor]:
     """Say what the forward operator returns, from shapes alone."""
-    lse_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
-    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=lse_dtype)
+    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=at_least_float32(q))
 
 
 def fake_backward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

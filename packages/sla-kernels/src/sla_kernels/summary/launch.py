@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.runtime.dry import launched
-from sla_kernels.runtime.grid import LIMIT, grid, next_power
+from sla_kernels.runtime.grid import LIMIT, grid, next_power, strided
 from sla_kernels.runtime.tiles import Tile, architecture_of, precision, tiles_of
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
@@ -253,11 +253,6 @@ def turned_round(
 def _heads(x: Float[Tensor, "b g m d"], chunk: _Chunk) -> Float[Tensor, "heads m d"]:
     """A view of a chunk's key heads."""
     return x.flatten(0, 1)[chunk.heads]
-
-
-def strided(x: Float[Tensor, "b h n d"]) -> Float[Tensor, "b h n d"]:
-    """The same with every token's numbers side by side; a copy only where they are not."""
-    return x if x.stride(3) == 1 else x.contiguous()
 
 
 def strides(x: Float[Tensor, "b h n d"]) -> tuple[int, int, int]:

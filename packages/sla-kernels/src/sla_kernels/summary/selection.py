@@ -20,7 +20,8 @@ class SummarySelection:
       query blocks, key blocks and cells are runs.
     - `rows`: what each query block attends: tokens, cells and pinned tokens, numbered as `Layout`
       says. All lists are equally long; they are filled up with a row that is nothing.
-    - `tilt`: logits of the weights with which cells average their tokens (0: plain means).
+    - `tilt`: logits of the weights with which cells average their tokens (0: plain means), none
+      far below the largest of its coarse cell: see `weights.lifted`.
     - `block_q`: queries in a block. `sizes`: tokens in a key block, then in larger cells.
     - `summaries`: whether cells are listed; without them only the exact blocks are.
     - `exact`: key blocks that each query block attends exactly.
@@ -104,33 +105,25 @@ class SummarySelection:
 
     def token_mask(self) -> Bool[Tensor, "b h n m"]:
         """The pairs that are attended exactly, in the caller's positions; quadratic in memory."""
-        ordered, rows, layout = self.order, self.rows, self.layout
-        b, h = rows.shape[:2]
+        return self.keys_of(torch.arange(self.num_queries, device=self.outside.device))
+
+    def keys_of(self, queries: Int64[Tensor, " some"]) -> Bool[Tensor, "b h some m"]:
+        """The keys that some queries attend exactly: their rows of `token_mask`."""
+        rows, layout, made = self.rows, self.layout, []
         last = layout.first(len(layout.sizes))
-        listed = torch.zeros(
-            (*rows.shape[:3], layout.rows), dtype=torch.bool, device=rows.device
-        ).scatter(3, rows.long(), True)
-        mask = torch.zeros(
-            (b, h, self.num_queries, self.num_keys), dtype=torch.bool, device=rows.device
-        )
-        free = ordered.shape[1] if self._own else self.num_queries
-        of_query = listed.repeat_interleave(self.block_q, 2)[:, :, :free]
-        places = ordered if self._own else torch.arange(free).expand(b, -1)
-        for scene, (order, queries) in enumerate(zip(ordered, places, strict=True)):
-            columns = torch.cat([order, self.outside])
-            kept = torch.cat(
-                [
-                    of_query[scene, :, :, : layout.tokens],
-                    of_query[scene, :, :, last : layout.nothing],
-                ],
-                2,
-            )
-            whole = torch.zeros_like(mask[scene, :, :free])
-            whole[:, :, columns] = kept
-            mask[scene][:, queries] = whole
-        if self._own:
-            mask[:, :, self.outside] = True
-        return mask
+        for scene, order in enumerate(self.order):
+            places = torch.cat([order, self.outside]).argsort()
+            at = places[queries] if self._own else queries
+            blocks = (at // self.block_q).clamp(max=rows.shape[2] - 1)
+            lists = rows[scene][:, blocks].long()
+            listed = torch.zeros(
+                (*lists.shape[:2], layout.rows), dtype=torch.bool, device=rows.device
+            ).scatter(2, lists, True)
+            kept = torch.cat([listed[..., : layout.tokens], listed[..., last : layout.nothing]], 2)
+            if self._own:  # a pinned query attends every key
+                kept = kept | (at >= layout.tokens)[:, None]
+            made.append(kept[..., places])
+        return torch.stack(made)
 
     @property
     def _own(self) -> bool:

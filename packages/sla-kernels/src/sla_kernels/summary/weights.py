@@ -9,6 +9,9 @@ so that no weights overstate a cell's mass, and uniform ones (a plain mean, H = 
 query 0. Here they suit the mean of the queries that ask for the surrounding coarse cell, weighted
 by the mass that they leave to summaries there: w_j = softmax(tilt_j) within the cell, with
 tilt_j = s q0 . k_j. Like the choice of blocks, weights are constants to autograd.
+
+Cells of every size take their exponentials from the largest tilt of their coarse cell. So that none
+is left without weight, no token counts as further below it than `DEEPEST`.
 """
 
 from typing import NamedTuple
@@ -23,6 +26,7 @@ from sla_kernels.summary.cells import summed
 from sla_kernels.summary.layout import Layout
 
 LEAST_MASS = 1e-6  # of a coarse cell that every query reads exactly
+DEEPEST = 50.0  # nats: float32 holds exp(-50) and what is divided by it, and no sum notices it
 
 
 class Weights(NamedTuple):
@@ -61,17 +65,18 @@ def tilts(
     return (found * scale).nan_to_num(0, 0, 0)
 
 
+def lifted(tilt: Float[Tensor, "b g padded"], layout: Layout) -> Float[Tensor, "b g padded"]:
+    """Raise tilts to `DEEPEST` below the largest of their coarse cell; padding stays as it is."""
+    least = _tops(tilt, layout) - DEEPEST
+    return torch.where(tilt == -torch.inf, tilt, torch.maximum(tilt, least))
+
+
 def weights_of(tilt: Float[Tensor, "b g padded"], layout: Layout) -> Weights:
     """Softmax within every cell of every size, from one exponential.
 
-    Padding must hold minus infinity.
+    Padding must hold minus infinity, and nothing else be further below than `lifted` leaves it.
     """
-    size = layout.sizes[-1]
-    missing = layout.cells(len(layout.sizes) - 1) * size - tilt.shape[2]
-    whole = torch.nn.functional.pad(tilt, (0, missing), value=-torch.inf)
-    top = reduce(whole, "b g (cell i) -> b g cell", "max", i=size)
-    top = repeat(top, "b g cell -> b g (cell i)", i=size)[:, :, : tilt.shape[2]]
-    logits = tilt - top
+    logits = tilt - _tops(tilt, layout)
     shares = logits.exp()
     totals = summed(shares[..., None], layout)
     products = summed((shares * logits.clamp_min(torch.finfo(tilt.dtype).min))[..., None], layout)
@@ -80,3 +85,12 @@ def weights_of(tilt: Float[Tensor, "b g padded"], layout: Layout) -> Weights:
         for total, product in zip(totals, products, strict=True)
     ]
     return Weights(shares, totals, entropies)
+
+
+def _tops(tilt: Float[Tensor, "b g padded"], layout: Layout) -> Float[Tensor, "b g padded"]:
+    """The largest tilt of each token's coarse cell."""
+    size = layout.sizes[-1]
+    missing = layout.cells(len(layout.sizes) - 1) * size - tilt.shape[2]
+    whole = torch.nn.functional.pad(tilt, (0, missing), value=-torch.inf)
+    top = reduce(whole, "b g (cell i) -> b g cell", "max", i=size)
+    return repeat(top, "b g cell -> b g (cell i)", i=size)[:, :, : tilt.shape[2]]
