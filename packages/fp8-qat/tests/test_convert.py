@@ -47,6 +47,19 @@ def test_a_dequantized_copy_is_plain_and_computes_what_stored_weights_do(
     assert list(plain.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
+def test_a_dequantized_copy_shares_and_hooks_the_layers_that_its_model_does() -> None:
+    shared, x, seen = nn.Linear(48, 48), torch.randn(5, 48), []
+    shared.register_forward_hook(lambda *args: seen.append(1))
+    model = nn.Sequential(shared, nn.GELU(), shared)
+    prepare(model, recipes.rowwise())
+    convert(model, backend="weight_only")
+    plain = dequantized(model)
+    assert [type(layer) for layer in plain] == [nn.Linear, nn.GELU, nn.Linear]
+    assert plain[0] is plain[2] and vars(plain[0]).keys() == vars(nn.Linear(1, 1)).keys()
+    assert torch.equal(plain(x), model(x))
+    assert len(seen) == 4
+
+
 def test_what_is_no_tensor_is_refused_by_name() -> None:
     """The second pattern is that of a signature that is checked while tests run."""
     model = mlp()

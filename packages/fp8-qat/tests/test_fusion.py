@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fp8_qat import convert, fuse, prepare, recipes, sqnr
+from fp8_qat import convert, dequantized, fuse, prepare, recipes, sqnr
 
 pytestmark = pytest.mark.multiplies
 
@@ -42,6 +42,17 @@ def test_a_fused_model_computes_the_same_and_keeps_its_names() -> None:
     other = copy.deepcopy(fused)
     other.norm.weight.mul_(2.0)  # the copy's layer reads the copy's norm
     assert not torch.equal(other(x), fused(x))
+
+
+@torch.no_grad()
+def test_a_dequantized_copy_computes_what_fusing_had_passed_on() -> None:
+    model, x = deployed(), torch.randn(5, 48) * 3 + 2
+    plain = dequantized(model)
+    fuse(model, PAIRS)
+    again = dequantized(model)
+    assert [type(m) for m in again.modules()] == [type(m) for m in Mlp().modules()]
+    assert torch.equal(again(x), plain(x))
+    assert sqnr(again(x), model(x)) > 25
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fp8_qat.backends import choose
+from fp8_qat.fusion import unfuse
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
 from fp8_qat.layers.states import FP8, become, state_of
@@ -77,28 +78,29 @@ def dequantized(model: nn.Module) -> nn.Module:
 
     Its weight holds the values that FP8 stands for, in the dtype of the product, and so does every
     parameter that was stored; inputs are no longer rounded. So it computes what backend
-    "weight_only" does, and holds nothing of FP8, for devices and formats that have none.
+    "weight_only" does, and holds nothing of FP8, for devices and formats that have none. Norms and
+    activations that `fuse` had passed on compute again; hooks and shared layers stay.
     """
     copied = copy.deepcopy(model)
     unstore(copied)
-    for name, layer in list(copied.named_modules()):
-        if not isinstance(layer, QuantizedLinear):
-            continue
-        plain = _plain(layer)
-        if not name:
-            return plain
-        parent, _, last = name.rpartition(".")
-        setattr(copied.get_submodule(parent), last, plain)
+    unfuse(copied)
+    for layer in list(copied.modules()):
+        if isinstance(layer, QuantizedLinear):
+            _make_plain(layer)
     return copied
 
 
-def _plain(layer: QuantizedLinear) -> nn.Linear:
+def _make_plain(layer: Any) -> None:
+    """Turn a layer of a copy into an `nn.Linear` that owns what such a layer owns, in place."""
     with torch.no_grad():
-        weight = layer.dequantized_weight().clone()
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
-    made.weight = nn.Parameter(weight, requires_grad=False)
-    made.bias = layer.bias
-    return made.train(layer.training)
+        weight = nn.Parameter(layer.dequantized_weight().clone(), requires_grad=False)
+    bias, usual = layer.bias, vars(nn.Linear(1, 1, device="meta")).keys()
+    for name in (*layer._buffers, *layer._modules, *(vars(layer).keys() - usual)):
+        delattr(layer, name)
+    layer._parameters.clear()
+    layer.__class__ = nn.Linear
+    layer.register_parameter("weight", weight)
+    layer.register_parameter("bias", bias)
 
 
 def deploy(

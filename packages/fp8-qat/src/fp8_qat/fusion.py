@@ -26,6 +26,12 @@ class PassedGELU(nn.GELU):
         return input
 
 
+_UNFUSED: dict[type[nn.Module], type[nn.Module]] = {
+    PassedNorm: nn.LayerNorm,
+    PassedGELU: nn.GELU,
+}
+
+
 @dataclass(frozen=True)
 class NormThenQuantize:
     """What a fused layer does to its input: normalize with a layer's parameters, quantize."""
@@ -74,6 +80,15 @@ def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
         else:
             layer.producer = GeluThenQuantize()
             before.__class__ = PassedGELU
+
+
+def unfuse(model: nn.Module) -> None:
+    """Let every norm and GELU that was passed on compute its own output again."""
+    for module in model.modules():
+        if isinstance(module, ScaledMMLinear):
+            module.producer = None
+        elif type(module) in _UNFUSED:
+            module.__class__ = _UNFUSED[type(module)]
 
 
 def _module(model: nn.Module, name: str) -> nn.Module:
