@@ -41,7 +41,8 @@ def prepare(
       it once and releases the original, which leaves one byte a value; "keep" quantizes
       it once and holds the original too; "none" quantizes it anew in every forward.
     - `moments`: of the layers' inputs, as `observed_inputs` finds them. What is quantized once is
-      then rounded to suit them (`numerics.fitted`), where a layer is named; else to the nearest.
+      then rounded to suit them (`numerics.fitted`), where a layer is named; else to the nearest,
+      as are other values that are loaded later.
 
     Raises ValueError for a pattern that matches nothing, an empty choice, a weight dtype
     that cannot be quantized, moments of another shape, and a model that is already prepared.

@@ -123,8 +123,10 @@ class FrozenLinear(QuantizedLinear):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        before = self.weight.detach().clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self.quantize_again(self.weight.detach())
+        if not _same(self.weight.detach(), before):  # or its codes, perhaps fitted, stay
+            self.quantize_again(self.weight.detach())
 
 
 class ReleasedLinear(FrozenLinear):
@@ -178,6 +180,11 @@ class ReleasedLinear(FrozenLinear):
             )
         elif not torch.equal(weight.to(self.like), self.dequantized_weight()):
             self.quantize_again(weight.to(self.like))  # values that were saved from here stay
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    alike = one.device == other.device and one.dtype == other.dtype and not one.is_meta
+    return alike and torch.equal(one, other)
 
 
 PREPARED = (QuantLinear, FrozenLinear)
