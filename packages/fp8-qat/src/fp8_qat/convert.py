@@ -10,7 +10,7 @@ from torch import nn
 from fp8_qat.backends import choose
 from fp8_qat.fusion import unfuse
 from fp8_qat.layers.deployed import Fp8Linear
-from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
+from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantizedLinear, ReleasedLinear
 from fp8_qat.layers.states import FP8, become, state_of
 from fp8_qat.layers.stored import Stored, settle, unstore
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
@@ -45,7 +45,8 @@ def convert(
     - `batches`: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
-    prepared layers, and naming every layer that the backend cannot run and why.
+    prepared layers, for a weight that was unfrozen since, and naming every layer that the backend
+    cannot run and why.
     """
     layers: dict[str, Any] = {
         name: layer for name, layer in model.named_modules() if isinstance(layer, PREPARED)
@@ -56,6 +57,8 @@ def convert(
         )
     for layer in layers.values():
         state_of(layer)  # refuses what changed its class since
+        if isinstance(layer, FrozenLinear):
+            layer.check_frozen()
     recipes = {name: (layer, layer.recipe) for name, layer in layers.items()}
     chosen = choose(backend, recipes, fast=fast, product=product)
     noise = {} if batches is None else layer_sqnr(model, batches, run=run)

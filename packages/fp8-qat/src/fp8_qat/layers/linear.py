@@ -92,6 +92,7 @@ class FrozenLinear(QuantizedLinear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             return F.linear(input, self.weight, self.bias)
+        self.check_frozen()
         x = self.quantized_input(input)
         spec = self.recipe.weight.once()
         y: Tensor = _FrozenLinear.apply(  # type: ignore[no-untyped-call]
@@ -104,6 +105,16 @@ class FrozenLinear(QuantizedLinear):
         spec = self.recipe.weight.once()
         codes = self.weight_bytes.view(spec.fp8.dtype)
         return QuantizedTensor(codes=codes, scale=self.weight_scale, spec=spec)
+
+    def check_frozen(self) -> None:
+        """Raise ValueError if the weight trains, which the codes would not follow."""
+        weight = self._parameters.get("weight")
+        if weight is not None and weight.requires_grad:
+            raise ValueError(
+                f"weight of {self.where}: requires_grad=True; it was quantized once, as it did not "
+                "train when it was prepared, and must not now: freeze it, or undo() the handle and "
+                "prepare the model with weights that train"
+            )
 
     def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:
         """Replace the bytes and scales by those of another weight."""
