@@ -45,6 +45,17 @@ def test_a_fused_model_computes_the_same_and_keeps_its_names() -> None:
 
 
 @torch.no_grad()
+def test_a_fused_norm_reads_its_input_uncast_under_autocast() -> None:
+    model = deployed()
+    fused, x = copy.deepcopy(model), torch.randn(5, 48) + 100  # whose spread bfloat16 cannot hold
+    fuse(fused, PAIRS)
+    with torch.autocast("cpu", torch.bfloat16):
+        one, other = model(x), fused(x)
+    assert one.dtype == other.dtype == torch.bfloat16
+    assert sqnr(one, other) > 30
+
+
+@torch.no_grad()
 def test_a_dequantized_copy_computes_what_fusing_had_passed_on() -> None:
     model, x = deployed(), torch.randn(5, 48) * 3 + 2
     plain = dequantized(model)

@@ -49,8 +49,12 @@ class ScaledMMLinear(CodesLinear):
         filled = F.pad(self.weight.view(torch.uint8), missing).view(self.weight.dtype)
         self.register_buffer("filled", filled if any(missing) else None, persistent=False)
 
-    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
-        return self.multiply(self.quantized_operand(x), x.dtype)
+    def read(self, input: Float[Tensor, "*lead k"], dtype: torch.dtype) -> Float[Tensor, "*lead k"]:
+        # What comes before a layer sees its own input as it is, also under autocast.
+        return input if self.producer is not None else super().read(input, dtype)
+
+    def product(self, x: Float[Tensor, "m k"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
+        return self.multiply(self.quantized_operand(x), dtype)
 
     def gradient_problem(self) -> str | None:
         if self.producer is None:
