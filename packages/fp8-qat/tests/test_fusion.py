@@ -19,6 +19,7 @@ class Mlp(nn.Module):
         self.norm = nn.LayerNorm(48, eps=1e-6)
         self.fc1, self.act, self.fc2 = nn.Linear(48, 96), act or nn.GELU(), nn.Linear(96, 48)
         nn.init.uniform_(self.norm.weight, 0.5, 1.5)
+        self.wide = nn.LayerNorm(96)  # that this model does not run
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.act(self.fc1(self.norm(x))))
@@ -28,6 +29,12 @@ def deployed(act: nn.Module | None = None) -> Mlp:
     model = Mlp(act).eval()
     prepare(model, recipes.rowwise())
     convert(model, backend="scaled_mm")
+    return model
+
+
+def joined() -> Mlp:
+    model = deployed()
+    fuse(model, PAIRS)
     return model
 
 
@@ -73,6 +80,9 @@ def test_a_dequantized_copy_computes_what_fusing_had_passed_on() -> None:
         (deployed, [("fc1", "fc2")], "neither an nn.LayerNorm nor an nn.GELU"),
         (deployed, [("norm", "fc2")], "the layer reads 96"),
         (deployed, [("nowhere", "fc2")], "module='nowhere'; the model must have it"),
+        (deployed, [("act", "fc2"), ("act", "fc2")], "one norm or activation, and is named"),
+        (deployed, [("act", "fc2"), ("wide", "fc2")], "one norm or activation, and is named"),
+        (joined, [("wide", "fc2")], "one norm or activation, and is named or fused"),
         (lambda: deployed(nn.GELU(approximate="tanh")), PAIRS, "tanh approximation"),
     ],
 )

@@ -55,16 +55,17 @@ def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
 
     - `pairs`: (name of an `nn.LayerNorm` or `nn.GELU`, name of a layer on backend "scaled_mm"),
       such as ("blocks.0.norm1", "blocks.0.attn.qkv"). Nothing else may read the output
-      of the first: it passes its input on unchanged from now on.
+      of the first: it passes its input on unchanged from now on. A layer does one of them.
 
     The state dict stays as it is. Raises ValueError, before anything changes, naming each
     pair that cannot be fused and why.
     """
     chosen = list(pairs)
+    layers = [_module(model, second) for _, second in chosen]
     problems = [
         f"{first} -> {second}: {problem}"
-        for first, second in chosen
-        if (problem := _problem(_module(model, first), _module(model, second)))
+        for (first, second), layer in zip(chosen, layers, strict=True)
+        if (problem := _problem(_module(model, first), layer, layers.count(layer)))
     ]
     if problems:
         raise ValueError(
@@ -98,9 +99,11 @@ def _module(model: nn.Module, name: str) -> nn.Module:
         raise ValueError(f"module={name!r}; the model must have it: give another name") from error
 
 
-def _problem(before: nn.Module, layer: nn.Module) -> str | None:
+def _problem(before: nn.Module, layer: nn.Module, times: int) -> str | None:
     if not isinstance(layer, ScaledMMLinear):
         return f"{type(layer).__name__} is no deployed layer: convert(backend='scaled_mm') first"
+    if layer.producer is not None or times > 1:
+        return "the layer can do one norm or activation, and is named or fused with another"
     spec = layer.input_quantizer.spec if layer.input_quantizer else None
     if spec is None or spec.mode != "dynamic":
         return "its activations are not quantized with dynamic scales"
