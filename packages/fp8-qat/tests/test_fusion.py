@@ -94,10 +94,13 @@ def test_pairs_that_cannot_be_fused_are_refused(make, pairs, message) -> None:
     assert [type(m) for m in model.modules()] == kinds
 
 
-def test_a_fused_layer_drops_no_gradient_without_a_word() -> None:
-    model = deployed()
-    fuse(model, PAIRS)
+@pytest.mark.parametrize("trained", ["", "fc1.bias", "norm.weight"])
+def test_a_fused_layer_drops_no_gradient_without_a_word(trained: str) -> None:
+    model = joined()
+    for name, held in model.named_parameters():
+        held.requires_grad_(name == trained)
+    x = torch.randn(3, 48, requires_grad=not trained)
     with pytest.raises(
         ValueError, match=r"layer 'fc1': fused=True; .* passes no gradient.*torch\.no_grad"
     ):
-        model(torch.randn(3, 48))
+        model(x)

@@ -1,6 +1,6 @@
 """Let a deployed layer do the norm or activation before it, in the same pass as quantizing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -41,6 +41,9 @@ class NormThenQuantize:
     def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor:
         return layer_norm_quantize(x, self.norm.weight, self.norm.bias, spec, eps=self.norm.eps)
 
+    def parameters(self) -> Iterator[Tensor]:
+        return self.norm.parameters()
+
 
 @dataclass(frozen=True)
 class GeluThenQuantize:
@@ -48,6 +51,9 @@ class GeluThenQuantize:
 
     def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor:
         return gelu_quantize(x, spec)
+
+    def parameters(self) -> Iterator[Tensor]:
+        return iter(())
 
 
 def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:

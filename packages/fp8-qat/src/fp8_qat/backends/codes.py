@@ -1,5 +1,6 @@
 """Layers that multiply FP8 codes, and their straight-through gradient."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,8 +23,7 @@ class CodesLinear(Fp8Linear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         dtype = product_dtype(self, input)
         x = self.read(input, dtype).reshape(-1, self.in_features)
-        needed = x.requires_grad or (self.bias is not None and self.bias.requires_grad)
-        if torch.is_grad_enabled() and needed:
+        if torch.is_grad_enabled() and any(one.requires_grad for one in (x, *self.learned())):
             if problem := self.gradient_problem():
                 raise ValueError(f"{self.where}: {problem}")
             y: Tensor = _StraightThrough.apply(x, self.bias, self)  # type: ignore[no-untyped-call]
@@ -38,6 +38,10 @@ class CodesLinear(Fp8Linear):
     def product(self, x: Float[Tensor, "m k"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
         """Quantize what was read, multiply it with the weight and add the bias, in `dtype`."""
         raise NotImplementedError
+
+    def learned(self) -> Iterator[Tensor]:
+        """Give the parameters that the output depends on."""
+        yield from self.parameters(recurse=False)
 
     def gradient_problem(self) -> str | None:
         """Say why no gradient can pass; None if it can."""

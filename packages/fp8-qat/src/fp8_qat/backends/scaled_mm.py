@@ -1,7 +1,7 @@
 """W8A8 with PyTorch's scaled matrix product: FP8 codes go into the tensor cores."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,15 @@ PRODUCT = "aten::_scaled_mm_v2"  # behind `torch.nn.functional.scaled_mm`
 MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 
 
+class Producer(Protocol):
+    """What a fused layer does to its input before it multiplies."""
+
+    def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor: ...
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Give what it learns with."""
+
+
 class ScaledMMLinear(CodesLinear):
     """Quantizes the input and multiplies FP8 codes, one scale per tensor or per row.
 
@@ -30,7 +39,7 @@ class ScaledMMLinear(CodesLinear):
     agrees_db: ClassVar[float] = 45.0
     fast: ClassVar[bool] = False
     filled: Tensor | None
-    producer: Callable[[Tensor, Spec], QuantizedTensor] | None = None  # set by `fuse`
+    producer: Producer | None = None  # set by `fuse`
 
     @classmethod
     def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
@@ -55,6 +64,11 @@ class ScaledMMLinear(CodesLinear):
 
     def product(self, x: Float[Tensor, "m k"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
         return self.multiply(self.quantized_operand(x), dtype)
+
+    def learned(self) -> Iterator[Tensor]:
+        yield from super().learned()
+        if self.producer is not None:
+            yield from self.producer.parameters()
 
     def gradient_problem(self) -> str | None:
         if self.producer is None:
