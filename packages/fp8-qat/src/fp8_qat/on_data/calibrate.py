@@ -10,7 +10,7 @@ from fp8_qat.layers.quantizers import DelayedQuantizer, Quantizer, StaticQuantiz
 from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.formats import Format, round_
 from fp8_qat.numerics.spec import Recipe
-from fp8_qat.on_data.runs import Run, call, outputs
+from fp8_qat.on_data.runs import Run, call, run_all
 
 METHODS = ("max", "percentile", "mse")
 _KEPT_PER_BATCH = 2**16
@@ -113,7 +113,7 @@ def _watch(
     for name, quantizer in found.items():
         quantizer.watching = seen[name]
     try:
-        outputs(model, batches, run)
+        run_all(model, batches, run)
     finally:
         for quantizer in found.values():
             quantizer.watching = None

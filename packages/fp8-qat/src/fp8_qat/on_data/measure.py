@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fp8_qat.layers.inputs import layer_input
 from fp8_qat.layers.linear import PREPARED, ReleasedLinear
-from fp8_qat.on_data.runs import Run, call, outputs
+from fp8_qat.on_data.runs import Run, call, run_all
 
 
 def layer_sqnr(
@@ -30,7 +30,7 @@ def layer_sqnr(
     sums = {n: [0.0, 0.0] for n, m in layers.items() if not isinstance(m, ReleasedLinear)}
     hooks = [layers[name].register_forward_hook(_adder(sums[name])) for name in sums]
     try:
-        outputs(model, batches, run)
+        run_all(model, batches, run)
     finally:
         for hook in hooks:
             hook.remove()

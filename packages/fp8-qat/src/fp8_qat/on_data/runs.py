@@ -21,15 +21,28 @@ def call(model: nn.Module, batch: Any) -> Any:
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, batches: Iterable[Any], run: Run) -> list[list[Tensor]]:
-    """Give the floating-point tensors that a model returns in evaluation mode, by batch."""
+def run_all(
+    model: nn.Module,
+    batches: Iterable[Any],
+    run: Run,
+    take: Callable[[Any], None] = lambda given: None,
+) -> None:
+    """Run a model in evaluation mode; what it returns goes to `take`, batch by batch."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        return [floats(run(model, batch)) for batch in batches]
+        for batch in batches:
+            take(run(model, batch))
     finally:
         for module in training:
             module.training = True
+
+
+def outputs(model: nn.Module, batches: Iterable[Any], run: Run) -> list[list[Tensor]]:
+    """Give the floating-point tensors that a model returns in evaluation mode, by batch."""
+    found: list[list[Tensor]] = []
+    run_all(model, batches, run, lambda given: found.append(floats(given)))
+    return found
 
 
 def floats(value: Any) -> list[Tensor]:

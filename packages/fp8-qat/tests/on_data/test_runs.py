@@ -1,0 +1,33 @@
+"""Running a model on batches: what is kept meanwhile, and how outputs are compared."""
+
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fp8_qat import calibrate, layer_sqnr, prepare, recipes
+
+
+class Watched(nn.Module):
+    """A model that counts which of its outputs are still held when it is called again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.given, self.held = nn.Linear(8, 8), [], []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.held.append(sum(one() is not None for one in self.given))
+        y = self.layer(x)
+        self.given.append(weakref.ref(y))
+        return y
+
+
+@pytest.mark.parametrize("look", [calibrate, layer_sqnr])
+def test_what_looks_inside_a_model_holds_no_outputs_of_past_batches(look: Callable) -> None:
+    model = Watched()
+    prepare(model, recipes.delayed())
+    look(model, (torch.randn(2, 8) for _ in range(9)))
+    assert len(model.held) == 9 and max(model.held) <= 1
+    assert model.training
