@@ -144,10 +144,43 @@ def test_auto_rounds_no_activation_that_training_did_not_round(monkeypatch) -> N
     assert torch.equal(model(x), trained)
 
 
+@pytest.fixture
+def hopper(monkeypatch) -> None:
+    monkeypatch.setattr(choice, "_device", lambda layer: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+
+
+@pytest.mark.parametrize("prepared", [False, True])  # as convert and load_fp8 have them
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_auto_multiplies_rows_where_they_are_bfloat16(dtype, prepared: bool, hopper) -> None:
+    chosen = {}
+    for name in ("rowwise", "static", "tensorwise"):
+        layer, recipe = nn.Linear(48, 32).to(dtype), recipes.by_name(name)
+        if prepared:
+            prepare(layer, recipe)
+        chosen[name] = choice.choose("auto", {"fc": (layer, recipe)})
+        assert choice.choose("scaled_mm", {"fc": (layer, recipe)}).kind.backend == "scaled_mm"
+    covered = dtype == torch.bfloat16
+    rows = "scaled_mm" if covered else "weight_only"
+    assert [one.kind.backend for one in chosen.values()] == [rows, rows, "scaled_mm"]
+    assert covered or f"fc: dtype={dtype}; it must be bfloat16" in chosen["static"].why
+
+
+@pytest.mark.parametrize("inside", [torch.bfloat16, torch.float16])
+def test_auto_looks_at_the_dtype_of_the_autocast_it_is_called_in(
+    inside, hopper, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: inside)
+    layers = {"fc": (nn.Linear(48, 32), recipes.rowwise())}
+    backend = "scaled_mm" if inside == torch.bfloat16 else "weight_only"
+    assert choice.choose("auto", layers).kind.backend == backend
+
+
 def test_auto_is_the_product_where_a_device_multiplies_fp8(monkeypatch) -> None:
     monkeypatch.setattr(choice, "_device", lambda layer: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
-    model, blocks = mlp(), mlp()
+    model, blocks = mlp().bfloat16(), mlp()
     prepare(model, recipes.rowwise())
     prepare(blocks, recipes.block())
 

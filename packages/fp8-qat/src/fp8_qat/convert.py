@@ -34,7 +34,9 @@ def convert(
     that `store` was asked to keep as FP8.
 
     - `backend`: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8
-      and the recipe is covered, and "weight_only" elsewhere; the report says which and why.
+      and recipe and dtype are covered, and "weight_only" elsewhere; the report says which and why.
+      Row scales are covered in bfloat16, which a float32 model has under `torch.autocast`: convert
+      within it then, or name "scaled_mm".
       "reference" multiplies back before the product and equals training bit for bit;
       "scaled_mm" multiplies FP8 codes; "weight_only" keeps weights FP8 and leaves activations
       in high precision; "torchao" and "te" hand over to those libraries.

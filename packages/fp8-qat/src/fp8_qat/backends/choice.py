@@ -1,12 +1,12 @@
 """Which backend runs a set of layers, and why it does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from fp8_qat.backends.scaled_mm import FastScaledMMLinear, ScaledMMLinear
+from fp8_qat.backends.scaled_mm import FastScaledMMLinear, ScaledMMLinear, scales_rows
 from fp8_qat.backends.te import TransformerEngineLinear
 from fp8_qat.backends.torchao import TorchaoLinear
 from fp8_qat.backends.weight_only import Bfloat16WeightOnlyLinear, WeightOnlyLinear
@@ -42,9 +42,9 @@ def choose(
 ) -> Chosen:
     """Give a backend that can run all layers.
 
-    "auto" is "scaled_mm" where every layer is on a device that multiplies FP8 and follows a
-    recipe which that product covers, and "weight_only" everywhere else: to emulate an FP8
-    product costs more than a product in high precision.
+    "auto" is "scaled_mm" where every layer is on a device that multiplies FP8, follows a recipe
+    which that product covers and computes in a dtype which it gives, and "weight_only" everywhere
+    else: to emulate an FP8 product costs more than a product in high precision.
 
     - `layers`: by name, prepared or plain layers with the recipe that each follows.
     - `fast`: sum in a shorter accumulator, which "scaled_mm" alone offers.
@@ -101,10 +101,26 @@ def _fastest(layers: Layers) -> tuple[str, str]:
     if found != {"cuda"}:
         listed = ", ".join(sorted(found))
         return "weight_only", f"{listed} multiplies no FP8: weights stay FP8"
-    problems = _problems(ScaledMMLinear, layers)
-    if problems:
-        return "weight_only", f"{problems[0]}; weights stay FP8"
+    for problem in (*_problems(ScaledMMLinear, layers), *_dtype_problems(layers)):
+        return "weight_only", f"{problem}; weights stay FP8"
     return "scaled_mm", "every layer is on a CUDA device that multiplies FP8"
+
+
+def _dtype_problems(layers: Layers) -> Iterator[str]:
+    """Name layers on CUDA with row scales that compute now, or under autocast, in another dtype."""
+    for name, (layer, recipe) in layers.items():
+        dtype = _dtype(layer)
+        if scales_rows(recipe) and dtype != torch.bfloat16:
+            yield (
+                f"{name or '(the model)'}: dtype={dtype}; it must be bfloat16 for a row-scaled "
+                "product, in the model or by torch.autocast around this call"
+            )
+
+
+def _dtype(layer: nn.Linear) -> torch.dtype:
+    if torch.is_autocast_enabled("cuda"):
+        return torch.get_autocast_dtype("cuda")
+    return layer.weight_dtype if isinstance(layer, QuantizedLinear) else layer.weight.dtype
 
 
 def _bfloat16_pays(layers: Layers) -> bool:

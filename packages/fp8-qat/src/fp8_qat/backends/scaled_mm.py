@@ -131,6 +131,12 @@ class FastScaledMMLinear(ScaledMMLinear):
     fast: ClassVar[bool] = True
 
 
+def scales_rows(recipe: Recipe) -> bool:
+    """Whether an operand has a scale for each row, so that CUDA gives the product in bfloat16."""
+    specs = (recipe.weight, recipe.activation)
+    return any(spec is not None and spec.granularity == "row" for spec in specs)
+
+
 def _check_row_scaled(where: str, dtype: torch.dtype, device: torch.device) -> None:
     if device.type == "cuda" and dtype != torch.bfloat16:
         raise ValueError(
