@@ -26,6 +26,7 @@ LAYERS: dict[str, type[Fp8Linear]] = {
     )
 }
 FIRST_FP8 = (8, 9)  # compute capability from which GPUs multiply FP8
+FIRST_BFLOAT16 = (8, 0)  # and bfloat16
 Layers = Mapping[str, tuple[nn.Linear, Recipe]]
 
 
@@ -146,7 +147,9 @@ def multiplies_fp8(device: torch.device) -> bool:
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for products of bfloat16."""
-    return cpu_multiplies_bfloat16() if device.type == "cpu" else multiplies_fp8(device)
+    if device.type == "cpu":
+        return cpu_multiplies_bfloat16()
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_BFLOAT16
 
 
 def _device(layer: nn.Linear) -> torch.device:
