@@ -208,6 +208,15 @@ def test_other_files_and_models_are_refused(tmp_path) -> None:
         load_fp8(plain, path, backend="fast")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e5m2])
+def test_a_file_without_an_fp8_weight_of_the_recipe_is_refused(dtype, tmp_path) -> None:
+    plain, path = nn.Sequential(nn.Linear(8, 8)), tmp_path / "model.safetensors"
+    tensors = plain.state_dict() | {"0.weight": plain[0].weight.detach().to(dtype)}
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="it must hold an FP8 weight of the recipe's format"):
+        load_fp8(plain, path, recipe=recipes.rowwise(), layout="plain")
+
+
 def test_shared_layers_come_back_shared(tmp_path) -> None:
     def make() -> nn.Module:
         model = nn.ModuleDict({"a": nn.Linear(32, 32)})

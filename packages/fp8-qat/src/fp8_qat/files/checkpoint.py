@@ -82,11 +82,11 @@ def load_fp8(
     - `recipe`, `layout`: for files of other programs, whose metadata names neither. Every layer
       with an FP8 weight then follows that recipe.
 
-    Raises ValueError, before anything changes, for a file that cannot be read, one that
-    names no recipe where none is given, a layer that the model lacks or that is no plain
-    `nn.Linear`, missing or extra tensors (scales among them), other shapes or dtypes, scales
-    that are not positive numbers, a model on the meta device, and a layer that the backend
-    cannot run.
+    Raises ValueError, before anything changes, for a file that cannot be read, one that names no
+    recipe where none is given or that holds no FP8 weight of it, a layer that the model lacks or
+    that is no plain `nn.Linear`, missing or extra tensors (scales among them), other shapes or
+    dtypes, scales that are not positive numbers, a model on the meta device, and a layer that the
+    backend cannot run.
     """
     tensors, recipes, stored = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
@@ -143,6 +143,11 @@ def _read(
         weights = [k for k, v in raw.items() if v.dtype == recipe.weight.fp8.dtype]
         recipes = {key.rpartition(".")[0]: recipe for key in weights}
         stored, shape = {}, layout_named(layout)
+    if not recipes:
+        raise ValueError(
+            f"path={path}; it must hold an FP8 weight of the recipe's format, and has none: read "
+            "what is in high precision with model.load_state_dict, or name the file's own recipe"
+        )
     return _from_layout(raw, recipes, shape), recipes, stored
 
 
