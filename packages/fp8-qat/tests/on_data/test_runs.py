@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fp8_qat import calibrate, layer_sqnr, prepare, recipes
+from fp8_qat import calibrate, layer_sqnr, observed_inputs, prepare, recipes
 
 
 class Watched(nn.Module):
@@ -31,3 +31,24 @@ def test_what_looks_inside_a_model_holds_no_outputs_of_past_batches(look: Callab
     look(model, (torch.randn(2, 8) for _ in range(9)))
     assert len(model.held) == 9 and max(model.held) <= 1
     assert model.training
+
+
+class ByName(nn.Module):
+    """A model that names what it gives to its layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(input=x)
+
+
+def test_inputs_that_are_given_by_name_are_seen() -> None:
+    model, x = ByName(), torch.randn(5, 8)
+    with observed_inputs(model) as moments:
+        model(x)
+    torch.testing.assert_close(moments["layer"], x.T @ x / 5)
+    prepare(model, recipes.static())
+    assert calibrate(model, [x]) == {"layer.input_quantizer": float(x.abs().max())}
+    assert 20 < layer_sqnr(model, [x])["layer"] < 50

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fp8_qat.layers.inputs import layer_input
 from fp8_qat.layers.linear import PREPARED, ReleasedLinear
-from fp8_qat.on_data.runs import Run, call, run_all
+from fp8_qat.on_data.runs import Run, call, read_by_linear, run_all
 
 
 def layer_sqnr(
@@ -28,7 +28,9 @@ def layer_sqnr(
             "prepared layers=0; the model must hold some: call prepare(model, recipe) first"
         )
     sums = {n: [0.0, 0.0] for n, m in layers.items() if not isinstance(m, ReleasedLinear)}
-    hooks = [layers[name].register_forward_hook(_adder(sums[name])) for name in sums]
+    hooks = [
+        layers[name].register_forward_hook(_adder(sums[name]), with_kwargs=True) for name in sums
+    ]
     try:
         run_all(model, batches, run)
     finally:
@@ -44,8 +46,11 @@ def layer_sqnr(
 
 
 def _adder(sums: list[float]) -> Any:
-    def hook(layer: nn.Linear, args: tuple[Tensor], output: Tensor) -> None:
-        plain = F.linear(layer_input(layer, args[0]), layer.weight, layer.bias).double()
+    def hook(
+        layer: nn.Linear, given: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor
+    ) -> None:
+        x = layer_input(layer, read_by_linear(given, named))
+        plain = F.linear(x, layer.weight, layer.bias).double()
         sums[0] += float(plain.square().sum())
         sums[1] += float((plain - output.double()).square().sum())
 

@@ -45,6 +45,11 @@ def outputs(model: nn.Module, batches: Iterable[Any], run: Run) -> list[list[Ten
     return found
 
 
+def read_by_linear(given: tuple[Tensor, ...], named: dict[str, Tensor]) -> Tensor:
+    """Give what an `nn.Linear` reads of the arguments that it was called with."""
+    return given[0] if given else named["input"]
+
+
 def floats(value: Any) -> list[Tensor]:
     """Give the floating-point tensors of a dataclass or of nested containers, in order."""
     if is_dataclass(value):
