@@ -167,8 +167,10 @@ def test_the_handle_switches_off_and_on() -> None:
     with handle.disabled():
         assert torch.equal(model(x), plain)
     assert torch.equal(model(x), quantized)
-    handle.enabled(False)
+    handle.disable()
     assert torch.equal(model(x), plain)
+    handle.enable()
+    assert torch.equal(model(x), quantized)
 
 
 def test_released_weights_are_gone_and_say_so() -> None:
@@ -182,7 +184,7 @@ def test_released_weights_are_gone_and_say_so() -> None:
     assert not hasattr(model[0], "weight")
     with pytest.raises(AttributeError, match=r"layer '0': weight=released.*dequantized_weight\(\)"):
         _ = model[0].weight
-    for refused in (handle.undo, lambda: handle.enabled(False)):
+    for refused in (handle.undo, handle.disable):
         with pytest.raises(ValueError, match="released their original weight"):
             refused()
     with pytest.raises(ValueError, match="choose one of refuse, dequantize"):

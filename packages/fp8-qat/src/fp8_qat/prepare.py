@@ -111,24 +111,26 @@ class Handle:
         result: dict[str, object] = finite(plain)
         return result
 
-    def enabled(self, value: bool) -> None:
-        """Switch quantization of all layers on or off.
+    def enable(self) -> None:
+        """Switch quantization of all layers on, as it is after `prepare`."""
+        for entry in self.layers:
+            _prepared(entry).enabled = True
 
-        Raises ValueError when switching off a model with released weights.
-        """
-        if not value and self._released():
+    def disable(self) -> None:
+        """Switch quantization of all layers off; ValueError for a model with released weights."""
+        if self._released():
             raise ValueError(
                 f"enabled=False; {self._released_layers()}, so they must stay on: prepare the "
                 "model with frozen='keep'"
             )
         for entry in self.layers:
-            _prepared(entry).enabled = value
+            _prepared(entry).enabled = False
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Compute in high precision inside a `with` block."""
         before = [_prepared(entry).enabled for entry in self.layers]
-        self.enabled(False)
+        self.disable()
         try:
             yield
         finally:
