@@ -180,6 +180,18 @@ def test_calibration_methods_are_ordered_on_outliers() -> None:
     assert covered["mse"] <= covered["max"]
 
 
+@pytest.mark.parametrize("name", ["static", "delayed"])
+def test_batches_without_rows_leave_scales_as_they_are(name: str) -> None:
+    model, x, none = mlp(), torch.randn(6, 48), torch.empty(0, 48)
+    prepare(model, recipes.by_name(name))
+    other = copy.deepcopy(model)
+    assert calibrate(model, [none, x, none], method="mse") == calibrate(other, [x], method="mse")
+    before = copy.deepcopy(model.state_dict())
+    assert model.train()(none).shape == (0, 32)
+    quantizers = {key for key in before if "input_quantizer" in key}
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in quantizers)
+
+
 def test_calibration_starts_delayed_scales() -> None:
     model = mlp()
     prepare(model, recipes.delayed())

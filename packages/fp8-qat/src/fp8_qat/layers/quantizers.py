@@ -38,7 +38,8 @@ class Quantizer(nn.Module):
                 f"{self.where}: dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
             )
         if self.watching is not None:
-            self.watching(x.detach())
+            if x.numel():
+                self.watching(x.detach())
             return x
         values = fake_quantize(x, self.spec, scale=self.current_scale())
         if self.updating and self.training and torch.is_grad_enabled():
@@ -89,7 +90,8 @@ class DelayedQuantizer(Quantizer):
 
     def observe(self, x: Float[Tensor, "*lead k"]) -> None:
         """Record the largest magnitude of `x`, then make the multiplier of the next step."""
-        self.set_amax(x.abs().amax().float())
+        if x.numel():
+            self.set_amax(x.abs().amax().float())
 
     @torch.no_grad()
     def set_amax(self, amax: Float[Tensor, ""]) -> None:
