@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fp8_qat import calibrate, layer_sqnr, observed_inputs, prepare, recipes
+from fp8_qat.on_data.runs import relative_error
 
 
 class Watched(nn.Module):
@@ -52,3 +53,13 @@ def test_inputs_that_are_given_by_name_are_seen() -> None:
     prepare(model, recipes.static())
     assert calibrate(model, [x]) == {"layer.input_quantizer": float(x.abs().max())}
     assert 20 < layer_sqnr(model, [x])["layer"] < 50
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("where", ["expected", "given", "both"])
+def test_outputs_that_are_no_numbers_are_infinitely_wrong(where: str, bad: float) -> None:
+    right, wrong = torch.ones(3), torch.tensor([1.0, bad, 1.0])
+    expected = [[right, wrong if where != "given" else right]]
+    given = [[right, wrong if where != "expected" else right]]
+    assert relative_error(expected, given) == float("inf")
+    assert relative_error([[right, right]], [[right, right]]) == 0.0

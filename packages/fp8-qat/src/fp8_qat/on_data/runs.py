@@ -1,5 +1,6 @@
 """Running a model on batches and comparing what comes out."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -61,13 +62,15 @@ def floats(value: Any) -> list[Tensor]:
 def relative_error(expected: list[list[Tensor]], given: list[list[Tensor]]) -> float:
     """Give the largest relative error, norm of difference over norm, of the outputs.
 
-    Each output counts for itself, over all batches, so that a small one is not drowned.
+    Each output counts for itself, over all batches, so that a small one is not drowned; what
+    holds no numbers to compare, NaN or infinity, is infinitely wrong.
     """
     worst = 0.0
     for theirs, ours in zip(zip(*expected, strict=True), zip(*given, strict=True), strict=True):
         pairs = zip(theirs, ours, strict=True)
         noise = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
         signal = sum(float(a.double().square().sum()) for a in theirs)
-        if noise:
-            worst = max(worst, (noise / signal) ** 0.5 if signal else float("inf"))
+        if noise != 0:
+            error = (noise / signal) ** 0.5 if signal else float("inf")
+            worst = max(worst, float("inf") if math.isnan(error) else error)
     return worst
