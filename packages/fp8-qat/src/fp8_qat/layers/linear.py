@@ -181,7 +181,7 @@ class ReleasedLinear(FrozenLinear):
         rest = dict(state_dict)
         weight = rest.pop(prefix + "weight", None)
         nn.Linear._load_from_state_dict(self, rest, prefix, *args, **kwargs)
-        _, _, missing, _, errors = args
+        metadata, _, missing, _, errors = args
         if weight is None:
             missing.append(prefix + "weight")
         elif weight.shape != self.weight_bytes.shape:
@@ -189,8 +189,11 @@ class ReleasedLinear(FrozenLinear):
                 f"size mismatch for {prefix}weight: copying a param with shape {weight.shape} "
                 f"from checkpoint, the shape in current model is {self.weight_bytes.shape}."
             )
-        elif not torch.equal(weight.to(self.like), self.dequantized_weight()):
-            self.quantize_again(weight.to(self.like))  # values that were saved from here stay
+        else:
+            if metadata.get("assign_to_params_buffers"):
+                self.like = weight.new_empty(0)
+            if not _same(weight.to(self.like), self.dequantized_weight()):
+                self.quantize_again(weight.to(self.like))  # values that were saved from here stay
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
