@@ -1,6 +1,7 @@
 """Parameters kept as FP8: their modules compute as before, with rounded values."""
 
 import copy
+import io
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ def test_copies_are_their_own(frozen: Net, x: Tensor) -> None:
     other.conv.get_buffer("weight_scale").mul_(2)
     assert torch.equal(other.conv.weight, 2 * frozen.conv.weight)
     assert not torch.equal(other(x), frozen(x))
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_model_with_stored_parameters_is_pickled_as_others_are(
+    net: Net, x: Tensor, trains: bool
+) -> None:
+    net.requires_grad_(trains)
+    store(net, NAMES)
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert type(again.conv) is type(net.conv) and again.conv.stored == net.conv.stored
+    assert torch.equal(again(x), net(x))
 
 
 def test_what_was_saved_loads_and_computes_the_same(frozen: Net, x: Tensor, tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ class Stored(nn.Module):
             codes=rows, scale=self.get_buffer(name + SCALE), spec=self.stored[name]
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class is made here and found under no name: it is made anew where it is read.
+        state = self.__getstate__()  # type: ignore[no-untyped-call]
+        return _instance, (self.plain, tuple(sorted(self.stored))), state
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Stored":
         names = [name + held for name in self.stored for held in (CODES, SCALE)]
         before = {n: b for n in names if (b := self._buffers.get(n)) is not None}
@@ -188,6 +193,11 @@ def _mark(module: nn.Module, name: str, spec: Spec) -> None:
 def _kind(plain: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
     members: dict[str, Any] = {name: _decoding(name) for name in names}
     return type(f"Stored{plain.__name__}", (Stored, plain), {**members, "plain": plain})
+
+
+def _instance(plain: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
+    kind = _kind(cast(Any, plain), names)
+    return kind.__new__(kind)
 
 
 def _decoding(name: str) -> property:
