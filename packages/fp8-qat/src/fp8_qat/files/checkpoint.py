@@ -19,7 +19,7 @@ from fp8_qat.files.layouts import Layout, layout_named, quantization_config
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.inputs import named
 from fp8_qat.layers.quantizers import input_quantizer
-from fp8_qat.layers.stored import CODES, SCALE, put, settle, stored_parameters
+from fp8_qat.layers.stored import CODES, SCALE, Stored, put, settle, stored_parameters
 from fp8_qat.numerics.quantize import QuantizedTensor
 from fp8_qat.numerics.spec import Recipe, Spec
 from fp8_qat.report import Report
@@ -227,6 +227,8 @@ def _keep(model: nn.Module, full: str, spec: Spec, tensors: dict[str, Tensor]) -
     """Let a parameter of the model be stored as FP8, as the file holds it."""
     prefix, _, name = full.rpartition(".")
     module = model.get_submodule(prefix)
+    if isinstance(module, Stored) and name in module.stored:  # shared, as in `_deploy`
+        return
     like = module.get_parameter(name)
     codes, scale = tensors[f"{full}{CODES}"].to(like.device), tensors[f"{full}{SCALE}"]
     rows = rearrange(codes.view(torch.uint8), "n ... -> n (...)").view(codes.dtype)
