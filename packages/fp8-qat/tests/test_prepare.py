@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from fp8_qat import convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
 from fp8_qat.layers.linear import FrozenLinear, QuantLinear, ReleasedLinear
@@ -126,6 +127,17 @@ def test_a_replaced_forward_is_not_passed_by() -> None:
     assert [(s.name, s.reason.split(",")[0]) for s in handle.skipped] == [
         ("0", "its forward was replaced")
     ]
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_what_a_hook_makes_from_other_parameters_is_left_alone_and_named(name: str) -> None:
+    model, x = mlp(), torch.randn(3, 48)
+    prune.l1_unstructured(model[0], name, 0.5)
+    expected = model[0](x)
+    handle = prepare(model, recipes.rowwise())
+    assert [s.name for s in handle.skipped] == ["0"]
+    assert "as a hook makes it" in handle.skipped[0].reason
+    assert torch.equal(model[0](x), expected)
 
 
 def test_subclasses_and_other_dtypes_are_named() -> None:
