@@ -67,6 +67,20 @@ def test_layouts_have_their_names_and_come_back(layout, name, scales, tmp_path) 
     assert (back - before).norm() < 0.04 * before.norm()  # the scale multiplies back
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("rowwise", (1, 1)), ("block", (1, 1)), ("tensorwise", (1,))]
+)
+def test_only_the_scale_of_a_whole_tensor_is_flat(name: str, shape: tuple, tmp_path) -> None:
+    layer, other, path = nn.Linear(96, 1), nn.Linear(96, 1), tmp_path / "model.safetensors"
+    prepare(layer, recipes.by_name(name))
+    convert(layer, backend="reference")
+    save_fp8(layer, path, layout="compressed-tensors")
+    assert load_file(path)["weight_scale"].shape == shape
+    load_fp8(other, path, backend="reference")
+    x = torch.randn(5, 96)
+    assert torch.equal(other(x), layer(x))
+
+
 def test_configs_say_what_other_programs_expect(tmp_path) -> None:
     path = tmp_path / "model.safetensors"
     _, model = deployed("tensorwise")

@@ -57,7 +57,9 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
     tensors = {}
     for key, tensor in model.state_dict().items():
         prefix, inner = _split(key, layers)
-        inner, tensor = shape.to_file(inner, tensor) if prefix is not None else (inner, tensor)
+        if prefix is not None:
+            recipe = layers[prefix.removesuffix(".")].recipe
+            inner, tensor = shape.to_file(inner, tensor, recipe)
         tensors[f"{prefix}{inner}" if prefix else inner] = tensor
     save_file(_unshared(tensors), str(path), metadata=metadata)
 
