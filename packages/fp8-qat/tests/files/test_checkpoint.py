@@ -208,6 +208,8 @@ def test_other_files_and_models_are_refused(tmp_path) -> None:
         load_fp8(plain, path, backend="reference")
     with pytest.raises(ValueError, match="layer '0': device=meta"):
         load_fp8(mlp().to("meta"), saved(model, path))
+    with pytest.raises(ValueError, match=r"layer '0': dtype=torch\.float64; it must be float32"):
+        load_fp8(mlp().double(), path)
     path.write_bytes(struct.pack("<Q", 10**9))
     with pytest.raises(ValueError, match="cannot be read"):
         load_fp8(plain, path, backend="reference")
@@ -229,6 +231,13 @@ def test_a_file_without_an_fp8_weight_of_the_recipe_is_refused(dtype, tmp_path) 
     save_file(tensors, path)
     with pytest.raises(ValueError, match="it must hold an FP8 weight of the recipe's format"):
         load_fp8(plain, path, recipe=recipes.rowwise(), layout="plain")
+
+
+def test_extra_state_that_is_no_tensor_is_refused_by_name(tmp_path, monkeypatch) -> None:
+    _, model = deployed("rowwise")
+    monkeypatch.setattr(nn.LayerNorm, "get_extra_state", lambda norm: {"steps": 3})
+    with pytest.raises(ValueError, match=r"\['1._extra_state'\]=dict; it must be a torch.Tensor"):
+        save_fp8(model, tmp_path / "model.safetensors")
 
 
 def test_shared_layers_come_back_shared(tmp_path) -> None:
