@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fp8_qat import calibrate, layer_sqnr, observed_inputs, prepare, recipes
+from fp8_qat.on_data import calibrate as calibration
 from fp8_qat.on_data.runs import relative_error
 
 
@@ -32,6 +33,26 @@ def test_what_looks_inside_a_model_holds_no_outputs_of_past_batches(look: Callab
     look(model, (torch.randn(2, 8) for _ in range(9)))
     assert len(model.held) == 9 and max(model.held) <= 1
     assert model.training
+
+
+@pytest.mark.parametrize(("method", "kept"), [("max", 0), ("percentile", 3), ("mse", 3)])
+def test_calibration_keeps_samples_only_for_a_method_that_looks_at_them(
+    method: str, kept: int, monkeypatch
+) -> None:
+    sizes = []
+
+    def choose(watcher, *given):
+        sizes.append(len(watcher.samples))
+        return real(watcher, *given)
+
+    real = calibration._Watcher.choose
+    monkeypatch.setattr(calibration._Watcher, "choose", choose)
+    for recipe, expected in ((recipes.static(), kept), (recipes.delayed(), 0)):
+        model = nn.Sequential(nn.Linear(8, 8))
+        prepare(model, recipe)
+        calibrate(model, torch.randn(3, 2, 8), method=method)
+        assert set(sizes) == {expected}
+        sizes.clear()
 
 
 class ByName(nn.Module):

@@ -51,8 +51,12 @@ def calibrate(
             "static and delayed quantizers=0; the model must have some to calibrate: prepare it "
             "with recipes.static() or delayed(), or leave calibration out, as dynamic recipes can"
         )
-    seen = _watch(model, found, batches, run)
-    unreached = [name for name, watcher in seen.items() if not watcher.samples]
+    seen = {
+        name: _Watcher("max" if isinstance(quantizer, DelayedQuantizer) else method)
+        for name, quantizer in found.items()
+    }
+    _watch(model, found, seen, batches, run)
+    unreached = [name for name, watcher in seen.items() if watcher.largest is None]
     if unreached:
         raise ValueError(
             f"quantizers without data={len(unreached)} ({', '.join(unreached[:5])}); a batch must "
@@ -60,9 +64,7 @@ def calibrate(
         )
     covered = {}
     for name, quantizer in found.items():
-        delayed = isinstance(quantizer, DelayedQuantizer)
-        chosen = "max" if delayed else method
-        amax = seen[name].choose(chosen, percentile, quantizer.spec.fp8)
+        amax = seen[name].choose(percentile, quantizer.spec.fp8)
         quantizer.set_amax(amax)
         covered[name] = float(amax)
     return covered
@@ -75,9 +77,10 @@ def needs_calibration(recipe: Recipe) -> bool:
 
 
 class _Watcher:
-    """Keeps the largest magnitude and a sample of magnitudes of the tensors that pass."""
+    """Keeps the largest magnitude of the tensors that pass, and a sample where it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str) -> None:
+        self.method = method
         self.largest: Tensor | None = None
         self.samples: list[Tensor] = []
 
@@ -85,14 +88,16 @@ class _Watcher:
         magnitudes = x.abs().flatten().float()
         top = magnitudes.max()
         self.largest = top if self.largest is None else torch.maximum(self.largest, top)
-        self.samples.append(magnitudes[:: -(-magnitudes.numel() // _KEPT_PER_BATCH)].clone())
+        if self.method != "max":
+            step = -(-magnitudes.numel() // _KEPT_PER_BATCH)
+            self.samples.append(magnitudes[::step].clone())
 
-    def choose(self, method: str, percentile: float, format: Format) -> Tensor:
+    def choose(self, percentile: float, format: Format) -> Tensor:
         assert self.largest is not None
-        if method == "max":
+        if self.method == "max":
             return self.largest
         sample = torch.cat(self.samples).sort().values
-        if method == "percentile":
+        if self.method == "percentile":
             return sample[int((sample.numel() - 1) * percentile / 100)]
         candidates = self.largest * torch.linspace(0.2, 1.0, 81, device=sample.device)
         errors = [_squared_error(sample, amax / format.max, format) for amax in candidates]
@@ -106,10 +111,10 @@ def _squared_error(sample: Tensor, scale: Tensor, format: Format) -> Tensor:
 def _watch(
     model: nn.Module,
     found: Mapping[str, Quantizer],
+    seen: Mapping[str, _Watcher],
     batches: Iterable[Any],
     run: Run,
-) -> dict[str, _Watcher]:
-    seen = {name: _Watcher() for name in found}
+) -> None:
     for name, quantizer in found.items():
         quantizer.watching = seen[name]
     try:
@@ -117,4 +122,3 @@ def _watch(
     finally:
         for quantizer in found.values():
             quantizer.watching = None
-    return seen
