@@ -199,7 +199,20 @@ def test_calibration_starts_delayed_scales() -> None:
     assert model[0].input_quantizer.multiplier.item() == 448 / 0.25
 
 
-def test_calibration_refuses_what_it_cannot_do() -> None:
+@pytest.mark.parametrize("name", ["static", "delayed"])
+@pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
+def test_calibration_refuses_what_no_scale_covers_and_sets_none(name: str, bad: float) -> None:
+    model, x = mlp(), torch.randn(6, 48)
+    prepare(model, recipes.by_name(name))
+    before = copy.deepcopy(model.state_dict())
+    x[3, 5] = bad
+    with pytest.raises(ValueError, match=r"largest magnitude at .*=.*(nan|inf); it must be a fini"):
+        calibrate(model, [torch.randn(6, 48), x])
+    after = model.state_dict()
+    assert all(torch.equal(after[k].nan_to_num(), v.nan_to_num()) for k, v in before.items())
+
+
+def test_calibration_refuses_what_it_it_cannot_do() -> None:
     model = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
     model.forward = lambda x: model["used"](x)
     prepare(model, recipes.static())

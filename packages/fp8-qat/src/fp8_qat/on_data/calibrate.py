@@ -36,8 +36,8 @@ def calibrate(
     - `run`: how to call the model on a batch; by default dicts by keyword, tuples by position.
 
     Returns the largest magnitude that each quantizer now covers, by qualified name. Raises
-    ValueError for an unknown method, a model without such quantizers, and a layer that no
-    batch reached.
+    ValueError, before a scale is set, for an unknown method, a model without such quantizers, a
+    layer that no batch reached, and one that was given NaN or infinity.
     """
     check_choice("method", method, METHODS)
     if not 0 < percentile <= 100:
@@ -56,12 +56,7 @@ def calibrate(
         for name, quantizer in found.items()
     }
     _watch(model, found, seen, batches, run)
-    unreached = [name for name, watcher in seen.items() if watcher.largest is None]
-    if unreached:
-        raise ValueError(
-            f"quantizers without data={len(unreached)} ({', '.join(unreached[:5])}); a batch must "
-            "reach every one: give batches that use them, or exclude their layers in prepare"
-        )
+    _check_seen(seen)
     covered = {}
     for name, quantizer in found.items():
         amax = seen[name].choose(percentile, quantizer.spec.fp8)
@@ -106,6 +101,21 @@ class _Watcher:
 
 def _squared_error(sample: Tensor, scale: Tensor, format: Format) -> Tensor:
     return (round_(sample / scale, format) * scale - sample).square().sum()
+
+
+def _check_seen(seen: Mapping[str, _Watcher]) -> None:
+    unreached = [name for name, watcher in seen.items() if watcher.largest is None]
+    if unreached:
+        raise ValueError(
+            f"quantizers without data={len(unreached)} ({', '.join(unreached[:5])}); a batch must "
+            "reach every one: give batches that use them, or exclude their layers in prepare"
+        )
+    for name, watcher in seen.items():
+        if not bool(torch.isfinite(torch.as_tensor(watcher.largest))):
+            raise ValueError(
+                f"largest magnitude at {name}={watcher.largest}; it must be a finite number for a "
+                "scale to cover it: leave such batches out, or exclude the layer in prepare"
+            )
 
 
 def _watch(
