@@ -111,12 +111,14 @@ def _make_plain(layer: Any) -> None:
 def deploy(
     layer: nn.Linear, kind: type[Fp8Linear], quantized: QuantizedTensor, **given: Any
 ) -> None:
-    """Turn a linear layer into a deployed one around codes and scales, in place.
+    """Turn a linear layer into a deployed one around codes and scales, in place, for good.
 
     - `given`: what `fp8_qat.layers.states` says that the layer must own and lacks.
     """
     become(layer, FP8, kind=kind, weight=quantized.codes, weight_scale=quantized.scale, **given)
     assert isinstance(layer, Fp8Linear)
+    if layer.input_quantizer is not None:
+        layer.input_quantizer.updating = False  # delayed scales too, while what is before trains
     layer.derive()
 
 

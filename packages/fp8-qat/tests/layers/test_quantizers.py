@@ -10,6 +10,8 @@ from fp8_qat import calibrate, convert, fake_quantize, load_fp8, prepare, recipe
 from fp8_qat.layers.quantizers import DelayedQuantizer, StaticQuantizer
 from fp8_qat.numerics.scales import Scale
 
+PRODUCT = pytest.param("scaled_mm", marks=pytest.mark.multiplies)
+
 
 def mlp() -> nn.Sequential:
     return nn.Sequential(nn.Linear(48, 80), nn.GELU(), nn.Linear(80, 32))
@@ -122,6 +124,21 @@ def test_state_survives_a_cast_of_the_model() -> None:
     convert(model, backend="reference")
     assert torch.equal(model.float()[0].weight_scale, scale)
     assert model[0].weight.dtype == torch.float8_e4m3fn
+
+
+@pytest.mark.parametrize("backend", ["reference", "weight_only", PRODUCT])
+def test_a_deployed_layer_answers_the_same_while_what_is_before_it_trains(
+    backend: str, tmp_path
+) -> None:
+    model, other, x = mlp(), mlp().train(), torch.randn(6, 48, requires_grad=True)
+    prepare(model, recipes.delayed(history=4))
+    model(x / 3)
+    convert(model.train(), backend=backend)
+    save_fp8(model, tmp_path / "delayed.safetensors")
+    load_fp8(other, tmp_path / "delayed.safetensors", backend=backend)
+    answer = copy.deepcopy(model).eval()(x)
+    for _ in range(2):
+        assert torch.equal(model(x), answer) and torch.equal(other(x), answer)
 
 
 def test_a_resumed_delayed_model_goes_on_bit_for_bit() -> None:
