@@ -185,6 +185,14 @@ def test_a_weight_that_is_quantized_already_is_refused_and_nothing_changes(
     assert type(frozen.conv) is nn.Conv2d
 
 
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_module_that_computes_with_a_list_of_its_weights_is_refused(kind) -> None:
+    model = nn.ModuleDict({"a": nn.Conv2d(3, 4, 3), "b": kind(4, 4)}).requires_grad_(False)
+    with pytest.raises(ValueError, match=rf"names='b\.weight_ih_l0'; .* {kind.__name__}, which"):
+        store(model, "*")
+    assert type(model["a"]) is nn.Conv2d and type(model["b"]) is kind
+
+
 def test_rows_without_a_value_are_refused_and_nothing_changes() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).requires_grad_(False)
     model[1].weight = nn.Parameter(torch.empty(4, 0))

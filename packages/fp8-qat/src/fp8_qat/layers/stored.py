@@ -81,8 +81,8 @@ def store(
     - `spec`: how they are rounded; rows of E4M3 unless given.
 
     Raises ValueError, before anything changes, for a pattern that matches no such parameter,
-    and for one that is stored already, is of a prepared layer, has rows without a value, or has
-    another dtype than float32, bfloat16 or float16.
+    and for one that is stored already, is of a prepared layer or a recurrent one of PyTorch, has
+    rows without a value, or has another dtype than float32, bfloat16 or float16.
     """
     patterns = (names,) if isinstance(names, str) else tuple(names)
     chosen = list(_matching(model, patterns))
@@ -233,6 +233,11 @@ def _check(full: str, module: nn.Module, name: str, held: Tensor) -> None:
         raise ValueError(
             f"names={full!r}; it must not be of a layer that was prepared, which quantizes it: "
             "leave it out"
+        )
+    if isinstance(module, nn.RNNBase):
+        raise ValueError(
+            f"names={full!r}; it must not be of {type(module).__name__}, which computes with a "
+            "list of its parameters and would go on with the original: leave it out"
         )
     if held.dtype not in HIGH_PRECISION or 0 in held.shape[1:]:
         raise ValueError(
