@@ -185,6 +185,15 @@ def test_the_handle_switches_off_and_on() -> None:
     assert torch.equal(model(x), quantized)
 
 
+def test_a_handle_that_cannot_switch_every_layer_switches_none() -> None:
+    model = mlp()
+    handle = prepare(model, recipes.rowwise())
+    convert(model[2], backend="reference")
+    with pytest.raises(ValueError, match="layer '2': kind=Fp8Linear"):
+        handle.disable()
+    assert model[0].enabled
+
+
 def test_released_weights_are_gone_and_say_so() -> None:
     model = mlp().requires_grad_(False)
     weight = model[0].weight.clone()

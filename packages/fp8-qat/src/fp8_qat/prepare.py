@@ -113,8 +113,8 @@ class Handle:
 
     def enable(self) -> None:
         """Switch quantization of all layers on, as it is after `prepare`."""
-        for entry in self.layers:
-            _prepared(entry).enabled = True
+        for layer in [_prepared(entry) for entry in self.layers]:
+            layer.enabled = True
 
     def disable(self) -> None:
         """Switch quantization of all layers off; ValueError for a model with released weights."""
@@ -123,8 +123,8 @@ class Handle:
                 f"enabled=False; {self._released_layers()}, so they must stay on: prepare the "
                 "model with frozen='keep'"
             )
-        for entry in self.layers:
-            _prepared(entry).enabled = False
+        for layer in [_prepared(entry) for entry in self.layers]:
+            layer.enabled = False
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
