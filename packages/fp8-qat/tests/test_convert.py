@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fp8_qat import calibrate, convert, dequantized, fake_quantize, prepare, recipes, sqnr
-from fp8_qat.backends import LAYERS, Bfloat16WeightOnlyLinear, WeightOnlyLinear, choice
+from fp8_qat.backends import LAYERS
 from fp8_qat.layers.deployed import Fp8Linear
 
 
@@ -45,6 +45,19 @@ def test_a_dequantized_copy_is_plain_and_computes_what_stored_weights_do(
     assert [type(layer) for layer in model] == kinds
     assert type(dequantized(model[0])) is nn.Linear
     assert list(plain.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+def test_a_dequantized_copy_shares_and_hooks_the_layers_that_its_model_does() -> None:
+    shared, x, seen = nn.Linear(48, 48), torch.randn(5, 48), []
+    shared.register_forward_hook(lambda *args: seen.append(1))
+    model = nn.Sequential(shared, nn.GELU(), shared)
+    prepare(model, recipes.rowwise())
+    convert(model, backend="weight_only")
+    plain = dequantized(model)
+    assert [type(layer) for layer in plain] == [nn.Linear, nn.GELU, nn.Linear]
+    assert plain[0] is plain[2] and vars(plain[0]).keys() == vars(nn.Linear(1, 1)).keys()
+    assert torch.equal(plain(x), model(x))
+    assert len(seen) == 4
 
 
 def test_what_is_no_tensor_is_refused_by_name() -> None:
@@ -107,45 +120,6 @@ def test_bad_calls_are_refused() -> None:
         convert(model, backend="fast")
     with pytest.raises(ValueError, match="already prepared"):
         prepare(model, recipes.rowwise())
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_auto_on_a_cpu_keeps_weights_in_fp8_and_says_why(native: bool, monkeypatch) -> None:
-    monkeypatch.setattr(choice, "cpu_multiplies_bfloat16", lambda: native)
-    model = mlp()
-    prepare(model, recipes.rowwise())
-    report = convert(model)
-    assert report.backend == "weight_only"
-    assert "because cpu multiplies no FP8: weights stay FP8" in str(report)
-    assert ("in bfloat16" in report.why) == ("in bfloat16" in report.layers[0].note) == native
-    (layer,) = {type(m) for m in model.modules() if isinstance(m, nn.Linear)}
-    assert layer is (Bfloat16WeightOnlyLinear if native else WeightOnlyLinear)
-
-
-def test_auto_rounds_no_activation_that_training_did_not_round(monkeypatch) -> None:
-    monkeypatch.setattr(choice, "cpu_multiplies_bfloat16", lambda: True)
-    model, x = mlp(), torch.randn(5, 48)
-    prepare(model, recipes.weight_only())
-    trained = model.eval()(x)
-    assert "bfloat16" not in convert(model).why
-    assert torch.equal(model(x), trained)
-
-
-def test_auto_is_the_product_where_a_device_multiplies_fp8(monkeypatch) -> None:
-    monkeypatch.setattr(choice, "_device", lambda layer: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
-    model, blocks = mlp(), mlp()
-    prepare(model, recipes.rowwise())
-    prepare(blocks, recipes.block())
-
-    def chosen(given: nn.Module) -> choice.Chosen:
-        return choice.choose("auto", {"0": (given[0], given[0].recipe)})
-
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert chosen(model).kind.backend == "scaled_mm"
-    assert chosen(blocks).kind is WeightOnlyLinear and "scales blocks" in chosen(blocks).why
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert chosen(model).kind is WeightOnlyLinear and "A100 (sm_80)" in chosen(model).why
 
 
 PRODUCT = pytest.param("scaled_mm", marks=pytest.mark.multiplies)

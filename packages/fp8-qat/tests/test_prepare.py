@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from fp8_qat import convert, fake_quantize, load_fp8, prepare, recipes, save_fp8
 from fp8_qat.layers.linear import FrozenLinear, QuantLinear, ReleasedLinear
@@ -128,6 +129,17 @@ def test_a_replaced_forward_is_not_passed_by() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_what_a_hook_makes_from_other_parameters_is_left_alone_and_named(name: str) -> None:
+    model, x = mlp(), torch.randn(3, 48)
+    prune.l1_unstructured(model[0], name, 0.5)
+    expected = model[0](x)
+    handle = prepare(model, recipes.rowwise())
+    assert [s.name for s in handle.skipped] == ["0"]
+    assert "as a hook makes it" in handle.skipped[0].reason
+    assert torch.equal(model[0](x), expected)
+
+
 def test_subclasses_and_other_dtypes_are_named() -> None:
     class Scaled(nn.Linear):
         pass
@@ -167,8 +179,19 @@ def test_the_handle_switches_off_and_on() -> None:
     with handle.disabled():
         assert torch.equal(model(x), plain)
     assert torch.equal(model(x), quantized)
-    handle.enabled(False)
+    handle.disable()
     assert torch.equal(model(x), plain)
+    handle.enable()
+    assert torch.equal(model(x), quantized)
+
+
+def test_a_handle_that_cannot_switch_every_layer_switches_none() -> None:
+    model = mlp()
+    handle = prepare(model, recipes.rowwise())
+    convert(model[2], backend="reference")
+    with pytest.raises(ValueError, match="layer '2': kind=Fp8Linear"):
+        handle.disable()
+    assert model[0].enabled
 
 
 def test_released_weights_are_gone_and_say_so() -> None:
@@ -182,7 +205,7 @@ def test_released_weights_are_gone_and_say_so() -> None:
     assert not hasattr(model[0], "weight")
     with pytest.raises(AttributeError, match=r"layer '0': weight=released.*dequantized_weight\(\)"):
         _ = model[0].weight
-    for refused in (handle.undo, lambda: handle.enabled(False)):
+    for refused in (handle.undo, handle.disable):
         with pytest.raises(ValueError, match="released their original weight"):
             refused()
     with pytest.raises(ValueError, match="choose one of refuse, dequantize"):

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from fp8_qat.backends import choose
+from fp8_qat.fusion import unfuse
 from fp8_qat.layers.deployed import Fp8Linear
-from fp8_qat.layers.linear import PREPARED, QuantizedLinear, ReleasedLinear
+from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantizedLinear, ReleasedLinear
 from fp8_qat.layers.states import FP8, become, state_of
 from fp8_qat.layers.stored import Stored, settle, unstore
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
@@ -33,7 +34,9 @@ def convert(
     that `store` was asked to keep as FP8.
 
     - `backend`: "auto" is "scaled_mm" where all layers are on a CUDA device that multiplies FP8
-      and the recipe is covered, and "weight_only" elsewhere; the report says which and why.
+      and recipe and dtype are covered, and "weight_only" elsewhere; the report says which and why.
+      Row scales are covered in bfloat16, which a float32 model has under `torch.autocast`: convert
+      within it then, or name "scaled_mm".
       "reference" multiplies back before the product and equals training bit for bit;
       "scaled_mm" multiplies FP8 codes; "weight_only" keeps weights FP8 and leaves activations
       in high precision; "torchao" and "te" hand over to those libraries.
@@ -44,7 +47,8 @@ def convert(
     - `batches`: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
-    prepared layers, and naming every layer that the backend cannot run and why.
+    prepared layers, for a weight that was unfrozen since, and naming every layer that the backend
+    cannot run and why.
     """
     layers: dict[str, Any] = {
         name: layer for name, layer in model.named_modules() if isinstance(layer, PREPARED)
@@ -55,6 +59,8 @@ def convert(
         )
     for layer in layers.values():
         state_of(layer)  # refuses what changed its class since
+        if isinstance(layer, FrozenLinear):
+            layer.check_frozen()
     recipes = {name: (layer, layer.recipe) for name, layer in layers.items()}
     chosen = choose(backend, recipes, fast=fast, product=product)
     noise = {} if batches is None else layer_sqnr(model, batches, run=run)
@@ -77,39 +83,42 @@ def dequantized(model: nn.Module) -> nn.Module:
 
     Its weight holds the values that FP8 stands for, in the dtype of the product, and so does every
     parameter that was stored; inputs are no longer rounded. So it computes what backend
-    "weight_only" does, and holds nothing of FP8, for devices and formats that have none.
+    "weight_only" does, and holds nothing of FP8, for devices and formats that have none. Norms and
+    activations that `fuse` had passed on compute again; hooks and shared layers stay.
     """
     copied = copy.deepcopy(model)
     unstore(copied)
-    for name, layer in list(copied.named_modules()):
-        if not isinstance(layer, QuantizedLinear):
-            continue
-        plain = _plain(layer)
-        if not name:
-            return plain
-        parent, _, last = name.rpartition(".")
-        setattr(copied.get_submodule(parent), last, plain)
+    unfuse(copied)
+    for layer in list(copied.modules()):
+        if isinstance(layer, QuantizedLinear):
+            _make_plain(layer)
     return copied
 
 
-def _plain(layer: QuantizedLinear) -> nn.Linear:
+def _make_plain(layer: Any) -> None:
+    """Turn a layer of a copy into an `nn.Linear` that owns what such a layer owns, in place."""
     with torch.no_grad():
-        weight = layer.dequantized_weight().clone()
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
-    made.weight = nn.Parameter(weight, requires_grad=False)
-    made.bias = layer.bias
-    return made.train(layer.training)
+        weight = nn.Parameter(layer.dequantized_weight().clone(), requires_grad=False)
+    bias, usual = layer.bias, vars(nn.Linear(1, 1, device="meta")).keys()
+    for name in (*layer._buffers, *layer._modules, *(vars(layer).keys() - usual)):
+        delattr(layer, name)
+    layer._parameters.clear()
+    layer.__class__ = nn.Linear
+    layer.register_parameter("weight", weight)
+    layer.register_parameter("bias", bias)
 
 
 def deploy(
     layer: nn.Linear, kind: type[Fp8Linear], quantized: QuantizedTensor, **given: Any
 ) -> None:
-    """Turn a linear layer into a deployed one around codes and scales, in place.
+    """Turn a linear layer into a deployed one around codes and scales, in place, for good.
 
     - `given`: what `fp8_qat.layers.states` says that the layer must own and lacks.
     """
     become(layer, FP8, kind=kind, weight=quantized.codes, weight_scale=quantized.scale, **given)
     assert isinstance(layer, Fp8Linear)
+    if layer.input_quantizer is not None:
+        layer.input_quantizer.updating = False  # delayed scales too, while what is before trains
     layer.derive()
 
 

@@ -1,6 +1,6 @@
 """Let a deployed layer do the norm or activation before it, in the same pass as quantizing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -26,6 +26,12 @@ class PassedGELU(nn.GELU):
         return input
 
 
+_UNFUSED: dict[type[nn.Module], type[nn.Module]] = {
+    PassedNorm: nn.LayerNorm,
+    PassedGELU: nn.GELU,
+}
+
+
 @dataclass(frozen=True)
 class NormThenQuantize:
     """What a fused layer does to its input: normalize with a layer's parameters, quantize."""
@@ -35,6 +41,9 @@ class NormThenQuantize:
     def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor:
         return layer_norm_quantize(x, self.norm.weight, self.norm.bias, spec, eps=self.norm.eps)
 
+    def parameters(self) -> Iterator[Tensor]:
+        return self.norm.parameters()
+
 
 @dataclass(frozen=True)
 class GeluThenQuantize:
@@ -43,22 +52,26 @@ class GeluThenQuantize:
     def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor:
         return gelu_quantize(x, spec)
 
+    def parameters(self) -> Iterator[Tensor]:
+        return iter(())
+
 
 def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
     """Fuse each named norm or GELU with the deployed layer that reads its output.
 
     - `pairs`: (name of an `nn.LayerNorm` or `nn.GELU`, name of a layer on backend "scaled_mm"),
       such as ("blocks.0.norm1", "blocks.0.attn.qkv"). Nothing else may read the output
-      of the first: it passes its input on unchanged from now on.
+      of the first: it passes its input on unchanged from now on. A layer does one of them.
 
     The state dict stays as it is. Raises ValueError, before anything changes, naming each
     pair that cannot be fused and why.
     """
     chosen = list(pairs)
+    layers = [_module(model, second) for _, second in chosen]
     problems = [
         f"{first} -> {second}: {problem}"
-        for first, second in chosen
-        if (problem := _problem(_module(model, first), _module(model, second)))
+        for (first, second), layer in zip(chosen, layers, strict=True)
+        if (problem := _problem(_module(model, first), layer, layers.count(layer)))
     ]
     if problems:
         raise ValueError(
@@ -76,6 +89,15 @@ def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
             before.__class__ = PassedGELU
 
 
+def unfuse(model: nn.Module) -> None:
+    """Let every norm and GELU that was passed on compute its own output again."""
+    for module in model.modules():
+        if isinstance(module, ScaledMMLinear):
+            module.producer = None
+        elif type(module) in _UNFUSED:
+            module.__class__ = _UNFUSED[type(module)]
+
+
 def _module(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
@@ -83,9 +105,11 @@ def _module(model: nn.Module, name: str) -> nn.Module:
         raise ValueError(f"module={name!r}; the model must have it: give another name") from error
 
 
-def _problem(before: nn.Module, layer: nn.Module) -> str | None:
+def _problem(before: nn.Module, layer: nn.Module, times: int) -> str | None:
     if not isinstance(layer, ScaledMMLinear):
         return f"{type(layer).__name__} is no deployed layer: convert(backend='scaled_mm') first"
+    if layer.producer is not None or times > 1:
+        return "the layer can do one norm or activation, and is named or fused with another"
     spec = layer.input_quantizer.spec if layer.input_quantizer else None
     if spec is None or spec.mode != "dynamic":
         return "its activations are not quantized with dynamic scales"

@@ -41,7 +41,8 @@ def prepare(
       it once and releases the original, which leaves one byte a value; "keep" quantizes
       it once and holds the original too; "none" quantizes it anew in every forward.
     - `moments`: of the layers' inputs, as `observed_inputs` finds them. What is quantized once is
-      then rounded to suit them (`numerics.fitted`), where a layer is named; else to the nearest.
+      then rounded to suit them (`numerics.fitted`), where a layer is named; else to the nearest,
+      as are other values that are loaded later.
 
     Raises ValueError for a pattern that matches nothing, an empty choice, a weight dtype
     that cannot be quantized, moments of another shape, and a model that is already prepared.
@@ -110,24 +111,26 @@ class Handle:
         result: dict[str, object] = finite(plain)
         return result
 
-    def enabled(self, value: bool) -> None:
-        """Switch quantization of all layers on or off.
+    def enable(self) -> None:
+        """Switch quantization of all layers on, as it is after `prepare`."""
+        for layer in [_prepared(entry) for entry in self.layers]:
+            layer.enabled = True
 
-        Raises ValueError when switching off a model with released weights.
-        """
-        if not value and self._released():
+    def disable(self) -> None:
+        """Switch quantization of all layers off; ValueError for a model with released weights."""
+        if self._released():
             raise ValueError(
                 f"enabled=False; {self._released_layers()}, so they must stay on: prepare the "
                 "model with frozen='keep'"
             )
-        for entry in self.layers:
-            _prepared(entry).enabled = value
+        for layer in [_prepared(entry) for entry in self.layers]:
+            layer.enabled = False
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Compute in high precision inside a `with` block."""
         before = [_prepared(entry).enabled for entry in self.layers]
-        self.enabled(False)
+        self.disable()
         try:
             yield
         finally:

@@ -74,10 +74,15 @@ def broken_rules(
     st.sampled_from(["rowwise", "tensorwise", "static", "delayed", "mixed"]),
     st.sampled_from([torch.float32, torch.bfloat16]),
     st.booleans(),
+    st.booleans(),
 )
-def test_what_reaches_the_product_keeps_the_rules_of_cuda(m, k, n, bias, name, dtype, cast) -> None:
+def test_what_reaches_the_product_keeps_the_rules_of_cuda(
+    m, k, n, bias, name, dtype, cast, turned
+) -> None:
     wide = Recipe(name="mixed", weight=Spec(format="e5m2"), activation=Spec(granularity="tensor"))
     layer, x = nn.Linear(k, n, bias=bias).to(dtype), torch.randn(m, k).to(dtype)
+    if turned:  # column by column in memory
+        layer.weight, x = nn.Parameter(layer.weight.detach().T.contiguous().T), x.T.contiguous().T
     prepare(layer, wide if name == "mixed" else recipes.by_name(name))
     if name == "static":
         calibrate(layer, [x])

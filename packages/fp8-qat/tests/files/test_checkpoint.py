@@ -67,6 +67,20 @@ def test_layouts_have_their_names_and_come_back(layout, name, scales, tmp_path) 
     assert (back - before).norm() < 0.04 * before.norm()  # the scale multiplies back
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("rowwise", (1, 1)), ("block", (1, 1)), ("tensorwise", (1,))]
+)
+def test_only_the_scale_of_a_whole_tensor_is_flat(name: str, shape: tuple, tmp_path) -> None:
+    layer, other, path = nn.Linear(96, 1), nn.Linear(96, 1), tmp_path / "model.safetensors"
+    prepare(layer, recipes.by_name(name))
+    convert(layer, backend="reference")
+    save_fp8(layer, path, layout="compressed-tensors")
+    assert load_file(path)["weight_scale"].shape == shape
+    load_fp8(other, path, backend="reference")
+    x = torch.randn(5, 96)
+    assert torch.equal(other(x), layer(x))
+
+
 def test_configs_say_what_other_programs_expect(tmp_path) -> None:
     path = tmp_path / "model.safetensors"
     _, model = deployed("tensorwise")
@@ -194,6 +208,8 @@ def test_other_files_and_models_are_refused(tmp_path) -> None:
         load_fp8(plain, path, backend="reference")
     with pytest.raises(ValueError, match="layer '0': device=meta"):
         load_fp8(mlp().to("meta"), saved(model, path))
+    with pytest.raises(ValueError, match=r"layer '0': dtype=torch\.float64; it must be float32"):
+        load_fp8(mlp().double(), path)
     path.write_bytes(struct.pack("<Q", 10**9))
     with pytest.raises(ValueError, match="cannot be read"):
         load_fp8(plain, path, backend="reference")
@@ -206,6 +222,22 @@ def test_other_files_and_models_are_refused(tmp_path) -> None:
         load_fp8(nn.Sequential(nn.LayerNorm(3), nn.LayerNorm(3), nn.Linear(3, 3)), path)
     with pytest.raises(ValueError, match="choose one of auto, reference"):
         load_fp8(plain, path, backend="fast")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e5m2])
+def test_a_file_without_an_fp8_weight_of_the_recipe_is_refused(dtype, tmp_path) -> None:
+    plain, path = nn.Sequential(nn.Linear(8, 8)), tmp_path / "model.safetensors"
+    tensors = plain.state_dict() | {"0.weight": plain[0].weight.detach().to(dtype)}
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="it must hold an FP8 weight of the recipe's format"):
+        load_fp8(plain, path, recipe=recipes.rowwise(), layout="plain")
+
+
+def test_extra_state_that_is_no_tensor_is_refused_by_name(tmp_path, monkeypatch) -> None:
+    _, model = deployed("rowwise")
+    monkeypatch.setattr(nn.LayerNorm, "get_extra_state", lambda norm: {"steps": 3})
+    with pytest.raises(ValueError, match=r"\['1._extra_state'\]=dict; it must be a torch.Tensor"):
+        save_fp8(model, tmp_path / "model.safetensors")
 
 
 def test_shared_layers_come_back_shared(tmp_path) -> None:

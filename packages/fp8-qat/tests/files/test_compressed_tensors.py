@@ -21,12 +21,14 @@ library = pytest.importorskip("compressed_tensors", reason="needs pip install co
     "name",
     ["rowwise", "tensorwise", "te_current", "static", "block", "deepseek_block", "weight_only"],
 )
-def test_its_reader_finds_our_names_shapes_and_values(name: str, tmp_path) -> None:
-    plain = nn.Sequential(nn.Linear(256, 512), nn.GELU(), nn.Linear(512, 128))
+@pytest.mark.parametrize("sizes", [(256, 512, 128), (128, 128, 1)])  # the latter: one scale
+def test_its_reader_finds_our_names_shapes_and_values(name: str, sizes, tmp_path) -> None:
+    first, second, third = sizes
+    plain = nn.Sequential(nn.Linear(first, second), nn.GELU(), nn.Linear(second, third))
     model, path = copy.deepcopy(plain), tmp_path / "model.safetensors"
     prepare(model, recipes.by_name(name))
     if name == "static":
-        calibrate(model, [torch.randn(8, 256)])
+        calibrate(model, [torch.randn(8, first)])
     convert(model, backend="reference")
     save_fp8(model, path, layout="compressed-tensors")
     with safe_open(path, "pt") as file:

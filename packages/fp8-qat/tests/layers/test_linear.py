@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fp8_qat import Spec, calibrate, fake_quantize, prepare, recipes
+from fp8_qat import Spec, calibrate, convert, fake_quantize, prepare, recipes
 
 
 def mlp(k: int = 48, hidden: int = 80, n: int = 32) -> nn.Sequential:
@@ -27,6 +27,26 @@ def test_gradients_of_a_layer_equal_the_written_out_ones(frozen: str) -> None:
     assert torch.equal(y, nn.functional.linear(fake_quantize(x, Spec()), w, bias))
     assert torch.allclose(grads[0], grad @ w, rtol=1e-5, atol=0)
     assert torch.allclose(grads[1], grad.sum((0, 1)), rtol=1e-5, atol=1e-12)
+
+
+def test_a_weight_that_was_quantized_once_is_refused_where_it_is_unfrozen() -> None:
+    model = mlp().requires_grad_(False)
+    handle, x = prepare(model, recipes.rowwise(), frozen="keep"), torch.randn(3, 48)
+    answer = model(x)
+    model[2].requires_grad_(True)
+    for refused in (lambda: model(x), lambda: convert(model, backend="reference")):
+        with pytest.raises(ValueError, match=r"weight of layer '2': requires_grad=True; .* undo"):
+            refused()
+    with handle.disabled():
+        model(x).sum().backward()
+    assert model[2].weight.grad is not None
+    model.requires_grad_(False)
+    assert torch.equal(model(x), answer)
+    handle.undo()
+    model.requires_grad_(True)
+    prepare(model, recipes.rowwise(), frozen="keep")
+    model(x).sum().backward()
+    assert all(layer.weight.grad is not None for layer in (model[0], model[2]))
 
 
 def test_weight_gradient_uses_the_quantized_input() -> None:

@@ -10,6 +10,8 @@ from fp8_qat import calibrate, convert, fake_quantize, load_fp8, prepare, recipe
 from fp8_qat.layers.quantizers import DelayedQuantizer, StaticQuantizer
 from fp8_qat.numerics.scales import Scale
 
+PRODUCT = pytest.param("scaled_mm", marks=pytest.mark.multiplies)
+
 
 def mlp() -> nn.Sequential:
     return nn.Sequential(nn.Linear(48, 80), nn.GELU(), nn.Linear(80, 32))
@@ -124,6 +126,21 @@ def test_state_survives_a_cast_of_the_model() -> None:
     assert model[0].weight.dtype == torch.float8_e4m3fn
 
 
+@pytest.mark.parametrize("backend", ["reference", "weight_only", PRODUCT])
+def test_a_deployed_layer_answers_the_same_while_what_is_before_it_trains(
+    backend: str, tmp_path
+) -> None:
+    model, other, x = mlp(), mlp().train(), torch.randn(6, 48, requires_grad=True)
+    prepare(model, recipes.delayed(history=4))
+    model(x / 3)
+    convert(model.train(), backend=backend)
+    save_fp8(model, tmp_path / "delayed.safetensors")
+    load_fp8(other, tmp_path / "delayed.safetensors", backend=backend)
+    answer = copy.deepcopy(model).eval()(x)
+    for _ in range(2):
+        assert torch.equal(model(x), answer) and torch.equal(other(x), answer)
+
+
 def test_a_resumed_delayed_model_goes_on_bit_for_bit() -> None:
     model, other = mlp(), mlp()
     for given in (model, other):
@@ -180,6 +197,18 @@ def test_calibration_methods_are_ordered_on_outliers() -> None:
     assert covered["mse"] <= covered["max"]
 
 
+@pytest.mark.parametrize("name", ["static", "delayed"])
+def test_batches_without_rows_leave_scales_as_they_are(name: str) -> None:
+    model, x, none = mlp(), torch.randn(6, 48), torch.empty(0, 48)
+    prepare(model, recipes.by_name(name))
+    other = copy.deepcopy(model)
+    assert calibrate(model, [none, x, none], method="mse") == calibrate(other, [x], method="mse")
+    before = copy.deepcopy(model.state_dict())
+    assert model.train()(none).shape == (0, 32)
+    quantizers = {key for key in before if "input_quantizer" in key}
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in quantizers)
+
+
 def test_calibration_starts_delayed_scales() -> None:
     model = mlp()
     prepare(model, recipes.delayed())
@@ -187,7 +216,20 @@ def test_calibration_starts_delayed_scales() -> None:
     assert model[0].input_quantizer.multiplier.item() == 448 / 0.25
 
 
-def test_calibration_refuses_what_it_cannot_do() -> None:
+@pytest.mark.parametrize("name", ["static", "delayed"])
+@pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
+def test_calibration_refuses_what_no_scale_covers_and_sets_none(name: str, bad: float) -> None:
+    model, x = mlp(), torch.randn(6, 48)
+    prepare(model, recipes.by_name(name))
+    before = copy.deepcopy(model.state_dict())
+    x[3, 5] = bad
+    with pytest.raises(ValueError, match=r"largest magnitude at .*=.*(nan|inf); it must be a fini"):
+        calibrate(model, [torch.randn(6, 48), x])
+    after = model.state_dict()
+    assert all(torch.equal(after[k].nan_to_num(), v.nan_to_num()) for k, v in before.items())
+
+
+def test_calibration_refuses_what_it_it_cannot_do() -> None:
     model = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
     model.forward = lambda x: model["used"](x)
     prepare(model, recipes.static())

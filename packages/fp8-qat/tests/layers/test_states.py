@@ -66,6 +66,17 @@ def test_a_state_cannot_be_entered_without_what_it_owns_and_nothing_changes() ->
     assert state_of(layer) is RELEASED
 
 
+@pytest.mark.parametrize("state", STATES[1:], ids=lambda state: state.name)
+def test_a_model_on_the_meta_device_takes_what_is_assigned_to_it(state) -> None:
+    layer, x = layer_in(state.name).eval(), torch.randn(3, 48)
+    empty = layer_in(state.name).eval().to("meta")
+    empty.load_state_dict(layer.state_dict(), assign=True)
+    assert torch.equal(empty(x), layer(x))
+    assert all(held.device == x.device for name, held in empty.state_dict().items())
+    empty.bfloat16()
+    assert empty(x.bfloat16()).dtype == torch.bfloat16
+
+
 def test_a_deployed_layer_stays_deployed() -> None:
     with pytest.raises(ValueError, match="a deployed layer stays deployed"):
         become(layer_in("fp8"), QUANT)

@@ -1,13 +1,24 @@
 """Parameters kept as FP8: their modules compute as before, with rounded values."""
 
 import copy
+import io
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fp8_qat import convert, dequantized, load_fp8, prepare, recipes, save_fp8, sqnr, store
+from fp8_qat import (
+    convert,
+    dequantized,
+    fake_quantize,
+    load_fp8,
+    prepare,
+    recipes,
+    save_fp8,
+    sqnr,
+    store,
+)
 
 
 class Net(nn.Module):
@@ -118,6 +129,20 @@ def test_copies_are_their_own(frozen: Net, x: Tensor) -> None:
     assert not torch.equal(other(x), frozen(x))
 
 
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_model_with_stored_parameters_is_pickled_as_others_are(
+    net: Net, x: Tensor, trains: bool
+) -> None:
+    net.requires_grad_(trains)
+    store(net, NAMES)
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert type(again.conv) is type(net.conv) and again.conv.stored == net.conv.stored
+    assert torch.equal(again(x), net(x))
+
+
 def test_what_was_saved_loads_and_computes_the_same(frozen: Net, x: Tensor, tmp_path: Path) -> None:
     prepare(frozen, recipes.rowwise(), include="linear")
     store(frozen, NAMES)
@@ -148,6 +173,53 @@ def test_a_pattern_that_matches_nothing_is_refused(frozen: Net, names: str | lis
     with pytest.raises(ValueError, match="it must match a parameter of two axes"):
         store(frozen, names)
     assert type(frozen.conv) is nn.Conv2d
+
+
+@pytest.mark.parametrize("prepared", ["keep", "none"])
+def test_a_weight_that_is_quantized_already_is_refused_and_nothing_changes(
+    frozen: Net, prepared: str
+) -> None:
+    prepare(frozen, recipes.rowwise(), include="linear", frozen=prepared)
+    with pytest.raises(ValueError, match=r"names='linear\.weight'; it must not be of a layer that"):
+        store(frozen, "*.weight")
+    assert type(frozen.conv) is nn.Conv2d
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_module_that_computes_with_a_list_of_its_weights_is_refused(kind) -> None:
+    model = nn.ModuleDict({"a": nn.Conv2d(3, 4, 3), "b": kind(4, 4)}).requires_grad_(False)
+    with pytest.raises(ValueError, match=rf"names='b\.weight_ih_l0'; .* {kind.__name__}, which"):
+        store(model, "*")
+    assert type(model["a"]) is nn.Conv2d and type(model["b"]) is kind
+
+
+def test_rows_without_a_value_are_refused_and_nothing_changes() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).requires_grad_(False)
+    model[1].weight = nn.Parameter(torch.empty(4, 0))
+    with pytest.raises(ValueError, match=r"1\.weight: dtype=.* of shape \(4, 0\)"):
+        store(model, "*.weight")
+    assert [type(layer) for layer in model] == [nn.Linear, nn.Linear]
+
+
+@pytest.mark.parametrize("name", ["static", "delayed"])
+def test_a_spec_with_state_rounds_by_the_values_own_magnitude(frozen: Net, name: str) -> None:
+    spec, before = recipes.by_name(name).activation, frozen.seldom.weight.clone()
+    store(frozen, "seldom.weight", spec=spec)
+    assert torch.equal(frozen.seldom.weight, fake_quantize(before, spec.once()))
+
+
+def test_a_module_that_stands_in_two_places_is_saved_and_loaded(x: Tensor, tmp_path: Path) -> None:
+    def make() -> nn.Module:
+        conv = nn.Conv2d(3, 3, 3, padding=1)
+        return nn.Sequential(conv, nn.ReLU(), conv, nn.Linear(4, 4)).requires_grad_(False)
+
+    model, other = make(), make()
+    store(model, "0.weight")
+    prepare(model, recipes.rowwise())
+    convert(model, backend="reference")
+    save_fp8(model, tmp_path / "model.safetensors")
+    load_fp8(other, tmp_path / "model.safetensors", backend="reference")
+    assert other[0] is other[2] and torch.equal(other(x), model(x))
 
 
 def test_tied_parameters_share_their_codes() -> None:

@@ -149,3 +149,11 @@ def test_other_dtypes_are_refused(bad: torch.Tensor) -> None:
 def test_a_spec_outside_the_rules_is_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Spec(**wrong)
+
+
+def test_a_block_that_is_no_tuple_is_refused_where_it_is_named() -> None:
+    """The second pattern is that of a signature that is checked while tests run."""
+    with pytest.raises(
+        (ValueError, TypeError), match=r"=\[1, 128\]; it must be a tuple|Type-check"
+    ):
+        Spec(granularity=[1, 128])  # type: ignore[arg-type]

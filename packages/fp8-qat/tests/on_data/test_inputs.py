@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -73,6 +75,24 @@ def test_deployed_layers_hold_the_codes_that_were_fitted() -> None:
         layer = net.get_submodule(name.split(".")[0])
         assert torch.equal(layer.quantized_weight().codes, codes)
     torch.testing.assert_close(net(x), answer)
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("frozen", ["auto", "keep"])
+def test_a_resumed_model_answers_as_the_one_that_was_not_interrupted(
+    frozen: str, assign: bool
+) -> None:
+    net, (x,) = model(), batches(1)
+    with observed_inputs(net) as moments:
+        net(x)
+    prepare(net, recipes.rowwise(), frozen=frozen, moments=moments)
+    answer, saved = net(x), copy.deepcopy(net.state_dict())
+    net.load_state_dict(saved, assign=assign)
+    assert torch.equal(net(x), answer)
+    other = {key: value * 2 + 0.01 for key, value in saved.items()}
+    net.load_state_dict(other)
+    nearest = fp8_qat.quantize(other["0.weight"], recipes.rowwise().weight)
+    assert torch.equal(net[0].weight_bytes, nearest.bytes)
 
 
 def test_what_trains_and_what_was_not_seen_is_rounded_to_the_nearest() -> None:

@@ -82,6 +82,17 @@ def test_layer_noise_is_measured_on_the_layers_own_input() -> None:
     assert found["1"] is None
 
 
+def test_a_layer_that_starts_at_zero_is_measured_and_one_that_does_not_run_is_named() -> None:
+    model, x = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)), torch.randn(9, 64)
+    nn.init.zeros_(model[1].weight)
+    nn.init.zeros_(model[1].bias)
+    prepare(model, recipes.rowwise())
+    found = layer_sqnr(model, [x])
+    assert 20 < found["0"] < 50 and found["1"] == float("inf")
+    with pytest.raises(ValueError, match=r"layers without data=\['1'\]"):
+        layer_sqnr(model, [x], run=lambda whole, batch: whole[0](batch))
+
+
 def test_training_beats_quantizing_afterwards() -> None:
     torch.manual_seed(0)
     x = torch.randn(512, 16)

@@ -1,4 +1,4 @@
-"""Exit with 0 if compiled code gives the bytes of eager code.
+"""Exit with 0 if compiled code gives the bytes of eager code, and refuses what it refuses.
 
     python compiled.py float32          one recipe for each granularity, each of another scale rule
     python compiled.py bfloat16 all     every ready recipe, which takes minutes
@@ -7,12 +7,13 @@ A program of its own, because `torch.compile` cannot trace through the run-time 
 that the tests put around every function.
 """
 
+import copy
 import sys
 
 import torch
 from torch import Tensor, nn
 
-from fp8_qat import Spec, fake_quantize, prepare, quantize, recipes
+from fp8_qat import Spec, calibrate, fake_quantize, prepare, quantize, recipes
 from fp8_qat.numerics.scales import Scale
 
 NAMED = [recipes.by_name(name) for name in recipes.names()]
@@ -58,7 +59,25 @@ def check_model() -> None:
         assert (ours - theirs).norm() <= 1e-5 * ours.norm()
 
 
+def check_static() -> None:
+    """What is not calibrated is refused in compiled code, too; what is has one graph."""
+    model, x = nn.Sequential(nn.Linear(48, 32)).eval(), torch.randn(6, 48)
+    prepare(model, recipes.static())
+    try:
+        torch.compile(model, backend="eager")(x)
+    except ValueError as error:
+        assert "input of layer '0': static scale=nan; it must be calibrated" in str(error)
+    else:
+        raise AssertionError("a scale of NaN was multiplied with")
+    calibrate(model, [x])
+    for given in (model, copy.deepcopy(model)):
+        torch.compiler.reset()
+        given.load_state_dict(model.state_dict())
+        assert torch.equal(torch.compile(given, backend="eager", fullgraph=True)(x), model(x))
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
+    check_static()
     check_bytes()
     check_model()

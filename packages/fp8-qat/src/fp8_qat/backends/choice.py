@@ -1,12 +1,12 @@
 """Which backend runs a set of layers, and why it does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from fp8_qat.backends.scaled_mm import FastScaledMMLinear, ScaledMMLinear
+from fp8_qat.backends.scaled_mm import FastScaledMMLinear, ScaledMMLinear, scales_rows
 from fp8_qat.backends.te import TransformerEngineLinear
 from fp8_qat.backends.torchao import TorchaoLinear
 from fp8_qat.backends.weight_only import Bfloat16WeightOnlyLinear, WeightOnlyLinear
@@ -26,6 +26,7 @@ LAYERS: dict[str, type[Fp8Linear]] = {
     )
 }
 FIRST_FP8 = (8, 9)  # compute capability from which GPUs multiply FP8
+FIRST_BFLOAT16 = (8, 0)  # and bfloat16
 Layers = Mapping[str, tuple[nn.Linear, Recipe]]
 
 
@@ -42,9 +43,9 @@ def choose(
 ) -> Chosen:
     """Give a backend that can run all layers.
 
-    "auto" is "scaled_mm" where every layer is on a device that multiplies FP8 and follows a
-    recipe which that product covers, and "weight_only" everywhere else: to emulate an FP8
-    product costs more than a product in high precision.
+    "auto" is "scaled_mm" where every layer is on a device that multiplies FP8, follows a recipe
+    which that product covers and computes in a dtype which it gives, and "weight_only" everywhere
+    else: to emulate an FP8 product costs more than a product in high precision.
 
     - `layers`: by name, prepared or plain layers with the recipe that each follows.
     - `fast`: sum in a shorter accumulator, which "scaled_mm" alone offers.
@@ -101,10 +102,26 @@ def _fastest(layers: Layers) -> tuple[str, str]:
     if found != {"cuda"}:
         listed = ", ".join(sorted(found))
         return "weight_only", f"{listed} multiplies no FP8: weights stay FP8"
-    problems = _problems(ScaledMMLinear, layers)
-    if problems:
-        return "weight_only", f"{problems[0]}; weights stay FP8"
+    for problem in (*_problems(ScaledMMLinear, layers), *_dtype_problems(layers)):
+        return "weight_only", f"{problem}; weights stay FP8"
     return "scaled_mm", "every layer is on a CUDA device that multiplies FP8"
+
+
+def _dtype_problems(layers: Layers) -> Iterator[str]:
+    """Name layers on CUDA with row scales that compute now, or under autocast, in another dtype."""
+    for name, (layer, recipe) in layers.items():
+        dtype = _dtype(layer)
+        if scales_rows(recipe) and dtype != torch.bfloat16:
+            yield (
+                f"{name or '(the model)'}: dtype={dtype}; it must be bfloat16 for a row-scaled "
+                "product, in the model or by torch.autocast around this call"
+            )
+
+
+def _dtype(layer: nn.Linear) -> torch.dtype:
+    if torch.is_autocast_enabled("cuda"):
+        return torch.get_autocast_dtype("cuda")
+    return layer.weight_dtype if isinstance(layer, QuantizedLinear) else layer.weight.dtype
 
 
 def _bfloat16_pays(layers: Layers) -> bool:
@@ -130,7 +147,9 @@ def multiplies_fp8(device: torch.device) -> bool:
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for products of bfloat16."""
-    return cpu_multiplies_bfloat16() if device.type == "cpu" else multiplies_fp8(device)
+    if device.type == "cpu":
+        return cpu_multiplies_bfloat16()
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_BFLOAT16
 
 
 def _device(layer: nn.Linear) -> torch.device:

@@ -1,5 +1,6 @@
 """Layers that multiply FP8 codes, and their straight-through gradient."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fp8_qat.layers.deployed import Fp8Linear
-from fp8_qat.layers.inputs import layer_input
+from fp8_qat.layers.inputs import product_dtype
 from fp8_qat.numerics.fake import unsaturated
 from fp8_qat.numerics.quantize import dequantize
 
@@ -20,19 +21,27 @@ class CodesLinear(Fp8Linear):
     """
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
-        x = layer_input(self, input).reshape(-1, self.in_features)
-        needed = x.requires_grad or (self.bias is not None and self.bias.requires_grad)
-        if torch.is_grad_enabled() and needed:
+        dtype = product_dtype(self, input)
+        x = self.read(input, dtype).reshape(-1, self.in_features)
+        if torch.is_grad_enabled() and any(one.requires_grad for one in (x, *self.learned())):
             if problem := self.gradient_problem():
                 raise ValueError(f"{self.where}: {problem}")
             y: Tensor = _StraightThrough.apply(x, self.bias, self)  # type: ignore[no-untyped-call]
         else:
-            y = self.product(x)
+            y = self.product(x, dtype)
         return y.reshape(*input.shape[:-1], self.out_features)
 
-    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
-        """Quantize the input, multiply it with the weight and add the bias."""
+    def read(self, input: Float[Tensor, "*lead k"], dtype: torch.dtype) -> Float[Tensor, "*lead k"]:
+        """Bring an input to the dtype in which it is quantized: that of the product."""
+        return input.to(dtype)
+
+    def product(self, x: Float[Tensor, "m k"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
+        """Quantize what was read, multiply it with the weight and add the bias, in `dtype`."""
         raise NotImplementedError
+
+    def learned(self) -> Iterator[Tensor]:
+        """Give the parameters that the output depends on."""
+        yield from self.parameters(recurse=False)
 
     def gradient_problem(self) -> str | None:
         """Say why no gradient can pass; None if it can."""
@@ -47,7 +56,7 @@ class _StraightThrough(torch.autograd.Function):
         scale = None if quantizer is None else quantizer.current_scale()
         inside = None if scale is None else unsaturated(x, quantizer.spec, scale)
         ctx.save_for_backward(inside)
-        y: Tensor = layer.product(x)
+        y: Tensor = layer.product(x, x.dtype)
         return y
 
     @staticmethod

@@ -1,7 +1,7 @@
 """W8A8 with PyTorch's scaled matrix product: FP8 codes go into the tensor cores."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,15 @@ PRODUCT = "aten::_scaled_mm_v2"  # behind `torch.nn.functional.scaled_mm`
 MULTIPLE = 16  # CUDA: both axes of the weight must be multiples of 16
 
 
+class Producer(Protocol):
+    """What a fused layer does to its input before it multiplies."""
+
+    def __call__(self, x: Float[Tensor, "*lead k"], spec: Spec) -> QuantizedTensor: ...
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Give what it learns with."""
+
+
 class ScaledMMLinear(CodesLinear):
     """Quantizes the input and multiplies FP8 codes, one scale per tensor or per row.
 
@@ -30,7 +39,7 @@ class ScaledMMLinear(CodesLinear):
     agrees_db: ClassVar[float] = 45.0
     fast: ClassVar[bool] = False
     filled: Tensor | None
-    producer: Callable[[Tensor, Spec], QuantizedTensor] | None = None  # set by `fuse`
+    producer: Producer | None = None  # set by `fuse`
 
     @classmethod
     def problems(cls, layer: nn.Linear, recipe: Recipe, device: torch.device) -> list[str]:
@@ -49,8 +58,17 @@ class ScaledMMLinear(CodesLinear):
         filled = F.pad(self.weight.view(torch.uint8), missing).view(self.weight.dtype)
         self.register_buffer("filled", filled if any(missing) else None, persistent=False)
 
-    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
-        return self.multiply(self.quantized_operand(x), x.dtype)
+    def read(self, input: Float[Tensor, "*lead k"], dtype: torch.dtype) -> Float[Tensor, "*lead k"]:
+        # What comes before a layer sees its own input as it is, also under autocast.
+        return input if self.producer is not None else super().read(input, dtype)
+
+    def product(self, x: Float[Tensor, "m k"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
+        return self.multiply(self.quantized_operand(x), dtype)
+
+    def learned(self) -> Iterator[Tensor]:
+        yield from super().learned()
+        if self.producer is not None:
+            yield from self.producer.parameters()
 
     def gradient_problem(self) -> str | None:
         if self.producer is None:
@@ -111,6 +129,12 @@ class FastScaledMMLinear(ScaledMMLinear):
     """
 
     fast: ClassVar[bool] = True
+
+
+def scales_rows(recipe: Recipe) -> bool:
+    """Whether an operand has a scale for each row, so that CUDA gives the product in bfloat16."""
+    specs = (recipe.weight, recipe.activation)
+    return any(spec is not None and spec.granularity == "row" for spec in specs)
 
 
 def _check_row_scaled(where: str, dtype: torch.dtype, device: torch.device) -> None:

@@ -49,11 +49,11 @@ class TorchaoLinear(CodesLinear):
     def derive(self) -> None:
         self.operand = self._wrap(self.quantized_weight(), self.like.dtype)
 
-    def product(self, x: Float[Tensor, "m k"]) -> Float[Tensor, "m n"]:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
+    def product(self, x: Float[Tensor, "m k"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
+        bias = None if self.bias is None else self.bias.to(dtype)
         if self.input_quantizer is None:
             return F.linear(x, self.operand, bias)
-        return F.linear(self._wrap(self.input_quantizer.quantize(x), x.dtype), self.operand, bias)
+        return F.linear(self._wrap(self.input_quantizer.quantize(x), dtype), self.operand, bias)
 
     def _wrap(self, quantized: QuantizedTensor, dtype: torch.dtype) -> Any:
         module = importlib.import_module(_TENSORS)

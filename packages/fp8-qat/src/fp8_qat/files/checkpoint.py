@@ -19,8 +19,8 @@ from fp8_qat.files.layouts import Layout, layout_named, quantization_config
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.inputs import named
 from fp8_qat.layers.quantizers import input_quantizer
-from fp8_qat.layers.stored import CODES, SCALE, put, settle, stored_parameters
-from fp8_qat.numerics.quantize import QuantizedTensor
+from fp8_qat.layers.stored import CODES, SCALE, Stored, put, settle, stored_parameters
+from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor
 from fp8_qat.numerics.spec import Recipe, Spec
 from fp8_qat.report import Report
 
@@ -34,8 +34,8 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
       names. The file's metadata holds the recipe of every FP8 layer and, under
       "quantization_config", what other programs expect in a config.json.
 
-    Raises ValueError if the model has no deployed layer, for an unknown layout, and for a
-    recipe that the layout cannot express.
+    Raises ValueError if the model has no deployed layer, for an unknown layout, for a recipe that
+    the layout cannot express, and for extra state that is no tensor.
     """
     shape = layout_named(layout)
     modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
@@ -56,8 +56,11 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
     }
     tensors = {}
     for key, tensor in model.state_dict().items():
+        _check_saved(key, tensor)
         prefix, inner = _split(key, layers)
-        inner, tensor = shape.to_file(inner, tensor) if prefix is not None else (inner, tensor)
+        if prefix is not None:
+            recipe = layers[prefix.removesuffix(".")].recipe
+            inner, tensor = shape.to_file(inner, tensor, recipe)
         tensors[f"{prefix}{inner}" if prefix else inner] = tensor
     save_file(_unshared(tensors), str(path), metadata=metadata)
 
@@ -82,11 +85,11 @@ def load_fp8(
     - `recipe`, `layout`: for files of other programs, whose metadata names neither. Every layer
       with an FP8 weight then follows that recipe.
 
-    Raises ValueError, before anything changes, for a file that cannot be read, one that
-    names no recipe where none is given, a layer that the model lacks or that is no plain
-    `nn.Linear`, missing or extra tensors (scales among them), other shapes or dtypes, scales
-    that are not positive numbers, a model on the meta device, and a layer that the backend
-    cannot run.
+    Raises ValueError, before anything changes, for a file that cannot be read, one that names no
+    recipe where none is given or that holds no FP8 weight of it, a layer that the model lacks or
+    that is no plain `nn.Linear`, missing or extra tensors (scales among them), other shapes or
+    dtypes, scales that are not positive numbers, a model on the meta device or of a dtype that is
+    not multiplied with, and a layer that the backend cannot run.
     """
     tensors, recipes, stored = _read(path, recipe, layout)
     layers = {name: _linear(model, name, path) for name in recipes}
@@ -143,6 +146,11 @@ def _read(
         weights = [k for k, v in raw.items() if v.dtype == recipe.weight.fp8.dtype]
         recipes = {key.rpartition(".")[0]: recipe for key in weights}
         stored, shape = {}, layout_named(layout)
+    if not recipes:
+        raise ValueError(
+            f"path={path}; it must hold an FP8 weight of the recipe's format, and has none: read "
+            "what is in high precision with model.load_state_dict, or name the file's own recipe"
+        )
     return _from_layout(raw, recipes, shape), recipes, stored
 
 
@@ -192,6 +200,11 @@ def _linear(model: nn.Module, name: str, path: str | Path) -> nn.Linear:
             f"{named(name)}: device=meta; it must be one where values can be loaded: call "
             "model.to_empty(device='cpu') first"
         )
+    if layer.weight.dtype not in HIGH_PRECISION:
+        raise ValueError(
+            f"{named(name)}: dtype={layer.weight.dtype}; it must be float32, bfloat16 or float16, "
+            "in which the layer will multiply: cast the model"
+        )
     return layer
 
 
@@ -222,11 +235,21 @@ def _keep(model: nn.Module, full: str, spec: Spec, tensors: dict[str, Tensor]) -
     """Let a parameter of the model be stored as FP8, as the file holds it."""
     prefix, _, name = full.rpartition(".")
     module = model.get_submodule(prefix)
+    if isinstance(module, Stored) and name in module.stored:  # shared, as in `_deploy`
+        return
     like = module.get_parameter(name)
     codes, scale = tensors[f"{full}{CODES}"].to(like.device), tensors[f"{full}{SCALE}"]
     rows = rearrange(codes.view(torch.uint8), "n ... -> n (...)").view(codes.dtype)
     scale = scale.to(like.device, torch.float32)
     put(module, name, QuantizedTensor(codes=rows, scale=scale, spec=spec), like)
+
+
+def _check_saved(key: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"state_dict()[{key!r}]={type(value).__name__}; it must be a torch.Tensor, as a "
+            "safetensors file holds nothing else: let get_extra_state() give one"
+        )
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -27,12 +27,12 @@ class Layout:
     weight_scale: str
     flat: bool
 
-    def to_file(self, key: str, tensor: Tensor) -> tuple[str, Tensor]:
+    def to_file(self, key: str, tensor: Tensor, recipe: Recipe) -> tuple[str, Tensor]:
         """Name and shape one entry of a deployed layer's state dict as the layout does."""
         if key == "weight_scale":
-            return self.weight_scale, self._shaped(tensor)
-        if key == "input_quantizer.scale":
-            return "input_scale", self._shaped(tensor)
+            return self.weight_scale, self._shaped(tensor, recipe.weight)
+        if key == "input_quantizer.scale" and recipe.activation is not None:
+            return "input_scale", self._shaped(tensor, recipe.activation)
         return key, tensor
 
     def from_file(self, key: str, tensor: Tensor) -> tuple[str, Tensor]:
@@ -43,8 +43,8 @@ class Layout:
             return "input_quantizer.scale", self._unshaped(tensor)
         return key, tensor
 
-    def _shaped(self, scale: Tensor) -> Tensor:
-        return scale.reshape(1) if self.flat and scale.numel() == 1 else scale
+    def _shaped(self, scale: Tensor, spec: Spec) -> Tensor:
+        return scale.reshape(1) if self.flat and spec.granularity == "tensor" else scale
 
     def _unshaped(self, scale: Tensor) -> Tensor:
         return scale.reshape(1, 1) if self.flat and scale.numel() == 1 else scale

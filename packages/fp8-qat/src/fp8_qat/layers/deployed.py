@@ -51,7 +51,7 @@ class Fp8Linear(QuantizedLinear):
 
     @property
     def device(self) -> torch.device:
-        return self.like.device
+        return self.weight.device
 
     def quantized_weight(self) -> QuantizedTensor:
         spec = self.recipe.weight.once()

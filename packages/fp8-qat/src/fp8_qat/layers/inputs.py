@@ -18,7 +18,14 @@ def named(name: str) -> str:
 def layer_input(
     layer: Any, x: Float[Tensor, "*lead k"], *, any_dtype: bool = False
 ) -> Float[Tensor, "*lead k"]:
-    """Check an input and bring it to the dtype that the product will have under autocast.
+    """Check an input and bring it to the dtype of the product; the rest is as `product_dtype`."""
+    return x.to(product_dtype(layer, x, any_dtype=any_dtype))
+
+
+def product_dtype(
+    layer: Any, x: Float[Tensor, "*lead k"], *, any_dtype: bool = False
+) -> torch.dtype:
+    """Check an input and give the dtype that the product will have: under autocast its own.
 
     - `layer`: a prepared or deployed layer; errors say its name, which `where` holds.
     - `any_dtype`: take an input of another dtype than the layer's weight has.
@@ -43,10 +50,10 @@ def layer_input(
             "features that the layer reads"
         )
     if device != "meta" and torch.is_autocast_enabled(device):  # meta knows no autocast
-        return x.to(torch.get_autocast_dtype(device))
+        return torch.get_autocast_dtype(device)
     if not any_dtype and x.dtype != layer.weight_dtype:
         raise ValueError(
             f"{where}: dtype={x.dtype}; it must be the weight's {layer.weight_dtype}: cast one to "
             "the other, or use torch.autocast"
         )
-    return x
+    return x.dtype

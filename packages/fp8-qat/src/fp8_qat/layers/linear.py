@@ -92,6 +92,7 @@ class FrozenLinear(QuantizedLinear):
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             return F.linear(input, self.weight, self.bias)
+        self.check_frozen()
         x = self.quantized_input(input)
         spec = self.recipe.weight.once()
         y: Tensor = _FrozenLinear.apply(  # type: ignore[no-untyped-call]
@@ -104,6 +105,16 @@ class FrozenLinear(QuantizedLinear):
         spec = self.recipe.weight.once()
         codes = self.weight_bytes.view(spec.fp8.dtype)
         return QuantizedTensor(codes=codes, scale=self.weight_scale, spec=spec)
+
+    def check_frozen(self) -> None:
+        """Raise ValueError if the weight trains, which the codes would not follow."""
+        weight = self._parameters.get("weight")
+        if weight is not None and weight.requires_grad:
+            raise ValueError(
+                f"weight of {self.where}: requires_grad=True; it was quantized once, as it did not "
+                "train when it was prepared, and must not now: freeze it, or undo() the handle and "
+                "prepare the model with weights that train"
+            )
 
     def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:
         """Replace the bytes and scales by those of another weight."""
@@ -123,8 +134,10 @@ class FrozenLinear(QuantizedLinear):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        before = self.weight.detach().clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self.quantize_again(self.weight.detach())
+        if not _same(self.weight.detach(), before):  # or its codes, perhaps fitted, stay
+            self.quantize_again(self.weight.detach())
 
 
 class ReleasedLinear(FrozenLinear):
@@ -168,7 +181,7 @@ class ReleasedLinear(FrozenLinear):
         rest = dict(state_dict)
         weight = rest.pop(prefix + "weight", None)
         nn.Linear._load_from_state_dict(self, rest, prefix, *args, **kwargs)
-        _, _, missing, _, errors = args
+        metadata, _, missing, _, errors = args
         if weight is None:
             missing.append(prefix + "weight")
         elif weight.shape != self.weight_bytes.shape:
@@ -176,8 +189,16 @@ class ReleasedLinear(FrozenLinear):
                 f"size mismatch for {prefix}weight: copying a param with shape {weight.shape} "
                 f"from checkpoint, the shape in current model is {self.weight_bytes.shape}."
             )
-        elif not torch.equal(weight.to(self.like), self.dequantized_weight()):
-            self.quantize_again(weight.to(self.like))  # values that were saved from here stay
+        else:
+            if metadata.get("assign_to_params_buffers"):
+                self.like = weight.new_empty(0)
+            if not _same(weight.to(self.like), self.dequantized_weight()):
+                self.quantize_again(weight.to(self.like))  # values that were saved from here stay
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    alike = one.device == other.device and one.dtype == other.dtype and not one.is_meta
+    return alike and torch.equal(one, other)
 
 
 PREPARED = (QuantLinear, FrozenLinear)

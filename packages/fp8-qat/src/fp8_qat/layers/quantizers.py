@@ -38,7 +38,8 @@ class Quantizer(nn.Module):
                 f"{self.where}: dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
             )
         if self.watching is not None:
-            self.watching(x.detach())
+            if x.numel():
+                self.watching(x.detach())
             return x
         values = fake_quantize(x, self.spec, scale=self.current_scale())
         if self.updating and self.training and torch.is_grad_enabled():
@@ -89,7 +90,8 @@ class DelayedQuantizer(Quantizer):
 
     def observe(self, x: Float[Tensor, "*lead k"]) -> None:
         """Record the largest magnitude of `x`, then make the multiplier of the next step."""
-        self.set_amax(x.abs().amax().float())
+        if x.numel():
+            self.set_amax(x.abs().amax().float())
 
     @torch.no_grad()
     def set_amax(self, amax: Float[Tensor, ""]) -> None:
@@ -118,24 +120,29 @@ class StaticQuantizer(Quantizer):
         self.register_buffer("scale", torch.full((1, 1), torch.nan, device=device))
 
     def current_scale(self) -> Scale:
-        if not self.known and not torch.compiler.is_compiling():
-            if bool(torch.isnan(self.scale)):
-                raise ValueError(
-                    f"{self.where}: static scale=nan; it must be calibrated before the first "
-                    "forward: run fp8_qat.calibrate(model, batches)"
-                )
-            self.known = True
+        if not self.known and not torch.compiler.is_compiling():  # else compilation ends here
+            self.look()
+        if not self.known:
+            raise ValueError(
+                f"{self.where}: static scale=nan; it must be calibrated before the first "
+                "forward: run fp8_qat.calibrate(model, batches)"
+            )
         return Scale(None, self.scale)
+
+    def look(self) -> None:
+        """Find out whether the scale is set."""
+        self.known = not (self.scale.is_meta or bool(torch.isnan(self.scale)))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self.known = False
+        self.look()
 
     @torch.no_grad()
     def set_amax(self, amax: Float[Tensor, ""]) -> None:
         """Cover magnitudes up to `amax` from now on."""
         found = scale_of(amax.float(), self.spec.rule, self.spec.fp8, torch.float32)
         self.scale.copy_(found.scale)
+        self.look()
 
 
 def keep_dtype(module: nn.Module, before: dict[str, Tensor]) -> None:

@@ -84,6 +84,8 @@ def _reason(model: nn.Module, name: str, module: nn.Module) -> str | None:
             return f"{reader} reads its weight directly"
         if type(module) is not nn.Linear:
             return "a subclass of nn.Linear, which may compute something else"
+        if not {"weight", "bias"} <= module._parameters.keys():
+            return "its weight or bias is no parameter, as a hook makes it"
         if "forward" in vars(module):
             return "its forward was replaced, and would pass the quantized one by"
         return None

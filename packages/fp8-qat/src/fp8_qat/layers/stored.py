@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fp8_qat.layers.linear import QuantizedLinear
 from fp8_qat.numerics.fake import fake_quantize
 from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor, dequantize, quantize
 from fp8_qat.numerics.spec import Spec
@@ -50,6 +51,11 @@ class Stored(nn.Module):
             codes=rows, scale=self.get_buffer(name + SCALE), spec=self.stored[name]
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class is made here and found under no name: it is made anew where it is read.
+        state = self.__getstate__()  # type: ignore[no-untyped-call]
+        return _instance, (self.plain, tuple(sorted(self.stored))), state
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Stored":
         names = [name + held for name in self.stored for held in (CODES, SCALE)]
         before = {n: b for n in names if (b := self._buffers.get(n)) is not None}
@@ -75,12 +81,13 @@ def store(
     - `spec`: how they are rounded; rows of E4M3 unless given.
 
     Raises ValueError, before anything changes, for a pattern that matches no such parameter,
-    and for one that is stored already or has another dtype than float32, bfloat16 or float16.
+    and for one that is stored already, is of a prepared layer or a recurrent one of PyTorch, has
+    rows without a value, or has another dtype than float32, bfloat16 or float16.
     """
     patterns = (names,) if isinstance(names, str) else tuple(names)
     chosen = list(_matching(model, patterns))
     found: dict[int, QuantizedTensor] = {}  # of tied parameters, once
-    rounding = spec or Spec()
+    rounding = (spec or Spec()).once()
     return tuple(_store(module, name, full, rounding, found) for full, module, name in chosen)
 
 
@@ -190,6 +197,11 @@ def _kind(plain: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
     return type(f"Stored{plain.__name__}", (Stored, plain), {**members, "plain": plain})
 
 
+def _instance(plain: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
+    kind = _kind(cast(Any, plain), names)
+    return kind.__new__(kind)
+
+
 def _decoding(name: str) -> property:
     return property(lambda module: module.decoded(name))
 
@@ -217,9 +229,20 @@ def _matching(model: nn.Module, patterns: Sequence[str]) -> Iterator[tuple[str, 
 def _check(full: str, module: nn.Module, name: str, held: Tensor) -> None:
     if isinstance(module, Stored) and name in module.stored:
         raise ValueError(f"names={full!r}; it is stored already: name each parameter once")
-    if held.dtype not in HIGH_PRECISION:
+    if isinstance(module, QuantizedLinear):
         raise ValueError(
-            f"{full}: dtype={held.dtype}; it must be float32, bfloat16 or float16: leave it out"
+            f"names={full!r}; it must not be of a layer that was prepared, which quantizes it: "
+            "leave it out"
+        )
+    if isinstance(module, nn.RNNBase):
+        raise ValueError(
+            f"names={full!r}; it must not be of {type(module).__name__}, which computes with a "
+            "list of its parameters and would go on with the original: leave it out"
+        )
+    if held.dtype not in HIGH_PRECISION or 0 in held.shape[1:]:
+        raise ValueError(
+            f"{full}: dtype={held.dtype} of shape {tuple(held.shape)}; it must be float32, "
+            "bfloat16 or float16 and hold a value in each row: leave it out"
         )
 
 

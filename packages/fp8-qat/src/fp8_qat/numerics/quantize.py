@@ -27,7 +27,8 @@ HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 class QuantizedTensor:
     """FP8 codes with the scales that multiply them back.
 
-    - `codes`: of the spec's FP8 dtype, in the shape of the original tensor.
+    - `codes`: of the spec's FP8 dtype, in the shape of the original tensor, row by row in memory
+      where `quantize` made them, as products on a GPU want them.
     - `scale`: (block_rows, block_columns); (1, 1) for one per tensor, (rows, 1) for one per row.
     """
 
@@ -57,8 +58,8 @@ def quantize(
     """
     blocks = to_blocks(check_high_precision(x), spec.granularity)
     scale = dynamic_scale(blocks, spec) if scale is None else given_scale(scale, blocks)
-    codes = encode(scaled(blocks, scale), spec.fp8)
-    return QuantizedTensor(codes=from_blocks(codes, x.shape), scale=scale.scale, spec=spec)
+    codes = from_blocks(encode(scaled(blocks, scale), spec.fp8), x.shape).contiguous()
+    return QuantizedTensor(codes=codes, scale=scale.scale, spec=spec)
 
 
 def dequantize(

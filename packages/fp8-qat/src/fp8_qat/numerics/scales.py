@@ -144,11 +144,6 @@ def exponents_of(scale: Float32[Tensor, "*blocks"]) -> UInt8[Tensor, "*blocks"]:
     return torch.where(nan, 255, exponent).to(torch.uint8)
 
 
-def scale_from_exponents(exponents: UInt8[Tensor, "*blocks"]) -> Float32[Tensor, "*blocks"]:
-    """Give the scales that E8M0 bytes stand for."""
-    return _power(exponents.to(torch.int32))
-
-
 def _full(like: Tensor, value: float) -> Tensor:
     """A number as a tensor: with a Python number PyTorch may divide by way of a reciprocal."""
     return torch.full((), value, dtype=like.dtype, device=like.device)

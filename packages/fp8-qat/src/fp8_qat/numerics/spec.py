@@ -101,9 +101,10 @@ class Recipe:
 def _check_granularity(value: Granularity) -> None:
     if isinstance(value, str):
         check_choice("granularity", value, ("tensor", "row"))
-    elif not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(_positive, value)):
+    elif not isinstance(value, tuple) or len(value) != 2 or not all(map(_positive, value)):
         raise ValueError(
-            f"granularity={value!r}; it must be (rows, columns), both at least 1: name a block"
+            f"granularity={value!r}; it must be a tuple (rows, columns), both at least 1: name a "
+            "block"
         )
 
 

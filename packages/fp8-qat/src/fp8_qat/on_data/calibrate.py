@@ -10,7 +10,7 @@ from fp8_qat.layers.quantizers import DelayedQuantizer, Quantizer, StaticQuantiz
 from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.formats import Format, round_
 from fp8_qat.numerics.spec import Recipe
-from fp8_qat.on_data.runs import Run, call, outputs
+from fp8_qat.on_data.runs import Run, call, run_all
 
 METHODS = ("max", "percentile", "mse")
 _KEPT_PER_BATCH = 2**16
@@ -36,8 +36,8 @@ def calibrate(
     - `run`: how to call the model on a batch; by default dicts by keyword, tuples by position.
 
     Returns the largest magnitude that each quantizer now covers, by qualified name. Raises
-    ValueError for an unknown method, a model without such quantizers, and a layer that no
-    batch reached.
+    ValueError, before a scale is set, for an unknown method, a model without such quantizers, a
+    layer that no batch reached, and one that was given NaN or infinity.
     """
     check_choice("method", method, METHODS)
     if not 0 < percentile <= 100:
@@ -51,18 +51,15 @@ def calibrate(
             "static and delayed quantizers=0; the model must have some to calibrate: prepare it "
             "with recipes.static() or delayed(), or leave calibration out, as dynamic recipes can"
         )
-    seen = _watch(model, found, batches, run)
-    unreached = [name for name, watcher in seen.items() if not watcher.samples]
-    if unreached:
-        raise ValueError(
-            f"quantizers without data={len(unreached)} ({', '.join(unreached[:5])}); a batch must "
-            "reach every one: give batches that use them, or exclude their layers in prepare"
-        )
+    seen = {
+        name: _Watcher("max" if isinstance(quantizer, DelayedQuantizer) else method)
+        for name, quantizer in found.items()
+    }
+    _watch(model, found, seen, batches, run)
+    _check_seen(seen)
     covered = {}
     for name, quantizer in found.items():
-        delayed = isinstance(quantizer, DelayedQuantizer)
-        chosen = "max" if delayed else method
-        amax = seen[name].choose(chosen, percentile, quantizer.spec.fp8)
+        amax = seen[name].choose(percentile, quantizer.spec.fp8)
         quantizer.set_amax(amax)
         covered[name] = float(amax)
     return covered
@@ -75,9 +72,10 @@ def needs_calibration(recipe: Recipe) -> bool:
 
 
 class _Watcher:
-    """Keeps the largest magnitude and a sample of magnitudes of the tensors that pass."""
+    """Keeps the largest magnitude of the tensors that pass, and a sample where it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str) -> None:
+        self.method = method
         self.largest: Tensor | None = None
         self.samples: list[Tensor] = []
 
@@ -85,14 +83,16 @@ class _Watcher:
         magnitudes = x.abs().flatten().float()
         top = magnitudes.max()
         self.largest = top if self.largest is None else torch.maximum(self.largest, top)
-        self.samples.append(magnitudes[:: -(-magnitudes.numel() // _KEPT_PER_BATCH)].clone())
+        if self.method != "max":
+            step = -(-magnitudes.numel() // _KEPT_PER_BATCH)
+            self.samples.append(magnitudes[::step].clone())
 
-    def choose(self, method: str, percentile: float, format: Format) -> Tensor:
+    def choose(self, percentile: float, format: Format) -> Tensor:
         assert self.largest is not None
-        if method == "max":
+        if self.method == "max":
             return self.largest
         sample = torch.cat(self.samples).sort().values
-        if method == "percentile":
+        if self.method == "percentile":
             return sample[int((sample.numel() - 1) * percentile / 100)]
         candidates = self.largest * torch.linspace(0.2, 1.0, 81, device=sample.device)
         errors = [_squared_error(sample, amax / format.max, format) for amax in candidates]
@@ -103,18 +103,32 @@ def _squared_error(sample: Tensor, scale: Tensor, format: Format) -> Tensor:
     return (round_(sample / scale, format) * scale - sample).square().sum()
 
 
+def _check_seen(seen: Mapping[str, _Watcher]) -> None:
+    unreached = [name for name, watcher in seen.items() if watcher.largest is None]
+    if unreached:
+        raise ValueError(
+            f"quantizers without data={len(unreached)} ({', '.join(unreached[:5])}); a batch must "
+            "reach every one: give batches that use them, or exclude their layers in prepare"
+        )
+    for name, watcher in seen.items():
+        if not bool(torch.isfinite(torch.as_tensor(watcher.largest))):
+            raise ValueError(
+                f"largest magnitude at {name}={watcher.largest}; it must be a finite number for a "
+                "scale to cover it: leave such batches out, or exclude the layer in prepare"
+            )
+
+
 def _watch(
     model: nn.Module,
     found: Mapping[str, Quantizer],
+    seen: Mapping[str, _Watcher],
     batches: Iterable[Any],
     run: Run,
-) -> dict[str, _Watcher]:
-    seen = {name: _Watcher() for name in found}
+) -> None:
     for name, quantizer in found.items():
         quantizer.watching = seen[name]
     try:
-        outputs(model, batches, run)
+        run_all(model, batches, run)
     finally:
         for quantizer in found.values():
             quantizer.watching = None
-    return seen

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fp8_qat.layers.selection import Choice, select_layers
+from fp8_qat.on_data.runs import read_by_linear
 
 ROWS = 2048  # of an input, evenly spaced, that a call adds
 
@@ -33,7 +34,8 @@ def observed_inputs(
     sums: dict[str, Tensor] = {}
     rows: dict[str, int] = {}
     hooks = [
-        layer.register_forward_pre_hook(_adder(name, sums, rows)) for name, layer in chosen.items()
+        layer.register_forward_pre_hook(_adder(name, sums, rows), with_kwargs=True)
+        for name, layer in chosen.items()
     ]
     moments: dict[str, Tensor] = {}
     try:
@@ -44,11 +46,9 @@ def observed_inputs(
     moments |= {name: total / rows[name] for name, total in sums.items()}
 
 
-def _adder(
-    name: str, sums: dict[str, Tensor], rows: dict[str, int]
-) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def add(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        x = rearrange(given[0].detach(), "... k -> (...) k")
+def _adder(name: str, sums: dict[str, Tensor], rows: dict[str, int]) -> Callable[..., None]:
+    def add(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        x = rearrange(read_by_linear(given, named).detach(), "... k -> (...) k")
         x = x[:: -(-len(x) // ROWS) or 1].float()
         square = x.T @ x
         sums[name] = sums[name].add_(square) if name in sums else square
