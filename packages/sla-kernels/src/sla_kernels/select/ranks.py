@@ -20,12 +20,16 @@ def kept_blocks(keep: float | int, key_blocks: int) -> int:
 
 def smaller(a: int, b: int) -> int:
     """The smaller of two sizes, either of which may be symbolic."""
+    if torch.compiler.is_dynamo_compiling():
+        return min(a, b)  # which it keeps symbolic; older ones trace no sym_min of two integers
     least: int = torch.sym_min(a, b)
     return least
 
 
 def larger(a: int, b: int) -> int:
     """The larger of two sizes, either of which may be symbolic."""
+    if torch.compiler.is_dynamo_compiling():
+        return max(a, b)
     most: int = torch.sym_max(a, b)
     return most
 

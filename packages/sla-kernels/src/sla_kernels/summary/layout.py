@@ -8,9 +8,8 @@ are shorter than others are filled up with it, and its bias keeps it out of ever
 
 from typing import NamedTuple
 
-import torch
-
 from sla_kernels.select.blocks import num_blocks
+from sla_kernels.select.ranks import larger, smaller
 
 
 class Layout(NamedTuple):
@@ -76,8 +75,7 @@ class Budget(NamedTuple):
 
     def chosen(self, layout: Layout, level: int) -> int:
         """How many of them are opened."""
-        least: int = torch.sym_min(self.opened[level], self.candidates(layout, level))
-        return least
+        return smaller(self.opened[level], self.candidates(layout, level))
 
     def listed(self, layout: Layout, summaries: bool) -> int:
         """The length of every list."""
@@ -94,5 +92,5 @@ def budget_of(exact: int, opened: int, layout: Layout) -> Budget:
     counts = [exact]
     for level in range(1, len(layout.sizes)):
         needed = num_blocks(counts[-1], layout.fanout(level))
-        counts.append(torch.sym_max(opened, needed))
+        counts.append(larger(opened, needed))
     return Budget(tuple(counts))
