@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import ScalingType
@@ -105,21 +105,37 @@ class ScaledMMLinear(CodesLinear):
             codes = F.pad(codes, (0, -self.in_features % MULTIPLE))
         rounded = dtype != torch.float32  # CUDA takes a bias of the output's dtype, not float32
         inside = self.bias is not None and self.bias.dtype == dtype and rounded
-        y = F.scaled_mm(
+        y = scaled_product(
             codes.view(x.codes.dtype),
             (self.weight if self.filled is None else self.filled).t(),
-            scale_x.contiguous(),
-            kind,
-            scale_w.contiguous(),
+            (scale_x.contiguous(), scale_w.contiguous()),
             kind,
             bias=self._filled_bias() if inside else None,
-            output_dtype=dtype,
-            use_fast_accum=self.fast,
+            dtype=dtype,
+            fast=self.fast,
         )[:, : self.out_features]
         return y if self.bias is None or inside else y + self.bias.to(dtype)
 
     def _filled_bias(self) -> Tensor:
         return F.pad(self.bias, (0, -self.out_features % MULTIPLE))
+
+
+def scaled_product(
+    x: Shaped[Tensor, "m k"],
+    weight: Shaped[Tensor, "k n"],
+    scales: tuple[Float32[Tensor, "..."], Float32[Tensor, "..."]],
+    kind: ScalingType,
+    *,
+    bias: Float[Tensor, " n"] | None,
+    dtype: torch.dtype,
+    fast: bool,
+) -> Float[Tensor, "m n"]:
+    """What `torch.nn.functional.scaled_mm` calls; PyTorch 2.11 traces this, and not that."""
+    (scale_x, scale_w), kinds = scales, [kind.value]
+    product: Tensor = torch.ops.aten._scaled_mm_v2(
+        *(x, weight, [scale_x], kinds, [], [scale_w], kinds, [], bias, dtype), use_fast_accum=fast
+    )
+    return product
 
 
 class FastScaledMMLinear(ScaledMMLinear):
