@@ -281,6 +281,24 @@ def test_one_kind_is_written_where_one_is_asked_for(tmp_path: Path, kind: str) -
     assert as_set(read_colmap(tmp_path).observations) == as_set(observations())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_an_earlier_model_is_left_beside_a_new_one(tmp_path: Path, kind: str) -> None:
+    for earlier in KINDS:
+        write_colmap(tmp_path, cameras(), cloud(), kinds=(earlier,))
+        model = pycolmap.Reconstruction(str(tmp_path))
+        (model.write_binary if earlier == "bin" else model.write_text)(str(tmp_path))
+        assert {file.stem for file in tmp_path.iterdir()} >= {"rigs", "frames"}
+    (tmp_path / "notes.txt").write_text("not of the model")
+    moved = [replace(one, name=f"new_{one.name}") for one in cameras()]
+    write_colmap(tmp_path, moved, cloud(), kinds=(kind,))
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "notes.txt", *(f"{stem}.{kind}" for stem in ("cameras", "images", "points3D")),
+    }  # fmt: skip
+    names = {camera.name for camera in moved}
+    assert {image.name for image in pycolmap.Reconstruction(str(tmp_path)).images.values()} == names
+    assert {camera.name for camera in read_colmap_cameras(tmp_path)} == names
+
+
 @pytest.mark.parametrize("kinds", [(), ("ply",), ("bin", "ply")])
 def test_other_kinds_are_refused(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="they must be of bin, txt"):
