@@ -87,7 +87,17 @@ def test_cameras_see_what_they_saw(tmp_path: Path) -> None:
     (one,) = document(tmp_path / "a.glb")[0]["cameras"]
     lens = one["perspective"]
     assert 60 / 2 / np.tan(lens["yfov"] / 2) == pytest.approx(95)  # type: ignore[index]
-    assert lens["aspectRatio"] == pytest.approx(80 / 60)  # type: ignore[index]
+    wide = lens["aspectRatio"] * np.tan(lens["yfov"] / 2)  # type: ignore[index]
+    assert 80 / 2 / wide == pytest.approx(90)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_point_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
+    points = cloud().points
+    points[3, 1] = value
+    with pytest.raises(ValueError, match=r"a\.glb: 1 of 100 points hold NaN or infinity; "):
+        write_glb(tmp_path / "a.glb", PointCloud(points=points))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_trimesh_writes_is_read(tmp_path: Path) -> None:

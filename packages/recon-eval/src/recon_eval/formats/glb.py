@@ -66,11 +66,18 @@ def read_glb(path: str | Path) -> PointCloud:
 def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = ()) -> None:
     """Write the points, a perspective camera for each of `cameras`, and its frustum as lines.
 
-    Raises ValueError for an empty cloud (glTF has no empty meshes) and a camera without a size.
+    Raises ValueError for an empty cloud (glTF has no empty meshes), for a point that is not finite,
+    and for a camera without a size.
     """
     if not len(cloud):
         raise ValueError(
             f"{path}: the point cloud is empty; glTF has no empty meshes: give at least one point"
+        )
+    lost = int((~np.isfinite(cloud.points).all(axis=1)).sum())
+    if lost:
+        raise ValueError(
+            f"{path}: {lost} of {len(cloud)} points hold NaN or infinity; glTF has neither: leave "
+            "them out"
         )
     buffer = _Buffer()
     middle = np.median(cloud.points, axis=0)
@@ -179,8 +186,10 @@ def _frustum(camera: Camera, depth: float) -> Float[np.ndarray, "16 3"]:
 
 def _camera(camera: Camera) -> dict[str, object]:
     width, height = _size(camera)
-    yfov = 2 * np.arctan(height / 2 / camera.intrinsics[1, 1])
-    perspective = {"yfov": float(yfov), "aspectRatio": width / height, "znear": 1e-3}
+    fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
+    aspect = (width / fx) / (height / fy)  # of the view's width to its height, not of pixels
+    yfov = 2 * np.arctan(height / 2 / fy)
+    perspective = {"yfov": float(yfov), "aspectRatio": float(aspect), "znear": 1e-3}
     return {"type": "perspective", "name": camera.name, "perspective": perspective}
 
 
@@ -194,7 +203,7 @@ def _size(camera: Camera) -> tuple[int, int]:
 
 
 def _write(path: Path, document: dict[str, object], buffer: _Buffer) -> None:
-    text = json.dumps(document, ensure_ascii=False).encode()
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     with new_file(path) as partial, partial.open("wb") as file:
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + buffer.length))
