@@ -1,9 +1,12 @@
 """Protocols measure what their columns show, and scenes are drawn or read by one name."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from recon_eval import PROTOCOLS, Answer, Protocol, evaluate, means
 from recon_eval.data import (
@@ -53,6 +56,56 @@ def test_a_figure_without_truth_is_unknown() -> None:
     found = means(evaluate(guess, scenes, model="it", dataset="synthetic"))
     assert found["abs_rel"] is None
     assert found["auc30"] == 1
+
+
+def spoilt(bad: set[str]) -> Callable[[Scene], Answer]:
+    """The truth, but for one NaN among the cameras of scenes of these names."""
+
+    def answer(scene: Scene) -> Answer:
+        told = truth(scene)
+        assert told.world_to_camera is not None
+        cameras = told.world_to_camera.clone()
+        cameras[0, 0, 0] = torch.nan if scene.name in bad else cameras[0, 0, 0]
+        return replace(told, world_to_camera=cameras)
+
+    return answer
+
+
+@pytest.mark.parametrize("protocol", ["median", "paper"])
+def test_a_scene_that_cannot_be_measured_is_dropped_and_named_in_every_output(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    scenes = list(drawn_scenes("test", count=3, **SHAPE))
+    bad = scenes[1].name
+    said: list[str] = []
+    about = {"model": "it", "dataset": "synthetic", "protocol": protocol, "say": said.append}
+    report = evaluate(spoilt({bad}), scenes, **about)
+    assert list(report.dropped) == [bad]
+    assert bad not in {scene for _, scene in report.entries}
+    assert len(said) == 1 and said[0].startswith(f"{bad} is dropped")
+    assert report.dropped[bad] in said[0]
+    report.save(tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["dropped"] == report.dropped
+    page = report.markdown()
+    assert "**1 of 3 scenes dropped**" in page.partition("| protocol |")[0]
+    assert f"| {bad} | {report.dropped[bad]}" in page.replace("\\|", "|")
+    rest = [scene for scene in scenes if scene.name != bad]
+    assert means(report, protocol) == means(evaluate(truth, rest, **about), protocol)
+
+
+def test_a_dropped_scene_is_warned_of_where_nothing_takes_sentences() -> None:
+    scenes = list(drawn_scenes("test", count=2, **SHAPE))
+    answer = spoilt({scenes[0].name})
+    with pytest.warns(UserWarning, match=f"{scenes[0].name} is dropped"):
+        evaluate(answer, scenes, model="it", dataset="synthetic")
+
+
+def test_an_evaluation_of_no_scene_is_refused_with_the_reason() -> None:
+    scenes = list(drawn_scenes("test", count=2, **SHAPE))
+    answer = spoilt({scene.name for scene in scenes})
+    reason = f"no scene of synthetic can be measured; {scenes[0].name}: "
+    with pytest.raises(ValueError, match=reason):
+        evaluate(answer, scenes, model="it", dataset="synthetic", say=lambda _: None)
 
 
 def test_more_views_than_a_room_has_are_of_the_world() -> None:
