@@ -101,6 +101,13 @@ def test_photos_are_named_by_folder_pattern_file_or_list(folder: Path) -> None:
     assert common_folder([inside / "2.jpg"]) == inside
 
 
+@pytest.mark.parametrize("name", ["1²3.jpg", "½.jpg", "①.jpg", "٣.jpg"])
+def test_any_digit_may_stand_in_a_name(tmp_path: Path, name: str) -> None:
+    picture(0).save(tmp_path / name)
+    picture(1).save(tmp_path / "2.jpg")
+    assert {path.name for path in find_photos([tmp_path])} == {"2.jpg", name}
+
+
 def test_names_that_lead_nowhere_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "link.jpg").symlink_to(folder / "gone.jpg")
     (folder / "binary.txt").write_bytes(b"\xff\xfe\x00x")

@@ -128,8 +128,9 @@ def test_scenes_are_drawn_or_read_from_a_folder(tmp_path: Path) -> None:
 def test_scans_are_numbers_or_the_name_of_a_list() -> None:
     assert scan_list("1, 4,9") == (1, 4, 9)
     assert len(scan_list("mvsnet_test")) == 22
-    with pytest.raises(ValueError, match="dtu65"):
-        scan_list("dtu65")
+    for unknown in ("dtu65", "1,4²"):
+        with pytest.raises(ValueError, match=unknown):
+            scan_list(unknown)
 
 
 def test_lessons_are_of_rooms_and_of_the_world_in_the_shapes_of_photographs() -> None:
