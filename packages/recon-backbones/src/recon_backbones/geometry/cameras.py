@@ -1,6 +1,7 @@
 """Camera algebra: rigid inverses, nine-number pose encodings, unprojection, checks.
 
-Frames are OpenCV (x right, y down, z forward). Pixels count from 0 at the first sample's center.
+Frames are OpenCV (x right, y down, z forward). Pixels count from the outer edge of the first one,
+whose center is at (0.5, 0.5).
 """
 
 import torch
