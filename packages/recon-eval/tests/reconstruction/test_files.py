@@ -1,6 +1,7 @@
 """Exports are read back by the programs they are made for, and agree with exact scenes."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -253,6 +254,35 @@ def test_thinning_nearly_fills_the_cap(cap: int, flat: float) -> None:
 def test_gathering_in_pieces_respects_the_cap(views: list[View]) -> None:
     few = gather_points(views * 5, PointOptions(confidence_percentile=0.0, max_points=500))
     assert 100 < len(few) <= 500
+
+
+@pytest.mark.parametrize("percentile", [0.0, 20.0])
+def test_memory_stays_as_it_is_however_many_views(views: list[View], percentile: float) -> None:
+    """But for the confidences of all pixels, where a percentile of them is asked for."""
+    options = PointOptions(confidence_percentile=percentile, max_points=500)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        gather_points(views[:1] * count, options)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(3)
+    confidences = views[0].confidence.nbytes * (200 - 20)
+    more = peak(200) - peak(20)
+    assert more < (3 * confidences if percentile else 0.2 * confidences)
+
+
+def test_confidences_that_are_not_finite_count_for_nothing(views: list[View]) -> None:
+    odd = views[0].confidence.copy()
+    odd[:7] = np.nan
+    some = [replace(views[0], confidence=odd), replace(views[1], confidence=odd * np.nan)]
+    for percentile in (0.0, 50.0):
+        kept = gather_points(some, PointOptions(confidence_percentile=percentile))
+        assert 0 < len(kept) <= views[0].depth[7:].size
+    with pytest.raises(ValueError, match="no pixel has a finite confidence"):
+        gather_points(some[1:], PointOptions(confidence_percentile=0.0))
 
 
 def test_the_least_confident_pixels_are_dropped(views: list[View]) -> None:

@@ -43,21 +43,33 @@ class PointOptions:
 
 
 def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
-    """Unproject every view; memory stays near three times `max_points`, however many views."""
-    confident = np.concatenate([v.confidence[np.isfinite(v.confidence)] for v in views])
-    if not len(confident):
-        raise ValueError(
-            "no pixel has a finite confidence; no point can be made: give views that have"
-        )
-    threshold = np.percentile(confident, options.confidence_percentile)
+    """Unproject every view; points in memory stay below three times `max_points` and a view's.
+
+    Beside them a percentile above 0 takes one number a pixel of all views while it is found.
+    Raises ValueError where no pixel has a finite confidence.
+    """
+    threshold = _threshold(views, options.confidence_percentile)
     cloud: list[PointCloud] = []
     side = None
     for view in views:
-        cloud.append(points_of(view, threshold=float(threshold), options=options))
+        cloud.append(points_of(view, threshold=threshold, options=options))
         if sum(map(len, cloud)) > 2 * options.max_points:
             whole, side = _thinned(PointCloud.concatenate(cloud), options.max_points, side)
             cloud = [whole]
     return thin(PointCloud.concatenate(cloud), options.max_points)
+
+
+def _threshold(views: Sequence[View], percentile: float) -> float:
+    """The least confidence of a point."""
+    finite = (view.confidence[np.isfinite(view.confidence)] for view in views)
+    if not percentile:  # the least of each view will do, and need not be kept beside the others
+        finite = (values.min(keepdims=True) for values in finite if len(values))
+    confident = np.concatenate([np.zeros(0, np.float32), *finite])
+    if not len(confident):
+        raise ValueError(
+            "no pixel has a finite confidence; no point can be made: give views that have"
+        )
+    return float(np.percentile(confident, percentile))
 
 
 def points_of(view: View, *, threshold: float, options: PointOptions) -> PointCloud:
