@@ -251,6 +251,16 @@ def test_thinning_nearly_fills_the_cap(cap: int, flat: float) -> None:
     assert 0.98 * cap <= len(kept) <= cap
 
 
+@pytest.mark.parametrize("away", [1e2, 2e6, -2e6, 1e12])
+@pytest.mark.parametrize("cap", [19_000, 300])
+def test_points_far_off_leave_the_others_as_they_are(cap: int, away: float) -> None:
+    points = np.random.default_rng(0).random((20_000, 3)) * (1, 2, 0.5)
+    far = np.concatenate([points, [[away, 0, 0], [0, -away, away]]])
+    kept = thin(PointCloud(points=far), cap)
+    assert 0.98 * cap <= len(kept) <= cap
+    assert {tuple(p) for p in far[-2:]} <= {tuple(p) for p in kept.points}
+
+
 def test_gathering_in_pieces_respects_the_cap(views: list[View]) -> None:
     few = gather_points(views * 5, PointOptions(confidence_percentile=0.0, max_points=500))
     assert 100 < len(few) <= 500

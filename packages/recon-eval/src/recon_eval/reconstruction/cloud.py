@@ -12,6 +12,9 @@ from recon_eval.reconstruction.view import View
 
 UNUSED = 1e-3  # of the cap, at most
 NEAR = 2e-4  # logarithms of voxels that are as good as equal
+CORE = (1, 99)  # percentiles between which a scene lies: what is beyond may be far off
+SAMPLE = 100_000  # points that tell these
+CELLS = 1 << 21  # voxels along an axis: three numbers of one share 63 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,8 @@ def thin(cloud: PointCloud, max_points: int) -> PointCloud:
     """Keep the most confident point of each voxel, with a voxel that comes near the cap.
 
     Of points without confidence, the first. The voxel leaves at most a thousandth of the cap
-    unused, or it is within 0.03 % of the smallest that fits.
+    unused, or it is within 0.03 % of the smallest that fits; none is smaller than a millionth of
+    the extent of the middle 98 % of points along an axis, so that some far off change nothing.
     """
     return cloud if len(cloud) <= max_points else _thinned(cloud, max_points)[0]
 
@@ -126,7 +130,8 @@ def _thinned(
     """
     if cloud.confidence is not None:
         cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
-    places = np.ascontiguousarray((cloud.points - cloud.points.min(axis=0)).T, np.float64)
+    low = cloud.points.min(axis=0)[:, None]
+    places = np.subtract(cloud.points.T, low, dtype=np.float64, order="C")
     first = None if side is None else _firsts(places, side)
     if side is None or first is None or len(first) > 1.25 * max_points:
         side, first = _fitting(places, max_points)
@@ -138,13 +143,15 @@ def _fitting(
 ) -> tuple[float, Int[np.ndarray, " kept"]]:
     """The side of voxels of which nearly `max_points` hold a place, not more; and `_firsts` of it.
 
-    Between a millionth of the extent and the extent, along straight lines through both ends; an end
-    that stays twice pulls half as much (the Illinois rule). Lines are those of logarithms: of the
-    side, and of how many places a voxel holds.
+    Between a millionth of the extent of most places and the extent of all, along straight lines
+    through both ends; an end that stays twice pulls half as much (the Illinois rule). Lines are
+    those of logarithms: of the side, and of how many places a voxel holds.
     """
     extent, count = float(places.max()) or 1.0, places.shape[1]
+    ends = np.percentile(places[:, :: -(-count // SAMPLE)], CORE, axis=1)
+    core = float((ends[1] - ends[0]).max()) or extent
     goal = _crowded(max_points, count)
-    small, below = np.log(extent * 1e-6), _crowded(count, count) - goal
+    small, below = np.log(core * 1e-6), _crowded(count, count) - goal
     large, above = np.log(extent * 1.001), _crowded(1, count) - goal
     first, stayed = np.zeros(1, np.int64), 0  # the largest voxel holds all
     while large - small > NEAR and len(first) < (1 - UNUSED) * max_points:
@@ -166,9 +173,16 @@ def _crowded(voxels: int, places: int) -> float:
     return float(np.log((1 - filled) * (1 + filled) / filled))
 
 
+def _cells(distances: Float[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
+    """Which voxel along an axis; where numbers do not reach, those far from the middle are one."""
+    if distances.max() >= CELLS:
+        distances = (distances - np.median(distances) + CELLS / 2).clip(0, CELLS - 1)
+    return distances.astype(np.int64)
+
+
 def _firsts(places: Float[np.ndarray, "3 p"], side: float) -> Int[np.ndarray, " kept"]:
     """The first place, none of which is negative, in each voxel; PyTorch sorts on all cores."""
-    x, y, z = ((axis / side).astype(np.int64) for axis in places)
+    x, y, z = (_cells(axis / side) for axis in places)
     ordered, at = torch.from_numpy(x << 42 | y << 21 | z).sort(stable=True)
     begins = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=begins[1:])
