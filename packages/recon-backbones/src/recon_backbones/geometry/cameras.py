@@ -31,6 +31,14 @@ def first_is_origin(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v
     return (square @ torch.linalg.inv(square[0]))[:, :3]
 
 
+def in_moved_world(
+    world_to_camera: Float[Tensor, "v 3 4"], shift: Float[Tensor, "3"]
+) -> Float[Tensor, "v 3 4"]:
+    """The same cameras where every place of the world is moved by `shift`."""
+    rotation, translation = world_to_camera[..., :3], world_to_camera[..., 3:]
+    return torch.cat((rotation, translation - rotation @ shift[:, None]), dim=-1)
+
+
 def encode_pose(
     transform: Float[Tensor, "*batch 3 4"],
     intrinsics: Float[Tensor, "*batch 3 3"],
