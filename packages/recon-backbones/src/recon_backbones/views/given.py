@@ -66,7 +66,7 @@ class Given:
         step = float(np.spacing(np.float32(far)))
         if not step > FINE * float(np.median(made.depth[made.keep])):
             return made
-        first = ", ".join(f"{x:.6g}" for x in self.origin.tolist())
+        first = ", ".join(f"{x:.10g}" for x in self.origin.tolist())
         told = (
             f"cameras stand {far:.3g} from the origin, where float32 has steps of {step:.2g}; they "
             "are kept in float64, and what rounds to float32, as many viewers and splat trainers "
