@@ -50,6 +50,16 @@ def test_positions_and_colors_come_back(tmp_path: Path) -> None:
     assert read_glb(tmp_path / "b.glb").colors is None
 
 
+def test_points_far_from_the_origin_keep_their_places(tmp_path: Path) -> None:
+    points = cloud().points.astype(np.float64) + np.array([450000.123, 5500000.45, 3])
+    write_glb(tmp_path / "a.glb", PointCloud(points=points), [camera("a.jpg", 1)])
+    np.testing.assert_allclose(read_glb(tmp_path / "a.glb").points, points, rtol=0, atol=1e-6)
+    scene = trimesh.load(tmp_path / "a.glb")
+    (stored,) = (g for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud))
+    there = trimesh.transform_points(stored.vertices, scene.graph.get("points")[0])
+    np.testing.assert_allclose(there * FLIP, points, rtol=0, atol=1e-6)
+
+
 def test_colors_are_linear_light_as_gltf_wants_and_not_display_bytes(tmp_path: Path) -> None:
     whole = cloud()
     assert whole.colors is not None

@@ -26,6 +26,7 @@ MODES_OF_LINES = (1, 2, 3)
 KINDS = {5121: "u1", 5123: "<u2", 5126: "<f4"}
 NUMBERS = {"u1": 5121, "u2": 5123, "f4": 5126}
 FRUSTUM = (226, 88, 34)  # sRGB
+ORIGIN = "lite3r:origin"  # in OpenCV's axes
 
 
 class _Malformed(Exception):
@@ -35,8 +36,8 @@ class _Malformed(Exception):
 def read_glb(path: str | Path) -> PointCloud:
     """Return the vertices of a file, those of lines left out, in OpenCV's axes, as `write_glb` has.
 
-    Node transforms are not applied. Colors are there where every part has them. Raises ValueError
-    where the file is malformed or has no positions.
+    Node transforms are not applied, but for the origin that `write_glb` puts down. Colors are there
+    where every part has them. Raises ValueError where the file is malformed or has no positions.
     """
     path = Path(path)
     chunks = _chunks(read_bounded(path, MAX_BYTES), path)
@@ -47,7 +48,7 @@ def read_glb(path: str | Path) -> PointCloud:
     scene = parse_json(chunks[b"JSON"], path)
     try:
         parts = [
-            _cloud(scene, primitive["attributes"], chunks[b"BIN\0"])
+            _cloud(scene, primitive["attributes"], chunks[b"BIN\0"], mesh.get("extras"))
             for mesh in scene["meshes"]
             for primitive in mesh["primitives"]
             if primitive.get("mode", 4) not in MODES_OF_LINES
@@ -66,6 +67,7 @@ def read_glb(path: str | Path) -> PointCloud:
 def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = ()) -> None:
     """Write the points, a perspective camera for each of `cameras`, and its frustum as lines.
 
+    glTF holds float32. Points of float64 are written from their middle, where their node stands.
     Raises ValueError for an empty cloud (glTF has no empty meshes), for a point that is not finite,
     and for a camera without a size.
     """
@@ -82,8 +84,14 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     buffer = _Buffer()
     middle = np.median(cloud.points, axis=0)
     size = float(np.median(np.abs(cloud.points - middle))) * 0.25 or 1.0
-    meshes = [_point_mesh(buffer, cloud), *(_frustum_mesh(buffer, c, size) for c in cameras)]
+    origin = np.zeros(3) if cloud.points.dtype == np.float32 else middle
+    meshes = [
+        _point_mesh(buffer, cloud, origin),
+        *(_frustum_mesh(buffer, c, size) for c in cameras),
+    ]
     nodes: list[dict[str, object]] = [{"name": "points", "mesh": 0}]
+    if origin.any():
+        nodes[0]["translation"] = (origin @ FLIP[:3, :3]).tolist()
     for number, camera in enumerate(cameras):
         matrix = (FLIP @ camera.camera_to_world @ FLIP).T.ravel().tolist()  # column-major
         nodes.append({"name": camera.name, "camera": number, "mesh": number + 1, "matrix": matrix})
@@ -158,12 +166,17 @@ class _Buffer:
         return self.add(np.concatenate([linear_of(rgb), opaque], axis=1), normalized=True)
 
 
-def _point_mesh(buffer: _Buffer, cloud: PointCloud) -> dict[str, object]:
-    flip = FLIP[:3, :3].astype(np.float32)
-    attributes = {"POSITION": buffer.positions(cloud.points.astype(np.float32) @ flip)}
+def _point_mesh(
+    buffer: _Buffer, cloud: PointCloud, origin: Float[np.ndarray, "3"]
+) -> dict[str, object]:
+    """Points from `origin` on, which readers without nodes find beside them."""
+    attributes = {"POSITION": buffer.positions((cloud.points - origin) @ FLIP[:3, :3])}
     if cloud.colors is not None:
         attributes["COLOR_0"] = buffer.colors(cloud.colors)
-    return {"primitives": [{"attributes": attributes, "mode": POINTS, "material": 0}]}
+    mesh: dict[str, object] = {
+        "primitives": [{"attributes": attributes, "mode": POINTS, "material": 0}]
+    }
+    return mesh | ({"extras": {ORIGIN: origin.tolist()}} if origin.any() else {})
 
 
 def _frustum_mesh(buffer: _Buffer, camera: Camera, depth: float) -> dict[str, object]:
@@ -235,7 +248,9 @@ def _chunks(raw: bytes, path: Path) -> dict[bytes, bytes]:
     return found
 
 
-def _cloud(scene: dict[str, Any], attributes: dict[str, int], binary: bytes) -> PointCloud:
+def _cloud(
+    scene: dict[str, Any], attributes: dict[str, int], binary: bytes, extras: object
+) -> PointCloud:
     positions = _rows(scene, attributes["POSITION"], binary, kinds=(5126,), types=("VEC3",))
     colors = None
     if "COLOR_0" in attributes:
@@ -244,7 +259,11 @@ def _cloud(scene: dict[str, Any], attributes: dict[str, int], binary: bytes) -> 
         )
         most = 1.0 if stored.dtype.kind == "f" else float(np.iinfo(stored.dtype).max)
         colors = srgb_of(np.nan_to_num(stored[:, :3].astype(np.float64) / most))
-    return PointCloud(points=positions @ FLIP[:3, :3].astype(np.float32), colors=colors)
+    points = positions @ FLIP[:3, :3].astype(np.float32)
+    if isinstance(extras, dict) and ORIGIN in extras:
+        x, y, z = map(float, extras[ORIGIN])
+        points = points + np.array([x, y, z])
+    return PointCloud(points=points, colors=colors)
 
 
 def _rows(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from recon_eval.formats.records import PointCloud
 from recon_eval.reconstruction.view import View
 
+FINE = 0.05  # steps of float32 that matter, in widths of a pixel
 UNUSED = 1e-3  # of the cap, at most
 NEAR = 2e-4  # logarithms of voxels that are as good as equal
 CORE = (1, 99)  # percentiles between which a scene lies: what is beyond may be far off
@@ -48,14 +49,16 @@ class PointOptions:
 def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
     """Unproject every view; points in memory stay below three times `max_points` and a view's.
 
+    They are float32, or float64 where cameras stand so far from the origin that it takes that.
     Beside them a percentile above 0 takes one number a pixel of all views while it is found.
     Raises ValueError where no pixel has a finite confidence.
     """
     threshold = _threshold(views, options.confidence_percentile)
+    kind = _kind(views)
     cloud: list[PointCloud] = []
     side = None
     for view in views:
-        cloud.append(points_of(view, threshold=threshold, options=options))
+        cloud.append(points_of(view, threshold=threshold, options=options, kind=kind))
         if sum(map(len, cloud)) > 2 * options.max_points:
             whole, side = _thinned(PointCloud.concatenate(cloud), options.max_points, side)
             cloud = [whole]
@@ -75,24 +78,35 @@ def _threshold(views: Sequence[View], percentile: float) -> float:
     return float(np.percentile(confident, percentile))
 
 
-def points_of(view: View, *, threshold: float, options: PointOptions) -> PointCloud:
+def _kind(views: Sequence[View]) -> type[np.floating]:
+    """float32, unless its steps where the cameras stand are no small part of a pixel's width."""
+    far = max(float(np.abs(view.camera_to_world[:3, 3]).max()) for view in views)
+    widths = [np.median(v.depth[v.known]) / v.intrinsics[0, 0] for v in views if v.known.any()]
+    coarse = bool(widths) and np.spacing(np.float32(far)) > FINE * float(np.median(widths))
+    return np.float64 if coarse else np.float32
+
+
+def points_of(
+    view: View, *, threshold: float, options: PointOptions, kind: type[np.floating] = np.float32
+) -> PointCloud:
     """The points of one view: confident, in front of the camera, not across a depth edge."""
     kept = view.known & (view.confidence >= threshold)
     kept &= ~depth_edges(view.depth, options.edge_tolerance)
     return PointCloud(
-        points=unproject(view)[kept].astype(np.float32),
+        points=unproject(view)[kept].astype(kind),
         colors=view.image[kept],
         confidence=view.confidence[kept].astype(np.float32),
     )
 
 
 def unproject(view: View) -> Float[np.ndarray, "y x 3"]:
-    """World coordinates of every pixel center: R^T (z K^-1 (x, y, 1) - t)."""
+    """World coordinates of pixel centers: c + R^T z K^-1 (x, y, 1), from the camera's center on."""
     height, width = view.depth.shape
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(view.intrinsics).T
-    rotation, translation = view.world_to_camera[:, :3], view.world_to_camera[:, 3]
-    points: Float[np.ndarray, "y x 3"] = (rays * view.depth[..., None] - translation) @ rotation
+    center = view.camera_to_world[:3, 3]
+    turned = (rays * view.depth[..., None]) @ view.world_to_camera[:, :3]
+    points: Float[np.ndarray, "y x 3"] = turned + center
     return points
 
 

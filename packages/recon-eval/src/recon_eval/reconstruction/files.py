@@ -18,11 +18,13 @@ from recon_eval.reconstruction.summary import write_summary
 from recon_eval.reconstruction.view import Reconstruction
 
 Writer = Callable[[Path, Reconstruction], None]
-WORLD = "world frame: x right, y down, z forward of the first camera"
+FRAME = "the first camera"  # unless the facts say another
 
 
 def _ply(out: Path, made: Reconstruction) -> None:
-    write_ply(out / "points.ply", made.cloud, comment=WORLD)
+    frame = dict(made.facts).get("frame", FRAME)
+    axes = ": x right, y down, z forward" if frame == FRAME else ""
+    write_ply(out / "points.ply", made.cloud, comment=f"world frame: {frame}{axes}")
 
 
 def _glb(out: Path, made: Reconstruction) -> None:
