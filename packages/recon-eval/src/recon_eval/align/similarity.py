@@ -25,7 +25,8 @@ class Similarity:
 
     `spread` is the smaller over both clouds of the second over the first singular value of the
     centered points: 0 on a line, 1 for a disc. `method` names the estimator that was used,
-    `support` is the share of the points that it rests on, and `seed` decided its random draws, if any.
+    `support` is the share of the points that it rests on, and `seed` decided its random draws, if
+    any.
     """
 
     scale: float
