@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recon_backbones import Prediction, load_backbone, umeyama
-from recon_backbones.views.windows import SimilarityMap, camera_centers, predict_windows, windows
+from recon_backbones.geometry.similarity import SimilarityMap, camera_centers
+from recon_backbones.views.windows import predict_windows, windows
 
 from .rooms import Room, room
 

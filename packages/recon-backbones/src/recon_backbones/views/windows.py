@@ -16,8 +16,7 @@ from torch import Tensor
 from recon_backbones.chain.close import Chain, Loop, close_loops
 from recon_backbones.chain.join import Join, join, views_of
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.similarity import SimilarityMap as SimilarityMap
-from recon_backbones.geometry.similarity import camera_centers as camera_centers
+from recon_backbones.geometry.similarity import SimilarityMap
 from recon_backbones.prediction import Prediction
 
 
