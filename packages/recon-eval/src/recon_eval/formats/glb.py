@@ -71,16 +71,7 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     Raises ValueError for an empty cloud (glTF has no empty meshes), for a point that is not finite,
     and for a camera without a size.
     """
-    if not len(cloud):
-        raise ValueError(
-            f"{path}: the point cloud is empty; glTF has no empty meshes: give at least one point"
-        )
-    lost = int((~np.isfinite(cloud.points).all(axis=1)).sum())
-    if lost:
-        raise ValueError(
-            f"{path}: {lost} of {len(cloud)} points hold NaN or infinity; glTF has neither: leave "
-            "them out"
-        )
+    _check(Path(path), cloud)
     buffer = _Buffer()
     middle = np.median(cloud.points, axis=0)
     size = float(np.median(np.abs(cloud.points - middle))) * 0.25 or 1.0
@@ -110,6 +101,20 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     if cameras:
         document["cameras"] = [_camera(camera) for camera in cameras]
     _write(Path(path), document, buffer)
+
+
+def _check(path: Path, cloud: PointCloud) -> None:
+    """Raise ValueError for points that glTF cannot hold."""
+    if not len(cloud):
+        raise ValueError(
+            f"{path}: the point cloud is empty; glTF has no empty meshes: give at least one point"
+        )
+    lost = int((~np.isfinite(cloud.points).all(axis=1)).sum())
+    if lost:
+        raise ValueError(
+            f"{path}: {lost} of {len(cloud)} points hold NaN or infinity; glTF has neither: leave "
+            "them out"
+        )
 
 
 def linear_of(rgb: UInt8[np.ndarray, "p 3"]) -> UInt16[np.ndarray, "p 3"]:
