@@ -76,10 +76,7 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     middle = np.median(cloud.points, axis=0)
     size = float(np.median(np.abs(cloud.points - middle))) * 0.25 or 1.0
     origin = np.zeros(3) if cloud.points.dtype == np.float32 else middle
-    meshes = [
-        _point_mesh(buffer, cloud, origin),
-        *(_frustum_mesh(buffer, c, size) for c in cameras),
-    ]
+    frustums = [_frustum_mesh(buffer, c, size) for c in cameras]
     nodes: list[dict[str, object]] = [{"name": "points", "mesh": 0}]
     if origin.any():
         nodes[0]["translation"] = (origin @ FLIP[:3, :3]).tolist()
@@ -91,7 +88,7 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
         "scene": 0,
         "scenes": [{"nodes": list(range(len(nodes)))}],
         "nodes": nodes,
-        "meshes": meshes,
+        "meshes": [_point_mesh(buffer, cloud, origin), *frustums],
         "materials": [{"extensions": {"KHR_materials_unlit": {}}}],
         "extensionsUsed": ["KHR_materials_unlit"],
         "accessors": buffer.accessors,
@@ -266,8 +263,7 @@ def _cloud(
         colors = srgb_of(np.nan_to_num(stored[:, :3].astype(np.float64) / most))
     points = positions @ FLIP[:3, :3].astype(np.float32)
     if isinstance(extras, dict) and ORIGIN in extras:
-        x, y, z = map(float, extras[ORIGIN])
-        points = points + np.array([x, y, z])
+        points = points + np.array(extras[ORIGIN], np.float64).reshape(3)
     return PointCloud(points=points, colors=colors)
 
 
