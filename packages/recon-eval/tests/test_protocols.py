@@ -82,7 +82,7 @@ def test_a_scene_that_cannot_be_measured_is_dropped_and_named_in_every_output(
     report = evaluate(spoilt({bad}), scenes, **about)
     assert list(report.dropped) == [bad]
     assert bad not in {scene for _, scene in report.entries}
-    assert len(said) == 1 and said[0].startswith(f"{bad} is dropped")
+    assert len(said) == 1 and said[0].startswith(f"it: {bad} is dropped")
     assert report.dropped[bad] in said[0]
     report.save(tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text())["dropped"] == report.dropped
@@ -96,7 +96,7 @@ def test_a_scene_that_cannot_be_measured_is_dropped_and_named_in_every_output(
 def test_a_dropped_scene_is_warned_of_where_nothing_takes_sentences() -> None:
     scenes = list(drawn_scenes("test", count=2, **SHAPE))
     answer = spoilt({scenes[0].name})
-    with pytest.warns(UserWarning, match=f"{scenes[0].name} is dropped"):
+    with pytest.warns(UserWarning, match=f"it: {scenes[0].name} is dropped"):
         evaluate(answer, scenes, model="it", dataset="synthetic")
 
 

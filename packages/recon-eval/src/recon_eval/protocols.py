@@ -134,7 +134,7 @@ def evaluate(
             results = PROTOCOLS[protocol].results(told, scene)
         except ValueError as error:
             report.drop(scene.name, str(error))
-            say(f"{scene.name} is dropped and counts in no mean; {error}")
+            say(f"{model}: {scene.name} is dropped and counts in no mean; {error}")
         else:
             report.add(scene.name, *results)
         advance()
