@@ -16,6 +16,8 @@ from recon_backbones import (
     KnownDistance,
     Masks,
     PhotoChoice,
+    Reconstruction,
+    Refinement,
     load_backbone,
     reconstruct,
 )
@@ -124,6 +126,47 @@ def test_given_cameras_come_back_and_photos_without_one_are_left_out(
         InputError, match="known_distance with cameras; these already give the scale"
     ):
         reconstruct(photos, backbone, size=56, cameras=cameras, known_distance=distance)
+
+
+@pytest.mark.parametrize("refine", [None, Refinement()])
+def test_given_cameras_far_from_the_origin_come_back_to_the_last_bit(
+    photos: Path, scene: Room, backbone: Backbone, refine: Refinement | None
+) -> None:
+    """And everything else is what it is of the same cameras about the origin."""
+
+    def made(shift: Sequence[float]) -> tuple[Reconstruction, np.ndarray, list[str]]:
+        poses = scene.world_to_camera.double().numpy()
+        moved = poses[:, :, :3] @ np.array(shift)
+        poses = np.concatenate([poses[:, :, :3], poses[:, :, 3:] - moved[..., None]], axis=2)
+        lens = scene.intrinsics[0].double().numpy() + np.pi * np.eye(3, 3, 1)  # no float32
+
+        def cameras(paths: Sequence[Path]) -> list[GivenCamera]:
+            return [
+                GivenCamera(
+                    name=path.name, world_to_camera=poses[NAMES.index(path.name)], intrinsics=lens
+                )
+                for path in paths
+            ]
+
+        said: list[str] = []
+        words = {"cameras": cameras, "refine": refine, "say": said.append}
+        return reconstruct(photos, backbone, size=56, **words), poses, said
+
+    near, _, quiet = made((0.0, 0, 0))
+    far, poses, said = made((450000.123, 5500000.45, 300.7))
+    if refine is None:
+        np.testing.assert_array_equal(far.world_to_camera, poses)
+    np.testing.assert_array_equal(far.intrinsics, near.intrinsics)
+    np.testing.assert_allclose(far.depth, near.depth, rtol=1e-3)
+    centers, local = (  # solved for: rotations of a room are those of float32
+        -np.linalg.solve(m.world_to_camera[:, :, :3], m.world_to_camera[:, :, 3:])[:, :, 0]
+        for m in (far, near)
+    )
+    np.testing.assert_allclose(centers - (450000.123, 5500000.45, 300.7), local, atol=1e-4)
+    assert "far from the origin" not in dict(near.facts)
+    told = dict(far.facts)["far from the origin"]
+    assert "float32 has steps of 0.5" in told
+    assert told in said and not any("float32" in sentence for sentence in quiet)
 
 
 def test_a_known_distance_makes_meters_in_windows_too(photos: Path, backbone: Backbone) -> None:

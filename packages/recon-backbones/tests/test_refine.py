@@ -15,7 +15,7 @@ from recon_backbones import InputError, Reconstruction, Refinement, refine_camer
 from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.refine.bundle import Loss, adjust
-from recon_backbones.refine.gauge import in_frame_of_all, in_frame_of_first
+from recon_backbones.refine.gauge import in_frame_of, in_frame_of_all
 from recon_backbones.refine.grow import Views, grow
 from recon_backbones.refine.keypoints import find_keypoints
 from recon_backbones.refine.lenses import Focal, Lenses
@@ -210,7 +210,7 @@ def test_frame_and_unit_are_those_of_the_start() -> None:
     torch.testing.assert_close(errors(elsewhere, moved)[0], errors(start, tracks)[0])
     everyone = torch.ones(VIEWS, dtype=torch.bool)
     for back in (
-        in_frame_of_first(elsewhere, moved, start, 1 / grown, 2),
+        in_frame_of(elsewhere, moved, start, 1 / grown, 2),
         in_frame_of_all(elsewhere, moved, start, everyone),
     ):
         assert back is not None
@@ -316,6 +316,35 @@ def test_photos_of_a_room_make_its_cameras_exact(scene: tuple[Reconstruction, Te
     ratio = found.intrinsics[:, :2] / found.intrinsics_seen[:, :2].clip(1e-9)
     np.testing.assert_allclose(ratio[:, [0, 1], [0, 1]], 2.0)
     np.testing.assert_allclose(np.median(found.depth / made.depth), 1.0, atol=0.05)
+
+
+def test_the_frame_is_that_of_the_first_view_also_where_it_shows_nothing(
+    scene: tuple[Reconstruction, Tensor], tmp_path: Path
+) -> None:
+    """It moves with the nearest view that was placed, the last here, and all follow it back."""
+    made, _ = scene
+    order = [0, 3, 2, 1]
+    made = replace(
+        made,
+        photos=tuple(made.photos[i] for i in order),
+        world_to_camera=made.world_to_camera[order],
+        images=made.images[order],
+        depth=made.depth[order],
+    )
+    for name in made.photos:
+        (tmp_path / name).write_bytes((made.root / name).read_bytes())
+    Image.new("RGB", (320, 240), (90, 90, 90)).save(tmp_path / made.photos[0])
+    found = refine_cameras(replace(made, root=tmp_path), Refinement(focal="shared"))
+    assert dict(found.facts)["cameras refined"].startswith("3 of 4 views")
+    np.testing.assert_allclose(found.world_to_camera[0], made.world_to_camera[0], atol=1e-7)
+    assert not np.allclose(found.world_to_camera[1], made.world_to_camera[1], atol=1e-3)
+    assert found.tracked is not None
+    seen = found.tracked
+    poses = found.world_to_camera[seen.view]
+    local = np.einsum("oij,oj->oi", poses[:, :, :3], seen.points[seen.point]) + poses[:, :, 3]
+    landed = np.einsum("oij,oj->oi", found.intrinsics[seen.view], local)
+    apart = np.linalg.norm(landed[:, :2] / landed[:, 2:] - seen.xy, axis=1)
+    np.testing.assert_allclose(apart, seen.error, atol=1e-6)
 
 
 def test_photos_that_share_nothing_keep_their_cameras(

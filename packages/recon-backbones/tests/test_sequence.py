@@ -12,7 +12,8 @@ from torch import Tensor
 
 from recon_backbones import Prediction, load_backbone, umeyama
 from recon_backbones.chain.join import join
-from recon_backbones.views.windows import Similarity, camera_centers, predict_windows, windows
+from recon_backbones.geometry.similarity import SimilarityMap, camera_centers
+from recon_backbones.views.windows import predict_windows, windows
 
 from .rooms import Room, room
 
@@ -24,10 +25,10 @@ def scene() -> Room:
     return room(VIEWS, 42, 56)
 
 
-def random_similarity(rng: np.random.Generator) -> Similarity:
+def random_similarity(rng: np.random.Generator) -> SimilarityMap:
     q, r = np.linalg.qr(rng.normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
-    return Similarity(
+    return SimilarityMap(
         scale=float(np.exp(rng.uniform(-2, 2))),
         rotation=torch.from_numpy(q * np.linalg.det(q)),
         translation=torch.from_numpy(rng.normal(size=3) * 5),
@@ -68,7 +69,7 @@ def relative_degrees(one: Prediction, other: Prediction) -> Tensor:
 def disagreement(found: Tensor, truth: Tensor) -> tuple[float, float]:
     """Largest rotation in degrees, and largest distance of a center over the rig's extent."""
     fit = umeyama(camera_centers(found), camera_centers(truth))
-    aligned = Similarity(
+    aligned = SimilarityMap(
         scale=float(fit.scale), rotation=fit.rotation, translation=fit.translation
     ).apply_to_cameras(found)
     chord = (aligned[:, :, :3] - truth[:, :, :3]).flatten(1).norm(dim=1) / 8**0.5

@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 from recon_backbones import InputError, Masks, PhotoChoice, load_backbone, reconstruct
+from recon_backbones.da3.preprocess import DA3Preprocess
 from recon_backbones.photos import common_folder, files, find_photos
 from recon_backbones.photos.gather import gather
 from recon_backbones.photos.video import Clock, _places, extract_frames
 from recon_backbones.telling import Telling
+from recon_backbones.vggt.preprocess import VggtPreprocess
 from recon_backbones.views.options import Memory
 from recon_backbones.views.scale import End, KnownDistance, parse_end
 from recon_backbones.views.units import Meters
@@ -35,6 +37,8 @@ HERE = End(photo="a.jpg")
         (Memory, {"overlap": 0}, "overlap=0; windows must share at least 1 view"),
         (Memory, {"window": 4, "overlap": 4}, "overlap=4; it must be less than window=4"),
         (Memory, {"budget": "much"}, "budget"),
+        (VggtPreprocess, {"size": 60}, "size=60; it must be a positive multiple of 14"),
+        (DA3Preprocess, {"size": 7}, "size=7; it must be at least patch_size=14"),
         (KnownDistance, {"first": HERE, "second": HERE, "meters": 2.0}, "a distance has two"),
         (
             KnownDistance,
@@ -95,6 +99,13 @@ def test_photos_are_named_by_folder_pattern_file_or_list(folder: Path) -> None:
     assert find_photos([inside], recursive=True) == [*expected, inside / "deep/er/1.jpg"]
     assert common_folder([inside / "deep/er/1.jpg", inside / "2.jpg"]) == inside
     assert common_folder([inside / "2.jpg"]) == inside
+
+
+@pytest.mark.parametrize("name", ["1²3.jpg", "½.jpg", "①.jpg", "٣.jpg"])
+def test_any_digit_may_stand_in_a_name(tmp_path: Path, name: str) -> None:
+    picture(0).save(tmp_path / name)
+    picture(1).save(tmp_path / "2.jpg")
+    assert {path.name for path in find_photos([tmp_path])} == {"2.jpg", name}
 
 
 def test_names_that_lead_nowhere_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

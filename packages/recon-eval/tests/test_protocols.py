@@ -1,9 +1,12 @@
 """Protocols measure what their columns show, and scenes are drawn or read by one name."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from recon_eval import PROTOCOLS, Answer, Protocol, evaluate, means
 from recon_eval.data import (
@@ -55,6 +58,56 @@ def test_a_figure_without_truth_is_unknown() -> None:
     assert found["auc30"] == 1
 
 
+def spoilt(bad: set[str]) -> Callable[[Scene], Answer]:
+    """The truth, but for one NaN among the cameras of scenes of these names."""
+
+    def answer(scene: Scene) -> Answer:
+        told = truth(scene)
+        assert told.world_to_camera is not None
+        cameras = told.world_to_camera.clone()
+        cameras[0, 0, 0] = torch.nan if scene.name in bad else cameras[0, 0, 0]
+        return replace(told, world_to_camera=cameras)
+
+    return answer
+
+
+@pytest.mark.parametrize("protocol", ["median", "paper"])
+def test_a_scene_that_cannot_be_measured_is_dropped_and_named_in_every_output(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    scenes = list(drawn_scenes("test", count=3, **SHAPE))
+    bad = scenes[1].name
+    said: list[str] = []
+    about = {"model": "it", "dataset": "synthetic", "protocol": protocol, "say": said.append}
+    report = evaluate(spoilt({bad}), scenes, **about)
+    assert list(report.dropped) == [bad]
+    assert bad not in {scene for _, scene in report.entries}
+    assert len(said) == 1 and said[0].startswith(f"it: {bad} is dropped")
+    assert report.dropped[bad] in said[0]
+    report.save(tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["dropped"] == report.dropped
+    page = report.markdown()
+    assert "**1 of 3 scenes dropped**" in page.partition("| protocol |")[0]
+    assert f"| {bad} | {report.dropped[bad]}" in page.replace("\\|", "|")
+    rest = [scene for scene in scenes if scene.name != bad]
+    assert means(report, protocol) == means(evaluate(truth, rest, **about), protocol)
+
+
+def test_a_dropped_scene_is_warned_of_where_nothing_takes_sentences() -> None:
+    scenes = list(drawn_scenes("test", count=2, **SHAPE))
+    answer = spoilt({scenes[0].name})
+    with pytest.warns(UserWarning, match=f"it: {scenes[0].name} is dropped"):
+        evaluate(answer, scenes, model="it", dataset="synthetic")
+
+
+def test_an_evaluation_of_no_scene_is_refused_with_the_reason() -> None:
+    scenes = list(drawn_scenes("test", count=2, **SHAPE))
+    answer = spoilt({scene.name for scene in scenes})
+    reason = f"no scene of synthetic can be measured; {scenes[0].name}: "
+    with pytest.raises(ValueError, match=reason):
+        evaluate(answer, scenes, model="it", dataset="synthetic", say=lambda _: None)
+
+
 def test_more_views_than_a_room_has_are_of_the_world() -> None:
     def one(views: int) -> Scene:
         return drawn_scenes("test", count=1, views=views, size=28, seed=0)[0]
@@ -75,8 +128,9 @@ def test_scenes_are_drawn_or_read_from_a_folder(tmp_path: Path) -> None:
 def test_scans_are_numbers_or_the_name_of_a_list() -> None:
     assert scan_list("1, 4,9") == (1, 4, 9)
     assert len(scan_list("mvsnet_test")) == 22
-    with pytest.raises(ValueError, match="dtu65"):
-        scan_list("dtu65")
+    for unknown in ("dtu65", "1,4²"):
+        with pytest.raises(ValueError, match=unknown):
+            scan_list(unknown)
 
 
 def test_lessons_are_of_rooms_and_of_the_world_in_the_shapes_of_photographs() -> None:

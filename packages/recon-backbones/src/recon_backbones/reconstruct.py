@@ -25,6 +25,7 @@ from recon_backbones.reconstruction import Reconstruction
 from recon_backbones.refine.options import Refinement
 from recon_backbones.refine.run import refine_cameras
 from recon_backbones.telling import Advance, Telling, silent, unseen
+from recon_backbones.views.given import Given
 from recon_backbones.views.masks import keep_pixels
 from recon_backbones.views.options import Masks, Memory, Precision
 from recon_backbones.views.run import Views, predict_views
@@ -92,17 +93,18 @@ def reconstruct(
         files = _masks(chosen, masks)
         batch = load_batch(chosen.paths, backbone, size, telling=telling)
         seen = _seen(batch, chosen, files)
-        outcome = predict_views(backbone, _views(chosen, batch), memory, telling)
+        given = Given.of(chosen, batch.sizes)
+        outcome = predict_views(backbone, _views(given, batch), memory, telling)
         images = _pictures(batch)
         found, facts = outcome.prediction, [("passes", outcome.plan.describe())]
-        lenses = None
+        lenses = None if given is None else given.intrinsics
         if shared_camera:
             found, camera = _shared(found, batch, telling)
             lenses = camera.intrinsics
             facts.append(("camera", camera.describe()))
-        elif square_pixels and chosen.cameras is None:
+        elif square_pixels and given is None:
             found = _square(found, batch)
-        if chosen.cameras is None:
+        if given is None:
             found, unit = in_meters(found, batch, chosen.names, meters, telling)
         else:
             found, unit = in_given_unit(found, images, telling)
@@ -111,9 +113,11 @@ def reconstruct(
             chosen, batch, found, images=images, keep=keep, unit=unit, facts=facts, lenses=lenses
         )
         made = replace(made, masks=files)
+        if given is not None:
+            made = replace(made, world_to_camera=given.near.numpy())
         if refine is not None:
             made = _refined(made, chosen, refine, shared_camera=shared_camera, telling=telling)
-        return made
+        return made if given is None else given.placed(made, telling)
 
 
 def _masks(chosen: Photos, masks: Masks) -> tuple[Path, ...]:
@@ -184,13 +188,14 @@ def _folder(frames: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _views(chosen: Photos, batch: Prepared) -> Views:
+def _views(given: Given | None, batch: Prepared) -> Views:
     """Images, and the given cameras in their pixels."""
-    poses, lenses = chosen.world_to_camera(), chosen.intrinsics(batch.sizes)
+    if given is None:
+        return Views(images=batch.images[0])
     return Views(
         images=batch.images[0],
-        world_to_camera=None if poses is None else poses.float(),
-        intrinsics=None if lenses is None else batch.intrinsics_from_photos(lenses)[0].float(),
+        world_to_camera=given.near.float(),
+        intrinsics=batch.intrinsics_from_photos(given.intrinsics)[0].float(),
     )
 
 
@@ -211,17 +216,18 @@ def _made(
     facts: Sequence[tuple[str, str]],
     lenses: Float64[Tensor, "v 3 3"] | None,
 ) -> Reconstruction:
-    """Arrays, in the frame of the first camera unless cameras were given.
+    """Arrays, in the frame of the first camera.
 
     - `lenses`: intrinsics of the photos; those of the prediction unless given.
     """
     poses, intrinsics = found.world_to_camera[0].double(), found.intrinsics.double()
-    given = chosen.cameras is not None
-    frame = "that of the given cameras" if given else "the first camera"
+    if lenses is not None:
+        intrinsics = batch.intrinsics_from_photos(lenses)
+    frame = "the first camera" if chosen.cameras is None else "that of the given cameras"
     return Reconstruction(
         photos=chosen.names,
         root=chosen.root,
-        world_to_camera=(poses if given else first_is_origin(poses)).numpy(),
+        world_to_camera=first_is_origin(poses).numpy(),
         intrinsics=(batch.intrinsics_to_photos(intrinsics) if lenses is None else lenses).numpy(),
         sizes=batch.sizes,
         images=images,

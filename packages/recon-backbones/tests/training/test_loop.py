@@ -1,9 +1,11 @@
 """A training goes on where it was, keeps its processes equal, and ends annealed."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -174,6 +176,55 @@ def test_an_interrupted_training_ends_bit_equal_and_exports(tmp_path: Path) -> N
         weights = tmp_path / f"{averaged}.safetensors"
         assert export_weights(whole.folder, weights, averaged=averaged) == 5
         load_backbone("da3-tiny", weights=weights)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training that was stopped after a step, and would start from random weights."""
+    run = Run(folder=tmp_path_factory.mktemp("begun"), schedule=schedule(3), start="random")
+    train(replace(run, until=1), PARTS)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "shape", "said"),
+    [
+        ({"start": "bundled"}, {}, "start='bundled'; .* has 'random'"),
+        ({"start": "some/weights.safetensors"}, {}, "start='/.*/some/weights.safetensors'; "),
+        ({"backbone": "da3-small"}, {}, "backbone='da3-small'; .* has 'da3-tiny'"),
+        ({}, {"seed": 1}, "seed=1; .* has 0"),
+        ({}, {"peak": 0.5}, r"peak=0\.5; .* has 1\.0"),
+        ({}, {"decay": 0.9}, r"decay=0\.9; .* has 0\.4"),
+        ({}, {"posed_every": 9}, "posed_every=9; .* has 3"),
+    ],
+)
+def test_a_training_goes_on_with_its_own_settings_alone(
+    begun: Run, run: dict[str, Any], shape: dict[str, Any], said: str
+) -> None:
+    before = (begun.folder / "state.safetensors").read_bytes()
+    other = replace(begun, **run, schedule=replace(begun.schedule, **shape))
+    with pytest.raises(ValueError, match=f"{said}.*: give the same, or another folder"):
+        train(other, PARTS)
+    assert (begun.folder / "state.safetensors").read_bytes() == before
+
+
+def test_a_training_may_become_longer_and_tell_more(begun: Run, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(begun.folder, tmp_path / "longer"))
+    longer = replace(begun.schedule, steps=9, minutes=60.0, save_minutes=1.0, check_every=1)
+    train(replace(begun, folder=folder, schedule=longer, until=2), PARTS)
+    assert int(load_file(folder / "state.safetensors")["step"]) == 2
+
+
+def test_a_folder_in_which_nothing_was_learned_takes_any_settings(tmp_path: Path) -> None:
+    none = Run(folder=tmp_path, schedule=schedule(1))
+    (tmp_path / "run.json").write_text("{}")
+    train(none, PARTS)
+    (tmp_path / "run.json").write_text("[1")
+    with pytest.raises(ValueError, match=r"run\.json: does not say what was trained"):
+        train(none, PARTS)
+    (tmp_path / "run.json").unlink()  # of a version that wrote none
+    train(none, PARTS)
+    assert json.loads((tmp_path / "run.json").read_text())["start"] == "bundled"
 
 
 def test_two_processes_stay_equal(

@@ -1,6 +1,7 @@
 """Protocols by which answers are held against the truth, and the columns that show them."""
 
 import statistics
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -113,23 +114,41 @@ def evaluate(
     seed: int | None = None,
     protocol: Protocol = "median",
     advance: Callable[[], None] = lambda: None,
+    say: Callable[[str], object] = warnings.warn,
 ) -> Report:
     """Hold what is answered against the truth of every scene.
 
+    A scene that the protocol cannot measure, one with a NaN say, is dropped: the report names it
+    with the reason, and no mean counts it.
+
     - `model`, `dataset`, `seed`: what the report says of them.
     - `advance`: called after each scene.
+    - `say`: takes a sentence for each dropped scene; a warning unless given.
 
-    Raises ValueError as the protocol does for what it cannot measure.
+    Raises ValueError where no scene can be measured, with the first reason.
     """
     report = Report(model=model, dataset=dataset, seed=seed)
     for scene in scenes:
-        report.add(scene.name, *PROTOCOLS[protocol].results(answer(scene), scene))
+        told = answer(scene)
+        try:
+            results = PROTOCOLS[protocol].results(told, scene)
+        except ValueError as error:
+            report.drop(scene.name, str(error))
+            say(f"{model}: {scene.name} is dropped and counts in no mean; {error}")
+        else:
+            report.add(scene.name, *results)
         advance()
+    if report.dropped and not report.entries:
+        name, reason = next(iter(report.dropped.items()))
+        raise ValueError(f"no scene of {dataset} can be measured; {name}: {reason}")
     return report
 
 
 def means(report: Report, protocol: Protocol = "median") -> dict[str, float | None]:
-    """Means over scenes of every figure of a protocol, by key; None where it is unknown."""
+    """Means over scenes of every figure of a protocol, by key; None where it is unknown.
+
+    Scenes that the report dropped are in none: say how many they are beside the means.
+    """
     found: dict[str, float | None] = {}
     for key, source in PROTOCOLS[protocol].sources.items():
         values = [v for v in report.values(source, key).values() if v == v]

@@ -86,6 +86,6 @@ def scan_list(scans: str) -> tuple[int, ...]:
     Raises ValueError for an unknown name.
     """
     words = scans.split(",")
-    if all(word.strip().isdigit() for word in words):
+    if all(word.strip().isdecimal() for word in words):
         return tuple(int(word) for word in words)
     return scan_numbers(scans)

@@ -19,6 +19,24 @@ def test_parts_become_one_array_as_numpy_reads_it(tmp_path: Path) -> None:
     assert set(read_npz(tmp_path / "a.npz", ("one", "two"))) == {"one"}
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (np.zeros((1, 4, 5), np.uint8), r"uint8 \(1, 4, 5\)"),
+        (np.zeros((1, 6), np.uint8), r"uint8 \(1, 6\)"),
+        (np.full((1, 2, 3), 300.7), r"float64 \(1, 2, 3\)"),
+        (np.zeros((1, 2, 3), bool), r"bool \(1, 2, 3\)"),
+    ],
+)
+def test_parts_of_unequal_shapes_or_types_are_refused(
+    tmp_path: Path, part: np.ndarray, said: str
+) -> None:
+    first = np.zeros((1, 2, 3), np.uint8)
+    with pytest.raises(ValueError, match=rf"depth: has parts of uint8 \(1, 2, 3\) and {said}"):
+        write_npz(tmp_path / "a.npz", {"depth": [first, part]})
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_what_is_asked_for_counts_towards_the_bound(tmp_path: Path) -> None:
     write_npz(tmp_path / "a.npz", {"small": np.zeros(3), "large": np.zeros(900)})
     size = (tmp_path / "a.npz").stat().st_size

@@ -170,6 +170,27 @@ def test_both_kinds_say_the_same(tmp_path: Path, count: int, seed: int) -> None:
     assert len(binary.cloud) == len(text.cloud) == count
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_far_from_the_origin_centers_and_points_stay(tmp_path: Path, kind: str) -> None:
+    """Of cameras whose rotations are such to seven digits only, as well."""
+    shift = np.array([450000.123, 5500000.45, 3])
+    given = []
+    for one in cameras():
+        rotation = one.world_to_camera[:, :3].astype(np.float32).astype(np.float64)
+        center = one.camera_to_world[:3, 3] + shift
+        pose = np.concatenate([rotation, -rotation @ center[:, None]], axis=1)
+        given.append(replace(one, world_to_camera=pose))
+    points = cloud().points.astype(np.float64) + shift
+    write_colmap(tmp_path, given, PointCloud(points=points), kinds=(kind,))
+    model = pycolmap.Reconstruction(str(tmp_path))
+    read = read_colmap(tmp_path)
+    np.testing.assert_array_equal(read.cloud.points, points)
+    for i, (one, found) in enumerate(zip(cameras(), read.cameras, strict=True)):
+        there = (model.images[i + 1].projection_center(), found.camera_to_world[:3, 3])
+        for center in there:
+            np.testing.assert_allclose(center - shift, one.camera_to_world[:3, 3], atol=1e-6)
+
+
 def test_a_name_with_a_space_is_written_where_no_reader_cuts_it(tmp_path: Path) -> None:
     write_colmap(tmp_path, cameras(), cloud())
     apart = [replace(camera, name=spaced(camera.name)) for camera in cameras()]
@@ -279,6 +300,24 @@ def test_one_kind_is_written_where_one_is_asked_for(tmp_path: Path, kind: str) -
     write_colmap(tmp_path, cameras(), cloud(), observations(), kinds=(kind,))
     assert {file.suffix for file in tmp_path.iterdir()} == {f".{kind}"}
     assert as_set(read_colmap(tmp_path).observations) == as_set(observations())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_an_earlier_model_is_left_beside_a_new_one(tmp_path: Path, kind: str) -> None:
+    for earlier in KINDS:
+        write_colmap(tmp_path, cameras(), cloud(), kinds=(earlier,))
+        model = pycolmap.Reconstruction(str(tmp_path))
+        (model.write_binary if earlier == "bin" else model.write_text)(str(tmp_path))
+        assert {file.stem for file in tmp_path.iterdir()} >= {"rigs", "frames"}
+    (tmp_path / "notes.txt").write_text("not of the model")
+    moved = [replace(one, name=f"new_{one.name}") for one in cameras()]
+    write_colmap(tmp_path, moved, cloud(), kinds=(kind,))
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "notes.txt", *(f"{stem}.{kind}" for stem in ("cameras", "images", "points3D")),
+    }  # fmt: skip
+    names = {camera.name for camera in moved}
+    assert {image.name for image in pycolmap.Reconstruction(str(tmp_path)).images.values()} == names
+    assert {camera.name for camera in read_colmap_cameras(tmp_path)} == names
 
 
 @pytest.mark.parametrize("kinds", [(), ("ply",), ("bin", "ply")])

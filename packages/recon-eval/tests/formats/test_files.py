@@ -1,10 +1,35 @@
-"""Where nothing can be written is found before any work."""
+"""Where nothing can be written is found before any work; what is written is for whom it may be."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from recon_eval.formats import check_writable
+from recon_eval.formats import check_writable, new_file, replaced_folder, write_text
+
+
+@pytest.fixture(params=[0o077, 0o027, 0o022, 0o002])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_files_and_folders_are_for_those_whom_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+    write_text(tmp_path / "a.txt", "text")
+    with replaced_folder(tmp_path / "out") as partial:
+        write_text(partial / "deep" / "b.txt", "text")
+    files = [tmp_path / "a.txt", tmp_path / "out/deep/b.txt"]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+    folders = [tmp_path / "out", tmp_path / "out/deep"]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o777 & ~umask}
+
+
+def test_a_file_is_for_no_more_while_it_is_written(tmp_path: Path, umask: int) -> None:
+    with new_file(tmp_path / "a.txt") as partial:
+        assert partial.parent == tmp_path and partial.suffix == ".txt"
+        assert partial.stat().st_mode & umask == 0
 
 
 def test_writing_below_a_file_or_a_system_folder_is_refused(tmp_path: Path) -> None:

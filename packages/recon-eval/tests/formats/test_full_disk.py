@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recon_eval import formats
+from recon_eval import Report, formats
 
 CLOUD = formats.PointCloud(
     points=np.random.default_rng(0).random((5000, 3)),
@@ -30,6 +30,15 @@ DEPTH = np.random.default_rng(0).random((60, 80), dtype=np.float32) + 1
 SEEN = formats.Observations(
     camera=np.zeros(5000, np.int64), point=np.arange(5000), xy=np.ones((5000, 2))
 )
+
+
+def long_report() -> Report:
+    """More than a full disk takes, in few scenes."""
+    made = Report(model="it", dataset="synthetic", seed=0)
+    made.drop("scene", 500 * "long ")
+    return made
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "a.ply": lambda path: formats.write_ply(path, CLOUD),
     "a.glb": lambda path: formats.write_glb(path, CLOUD, CAMERAS),
@@ -39,6 +48,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "a.tiff": lambda path: formats.write_depth(path, DEPTH),
     "a.png": lambda path: formats.write_depth(path, DEPTH, unit=1e-4),
     "transforms.json": lambda path: formats.write_transforms(path, CAMERAS),
+    "report.json": lambda path: long_report().save(path),
+    "report.md": lambda path: long_report().save(path),
     "images.bin": lambda path: formats.write_colmap(path.parent, CAMERAS, CLOUD, SEEN),
 }
 

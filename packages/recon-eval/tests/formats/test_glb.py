@@ -50,6 +50,16 @@ def test_positions_and_colors_come_back(tmp_path: Path) -> None:
     assert read_glb(tmp_path / "b.glb").colors is None
 
 
+def test_points_far_from_the_origin_keep_their_places(tmp_path: Path) -> None:
+    points = cloud().points.astype(np.float64) + np.array([450000.123, 5500000.45, 3])
+    write_glb(tmp_path / "a.glb", PointCloud(points=points), [camera("a.jpg", 1)])
+    np.testing.assert_allclose(read_glb(tmp_path / "a.glb").points, points, rtol=0, atol=1e-6)
+    scene = trimesh.load(tmp_path / "a.glb")
+    (stored,) = (g for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud))
+    there = trimesh.transform_points(stored.vertices, scene.graph.get("points")[0])
+    np.testing.assert_allclose(there * FLIP, points, rtol=0, atol=1e-6)
+
+
 def test_colors_are_linear_light_as_gltf_wants_and_not_display_bytes(tmp_path: Path) -> None:
     whole = cloud()
     assert whole.colors is not None
@@ -87,7 +97,17 @@ def test_cameras_see_what_they_saw(tmp_path: Path) -> None:
     (one,) = document(tmp_path / "a.glb")[0]["cameras"]
     lens = one["perspective"]
     assert 60 / 2 / np.tan(lens["yfov"] / 2) == pytest.approx(95)  # type: ignore[index]
-    assert lens["aspectRatio"] == pytest.approx(80 / 60)  # type: ignore[index]
+    wide = lens["aspectRatio"] * np.tan(lens["yfov"] / 2)  # type: ignore[index]
+    assert 80 / 2 / wide == pytest.approx(90)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_point_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
+    points = cloud().points
+    points[3, 1] = value
+    with pytest.raises(ValueError, match=r"a\.glb: 1 of 100 points hold NaN or infinity; "):
+        write_glb(tmp_path / "a.glb", PointCloud(points=points))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_trimesh_writes_is_read(tmp_path: Path) -> None:

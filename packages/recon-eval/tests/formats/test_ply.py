@@ -30,6 +30,16 @@ def test_what_is_written_is_read_also_by_trimesh(tmp_path: Path) -> None:
     assert np.array_equal(trimesh.load(tmp_path / "a.ply").colors[:, :3], colors)
 
 
+def test_points_of_float64_stay_it(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(50, 3)) + np.array([450000.123, 5500000.45, 3])
+    colors = np.zeros((50, 3), np.uint8)
+    write_ply(tmp_path / "a.ply", PointCloud(points=points, normals=points, colors=colors))
+    read = read_ply(tmp_path / "a.ply")
+    np.testing.assert_array_equal(read.points, points)
+    assert read.normals is not None and read.normals.dtype == np.float32
+    assert np.array_equal(trimesh.load(tmp_path / "a.ply").vertices, points)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "binary"])
 def test_meshes_with_normals_and_colors_give_their_vertices(tmp_path: Path, encoding: str) -> None:
     box = trimesh.creation.icosphere(1)

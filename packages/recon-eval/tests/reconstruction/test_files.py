@@ -1,6 +1,7 @@
 """Exports are read back by the programs they are made for, and agree with exact scenes."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def test_glb_cameras_see_what_the_views_saw(written: Path, views: list[View]) ->
         lens = camera["perspective"]
         fy = 42 / 2 / np.tan(lens["yfov"] / 2)
         assert fy == pytest.approx(view.intrinsics[1, 1])
-        assert lens["aspectRatio"] == pytest.approx(56 / 42)
+        fx = 56 / 2 / np.tan(lens["yfov"] / 2) / lens["aspectRatio"]
+        assert fx == pytest.approx(view.intrinsics[0, 0])
 
 
 @pytest.fixture(params=["bin", "txt"])
@@ -249,9 +251,48 @@ def test_thinning_nearly_fills_the_cap(cap: int, flat: float) -> None:
     assert 0.98 * cap <= len(kept) <= cap
 
 
+@pytest.mark.parametrize("away", [1e2, 2e6, -2e6, 1e12])
+@pytest.mark.parametrize("cap", [19_000, 300])
+def test_points_far_off_leave_the_others_as_they_are(cap: int, away: float) -> None:
+    points = np.random.default_rng(0).random((20_000, 3)) * (1, 2, 0.5)
+    far = np.concatenate([points, [[away, 0, 0], [0, -away, away]]])
+    kept = thin(PointCloud(points=far), cap)
+    assert 0.98 * cap <= len(kept) <= cap
+    assert {tuple(p) for p in far[-2:]} <= {tuple(p) for p in kept.points}
+
+
 def test_gathering_in_pieces_respects_the_cap(views: list[View]) -> None:
     few = gather_points(views * 5, PointOptions(confidence_percentile=0.0, max_points=500))
     assert 100 < len(few) <= 500
+
+
+@pytest.mark.parametrize("percentile", [0.0, 20.0])
+def test_memory_stays_as_it_is_however_many_views(views: list[View], percentile: float) -> None:
+    """But for the confidences of all pixels, where a percentile of them is asked for."""
+    options = PointOptions(confidence_percentile=percentile, max_points=500)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        gather_points(views[:1] * count, options)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(3)
+    confidences = views[0].confidence.nbytes * (200 - 20)
+    more = peak(200) - peak(20)
+    assert more < (3 * confidences if percentile else 0.2 * confidences)
+
+
+def test_confidences_that_are_not_finite_count_for_nothing(views: list[View]) -> None:
+    odd = views[0].confidence.copy()
+    odd[:7] = np.nan
+    some = [replace(views[0], confidence=odd), replace(views[1], confidence=odd * np.nan)]
+    for percentile in (0.0, 50.0):
+        kept = gather_points(some, PointOptions(confidence_percentile=percentile))
+        assert 0 < len(kept) <= views[0].depth[7:].size
+    with pytest.raises(ValueError, match="no pixel has a finite confidence"):
+        gather_points(some[1:], PointOptions(confidence_percentile=0.0))
 
 
 def test_the_least_confident_pixels_are_dropped(views: list[View]) -> None:

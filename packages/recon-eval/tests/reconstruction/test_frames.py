@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,14 @@ import pytest
 import trimesh
 
 from recon_eval.formats import PointCloud
-from recon_eval.reconstruction import View, read_archive
+from recon_eval.reconstruction import (
+    WRITERS,
+    PointOptions,
+    Reconstruction,
+    View,
+    gather_points,
+    read_archive,
+)
 
 Read = tuple[np.ndarray, list[np.ndarray]]  # points, and for each view a matrix to pixels
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -54,7 +62,8 @@ def read_glb(out: Path, views: list[View]) -> Read:
         lens = pinhole(focal, focal, width / 2, height / 2)
         pose = scene.graph.get(view.name)[0]
         matrices.append(lens @ FLIP[:3, :3] @ np.linalg.inv(pose)[:3])
-    return points.vertices, matrices
+    vertices = trimesh.transform_points(points.vertices, scene.graph.get("points")[0])
+    return vertices, matrices
 
 
 def read_arrays(out: Path, views: list[View]) -> Read:
@@ -87,6 +96,43 @@ READERS: dict[str, Callable[[Path, list[View]], Read]] = {
     "npz": read_arrays,
     "html": read_page,
 }
+
+
+FAR = np.array([450000.123, -300.7, 5500000.45])  # as maps count
+
+
+def far_off(view: View) -> View:
+    """The view where the world lies far from its origin."""
+    pose = view.world_to_camera.copy()
+    pose[:, 3] -= pose[:, :3] @ FAR
+    return replace(view, world_to_camera=pose)
+
+
+@pytest.fixture(scope="module")
+def far_written(written: Path, views: list[View]) -> tuple[Path, PointCloud, list[View]]:
+    """The same scene far from the origin; its photos lie where they did."""
+    moved = [far_off(view) for view in views]
+    cloud = gather_points(moved, PointOptions(confidence_percentile=0.0))
+    made = Reconstruction(title="far", cloud=cloud, views=moved, photos=Path("../photos"))
+    folder = written.parent / "far"
+    for form in ("colmap", "transforms", "glb", "npz", "html"):
+        WRITERS[form](folder, made)
+    return folder, cloud, moved
+
+
+def test_points_far_off_are_those_near_the_origin(
+    far_written: tuple[Path, PointCloud, list[View]], cloud: PointCloud
+) -> None:
+    assert far_written[1].points.dtype == np.float64 and cloud.points.dtype == np.float32
+    np.testing.assert_allclose(far_written[1].points - FAR, cloud.points, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_points_appear_where_the_photos_show_them_far_from_the_origin_too(
+    far_written: tuple[Path, PointCloud, list[View]], name: str
+) -> None:
+    written, cloud, views = far_written
+    test_points_appear_where_the_photos_show_them(written, cloud, views, name)
 
 
 @pytest.mark.parametrize("name", READERS)

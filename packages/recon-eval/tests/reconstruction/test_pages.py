@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
-from recon_eval.formats import PointCloud
-from recon_eval.reconstruction import Model, View, link_photos, upright, write_page
+from recon_eval.formats import PointCloud, read_colmap_cameras, read_transforms
+from recon_eval.formats.images import image_size
+from recon_eval.reconstruction import (
+    WRITERS,
+    Model,
+    PointOptions,
+    Reconstruction,
+    View,
+    gather_points,
+    link_photos,
+    upright,
+    write_page,
+)
 from recon_eval.reconstruction.page import quantized, ranks
 
 
@@ -123,6 +135,53 @@ def test_photos_are_linked_and_turned_ones_are_written_upright(
     assert {Image.open(out / name).mode for name in names} == {"RGB"}
     (tmp_path / "out").rename(tmp_path / "moved")
     assert Image.open(tmp_path / "moved/images/plain.jpg").size == (40, 30)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_photos_that_few_programs_read_are_written_as_jpeg(
+    tmp_path: Path, views: list[View], orientation: int
+) -> None:
+    photo = Image.new("RGB", (40, 30), (200, 40, 90))
+    names = ["0.jpg", "0.avif", "deep/1.AVIF", "2.webp", "3"]
+    kinds = ["JPEG", "AVIF", "AVIF", "WEBP", "JPEG"]
+    for name, kind in zip(names, kinds, strict=True):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()  # one each: writing AVIF empties it
+        exif[0x0112] = orientation
+        photo.save(tmp_path / "photos" / name, format=kind, exif=exif)
+    size = image_size(tmp_path / "photos/0.avif")
+    assert size == ((30, 40) if orientation == 1 else (40, 30))
+    ones = np.ones(size, bool)
+    seen = [
+        replace(views[0], name=name, original_size=size[::-1], mask=lambda: ones) for name in names
+    ]
+    made = Reconstruction(
+        title="few", cloud=gather_points(seen, PointOptions()), views=seen, photos=Path("../photos")
+    )
+    for _ in range(2):  # what is there stays
+        for form in ("transforms", "colmap"):
+            WRITERS[form](tmp_path / "out", made)
+    expected = ["0.jpg", "0_.jpg", "deep/1.jpg", "2.jpg", "3.jpg"]
+    cameras = read_colmap_cameras(tmp_path / "out/sparse/0")
+    frames = read_transforms(tmp_path / "out/transforms.json")
+    assert [camera.name for camera in cameras] == expected
+    assert [camera.name for camera in frames] == [f"images/{name}" for name in expected]
+    for name in expected:
+        image = Image.open(tmp_path / "out/images" / name)
+        assert (image.format, image.size) == ("JPEG", size[::-1])
+        assert image.getexif().get(0x0112, 1) == 1
+        assert np.abs(np.asarray(image, int) - (200, 40, 90)).max() < 12
+        assert (tmp_path / "out/masks" / f"{name}.png").is_file()
+    files = {path for path in (tmp_path / "out/images").rglob("*") if path.is_file()}
+    assert files == {tmp_path / "out/images" / name for name in expected}
+
+
+def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path, views: list[View]) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "photos/a.png", format="WEBP")
+    link_photos(tmp_path / "out", [replace(views[0], name="a.png")], Path("../photos"))
+    assert Image.open(tmp_path / "out/images/a.png").format == "PNG"
 
 
 def test_a_photo_that_is_gone_is_named(tmp_path: Path, views: list[View]) -> None:

@@ -18,7 +18,7 @@ from recon_backbones.chain.find import Revisit, find_revisits
 from recon_backbones.chain.graph import Edge, disagreement, settle
 from recon_backbones.chain.join import join, views_of
 from recon_backbones.geometry.cameras import unproject
-from recon_backbones.geometry.similarity import Similarity, camera_centers
+from recon_backbones.geometry.similarity import SimilarityMap, camera_centers
 from recon_backbones.prediction import Prediction
 
 TURNED = 15.0  # degrees by which the views of a window may be turned in the pass over both ends
@@ -32,7 +32,7 @@ class Chain:
 
     parts: tuple[range, ...]
     seen: tuple[Prediction, ...]
-    places: tuple[Similarity, ...]
+    places: tuple[SimilarityMap, ...]
 
     def window_of(self, view: int) -> int:
         """The window in whose middle a view lies most."""
@@ -83,7 +83,7 @@ def close_loops(
     chain: Chain,
     images: Float[Tensor, "v 3 y x"],
     predict: Callable[[Sequence[int]], Prediction],
-) -> tuple[list[Similarity], tuple[Loop, ...]]:
+) -> tuple[list[SimilarityMap], tuple[Loop, ...]]:
     """Places of all windows that agree also where the sequence comes back; and what was found."""
     edges, loops = chain.edges(), []
     for revisit in find_revisits(images, chain.apart):

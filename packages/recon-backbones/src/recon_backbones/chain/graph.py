@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from recon_backbones.geometry.similarity import Similarity, similarity_exp, similarity_log
+from recon_backbones.geometry.similarity import SimilarityMap, similarity_exp, similarity_log
 
 STEPS, QUIET = 50, 1e-10  # at most so many, and the fall of the cost in one that ends them
 SMALL = 1e-6  # by which logarithms are moved for derivatives
@@ -26,11 +26,11 @@ class Edge:
 
     first: int
     second: int
-    similarity: Similarity
+    similarity: SimilarityMap
     weight: float = 1.0
 
 
-def settle(places: Sequence[Similarity], edges: Sequence[Edge]) -> list[Similarity]:
+def settle(places: Sequence[SimilarityMap], edges: Sequence[Edge]) -> list[SimilarityMap]:
     """Move places, all but the first, until what they say of the edges differs least from them.
 
     - `places`: take what is in each to the world.
@@ -58,10 +58,10 @@ def settle(places: Sequence[Similarity], edges: Sequence[Edge]) -> list[Similari
         fall, at, cost, damping = cost - found, trial, found, damping / 10
         if fall <= QUIET * max(cost, 1e-20):
             break
-    return [_in_unit(Similarity.of(matrix), 1 / unit) for matrix in at]
+    return [_in_unit(SimilarityMap.of(matrix), 1 / unit) for matrix in at]
 
 
-def disagreement(places: Sequence[Similarity], edge: Edge) -> Float64[Tensor, "7"]:
+def disagreement(places: Sequence[SimilarityMap], edge: Edge) -> Float64[Tensor, "7"]:
     """The logarithm of what is between two places and what is known there."""
     between = edge.similarity.inverse @ places[edge.first].inverse @ places[edge.second]
     return similarity_log(between.matrix)
@@ -72,8 +72,8 @@ def _unit(edges: Sequence[Edge]) -> float:
     return max(float(steps.median()), 1e-12)
 
 
-def _in_unit(place: Similarity, unit: float) -> Similarity:
-    return Similarity(
+def _in_unit(place: SimilarityMap, unit: float) -> SimilarityMap:
+    return SimilarityMap(
         scale=place.scale, rotation=place.rotation, translation=place.translation / unit
     )
 

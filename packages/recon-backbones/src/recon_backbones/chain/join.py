@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.similarity import Similarity, camera_centers
+from recon_backbones.geometry.similarity import SimilarityMap, camera_centers
 from recon_backbones.prediction import Prediction
 
 SCALE_DISAGREEMENT = 1.25  # between shared views: above it a join is called weak
@@ -30,7 +30,7 @@ class Join:
     """
 
     first_view: int
-    similarity: Similarity
+    similarity: SimilarityMap
     scale_spread: float
     rotation_degrees: float
 
@@ -50,7 +50,7 @@ def join(before: Prediction, after: Prediction, first_view: int) -> Join:
     one, other = before.world_to_camera[0].double(), after.world_to_camera[0].double()
     rotation = _mean_rotation(one[:, :, :3].mT @ other[:, :, :3])
     centers = camera_centers(one) - scale * camera_centers(other) @ rotation.T
-    similarity = Similarity(
+    similarity = SimilarityMap(
         scale=scale,
         rotation=rotation,
         translation=centers.quantile(0.5, dim=0),

@@ -7,6 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
 
 
@@ -16,7 +17,7 @@ class DA3Preprocess:
 
     "upper_bound" makes the longest side `size`, "lower_bound" the shortest. "_resize" then
     resamples each side to the nearest multiple of the patch (ties up), "_crop" crops the center to
-    the multiple below. Transparency is ignored.
+    the multiple below. Transparency is ignored. Raises InputError for a size below a patch.
     """
 
     size: int = 504
@@ -27,7 +28,7 @@ class DA3Preprocess:
 
     def __post_init__(self) -> None:
         if self.size < self.patch_size:
-            raise ValueError(
+            raise InputError(
                 f"size={self.size}; it must be at least patch_size={self.patch_size}: use a "
                 "larger size"
             )
@@ -65,7 +66,7 @@ class DA3Preprocess:
 
     def _floor(self, side: int) -> int:
         if side < self.patch_size:
-            raise ValueError(
+            raise InputError(
                 f"a side of {side} pixels is less than a patch; it must hold one: use a larger size"
             )
         return side // self.patch_size * self.patch_size

@@ -1,6 +1,7 @@
 """Camera algebra: rigid inverses, nine-number pose encodings, unprojection, checks.
 
-Frames are OpenCV (x right, y down, z forward). Pixels count from 0 at the first sample's center.
+Frames are OpenCV (x right, y down, z forward). Pixels count from the outer edge of the first one,
+whose center is at (0.5, 0.5).
 """
 
 import torch
@@ -28,6 +29,14 @@ def first_is_origin(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v
     bottom = world_to_camera.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(world_to_camera), 1, 4)
     square = torch.cat((world_to_camera, bottom), dim=1)
     return (square @ torch.linalg.inv(square[0]))[:, :3]
+
+
+def in_moved_world(
+    world_to_camera: Float[Tensor, "v 3 4"], shift: Float[Tensor, "3"]
+) -> Float[Tensor, "v 3 4"]:
+    """The same cameras where every place of the world is moved by `shift`."""
+    rotation, translation = world_to_camera[..., :3], world_to_camera[..., 3:]
+    return torch.cat((rotation, translation - rotation @ shift[:, None]), dim=-1)
 
 
 def encode_pose(

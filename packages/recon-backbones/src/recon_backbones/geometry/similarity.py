@@ -17,7 +17,7 @@ FLAT = 1e-12  # half angles below which a turn has no axis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similarity:
+class SimilarityMap:
     """The map p -> scale * rotation @ p + translation, in float64."""
 
     scale: float
@@ -43,35 +43,35 @@ class Similarity:
         return matrix
 
     @staticmethod
-    def identity() -> "Similarity":
+    def identity() -> "SimilarityMap":
         """The map that changes nothing."""
-        return Similarity(
+        return SimilarityMap(
             scale=1.0,
             rotation=torch.eye(3, dtype=torch.float64),
             translation=torch.zeros(3, dtype=torch.float64),
         )
 
     @staticmethod
-    def of(matrix: Float64[Tensor, "4 4"]) -> "Similarity":
+    def of(matrix: Float64[Tensor, "4 4"]) -> "SimilarityMap":
         """From such a matrix."""
         scale = float(torch.linalg.det(matrix[:3, :3])) ** (1 / 3)
-        return Similarity(
+        return SimilarityMap(
             scale=scale, rotation=matrix[:3, :3] / scale, translation=matrix[:3, 3].clone()
         )
 
-    def __matmul__(self, other: "Similarity") -> "Similarity":
+    def __matmul__(self, other: "SimilarityMap") -> "SimilarityMap":
         """First the other, then this."""
-        return Similarity(
+        return SimilarityMap(
             scale=self.scale * other.scale,
             rotation=self.rotation @ other.rotation,
             translation=self.apply(other.translation[None])[0],
         )
 
     @property
-    def inverse(self) -> "Similarity":
+    def inverse(self) -> "SimilarityMap":
         """The way back."""
         turn = self.rotation.T
-        return Similarity(
+        return SimilarityMap(
             scale=1 / self.scale,
             rotation=turn,
             translation=-(turn @ self.translation) / self.scale,

@@ -129,4 +129,4 @@ def _shown(path: Path) -> str:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sort key under which 2.jpg comes before 10.jpg."""
     parts = re.split(r"(\d+)", path.name)
-    return [(int(p), "") if p.isdigit() else (-1, p.lower()) for p in parts] + [(-1, path.name)]
+    return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-1, path.name)]

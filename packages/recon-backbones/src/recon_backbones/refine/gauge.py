@@ -10,7 +10,7 @@ from recon_backbones.refine.model import Cameras
 from recon_backbones.refine.tracks import Tracks
 
 
-def in_frame_of_first(
+def in_frame_of(
     cameras: Cameras, tracks: Tracks, start: Cameras, scale: float, view: int
 ) -> tuple[Cameras, Tracks]:
     """Everything `scale` times as large, and one view where it was at the start."""

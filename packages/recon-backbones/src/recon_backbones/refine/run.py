@@ -11,7 +11,7 @@ from recon_backbones.photos.decode import decode_photo
 from recon_backbones.photos.masks import read_mask
 from recon_backbones.reconstruction import Reconstruction, TrackedPoints
 from recon_backbones.refine.depths import Ratios, fit_depth, places
-from recon_backbones.refine.gauge import carried, in_frame_of_all, in_frame_of_first, spread_ratio
+from recon_backbones.refine.gauge import carried, in_frame_of, in_frame_of_all, spread_ratio
 from recon_backbones.refine.grow import FEWEST, Views
 from recon_backbones.refine.keypoints import Keypoints, find_keypoints
 from recon_backbones.refine.matching import choose_pairs, match_all
@@ -113,10 +113,12 @@ def _refined(
     if moved is None:
         factor = None if given else Ratios.of(made, cameras, tracks).factor
         scale = 1 / factor if factor else spread_ratio(start, cameras, solved.placed)
-        first = int(solved.placed.nonzero()[0, 0])
-        moved = in_frame_of_first(cameras, tracks, start, scale, first)
+        anchor = int(solved.placed.nonzero()[0, 0])
+        moved = in_frame_of(cameras, tracks, start, scale, anchor)
     cameras, tracks = moved
     cameras = carried(cameras, start, solved.placed)
+    if not given:
+        cameras, tracks = in_frame_of(cameras, tracks, start, 1.0, 0)
     lenses = cameras.intrinsics
     pairs = zip(made.maps, lenses, strict=True)
     fitted, told = fit_depth(made, Ratios.of(made, cameras, tracks))

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from recon_backbones.training.objective import training_loss, use_fast_training
 from recon_backbones.training.optimizer import Check, MakeOptimizer, MakeScenes, Optimizer
 from recon_backbones.training.probe import Pupil
 from recon_backbones.training.schedule import Schedule
-from recon_backbones.training.state import resume, save_state
+from recon_backbones.training.state import claim, resume, save_state
+
+FREE = ("steps", "minutes", "save_minutes", "check_every")
+"""Parts of a schedule that may be others when a training goes on: how long it is, what it tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,14 @@ class Run:
                 f"processes={self.processes}; it must be at least 1, and 1 on a GPU: lower it"
             )
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """What must be the same, by name, where a training goes on."""
+        named = self.start in ("random", "bundled", "hub")
+        shape = {k: v for k, v in asdict(self.schedule).items() if k not in FREE}
+        start = self.start if named else str(Path(self.start).resolve())
+        return {"start": start, "backbone": self.backbone, **shape}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -60,10 +71,12 @@ class Parts:
 def train(run: Run, parts: Parts) -> None:
     """Train with one thread a process on a CPU; continue where the folder left off.
 
-    Writes `state.safetensors` (masters, averages and optimizer), `log.jsonl`, `checks.jsonl`.
-    Raises FloatingPointError for gradients that are not finite.
+    Writes `state.safetensors` (masters, averages and optimizer), `run.json` (settings),
+    `log.jsonl`, `checks.jsonl`. Raises ValueError where the folder holds a training of other
+    settings, and FloatingPointError for gradients that are not finite.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
+    claim(run.folder, run.settings)
     if run.processes == 1:
         _train(run, parts, 0)
         return

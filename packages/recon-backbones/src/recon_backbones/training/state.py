@@ -1,5 +1,7 @@
 """A training's state on disk, and the weights that come out of it."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,7 +10,34 @@ from safetensors.torch import load_file, save_file
 from recon_backbones.training.optimizer import Optimizer
 
 NAME = "state.safetensors"
+RUN = "run.json"
 NETWORK = "network."
+
+
+def claim(folder: Path, settings: Mapping[str, object]) -> None:
+    """Write into a folder what is trained there, or hold it against the training that it holds.
+
+    Raises ValueError for the first setting that differs, and where the file says nothing.
+    """
+    path = folder / RUN
+    if not (path.exists() and (folder / NAME).exists()):  # nothing was learned, or it is not told
+        partial = folder / "run.partial"
+        partial.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: does not say what was trained; {error}: train in another folder"
+        ) from error
+    for name in {**settings, **before}:
+        if settings.get(name) != before.get(name):
+            raise ValueError(
+                f"{name}={settings.get(name)!r}; the training in {folder} has "
+                f"{before.get(name)!r} and goes on with that alone: give the same, or another "
+                "folder"
+            )
 
 
 def save_state(folder: Path, optimizer: Optimizer, *, step: int, minutes: float) -> None:

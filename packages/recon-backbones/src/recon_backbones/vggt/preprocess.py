@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
 
 
@@ -16,7 +17,8 @@ class VggtPreprocess:
 
     "crop" makes the width `size` and crops the height's center to at most `size`. "pad" makes the
     longest side `size` and pads the other with white. "square" pads the photo with black to a
-    square first. Unequal results are padded with white to the largest.
+    square first. Unequal results are padded with white to the largest. Raises InputError for a size
+    that is no multiple of the patch, but for "square".
     """
 
     size: int = 518
@@ -25,7 +27,7 @@ class VggtPreprocess:
 
     def __post_init__(self) -> None:
         if self.size < self.patch_size or (self.mode != "square" and self.size % self.patch_size):
-            raise ValueError(
+            raise InputError(
                 f"size={self.size}; it must be a positive multiple of {self.patch_size}: "
                 "518 is usual"
             )

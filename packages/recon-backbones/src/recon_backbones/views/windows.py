@@ -16,8 +16,7 @@ from torch import Tensor
 from recon_backbones.chain.close import Chain, Loop, close_loops
 from recon_backbones.chain.join import Join, join, views_of
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.similarity import Similarity as Similarity
-from recon_backbones.geometry.similarity import camera_centers as camera_centers
+from recon_backbones.geometry.similarity import SimilarityMap
 from recon_backbones.prediction import Prediction
 
 
@@ -62,7 +61,7 @@ def predict_windows(
       its windows moved so that they meet there.
     """
     seen = [predict(part) for part in parts]
-    joins, places = [], [Similarity.identity()]
+    joins, places = [], [SimilarityMap.identity()]
     for k, (before, part) in enumerate(pairwise(parts)):
         shared = before.stop - part.start
         one = views_of(seen[k], part.start - before.start, None)
@@ -80,7 +79,7 @@ def predict_windows(
     return Stitched(prediction=joined, joins=tuple(joins), loops=loops)
 
 
-def _moved(prediction: Prediction, similarity: Similarity) -> Prediction:
+def _moved(prediction: Prediction, similarity: SimilarityMap) -> Prediction:
     cameras = similarity.apply_to_cameras(prediction.world_to_camera[0])
     return replace(
         prediction,
@@ -89,7 +88,7 @@ def _moved(prediction: Prediction, similarity: Similarity) -> Prediction:
     )
 
 
-def _rescaled(prediction: Prediction, place: Similarity) -> Prediction:
+def _rescaled(prediction: Prediction, place: SimilarityMap) -> Prediction:
     """Depths in the unit of the first window; those in meters are so already."""
     if prediction.metric:
         return prediction

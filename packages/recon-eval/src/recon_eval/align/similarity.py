@@ -24,8 +24,9 @@ class Similarity:
     """The map p -> scale * rotation @ p + translation, and how well the points determined it.
 
     `spread` is the smaller over both clouds of the second over the first singular value of the
-    centerd points: 0 on a line, 1 for a disc. `method` names the estimator that was used, `support`
-    is the share of the points that it rests on, and `seed` decided its random draws, if any.
+    centered points: 0 on a line, 1 for a disc. `method` names the estimator that was used,
+    `support` is the share of the points that it rests on, and `seed` decided its random draws, if
+    any.
     """
 
     scale: float
@@ -171,9 +172,9 @@ def _check_points(x: Tensor, y: Tensor) -> None:
             )
 
 
-def spread(centerd: Float[Tensor, "p 3"], weights: Float[Tensor, " p"]) -> float:
-    """Return the second over the first singular value of centerd points; 0 on a line."""
-    values = torch.linalg.svdvals(centerd * weights.to(centerd.device).sqrt()[:, None])
+def spread(centered: Float[Tensor, "p 3"], weights: Float[Tensor, " p"]) -> float:
+    """Return the second over the first singular value of centered points; 0 on a line."""
+    values = torch.linalg.svdvals(centered * weights.to(centered.device).sqrt()[:, None])
     if not float(values[0]) > 0:
         return 0.0
     return float(values[1] / values[0]) if len(values) > 1 else 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon_eval.checks import Axes
 from recon_eval.depth.alignment import ALIGNMENTS, Alignment, Scope, align
-from recon_eval.depth.metrics import METRICS, DepthMetrics, measure
+from recon_eval.depth.metrics import FORMULAS, DepthMetrics, measure
 
 _Aligned = tuple[Tensor, tuple[float, ...], tuple[float, ...]]
 
@@ -42,7 +42,7 @@ class DepthResult(DepthMetrics):
 
     def numbers(self) -> dict[str, float]:
         """Return every metric by name."""
-        return {name: float(getattr(self, name)) for name in METRICS}
+        return {name: float(getattr(self, name)) for name in FORMULAS}
 
     def provenance(self) -> dict[str, object]:
         """Return what the numbers rest on, ready for JSON."""
@@ -78,10 +78,10 @@ def evaluate(
     clamped = int(((d[mask] < low) | (d[mask] > high) | ~torch.isfinite(d[mask])).sum())
     d = torch.nan_to_num(d, nan=high, posinf=high, neginf=low).clamp(low, high)
     rows = [
-        measure(d[i][m], g[i][m]) if bool(m.any()) else dict.fromkeys(METRICS, math.nan)
+        measure(d[i][m], g[i][m]) if bool(m.any()) else dict.fromkeys(FORMULAS, math.nan)
         for i, m in enumerate(mask)
     ]
-    per_view = {name: tuple(row[name] for row in rows) for name in METRICS}
+    per_view = {name: tuple(row[name] for row in rows) for name in FORMULAS}
     means = {name: _mean(values) for name, values in per_view.items()}
     return DepthResult(
         **means,

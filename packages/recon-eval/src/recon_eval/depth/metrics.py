@@ -26,7 +26,7 @@ def _within(threshold: float) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda d, g: (_ratio(d, g) < threshold).double().mean()
 
 
-METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "abs_rel": lambda d, g: ((d - g).abs() / g).mean(),
     "sq_rel": lambda d, g: ((d - g) ** 2 / g).mean(),
     "mae": lambda d, g: (d - g).abs().mean(),
@@ -68,4 +68,4 @@ def measure(predicted: Float[Tensor, " p"], target: Float[Tensor, " p"]) -> dict
         raise ValueError(
             "target: no valid pixel; there is nothing to measure: leave such views out"
         )
-    return {name: float(metric(d, g)) for name, metric in METRICS.items()}
+    return {name: float(metric(d, g)) for name, metric in FORMULAS.items()}

@@ -71,7 +71,8 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Sequence[np.nd
     """Write arrays by name, uncompressed.
 
     An array may be given as a list of parts along its first axis: part follows part into the file,
-    and nothing is joined in memory.
+    and nothing is joined in memory. Raises ValueError for parts of unequal types, or of shapes that
+    differ in more than their length, and for Python objects.
     """
     with new_file(Path(path)) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, parts in arrays.items():
@@ -84,6 +85,12 @@ def _append(archive: zipfile.ZipFile, name: str, parts: Sequence[np.ndarray]) ->
         raise ValueError(
             f"{name}: has the type {first.dtype}; only numbers and text are written: convert it"
         )
+    for part in parts:
+        if (part.ndim, part.shape[1:], part.dtype) != (first.ndim, first.shape[1:], first.dtype):
+            raise ValueError(
+                f"{name}: has parts of {first.dtype} {first.shape} and {part.dtype} {part.shape}; "
+                "they must be alike but for their length: give each the same shape and type"
+            )
     shape = (sum(len(part) for part in parts), *first.shape[1:]) if first.ndim else ()
     header = {
         "descr": np.lib.format.dtype_to_descr(first.dtype),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -83,14 +84,14 @@ def require_file(path: Path, partner: Path) -> Path:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds.
+
+    Who may read it is what the process's umask leaves.
+    """
+    partial = _beside(path, path.suffix)
+    partial.touch(exist_ok=False)
     try:
         yield partial
-        partial.chmod(0o644)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -102,19 +103,25 @@ def new_file(path: Path) -> Iterator[Path]:
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the name `path` when the block succeeds.
 
-    What was at `path` is removed only then, so a failure keeps it.
+    What was at `path` is removed only then, so a failure keeps it. Who may read it is what the
+    process's umask leaves.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    partial = _beside(path)
+    partial.mkdir()
     try:
         yield partial
-        partial.chmod(0o755)
         if path.exists():
             _take_the_place_of(path, partial)
         else:
             partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _beside(path: Path, suffix: str = "") -> Path:
+    """A free hidden name beside `path`, whose folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
 
 
 def _take_the_place_of(path: Path, partial: Path) -> None:

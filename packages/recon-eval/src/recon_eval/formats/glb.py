@@ -26,6 +26,7 @@ MODES_OF_LINES = (1, 2, 3)
 KINDS = {5121: "u1", 5123: "<u2", 5126: "<f4"}
 NUMBERS = {"u1": 5121, "u2": 5123, "f4": 5126}
 FRUSTUM = (226, 88, 34)  # sRGB
+ORIGIN = "lite3r:origin"  # in OpenCV's axes
 
 
 class _Malformed(Exception):
@@ -35,8 +36,8 @@ class _Malformed(Exception):
 def read_glb(path: str | Path) -> PointCloud:
     """Return the vertices of a file, those of lines left out, in OpenCV's axes, as `write_glb` has.
 
-    Node transforms are not applied. Colors are there where every part has them. Raises ValueError
-    where the file is malformed or has no positions.
+    Node transforms are not applied, but for the origin that `write_glb` puts down. Colors are there
+    where every part has them. Raises ValueError where the file is malformed or has no positions.
     """
     path = Path(path)
     chunks = _chunks(read_bounded(path, MAX_BYTES), path)
@@ -47,7 +48,7 @@ def read_glb(path: str | Path) -> PointCloud:
     scene = parse_json(chunks[b"JSON"], path)
     try:
         parts = [
-            _cloud(scene, primitive["attributes"], chunks[b"BIN\0"])
+            _cloud(scene, primitive["attributes"], chunks[b"BIN\0"], mesh.get("extras"))
             for mesh in scene["meshes"]
             for primitive in mesh["primitives"]
             if primitive.get("mode", 4) not in MODES_OF_LINES
@@ -66,17 +67,19 @@ def read_glb(path: str | Path) -> PointCloud:
 def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = ()) -> None:
     """Write the points, a perspective camera for each of `cameras`, and its frustum as lines.
 
-    Raises ValueError for an empty cloud (glTF has no empty meshes) and a camera without a size.
+    glTF holds float32. Points of float64 are written from their middle, where their node stands.
+    Raises ValueError for an empty cloud (glTF has no empty meshes), for a point that is not finite,
+    and for a camera without a size.
     """
-    if not len(cloud):
-        raise ValueError(
-            f"{path}: the point cloud is empty; glTF has no empty meshes: give at least one point"
-        )
+    _check(Path(path), cloud)
     buffer = _Buffer()
     middle = np.median(cloud.points, axis=0)
     size = float(np.median(np.abs(cloud.points - middle))) * 0.25 or 1.0
-    meshes = [_point_mesh(buffer, cloud), *(_frustum_mesh(buffer, c, size) for c in cameras)]
+    origin = np.zeros(3) if cloud.points.dtype == np.float32 else middle
+    frustums = [_frustum_mesh(buffer, c, size) for c in cameras]
     nodes: list[dict[str, object]] = [{"name": "points", "mesh": 0}]
+    if origin.any():
+        nodes[0]["translation"] = (origin @ FLIP[:3, :3]).tolist()
     for number, camera in enumerate(cameras):
         matrix = (FLIP @ camera.camera_to_world @ FLIP).T.ravel().tolist()  # column-major
         nodes.append({"name": camera.name, "camera": number, "mesh": number + 1, "matrix": matrix})
@@ -85,7 +88,7 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
         "scene": 0,
         "scenes": [{"nodes": list(range(len(nodes)))}],
         "nodes": nodes,
-        "meshes": meshes,
+        "meshes": [_point_mesh(buffer, cloud, origin), *frustums],
         "materials": [{"extensions": {"KHR_materials_unlit": {}}}],
         "extensionsUsed": ["KHR_materials_unlit"],
         "accessors": buffer.accessors,
@@ -95,6 +98,20 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     if cameras:
         document["cameras"] = [_camera(camera) for camera in cameras]
     _write(Path(path), document, buffer)
+
+
+def _check(path: Path, cloud: PointCloud) -> None:
+    """Raise ValueError for points that glTF cannot hold."""
+    if not len(cloud):
+        raise ValueError(
+            f"{path}: the point cloud is empty; glTF has no empty meshes: give at least one point"
+        )
+    lost = int((~np.isfinite(cloud.points).all(axis=1)).sum())
+    if lost:
+        raise ValueError(
+            f"{path}: {lost} of {len(cloud)} points hold NaN or infinity; glTF has neither: leave "
+            "them out"
+        )
 
 
 def linear_of(rgb: UInt8[np.ndarray, "p 3"]) -> UInt16[np.ndarray, "p 3"]:
@@ -151,12 +168,17 @@ class _Buffer:
         return self.add(np.concatenate([linear_of(rgb), opaque], axis=1), normalized=True)
 
 
-def _point_mesh(buffer: _Buffer, cloud: PointCloud) -> dict[str, object]:
-    flip = FLIP[:3, :3].astype(np.float32)
-    attributes = {"POSITION": buffer.positions(cloud.points.astype(np.float32) @ flip)}
+def _point_mesh(
+    buffer: _Buffer, cloud: PointCloud, origin: Float[np.ndarray, "3"]
+) -> dict[str, object]:
+    """Points from `origin` on, which readers without nodes find beside them."""
+    attributes = {"POSITION": buffer.positions((cloud.points - origin) @ FLIP[:3, :3])}
     if cloud.colors is not None:
         attributes["COLOR_0"] = buffer.colors(cloud.colors)
-    return {"primitives": [{"attributes": attributes, "mode": POINTS, "material": 0}]}
+    mesh: dict[str, object] = {
+        "primitives": [{"attributes": attributes, "mode": POINTS, "material": 0}]
+    }
+    return mesh | ({"extras": {ORIGIN: origin.tolist()}} if origin.any() else {})
 
 
 def _frustum_mesh(buffer: _Buffer, camera: Camera, depth: float) -> dict[str, object]:
@@ -179,8 +201,10 @@ def _frustum(camera: Camera, depth: float) -> Float[np.ndarray, "16 3"]:
 
 def _camera(camera: Camera) -> dict[str, object]:
     width, height = _size(camera)
-    yfov = 2 * np.arctan(height / 2 / camera.intrinsics[1, 1])
-    perspective = {"yfov": float(yfov), "aspectRatio": width / height, "znear": 1e-3}
+    fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
+    aspect = (width / fx) / (height / fy)  # of the view's width to its height, not of pixels
+    yfov = 2 * np.arctan(height / 2 / fy)
+    perspective = {"yfov": float(yfov), "aspectRatio": float(aspect), "znear": 1e-3}
     return {"type": "perspective", "name": camera.name, "perspective": perspective}
 
 
@@ -194,7 +218,7 @@ def _size(camera: Camera) -> tuple[int, int]:
 
 
 def _write(path: Path, document: dict[str, object], buffer: _Buffer) -> None:
-    text = json.dumps(document, ensure_ascii=False).encode()
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     with new_file(path) as partial, partial.open("wb") as file:
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + buffer.length))
@@ -226,7 +250,9 @@ def _chunks(raw: bytes, path: Path) -> dict[bytes, bytes]:
     return found
 
 
-def _cloud(scene: dict[str, Any], attributes: dict[str, int], binary: bytes) -> PointCloud:
+def _cloud(
+    scene: dict[str, Any], attributes: dict[str, int], binary: bytes, extras: object
+) -> PointCloud:
     positions = _rows(scene, attributes["POSITION"], binary, kinds=(5126,), types=("VEC3",))
     colors = None
     if "COLOR_0" in attributes:
@@ -235,7 +261,10 @@ def _cloud(scene: dict[str, Any], attributes: dict[str, int], binary: bytes) -> 
         )
         most = 1.0 if stored.dtype.kind == "f" else float(np.iinfo(stored.dtype).max)
         colors = srgb_of(np.nan_to_num(stored[:, :3].astype(np.float64) / most))
-    return PointCloud(points=positions @ FLIP[:3, :3].astype(np.float32), colors=colors)
+    points = positions @ FLIP[:3, :3].astype(np.float32)
+    if isinstance(extras, dict) and ORIGIN in extras:
+        points = points + np.array(extras[ORIGIN], np.float64).reshape(3)
+    return PointCloud(points=points, colors=colors)
 
 
 def _rows(

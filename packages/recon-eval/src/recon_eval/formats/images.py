@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")  # the last two where Pillow can
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 ORIENTATION = 0x0112  # the EXIF tag
 MAX_PIXELS = 170_000_000
@@ -76,6 +76,12 @@ def read_mask(path: str | Path, *, threshold: int = 127) -> UInt8[np.ndarray, "y
     return (gray > threshold).astype(np.uint8)
 
 
+def _readable() -> list[str]:
+    """Formats that Pillow opens here, plugins that were registered included."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
 def opened(path: Path) -> Image.Image:
     """Return an image of which the header was read; its errors are those of `open_image`."""
     if not path.is_file():
@@ -83,14 +89,14 @@ def opened(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():  # Pillow warns from half of our own bound
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
+            image = Image.open(path, formats=_readable())
     except Image.DecompressionBombError:
         raise ValueError(
             f"{path}: has too many pixels; no more than {MAX_PIXELS:,} are read: make it smaller"
         ) from None
     except UnidentifiedImageError:
         raise ValueError(
-            f"{path}: its content is no {', '.join(FORMATS)} image; its name says nothing: "
+            f"{path}: its content is no {', '.join(_readable())} image; its name says nothing: "
             "remove the file or replace it"
         ) from None
     except BROKEN as error:

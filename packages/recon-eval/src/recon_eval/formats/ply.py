@@ -26,12 +26,13 @@ _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
 CHUNK = 1_000_000  # points written at once
-_WRITTEN = (  # part of a cloud, names of its columns, and their types in the header and in NumPy
-    ("points", ("x", "y", "z"), "float", "<f4"),
-    ("normals", ("nx", "ny", "nz"), "float", "<f4"),
-    ("colors", ("red", "green", "blue"), "uchar", "u1"),
-    ("confidence", ("confidence",), "float", "<f4"),
-)
+_COLUMNS = {
+    "points": ("x", "y", "z"),
+    "normals": ("nx", "ny", "nz"),
+    "colors": ("red", "green", "blue"),
+    "confidence": ("confidence",),
+}
+_FLOAT, _DOUBLE, _BYTE = ("float", "<f4"), ("double", "<f8"), ("uchar", "u1")
 
 
 def read_ply(path: str | Path) -> PointCloud:
@@ -64,12 +65,17 @@ def read_ply(path: str | Path) -> PointCloud:
 
 
 def write_ply(path: str | Path, cloud: PointCloud, *, comment: str = "") -> None:
-    """Write a cloud as little-endian vertices: float32, and bytes for colors.
+    """Write a cloud as little-endian vertices: float32 (points of float64: double), color bytes.
 
     Read by MeshLab, CloudCompare, Open3D, Blender and splat trainers. Points are written in pieces,
     so that the file is never held in memory. `comment` is one line of the header.
     """
-    parts = [part for part in _WRITTEN if getattr(cloud, part[0]) is not None]
+    kinds = {"points": _FLOAT if cloud.points.dtype == np.float32 else _DOUBLE, "colors": _BYTE}
+    parts = [
+        (part, names, *kinds.get(part, _FLOAT))
+        for part, names in _COLUMNS.items()
+        if getattr(cloud, part) is not None
+    ]
     header = ["ply", "format binary_little_endian 1.0"]
     header += [f"comment {' '.join(comment.split())}"] if comment else []
     header.append(f"element vertex {len(cloud)}")

@@ -138,11 +138,15 @@ class Observations:
 
 
 def camera_to_world(world_to_camera: Float[np.ndarray, "3 4"]) -> Float64[np.ndarray, "4 4"]:
-    """Return the inverse of a rigid motion, homogeneous."""
-    rotation, translation = world_to_camera[:, :3], world_to_camera[:, 3]
+    """Return the inverse of a rigid motion, homogeneous.
+
+    The center is solved for: far from the origin, a rotation that is one to seven digits would move
+    it by much.
+    """
+    motion = world_to_camera.astype(np.float64)
     pose = np.eye(4)
-    pose[:3, :3] = rotation.T
-    pose[:3, 3] = -rotation.T @ translation
+    pose[:3, :3] = motion[:, :3].T
+    pose[:3, 3] = -np.linalg.solve(motion[:, :3], motion[:, 3])
     return pose
 
 

@@ -26,8 +26,8 @@ def write_archive(path: Path, views: Sequence[View]) -> None:
 
     Axes: `depth` v y x, `images` v y x 3 (uint8), `world_to_camera` v 3 4, `intrinsics`
     v 3 3 in pixels of `images`, `original_intrinsics` v 3 3, `original_size` v 2 (width, height),
-    `known` v y x (False where depth is unknown or masked).
-    `keep` v y x marks the pixels that became points.
+    `known` v y x (False where depth is unknown or masked), by which it is read again.
+    `keep` v y x, for people: pixels that passed the masks, all of them where there were none.
     View follows view into the file: nothing is stacked in memory.
     """
     kept = [np.ones(v.depth.shape, bool) if v.keep is None else v.keep for v in views]

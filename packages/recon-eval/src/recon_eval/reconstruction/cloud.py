@@ -10,8 +10,12 @@ from jaxtyping import Bool, Float, Int
 from recon_eval.formats.records import PointCloud
 from recon_eval.reconstruction.view import View
 
+FINE = 0.05  # steps of float32 that matter, in widths of a pixel
 UNUSED = 1e-3  # of the cap, at most
 NEAR = 2e-4  # logarithms of voxels that are as good as equal
+CORE = (1, 99)  # percentiles between which a scene lies: what is beyond may be far off
+SAMPLE = 100_000  # points that tell these
+CELLS = 1 << 21  # voxels along an axis: three numbers of one share 63 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,41 +47,66 @@ class PointOptions:
 
 
 def gather_points(views: Sequence[View], options: PointOptions) -> PointCloud:
-    """Unproject every view; memory stays near three times `max_points`, however many views."""
-    confident = np.concatenate([v.confidence[np.isfinite(v.confidence)] for v in views])
-    if not len(confident):
-        raise ValueError(
-            "no pixel has a finite confidence; no point can be made: give views that have"
-        )
-    threshold = np.percentile(confident, options.confidence_percentile)
+    """Unproject every view; points in memory stay below three times `max_points` and a view's.
+
+    They are float32, or float64 where cameras stand so far from the origin that it takes that.
+    Beside them a percentile above 0 takes one number a pixel of all views while it is found.
+    Raises ValueError where no pixel has a finite confidence.
+    """
+    threshold = _threshold(views, options.confidence_percentile)
+    kind = _kind(views)
     cloud: list[PointCloud] = []
     side = None
     for view in views:
-        cloud.append(points_of(view, threshold=float(threshold), options=options))
+        cloud.append(points_of(view, threshold=threshold, options=options, kind=kind))
         if sum(map(len, cloud)) > 2 * options.max_points:
             whole, side = _thinned(PointCloud.concatenate(cloud), options.max_points, side)
             cloud = [whole]
     return thin(PointCloud.concatenate(cloud), options.max_points)
 
 
-def points_of(view: View, *, threshold: float, options: PointOptions) -> PointCloud:
+def _threshold(views: Sequence[View], percentile: float) -> float:
+    """The least confidence of a point."""
+    finite = (view.confidence[np.isfinite(view.confidence)] for view in views)
+    if not percentile:  # the least of each view will do, and need not be kept beside the others
+        finite = (values.min(keepdims=True) for values in finite if len(values))
+    confident = np.concatenate([np.zeros(0, np.float32), *finite])
+    if not len(confident):
+        raise ValueError(
+            "no pixel has a finite confidence; no point can be made: give views that have"
+        )
+    return float(np.percentile(confident, percentile))
+
+
+def _kind(views: Sequence[View]) -> type[np.floating]:
+    """float32, unless its steps where the cameras stand are no small part of a pixel's width."""
+    far = max(float(np.abs(view.camera_to_world[:3, 3]).max()) for view in views)
+    widths = [np.median(v.depth[v.known]) / v.intrinsics[0, 0] for v in views if v.known.any()]
+    coarse = bool(widths) and np.spacing(np.float32(far)) > FINE * float(np.median(widths))
+    return np.float64 if coarse else np.float32
+
+
+def points_of(
+    view: View, *, threshold: float, options: PointOptions, kind: type[np.floating] = np.float32
+) -> PointCloud:
     """The points of one view: confident, in front of the camera, not across a depth edge."""
     kept = view.known & (view.confidence >= threshold)
     kept &= ~depth_edges(view.depth, options.edge_tolerance)
     return PointCloud(
-        points=unproject(view)[kept].astype(np.float32),
+        points=unproject(view)[kept].astype(kind),
         colors=view.image[kept],
         confidence=view.confidence[kept].astype(np.float32),
     )
 
 
 def unproject(view: View) -> Float[np.ndarray, "y x 3"]:
-    """World coordinates of every pixel center: R^T (z K^-1 (x, y, 1) - t)."""
+    """World coordinates of pixel centers: c + R^T z K^-1 (x, y, 1), from the camera's center on."""
     height, width = view.depth.shape
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(view.intrinsics).T
-    rotation, translation = view.world_to_camera[:, :3], view.world_to_camera[:, 3]
-    points: Float[np.ndarray, "y x 3"] = (rays * view.depth[..., None] - translation) @ rotation
+    center = view.camera_to_world[:3, 3]
+    turned = (rays * view.depth[..., None]) @ view.world_to_camera[:, :3]
+    points: Float[np.ndarray, "y x 3"] = turned + center
     return points
 
 
@@ -100,7 +129,8 @@ def thin(cloud: PointCloud, max_points: int) -> PointCloud:
     """Keep the most confident point of each voxel, with a voxel that comes near the cap.
 
     Of points without confidence, the first. The voxel leaves at most a thousandth of the cap
-    unused, or it is within 0.03 % of the smallest that fits.
+    unused, or it is within 0.03 % of the smallest that fits; none is smaller than a millionth of
+    the extent of the middle 98 % of points along an axis, so that some far off change nothing.
     """
     return cloud if len(cloud) <= max_points else _thinned(cloud, max_points)[0]
 
@@ -114,7 +144,8 @@ def _thinned(
     """
     if cloud.confidence is not None:
         cloud = cloud.take(np.argsort(-cloud.confidence, kind="stable"))
-    places = np.ascontiguousarray((cloud.points - cloud.points.min(axis=0)).T, np.float64)
+    low = cloud.points.min(axis=0)[:, None]
+    places = np.subtract(cloud.points.T, low, dtype=np.float64, order="C")
     first = None if side is None else _firsts(places, side)
     if side is None or first is None or len(first) > 1.25 * max_points:
         side, first = _fitting(places, max_points)
@@ -126,13 +157,15 @@ def _fitting(
 ) -> tuple[float, Int[np.ndarray, " kept"]]:
     """The side of voxels of which nearly `max_points` hold a place, not more; and `_firsts` of it.
 
-    Between a millionth of the extent and the extent, along straight lines through both ends; an end
-    that stays twice pulls half as much (the Illinois rule). Lines are those of logarithms: of the
-    side, and of how many places a voxel holds.
+    Between a millionth of the extent of most places and the extent of all, along straight lines
+    through both ends; an end that stays twice pulls half as much (the Illinois rule). Lines are
+    those of logarithms: of the side, and of how many places a voxel holds.
     """
     extent, count = float(places.max()) or 1.0, places.shape[1]
+    ends = np.percentile(places[:, :: -(-count // SAMPLE)], CORE, axis=1)
+    core = float((ends[1] - ends[0]).max()) or extent
     goal = _crowded(max_points, count)
-    small, below = np.log(extent * 1e-6), _crowded(count, count) - goal
+    small, below = np.log(core * 1e-6), _crowded(count, count) - goal
     large, above = np.log(extent * 1.001), _crowded(1, count) - goal
     first, stayed = np.zeros(1, np.int64), 0  # the largest voxel holds all
     while large - small > NEAR and len(first) < (1 - UNUSED) * max_points:
@@ -154,9 +187,16 @@ def _crowded(voxels: int, places: int) -> float:
     return float(np.log((1 - filled) * (1 + filled) / filled))
 
 
+def _cells(distances: Float[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
+    """Which voxel along an axis; where numbers do not reach, those far from the middle are one."""
+    if distances.max() >= CELLS:
+        distances = (distances - np.median(distances) + CELLS / 2).clip(0, CELLS - 1)
+    return distances.astype(np.int64)
+
+
 def _firsts(places: Float[np.ndarray, "3 p"], side: float) -> Int[np.ndarray, " kept"]:
     """The first place, none of which is negative, in each voxel; PyTorch sorts on all cores."""
-    x, y, z = ((axis / side).astype(np.int64) for axis in places)
+    x, y, z = (_cells(axis / side) for axis in places)
     ordered, at = torch.from_numpy(x << 42 | y << 21 | z).sort(stable=True)
     begins = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=begins[1:])

@@ -10,11 +10,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon_eval.formats import new_file, write_depth, write_json
-from recon_eval.formats.depth import QUICK
+from recon_eval.formats.depth import LARGEST, QUICK
 from recon_eval.pages.pictures import depth_picture, depth_range
 from recon_eval.reconstruction.view import View
 
-LARGEST = 65535
 PREVIEW = "_preview"  # after the name of a picture for people
 
 

@@ -9,20 +9,22 @@ import numpy as np
 
 from recon_eval import points
 from recon_eval.formats import write_colmap, write_glb, write_ply, write_transforms
-from recon_eval.formats.records import Observations, PointCloud
+from recon_eval.formats.records import Camera, Observations, PointCloud
 from recon_eval.reconstruction.archive import write_archive
 from recon_eval.reconstruction.depth_maps import write_depth_maps
 from recon_eval.reconstruction.page import Model, write_page
-from recon_eval.reconstruction.photos import FOLDER, link_photos, write_masks
+from recon_eval.reconstruction.photos import FOLDER, image_names, link_photos, write_masks
 from recon_eval.reconstruction.summary import write_summary
 from recon_eval.reconstruction.view import Reconstruction
 
 Writer = Callable[[Path, Reconstruction], None]
-WORLD = "world frame: x right, y down, z forward of the first camera"
+FRAME = "the first camera"  # unless the facts say another
 
 
 def _ply(out: Path, made: Reconstruction) -> None:
-    write_ply(out / "points.ply", made.cloud, comment=WORLD)
+    frame = dict(made.facts).get("frame", FRAME)
+    axes = ": x right, y down, z forward" if frame == FRAME else ""
+    write_ply(out / "points.ply", made.cloud, comment=f"world frame: {frame}{axes}")
 
 
 def _glb(out: Path, made: Reconstruction) -> None:
@@ -33,8 +35,7 @@ def _transforms(out: Path, made: Reconstruction) -> None:
     """Cameras, the photos that they belong to, and the points that splats start from."""
     link_photos(out, made.views, made.photos)
     _ply(out, made)
-    cameras = [view.camera_of_photo for view in made.views]
-    found = [replace(camera, name=f"{FOLDER}/{camera.name}") for camera in cameras]
+    found = [replace(camera, name=f"{FOLDER}/{camera.name}") for camera in _cameras(made)]
     masks = write_masks(out, made.views) or None
     write_transforms(out / "transforms.json", found, points="points.ply", masks=masks)
 
@@ -46,7 +47,7 @@ def _colmap(kind: str, out: Path, made: Reconstruction) -> None:
     """
     link_photos(out, made.views, made.photos)
     write_masks(out, made.views)
-    cameras = [view.camera_of_photo for view in made.views]
+    cameras = _cameras(made)
     known = [np.where(view.known, view.depth, 0.0) for view in made.views]
     seen = [view.camera for view in made.views]
     sightings = points.find_sightings(made.cloud.points, seen, known)
@@ -57,6 +58,15 @@ def _colmap(kind: str, out: Path, made: Reconstruction) -> None:
         cloud = PointCloud.concatenate([first, cloud])
         observations = Observations.concatenate([exact, observations.behind(len(first))])
     write_colmap(out / "sparse/0", cameras, cloud, observations, kinds=(kind,))
+
+
+def _cameras(made: Reconstruction) -> list[Camera]:
+    """Cameras of the photos, named as these lie in the folder of images."""
+    names = image_names(made.views)
+    return [
+        replace(view.camera_of_photo, name=name)
+        for view, name in zip(made.views, names, strict=True)
+    ]
 
 
 def _html(out: Path, made: Reconstruction) -> None:

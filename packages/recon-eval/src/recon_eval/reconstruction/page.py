@@ -66,21 +66,21 @@ def write_page(
 def _scene(
     models: Sequence[Model], clouds: Sequence[PointCloud], to_page: np.ndarray
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-    center = np.median(clouds[0].points, axis=0) @ to_page.T
-    away = np.linalg.norm(clouds[0].points @ to_page.T - center, axis=1)
-    cameras = np.stack([to_page @ view.camera_to_world[:3, 3] for view in models[0].views])
-    farthest = float(np.linalg.norm(cameras - center, axis=1).max())
+    origin = np.median(clouds[0].points, axis=0)  # WebGL counts in float32, from here on
+    away = np.linalg.norm(clouds[0].points - origin, axis=1)
+    cameras = np.stack([view.camera_to_world[:3, 3] for view in models[0].views])
+    farthest = float(np.linalg.norm(cameras - origin, axis=1).max())
     reach = max(float(np.percentile(away, 90)), 0.8 * farthest)
     radius = reach or 1.0
     head: dict[str, Any] = {
-        "center": center.tolist(),
+        "center": [0.0, 0.0, 0.0],
         "radius": radius,
         "frustum": radius * 0.08,
         "models": [],
     }
     blobs: list[tuple[str, bytes]] = []
     for number, (model, cloud) in enumerate(zip(models, clouds, strict=True)):
-        places, low, extent = quantized(cloud.points @ to_page.T)
+        places, low, extent = quantized((cloud.points - origin) @ to_page.T)
         colors = np.full_like(places, 128, np.uint8) if cloud.colors is None else cloud.colors
         sure = np.ones(len(cloud)) if cloud.confidence is None else cloud.confidence
         blobs += [
@@ -95,7 +95,7 @@ def _scene(
                 "low": low.tolist(),
                 "extent": extent.tolist(),
                 "spacing": _spacing(model.views, len(cloud)),
-                "cameras": [_camera(view, to_page) for view in model.views],
+                "cameras": [_camera(view, to_page, origin) for view in model.views],
             }
         )
     return head, blobs
@@ -127,14 +127,14 @@ def _spacing(views: Sequence[View], count: int) -> float:
     return float(np.median(widths)) * float(np.sqrt(max(1.0, pixels / count))) * 1.5
 
 
-def _camera(view: View, to_page: np.ndarray) -> dict[str, Any]:
+def _camera(view: View, to_page: np.ndarray, origin: np.ndarray) -> dict[str, Any]:
     height, width = view.depth.shape
     pose = view.camera_to_world
     edges = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], float)
     rays = edges @ np.linalg.inv(view.intrinsics).T @ pose[:3, :3].T @ to_page.T
     return {
         "name": view.name,
-        "center": (to_page @ pose[:3, 3]).tolist(),
+        "center": (to_page @ (pose[:3, 3] - origin)).tolist(),
         "ahead": (to_page @ pose[:3, 2]).tolist(),
         "corners": rays.tolist(),
         "fov_x": float(2 * np.arctan(width / 2 / view.intrinsics[0, 0])),

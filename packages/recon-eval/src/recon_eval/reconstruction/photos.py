@@ -3,28 +3,49 @@
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from recon_eval.formats import new_file, open_image
+from recon_eval.formats.images import ORIENTATION, opened
 from recon_eval.reconstruction.view import View
 
 FOLDER, MASKS = "images", "masks"
 UPRIGHT = 1  # value of the EXIF tag for a photo that needs no turning
-ORIENTATION = 0x0112
+PLAIN = ("JPEG", "MPO", "PNG", "TIFF", "BMP")  # MPO: a JPEG with a second picture behind
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
+
+
+def image_names(views: Sequence[View]) -> list[str]:
+    """Names below `images`: those of the photos where every reader knows their ending, else .jpg.
+
+    All are different: beside a.jpg, a.avif becomes a_.jpg.
+    """
+    names, taken = [], {view.name for view in views}
+    for view in views:
+        path = PurePosixPath(view.name)
+        name = view.name
+        if path.suffix.lower() not in SUFFIXES:
+            name = str(path.with_suffix(".jpg"))
+            while name in taken:
+                name = f"{name.removesuffix('.jpg')}_.jpg"
+            taken.add(name)
+        names.append(name)
+    return names
 
 
 def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
     """Fill `out/images` with links to the photos; a file that is there already stays.
 
-    Trainers read neither EXIF turns nor CMYK, so such photos are written upright in RGB.
+    COLMAP and splat trainers read neither AVIF, HEIC and WebP nor EXIF turns nor CMYK, so such
+    photos are written upright in RGB, under their `image_names`.
     Links are relative. Where the file system has no links, photos are copied.
     - `photos`: their folder, relative to `out`. Raises ValueError when a photo is gone.
     """
-    for view in views:
-        link, photo = out / FOLDER / view.name, Path(os.path.normpath(out / photos / view.name))
+    for view, name in zip(views, image_names(views), strict=True):
+        link, photo = out / FOLDER / name, Path(os.path.normpath(out / photos / view.name))
         if link.exists():
             continue
         if not photo.is_file():
@@ -35,19 +56,20 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
         if _plain(photo):
             _link(photo, link)
         else:
-            open_image(photo).save(link, quality=95)
+            with new_file(link) as partial:
+                open_image(photo).save(partial, quality=95)
 
 
 def write_masks(out: Path, views: Sequence[View]) -> list[str]:
     """Write the masks of views to `out/masks`, upright, 0 and 255; return their names from `out`.
 
-    A mask has the whole name of its photo and .png, as COLMAP takes them; without masks nothing is
+    A mask has the whole name of its image and .png, as COLMAP takes them; without masks nothing is
     written.
     """
     names = []
-    for view in views:
+    for view, image in zip(views, image_names(views), strict=True):
         if view.mask is not None:
-            name = f"{MASKS}/{view.name}.png"
+            name = f"{MASKS}/{image}.png"
             with new_file(out / name) as partial:
                 Image.fromarray(view.mask().astype(np.uint8) * 255).save(partial, format="png")
             names.append(name)
@@ -55,8 +77,12 @@ def write_masks(out: Path, views: Sequence[View]) -> list[str]:
 
 
 def _plain(photo: Path) -> bool:
-    with Image.open(photo) as image:
-        return image.mode == "RGB" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+    """Whether every reader sees in a photo, under its own name, what is meant."""
+    if photo.suffix.lower() not in SUFFIXES:
+        return False
+    with opened(photo) as image:
+        upright = image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+        return upright and image.mode == "RGB" and image.format in PLAIN
 
 
 def _link(photo: Path, link: Path) -> None:

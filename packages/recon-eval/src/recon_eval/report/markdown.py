@@ -13,6 +13,7 @@ def render(report: dict[str, Any], summary: Sequence[Summary]) -> str:
     parts = [
         f"# {report['model']} on {report['dataset']}",
         f"Seed {report['seed']}. {versions}.",
+        *_warned(report),
         table(
             ("protocol", "metric", "mean", "95 % interval over scenes", "scenes", "undefined"),
             [
@@ -39,6 +40,15 @@ def render(report: dict[str, Any], summary: Sequence[Summary]) -> str:
     if report["dropped"]:
         parts += ["## Dropped scenes", table(("scene", "reason"), report["dropped"].items())]
     return "\n\n".join(parts) + "\n"
+
+
+def _warned(report: dict[str, Any]) -> list[str]:
+    """How many scenes no mean counts, where there are such, to stand above the means."""
+    dropped = len(report["dropped"])
+    if not dropped:
+        return []
+    every = dropped + len({entry["scene"] for entry in report["entries"]})
+    return [f"**{dropped} of {every} scenes dropped**; no mean counts them, reasons stand below."]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

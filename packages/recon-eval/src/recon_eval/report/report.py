@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recon_eval.formats.files import parse_json, read_bounded
+from recon_eval.formats.files import parse_json, read_bounded, write_text
 from recon_eval.report.entry import Entry, Result, plain
 from recon_eval.report.markdown import render
 from recon_eval.report.statistics import Summary, summarize
@@ -148,7 +148,7 @@ class Report:
         return report
 
     def save(self, path: str | Path) -> None:
-        """Write `path` as JSON or, by its suffix .md, as Markdown."""
+        """Write `path` as JSON or, by its suffix .md, as Markdown; whole or not at all."""
         path = Path(path)
         if path.suffix == ".json":
             text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
@@ -158,7 +158,7 @@ class Report:
             raise ValueError(
                 f"{path}: has another ending; a report is written as .json or .md: choose one"
             )
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":

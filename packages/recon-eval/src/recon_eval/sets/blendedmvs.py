@@ -214,7 +214,7 @@ class _SceneFolder:
 
 
 def _number(stem: str, path: Path) -> int:
-    if not stem.isdigit():
+    if not stem.isdecimal():
         raise ValueError(
             f"{path}: is not named by a number; a camera file is, as 00000000_cam.txt: rename it"
         )

@@ -5,7 +5,7 @@
 
 Source: J. Shotton et al., "Scene coordinate regression forests", CVPR 2013. Depth is in millimeters
 in the files, 65535 where unknown, and in meters here; poses are camera to world. Color and depth
-are not registered to each other: both are taken as a pinhole of focal length 585 centerd at (320,
+are not registered to each other: both are taken as a pinhole of focal length 585 centered at (320,
 240), as every evaluation on these scenes does.
 """
 

@@ -5,8 +5,9 @@ Text is left out where an image's name has a space: readers of text, COLMAP's an
 the name there.
 """
 
+import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,8 @@ from recon_eval.formats.colmap.tracks import tracks_of
 from recon_eval.formats.records import Camera, Observations, PointCloud
 
 KINDS: dict[str, ModuleType] = {"bin": binary, "txt": text}
+STEMS = ("cameras", "images", "points3D")
+RIGS = ("rigs", "frames")  # of COLMAP from 3.12 on; without them each camera is its own
 _BROKEN = (
     Damaged,
     struct.error,
@@ -70,7 +73,8 @@ def write_colmap(
     Where a name has a space, as .bin alone: readers of text cut the name there. Every camera
     becomes an image; images share a PINHOLE camera where size and intrinsics are equal to the last
     bit. `observations` become the tracks of the points: dense stereo and splatting choose partners
-    by points seen in common, so without them no image has one.
+    by points seen in common, so without them no image has one. Files of an earlier model that this
+    one does not replace are removed: readers would mix the two.
 
     - `kinds`: "bin", "txt", or both. Text of a million points takes a quarter of a minute.
 
@@ -87,15 +91,20 @@ def write_colmap(
             f"{spaced[0]!r} has a space; readers of text cut a name there: write a binary model, "
             "or give the photo another name"
         )
-    for kind in kinds:
+    written = [kind for kind in kinds if not (spaced and KINDS[kind] is text)]
+    for kind in written:
         module = KINDS[kind]
-        if spaced and module is text:
-            for stem in ("cameras", "images", "points3D"):  # of an earlier model: no longer true
-                (Path(folder) / f"{stem}.{kind}").unlink(missing_ok=True)
-            continue
         module.write_cameras(Path(folder) / f"cameras.{kind}", cameras)
         module.write_images(Path(folder) / f"images.{kind}", cameras, tracks)
         module.write_points(Path(folder) / f"points3D.{kind}", cloud, tracks)
+    _remove_others(Path(folder), {f"{stem}.{kind}" for stem in STEMS for kind in written})
+
+
+def _remove_others(folder: Path, written: Collection[str]) -> None:
+    """Remove what an earlier model left: readers would take it for a part of this one."""
+    for stem, kind in itertools.product((*STEMS, *RIGS), KINDS):
+        if f"{stem}.{kind}" not in written:
+            (folder / f"{stem}.{kind}").unlink(missing_ok=True)
 
 
 def _images(folder: Path) -> Iterator[tuple[Camera, Pixels]]:

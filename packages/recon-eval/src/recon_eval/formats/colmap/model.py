@@ -120,9 +120,10 @@ def lenses_of(
 
 
 def pose_of(camera: Camera) -> list[float]:
-    """Return quaternion and translation of world to camera."""
-    rotation, translation = camera.world_to_camera[:, :3], camera.world_to_camera[:, 3]
-    return [*map(float, quaternion_wxyz(rotation)), *map(float, translation)]
+    """Return quaternion and translation of world to camera; the center is that of `camera`."""
+    quaternion = quaternion_wxyz(camera.world_to_camera[:, :3])
+    translation = -rotation_of(quaternion) @ camera.camera_to_world[:3, 3]
+    return [*map(float, quaternion), *map(float, translation)]
 
 
 def rotation_of(wxyz: Float64[np.ndarray, "4"]) -> Float64[np.ndarray, "3 3"]:

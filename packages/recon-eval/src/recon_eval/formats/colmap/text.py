@@ -86,12 +86,15 @@ def write_points(path: Path, cloud: PointCloud, tracks: Tracks) -> None:
     """Write points, each with its track; black without colors, errors unknown (-1)."""
     colors = np.zeros((len(cloud), 3), np.uint8) if cloud.colors is None else cloud.colors
     images, places = tracks.camera[tracks.by_point] + 1, tracks.place[tracks.by_point]
+    digits = 9 if cloud.points.dtype == np.float32 else 17  # that give back the same numbers
     with new_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write("# POINT3D_ID X Y Z R G B ERROR, then IMAGE_ID POINT2D_IDX ...\n")
         for i, ((x, y, z), (r, g, b)) in enumerate(zip(cloud.points, colors, strict=True)):
             part = slice(tracks.point_starts[i], tracks.point_starts[i + 1])
             track = "".join(f" {n} {k}" for n, k in zip(images[part], places[part], strict=True))
-            file.write(f"{i + 1} {x:.9g} {y:.9g} {z:.9g} {r} {g} {b} -1{track}\n")
+            file.write(
+                f"{i + 1} {x:.{digits}g} {y:.{digits}g} {z:.{digits}g} {r} {g} {b} -1{track}\n"
+            )
 
 
 def _pixels(words: list[str]) -> Pixels:
