@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import Pixels
-from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo
+from recon_backbones.photos.opening import BROKEN, open_photo, upright_size
 
 SMALLEST = 14  # pixels a side: one patch of the networks
 Photo = str | Path | Image.Image | np.ndarray
@@ -49,7 +49,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
         _check(path, image)
         width, height = image.size
         try:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            size = upright_size(image)
             longer = max(width, height)
             bound = (max(1, width * at_least // longer), max(1, height * at_least // longer))
             image.draft(None, bound)
@@ -62,7 +62,6 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
     factor = max(1, max(pixels.size) // at_least)
     if factor > 1:
         pixels = pixels.reduce(factor)
-    size = (height, width) if turned else (width, height)
     return Reduced(image=np.asarray(pixels), size=size, factor=factor * drafted)
 
 

@@ -18,6 +18,7 @@ SUFFIXES = frozenset(
 BRANDS = {"AVIF": (b"avif", b"avis"), "HEIF": (b"heic", b"heix", b"hevc", b"hevx", b"mif1")}
 MAX_PIXELS = 170_000_000
 ORIENTATION = 0x0112  # the EXIF tag
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap width and height
 
 # Whatever a decoder may raise on damaged bytes.
 BROKEN = (
@@ -55,6 +56,15 @@ def open_photo(path: Path) -> Image.Image:
         image.close()
         raise InputError(_too_large(path))
     return image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened photo as its EXIF tag turns it, before it is decoded."""
+    width, height = image.size
+    swapped = image.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
+    if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in QUARTER_TURNS:
+        swapped = not swapped  # Pillow has turned the size of a TIFF as it opened it
+    return (height, width) if swapped else (width, height)
 
 
 def _formats(path: Path) -> tuple[str, ...]:
