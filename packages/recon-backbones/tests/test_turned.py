@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from einops import rearrange
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from recon_backbones import InputError
@@ -42,3 +45,27 @@ def test_sizes_and_masks_are_those_of_the_upright_photo_in_every_format(
         Image.new("L", upright[::-1], 255).save(tmp_path / "mask.png")
         with pytest.raises(InputError, match=r"mask\.png: is 30 x 40 pixels; it must be 40 x 30"):
             read_mask(tmp_path / "mask.png", path)
+
+
+@given(
+    size=st.tuples(st.integers(225, 420), st.integers(225, 420)),
+    turn=st.sampled_from(TURNS), at_least=st.integers(40, 120),
+)  # fmt: skip
+def test_pixels_of_a_reduced_photo_lie_where_its_factor_says(
+    tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], turn: int, at_least: int
+) -> None:
+    """Each is the mean of the pixels that it stands for; 0.5 is what rounding costs."""
+    path = save(tmp_path_factory.mktemp("photos") / "a.jpg", size, turn)
+    found = decode_photo(path, at_least=at_least)
+    factor = found.factor
+    with Image.open(path) as image:
+        whole = np.asarray(ImageOps.exif_transpose(image), dtype=float)
+    rows, columns = (side // factor for side in whole.shape[:2])
+    cells = rearrange(
+        whole[: rows * factor, : columns * factor],
+        "(y v) (x u) rgb -> y x v u rgb",
+        v=factor,
+        u=factor,
+    )
+    seen = found.image[:rows, :columns].astype(float)
+    assert np.abs(seen - cells.mean(axis=(2, 3))).mean() < 0.7
