@@ -47,9 +47,19 @@ def find_photos(
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
-    """The deepest folder that holds every path."""
-    parents = [set(path.absolute().parents) for path in paths]
+    """The deepest folder that holds every path, each as `straight` has it."""
+    parents = [set(straight(path).parents) for path in paths]
     return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
+
+
+def straight(path: Path) -> Path:
+    """The absolute path without `..`, so that what is named after its end stays below a folder.
+
+    Links in it stay as they are named, but where a `..` behind one leads elsewhere than it reads.
+    """
+    folder = path.absolute().parent
+    read = Path(os.path.normpath(folder))
+    return (read if read.resolve() == folder.resolve() else folder.resolve()) / path.name
 
 
 def _expand(given: str, recursive: bool) -> Iterable[Path]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from recon_backbones.errors import InputError
 from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.decode import decode_photo
-from recon_backbones.photos.files import common_folder, find_photos
+from recon_backbones.photos.files import common_folder, find_photos, straight
 from recon_backbones.photos.given import GivenCamera
 from recon_backbones.photos.select import Selection, select_views
 from recon_backbones.photos.video import extract_frames, is_video
@@ -40,7 +40,7 @@ class Photos:
     @property
     def names(self) -> tuple[str, ...]:
         """Paths of the photos below `root`, with forward slashes."""
-        return tuple(path.absolute().relative_to(self.root).as_posix() for path in self.paths)
+        return tuple(straight(path).relative_to(self.root).as_posix() for path in self.paths)
 
     def world_to_camera(self) -> Float64[Tensor, "v 3 4"] | None:
         """The given cameras' poses."""

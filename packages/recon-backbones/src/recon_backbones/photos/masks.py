@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.photos.files import straight
 from recon_backbones.photos.opening import (
     BROKEN,
     ORIENTATION,
@@ -117,7 +118,7 @@ def _bounds(count: int, scale: float, shift: float, most: int) -> tuple[np.ndarr
 
 def _mask_of(folder: Path, path: Path, least: int) -> Path | None:
     """The mask in as many of the photo's own folders as there are."""
-    parts = path.absolute().parts[1:]
+    parts = straight(path).parts[1:]
     for start in range(len(parts) - least + 1):
         tail = folder.joinpath(*parts[start:])
         for mask in (tail.with_name(f"{tail.name}.png"), tail.with_suffix(".png")):
