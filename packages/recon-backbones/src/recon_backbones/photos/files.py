@@ -70,7 +70,7 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         return _listed(path)
     if path.is_file() or os.path.islink(path):
         return [path]
-    matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_natural)
+    matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_folder_first)
     if not matches:
         raise InputError(
             f"{given} does not exist; it matches no file as a pattern either: check the path"
@@ -139,4 +139,10 @@ def _shown(path: Path) -> str:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sort key under which 2.jpg comes before 10.jpg."""
     parts = re.split(r"(\d+)", path.name)
-    return [(int(p), "") if p.isdigit() else (-1, p.lower()) for p in parts] + [(-1, path.name)]
+    return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-1, path.name)]
+
+
+def _folder_first(path: Path) -> list[tuple[bool, list[tuple[int, str]]]]:
+    """Sort key under which photos of a folder stand together, before those of folders in it."""
+    parts = [Path(part) for part in path.parts]
+    return [(depth < len(parts) - 1, _natural(part)) for depth, part in enumerate(parts)]
