@@ -23,7 +23,7 @@ QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap width and height
 # Whatever a decoder may raise on damaged bytes.
 BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 

@@ -1,0 +1,66 @@
+"""Photos whose bytes are odd or damaged are read, or refused in one sentence that is true."""
+
+import io
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from recon_backbones import InputError
+from recon_backbones.photos import decode_photo
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+PICTURE = Image.effect_noise((40, 30), 90).convert("RGB")
+
+
+def written(kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@cache
+def pages(kind: str) -> bytes:
+    return written(kind, save_all=True, append_images=[PICTURE])
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about what it can still read
+@pytest.mark.parametrize("kind", ["TIFF", pytest.param("AVIF", marks=needs_avif)])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test_damage_anywhere_is_a_photo_or_a_refusal_by_name(
+    tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    raw = bytearray(pages(kind))
+    ends = st.integers(0, min(400, len(raw) - 1))  # where files say what is in them
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(ends | ends.map(lambda n: len(raw) - 1 - n))
+        raw[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "a.photo"
+    path.write_bytes(raw)
+    try:
+        assert decode_photo(path, at_least=14).image.shape[2] == 3
+    except InputError as error:
+        assert "a.photo" in str(error)
+
+
+def test_only_the_first_page_of_a_tiff_need_be_whole(tmp_path: Path) -> None:
+    raw = pages("TIFF")
+    second = raw.rindex((0x100).to_bytes(2, "little") + b"\4\0\1\0\0\0")  # its width
+    (tmp_path / "a.tif").write_bytes(raw[:second] + b"\0\0" + raw[second + 2 :])
+    found = decode_photo(tmp_path / "a.tif", at_least=100)
+    np.testing.assert_array_equal(found.image, np.asarray(PICTURE))
+
+
+@needs_avif
+def test_an_avif_with_a_broken_header_or_broken_pixels_is_refused(tmp_path: Path) -> None:
+    raw = written("AVIF")
+    pixels = raw.index(b"mdat") + 8
+    for broken in (raw.replace(b"pitm", b"free"), raw[:pixels] + bytes(len(raw) - pixels)):
+        (tmp_path / "a.avif").write_bytes(broken)
+        with pytest.raises(InputError, match=r"a\.avif: .* Failed to decode"):
+            decode_photo(tmp_path / "a.avif", at_least=100)
