@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from recon_backbones import InputError
-from recon_backbones.photos import decode_photo
+from recon_backbones.photos import decode_photo, read_photos
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 PICTURE = Image.effect_noise((40, 30), 90).convert("RGB")
@@ -64,3 +64,14 @@ def test_an_avif_with_a_broken_header_or_broken_pixels_is_refused(tmp_path: Path
         (tmp_path / "a.avif").write_bytes(broken)
         with pytest.raises(InputError, match=r"a\.avif: .* Failed to decode"):
             decode_photo(tmp_path / "a.avif", at_least=100)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_of_an_unknown_range_are_refused_however_a_photo_is_given(
+    tmp_path: Path, kind: type
+) -> None:
+    image = Image.fromarray(np.linspace(0, 1000, 600, dtype=kind).reshape(20, 30))
+    image.save(tmp_path / "a.tif")
+    for photo, name in ((tmp_path / "a.tif", "a.tif"), (image, "photo 0")):
+        with pytest.raises(InputError, match=rf"{name}: holds 32-bit pixels .*: save it with 8"):
+            read_photos([photo])

@@ -95,9 +95,13 @@ def _check(path: Path, image: Image.Image) -> None:
             f"{path}: is an animation of {frames} frames; a photo has one: give a video "
             "instead, or single images"
         )
+    _check_range(path, image)
+
+
+def _check_range(name: Path | str, image: Image.Image) -> None:
     if image.mode in FLOATING:
         raise InputError(
-            f"{path}: holds 32-bit pixels (mode {image.mode}); their range is unknown: "
+            f"{name}: holds 32-bit pixels (mode {image.mode}); their range is unknown: "
             "save it with 8 or 16 bits"
         )
 
@@ -120,9 +124,11 @@ def _whole(photo: Photo, index: int) -> Pixels:
     if isinstance(photo, np.ndarray):
         return _from_array(photo, index)
     if isinstance(photo, Image.Image):
+        _check_range(f"photo {index}", photo)
         return np.asarray(upright(photo))
     path = Path(photo)
     with open_photo(path) as image:
+        _check_range(path, image)
         try:
             return np.asarray(upright(image))
         except BROKEN as error:
