@@ -66,6 +66,18 @@ def test_an_avif_with_a_broken_header_or_broken_pixels_is_refused(tmp_path: Path
             decode_photo(tmp_path / "a.avif", at_least=100)
 
 
+def test_what_is_missing_to_read_a_photo_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setattr("recon_backbones.photos.opening.find_spec", lambda name: None)
+    with pytest.raises(InputError) as caught:
+        decode_photo(path, at_least=100)
+    assert str(caught.value).startswith(f"{path}: is a HEIC photo; ")
+    assert str(caught.value).endswith("or convert it to JPEG")
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_pixels_of_an_unknown_range_are_refused_however_a_photo_is_given(
     tmp_path: Path, kind: type

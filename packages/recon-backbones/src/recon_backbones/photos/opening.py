@@ -38,6 +38,8 @@ def open_photo(path: Path) -> Image.Image:
         with warnings.catch_warnings():  # Pillow warns from half of the bound above
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=_formats(path))
+    except InputError:
+        raise
     except Image.DecompressionBombError:
         raise InputError(_too_large(path)) from None
     except UnidentifiedImageError:
