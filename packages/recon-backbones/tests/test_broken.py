@@ -66,6 +66,15 @@ def test_an_avif_with_a_broken_header_or_broken_pixels_is_refused(tmp_path: Path
             decode_photo(tmp_path / "a.avif", at_least=100)
 
 
+@needs_avif
+def test_an_avif_under_the_brand_that_it_shares_with_heic_is_read(tmp_path: Path) -> None:
+    raw = written("AVIF", quality=100, subsampling="4:4:4")
+    assert raw[8:12] == b"avif"
+    (tmp_path / "a.avif").write_bytes(raw[:8] + b"mif1" + raw[12:])
+    found = decode_photo(tmp_path / "a.avif", at_least=100)
+    assert np.abs(found.image.astype(float) - np.asarray(PICTURE)).mean() < 8
+
+
 def test_what_is_missing_to_read_a_photo_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,16 +70,18 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _formats(path: Path) -> tuple[str, ...]:
-    """What the file may be; one of a phone's two formats by its first bytes.
+    """What the file may be; one of a phone's two formats by the brands that its start names.
 
     Raises InputError where what reads that format is not installed.
     """
     with path.open("rb") as file:
-        start = file.read(12)
-    kinds = [kind for kind, brands in BRANDS.items() if start[8:] in brands]
+        start = file.read(256)
+    end = int.from_bytes(start[:4])  # of the box of brands: the chief one, a version, the others
+    named = {start[8:12]} | {start[i : i + 4] for i in range(16, min(end, len(start)), 4)}
+    kinds = [kind for kind, brands in BRANDS.items() if not named.isdisjoint(brands)]
     if start[4:8] != b"ftyp" or not kinds:
         return FORMATS
-    if kinds == ["AVIF"]:
+    if kinds[0] == "AVIF":  # "mif1" alone says little: it is named by AVIF too
         if not features.check("avif"):
             raise InputError(
                 f"{path}: is an AVIF photo; this Pillow cannot read it: pip install 'pillow>=11.3'"
