@@ -30,10 +30,11 @@ def test_photographs_of_mixed_sizes_in_order_of_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_the_exif_orientation_is_applied(tmp_path: Path, kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = photo(tmp_path / "a.png", 8, 6, exif=exif)
+    path = photo(tmp_path / f"a.{kind}", 8, 6, exif=exif)
     photo(tmp_path / "b.png")
     turned = orientation >= 5
     assert Photos(tmp_path).sizes[0] == ((8, 6) if turned else (6, 8))

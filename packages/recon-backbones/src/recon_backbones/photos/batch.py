@@ -10,6 +10,7 @@ from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.machine.amounts import readable
 from recon_backbones.machine.free import available
 from recon_backbones.photos.decode import Reduced, decode_photo
+from recon_backbones.photos.gather import check_cut
 from recon_backbones.photos.prepare import Prepared, preprocess
 from recon_backbones.telling import SILENT, Telling
 
@@ -28,7 +29,8 @@ def load_batch(
     `size` is the longer side in pixels; aspect ratios are kept, photos of different shapes are
     brought to one as the backbone's family does it. The maps lead back to the whole photos.
 
-    Raises InputError naming a file that is no whole image.
+    Raises InputError naming a file that is no whole image, or whose shape cuts the others to less
+    than half.
     """
     at_least = 2 * (size or backbone.photo_size)
     photos = []
@@ -38,6 +40,7 @@ def load_batch(
             advance()
     _check_memory(photos, size or backbone.photo_size)
     prepared = preprocess([photo.image for photo in photos], backbone, size=size)
+    check_cut([Path(path) for path in paths], prepared.maps, backbone.preprocessing(size), telling)
     pairs = zip(prepared.maps, photos, strict=True)
     return replace(prepared, maps=tuple(_to_whole(mapping, photo) for mapping, photo in pairs))
 

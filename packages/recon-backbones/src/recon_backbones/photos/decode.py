@@ -15,10 +15,14 @@ from PIL import Image, ImageOps
 
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import Pixels
-from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo
+from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo, upright_size
 
 SMALLEST = 14  # pixels a side: one patch of the networks
 Photo = str | Path | Image.Image | np.ndarray
+REVERSED = (
+    (2, 3, 7, 8),
+    (3, 4, 6, 7),
+)  # EXIF turns that run over the stored width, height backward
 FLOATING = ("I", "F")  # Pillow's 32-bit modes; their range is anybody's guess
 
 
@@ -47,13 +51,9 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
     path = Path(path)
     with open_photo(path) as image:
         _check(path, image)
-        width, height = image.size
         try:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            longer = max(width, height)
-            bound = (max(1, width * at_least // longer), max(1, height * at_least // longer))
-            image.draft(None, bound)
-            drafted = max(1, round(longer / max(image.size)))
+            size = upright_size(image)
+            drafted = _draft(image, at_least)
             pixels = _on_white(upright(image))
         except BROKEN as error:
             raise InputError(
@@ -62,8 +62,24 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
     factor = max(1, max(pixels.size) // at_least)
     if factor > 1:
         pixels = pixels.reduce(factor)
-    size = (height, width) if turned else (width, height)
     return Reduced(image=np.asarray(pixels), size=size, factor=factor * drafted)
+
+
+def _draft(image: Image.Image, at_least: int) -> int:
+    """Have a JPEG decoded at an eighth, a quarter or a half where that suffices; the factor.
+
+    A row or column that shows less than the others is the last as the photo is stored. A side
+    that its EXIF tag reverses would begin with it, so it is divided evenly or not at all.
+    """
+    turn = image.getexif().get(ORIENTATION, 1)
+    reversed_sides = [
+        side for side, turns in zip(image.size, REVERSED, strict=True) if turn in turns
+    ]
+    for factor in (8, 4, 2):
+        if max(image.size) // at_least >= factor and not any(n % factor for n in reversed_sides):
+            bound = (image.width // factor, image.height // factor)
+            return factor if image.draft(None, bound) else 1
+    return 1
 
 
 def _check(path: Path, image: Image.Image) -> None:
@@ -73,15 +89,19 @@ def _check(path: Path, image: Image.Image) -> None:
             f"{path}: is {width} x {height} pixels; a photo needs {SMALLEST} on each side: "
             "leave it out"
         )
-    frames = getattr(image, "n_frames", 1)
-    if image.format in ("PNG", "WEBP") and frames > 1:
+    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
+    if frames > 1:
         raise InputError(
             f"{path}: is an animation of {frames} frames; a photo has one: give a video "
             "instead, or single images"
         )
+    _check_range(path, image)
+
+
+def _check_range(name: Path | str, image: Image.Image) -> None:
     if image.mode in FLOATING:
         raise InputError(
-            f"{path}: holds 32-bit pixels (mode {image.mode}); their range is unknown: "
+            f"{name}: holds 32-bit pixels (mode {image.mode}); their range is unknown: "
             "save it with 8 or 16 bits"
         )
 
@@ -104,9 +124,11 @@ def _whole(photo: Photo, index: int) -> Pixels:
     if isinstance(photo, np.ndarray):
         return _from_array(photo, index)
     if isinstance(photo, Image.Image):
+        _check_range(f"photo {index}", photo)
         return np.asarray(upright(photo))
     path = Path(photo)
     with open_photo(path) as image:
+        _check_range(path, image)
         try:
             return np.asarray(upright(image))
         except BROKEN as error:

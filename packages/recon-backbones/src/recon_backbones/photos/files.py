@@ -47,9 +47,19 @@ def find_photos(
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
-    """The deepest folder that holds every path."""
-    parents = [set(path.absolute().parents) for path in paths]
+    """The deepest folder that holds every path, each as `straight` has it."""
+    parents = [set(straight(path).parents) for path in paths]
     return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
+
+
+def straight(path: Path) -> Path:
+    """The absolute path without `..`, so that what is named after its end stays below a folder.
+
+    Links in it stay as they are named, but where a `..` behind one leads elsewhere than it reads.
+    """
+    folder = path.absolute().parent
+    read = Path(os.path.normpath(folder))
+    return (read if read.resolve() == folder.resolve() else folder.resolve()) / path.name
 
 
 def _expand(given: str, recursive: bool) -> Iterable[Path]:
@@ -60,7 +70,7 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         return _listed(path)
     if path.is_file() or os.path.islink(path):
         return [path]
-    matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_natural)
+    matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_folder_first)
     if not matches:
         raise InputError(
             f"{given} does not exist; it matches no file as a pattern either: check the path"
@@ -130,3 +140,9 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     """Sort key under which 2.jpg comes before 10.jpg."""
     parts = re.split(r"(\d+)", path.name)
     return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-1, path.name)]
+
+
+def _folder_first(path: Path) -> list[tuple[bool, list[tuple[int, str]]]]:
+    """Sort key under which photos of a folder stand together, before those of folders in it."""
+    parts = [Path(part) for part in path.parts]
+    return [(depth < len(parts) - 1, _natural(part)) for depth, part in enumerate(parts)]

@@ -4,19 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from recon_backbones.errors import InputError
+from recon_backbones.geometry.pixels import PixelMap, Preprocess
 from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.decode import decode_photo
-from recon_backbones.photos.files import common_folder, find_photos
+from recon_backbones.photos.files import common_folder, find_photos, straight
 from recon_backbones.photos.given import GivenCamera
 from recon_backbones.photos.select import Selection, select_views
 from recon_backbones.photos.video import extract_frames, is_video
 from recon_backbones.telling import Telling
 
+LITTLE, HALF = 0.9, 0.5  # shares of photos that must be left unless it is said, or at all
 SMALL = 64  # pixels: photos are decoded no larger than a check needs
 
 # The camera of each of some photos, None for a photo that has none.
@@ -40,7 +43,7 @@ class Photos:
     @property
     def names(self) -> tuple[str, ...]:
         """Paths of the photos below `root`, with forward slashes."""
-        return tuple(path.absolute().relative_to(self.root).as_posix() for path in self.paths)
+        return tuple(straight(path).relative_to(self.root).as_posix() for path in self.paths)
 
     def world_to_camera(self) -> Float64[Tensor, "v 3 4"] | None:
         """The given cameras' poses."""
@@ -114,6 +117,68 @@ def gather(
         cameras=tuple(known[path] for path in selection.paths) if known else None,
         facts=tuple(facts.found),
     )
+
+
+def check_cut(
+    paths: Sequence[Path], maps: Sequence[PixelMap], method: Preprocess, telling: Telling
+) -> None:
+    """Say how much is left of photos that are cut to one shape, and which of them decide it.
+
+    - `maps`, `method`: of the photos as they were decoded, and what made them.
+
+    Raises InputError where a single photo costs the others more than half of what they show.
+    """
+    left = [_shown(one) for one in maps]
+    if min(left) >= LITTLE:
+        return
+    deciding: list[list[Path]] = []
+    for axis in (0, 1):
+        few = [i for i, one in enumerate(maps) if _sides(one)[axis] < one.size[axis] + 0.5]
+        kept = _kept_beside(few, maps, method)
+        if len(few) == 1 and kept < HALF:
+            raise InputError(
+                f"{paths[few[0]]}: leaves {kept:.0%} of what the other photos show, as all are cut "
+                "to one shape; a photo must leave them half: leave it out, or cut it to their shape"
+            )
+        if kept < LITTLE:
+            deciding.append([paths[i] for i in few])
+    telling.say(
+        f"photos are cut to one shape: from {min(left):.0%} to {max(left):.0%} of each is "
+        f"left{_by(deciding)}"
+    )
+
+
+def _by(deciding: Sequence[Sequence[Path]]) -> str:
+    """The fewest photos that decide a shape."""
+    if not deciding:
+        return ""
+    few = min(deciding, key=len)
+    more = f" and {len(few) - 3} more" if len(few) > 3 else ""
+    names = ", ".join(path.name for path in few[:3])
+    return f", as {names}{more} {'has' if len(few) == 1 else 'have'} another"
+
+
+def _kept_beside(few: Sequence[int], maps: Sequence[PixelMap], method: Preprocess) -> float:
+    """What is left of the photos but a few, over what would be left of them without these."""
+    others = [one for i, one in enumerate(maps) if i not in few]
+    shapes = list({one.photo for one in others})
+    if not few or not others:
+        return 1.0
+    alone = method([np.zeros((*shape, 3), np.uint8) for shape in shapes])
+    without = dict(zip(shapes, (_shown(one) for _, one in alone), strict=True))
+    return sum(map(_shown, others)) / sum(without[one.photo] for one in others)
+
+
+def _shown(one: PixelMap) -> float:
+    """The share of a photo that is in its processed image."""
+    top, left, bottom, right = one.seen()
+    height, width = _sides(one)
+    return (bottom - top) * (right - left) / (height * width)
+
+
+def _sides(one: PixelMap) -> tuple[float, float]:
+    """Height and width of the whole photo in processed pixels."""
+    return one.scale_y * one.photo[0], one.scale_x * one.photo[1]
 
 
 def _whole(paths: Sequence[Path], facts: _Facts, telling: Telling) -> list[Path]:

@@ -10,7 +10,14 @@ from PIL import Image, ImageOps
 
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import PixelMap
-from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo
+from recon_backbones.photos.files import straight
+from recon_backbones.photos.opening import (
+    BROKEN,
+    ORIENTATION,
+    QUARTER_TURNS,
+    open_photo,
+    upright_size,
+)
 
 ROUNDING = 1e-6  # of a pixel: what floating point may add to a box
 
@@ -63,13 +70,11 @@ def read_mask(mask: Path, photo: Path) -> Bool[np.ndarray, "Y X"]:
     its shape tells. Raises InputError for a mask that is broken or of another size.
     """
     with open_photo(photo) as image:
-        stored, turn = image.size, image.getexif().get(ORIENTATION, 1)
-    turned = turn in (5, 6, 7, 8)
-    size = stored[::-1] if turned else stored
+        size, turn = upright_size(image), image.getexif().get(ORIENTATION, 1)
     with open_photo(mask) as image:
         try:
             upright = ImageOps.exif_transpose(image)
-            if turned and upright.size == stored != size:
+            if turn in QUARTER_TURNS and upright.size == size[::-1] != size:
                 upright = _turned(upright, turn)
             kept = _kept(upright)
         except BROKEN as error:
@@ -113,7 +118,7 @@ def _bounds(count: int, scale: float, shift: float, most: int) -> tuple[np.ndarr
 
 def _mask_of(folder: Path, path: Path, least: int) -> Path | None:
     """The mask in as many of the photo's own folders as there are."""
-    parts = path.absolute().parts[1:]
+    parts = straight(path).parts[1:]
     for start in range(len(parts) - least + 1):
         tail = folder.joinpath(*parts[start:])
         for mask in (tail.with_name(f"{tail.name}.png"), tail.with_suffix(".png")):

@@ -18,11 +18,12 @@ SUFFIXES = frozenset(
 BRANDS = {"AVIF": (b"avif", b"avis"), "HEIF": (b"heic", b"heix", b"hevc", b"hevx", b"mif1")}
 MAX_PIXELS = 170_000_000
 ORIENTATION = 0x0112  # the EXIF tag
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap width and height
 
 # Whatever a decoder may raise on damaged bytes.
 BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -37,6 +38,8 @@ def open_photo(path: Path) -> Image.Image:
         with warnings.catch_warnings():  # Pillow warns from half of the bound above
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=_formats(path))
+    except InputError:
+        raise
     except Image.DecompressionBombError:
         raise InputError(_too_large(path)) from None
     except UnidentifiedImageError:
@@ -57,17 +60,28 @@ def open_photo(path: Path) -> Image.Image:
     return image
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened photo as its EXIF tag turns it, before it is decoded."""
+    width, height = image.size
+    swapped = image.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
+    if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in QUARTER_TURNS:
+        swapped = not swapped  # Pillow has turned the size of a TIFF as it opened it
+    return (height, width) if swapped else (width, height)
+
+
 def _formats(path: Path) -> tuple[str, ...]:
-    """What the file may be; one of a phone's two formats by its first bytes.
+    """What the file may be; one of a phone's two formats by the brands that its start names.
 
     Raises InputError where what reads that format is not installed.
     """
     with path.open("rb") as file:
-        start = file.read(12)
-    kinds = [kind for kind, brands in BRANDS.items() if start[8:] in brands]
+        start = file.read(256)
+    end = int.from_bytes(start[:4])  # of the box of brands: the chief one, a version, the others
+    named = {start[8:12]} | {start[i : i + 4] for i in range(16, min(end, len(start)), 4)}
+    kinds = [kind for kind, brands in BRANDS.items() if not named.isdisjoint(brands)]
     if start[4:8] != b"ftyp" or not kinds:
         return FORMATS
-    if kinds == ["AVIF"]:
+    if kinds[0] == "AVIF":  # "mif1" alone says little: it is named by AVIF too
         if not features.check("avif"):
             raise InputError(
                 f"{path}: is an AVIF photo; this Pillow cannot read it: pip install 'pillow>=11.3'"

@@ -29,10 +29,15 @@ def keep_pixels(
     - `pictures`: the views as the network saw them.
     - `seen`: False where a view was padded.
 
-    Raises InputError when no pixel is left, naming the strictest mask.
+    Raises InputError when no pixel has a depth, and when none is left, naming the strictest mask.
     """
-    depth = prediction.depth[0]
-    kept = seen & (depth.isfinite() & (depth > 0)).numpy()
+    depth, confidence = prediction.depth[0], prediction.depth_conf[0]
+    kept = seen & (depth.isfinite() & (depth > 0) & confidence.isfinite()).numpy()
+    if not kept.any():
+        raise InputError(
+            "no pixel of the photos has a depth and a confidence; some must, as no mask can help: "
+            "take other photos or weights"
+        )
     masks = {"edge_tolerance": ~prediction.edges(relative=options.edge_tolerance)[0].numpy()}
     if options.mask_sky:
         masks["mask_sky"] = ~_sky_of(prediction, pictures)
@@ -47,7 +52,6 @@ def keep_pixels(
             f"the masks leave no pixel; {strictest} alone leaves {masks[strictest].mean():.1%}: "
             "loosen it"
         )
-    confidence = prediction.depth_conf[0]
     bound = _quantile(confidence[torch.from_numpy(kept)], options.confidence_percentile / 100)
     return kept & (confidence >= bound).numpy()
 

@@ -157,11 +157,11 @@ def _attempt(
 
 
 def _predict(backbone: Backbone, views: Views, part: Sequence[int], plan: Plan) -> Prediction:
-    """One pass over some views; the result is on the CPU, in float32."""
-    device = next(backbone.parameters()).device
+    """One pass over some views; the result is on the CPU, in float32, and finite."""
+    weights = next(backbone.parameters())
     chosen = slice(part.start, part.stop) if isinstance(part, range) else list(part)
     images, poses, lenses = (
-        None if given is None else given[chosen][None].to(device)
+        None if given is None else given[chosen][None].to(weights.device)
         for given in (views.images, views.world_to_camera, views.intrinsics)
     )
     assert images is not None
@@ -169,7 +169,25 @@ def _predict(backbone: Backbone, views: Views, part: Sequence[int], plan: Plan) 
         found = backbone(
             images, world_to_camera=poses, intrinsics=lenses, head_chunk=plan.head_chunk
         )
-        return found.to("cpu").to(torch.float32)
+        found = found.to("cpu").to(torch.float32)
+    _check_finite(found, part, weights.dtype)
+    return found
+
+
+def _check_finite(found: Prediction, part: Sequence[int], kept_in: torch.dtype) -> None:
+    """Raise InputError naming views of which a camera, or all depth, is no number."""
+    cameras = torch.cat((found.world_to_camera[0], found.intrinsics[0]), dim=-1)
+    sound = cameras.isfinite().flatten(1).all(dim=1) & found.depth[0].isfinite().flatten(1).any(1)
+    bad = [f"{view + 1}" for view, fine in zip(part, sound.tolist(), strict=True) if not fine]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        full = kept_in == torch.float32
+        raise InputError(
+            f"view {', '.join(bad[:3])}{more}: camera or depth came out as no number, with weights "
+            f"in {str(kept_in).removeprefix('torch.')}; both must be finite: "
+            f"{'take other weights' if full else 'use float32 or bfloat16 (precision)'}, or leave "
+            "these photos out"
+        )
 
 
 def _layers(backbone: Backbone) -> list[str]:

@@ -54,6 +54,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     with opened(path) as image:
         try:
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            # Pillow has turned the size of a TIFF as it opened it
+            turned ^= getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in (5, 6, 7, 8)
         except BROKEN as error:
             raise ValueError(f"{path}: has a broken EXIF block; {error}: remove it") from error
         width, height = image.size
