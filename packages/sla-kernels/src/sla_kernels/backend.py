@@ -126,7 +126,7 @@ def has_kernels(device: torch.device) -> bool:
     return device.type in REACHED and without_triton(device) is None
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def without_triton(device: torch.device) -> str | None:
     """Why the kernels cannot run on a GPU whatever they are given, or None.
 
@@ -165,7 +165,7 @@ def _check_triton(q: Tensor) -> None:
         _check_interpreted(q.dtype)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _check_interpreted(dtype: torch.dtype) -> None:
     import_module("sla_kernels.runtime.triton").check_interpreted(dtype)
 

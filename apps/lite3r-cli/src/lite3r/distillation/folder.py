@@ -10,7 +10,6 @@ from distill.resume.identity import differences
 from lite3r.shell import atomic
 from lite3r.shell.errors import UserError, reported
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED
-from recon_eval.formats.files import SIDECARS
 
 SETTINGS = "run.json"
 TRAINING = "training"
@@ -54,7 +53,7 @@ def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
 
 def _left_behind(name: str) -> bool:
     """Whether a file browser left it, or a run that was killed while it wrote."""
-    return name in SIDECARS or any(name.startswith(f".{own}.") for own in OWN_FILES)
+    return name in atomic.SIDECARS or any(name.startswith(f".{own}.") for own in OWN_FILES)
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from recon_eval.formats import parse_json as parse_json
 from recon_eval.formats import refuse_foreign as refuse_foreign
 from recon_eval.formats import write_json as write_json
 from recon_eval.formats import write_text as write_text
+from recon_eval.formats.files import SIDECARS as SIDECARS
 
 
 @contextmanager
