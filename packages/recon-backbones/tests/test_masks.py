@@ -1,5 +1,7 @@
 """Masks drop what they name and nothing else; a known distance makes meters."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from recon_backbones import KnownDistance, Masks, Prediction
+from recon_backbones import KnownDistance, Masks, Prediction, Reconstruction
 from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.photos.prepare import Prepared
 from recon_backbones.views.masks import background, keep_pixels, sky
-from recon_backbones.views.scale import End, parse_end, scale_from_distance
+from recon_backbones.views.scale import (
+    End,
+    check_ends,
+    in_known_unit,
+    parse_end,
+    scale_from_distance,
+)
 
 from .rooms import room
 
@@ -142,49 +150,50 @@ def test_impossible_masks_are_refused(field: str, value: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def exact() -> tuple[Prediction, Prepared, list[str]]:
+def exact() -> Reconstruction:
     """A true scene in meters, of photos twice the size of the images."""
     scene = room(4, 84, 112)
-    names = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/1.jpg"]
     half = PixelMap(photo=(168, 224), size=(84, 112), scale_x=0.5, scale_y=0.5)
     batch = Prepared(images=scene.images[None], maps=(half,) * 4)
-    truth = Prediction(
-        depth=scene.depth[None],
-        depth_conf=torch.ones_like(scene.depth)[None],
-        world_to_camera=scene.world_to_camera[None],
-        intrinsics=scene.intrinsics[None],
+    lenses = scene.intrinsics.double()
+    shape = tuple(scene.depth.shape)
+    return Reconstruction(
+        photos=("a/1.jpg", "a/2.jpg", "b/3.jpg", "b/1.jpg"),
+        root=Path(),
+        world_to_camera=scene.world_to_camera.double().numpy(),
+        intrinsics=batch.intrinsics_to_photos(lenses[None]).numpy(),
+        sizes=batch.sizes,
+        images=np.zeros((*shape, 3), np.uint8),
+        depth=scene.depth.numpy(),
+        confidence=np.ones(shape, np.float32),
+        keep=np.ones(shape, bool),
+        intrinsics_seen=lenses.numpy(),
+        maps=batch.maps,
+        unit="meters",
+        facts=(("unit", "meters"), ("frame", "the first camera")),
     )
-    return truth, batch, names
 
 
 @settings(deadline=None, max_examples=30)
 @given(unit=st.floats(0.01, 100))
-def test_a_distance_between_cameras_restores_the_scale(
-    exact: tuple[Prediction, Prepared, list[str]], unit: float
-) -> None:
-    truth, batch, names = exact
+def test_a_distance_between_cameras_restores_the_scale(exact: Reconstruction, unit: float) -> None:
     known = KnownDistance(first=End(photo="2.jpg"), second=End(photo="3.jpg"), meters=1.0)
-    meters = 1 / scale_from_distance(known, truth, batch, names)  # the true distance
-    in_unit = truth.scaled(torch.tensor([unit]))
+    meters = 1 / scale_from_distance(known, exact)  # the true distance
     asked = KnownDistance(first=known.first, second=known.second, meters=meters)
-    factor = scale_from_distance(asked, in_unit, batch, names)
-    assert factor == pytest.approx(1 / unit, rel=1e-4)
-    restored = in_unit.scaled(torch.tensor([factor]))
-    torch.testing.assert_close(restored.depth, truth.depth, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(
-        restored.world_to_camera, truth.world_to_camera, rtol=1e-4, atol=1e-4
-    )
+    restored = in_known_unit(exact.scaled(unit), asked)
+    np.testing.assert_allclose(restored.depth, exact.depth, rtol=1e-4)
+    np.testing.assert_allclose(restored.world_to_camera, exact.world_to_camera, atol=1e-4)
+    told = f"meters, from the known distance (times {1 / unit:.4g})"
+    assert restored.unit == told
+    assert restored.facts == (("unit", told), ("frame", "the first camera"))
 
 
-def test_a_distance_between_pixels_is_measured_in_the_world(
-    exact: tuple[Prediction, Prepared, list[str]],
-) -> None:
+def test_a_distance_between_pixels_is_measured_in_the_world(exact: Reconstruction) -> None:
     """From a camera to what its central pixel shows, it is that pixel's depth along the ray."""
-    truth, batch, names = exact
     known = KnownDistance(first=End(photo="2.jpg"), second=parse_end("2.jpg:113,85"), meters=1.0)
     assert known.second == End(photo="2.jpg", pixel=(113.0, 85.0))
-    found = 1 / scale_from_distance(known, truth, batch, names)
-    depth = float(truth.depth[0, 1, 41:44, 55:58].median())
+    found = 1 / scale_from_distance(known, exact)
+    depth = float(np.median(exact.depth[1, 41:44, 55:58]))
     assert found == pytest.approx(depth, rel=1e-3)
 
 
@@ -193,15 +202,15 @@ def test_a_distance_between_pixels_is_measured_in_the_world(
     [
         ("2.jpg", "9.jpg", r"9.jpg is none of the photos; photos are a/1.jpg"),
         ("2.jpg", "1.jpg", r"1.jpg is the name of several photos"),
-        ("2.jpg", "3.jpg:500,10", r"outside of what the network saw"),
+        ("2.jpg", "3.jpg:500,10", r"outside of the photo, which has 224 x 168"),
     ],
 )
 def test_ends_that_do_not_exist_are_refused(
-    exact: tuple[Prediction, Prepared, list[str]], first: str, second: str, part: str
+    exact: Reconstruction, first: str, second: str, part: str
 ) -> None:
-    known = KnownDistance(first=parse_end(first), second=parse_end(second), meters=2.0)
+    known = KnownDistance.between(first, second, 2.0)
     with pytest.raises(ValueError, match=part):
-        scale_from_distance(known, *exact)
+        check_ends(known, exact.photos, exact.sizes)
 
 
 @pytest.mark.parametrize("meters", [0.0, -1.0, float("nan")])

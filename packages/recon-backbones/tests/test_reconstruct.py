@@ -169,13 +169,29 @@ def test_given_cameras_far_from_the_origin_come_back_to_the_last_bit(
     assert told in said and not any("float32" in sentence for sentence in quiet)
 
 
-def test_a_known_distance_makes_meters_in_windows_too(photos: Path, backbone: Backbone) -> None:
+@pytest.mark.parametrize("refine", [None, Refinement()])
+def test_a_known_distance_makes_meters_in_windows_and_of_refined_cameras_too(
+    photos: Path, backbone: Backbone, refine: Refinement | None
+) -> None:
     distance = KnownDistance(first=End(photo="a.png"), second=End(photo="d.png"), meters=2.5)
-    found = reconstruct(photos, backbone, size=56, window=3, overlap=2, known_distance=distance)
+    words = {"known_distance": distance, "refine": refine}
+    found = reconstruct(photos, backbone, size=56, window=3, overlap=2, **words)
+    assert refine is None or found.tracked is not None
     poses = found.world_to_camera
     centers = -np.einsum("vji,vj->vi", poses[:, :, :3], poses[:, :, 3])
     assert np.linalg.norm(centers[3] - centers[0]) == pytest.approx(2.5, rel=1e-4)
     assert dict(found.facts)["passes"].startswith("windows of 3 views that share 2")
+
+
+def test_an_end_that_is_in_no_photo_is_refused_before_the_network_runs(
+    photos: Path, backbone: Backbone
+) -> None:
+    said: list[str] = []
+    for first in ("z.png", "a.png:500,1"):
+        distance = KnownDistance.between(first, "d.png", 2.5)
+        with pytest.raises(InputError, match=r"z\.png is none of the photos|outside of the photo"):
+            reconstruct(photos, backbone, size=56, known_distance=distance, say=said.append)
+    assert not any("views" in sentence for sentence in said)
 
 
 def test_masks_and_budgets_are_obeyed(photos: Path, backbone: Backbone) -> None:

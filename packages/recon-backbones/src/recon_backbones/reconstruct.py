@@ -29,7 +29,7 @@ from recon_backbones.views.given import Given
 from recon_backbones.views.masks import keep_pixels
 from recon_backbones.views.options import Masks, Memory, Precision
 from recon_backbones.views.run import Views, predict_views
-from recon_backbones.views.scale import KnownDistance
+from recon_backbones.views.scale import KnownDistance, check_ends, in_known_unit
 from recon_backbones.views.units import Meters, in_given_unit, in_meters
 
 CHOICE, MASKS = PhotoChoice(), Masks()
@@ -92,6 +92,8 @@ def reconstruct(
             _check_free(shared_camera)
         files = _masks(chosen, masks)
         batch = load_batch(chosen.paths, backbone, size, telling=telling)
+        if known_distance is not None:
+            check_ends(known_distance, chosen.names, batch.sizes)
         seen = _seen(batch, chosen, files)
         given = Given.of(chosen, batch.sizes)
         outcome = predict_views(backbone, _views(given, batch), memory, telling)
@@ -105,7 +107,7 @@ def reconstruct(
         elif square_pixels and given is None:
             found = _square(found, batch)
         if given is None:
-            found, unit = in_meters(found, batch, chosen.names, meters, telling)
+            found, unit = in_meters(found, batch, meters, telling)
         else:
             found, unit = in_given_unit(found, images, telling)
         keep = keep_pixels(found, images, seen, masks)
@@ -117,6 +119,8 @@ def reconstruct(
             made = replace(made, world_to_camera=given.near.numpy())
         if refine is not None:
             made = _refined(made, chosen, refine, shared_camera=shared_camera, telling=telling)
+        if known_distance is not None:
+            made = in_known_unit(made, known_distance)  # of cameras as they are now
         return made if given is None else given.placed(made, telling)
 
 

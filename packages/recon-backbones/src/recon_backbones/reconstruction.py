@@ -1,6 +1,6 @@
 """What `reconstruct` returns: cameras and depth of every photo, as arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,17 @@ class Reconstruction:
 
     def __len__(self) -> int:
         return len(self.photos)
+
+    def scaled(self, factor: float) -> "Reconstruction":
+        """The same with every length so many times as large."""
+        rotation, translation = np.split(self.world_to_camera, [3], axis=2)
+        seen = self.tracked
+        return replace(
+            self,
+            world_to_camera=np.concatenate([rotation, translation * factor], axis=2),
+            depth=(self.depth * factor).astype(self.depth.dtype),
+            tracked=None if seen is None else replace(seen, points=seen.points * factor),
+        )
 
     def depth_of(self, view: int) -> Float[np.ndarray, "Y X"]:
         """Depth in the pixels of a photo; NaN where the network saw nothing of it."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from recon_backbones.da3.single import MonoDepthAnything3
 from recon_backbones.errors import InputError
 from recon_backbones.metric import to_metric
-from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
+from recon_backbones.reconstruction import Reconstruction
 
 PIXEL = re.compile(r"(.+):(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
 AROUND = 1  # pixels on each side whose median depth is taken
@@ -62,22 +62,43 @@ def parse_end(text: str) -> End:
     return End(photo=found[1], pixel=(float(found[2]), float(found[3])))
 
 
-def scale_from_distance(
-    known: KnownDistance, prediction: Prediction, batch: Prepared, names: Sequence[str]
-) -> float:
-    """Meters per unit of the prediction.
+def check_ends(
+    known: KnownDistance, names: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> None:
+    """Raise InputError for an end that lies in none of the photos, or whose name fits several.
 
-    - `names`: of the photos, in the order of the views.
-
-    Raises InputError when a photo is not among them or its name fits several, when a pixel was not
-    seen or has no depth, and when the two ends lie in one place.
+    - `names`, `sizes`: of the photos, in the order of the views; width and height.
     """
-    first, second = (
-        _position(end, prediction, batch, names) for end in (known.first, known.second)
-    )
+    for end in (known.first, known.second):
+        width, height = sizes[_view(end.photo, names)]
+        x, y = end.pixel or (0.0, 0.0)
+        if not (x <= width and y <= height):
+            raise InputError(
+                f"pixel {end.pixel} of {end.photo} lies outside of the photo, which has {width} x "
+                f"{height}; it must be inside: give x and y in the upright photo"
+            )
+
+
+def in_known_unit(made: Reconstruction, known: KnownDistance) -> Reconstruction:
+    """The same in meters, in which the known distance is as it was measured.
+
+    Raises InputError as `scale_from_distance` does.
+    """
+    factor = scale_from_distance(known, made)
+    unit = f"meters, from the known distance (times {factor:.4g})"
+    facts = tuple((name, unit if name == "unit" else told) for name, told in made.facts)
+    return replace(made.scaled(factor), unit=unit, facts=facts)
+
+
+def scale_from_distance(known: KnownDistance, made: Reconstruction) -> float:
+    """Meters per unit of a reconstruction.
+
+    Raises InputError when a photo is not among its photos or its name fits several, when a pixel
+    was not seen or has no depth, and when the two ends lie in one place.
+    """
+    first, second = (_position(end, made) for end in (known.first, known.second))
     distance = float(np.linalg.norm(first - second))
-    depths = prediction.depth[0]
-    if not distance > 1e-6 * float(depths[depths > 0].median()):
+    if not distance > 1e-6 * float(np.median(made.depth[made.depth > 0])):
         raise InputError(
             f"{known.first.photo} and {known.second.photo} lie in one place of the "
             "reconstruction; their distance gives no scale: name two ends that are apart"
@@ -112,20 +133,15 @@ def metric_by_network(
     return to_metric(prediction, depth.float(), sky.float(), canonical_focal=focal)
 
 
-def _position(
-    end: End, prediction: Prediction, batch: Prepared, names: Sequence[str]
-) -> Float64[np.ndarray, "3"]:
-    view = _view(end.photo, names)
-    camera = prediction.world_to_camera[0, view].double().numpy()
-    rotation, translation = camera[:, :3], camera[:, 3]
+def _position(end: End, made: Reconstruction) -> Float64[np.ndarray, "3"]:
+    view = _view(end.photo, made.photos)
+    rotation, translation = np.split(made.world_to_camera[view], [3], axis=1)
     if end.pixel is None:
-        return -rotation.T @ translation
-    intrinsics = prediction.intrinsics[0].double()
-    original = batch.intrinsics_to_photos(intrinsics[None])[view].numpy()
-    ray = np.linalg.inv(original) @ [*end.pixel, 1.0]
-    seen = intrinsics[view].numpy() @ ray
-    depth = _depth_at(end, prediction.depth[0, view].double().numpy(), seen[:2] / seen[2])
-    return np.asarray(rotation.T @ (ray * depth - translation))
+        return np.asarray(-rotation.T @ translation[:, 0])
+    ray = np.linalg.inv(made.intrinsics[view]) @ [*end.pixel, 1.0]
+    seen = made.intrinsics_seen[view] @ ray
+    depth = _depth_at(end, made.depth[view].astype(np.float64), seen[:2] / seen[2])
+    return np.asarray(rotation.T @ (ray * depth - translation[:, 0]))
 
 
 def _view(photo: str, names: Sequence[str]) -> int:

@@ -1,10 +1,9 @@
 """The unit of a reconstruction: what fixes it, one thing at a time, and what it then is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from recon_backbones.da3.single import MonoDepthAnything3
@@ -13,7 +12,7 @@ from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
 from recon_backbones.telling import Telling
 from recon_backbones.views.agreement import agreeing_factor
-from recon_backbones.views.scale import KnownDistance, metric_by_network, scale_from_distance
+from recon_backbones.views.scale import KnownDistance, metric_by_network
 
 OWN_UNIT = "the network's own"
 
@@ -63,20 +62,12 @@ def in_given_unit(
 
 
 def in_meters(
-    prediction: Prediction,
-    batch: Prepared,
-    names: Sequence[str],
-    meters: Meters,
-    telling: Telling,
+    prediction: Prediction, batch: Prepared, meters: Meters, telling: Telling
 ) -> tuple[Prediction, str]:
-    """The scene in meters where something tells how long they are, and what its unit is.
+    """The scene in meters where a network tells how long they are, and what its unit is.
 
-    Raises InputError for a network that sees no meters, and as `scale_from_distance` does.
+    Raises InputError for a network that sees no meters.
     """
-    if meters.distance is not None:
-        factor = scale_from_distance(meters.distance, prediction, batch, names)
-        unit = f"meters, from the known distance (times {factor:.4g})"
-        return prediction.scaled(torch.tensor([factor])), unit
     if meters.network is not None:
         network = meters.network()
         if not isinstance(network, MonoDepthAnything3):
