@@ -1,13 +1,16 @@
 """`lite3r eval` reads the layouts of BlendedMVS and DTU, and measures as it says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from lite3r.bench import quality
 from recon_eval import formats
 from recon_eval.data import Scene, SyntheticScenes, write_blendedmvs
 
@@ -96,3 +99,18 @@ def test_a_report_is_written_and_kept(lite3r: Any) -> None:
     assert json.loads(Path("a.json").read_text()) == json.loads(done.out)
     lite3r(*words).refuses("a.json exists already", "--overwrite")
     assert lite3r(*words, "--overwrite").code == 0
+
+
+def test_a_scene_that_cannot_be_measured_is_dropped_named_and_counted(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(backbone: Any, scene: Scene) -> Any:
+        with torch.no_grad():
+            found = quality.compared(backbone, scene.images[None])
+        return replace(found, depth=found.depth * np.nan) if "000001" in scene.name else found
+
+    monkeypatch.setattr(quality, "predict", predict)
+    done = lite3r("eval", "--scenes", "3", "--views", "2", "--size", "56")
+    assert done.code == 0, done.err
+    assert "3 scenes, 1 of them dropped" in " ".join(done.out.split())
+    assert "synthetic-test-0-000001 is dropped" in done.err

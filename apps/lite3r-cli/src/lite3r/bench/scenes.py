@@ -1,8 +1,8 @@
 """Sets of views of a folder of photos."""
 
+import hashlib
 from pathlib import Path
 
-from distill.resume.fingerprint import fingerprint
 from lite3r.bench.images import ImageSettings
 from recon_backbones import Backbone
 from recon_backbones.photos import find_photos, load_batch
@@ -22,10 +22,8 @@ def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> li
     sets = max(1, len(images) // views)
     chosen = [images[number::sets][:views] for number in range(sets)]
     place = "/".join(folder.resolve().parts[-2:])  # many folders of photos are called "images"
-    return [
-        Scene(name=f"{place} {n} {fingerprint({place: one})[:8]}", images=one)
-        for n, one in enumerate(chosen)
-    ]
+    digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest()[:8] for one in chosen]
+    return [Scene(name=f"{place} {n} {digests[n]}", images=one) for n, one in enumerate(chosen)]
 
 
 def half_of(folder: Path) -> int:

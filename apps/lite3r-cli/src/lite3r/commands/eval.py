@@ -23,14 +23,8 @@ def run(asked: Eval, terminal: Terminal) -> None:
         how = vars(chosen) | {"device": pick_device(chosen.device)}
         model = load_model(**how, seed=asked.seed)
         size = asked.size // model.backbone.patch_size * model.backbone.patch_size
-        scenes = read_scenes(
-            asked.data,
-            count=asked.scenes,
-            views=asked.views,
-            size=size,
-            seed=asked.seed,
-            scans=asked.scans,
-        )
+        shape = {"count": asked.scenes, "views": asked.views, "size": size, "seed": asked.seed}
+        scenes = read_scenes(asked.data, scans=asked.scans, **shape)
     terminal.say(f"{model.name}: {model.ran}")
     with reported(of=("recon_eval",)), terminal.progress("measuring", len(scenes)) as advance:
         report = evaluate(
@@ -41,11 +35,13 @@ def run(asked: Eval, terminal: Terminal) -> None:
             seed=asked.seed,
             protocol=asked.protocol,
             advance=advance,
+            say=terminal.say,
         )
     if asked.out is not None:
         with reported(OSError), atomic.new_file(asked.out) as partial:
             report.save(partial)
-    title = f"{asked.data}, {len(scenes)} scenes, {asked.views} views, {size} pixels"
+    lost = f", {len(report.dropped)} of them dropped" if report.dropped else ""
+    title = f"{asked.data}, {len(scenes)} scenes{lost}, {asked.views} views, {size} pixels"
     row = {"label": chosen.model, **means(report, asked.protocol)}
     shown = rich_table(PROTOCOLS[asked.protocol].columns, [row], title)
     terminal.result(report.to_dict(), shown)

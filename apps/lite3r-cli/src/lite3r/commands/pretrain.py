@@ -24,7 +24,8 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
         planned = plan(asked)
         load_backbone(planned.backbone, weights=planned.start)  # before processes start
     terminal.say(f"training; {asked.out / 'log.jsonl'} has the losses")
-    train(planned, parts(cycle(asked), world=asked.world))
+    with reported(of=("recon_backbones.training.state",)):
+        train(planned, parts(cycle(asked), world=asked.world))
     weights = asked.out / "da3-tiny.safetensors"
     export_weights(asked.out, weights)
     record = measure(weights, scenes=asked.test_scenes)

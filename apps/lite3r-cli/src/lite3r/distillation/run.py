@@ -20,7 +20,7 @@ from lite3r.distillation.plan import Plan
 from lite3r.distillation.report import Outcome, write_report
 from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
 from lite3r.distillation.teach import Watched, teach
-from lite3r.shell.errors import reported
+from lite3r.shell.errors import refuse, reported
 from lite3r.shell.words import Words
 from lite3r.student.compose import check_recipe, lighten
 from lite3r.student.deploy import deploy, number_type
@@ -155,11 +155,10 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
 
 
 def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words) -> Report:
-    """Hold a model against the truth of the judged scenes."""
+    """Hold a model against the truth of the judged scenes, all of them, as others are."""
     with words.progress(f"measuring the {label}", len(taught.judged)) as advance:
-        return evaluate(
-            model, taught.judged, model=label, dataset=plan.data, seed=plan.seed, advance=advance
-        )
+        about = {"model": label, "dataset": plan.data, "seed": plan.seed}
+        return evaluate(model, taught.judged, **about, advance=advance, say=refuse)
 
 
 def judge_many(
