@@ -1,6 +1,7 @@
 """Memory is predicted to the byte, budgets are kept, and running out leads to smaller chunks."""
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -71,7 +72,8 @@ def test_prediction_is_what_the_allocator_gives(name: str, work: Work) -> None:
 
 def test_many_views_lie_on_the_line_through_few() -> None:
     work = Work(views=24, height=28, width=28)
-    predicted, followed = footprint("da3-tiny", work), memory._named("da3-tiny", work, "cpu")
+    predicted = footprint("da3-tiny", work)
+    [followed] = memory._followed(memory._built("da3-tiny"), [work], "cpu")
     for part, size in followed.parts.items():
         assert predicted.parts[part] == pytest.approx(size, rel=0.02)
     assert predicted.inputs == followed.inputs == 24 * 3 * 28 * 28 * 4
@@ -101,6 +103,36 @@ def test_a_prediction_leaves_the_network_as_it_is(backbone: Backbone) -> None:
         before = backbone(images).depth
         footprint(backbone, Work(views=2, height=28, width=42, bytes_per_value=2, stream=True))
         assert torch.equal(backbone(images).depth, before)
+
+
+def test_a_network_may_be_in_use_while_its_memory_is_predicted() -> None:
+    network, images = short("da3-tiny"), torch.rand(1, 2, 3, 28, 42)
+    found: list[torch.Tensor] = []
+
+    def use() -> None:
+        with torch.inference_mode():
+            found.append(network(images).depth)
+
+    def meanwhile(*_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            other = threading.Thread(target=use)
+            other.start()
+            other.join()
+
+    use()
+    site = network.attention_sites()[1].name
+    handle = network.get_submodule(site).register_forward_hook(meanwhile)
+    footprint(network, Work(views=2, height=28, width=42))
+    handle.remove()
+    assert len(found) == 2
+    assert torch.equal(found[1], found[0])
+
+
+def test_a_network_with_a_wrapped_forward_has_the_memory_of_its_class() -> None:
+    network, work = short("da3-tiny"), Work(views=2, height=28, width=42)
+    expected = footprint(network, work)
+    wrapped, _ = exhausted(network, 0, MemoryError())
+    assert footprint(wrapped, work) == expected
 
 
 @pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
@@ -135,7 +167,7 @@ def test_streaming_attention_holds_little_more_than_what_it_attends(
     monkeypatch.setattr(streaming, "SLICE", 9)
     work = Work(views=16, height=28, width=28, head_chunk=16, stream=True)
     tokens = work.views * 9 * 96 * work.bytes_per_value  # 4 patches and 5 special ones a view
-    found = memory._simulated(short("vggt-tiny"), work, "cuda")
+    [found] = memory._followed(short("vggt-tiny"), [work], "cuda")
     assert 7 * tokens < found.parts["global"] < 11 * tokens
 
 
