@@ -1,18 +1,27 @@
 """Memory is predicted to the byte, budgets are kept, and running out leads to smaller chunks."""
 
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 
-from recon_backbones import Backbone, Memory, list_backbones, load_backbone
+from recon_backbones import (
+    Backbone,
+    Memory,
+    list_backbones,
+    load_backbone,
+    replace_attention,
+    slice_blocks,
+)
 from recon_backbones.blocks import streaming
-from recon_backbones.blocks.attention import Attention
+from recon_backbones.blocks.attention import Attention, MatmulAttention
 from recon_backbones.blocks.rope import rotary_table
 from recon_backbones.telling import Advance, Telling
 from recon_backbones.views import memory
@@ -27,6 +36,7 @@ from recon_backbones.views.plan import (
     thriftier,
 )
 from recon_backbones.views.run import Views, is_out_of_memory, run_plan
+from recon_backbones.views.twin import state_of
 
 from .allocations import peak_allocated
 from .short import short
@@ -126,6 +136,48 @@ def test_a_network_may_be_in_use_while_its_memory_is_predicted() -> None:
     handle.remove()
     assert len(found) == 2
     assert torch.equal(found[1], found[0])
+
+
+def test_a_prediction_is_that_of_the_network_as_it_is_now() -> None:
+    """Whatever changes it: other attention, its undoing, slices, fewer bits, another order."""
+    network, work = short("da3-tiny"), Work(views=4, height=112, width=112)
+    dense = footprint(network, work)
+    replaced = replace_attention(network, lambda _: MatmulAttention())
+    assert footprint(network, work).parts["global"] > dense.parts["global"]
+    replaced.undo()
+    assert footprint(network, work) == dense
+    slice_blocks(network, 16)
+    assert footprint(network, work).parts["global"] < dense.parts["global"]
+    slice_blocks(network, None)
+    network.set_token_order("tile8")
+    assert footprint(network, work).parts["frame"] > dense.parts["frame"]
+    network.set_token_order("raster")
+    network.to(torch.bfloat16)
+    assert footprint(network, work).weights == dense.weights // 2
+
+
+def test_settings_of_a_core_are_part_of_a_network_s_state() -> None:
+    @dataclass(frozen=True)
+    class Choice:
+        keep: float
+
+    core = MatmulAttention()
+    core.choice = Choice(0.5)  # type: ignore[assignment]
+    network = short("da3-tiny")
+    replace_attention(network, lambda _: core)
+    before = state_of(network)
+    assert state_of(network) == before
+    core.choice = Choice(0.25)  # type: ignore[assignment]
+    assert state_of(network) != before
+
+
+def test_a_prediction_keeps_no_network_alive() -> None:
+    network = short("da3-tiny")
+    footprint(network, Work(views=1, height=28, width=28))
+    gone = weakref.ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_network_with_a_wrapped_forward_has_the_memory_of_its_class() -> None:

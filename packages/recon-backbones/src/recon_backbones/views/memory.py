@@ -20,7 +20,7 @@ from recon_backbones.blocks.attention import Attention, DenseAttention
 from recon_backbones.blocks.streaming import streamed
 from recon_backbones.registry import build_on_meta
 from recon_backbones.views.live import LiveBytes
-from recon_backbones.views.twin import twin_of
+from recon_backbones.views.twin import state_of, twin_of
 
 FEW = 16  # views up to which a dense forward pass is followed to the end
 FEW_SLICES = 64  # the same, where blocks work on slices
@@ -135,13 +135,17 @@ def _built(name: str) -> Backbone:
     return build_on_meta(name).eval().requires_grad_(False)
 
 
-_MADE: weakref.WeakKeyDictionary[Backbone, dict[tuple[Work, str], Footprint]]
-_MADE = weakref.WeakKeyDictionary()
+_Made = dict[tuple[Work, str], Footprint]
+_MADE: weakref.WeakKeyDictionary[Backbone, tuple[object, _Made]] = weakref.WeakKeyDictionary()
 
 
 def _followed(backbone: Backbone, works: Sequence[Work], kind: str) -> list[Footprint]:
-    """Predictions of forward passes alike in all but views, kept as long as their network."""
-    made = _MADE.setdefault(backbone, {})
+    """Predictions of forward passes alike in all but views, kept until the network changes."""
+    state = state_of(backbone)
+    before, made = _MADE.get(backbone, (None, {}))
+    if state != before:
+        made = {}
+        _MADE[backbone] = state, made
     new = [work for work in works if (work, kind) not in made]
     if new:
         twin = twin_of(backbone, half=new[0].bytes_per_value == 2)

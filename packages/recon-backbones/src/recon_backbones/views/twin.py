@@ -1,6 +1,8 @@
 """A network's twin without data: its modules and settings, and of its tensors the shapes alone."""
 
 import copy
+import weakref
+from dataclasses import is_dataclass
 from types import FunctionType
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 
 from recon_backbones.backbone import Backbone
 from recon_backbones.blocks.attention import Attention, DenseAttention
+
+PLAIN = (bool, int, float, str, torch.dtype, type(None))
 
 
 class _Fused(nn.Module):
@@ -37,6 +41,30 @@ def twin_of(network: Backbone, *, half: bool) -> Backbone:
         if isinstance(part, Attention) and isinstance(part.core, DenseAttention):
             part.core = _Fused()
     return twin
+
+
+def state_of(network: nn.Module) -> list[tuple[object, ...]]:
+    """All that the memory of a forward pass follows from; equal while that stays as it is.
+
+    Of every module: itself, which the state does not keep alive, its settings, and the types and
+    shapes of its tensors.
+    """
+    return [(weakref.ref(part), _settings(part), _shapes(part)) for part in network.modules()]
+
+
+def _settings(part: nn.Module) -> dict[str, object]:
+    """Attributes that are plain values, and what is made of them."""
+    held = {k: v for k, v in vars(part).items() if not isinstance(v, (dict, Tensor))}
+    return {
+        k: v if isinstance(v, PLAIN) else repr(v)
+        for k, v in held.items()
+        if isinstance(v, PLAIN) or is_dataclass(v)
+    }
+
+
+def _shapes(part: nn.Module) -> list[tuple[torch.dtype, torch.Size]]:
+    own = (*part._parameters.values(), *part._buffers.values())
+    return [(tensor.dtype, tensor.shape) for tensor in own if tensor is not None]
 
 
 def _empty(tensor: Tensor, half: bool) -> Tensor:
