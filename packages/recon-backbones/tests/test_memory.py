@@ -7,10 +7,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from recon_backbones import (
     Backbone,
@@ -23,8 +27,10 @@ from recon_backbones import (
 from recon_backbones.blocks import streaming
 from recon_backbones.blocks.attention import Attention, MatmulAttention
 from recon_backbones.blocks.rope import rotary_table
+from recon_backbones.machine.free import beyond_pytorch
 from recon_backbones.telling import Advance, Telling
 from recon_backbones.views import memory
+from recon_backbones.views import plan as plan_module
 from recon_backbones.views.memory import Work, footprint
 from recon_backbones.views.plan import (
     ANYWAY,
@@ -35,7 +41,7 @@ from recon_backbones.views.plan import (
     needed,
     thriftier,
 )
-from recon_backbones.views.run import Views, is_out_of_memory, run_plan
+from recon_backbones.views.run import Views, _situation, is_out_of_memory, run_plan
 from recon_backbones.views.twin import state_of
 
 from .allocations import peak_allocated
@@ -263,6 +269,61 @@ def test_a_budget_is_kept_and_what_was_given_up_is_said() -> None:
         last = plan
     assert not last.whole
     assert any("drift" in sentence for sentence in last.why)
+
+
+def beyond_weights(plan: Plan, situation: Situation) -> tuple[int, int]:
+    """Bytes that a plan needs beside what is held and the weights, and those of the weights."""
+    work = Work(views=plan.window, height=situation.height, width=situation.width)
+    weights = footprint(situation.backbone, work).weights
+    return needed(plan, situation) - situation.held - weights, weights
+
+
+@given(held=st.integers(0, 10**9), loaded=st.floats(0, 1), device=st.sampled_from(["cpu", "cuda"]))
+@settings(deadline=None)
+def test_what_is_loaded_need_not_be_free_again(held: int, loaded: float, device: str) -> None:
+    """Free memory lacks it already, so all at once needs the rest and no byte more."""
+    situation = replace(SITUATION, held=held, device=device)
+    whole = Plan(views=8, window=8, overlap=2)
+    more, weights = beyond_weights(whole, situation)
+    there = int(loaded * weights)
+    for spare in (0, -1):
+        free = more + weights - there + spare
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plan_module, "available", lambda _, free=free: free)
+            plan = make_plan(Memory(), replace(situation, loaded=there))
+        assert (plan.head_chunk == 8 and plan.whole) == (spare == 0)
+
+
+def test_a_budget_is_of_everything_loaded_weights_included() -> None:
+    whole = make_plan(Memory(budget="64GB"), SITUATION)
+    assert whole.needs is not None
+    budget = Memory(budget=str(whole.needs - 1))
+    loaded = replace(SITUATION, loaded=10**9)
+    assert make_plan(budget, loaded) == make_plan(budget, SITUATION) != whole
+
+
+def test_weights_in_memory_are_loaded_and_those_of_a_mapped_file_are_free(tmp_path: Path) -> None:
+    def loaded(network: Backbone) -> int:
+        return _situation(network, Views(images=torch.rand(1, 3, 28, 28))).loaded
+
+    drawn = short("da3-tiny")
+    drawn.register_buffer("codes", torch.zeros(1000, dtype=torch.uint8))
+    size = sum(4 * p.numel() for p in drawn.parameters())
+    assert loaded(drawn) == size + 1000
+    assert loaded(drawn.to(torch.bfloat16)) == size // 2 + 1000
+    file = tmp_path / "model.safetensors"
+    save_file(load_backbone("da3-tiny", weights="random").state_dict(), file)
+    mapped = load_backbone("da3-tiny", weights=file)
+    assert loaded(mapped) == 0
+    assert loaded(mapped.to(torch.bfloat16)) == 2 * sum(p.numel() for p in mapped.parameters())
+
+
+def test_what_a_gpu_lacks_beyond_pytorch_s_own_exists_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6_000, 12_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5_500)
+    assert beyond_pytorch("cuda") == 500
 
 
 def test_a_hopeless_budget_is_refused_with_what_the_least_needs() -> None:
