@@ -27,7 +27,7 @@ from recon_backbones import (
 from recon_backbones.blocks import streaming
 from recon_backbones.blocks.attention import Attention, MatmulAttention
 from recon_backbones.blocks.rope import rotary_table
-from recon_backbones.machine.free import beyond_pytorch
+from recon_backbones.machine.free import FREE_SHARE, available, beyond_pytorch
 from recon_backbones.telling import Advance, Telling
 from recon_backbones.views import memory
 from recon_backbones.views import plan as plan_module
@@ -324,6 +324,15 @@ def test_what_a_gpu_lacks_beyond_pytorch_s_own_exists_already(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6_000, 12_000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5_500)
     assert beyond_pytorch("cuda") == 500
+
+
+def test_memory_that_pytorch_keeps_of_a_run_before_may_be_taken_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1_000, 12_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 10_000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 6_000)
+    assert available("cuda") == int(FREE_SHARE * 5_000)
 
 
 def test_a_hopeless_budget_is_refused_with_what_the_least_needs() -> None:

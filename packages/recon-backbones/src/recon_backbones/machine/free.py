@@ -14,11 +14,12 @@ NO_FILES = ("/dev/", "/memfd:", "/SYSV", "/anon_hugepage")  # mapped by a name, 
 def available(device: str) -> int:
     """Bytes that may be taken beyond those held, unless the user says otherwise.
 
-    On a GPU most of what the driver calls free; else most of the least that the system, the
-    container and the process's own limit leave.
+    On a GPU most of what the driver calls free and of what PyTorch keeps for later tensors; else
+    most of the least that the system, the container and the process's own limit leave.
     """
     if torch.device(device).type == "cuda":
-        return int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(FREE_SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
     limits = (psutil.virtual_memory().available, _container(), _process())
     return int(FREE_SHARE * min(limit for limit in limits if limit is not None))
 
