@@ -1,20 +1,36 @@
 """Memory is predicted to the byte, budgets are kept, and running out leads to smaller chunks."""
 
 import copy
+import gc
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from recon_backbones import Backbone, Memory, list_backbones, load_backbone
+from recon_backbones import (
+    Backbone,
+    Memory,
+    list_backbones,
+    load_backbone,
+    replace_attention,
+    slice_blocks,
+)
 from recon_backbones.blocks import streaming
-from recon_backbones.blocks.attention import Attention
+from recon_backbones.blocks.attention import Attention, MatmulAttention
 from recon_backbones.blocks.rope import rotary_table
+from recon_backbones.machine.free import FREE_SHARE, available, beyond_pytorch
 from recon_backbones.telling import Advance, Telling
 from recon_backbones.views import memory
+from recon_backbones.views import plan as plan_module
 from recon_backbones.views.memory import Work, footprint
 from recon_backbones.views.plan import (
     ANYWAY,
@@ -25,7 +41,8 @@ from recon_backbones.views.plan import (
     needed,
     thriftier,
 )
-from recon_backbones.views.run import Views, is_out_of_memory, run_plan
+from recon_backbones.views.run import Views, _situation, is_out_of_memory, run_plan
+from recon_backbones.views.twin import state_of
 
 from .allocations import peak_allocated
 from .short import short
@@ -71,7 +88,8 @@ def test_prediction_is_what_the_allocator_gives(name: str, work: Work) -> None:
 
 def test_many_views_lie_on_the_line_through_few() -> None:
     work = Work(views=24, height=28, width=28)
-    predicted, followed = footprint("da3-tiny", work), memory._named("da3-tiny", work, "cpu")
+    predicted = footprint("da3-tiny", work)
+    [followed] = memory._followed(memory._built("da3-tiny"), [work], "cpu")
     for part, size in followed.parts.items():
         assert predicted.parts[part] == pytest.approx(size, rel=0.02)
     assert predicted.inputs == followed.inputs == 24 * 3 * 28 * 28 * 4
@@ -101,6 +119,78 @@ def test_a_prediction_leaves_the_network_as_it_is(backbone: Backbone) -> None:
         before = backbone(images).depth
         footprint(backbone, Work(views=2, height=28, width=42, bytes_per_value=2, stream=True))
         assert torch.equal(backbone(images).depth, before)
+
+
+def test_a_network_may_be_in_use_while_its_memory_is_predicted() -> None:
+    network, images = short("da3-tiny"), torch.rand(1, 2, 3, 28, 42)
+    found: list[torch.Tensor] = []
+
+    def use() -> None:
+        with torch.inference_mode():
+            found.append(network(images).depth)
+
+    def meanwhile(*_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            other = threading.Thread(target=use)
+            other.start()
+            other.join()
+
+    use()
+    site = network.attention_sites()[1].name
+    handle = network.get_submodule(site).register_forward_hook(meanwhile)
+    footprint(network, Work(views=2, height=28, width=42))
+    handle.remove()
+    assert len(found) == 2
+    assert torch.equal(found[1], found[0])
+
+
+def test_a_prediction_is_that_of_the_network_as_it_is_now() -> None:
+    """Whatever changes it: other attention, its undoing, slices, fewer bits, another order."""
+    network, work = short("da3-tiny"), Work(views=4, height=112, width=112)
+    dense = footprint(network, work)
+    replaced = replace_attention(network, lambda _: MatmulAttention())
+    assert footprint(network, work).parts["global"] > dense.parts["global"]
+    replaced.undo()
+    assert footprint(network, work) == dense
+    slice_blocks(network, 16)
+    assert footprint(network, work).parts["global"] < dense.parts["global"]
+    slice_blocks(network, None)
+    network.set_token_order("tile8")
+    assert footprint(network, work).parts["frame"] > dense.parts["frame"]
+    network.set_token_order("raster")
+    network.to(torch.bfloat16)
+    assert footprint(network, work).weights == dense.weights // 2
+
+
+def test_settings_of_a_core_are_part_of_a_network_s_state() -> None:
+    @dataclass(frozen=True)
+    class Choice:
+        keep: float
+
+    core = MatmulAttention()
+    core.choice = Choice(0.5)  # type: ignore[assignment]
+    network = short("da3-tiny")
+    replace_attention(network, lambda _: core)
+    before = state_of(network)
+    assert state_of(network) == before
+    core.choice = Choice(0.25)  # type: ignore[assignment]
+    assert state_of(network) != before
+
+
+def test_a_prediction_keeps_no_network_alive() -> None:
+    network = short("da3-tiny")
+    footprint(network, Work(views=1, height=28, width=28))
+    gone = weakref.ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_network_with_a_wrapped_forward_has_the_memory_of_its_class() -> None:
+    network, work = short("da3-tiny"), Work(views=2, height=28, width=42)
+    expected = footprint(network, work)
+    wrapped, _ = exhausted(network, 0, MemoryError())
+    assert footprint(wrapped, work) == expected
 
 
 @pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
@@ -135,7 +225,7 @@ def test_streaming_attention_holds_little_more_than_what_it_attends(
     monkeypatch.setattr(streaming, "SLICE", 9)
     work = Work(views=16, height=28, width=28, head_chunk=16, stream=True)
     tokens = work.views * 9 * 96 * work.bytes_per_value  # 4 patches and 5 special ones a view
-    found = memory._simulated(short("vggt-tiny"), work, "cuda")
+    [found] = memory._followed(short("vggt-tiny"), [work], "cuda")
     assert 7 * tokens < found.parts["global"] < 11 * tokens
 
 
@@ -179,6 +269,70 @@ def test_a_budget_is_kept_and_what_was_given_up_is_said() -> None:
         last = plan
     assert not last.whole
     assert any("drift" in sentence for sentence in last.why)
+
+
+def beyond_weights(plan: Plan, situation: Situation) -> tuple[int, int]:
+    """Bytes that a plan needs beside what is held and the weights, and those of the weights."""
+    work = Work(views=plan.window, height=situation.height, width=situation.width)
+    weights = footprint(situation.backbone, work).weights
+    return needed(plan, situation) - situation.held - weights, weights
+
+
+@given(held=st.integers(0, 10**9), loaded=st.floats(0, 1), device=st.sampled_from(["cpu", "cuda"]))
+@settings(deadline=None)
+def test_what_is_loaded_need_not_be_free_again(held: int, loaded: float, device: str) -> None:
+    """Free memory lacks it already, so all at once needs the rest and no byte more."""
+    situation = replace(SITUATION, held=held, device=device)
+    whole = Plan(views=8, window=8, overlap=2)
+    more, weights = beyond_weights(whole, situation)
+    there = int(loaded * weights)
+    for spare in (0, -1):
+        free = more + weights - there + spare
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plan_module, "available", lambda _, free=free: free)
+            plan = make_plan(Memory(), replace(situation, loaded=there))
+        assert (plan.head_chunk == 8 and plan.whole) == (spare == 0)
+
+
+def test_a_budget_is_of_everything_loaded_weights_included() -> None:
+    whole = make_plan(Memory(budget="64GB"), SITUATION)
+    assert whole.needs is not None
+    budget = Memory(budget=str(whole.needs - 1))
+    loaded = replace(SITUATION, loaded=10**9)
+    assert make_plan(budget, loaded) == make_plan(budget, SITUATION) != whole
+
+
+def test_weights_in_memory_are_loaded_and_those_of_a_mapped_file_are_free(tmp_path: Path) -> None:
+    def loaded(network: Backbone) -> int:
+        return _situation(network, Views(images=torch.rand(1, 3, 28, 28))).loaded
+
+    drawn = short("da3-tiny")
+    drawn.register_buffer("codes", torch.zeros(1000, dtype=torch.uint8))
+    size = sum(4 * p.numel() for p in drawn.parameters())
+    assert loaded(drawn) == size + 1000
+    assert loaded(drawn.to(torch.bfloat16)) == size // 2 + 1000
+    file = tmp_path / "model.safetensors"
+    save_file(load_backbone("da3-tiny", weights="random").state_dict(), file)
+    mapped = load_backbone("da3-tiny", weights=file)
+    assert loaded(mapped) == 0
+    assert loaded(mapped.to(torch.bfloat16)) == 2 * sum(p.numel() for p in mapped.parameters())
+
+
+def test_what_a_gpu_lacks_beyond_pytorch_s_own_exists_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6_000, 12_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5_500)
+    assert beyond_pytorch("cuda") == 500
+
+
+def test_memory_that_pytorch_keeps_of_a_run_before_may_be_taken_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1_000, 12_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 10_000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 6_000)
+    assert available("cuda") == int(FREE_SHARE * 5_000)
 
 
 def test_a_hopeless_budget_is_refused_with_what_the_least_needs() -> None:

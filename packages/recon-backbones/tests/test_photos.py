@@ -1,6 +1,9 @@
 """Photos of every kind are read alike or refused; views and frames are chosen as promised."""
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,13 +15,18 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from recon_backbones import PhotoChoice, load_backbone
+from recon_backbones.da3 import DepthAnything3, da3_tiny
+from recon_backbones.geometry.pixels import Preprocess
 from recon_backbones.photos import (
     decode_photo,
     extract_frames,
     find_photos,
     load_batch,
+    preprocess,
     select_views,
 )
+from recon_backbones.photos.decode import Reduced
+from recon_backbones.telling import Advance, Telling
 
 ORANGE = (200, 120, 40)
 
@@ -27,6 +35,15 @@ def picture(seed: int, size: tuple[int, int] = (96, 64), *, sharp: bool = False)
     coarse = np.random.default_rng(seed).integers(0, 255, (12, 12, 3), dtype=np.uint8)
     how = Image.Resampling.NEAREST if sharp else Image.Resampling.BICUBIC
     return Image.fromarray(coarse).resize(size, how)
+
+
+class Watched(np.ndarray):
+    """Pixels that can be weakly referenced, by identity."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 def gray16(path: Path) -> None:
@@ -157,18 +174,98 @@ def test_intrinsics_return_to_the_photos_they_came_from(tmp_path: Path) -> None:
     assert float(there[0, 0, 0, 0]) == pytest.approx(900 * 112 / 1600, rel=0.1)
 
 
-def test_photos_that_memory_does_not_hold_are_refused_before_they_are_made(
+def test_photos_that_memory_does_not_hold_are_refused_before_any_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(2):
         picture(seed, (80, 40)).save(tmp_path / f"{seed}.png")
     paths = [tmp_path / f"{seed}.png" for seed in range(2)]
     backbone = load_backbone("da3-tiny", weights="random")
-    needed = 2 * 560 * 280 * 27  # bytes, while they are made
+    needed = 2 * 560 * 280 * 18  # bytes, while they are made
     monkeypatch.setattr("recon_backbones.photos.batch.available", lambda device: needed)
     assert load_batch(paths, backbone, 560).images.shape[-2:] == (280, 560)
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:80])
+    with pytest.raises(ValueError, match="is broken"):
+        load_batch(paths, backbone, 560)
     with pytest.raises(ValueError, match=r"size=574; 2 photos .* are free: use a smaller size"):
         load_batch(paths, backbone, 574)
+
+
+def test_a_budget_bounds_photos_where_the_network_is_in_the_same_memory(tmp_path: Path) -> None:
+    picture(1, (80, 40)).save(tmp_path / "a.png")
+    backbone = load_backbone("da3-tiny", weights="random")
+    given = {"budget": 560 * 280 * 18}
+    assert load_batch([tmp_path / "a.png"], backbone, 560, **given).images.shape[1] == 1
+    with pytest.raises(ValueError, match=r"size=574; 1 photo of .* may be used: use a smaller"):
+        load_batch([tmp_path / "a.png"], backbone, 574, **given)
+
+
+@pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
+def test_photos_read_one_by_one_are_those_read_together(tmp_path: Path, name: str) -> None:
+    """To the bit, whatever their shapes: what is cropped or padded follows from all of them."""
+    sizes = {"a.jpg": (1600, 1200), "b.png": (900, 1200), "c.jpg": (333, 251), "d.png": (96, 64)}
+    for seed, (file, size) in enumerate(sizes.items()):
+        picture(seed, size).save(tmp_path / file)
+    paths, backbone = [tmp_path / file for file in sizes], load_backbone(name, weights="random")
+    found = load_batch(paths, backbone, 112)
+    together = [decode_photo(path, at_least=224).image for path in paths]
+    assert torch.equal(found.images, preprocess(together, backbone, size=112).images)
+    assert found.sizes == tuple(sizes.values())
+
+
+def test_one_photo_is_in_memory_as_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5):
+        picture(seed, (640, 480)).save(tmp_path / f"{seed}.png")
+    alive: weakref.WeakSet[Watched] = weakref.WeakSet()
+    most = []
+
+    def decoded(path: Path, *, at_least: int) -> Reduced:
+        photo = decode_photo(path, at_least=at_least)
+        pixels = np.array(photo.image).view(Watched)
+        alive.add(pixels)
+        most.append(len(alive))
+        return replace(photo, image=pixels)
+
+    monkeypatch.setattr("recon_backbones.photos.batch.decode_photo", decoded)
+    backbone = load_backbone("da3-tiny", weights="random")
+    load_batch([tmp_path / f"{seed}.png" for seed in range(5)], backbone, 112)
+    assert max(most) <= 2
+
+
+class ByPlace(DepthAnything3):
+    """Sees photos one place after the other, without going through them."""
+
+    def preprocessing(self, size: int | None = None) -> Preprocess:
+        """As its family does."""
+        usual = super().preprocessing(size)
+        return lambda photos: usual([photos[i] for i in range(len(photos))])
+
+
+def test_a_broken_photo_is_named_however_photos_are_gone_through(tmp_path: Path) -> None:
+    picture(1).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:80])
+    for backbone in (ByPlace("by-place", da3_tiny()), load_backbone("da3-tiny", weights="random")):
+        assert load_batch([tmp_path / "a.png"], backbone, 112).images.shape[1] == 1
+        with pytest.raises(ValueError, match=r"b\.png: is broken"):
+            load_batch([tmp_path / "a.png", tmp_path / "b.png"], backbone, 112)
+
+
+def test_photos_are_announced_and_told_one_by_one(tmp_path: Path) -> None:
+    picture(1).save(tmp_path / "a.png")
+    steps: list[int] = []
+
+    @contextmanager
+    def progress(what: str, count: int) -> Iterator[Advance]:
+        steps.append(-count)
+        yield lambda: steps.append(1)
+
+    backbone = load_backbone("da3-tiny", weights="random")
+    load_batch([tmp_path / "a.png"] * 3, backbone, 112, telling=Telling(progress=progress))
+    assert steps == [-3, 1, 1, 1]
+    with pytest.raises(ValueError, match="paths is empty"):
+        load_batch([], backbone)
 
 
 def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) -> None:

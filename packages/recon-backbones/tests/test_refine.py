@@ -14,7 +14,7 @@ from torch import Tensor
 from recon_backbones import InputError, Reconstruction, Refinement, refine_cameras
 from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.geometry.pixels import PixelMap
-from recon_backbones.refine.bundle import Loss, adjust
+from recon_backbones.refine.bundle import A_PAIR, Loss, adjust
 from recon_backbones.refine.gauge import in_frame_of, in_frame_of_all
 from recon_backbones.refine.grow import Views, grow
 from recon_backbones.refine.keypoints import find_keypoints
@@ -32,6 +32,7 @@ from recon_backbones.refine.solve import solve
 from recon_backbones.refine.tracks import Tracks, join_matches
 from recon_backbones.telling import Telling
 
+from .allocations import peak_allocated
 from .rooms import room
 
 SIZE = (768, 512)
@@ -345,6 +346,27 @@ def test_the_frame_is_that_of_the_first_view_also_where_it_shows_nothing(
     landed = np.einsum("oij,oj->oi", found.intrinsics[seen.view], local)
     apart = np.linalg.norm(landed[:, :2] / landed[:, 2:] - seen.xy, axis=1)
     np.testing.assert_allclose(apart, seen.error, atol=1e-6)
+
+
+def test_adjusting_cameras_takes_the_memory_that_is_asked_for() -> None:
+    """Of many views that share few points each, so that pairs of views are what counts."""
+    cameras, tracks = ring(views=100, points=300)
+    few = (tracks.view + tracks.point) % 25 == 0
+    tracks = tracks.of(few)
+    views = views_of(cameras, "each")
+    loss = Loss(scale=views.pixel)
+    start = noisy(cameras, 1e-3)
+    taken = peak_allocated(lambda: adjust(start, tracks, loss, views.lenses(), steps=1))
+    assert 0.8 * A_PAIR * 100**2 < taken < A_PAIR * 100**2
+
+
+def test_cameras_that_memory_does_not_hold_are_refused_before_photos_are_read(
+    scene: tuple[Reconstruction, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = scene
+    monkeypatch.setattr("recon_backbones.refine.run.available", lambda _: A_PAIR * 4**2 - 1)
+    with pytest.raises(InputError, match=r"refine with 4 photos; .* are free: leave refine out"):
+        refine_cameras(replace(made, root=Path("nowhere")))
 
 
 def test_photos_that_share_nothing_keep_their_cameras(

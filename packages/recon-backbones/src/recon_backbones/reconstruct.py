@@ -23,7 +23,7 @@ from recon_backbones.photos.prepare import Prepared
 from recon_backbones.prediction import Prediction
 from recon_backbones.reconstruction import Reconstruction
 from recon_backbones.refine.options import Refinement
-from recon_backbones.refine.run import refine_cameras
+from recon_backbones.refine.run import check_memory, refine_cameras
 from recon_backbones.telling import Advance, Telling, silent, unseen
 from recon_backbones.views.given import Given
 from recon_backbones.views.masks import keep_pixels
@@ -91,7 +91,9 @@ def reconstruct(
             meters.check_free()
             _check_free(shared_camera)
         files = _masks(chosen, masks)
-        batch = load_batch(chosen.paths, backbone, size, telling=telling)
+        if refine is not None:
+            check_memory(len(chosen.paths))
+        batch = load_batch(chosen.paths, backbone, size, budget=budget, telling=telling)
         if known_distance is not None:
             check_ends(known_distance, chosen.names, batch.sizes)
         seen = _seen(batch, chosen, files)

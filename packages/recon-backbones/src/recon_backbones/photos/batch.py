@@ -1,20 +1,26 @@
 """Photos at the size of the network, read one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
 from recon_backbones.backbone import Backbone
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.pixels import PixelMap
-from recon_backbones.machine.amounts import readable
+from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
+from recon_backbones.machine.amounts import parse_bytes, readable
 from recon_backbones.machine.free import available
-from recon_backbones.photos.decode import Reduced, decode_photo
+from recon_backbones.photos.decode import SMALLEST, decode_photo
 from recon_backbones.photos.gather import check_cut
-from recon_backbones.photos.prepare import Prepared, preprocess
+from recon_backbones.photos.opening import BROKEN, open_photo, upright_size
+from recon_backbones.photos.prepare import Prepared
 from recon_backbones.telling import SILENT, Telling
 
-BYTES = 3 * 9  # of a pixel: as it is decoded, stacked, and twice in float32
+OWN, COMMON = 3, 3 + 12  # bytes of a pixel: at a photo's own size; at that of all, and in float32
 
 
 def load_batch(
@@ -22,47 +28,125 @@ def load_batch(
     backbone: Backbone,
     size: int | None = None,
     *,
+    budget: str | int | None = None,
     telling: Telling = SILENT,
 ) -> Prepared:
-    """Read photos, each reduced at once, so that memory does not hold them whole.
+    """Read photos, each brought to the network's size at once: one is in memory as it is decoded.
 
-    `size` is the longer side in pixels; aspect ratios are kept, photos of different shapes are
-    brought to one as the backbone's family does it. The maps lead back to the whole photos.
+    Aspect ratios are kept, photos of different shapes are brought to one as the backbone's family
+    does it. The maps lead back to the whole photos.
+
+    - `size`: the longer side in pixels.
+    - `budget`: memory that may be used, as `views.options.Memory` has it. Photos are in the host's,
+      so it bounds them where the backbone is there too; what else the process holds is counted
+      when passes are planned.
 
     Raises InputError naming a file that is no whole image, or whose shape cuts the others to less
-    than half.
+    than half, and before any is decoded where all together would not fit.
     """
-    at_least = 2 * (size or backbone.photo_size)
-    photos = []
+    if not paths:
+        raise InputError("paths is empty; there must be one photo at least: name some")
+    size = size or backbone.photo_size
+    method = backbone.preprocessing(size)
+    on_host = next(backbone.parameters()).device.type != "cuda"
+    limit = parse_bytes(budget) if on_host and budget is not None else None
+    _check_memory([_shape(Path(path)) for path in paths], backbone, size, limit)
     with telling.progress("reading photos", len(paths)) as advance:
-        for path in paths:
-            photos.append(decode_photo(path, at_least=at_least))
-            advance()
-    _check_memory(photos, size or backbone.photo_size)
-    prepared = preprocess([photo.image for photo in photos], backbone, size=size)
-    check_cut([Path(path) for path in paths], prepared.maps, backbone.preprocessing(size), telling)
-    pairs = zip(prepared.maps, photos, strict=True)
-    return replace(prepared, maps=tuple(_to_whole(mapping, photo) for mapping, photo in pairs))
+        reading = _Reading(paths, 2 * size, advance)
+        done = method(reading)
+    if reading.broken is not None:
+        raise reading.broken
+    check_cut([Path(path) for path in paths], [mapping for _, mapping in done], method, telling)
+    maps = [_to_whole(mapping, *reading.found[i]) for i, (_, mapping) in enumerate(done)]
+    return Prepared(images=_images(done)[None], maps=tuple(maps))
 
 
-def _check_memory(photos: Sequence[Reduced], size: int) -> None:
-    """Raise InputError where photos of a size do not fit in what is free: nothing catches that."""
-    sides = [photo.image.shape[:2] for photo in photos]
-    pixels = sum(size * size * min(side) // max(side) for side in sides)
-    needed, free = pixels * BYTES, available("cpu")
-    if needed > free:
+class _Reading(Sequence[Pixels]):
+    """Photos that are decoded when their turn comes, and not kept.
+
+    - `found`: the size of each whole photo, and the factor by which it was reduced.
+    - `broken`: why a photo that was asked for by its place, as checks of types do, is blank.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], at_least: int, advance: Callable[[], object]
+    ) -> None:
+        self._paths, self._at_least, self._advance = paths, at_least, advance
+        self.found: dict[int, tuple[tuple[int, int], int]] = {}
+        self.broken: InputError | None = None
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Pixels:  # type: ignore[override]
+        try:
+            return self._decoded(index)
+        except InputError as error:
+            self.broken = error
+            return np.zeros((SMALLEST, SMALLEST, 3), dtype=np.uint8)
+
+    def __iter__(self) -> Iterator[Pixels]:
+        for index in range(len(self)):
+            yield self._decoded(index)
+            self._advance()
+
+    def _decoded(self, index: int) -> Pixels:
+        photo = decode_photo(self._paths[index], at_least=self._at_least)
+        self.found[index] = (photo.size, photo.factor)
+        return photo.image
+
+
+def _images(done: Sequence[Processed]) -> Tensor:
+    """Images of one size as `v c y x`, in [0, 1]."""
+    height, width = done[0][0].shape[:2]
+    images = torch.empty(len(done), 3, height, width)
+    for to, (image, _) in zip(images, done, strict=True):
+        to.copy_(rearrange(torch.tensor(image), "y x c -> c y x"))
+    return images.div_(255)
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Height and width of an upright photo, by its header."""
+    with open_photo(path) as image:
+        try:
+            width, height = upright_size(image)
+        except BROKEN:  # decoding tells what is
+            width, height = image.size
+    return height, width
+
+
+def _check_memory(
+    shapes: Sequence[tuple[int, int]], backbone: Backbone, size: int, budget: int | None
+) -> None:
+    """Raise InputError where photos of a size do not fit: nothing catches that later."""
+    needed = _needed(shapes, backbone, size)
+    free = available("cpu")
+    limit, what = (free, "are free") if budget is None else (min(free, budget), "may be used")
+    if needed > limit:
         raise InputError(
-            f"size={size}; {len(photos)} photos of it need {readable(needed)} of memory, and "
-            f"{readable(free)} are free: use a smaller size, or fewer photos"
+            f"size={size}; {len(shapes)} photo{'s' * (len(shapes) != 1)} of it need "
+            f"{readable(needed)} of memory, and {readable(limit)} {what}: use a smaller size, or "
+            "fewer photos"
         )
 
 
-def _to_whole(mapping: PixelMap, photo: Reduced) -> PixelMap:
+def _needed(shapes: Sequence[tuple[int, int]], backbone: Backbone, size: int) -> int:
+    """Bytes, by blank photos of these shapes at the usual size, whatever is asked for."""
+    usual = backbone.photo_size
+    small = [tuple(max(1, round(side * usual / max(shape))) for side in shape) for shape in shapes]
+    blank = [np.zeros((*shape, 3), dtype=np.uint8) for shape in dict.fromkeys(small)]
+    common = backbone.preprocessing(usual)(blank)[0][0]
+    own = sum(height * width for height, width in small)
+    found = OWN * own + COMMON * len(small) * common.shape[0] * common.shape[1]
+    return int(found * (size / usual) ** 2)
+
+
+def _to_whole(mapping: PixelMap, size: tuple[int, int], factor: int) -> PixelMap:
     """From the whole photo, where `mapping` starts from what was decoded of it."""
-    width, height = photo.size
+    width, height = size
     return replace(
         mapping,
         photo=(height, width),
-        scale_x=mapping.scale_x / photo.factor,
-        scale_y=mapping.scale_y / photo.factor,
+        scale_x=mapping.scale_x / factor,
+        scale_y=mapping.scale_y / factor,
     )

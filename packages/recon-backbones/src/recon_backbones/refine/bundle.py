@@ -19,6 +19,7 @@ from recon_backbones.refine.tracks import Tracks
 BEHIND = 1e6  # squared error, in squares of the scale, of what a camera has behind it
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e8
 AT_ONCE = 60_000  # pairs of observations whose blocks are in memory
+A_PAIR = 3_300  # bytes of a pair of views, at most, while a step of all cameras is found
 
 
 @dataclass(frozen=True, kw_only=True)

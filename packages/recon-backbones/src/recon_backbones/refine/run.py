@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon_backbones.errors import InputError
+from recon_backbones.machine.amounts import readable
+from recon_backbones.machine.free import available
 from recon_backbones.photos.decode import decode_photo
 from recon_backbones.photos.masks import read_mask
 from recon_backbones.reconstruction import Reconstruction, TrackedPoints
+from recon_backbones.refine.bundle import A_PAIR
 from recon_backbones.refine.depths import Ratios, fit_depth, places
 from recon_backbones.refine.gauge import carried, in_frame_of, in_frame_of_all, spread_ratio
 from recon_backbones.refine.grow import FEWEST, Views
@@ -22,6 +26,19 @@ from recon_backbones.refine.tracks import Tracks, join_matches
 from recon_backbones.telling import SILENT, Telling
 
 OPTIONS = Refinement()
+
+
+def check_memory(photos: int) -> None:
+    """Raise InputError where the cameras of so many photos cannot be adjusted in what is free.
+
+    All of them are unknown at once, so memory grows with the pairs of photos.
+    """
+    needed, free = A_PAIR * photos**2, available("cpu")
+    if needed > free:
+        raise InputError(
+            f"refine with {photos} photos; adjusting their cameras needs {readable(needed)} of "
+            f"memory, and {readable(free)} are free: leave refine out, or take fewer photos"
+        )
 
 
 def refine_cameras(
@@ -38,8 +55,10 @@ def refine_cameras(
       and the unit that of depth.
 
     Where photos share too little, or nothing fits better than what there is, that is told and
-    `made` comes back as it is but for `facts`. Raises InputError for a photo that cannot be read.
+    `made` comes back as it is but for `facts`. Raises InputError for a photo that cannot be read,
+    and as `check_memory` does.
     """
+    check_memory(len(made))
     keypoints = _keypoints(made, options, telling)
     start = Cameras.of(torch.from_numpy(made.world_to_camera), torch.from_numpy(made.intrinsics))
     tracks = _tracks(keypoints, start, options, telling)

@@ -7,22 +7,20 @@ What is beside it, the process and kernels' own buffers, is a `Margin` that name
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.func import functional_call
 
 from recon_backbones.backbone import Backbone
 from recon_backbones.blocks.attention import Attention, DenseAttention
 from recon_backbones.blocks.streaming import streamed
 from recon_backbones.registry import build_on_meta
 from recon_backbones.views.live import LiveBytes
+from recon_backbones.views.twin import state_of, twin_of
 
 FEW = 16  # views up to which a dense forward pass is followed to the end
 FEW_SLICES = 64  # the same, where blocks work on slices
@@ -107,7 +105,7 @@ def footprint(network: str | Backbone, work: Work, *, device: str = "cpu") -> Fo
     """Predict the memory of a backbone with fused attention, without running it.
 
     - `network`: a registered name, or the network itself, a student with its own attention and
-      layers included. The network stays as it is.
+      layers included. A copy without data runs, so the network may be in use meanwhile.
     - `device`: kind of device; on "cuda" convolutions get workspaces.
 
     Above 16 views (64 when streaming) the parts of dense backbones are straight lines in the number
@@ -115,28 +113,20 @@ def footprint(network: str | Backbone, work: Work, *, device: str = "cpu") -> Fo
     that it refuses.
     """
     kind = torch.device(device).type
-    simulated = _named if isinstance(network, str) else _given
+    backbone = _built(network) if isinstance(network, str) else network
     most = FEW_SLICES if work.stream else FEW
-    if work.views <= most or not _is_dense(network):
-        return simulated(network, work, kind)  # type: ignore[arg-type]
-    few, many = (
-        simulated(network, replace(work, views=v), kind)  # type: ignore[arg-type]
-        for v in (most // 2, most)
-    )
+    if work.views <= most or not _is_dense(backbone):
+        return _followed(backbone, [work], kind)[0]
+    few, many = _followed(backbone, [replace(work, views=v) for v in (most // 2, most)], kind)
     steps = (work.views - most) / (most - most // 2)
     parts = {p: int(b + (b - few.parts[p]) * steps) for p, b in many.parts.items()}
     return replace(many, inputs=many.inputs * work.views // most, parts=parts)
 
 
-def _is_dense(network: str | Backbone) -> bool:
+def _is_dense(network: Backbone) -> bool:
     """Whether every attention is the one that a registered backbone is built with."""
-    parts = () if isinstance(network, str) else network.modules()
-    return all(isinstance(p.core, DenseAttention) for p in parts if isinstance(p, Attention))
-
-
-@lru_cache(maxsize=256)
-def _named(name: str, work: Work, kind: str) -> Footprint:
-    return _simulated(_built(name), work, kind)
+    parts = (part for part in network.modules() if isinstance(part, Attention))
+    return all(isinstance(part.core, DenseAttention) for part in parts)
 
 
 @lru_cache(maxsize=4)
@@ -145,91 +135,34 @@ def _built(name: str) -> Backbone:
     return build_on_meta(name).eval().requires_grad_(False)
 
 
-_MADE: weakref.WeakKeyDictionary[Backbone, dict[tuple[Work, str], Footprint]]
-_MADE = weakref.WeakKeyDictionary()
+_Made = dict[tuple[Work, str], Footprint]
+_MADE: weakref.WeakKeyDictionary[Backbone, tuple[object, _Made]] = weakref.WeakKeyDictionary()
 
 
-def _given(backbone: Backbone, work: Work, kind: str) -> Footprint:
-    """A prediction is kept as long as its network."""
-    made = _MADE.setdefault(backbone, {})
-    if (work, kind) not in made:
-        made[work, kind] = _simulated(backbone, work, kind)
-    return made[work, kind]
+def _followed(backbone: Backbone, works: Sequence[Work], kind: str) -> list[Footprint]:
+    """Predictions of forward passes alike in all but views, kept until the network changes."""
+    state = state_of(backbone)
+    before, made = _MADE.get(backbone, (None, {}))
+    if state != before:
+        made = {}
+        _MADE[backbone] = state, made
+    new = [work for work in works if (work, kind) not in made]
+    if new:
+        twin = twin_of(backbone, half=new[0].bytes_per_value == 2)
+        made.update({(work, kind): _simulated(twin, work, kind) for work in new})
+    return [made[work, kind] for work in works]
 
 
-def _simulated(backbone: Backbone, work: Work, kind: str) -> Footprint:
-    state = _without_data(backbone, work)
+def _simulated(twin: Backbone, work: Work, kind: str) -> Footprint:
     images = torch.empty(1, work.views, 3, work.height, work.width, device="meta")
     counter = LiveBytes(workspaces=kind == "cuda")
-    run, options = _Forward(backbone), {"head_chunk": work.head_chunk}
-    named = {f"backbone.{name}": tensor for name, tensor in state.items()}
-    with (
-        _fused(backbone),
-        streamed(backbone, work.stream),
-        _parts(backbone, counter),
-        torch.no_grad(),
-        counter,
-    ):
-        functional_call(run, named, (images,), options)
-    unique = {t.untyped_storage()._cdata: t for t in state.values()}
-    weights = sum(t.numel() * t.element_size() for t in unique.values())
+    run: Any = twin.internals if twin.needs_cameras else twin  # with images alone
+    with streamed(twin, work.stream), _parts(twin, counter), torch.no_grad(), counter:
+        run(images, head_chunk=work.head_chunk)
+    held = {id(tensor): tensor for tensor in (*twin.parameters(), *twin.buffers())}
+    weights = sum(t.numel() * t.element_size() for t in held.values())
     inputs = images.numel() * images.element_size()
     return Footprint(weights=weights, inputs=inputs, parts=counter.peaks)
-
-
-def _without_data(backbone: Backbone, work: Work) -> dict[str, Tensor]:
-    """Every parameter and buffer on the meta device, tensors that are shared only once."""
-    made: dict[int, Tensor] = {}
-    state = {}
-    for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
-        half = work.bytes_per_value == 2 and tensor.dtype == torch.float32
-        dtype = torch.bfloat16 if half else tensor.dtype
-        empty = torch.empty_like(tensor, device="meta", dtype=dtype, requires_grad=False)
-        if isinstance(tensor, nn.Parameter):
-            empty = nn.Parameter(empty, requires_grad=False)
-        state[name] = made.setdefault(id(tensor), empty)
-    return state
-
-
-class _Forward(nn.Module):
-    """What to call with images alone, also where a prediction needs given cameras."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, images: Tensor, *, head_chunk: int) -> object:
-        backbone: Any = self.backbone
-        run = backbone.internals if backbone.needs_cameras else backbone
-        return run(images, head_chunk=head_chunk)
-
-
-class _Fused(nn.Module):
-    """Has the memory of fused attention: the output and one number a query."""
-
-    def forward(
-        self, q: Float[Tensor, "b h n d"], k: Tensor, v: Tensor, *, pinned: Tensor | None = None
-    ) -> Float[Tensor, "b h n d"]:
-        _ = q.new_empty(q.shape[:-1], dtype=torch.float32)
-        return torch.empty_like(q)
-
-
-@contextmanager
-def _fused(backbone: Backbone) -> Iterator[None]:
-    """Let dense attention be what has its memory, while this lasts."""
-    found = [
-        part
-        for part in backbone.modules()
-        if isinstance(part, Attention) and isinstance(part.core, DenseAttention)
-    ]
-    before = [part.core for part in found]
-    for part in found:
-        part.core = _Fused()
-    try:
-        yield
-    finally:
-        for part, core in zip(found, before, strict=True):
-            part.core = core
 
 
 @contextmanager

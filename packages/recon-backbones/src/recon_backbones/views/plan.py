@@ -78,6 +78,8 @@ class Situation:
 
     - `backbone`: its registered name, or the network itself, where it is another or a student.
     - `held`: bytes that the process has in memory already and that count (on a GPU none).
+    - `loaded`: bytes of what a prediction counts that are in memory already, and so are missing
+      from what is free: weights and, on a GPU, CUDA's own.
     """
 
     backbone: str | Backbone
@@ -86,6 +88,7 @@ class Situation:
     width: int
     device: str
     held: int
+    loaded: int = 0
 
 
 def make_plan(options: Memory, situation: Situation) -> Plan:
@@ -94,10 +97,11 @@ def make_plan(options: Memory, situation: Situation) -> Plan:
     Raises InputError when none does, saying what the least needs.
     """
     if options.budget is None:
-        limit = available(situation.device) + situation.held
+        free = available(situation.device)
+        limit = free + situation.held + situation.loaded
         plan = next(_candidates(options, situation))
         plenty = PLENTY * plan.window * situation.height * situation.width + ANYWAY
-        if situation.held + plenty < limit:
+        if plenty < free:
             return plan  # so little that predicting it would take longer than it
     else:
         limit = parse_bytes(options.budget)

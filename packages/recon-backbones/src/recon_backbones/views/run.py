@@ -15,9 +15,10 @@ from recon_backbones.chain.close import Loop
 from recon_backbones.chain.join import Join
 from recon_backbones.errors import InputError
 from recon_backbones.machine.amounts import readable
-from recon_backbones.machine.free import resident
+from recon_backbones.machine.free import beyond_pytorch, resident, taken
 from recon_backbones.prediction import Prediction
 from recon_backbones.telling import SILENT, Advance, Telling
+from recon_backbones.views.memory import MARGINS
 from recon_backbones.views.options import Memory
 from recon_backbones.views.plan import Plan, Situation, make_plan, thriftier
 from recon_backbones.views.windows import predict_windows, windows
@@ -82,16 +83,19 @@ def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Te
 
 def _situation(backbone: Backbone, views: Views) -> Situation:
     """What the plan must fit: weights are counted in the plan, so not among what is held."""
-    weights = list(backbone.parameters())
-    on_gpu = weights[0].device.type == "cuda"
-    loaded = sum(weight.numel() * weight.element_size() for weight in weights)
+    weights = (*backbone.parameters(), *backbone.buffers())
+    device = weights[0].device
+    on_gpu = device.type == "cuda"
+    own = min(MARGINS["cuda"].fixed, beyond_pytorch(str(device))) if on_gpu else 0
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
     return Situation(
         backbone=backbone,
         views=len(views.images),
         height=views.images.shape[-2],
         width=views.images.shape[-1],
-        device=str(weights[0].device),
-        held=0 if on_gpu else max(0, resident() - loaded),
+        device=str(device),
+        held=0 if on_gpu else max(0, resident() - size),
+        loaded=taken(weights) + own,
     )
 
 

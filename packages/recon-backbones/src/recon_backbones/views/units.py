@@ -22,8 +22,8 @@ class Meters:
     """What tells how long a meter is, if anything.
 
     - `distance`: a length that is known.
-    - `network`: loads a network that sees meters; called when the scene has been seen, so that
-      two networks are not in memory at once.
+    - `network`: loads a network that sees meters; called when the scene has been seen. The network
+      that saw it is the caller's, and stays in memory beside this one.
 
     Raises InputError when both are given.
     """
