@@ -20,9 +20,9 @@ class Step:
 
 
 STEPS = (
-    Step(name="smoke", seconds=75, module="smoke", interpreted=True),
+    Step(name="smoke", seconds=90, module="smoke", interpreted=True),
     Step(name="attention", seconds=45, module="attention"),
-    Step(name="rows", seconds=45, module="rows"),
+    Step(name="rows", seconds=30, module="rows"),
     Step(name="linears", seconds=35, module="linears"),
     Step(name="da3-large", seconds=85, module="models"),
     Step(name="vggt-1b", seconds=125, module="models"),

@@ -110,7 +110,8 @@ def flex(selection: sla_kernels.BlockSelection) -> Attention:
         mask = block_mask(selection)
         return lambda q, k, v: compiled(q.detach(), k.detach(), v.detach(), block_mask=mask)
     mask = both_ways(selection)
-    return lambda q, k, v: compiled(q, k, v, block_mask=mask)
+    tiles = {f"BLOCK_{axis}{turn}": 64 for axis in "MN" for turn in ("", 1, 2)}  # divide its blocks
+    return lambda q, k, v: compiled(q, k, v, block_mask=mask, kernel_options=tiles)
 
 
 def both_ways(selection: sla_kernels.BlockSelection) -> Any:

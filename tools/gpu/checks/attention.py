@@ -20,7 +20,7 @@ from sla_kernels.order.median import median_order
 
 ALLOWED = {torch.float32: 4e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 Check = Callable[[], dict[str, float]]
-LISTED = 10_992  # tokens: so many that a GPU chooses some
+LISTED = 10_992  # tokens of eight views
 ROWS = {"keep": 64, "block": (64, 4), "summary": (4, 64, 512), "opened": 20, "axes": 16}
 FEW = {"keep": 3, "block": (16, 4), "summary": (4, 64), "opened": 4, "axes": 4}
 

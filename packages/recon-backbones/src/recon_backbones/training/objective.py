@@ -163,4 +163,4 @@ def use_fast_training(network: Any, device: torch.device) -> None:
         if device.type == "cpu":
             block.attn.core = MatmulAttention()
         elif id(block.attn.core) not in watched:
-            block.compile()
+            block.compile(dynamic=True)  # batches come in many shapes
