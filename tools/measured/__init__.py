@@ -7,7 +7,7 @@ from .demo import demo
 from .distillation import distill, distill_fast, gap, overhead, teacher, train_memory
 from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
-from .gpu import gpu_attention, gpu_linears, gpu_models, gpu_rows
+from .gpu import gpu_attention, gpu_checks, gpu_linears, gpu_models, gpu_rows
 from .prediction import memory_plans, predicted_models
 from .quality import content_order, fp8_rounded, quality
 from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fp8-linears": fp8_linears,
     "fp8-deployed": fp8_deployed,
     "fp8-compiled": fp8_compiled,
+    "gpu-checks": gpu_checks,
     "gpu-models": gpu_models,
     "gpu-attention": gpu_attention,
     "gpu-rows": gpu_rows,

@@ -58,7 +58,6 @@ def fp8_linears() -> str:
         )
         for name, row in record["rows"].items()
     ]
-    rows.append(("any, on a GPU: `nox -s gpu -- --only linears`", *["not measured"] * 3))
     s = record["settings"]
     return (
         f"{table(header, rows)}\n\n{s['tokens']} tokens of width {s['dim']}, medians of "

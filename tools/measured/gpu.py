@@ -10,6 +10,25 @@ OURS = ("ours", "ours + FP8")
 NONE = "not measured"
 
 
+def gpu_checks() -> str:
+    """Kernels against their references: how many of a kind, and how near to what is allowed."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for row in load(f"gpu-{GPU}-smoke.json")["rows"]:
+        if "error" in row:
+            kinds.setdefault(row["check"].split(",")[0], []).append(row)
+    rows = [
+        (
+            kind,
+            str(len(found)),
+            f"{max(row['error'] for row in found):.1g}",
+            f"{max(row['allowed'] for row in found):.1g}",
+        )
+        for kind, found in kinds.items()
+    ]
+    header = ("what", "checks", "largest error", "allowed at most")
+    return f"{table(header, rows)}\n\n{_machine('smoke')}"
+
+
 def gpu_models() -> str:
     """Whole networks: the fastest dense way, ours, and memory beside its prediction."""
     header = ("network", "views", "fastest dense bfloat16", *OURS, "peak beside weights, predicted")

@@ -57,7 +57,7 @@ def one(
 ) -> dict[str, Any]:
     """One row; a variant is built when it is first asked for, and kept.
 
-    What is captured is what was compiled, and first calls, which compile and capture, are not timed.
+    What is captured is what was compiled; first calls, which compile and capture, are not timed.
     """
     build_seconds = 0.0
     built = what.replace("captured", "compiled")
