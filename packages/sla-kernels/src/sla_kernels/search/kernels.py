@@ -72,6 +72,15 @@ def _pick_largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
     return above | (equal & (behind < wanted))
 
 
+@triton.jit
+@no_type_check
+def _coarse(Opened, block, which, parents, fanout, coarse, coarse_blocks):
+    """The largest cells that hold some opened ones."""
+    inside = (which >= 0) & (which < parents)
+    parent = tl.load(Opened + block * parents + which, mask=inside, other=0)
+    return tl.minimum(parent * fanout // coarse_blocks, coarse - 1)
+
+
 @triton.jit(do_not_specialize=LENGTHS)
 @no_type_check
 def open_cells_kernel(
@@ -181,9 +190,15 @@ def open_cells_kernel(
         tl.store(lists + held, number, mask=taken[:, None] & (inner < SIZE)[None, :])
         tl.store(Moved + block * chosen + place, mass, mask=taken)
         tl.debug_barrier()  # what the program wrote it reads
-        for start in range(0, coarse, STEP):
-            cell = start + tl.arange(0, STEP)
-            stays = tl.load(left + cell, mask=cell < coarse, other=0.0)
+        if TOP:
+            tl.store(left + at, 0.0, mask=taken)
+            parents = 0
+        for start in range(0, parents, STEP):
+            opened = start + tl.arange(0, STEP)
+            cell = _coarse(Opened, block, opened, parents, fanout, coarse, coarse_blocks)
+            before = _coarse(Opened, block, opened - 1, parents, fanout, coarse, coarse_blocks)
+            one = (opened < parents) & ((opened == 0) | (cell != before))  # of each, the first
+            stays = tl.load(left + cell, mask=one, other=0.0)
             for begin in range(0, chosen, STEP):
                 which = begin + tl.arange(0, STEP)
                 real_one = which < chosen
@@ -191,4 +206,4 @@ def open_cells_kernel(
                 of = tl.minimum(of // coarse_blocks, coarse - 1)
                 gone = tl.load(Moved + block * chosen + which, mask=real_one, other=0.0)
                 stays -= tl.sum(tl.where(of[:, None] == cell[None, :], gone[:, None], 0.0), 0)
-            tl.store(left + cell, stays, mask=cell < coarse)
+            tl.store(left + cell, stays, mask=one)
