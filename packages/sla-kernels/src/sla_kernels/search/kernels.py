@@ -67,9 +67,12 @@ def _pick_largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
             least = tl.where(enough, trial, least)
     least = tl.where(tl.sum((bits >= 0).to(tl.int32), 0) >= chosen, least, -1)
     above, equal = bits > least, bits == least
-    wanted = chosen - tl.sum(above.to(tl.int32), 0)
-    behind = tl.sum(equal.to(tl.int32), 0) - tl.cumsum(equal.to(tl.int32), 0)
-    return above | (equal & (behind < wanted))
+    wanted, alike = chosen - tl.sum(above.to(tl.int32), 0), tl.sum(equal.to(tl.int32), 0)
+    taken = above | equal
+    if alike > wanted:
+        behind = alike - tl.cumsum(equal.to(tl.int32), 0)
+        taken = above | (equal & (behind < wanted))
+    return taken
 
 
 @triton.jit
@@ -176,7 +179,7 @@ def open_cells_kernel(
     lists = Lists + block * listed
     if SUMMARIES:
         rest = inside & (taken == 0)
-        behind = tl.cumsum(rest.to(tl.int32), 0) - 1
+        behind = lane - place - 1  # those that are taken before it left out
         tl.store(lists + rest_at + behind, tl.where(missing, nothing, at + first), mask=rest)
     if TOP:
         for start in range(0, pinned, STEP):
@@ -193,8 +196,8 @@ def open_cells_kernel(
         if TOP:
             tl.store(left + at, 0.0, mask=taken)
             parents = 0
-        for start in range(0, parents, STEP):
-            opened = start + tl.arange(0, STEP)
+        for start in range(0, parents, STEP // 2):
+            opened = start + tl.arange(0, STEP // 2)
             cell = _coarse(Opened, block, opened, parents, fanout, coarse, coarse_blocks)
             before = _coarse(Opened, block, opened - 1, parents, fanout, coarse, coarse_blocks)
             one = (opened < parents) & ((opened == 0) | (cell != before))  # of each, the first
