@@ -1,6 +1,7 @@
-"""Where the time of the slowest row goes: its kernels, longest first."""
+"""Where the time of the operator and of the slowest row goes: kernels, longest first."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,15 +12,20 @@ from gpu.building import dense, variant
 from gpu.record import Record
 from gpu.setting import Setting
 from gpu.steps.models import SIZE, TINY
+from gpu.steps.rows import draw, wholes
+from sla_kernels import principal_axes
 
+OPERATOR, TOKENS = "balanced", 137_400
 MOST_VIEWS = 100
 KERNELS = 40
 
 
 def measure(setting: Setting, record: Record) -> None:
-    """Profile our slowest row of up to a hundred views, one pass."""
+    """Profile the operator, then our slowest row of up to a hundred views, one pass each."""
+    tokens = 600 if setting.rehearse else TOKENS
+    record.row({"operator": OPERATOR, "tokens": tokens}, partial(operator, tokens, setting))
     name, views, what = slowest(setting)
-    run = partial(kernels, name, views, what, setting)
+    run = partial(network, name, views, what, setting)
     record.row({"backbone": name, "views": views, "variant": what}, run)
 
 
@@ -46,17 +52,29 @@ def slowest(setting: Setting) -> tuple[str, int, str]:
     return row["backbone"], row["views"], row["variant"]
 
 
-def kernels(name: str, views: int, what: str, setting: Setting) -> dict[str, Any]:
-    """Every kernel's calls and milliseconds."""
+def network(name: str, views: int, what: str, setting: Setting) -> dict[str, Any]:
+    """The kernels of a pass of a whole network."""
     model = variant(what, dense(name, setting.device), setting)
     height, width = (56, 84) if setting.rehearse else SIZE
     images = torch.rand(1, views, 3, height, width).to(setting.device, torch.bfloat16)
-    on_gpu = setting.device == "cuda"
+    return kernels(lambda: model(images, reference="first"), setting.device)
+
+
+def operator(tokens: int, setting: Setting) -> dict[str, Any]:
+    """The kernels of attention over listed rows, order and choice among them."""
+    q, k, v = draw(tokens, setting)
+    axes = principal_axes(k[:, :, :20_000].transpose(1, 2).flatten(2).float(), 16)
+    return kernels(partial(wholes(axes)[OPERATOR], q, k, v), setting.device)
+
+
+def kernels(run: Callable[[], object], device: str) -> dict[str, Any]:
+    """Every kernel's calls and milliseconds in a second call."""
+    on_gpu = device == "cuda"
     activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
     with torch.inference_mode():
-        model(images, reference="first")
+        run()
         with profile(activities=[activity]) as seen:
-            model(images, reference="first")
+            run()
             if on_gpu:
                 torch.cuda.synchronize()
     events = seen.key_averages()
