@@ -1,6 +1,7 @@
 """Sets of views of a folder of photos."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from lite3r.bench.images import ImageSettings
@@ -13,17 +14,20 @@ def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> li
     """As many sets of `views` photos as there are, interleaved, so that each sees all of a walk.
 
     Without truth: the dense network's answer is what others are compared with. Fewer photos than
-    `views` make one set. A name tells a set from other photos in the same place.
-
-    Raises ValueError for a folder without two photos.
+    `views` make one set. Raises ValueError for a folder without two photos.
     """
     ImageSettings(views=views, size=size)
     images = load_batch(find_photos([folder]), backbone, size).images[0]
     sets = max(1, len(images) // views)
     chosen = [images[number::sets][:views] for number in range(sets)]
     place = "/".join(folder.resolve().parts[-2:])  # many folders of photos are called "images"
-    digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest()[:8] for one in chosen]
-    return [Scene(name=f"{place} {n} {digests[n]}", images=one) for n, one in enumerate(chosen)]
+    return [Scene(name=f"{place} {n}", images=one) for n, one in enumerate(chosen)]
+
+
+def told_apart(sets: Sequence[Scene]) -> list[str]:
+    """Names that other photos in the same place do not have."""
+    digests = [hashlib.sha256(one.images.numpy().tobytes()).hexdigest() for one in sets]
+    return [f"{one.name} {digest[:8]}" for one, digest in zip(sets, digests, strict=True)]
 
 
 def half_of(folder: Path) -> int:

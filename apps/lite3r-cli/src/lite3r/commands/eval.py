@@ -14,13 +14,12 @@ from recon_eval.data import read_scenes, scan_list
 
 def run(asked: Eval, terminal: Terminal) -> None:
     """Measure, and print the means over scenes."""
-    chosen = asked.model
     with reported():
         if asked.scans is not None:
             scan_list(asked.scans)
         if asked.out is not None:
             atomic.check_new_file(asked.out, overwrite=asked.overwrite)
-        how = vars(chosen) | {"device": pick_device(chosen.device)}
+        how = vars(asked.model) | {"device": pick_device(asked.model.device)}
         model = load_model(**how, seed=asked.seed)
         size = asked.size // model.backbone.patch_size * model.backbone.patch_size
         shape = {"count": asked.scenes, "views": asked.views, "size": size, "seed": asked.seed}
@@ -42,6 +41,6 @@ def run(asked: Eval, terminal: Terminal) -> None:
             report.save(partial)
     lost = f", {len(report.dropped)} of them dropped" if report.dropped else ""
     title = f"{asked.data}, {len(scenes)} scenes{lost}, {asked.views} views, {size} pixels"
-    row = {"label": chosen.model, **means(report, asked.protocol)}
+    row = {"label": asked.model.model, **means(report, asked.protocol)}
     shown = rich_table(PROTOCOLS[asked.protocol].columns, [row], title)
     terminal.result(report.to_dict(), shown)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lite3r.bench.scenes import half_of, photo_sets
+from lite3r.bench.scenes import half_of, photo_sets, told_apart
 from lite3r.options.tune import Tune
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment, pick_device
@@ -36,7 +36,7 @@ def run(asked: Tune, terminal: Terminal) -> None:
             folder / MEASURED,
             "lite3r tune",
             anew=asked.overwrite,
-            photos=[one.name for one in sets],
+            photos=told_apart(sets),
             views=views,
             size=asked.size,
         )

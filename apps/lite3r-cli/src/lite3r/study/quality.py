@@ -6,10 +6,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from lite3r.bench.scenes import photo_sets
+from lite3r.bench.scenes import photo_sets, told_apart
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
-from lite3r.student.axes import Calibrate, run_on_drawn
+from lite3r.student.axes import run_on_drawn
 from lite3r.student.deploy import load_model
 from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, ROUNDED, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
@@ -71,7 +71,7 @@ def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> 
 
 def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Networks, Networks]:
     """What makes every row, and what makes single layers of some."""
-    rows, seen = ROWS[question.rows], _seen(question)
+    rows, seen = ROWS[question.rows], partial(run_on_drawn, size=question.size)
 
     def untrained(candidates: Mapping[str, Candidate]) -> dict[str, Callable[[], Backbone]]:
         return {n: cache(partial(make, teacher, one, seen)) for n, one in candidates.items()}
@@ -104,7 +104,8 @@ def _groups(question: Question, teacher: Backbone) -> list[tuple[str, Makers]]:
     if question.photos:
         read = partial(photo_sets, backbone=teacher, size=question.size, views=most)
         sets = [one for folder in question.photos for one in read(folder)]
-        named = {f"{s.name} of {most}": partial(sets.__getitem__, i) for i, s in enumerate(sets)}
+        names = enumerate(told_apart(sets))
+        named = {f"{name} of {most}": partial(sets.__getitem__, i) for i, name in names}
         groups.append(("photos", named))
     return groups
 
@@ -117,10 +118,6 @@ def _masses(question: Question, networks: Networks, kept: Kept) -> None:
             for layer, figures in attention_mass(network(), scene).items():
                 kept.add(named("mass", name), layer, figures)
     kept.save()
-
-
-def _seen(question: Question) -> Calibrate:
-    return partial(run_on_drawn, size=question.size)
 
 
 def _drawn(question: Question, count: int, views: int) -> Any:
