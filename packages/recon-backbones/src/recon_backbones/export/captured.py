@@ -32,15 +32,15 @@ class Graphs(Protocol):
     def obstacle(self, images: Tensor) -> str | None:
         """Why a call with these images cannot be captured, or None."""
 
-    def capture(self, run: Callable[[], T]) -> tuple[T, Callable[[], object]]:
-        """Record what `run` does; return its result, and what makes it anew in the same memory."""
+    def capture(self, run: Callable[[], T], device: torch.device) -> tuple[T, Callable[[], object]]:
+        """Record what `run` does on a device; return its result, and what makes it anew there."""
 
 
 class CudaGraphs:
-    """CUDA's graphs; those of one object share their memory, for they run one after another."""
+    """CUDA's graphs; those of a device share their memory, for they run one after another."""
 
     def __init__(self) -> None:
-        self._pool: Any = None
+        self._beside: dict[torch.device, tuple[Any, Any]] = {}
 
     def obstacle(self, images: Tensor) -> str | None:
         """Graphs are CUDA's, and record no gradients."""
@@ -48,19 +48,30 @@ class CudaGraphs:
             return f"images are on {images.device}, and graphs are of CUDA"
         return "gradients are recorded" if torch.is_grad_enabled() else None
 
-    def capture(self, run: Callable[[], T]) -> tuple[T, Callable[[], object]]:
-        """Warm up on a stream of its own, then record."""
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UPS):
-                run()
-        torch.cuda.current_stream().wait_stream(beside)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            made = run()
-        return made, graph.replay
+    def capture(self, run: Callable[[], T], device: torch.device) -> tuple[T, Callable[[], object]]:
+        """Warm up on a stream of its own, then record on it: PyTorch's may be another device's."""
+        with torch.cuda.device(device):
+            beside, pool = self._stream_and_pool(device)
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(WARM_UPS):
+                    run()
+            torch.cuda.current_stream().wait_stream(beside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool, stream=beside):
+                made = run()
+
+        def replay() -> None:
+            with torch.cuda.device(device):
+                graph.replay()
+
+        return made, replay
+
+    def _stream_and_pool(self, device: torch.device) -> tuple[Any, Any]:
+        """Graphs that share a pool must be recorded on one stream."""
+        if device not in self._beside:
+            self._beside[device] = (torch.cuda.Stream(device), torch.cuda.graph_pool_handle())
+        return self._beside[device]
 
 
 class _Captured:
@@ -71,7 +82,8 @@ class _Captured:
         graphs: Graphs,
     ) -> None:  # fmt: skip
         self.inputs = {name: x.clone() for name, x in given.items()}
-        self.output, self.replay = graphs.capture(lambda: run(self.inputs))
+        device = self.inputs["images"].device
+        self.output, self.replay = graphs.capture(lambda: run(self.inputs), device)
 
     def __call__(self, given: Mapping[str, Tensor]) -> Prediction:
         for name, x in given.items():
