@@ -209,6 +209,33 @@ def test_a_forward_pass_neither_waits_nor_copies_from_the_host(
         assert devices <= {"meta"}, operator
 
 
+class Refusing(Rehearsed):
+    """Refuses to capture what waits for the host, as CUDA does."""
+
+    def capture(
+        self, run: Callable[[], Any], device: torch.device
+    ) -> tuple[Any, Callable[[], object]]:
+        with Seen() as seen:
+            run()
+        waiting = {name for name, _ in seen.found if any(word in name for word in WAITS)}
+        assert not waiting, waiting
+        return super().capture(run, device)
+
+
+@torch.inference_mode()
+def test_given_cameras_are_answered_on_every_call_and_captured_on_none() -> None:
+    backbone, images = short("da3-tiny"), scene(3, 0)
+    found = backbone(images)
+    cameras = {"world_to_camera": found.world_to_camera, "intrinsics": found.intrinsics}
+    captured = CapturedBackbone(backbone, graphs=Refusing())
+    for _ in range(3):
+        assert_same(captured(images, **cameras), backbone(images, **cameras))
+        assert captured.last == "cameras are given, and to bring depth to their unit reads numbers"
+    for last in ("a shape is captured when it comes for the second time", "captured"):
+        captured(images)
+        assert captured.last == last
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["vggt-tiny", "da3-tiny"])

@@ -7,7 +7,7 @@ results are copied out.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -22,6 +22,7 @@ from recon_backbones.prediction import Prediction
 
 T = TypeVar("T")
 Key = tuple[object, ...]
+GIVEN = "cameras are given, and to bring depth to their unit reads numbers"
 WARM_UPS = 2  # calls on the side stream before a capture, as PyTorch asks for
 
 
@@ -77,17 +78,12 @@ class CudaGraphs:
 class _Captured:
     """One graph with the memory that it reads and writes."""
 
-    def __init__(
-        self, run: Callable[[Mapping[str, Tensor]], Prediction], given: Mapping[str, Tensor],
-        graphs: Graphs,
-    ) -> None:  # fmt: skip
-        self.inputs = {name: x.clone() for name, x in given.items()}
-        device = self.inputs["images"].device
-        self.output, self.replay = graphs.capture(lambda: run(self.inputs), device)
+    def __init__(self, run: Callable[[Tensor], Prediction], images: Tensor, graphs: Graphs) -> None:
+        self.images = images.clone()
+        self.output, self.replay = graphs.capture(lambda: run(self.images), images.device)
 
-    def __call__(self, given: Mapping[str, Tensor]) -> Prediction:
-        for name, x in given.items():
-            self.inputs[name].copy_(x)
+    def __call__(self, images: Tensor) -> Prediction:
+        self.images.copy_(images)
         self.replay()
         made: Prediction = _copied(self.output)
         return made
@@ -99,9 +95,10 @@ class CapturedBackbone:
     with torch.inference_mode():
         prediction = CapturedBackbone(backbone)(images)
 
-    A shape is captured when it comes for the second time. `last` says how the last call ran:
-    "captured", or why not. Weights, attention and token order must not change after a capture;
-    `forget` drops all graphs. Each holds memory for one forward pass beyond what others have.
+    A shape is captured when it comes for the second time; calls with cameras are not, for their
+    unit is found on the host. `last` says how the last call ran: "captured", or why not. Weights,
+    attention and token order must not change after a capture; `forget` drops all graphs. Each
+    holds memory for one forward pass beyond what others have.
 
     - `most`: how many shapes are kept; the one that was not used for longest is dropped.
 
@@ -131,33 +128,30 @@ class CapturedBackbone:
         """
         check_images(images, self.backbone.patch_size)
         check_cameras(images, world_to_camera, intrinsics)
-        cameras = {"world_to_camera": world_to_camera, "intrinsics": intrinsics}
-        given = {"images": images} | {k: x for k, x in cameras.items() if x is not None}
 
-        def run(tensors: Mapping[str, Tensor]) -> Prediction:
+        def run(images: Tensor) -> Prediction:
             made: Prediction = self.backbone(
-                tensors["images"],
-                world_to_camera=tensors.get("world_to_camera"),
-                intrinsics=tensors.get("intrinsics"),
+                images,
+                world_to_camera=world_to_camera,
+                intrinsics=intrinsics,
                 reference=reference,
                 head_chunk=head_chunk,
             )
             return made
 
-        obstacle = self._graphs.obstacle(images)
+        obstacle = self._graphs.obstacle(images) or (None if world_to_camera is None else GIVEN)
         if obstacle is not None:
             self.last = obstacle
-            return run(given)
-        shapes = ((name, x.shape, x.dtype, x.device) for name, x in given.items())
-        key = (reference, head_chunk, *shapes)
+            return run(images)
+        key = (reference, head_chunk, images.shape, images.dtype, images.device)
         if key not in self._kept:
             self.last = "a shape is captured when it comes for the second time"
             self._keep(key, None)
-            return run(given)
-        captured = self._kept[key] or _Captured(run, given, self._graphs)
+            return run(images)
+        captured = self._kept[key] or _Captured(run, images, self._graphs)
         self._keep(key, captured)
         self.last = "captured"
-        return captured(given)
+        return captured(images)
 
     def forget(self) -> None:
         """Drop all graphs and their memory."""
