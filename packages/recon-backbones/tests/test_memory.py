@@ -280,6 +280,19 @@ def test_the_allocator_s_own_error_is_known() -> None:
     assert is_out_of_memory(caught.value)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_what_cuda_s_libraries_say_of_memory_is_known(told: str) -> None:
+    assert is_out_of_memory(RuntimeError(told))
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 @pytest.mark.parametrize(
     "name",
