@@ -28,7 +28,7 @@ ORDERS = ("order_spread", "order_keys", "order_longest", "order_long", "order_sh
 WIDEST = ("sparse_bwd_q", "sparse_bwd_kv", "linear_bwd_q", "linear_bwd_kv", *ROWS)
 SCARCE = (
     (("sm_90", "fp32", 128), (*WIDEST, "rows_laid", "cells_last", "cells_wanted")),
-    (("sm_86", "fp16", 128), ("sparse_fwd", "sparse_bwd_kv", *ROWS)),
+    (("sm_86", "fp16", 128), ("sparse_fwd", "sparse_bwd_kv", *ROWS, "cells_wide")),
     (("sm_120", "fp32", 64), ("cells_largest",)),
     (("sm_80", "fp32", 128), ("cells_largest",)),
     (("sm_120", "fp32", 128), ("sparse_bwd_q", "order_features")),
