@@ -21,7 +21,7 @@ sys.exit(max([main(words) for words in json.loads(sys.argv[1])]))
 """
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
-ADDERS += ("cells_top",)  # which ranks what others scored
+ADDERS += ("cells_top", "cells_alone")  # which rank what others scored
 ORDERS = ("order_spread", "order_keys", "order_longest", "order_long", "order_short", "order_few")
 
 # What is compiled where registers or shared memory are scarcest: target, data type, head width.

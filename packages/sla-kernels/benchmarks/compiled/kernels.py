@@ -61,6 +61,7 @@ ROWS = {
     "cells_last": (search.open_cells_kernel, None),
     "cells_many": (search.open_cells_kernel, None),
     "cells_wide": (search.open_cells_kernel, None),
+    "cells_alone": (search.open_cells_kernel, None),
     "cells_means": (cells.cell_means_kernel, None),
     "cells_larger": (cells.larger_means_kernel, None),
     "cells_wanted": (cells.wanted_kernel, None),
@@ -91,11 +92,13 @@ FIXED = {
     "cells_wanted": WANTED,
 }
 MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_wanted"}
-MULTIPLY_NOTHING |= {"cells_top", "cells_means", "rows_laid"}
+MULTIPLY_NOTHING |= {"cells_top", "cells_alone", "cells_means", "rows_laid"}
 MULTIPLY_NOTHING |= set(ORDER) - {"order_features"}
 CANDIDATES = {"cells_top": MOST, "cells_last": 512, "cells_many": SCORED}  # 512 as by default
-CANDIDATES["cells_wide"] = scored(WIDE)
+CANDIDATES |= {"cells_wide": scored(WIDE), "cells_alone": MOST}
 BLOCKS_Q = {"cells_wide": WIDE}
+SIZES = {"cells_alone": 64}  # long key blocks, and no larger cells
+TOP = ("cells_top", "cells_alone")
 
 Variant = tuple[str, Any, Tile, dict[str, Any]]
 """A kernel's name, the kernel, its tile and what is compiled into it."""
@@ -135,8 +138,8 @@ def _of_rows(tiles: Tiles, target: str, dtype: torch.dtype, width: int) -> Itera
             sizes |= {"TILES": CANDIDATES[name] // tile.n, "STEP": LARGEST.n}
         block_q = BLOCKS_Q.get(name, ROWS_BLOCK_Q)
         sizes |= {"OF_BLOCK": block_q // PART, "ROWS": rows_of(block_q)}
-        sizes |= {"SIZE": SIZE, "CHUNK": CHUNK}
-        sizes |= {"TOP": name == "cells_top", "LAST": name in CANDIDATES and name != "cells_top"}
+        sizes |= {"SIZE": SIZES.get(name, SIZE), "CHUNK": CHUNK}
+        sizes |= {"TOP": name in TOP, "LAST": name in CANDIDATES and name != "cells_top"}
         yield name, kernel, tile, sizes | {"SUMMARIES": True, "ORDERED": True}
 
 
@@ -155,7 +158,7 @@ def _tile_of_rows(
         return FIXED[name]
     row = row_bytes(dtype, width)
     block_q = BLOCKS_Q.get(name, ROWS_BLOCK_Q)
-    found = walking(CANDIDATES[name], block_q, row, top=name == "cells_top")
+    found = walking(CANDIDATES[name], block_q, row, top=name in TOP)
     return Tile(m=PARTS, n=found["TILE"], warps=found["num_warps"], stages=found["num_stages"])
 
 
