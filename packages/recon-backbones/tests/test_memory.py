@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recon_backbones import Backbone, Memory, list_backbones, load_backbone
 from recon_backbones.blocks import streaming
@@ -115,6 +116,20 @@ def test_streaming_changes_no_result(name: str, monkeypatch: pytest.MonkeyPatch)
         again = network(images).depth
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(again, expected)
+
+
+def test_tokens_wait_in_memory_of_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch rounds pinned memory up to a power of two."""
+    keeper, asked = streaming.Keeper(), []
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, **kw: asked.append(kw) or empty(*a, **kw))
+    with FakeTensorMode():
+        x = empty(3, 5, 7, device="cuda")
+        assert keeper.keep(x) is x
+        keeper.offload = True
+        kept = keeper.keep(x)
+    assert kept.device.type == "cpu" and kept.shape == x.shape
+    assert not any(each.get("pin_memory") for each in asked)
 
 
 @pytest.mark.parametrize("scenes", [1, 2])
