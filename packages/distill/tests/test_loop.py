@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import distill as package
 from distill import AttentionOutputs, Cycled, DistillConfig, GuardConfig, Pair, distill
 from distill.resume.rng import isolated_rng, seed_all
+from distill.step import determinism
 from distill.step.schedule import learning_rate_at
 
 PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
@@ -240,6 +242,36 @@ def test_deterministic_mode_refuses_what_is_not(models, batches):
     with pytest.raises(RuntimeError, match="deterministic"):
         distill(student, teacher, batches, pairs=PAIRS, config=config, forward=forward)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def refuse(device):
+    assert torch.are_deterministic_algorithms_enabled()
+    raise RuntimeError(
+        "Deterministic behavior was enabled ..., you must set an environment variable before "
+        "running your PyTorch application: CUBLAS_WORKSPACE_CONFIG=:4096:8 or ..."
+    )
+
+
+def test_products_that_pytorch_would_refuse_are_refused_before_the_run(
+    models, batches, tmp_path, monkeypatch
+):
+    teacher, student = trainee(models)
+    config = dataclasses.replace(CONFIG, deterministic=True)
+    monkeypatch.setattr(determinism, "_cuda_devices", lambda *models: {torch.device("cuda", 1)})
+    monkeypatch.setattr(determinism, "_multiply", refuse)
+    told = r"deterministic=True on cuda:1; .*start again with CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    with pytest.raises(ValueError, match=told):
+        distill(student, teacher, batches, pairs=PAIRS, config=config, directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_only_models_on_cuda_are_asked_for_products():
+    here, there = nn.Linear(2, 2), nn.Module()
+    with FakeTensorMode():
+        there.weight = nn.Parameter(torch.empty(2, device="cuda"))
+    assert determinism._cuda_devices(here) == set()
+    assert determinism._cuda_devices(here, there) == {torch.device("cuda", 0)}
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Compiled code gives the bytes of eager code."""
+"""Compiled code gives the bytes of eager code, on a CPU."""
 
 import shutil
 import subprocess

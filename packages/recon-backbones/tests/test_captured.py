@@ -1,6 +1,7 @@
 """A captured backbone gives the backbone's bits, captures repeated shapes, and can be captured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ class Rehearsed:
     def obstacle(self, images: Tensor) -> str | None:
         return None
 
-    def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], object]]:
+    def capture(
+        self, run: Callable[[], Any], device: torch.device
+    ) -> tuple[Any, Callable[[], object]]:
         self.captures += 1
         made = run()
 
@@ -98,6 +101,78 @@ def test_what_cannot_be_captured_runs_and_says_so(tiny: Backbone) -> None:
         CapturedBackbone(tiny, most=0)
 
 
+class Cuda:
+    """What `torch.cuda` offers for captures: it notes on which device each thing happens."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now, self.seen, self.pools = torch.device("cuda", 0), [], 0
+        for name in ("device", "stream", "graph", "graph_pool_handle", "current_stream"):
+            patch.setattr(torch.cuda, name, getattr(self, name))
+        patch.setattr(torch.cuda, "Stream", lambda device=None: Stream(device or self.now))
+        patch.setattr(torch.cuda, "CUDAGraph", lambda: Graph(self))
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        before, self.now = self.now, device
+        yield
+        self.now = before
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        with self.device(stream.device):
+            yield
+
+    @contextmanager
+    def graph(self, graph: Any, pool: Any = None, stream: Any = None) -> Iterator[None]:
+        assert isinstance(pool, int)
+        self.seen.append(("graph", self.now, pool, stream))
+        with self.device(torch.device("cuda", 0) if stream is None else stream.device):
+            yield  # without a stream PyTorch takes one of whatever device was current first
+
+    def current_stream(self) -> Any:
+        return Stream(self.now)
+
+    def graph_pool_handle(self) -> int:
+        self.pools += 1
+        return self.pools
+
+
+class Stream:
+    """A stream of a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def wait_stream(self, other: Any) -> None:
+        assert other.device == self.device
+
+
+class Graph:
+    """What can be run again."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self.cuda = cuda
+
+    def replay(self) -> None:
+        self.cuda.seen.append(("replay", self.cuda.now))
+
+
+def test_graphs_are_recorded_and_run_on_the_device_of_the_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever device is the current one; graphs of a device have one stream and one pool."""
+    cuda, graphs = Cuda(monkeypatch), CudaGraphs()
+    second, third = torch.device("cuda", 1), torch.device("cuda", 2)
+    for device in (second, third, second):
+        made, replay = graphs.capture(lambda: cuda.now, device)
+        assert made == device and cuda.now == torch.device("cuda", 0)
+        replay()
+        assert cuda.seen[-1] == ("replay", device)
+    recorded = [seen for seen in cuda.seen if seen[0] == "graph"]
+    assert [seen[1] for seen in recorded] == [second, third, second]
+    assert recorded[0] == recorded[2] and recorded[0][2] != recorded[1][2]
+
+
 class Seen(TorchDispatchMode):
     """The operators that run, each with its tensors' devices."""
 
@@ -132,6 +207,33 @@ def test_a_forward_pass_neither_waits_nor_copies_from_the_host(
     for operator, devices in seen.found:
         assert not any(word in operator for word in WAITS), operator
         assert devices <= {"meta"}, operator
+
+
+class Refusing(Rehearsed):
+    """Refuses to capture what waits for the host, as CUDA does."""
+
+    def capture(
+        self, run: Callable[[], Any], device: torch.device
+    ) -> tuple[Any, Callable[[], object]]:
+        with Seen() as seen:
+            run()
+        waiting = {name for name, _ in seen.found if any(word in name for word in WAITS)}
+        assert not waiting, waiting
+        return super().capture(run, device)
+
+
+@torch.inference_mode()
+def test_given_cameras_are_answered_on_every_call_and_captured_on_none() -> None:
+    backbone, images = short("da3-tiny"), scene(3, 0)
+    found = backbone(images)
+    cameras = {"world_to_camera": found.world_to_camera, "intrinsics": found.intrinsics}
+    captured = CapturedBackbone(backbone, graphs=Refusing())
+    for _ in range(3):
+        assert_same(captured(images, **cameras), backbone(images, **cameras))
+        assert captured.last == "cameras are given, and to bring depth to their unit reads numbers"
+    for last in ("a shape is captured when it comes for the second time", "captured"):
+        captured(images)
+        assert captured.last == last
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recon_backbones import preprocess, umeyama
 from recon_backbones.blocks.patches import imagenet_normalize, resize_positions
@@ -119,6 +120,30 @@ def test_posed_inference_equals_upstream(backbone: DepthAnything3) -> None:
     assert error(out.depth_conf[0], API["posed_scale.conf"]) < 3e-5
     assert torch.equal(out.world_to_camera, world_to_camera)
     assert torch.equal(out.intrinsics, k)
+
+
+class Operators(TorchDispatchMode):
+    """Names of the operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("views", [1, 2, 5, 6])
+def test_given_scenes_have_a_lower_median_distance_of_one(views: int) -> None:
+    """By sorting: PyTorch refuses a median with places on CUDA where it must be deterministic."""
+    turns = rotation_from_quaternion(torch.randn(2, views, 4))
+    cameras = torch.cat((turns, torch.randn(2, views, 3, 1)), dim=-1)
+    with Operators() as seen:
+        found = normalize_scene(cameras)
+    assert "aten.median.dim" not in seen.names and "aten.sort.default" in seen.names
+    median = invert_rigid(found)[..., 3].norm(dim=-1).median(dim=1).values
+    torch.testing.assert_close(median, torch.full((2,), float(views > 2)), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recon_backbones import (
     Backbone,
@@ -205,6 +206,20 @@ def test_streaming_changes_no_result(name: str, monkeypatch: pytest.MonkeyPatch)
         again = network(images).depth
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(again, expected)
+
+
+def test_tokens_wait_in_memory_of_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch rounds pinned memory up to a power of two."""
+    keeper, asked = streaming.Keeper(), []
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, **kw: asked.append(kw) or empty(*a, **kw))
+    with FakeTensorMode():
+        x = empty(3, 5, 7, device="cuda")
+        assert keeper.keep(x) is x
+        keeper.offload = True
+        kept = keeper.keep(x)
+    assert kept.device.type == "cpu" and kept.shape == x.shape
+    assert not any(each.get("pin_memory") for each in asked)
 
 
 @pytest.mark.parametrize("scenes", [1, 2])
@@ -432,6 +447,19 @@ def test_the_allocator_s_own_error_is_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**46, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_what_cuda_s_libraries_say_of_memory_is_known(told: str) -> None:
+    assert is_out_of_memory(RuntimeError(told))
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])

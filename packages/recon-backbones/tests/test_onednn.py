@@ -69,6 +69,17 @@ def test_gradients_small_layers_and_other_types_go_the_usual_way() -> None:
     LAYER.zero_grad()
 
 
+def test_only_a_forward_of_tensors_on_a_cpu_is_watched() -> None:
+    """To watch costs microseconds a call, for which a GPU would wait."""
+
+    @onednn.by_onednn
+    def watched(x: Tensor, *, mask: Tensor | None = None) -> int:
+        return torch._C._len_torch_function_stack()
+
+    here, elsewhere = torch.empty(1), torch.empty(1, device="meta")
+    assert watched(elsewhere) == 0 < watched(here) == watched(elsewhere, mask=here)
+
+
 @torch.no_grad()
 def test_hooks_still_see_the_layer() -> None:
     seen: list[Tensor] = []

@@ -21,14 +21,14 @@ sys.exit(max([main(words) for words in json.loads(sys.argv[1])]))
 """
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
-ADDERS += ("cells_top",)  # which ranks what others scored
+ADDERS += ("cells_top", "cells_alone")  # which rank what others scored
 ORDERS = ("order_spread", "order_keys", "order_longest", "order_long", "order_short", "order_few")
 
 # What is compiled where registers or shared memory are scarcest: target, data type, head width.
 WIDEST = ("sparse_bwd_q", "sparse_bwd_kv", "linear_bwd_q", "linear_bwd_kv", *ROWS)
 SCARCE = (
     (("sm_90", "fp32", 128), (*WIDEST, "rows_laid", "cells_last", "cells_wanted")),
-    (("sm_86", "fp16", 128), ("sparse_fwd", "sparse_bwd_kv", *ROWS)),
+    (("sm_86", "fp16", 128), ("sparse_fwd", "sparse_bwd_kv", *ROWS, "cells_wide")),
     (("sm_120", "fp32", 64), ("cells_largest",)),
     (("sm_80", "fp32", 128), ("cells_largest",)),
     (("sm_120", "fp32", 128), ("sparse_bwd_q", "order_features")),

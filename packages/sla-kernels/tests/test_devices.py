@@ -16,7 +16,7 @@ from sla_kernels.linear import launch as linear_launch
 from sla_kernels.linear.rule import Rule
 from sla_kernels.linear.scope import Scope
 from sla_kernels.order import axes, captured
-from sla_kernels.runtime import library, tiles
+from sla_kernels.runtime import library, parts, tiles
 from sla_kernels.runtime.grid import grid, within_reach
 from sla_kernels.select import op as select_op
 from sla_kernels.select.lists import BlockLists
@@ -241,6 +241,41 @@ def test_products_without_the_cpus_kernel_are_the_same_and_stay_on_their_device(
     monkeypatch.setattr(sparse_eager, "fused", lambda q: False)
     for found, wanted in zip(outcome(settings), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_other_devices_make_few_large_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of one length in one batch: a launch costs them more than a cache gains."""
+    calls: list[tuple[int, ...]] = []
+
+    def counted(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        calls.append(tuple(q.shape))
+        return products(q, k, v, scale)
+
+    def elsewhere(each: int, x: Tensor, cache: int) -> int:
+        return at_once(each, x.to("meta"), cache)
+
+    products, at_once = sparse_eager.products, parts.at_once
+    q, k, v = qkv(1024, 1024, h=4, g=4, d=64)
+    selection = select_blocks(q, k, keep=0.3, block=(32, 16))
+    expected = block_sparse_attention(q, k, v, selection, backend="eager")
+    monkeypatch.setattr(sparse_eager, "fused", lambda q: False)
+    monkeypatch.setattr(sparse_eager, "products", counted)
+    monkeypatch.setattr(sparse_eager, "at_once", elsewhere)
+    found = block_sparse_attention(q, k, v, selection, backend="eager")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert calls == [(4 * 32, 1, 32, 64)]
+
+
+def test_what_is_at_once_stays_within_its_bytes() -> None:
+    """Also where scores of whole heads are written out."""
+    here, there = torch.empty(1), torch.empty(1, device="meta")
+    assert parts.at_once(1 << 20, here, 4 << 20) == 4
+    assert parts.at_once(1 << 20, there, 4 << 20) == parts.ACCELERATOR_BYTES >> 20
+    assert parts.at_once(1 << 40, there, 4 << 20) == 1
+    q = torch.empty(1, 8, 8192, 64, device="meta")
+    for whole, together in ((True, 1), (False, 8)):
+        heads = list(sparse_eager._heads(q, q, whole))
+        assert [one.keys.stop - one.keys.start for one in heads] == [together] * (8 // together)
 
 
 def test_axes_are_found_where_a_device_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sla_kernels import BlockSelection, block_sparse_attention, select_blocks
-from sla_kernels.select.ranks import kept_blocks, rank, top_k
+from sla_kernels.select.ranks import kept_blocks, rank, top_k, top_p
 from sla_kernels.select.scores import block_means
 
 
@@ -108,6 +109,30 @@ def test_top_p_keeps_the_share_and_no_more_than_keep() -> None:
     assert (wide.counts >= 1).all() and wide.counts.max() > wide.counts.min()
     assert (capped.counts <= 3).all()
     assert not (capped.block_mask() & ~wide.block_mask()).any()
+
+
+class Sums(TorchDispatchMode):
+    """The types of what is added up step by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == torch.ops.aten.cumsum.default:
+            self.types.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+def test_top_p_adds_up_integers_of_which_every_order_gives_one_sum() -> None:
+    """Of floating point PyTorch refuses such sums on CUDA where it must be deterministic."""
+    scores, sizes = torch.randn(1, 2, 3, 500), torch.full((500,), 16)
+    with Sums() as sums:
+        kept = top_p(scores, sizes, 0.7)
+    assert sums.types == [torch.int64]
+    mass = scores.double().softmax(-1)
+    best_first = mass.sort(-1, descending=True).values
+    assert torch.equal(kept.sum(-1), ((best_first.cumsum(-1) - best_first) < 0.7).sum(-1))
 
 
 @given(

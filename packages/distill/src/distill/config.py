@@ -29,7 +29,8 @@ class DistillConfig:
     - `checkpoint_activations`: patterns of student module names whose activations are recomputed
       during backward instead of kept.
     - `seed`: decides everything random.
-    - `deterministic`: refuse PyTorch operations that have no deterministic algorithm.
+    - `deterministic`: refuse PyTorch operations that have no deterministic algorithm; on CUDA the
+      environment needs `CUBLAS_WORKSPACE_CONFIG=:4096:8` before Python starts.
     - `checkpoint_every`: steps between checkpoints.
     - `keep_last`: newest checkpoints to keep, besides the best.
     - `evaluate_every`: steps between evaluations; None for one at the end.

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from distill.batches import as_batches
@@ -29,6 +28,7 @@ from distill.resume.identity import identify
 from distill.resume.progress import Progress
 from distill.resume.rng import isolated_rng
 from distill.run import Run
+from distill.step.determinism import deterministic
 from distill.step.recompute import recomputed_activations
 from distill.task import Task, complete_objectives
 from distill.trainable.freeze import (
@@ -117,11 +117,11 @@ def distill(
     archive = Archive(directory, identity, writes=world.leads)
     listener = reporter if reporter and world.leads else Quiet()
     with (
+        deterministic(config.deterministic, student, teacher),
         held_alone(archive.directory, writes=world.leads),
         isolated_rng(),
         _spread(task, sharding, spread_teacher=store is None) as task,
         _training_mode(task.student, task.teacher),
-        _determinism(config.deterministic),
         recomputed_activations(task.student, config.checkpoint_activations),
         Observer(
             task.student,
@@ -259,15 +259,3 @@ def _training_mode(student: nn.Module, teacher: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _determinism(wanted: bool) -> Iterator[None]:
-    if torch.are_deterministic_algorithms_enabled() or not wanted:
-        yield  # as the caller has it, warnings in place of errors included
-        return
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)

@@ -12,7 +12,7 @@ def rowwise(*, pow2: bool = False) -> Recipe:
     """One scale per output row of a weight and per token: the default of this package.
 
     Float32 scales amax / 448 and division, also for bfloat16 tensors, so that eager and
-    compiled code agree; torchao's inference computes the same for float32 tensors.
+    compiled code agree on a CPU; torchao's inference computes the same for float32 tensors.
     - `pow2`: power-of-two scales, as the rowwise recipe of `torchao.float8` training has them.
     """
     spec = Spec(rule="double_pow2") if pow2 else Spec()

@@ -1,4 +1,4 @@
-"""Exit with 0 if compiled code gives the bytes of eager code, and refuses what it refuses.
+"""Exit with 0 if compiled code gives the bytes of eager code on a CPU, and refuses what it refuses.
 
     python compiled.py float32          one recipe for each granularity, each of another scale rule
     python compiled.py bfloat16 all     every ready recipe, which takes minutes

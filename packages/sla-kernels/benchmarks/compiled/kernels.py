@@ -22,6 +22,8 @@ from sla_kernels.search.launch import (
     PARTS,
     SCORED,
     row_bytes,
+    rows_of,
+    scored,
     scoring,
     walking,
 )
@@ -58,6 +60,8 @@ ROWS = {
     "cells_top": (search.open_cells_kernel, None),
     "cells_last": (search.open_cells_kernel, None),
     "cells_many": (search.open_cells_kernel, None),
+    "cells_wide": (search.open_cells_kernel, None),
+    "cells_alone": (search.open_cells_kernel, None),
     "cells_means": (cells.cell_means_kernel, None),
     "cells_larger": (cells.larger_means_kernel, None),
     "cells_wanted": (cells.wanted_kernel, None),
@@ -75,6 +79,7 @@ HALVED = dict(  # tokens that a program begins with, and how often it halves the
 )
 NAMES = (*SPARSE, *LINEAR, *ROWS, *ORDER)
 ROWS_BLOCK_Q = 64  # the default block of `select_rows`
+WIDE = PART * PARTS  # the longest block whose rows kernels choose
 SIZE = 4  # its key block
 AXES = 16  # that an order looks at
 ADDS = Tile(m=CHUNK, n=CHUNK, warps=4, stages=3)  # what Triton takes where nothing is said
@@ -87,9 +92,13 @@ FIXED = {
     "cells_wanted": WANTED,
 }
 MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_wanted"}
-MULTIPLY_NOTHING |= {"cells_top", "cells_means", "rows_laid"}
+MULTIPLY_NOTHING |= {"cells_top", "cells_alone", "cells_means", "rows_laid"}
 MULTIPLY_NOTHING |= set(ORDER) - {"order_features"}
 CANDIDATES = {"cells_top": MOST, "cells_last": 512, "cells_many": SCORED}  # 512 as by default
+CANDIDATES |= {"cells_wide": scored(WIDE), "cells_alone": MOST}
+BLOCKS_Q = {"cells_wide": WIDE}
+SIZES = {"cells_alone": 64}  # long key blocks, and no larger cells
+TOP = ("cells_top", "cells_alone")
 
 Variant = tuple[str, Any, Tile, dict[str, Any]]
 """A kernel's name, the kernel, its tile and what is compiled into it."""
@@ -126,9 +135,11 @@ def _of_rows(tiles: Tiles, target: str, dtype: torch.dtype, width: int) -> Itera
             sizes |= {"TILE": tile.m, "BLOCKS": tile.n, "LEAST": LEAST_MASS}
             sizes |= {"PRECISION": precision(target, torch.float32)}
         if name in CANDIDATES:
-            sizes |= {"TILES": CANDIDATES[name] // tile.n, "STEP": LARGEST.n, "ROWS": PARTS // 2}
-        sizes |= {"OF_BLOCK": ROWS_BLOCK_Q // PART, "SIZE": SIZE, "CHUNK": CHUNK}
-        sizes |= {"TOP": name == "cells_top", "LAST": name in ("cells_last", "cells_many")}
+            sizes |= {"TILES": CANDIDATES[name] // tile.n, "STEP": LARGEST.n}
+        block_q = BLOCKS_Q.get(name, ROWS_BLOCK_Q)
+        sizes |= {"OF_BLOCK": block_q // PART, "ROWS": rows_of(block_q)}
+        sizes |= {"SIZE": SIZES.get(name, SIZE), "CHUNK": CHUNK}
+        sizes |= {"TOP": name in TOP, "LAST": name in CANDIDATES and name != "cells_top"}
         yield name, kernel, tile, sizes | {"SUMMARIES": True, "ORDERED": True}
 
 
@@ -146,7 +157,8 @@ def _tile_of_rows(
     if name not in CANDIDATES:
         return FIXED[name]
     row = row_bytes(dtype, width)
-    found = walking(CANDIDATES[name], ROWS_BLOCK_Q, row, top=name == "cells_top")
+    block_q = BLOCKS_Q.get(name, ROWS_BLOCK_Q)
+    found = walking(CANDIDATES[name], block_q, row, top=name in TOP)
     return Tile(m=PARTS, n=found["TILE"], warps=found["num_warps"], stages=found["num_stages"])
 
 

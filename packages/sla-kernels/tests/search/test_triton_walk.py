@@ -43,6 +43,7 @@ CASES = [
     Case(70, 300, 2, 1, 0, 6, 2, 16, (4, 16, 64), 24, False),
     Case(150, 150, 1, 1, 70, 2, 1, 64, (8, 64), 24),
     Case(97, 97, 2, 1, 1, 4, 2, 128, (16,)),
+    Case(97, 517, 1, 1, 1, 3, 2, 64, (64,)),
     Case(40, 233, 1, 1, 2, 200, 9, 64, (1, 8)),
 ]
 
@@ -122,3 +123,17 @@ def test_heads_too_wide_for_the_smallest_gpu_are_left_to_pytorch(width: int, fit
     layout = Layout(300, 0, (4, 64))
     q = torch.empty(1, 1, 300, width)
     assert search_launch.fits(q, layout, budget_of(4, 2, layout), 64) == fit
+
+
+@pytest.mark.parametrize(
+    ("block_q", "exact", "fit"), [(128, 2048, True), (256, 1024, True), (256, 1025, False)]
+)
+def test_as_many_candidates_are_taken_as_every_gpu_holds(
+    block_q: int, exact: int, fit: bool
+) -> None:
+    """`benchmarks/compiled_code.py` compiles both limits, "cells_many" and "cells_wide"."""
+    layout = Layout(44_000, 0, (4, 64))
+    q = torch.empty(1, 1, 44_000, 128, dtype=torch.bfloat16, device="meta")
+    budget = budget_of(exact, 20, layout)
+    assert search_launch.fits(q, layout, budget, block_q) == fit
+    assert budget.candidates(layout, 0) <= search_launch.scored(block_q) or not fit

@@ -27,7 +27,8 @@ def quantize_activation(
 
     - `backend`: "triton" runs the kernel, "reference" PyTorch operations, which `torch.compile`
       fuses; "auto" is the kernel for CUDA tensors outside of compilation and a spec that
-      it covers, the reference otherwise. Codes and scales are the same.
+      it covers, the reference otherwise. Codes and scales are the same, but for what Inductor
+      makes of the reference on CUDA, where it divides less exactly.
 
     Raises ValueError for an unknown backend, and where "triton" is asked for and Triton is
     not installed, the device is out of reach, or the spec or row is not covered.

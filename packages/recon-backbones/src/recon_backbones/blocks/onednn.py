@@ -31,10 +31,16 @@ def by_onednn(forward: Callable[P, R]) -> Callable[P, R]:
         traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if torch.compiler.is_compiling() or traced or not AVAILABLE:  # a compiler chooses itself
             return forward(*args, **kwargs)
+        if not _any_on_cpu(*args, *kwargs.values()):  # every call would cost a GPU's host more
+            return forward(*args, **kwargs)
         with _LinearByOneDnn():
             return forward(*args, **kwargs)
 
     return run
+
+
+def _any_on_cpu(*given: object) -> bool:
+    return any(isinstance(x, Tensor) and x.device.type == "cpu" for x in given)
 
 
 class _LinearByOneDnn(TorchFunctionMode):

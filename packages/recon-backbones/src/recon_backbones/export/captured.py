@@ -7,7 +7,7 @@ results are copied out.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -22,6 +22,7 @@ from recon_backbones.prediction import Prediction
 
 T = TypeVar("T")
 Key = tuple[object, ...]
+GIVEN = "cameras are given, and to bring depth to their unit reads numbers"
 WARM_UPS = 2  # calls on the side stream before a capture, as PyTorch asks for
 
 
@@ -32,15 +33,15 @@ class Graphs(Protocol):
     def obstacle(self, images: Tensor) -> str | None:
         """Why a call with these images cannot be captured, or None."""
 
-    def capture(self, run: Callable[[], T]) -> tuple[T, Callable[[], object]]:
-        """Record what `run` does; return its result, and what makes it anew in the same memory."""
+    def capture(self, run: Callable[[], T], device: torch.device) -> tuple[T, Callable[[], object]]:
+        """Record what `run` does on a device; return its result, and what makes it anew there."""
 
 
 class CudaGraphs:
-    """CUDA's graphs; those of one object share their memory, for they run one after another."""
+    """CUDA's graphs; those of a device share their memory, for they run one after another."""
 
     def __init__(self) -> None:
-        self._pool: Any = None
+        self._beside: dict[torch.device, tuple[Any, Any]] = {}
 
     def obstacle(self, images: Tensor) -> str | None:
         """Graphs are CUDA's, and record no gradients."""
@@ -48,34 +49,41 @@ class CudaGraphs:
             return f"images are on {images.device}, and graphs are of CUDA"
         return "gradients are recorded" if torch.is_grad_enabled() else None
 
-    def capture(self, run: Callable[[], T]) -> tuple[T, Callable[[], object]]:
-        """Warm up on a stream of its own, then record."""
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UPS):
-                run()
-        torch.cuda.current_stream().wait_stream(beside)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            made = run()
-        return made, graph.replay
+    def capture(self, run: Callable[[], T], device: torch.device) -> tuple[T, Callable[[], object]]:
+        """Warm up on a stream of its own, then record on it: PyTorch's may be another device's."""
+        with torch.cuda.device(device):
+            beside, pool = self._stream_and_pool(device)
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(WARM_UPS):
+                    run()
+            torch.cuda.current_stream().wait_stream(beside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool, stream=beside):
+                made = run()
+
+        def replay() -> None:
+            with torch.cuda.device(device):
+                graph.replay()
+
+        return made, replay
+
+    def _stream_and_pool(self, device: torch.device) -> tuple[Any, Any]:
+        """Graphs that share a pool must be recorded on one stream."""
+        if device not in self._beside:
+            self._beside[device] = (torch.cuda.Stream(device), torch.cuda.graph_pool_handle())
+        return self._beside[device]
 
 
 class _Captured:
     """One graph with the memory that it reads and writes."""
 
-    def __init__(
-        self, run: Callable[[Mapping[str, Tensor]], Prediction], given: Mapping[str, Tensor],
-        graphs: Graphs,
-    ) -> None:  # fmt: skip
-        self.inputs = {name: x.clone() for name, x in given.items()}
-        self.output, self.replay = graphs.capture(lambda: run(self.inputs))
+    def __init__(self, run: Callable[[Tensor], Prediction], images: Tensor, graphs: Graphs) -> None:
+        self.images = images.clone()
+        self.output, self.replay = graphs.capture(lambda: run(self.images), images.device)
 
-    def __call__(self, given: Mapping[str, Tensor]) -> Prediction:
-        for name, x in given.items():
-            self.inputs[name].copy_(x)
+    def __call__(self, images: Tensor) -> Prediction:
+        self.images.copy_(images)
         self.replay()
         made: Prediction = _copied(self.output)
         return made
@@ -87,9 +95,10 @@ class CapturedBackbone:
     with torch.inference_mode():
         prediction = CapturedBackbone(backbone)(images)
 
-    A shape is captured when it comes for the second time. `last` says how the last call ran:
-    "captured", or why not. Weights, attention and token order must not change after a capture;
-    `forget` drops all graphs. Each holds memory for one forward pass beyond what others have.
+    A shape is captured when it comes for the second time; calls with cameras are not, for their
+    unit is found on the host. `last` says how the last call ran: "captured", or why not. Weights,
+    attention and token order must not change after a capture; `forget` drops all graphs. Each
+    holds memory for one forward pass beyond what others have.
 
     - `most`: how many shapes are kept; the one that was not used for longest is dropped.
 
@@ -119,33 +128,30 @@ class CapturedBackbone:
         """
         check_images(images, self.backbone.patch_size)
         check_cameras(images, world_to_camera, intrinsics)
-        cameras = {"world_to_camera": world_to_camera, "intrinsics": intrinsics}
-        given = {"images": images} | {k: x for k, x in cameras.items() if x is not None}
 
-        def run(tensors: Mapping[str, Tensor]) -> Prediction:
+        def run(images: Tensor) -> Prediction:
             made: Prediction = self.backbone(
-                tensors["images"],
-                world_to_camera=tensors.get("world_to_camera"),
-                intrinsics=tensors.get("intrinsics"),
+                images,
+                world_to_camera=world_to_camera,
+                intrinsics=intrinsics,
                 reference=reference,
                 head_chunk=head_chunk,
             )
             return made
 
-        obstacle = self._graphs.obstacle(images)
+        obstacle = self._graphs.obstacle(images) or (None if world_to_camera is None else GIVEN)
         if obstacle is not None:
             self.last = obstacle
-            return run(given)
-        shapes = ((name, x.shape, x.dtype, x.device) for name, x in given.items())
-        key = (reference, head_chunk, *shapes)
+            return run(images)
+        key = (reference, head_chunk, images.shape, images.dtype, images.device)
         if key not in self._kept:
             self.last = "a shape is captured when it comes for the second time"
             self._keep(key, None)
-            return run(given)
-        captured = self._kept[key] or _Captured(run, given, self._graphs)
+            return run(images)
+        captured = self._kept[key] or _Captured(run, images, self._graphs)
         self._keep(key, captured)
         self.last = "captured"
-        return captured(given)
+        return captured(images)
 
     def forget(self) -> None:
         """Drop all graphs and their memory."""

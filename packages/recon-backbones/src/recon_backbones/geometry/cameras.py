@@ -185,5 +185,6 @@ def normalize_scene(
     first[..., 3, 3] = 1
     relative = (full @ first)[..., :3, :]
     distance = invert_rigid(relative)[..., 3].norm(dim=-1)  # [b v]
-    scale = distance.median(dim=1).values.clamp_min(0.1)
+    middle = (distance.shape[1] - 1) // 2
+    scale = distance.sort(dim=1).values[:, middle].clamp_min(0.1)  # a median of PyTorch may vary
     return torch.cat((relative[..., :3], relative[..., 3:] / scale[:, None, None, None]), dim=-1)

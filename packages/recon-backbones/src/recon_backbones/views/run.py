@@ -30,6 +30,10 @@ EXHAUSTED = (
     "out of memory",
     "could not create a memory object",  # oneDNN, and the line below
     "could not create a primitive",
+    "cublas_status_alloc_failed",  # of CUDA, and the lines below
+    "cublas_status_not_initialized when calling `cublascreate",
+    "cudnn_status_alloc_failed",
+    "unable to find an engine to execute this computation",
 )
 
 

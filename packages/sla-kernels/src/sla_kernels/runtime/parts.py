@@ -1,6 +1,7 @@
 """In which parts a CPU works: what it makes on the way then stays in its cache and is reused.
 
-Other devices work on everything at once, and so do graphs that are traced.
+Other devices work on as much as launches need to count little, and graphs that are traced on
+everything at once.
 """
 
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from torch import Tensor
 
 HEAD_BYTES = 5 << 20  # of the keys of heads that are worked on together, in float32
 RUN_BYTES = 1 << 20  # of tokens that are summed at a time, in float32
+ACCELERATOR_BYTES = 256 << 20  # of what is gathered at a time where few launches matter more
 _FLOAT32 = 4
 
 
@@ -18,6 +20,14 @@ class Heads(NamedTuple):
 
     keys: slice
     queries: slice
+
+
+def at_once(each: int, x: Tensor, cache: int) -> int:
+    """How many things of `each` bytes are worked on together where x lies, at least one.
+
+    - `cache`: the bytes that a CPU takes at a time.
+    """
+    return max(1, (cache if x.device.type == "cpu" else ACCELERATOR_BYTES) // each)
 
 
 def by_heads(q: Tensor, k: Tensor, most: int = HEAD_BYTES) -> list[Heads]:

@@ -186,11 +186,13 @@ def open_cells_kernel(
             number = start + tl.arange(0, STEP)
             tl.store(lists + number, pinned_first + number, mask=number < pinned)
     if LAST:
-        inner = tl.arange(0, SIZE)
-        number = at[:, None] * SIZE + inner[None, :]
-        number = tl.where(number < tokens, number, nothing)
-        held = tokens_at + place[:, None] * SIZE + inner[None, :]
-        tl.store(lists + held, number, mask=taken[:, None] & (inner < SIZE)[None, :])
+        RUN: tl.constexpr = SIZE if SIZE <= 4 else 2  # tokens of a block at a time: more spill
+        for begin in range(0, SIZE, RUN):
+            inner = begin + tl.arange(0, RUN)
+            number = at[:, None] * SIZE + inner[None, :]
+            number = tl.where(number < tokens, number, nothing)
+            held = tokens_at + place[:, None] * SIZE + inner[None, :]
+            tl.store(lists + held, number, mask=taken[:, None])
         tl.store(Moved + block * chosen + place, mass, mask=taken)
         tl.debug_barrier()  # what the program wrote it reads
         if TOP:

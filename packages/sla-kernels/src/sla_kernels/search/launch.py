@@ -40,9 +40,22 @@ def fits(q: Tensor, layout: Layout, budget: Budget, block_q: int) -> bool:
         and q.shape[3] <= WIDEST
         and PART <= block_q <= PART * PARTS
         and layout.sizes[0] <= chunk_of(layout.sizes) <= 128
-        and all(budget.candidates(layout, level) <= SCORED for level in levels[:-1])
+        and all(budget.candidates(layout, level) <= scored(block_q) for level in levels[:-1])
         and budget.candidates(layout, levels[-1]) <= MOST
     )
+
+
+def rows_of(block_q: int) -> int:
+    """The rows of a product that a block may fill."""
+    return PARTS if block_q > PARTS // 2 * PART else PARTS // 2
+
+
+def scored(block_q: int) -> int:
+    """Of how many candidates a program holds the scores.
+
+    Those of more in full rows spill, and fill more shared memory than some GPUs have.
+    """
+    return SCORED if rows_of(block_q) < PARTS else LONG
 
 
 def found_rows(
@@ -242,7 +255,7 @@ def walking(candidates: int, block_q: int, row: int, *, top: bool) -> dict[str, 
     tile = width if top else max(16, keys)
     warps, stages = (8, 2) if row > ROW else (16, 3)  # of fewer, each has more registers
     return {
-        "ROWS": PARTS if block_q > PARTS // 2 * PART else PARTS // 2,
+        "ROWS": rows_of(block_q),
         "TILES": width // tile,
         "TILE": tile,
         "num_warps": max(1, width // 512) if top else min(warps, 4 * max(1, width // 512)),

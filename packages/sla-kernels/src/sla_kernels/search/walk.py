@@ -21,13 +21,13 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.parts import at_once
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
 PART = 16  # queries whose mean speaks for them when blocks are chosen
 BATCH_BYTES = 2 << 20  # of gathered mean keys: what a core's cache holds beside other things
-ACCELERATOR_BYTES = 256 << 20  # of the same elsewhere, where few launches matter more
 
 
 class Asking(NamedTuple):
@@ -176,7 +176,7 @@ def _mass(
 def _batches(runs: Int64[Tensor, "blocks n"], keys: Tensor) -> Iterator[slice]:
     """Runs of blocks whose keys take bounded memory; on a CPU they fit the cache."""
     each = runs.shape[1] * keys.shape[1] * keys.element_size()
-    step = max(1, (BATCH_BYTES if runs.device.type == "cpu" else ACCELERATOR_BYTES) // each)
+    step = at_once(each, runs, BATCH_BYTES)
     return (slice(start, start + step) for start in range(0, len(runs), step))
 
 

@@ -1,5 +1,7 @@
 """From block scores to ascending lists, the same on every run."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
@@ -9,6 +11,7 @@ from sla_kernels.runtime.library import is_writing_out
 Scores = Float32[Tensor, "b h query_blocks key_blocks"]
 
 KEEP_STEPS = 1 << 24  # a keep fraction as an integer ratio, so that symbolic shapes stay exact
+MASS_STEPS = 1 << 40  # of mass: integers add up in any order to the same sum, on a GPU too
 
 
 def kept_blocks(keep: float | int, key_blocks: int) -> int:
@@ -73,10 +76,11 @@ def top_p(
     """
     mass = (scores + sizes.log()).softmax(-1)
     order = rank(scores).sort(-1, descending=True).indices
-    best_first = mass.gather(-1, order)
+    best_first = (mass.gather(-1, order).nan_to_num(1.0) * MASS_STEPS).long()
     before = best_first.cumsum(-1) - best_first
     best = torch.arange(mass.shape[-1], device=mass.device) < 1
-    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, (before < share) | best)
+    taken = (before < math.ceil(share * MASS_STEPS)) | best
+    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, taken)
 
 
 def diagonal(

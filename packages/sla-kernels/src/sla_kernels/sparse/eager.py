@@ -2,12 +2,12 @@
 
 Query blocks whose lists have equal length form one batch: their key and value blocks are gathered
 side by side, a cache-sized batch at a time, and go through the flash kernel of PyTorch, which a CPU
-has; other devices, where Triton is missing, write the same in matrix products. A row of
-the batch holds every key its queries attend, so its log-sum-exp is final and the backward pass
-needs no second look: it runs the same batches through the kernel's own backward and adds the
-gathered key and value gradients up in float32, head by head. Beyond inputs and outputs there is
-one batch, and in the backward pass the float32 sums of one head. The flash kernels take the
-numbers of a token for neighbors and do not look: what has them apart is copied first.
+has; other devices, where Triton is missing, write the same in matrix products of larger batches. A
+row of the batch holds every key its queries attend, so its log-sum-exp is final and the backward
+pass needs no second look: it runs the same batches through the kernel's own backward and adds the
+gathered key and value gradients up in float32, some heads at a time. Beyond inputs and outputs
+there is one batch, and in the backward pass the float32 sums of these heads. The flash kernels take
+the numbers of a token for neighbors and do not look: what has them apart is copied first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.runtime.grid import strided
+from sla_kernels.runtime.parts import at_once
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.lists import BlockLists
@@ -26,7 +27,8 @@ _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 BATCH_BYTES = 1 << 20  # keys, values, queries and output of one batch, so that it fits the cache
-HEADS_ELEMENTS = 1 << 17  # key elements of the heads handled together
+HEADS_BYTES = 1 << 19  # keys of the heads handled together, in float32
+SCORE_BYTES = 8  # what a score takes where they are written out: itself and its weight, in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,11 @@ class _Heads:
     queries: slice  # heads of q
 
 
-def _heads(q: Tensor, k: Tensor) -> Iterator[_Heads]:
+def _heads(q: Tensor, k: Tensor, whole: bool) -> Iterator[_Heads]:
+    """Heads that are handled together; those attended `whole` have all their scores at once."""
     group = q.shape[1] // k.shape[1]
-    step = max(1, HEADS_ELEMENTS // (k.shape[2] * k.shape[3]))
+    scores = 0 if fused(q) or not whole else SCORE_BYTES * group * q.shape[2] * k.shape[2]
+    step = at_once(4 * k.shape[2] * k.shape[3] + scores, k, HEADS_BYTES)
     for batch in range(k.shape[0]):
         for start in range(0, k.shape[1], step):
             end = min(start + step, k.shape[1])
@@ -123,7 +127,7 @@ class _Batch:
 
 
 def _batches(lists: BlockLists, heads: _Heads, free_keys: int, width: int) -> Iterator[_Batch]:
-    """Group the rows of some heads by length and cut the groups to the cache.
+    """Group the rows of some heads by length and cut the groups, on a CPU to its cache.
 
     `width` is what a token takes, in bytes.
     """
@@ -140,7 +144,10 @@ def _batches(lists: BlockLists, heads: _Heads, free_keys: int, width: int) -> It
     lengths = lists.pinned + counts * lists.block_k - missing
     for length in sorted(set(lengths.tolist())):
         rows = (lengths == length).nonzero()[:, 0]
-        for part in rows.split(max(1, BATCH_BYTES // (2 * width * (length + lists.block_q)))):
+        each = 2 * width * (length + lists.block_q)
+        if not fused(rows):
+            each += SCORE_BYTES * length * lists.block_q
+        for part in rows.split(at_once(each, rows, BATCH_BYTES)):
             count = num_blocks(length - lists.pinned, lists.block_k)
             offset = head[part] * key_blocks
             yield _Batch(
@@ -174,7 +181,7 @@ def sparse_attention_forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty((*q.shape[:3], 1), dtype=at_least_float32(q), device=q.device)
     whole = _keeps_all(lists, k)
-    for heads in _heads(q, k):
+    for heads in _heads(q, k, whole):
         here = (heads.batch, heads.queries)
         if whole:
             k_h, v_h, q_h = _whole(heads, (k, v), (q,))
@@ -206,7 +213,7 @@ def sparse_attention_backward(
     grad, q, k, v = (strided(x) for x in (grad, q, k, v))
     queries = [grad, q, lse[..., None], *([] if out is None else [strided(out)])]
     whole, group = _keeps_all(lists, k), q.shape[1] // k.shape[1]
-    for heads in _heads(q, k):
+    for heads in _heads(q, k, whole):
         here, there = (heads.batch, heads.queries), (heads.batch, heads.keys)
         if whole:
             found = _pull_back(scale, *_whole(heads, (k, v), queries))

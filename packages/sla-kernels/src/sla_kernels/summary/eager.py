@@ -1,6 +1,7 @@
-"""Listed rows on the CPU: gathered whole, a cache full of blocks at a time, in matrix products.
+"""Listed rows without kernels: gathered whole, many blocks at a time, in matrix products.
 
-Few, large calls: what other processes take from a core then costs little more than their share.
+On a CPU they fill a core's cache. Few, large calls: what other processes take from a core then
+costs little more than their share.
 Products run in bfloat16 for bfloat16 where the processor multiplies it, else in at least float32.
 """
 
@@ -13,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sla_kernels.runtime.parts import at_once
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.rows import Rows
 
@@ -40,11 +42,11 @@ class _Batch(NamedTuple):
 
 
 def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
-    """Runs of query blocks that fit the cache together, gathered into the same memory."""
+    """Runs of query blocks, on a CPU as fit its cache, gathered into the same memory."""
     blocks, listed = flat.lists.shape
     d = flat.keys.shape[1]
     each = listed * (2 * d + 2 * block_q) * flat.keys.element_size()
-    step = min(blocks, max(1, BATCH_BYTES // each))
+    step = min(blocks, at_once(each, flat.keys, BATCH_BYTES))
     keys, values = (flat.keys.new_empty(step * listed, d) for _ in range(2))
     bias, scores = flat.bias.new_empty(step * listed), flat.keys.new_empty(step, block_q, listed)
     for start in range(0, blocks, step):
