@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from fp8_qat.layers.inputs import named
-from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear
+from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear, digest
 from fp8_qat.layers.quantizers import Quantizer, input_quantizer, make_quantizer
 from fp8_qat.layers.selection import Choice, Skipped, select_layers
 from fp8_qat.layers.states import FROZEN, LINEAR, QUANT, RELEASED, become
@@ -213,7 +213,7 @@ def _prepare_layer(
         become(layer, QUANT, weight_quantizer=made.train(layer.training), **given)
     elif frozen == "keep":
         kind = "frozen"
-        become(layer, FROZEN, **codes, **given)
+        become(layer, FROZEN, made_from=digest(weight), **codes, **given)
     else:
         kind = "released"
         become(layer, RELEASED, like=weight.new_empty(0), **codes, **given)

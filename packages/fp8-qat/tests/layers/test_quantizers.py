@@ -229,7 +229,7 @@ def test_calibration_refuses_what_no_scale_covers_and_sets_none(name: str, bad: 
     assert all(torch.equal(after[k].nan_to_num(), v.nan_to_num()) for k, v in before.items())
 
 
-def test_calibration_refuses_what_it_it_cannot_do() -> None:
+def test_calibration_refuses_what_it_cannot_do() -> None:
     model = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
     model.forward = lambda x: model["used"](x)
     prepare(model, recipes.static())

@@ -101,3 +101,21 @@ def test_an_optimizer_trains_the_same_parameters_after_prepare() -> None:
     optimizer.step()
     assert not torch.equal(layer.weight, before)
     assert state_of(layer) is not FROZEN
+
+
+def test_codes_follow_a_weight_that_another_module_loaded_first() -> None:
+    """The embedding and the head share it, and the embedding stands first in the state dict."""
+
+    def made() -> nn.Sequential:
+        net = nn.Sequential(nn.Embedding(32, 16), nn.Linear(16, 32, bias=False))
+        net[1].weight = net[0].weight
+        return net.requires_grad_(False)
+
+    net, other = made(), made()
+    prepare(net, recipes.weight_only(), include="1", frozen="keep")
+    net.load_state_dict(other.state_dict())
+    off = (net[1].dequantized_weight() - other[1].weight).norm() / other[1].weight.norm()
+    assert off < 0.1
+    codes = net[1].weight_bytes.clone()
+    net.load_state_dict(other.state_dict())
+    assert torch.equal(net[1].weight_bytes, codes)

@@ -4,6 +4,7 @@
 parameters, the same names in its state dict. `fp8_qat.layers.states` has the table.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -83,11 +84,13 @@ class FrozenLinear(QuantizedLinear):
     second weight, and computes no weight gradient. The original weight stays beside them.
 
     - `weight_bytes` (n, k) and `weight_scale`: buffers outside the state dict.
+    - `made_from`: a digest of the weight that they were made from.
     """
 
     enabled: bool
     weight_bytes: Tensor
     weight_scale: Tensor
+    made_from: bytes
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
@@ -126,18 +129,21 @@ class FrozenLinear(QuantizedLinear):
         return self.weight_bytes.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenLinear":
-        before = {"weight_scale": self.weight_scale}
+        before, dtype = {"weight_scale": self.weight_scale}, self.weight_dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         keep_dtype(self, before)
+        if self.weight_dtype != dtype and "weight" in self._parameters:
+            self.made_from = digest(self.weight)  # of the same numbers, rounded
         return self
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        before = self.weight.detach().clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if not _same(self.weight.detach(), before):  # or its codes, perhaps fitted, stay
+        loaded = digest(self.weight)  # a module that shares the weight may have loaded it before
+        if loaded != self.made_from:  # or its codes, perhaps fitted, stay
             self.quantize_again(self.weight.detach())
+            self.made_from = loaded
 
 
 class ReleasedLinear(FrozenLinear):
@@ -199,6 +205,14 @@ class ReleasedLinear(FrozenLinear):
 def _same(one: Tensor, other: Tensor) -> bool:
     alike = one.device == other.device and one.dtype == other.dtype and not one.is_meta
     return alike and torch.equal(one, other)
+
+
+def digest(weight: Float[Tensor, "n k"]) -> bytes:
+    """Tell a weight from others; one without data has none of its own."""
+    if weight.is_meta:
+        return b""
+    data = weight.detach().cpu().contiguous().view(torch.uint8)
+    return hashlib.blake2b(memoryview(data.numpy()), digest_size=16).digest()
 
 
 PREPARED = (QuantLinear, FrozenLinear)
