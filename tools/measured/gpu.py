@@ -48,7 +48,7 @@ def _by_views(rows: list[dict[str, Any]]) -> dict[int, dict[str, dict[str, Any]]
     """Rows by views and variant; a first call that compiled is no measurement."""
     found: dict[int, dict[str, dict[str, Any]]] = {}
     for row in rows:
-        compiling = row["variant"].endswith("compiled") and row["views"] == 2
+        compiling = len(row.get("all_ms", [])) == 1 and row["views"] == 2
         if "ms" in row and not compiling:
             found.setdefault(row["views"], {})[row["variant"]] = row
     return found

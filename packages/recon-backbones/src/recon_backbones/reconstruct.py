@@ -29,7 +29,12 @@ from recon_backbones.views.given import Given
 from recon_backbones.views.masks import keep_pixels
 from recon_backbones.views.options import Masks, Memory, Precision
 from recon_backbones.views.run import Views, predict_views
-from recon_backbones.views.scale import KnownDistance, check_ends, in_known_unit
+from recon_backbones.views.scale import (
+    KnownDistance,
+    check_ends,
+    in_known_unit,
+    scale_from_distance,
+)
 from recon_backbones.views.units import Meters, in_given_unit, in_meters
 
 CHOICE, MASKS = PhotoChoice(), Masks()
@@ -119,6 +124,8 @@ def reconstruct(
         made = replace(made, masks=files)
         if given is not None:
             made = replace(made, world_to_camera=given.near.numpy())
+        if refine is not None and known_distance is not None:
+            scale_from_distance(known_distance, made)  # refuses before the work
         if refine is not None:
             made = _refined(made, chosen, refine, shared_camera=shared_camera, telling=telling)
         if known_distance is not None:

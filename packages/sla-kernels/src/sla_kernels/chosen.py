@@ -64,7 +64,9 @@ def given_or_chosen(
 def _refuse(**settings: object) -> None:
     """Refuse settings of a choice, other than those of who gives none."""
     for name, value in settings.items():
-        if isinstance(value, Tensor) or value != DEFAULTS[name]:
+        plain, usual = tuple(value) if isinstance(value, list) else value, DEFAULTS[name]
+        comparable = isinstance(plain, (int, float, str, tuple))
+        if plain is not usual and not (comparable and plain == usual):
             shown = "..." if isinstance(value, Tensor) else repr(value)
             raise ValueError(
                 f"{name}={shown} with a selection; it belongs to that: give it where that is made"

@@ -34,7 +34,7 @@ def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
     except OSError as error:
         raise UserError(str(error)) from error
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    visible = {name for name in present if not _left_behind(name)}
+    visible = {n for n in present if not _left_behind(n) and not (resume and n[0] == ".")}
     if visible - OWN_FILES or (visible and SETTINGS not in visible):
         strange = sorted(visible - OWN_FILES or visible)[:3]
         raise UserError(

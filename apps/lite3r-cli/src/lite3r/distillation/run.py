@@ -20,7 +20,7 @@ from lite3r.distillation.plan import Plan
 from lite3r.distillation.report import Outcome, write_report
 from lite3r.distillation.rows import DEPLOYED, HALF, STUDENT, TEACHER, UNTRAINED
 from lite3r.distillation.teach import Watched, teach
-from lite3r.shell.errors import refuse, reported
+from lite3r.shell.errors import UserError, reported
 from lite3r.shell.words import Words
 from lite3r.student.compose import check_recipe, lighten
 from lite3r.student.deploy import deploy, number_type
@@ -71,12 +71,12 @@ def teach_and_judge(plan: Plan, ready: Prepared, folder: Path, words: Words) -> 
     for label, model in ((TEACHER, teacher), (UNTRAINED, student.backbone)):
         gallery.look(label, answerer(model))
         reports[label] = judged(model, label=label)
-    result, taught = None, bool(plan.training.steps or plan.training.solve_batches)
+    taught = bool(plan.training.steps or plan.training.solve_batches)
+    result = learn(plan, ready, folder, words) if taught else None
+    student.save(folder)
     if taught:
-        result = learn(plan, ready, folder, words)
         reports[STUDENT] = judged(student.backbone, label=STUDENT)
     trained = sum(p.numel() for p in student.trained().values()) if taught else 0
-    student.save(folder)
     light = deploy(student, backend=plan.backend, precision=plan.precision)
     gallery.look(DEPLOYED, answerer(light.backbone))
     models = {TEACHER: teacher, DEPLOYED: light.backbone}
@@ -158,7 +158,10 @@ def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words
     """Hold a model against the truth of the judged scenes, all of them, as others are."""
     with words.progress(f"measuring the {label}", len(taught.judged)) as advance:
         about = {"model": label, "dataset": plan.data, "seed": plan.seed}
-        return evaluate(model, taught.judged, **about, advance=advance, say=refuse)
+        report = evaluate(model, taught.judged, **about, advance=advance, say=words.say)
+    if report.dropped:
+        raise UserError(f"the {label} cannot be measured on all scenes, so nothing is compared")
+    return report
 
 
 def judge_many(

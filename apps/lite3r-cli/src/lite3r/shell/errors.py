@@ -2,18 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 PACKAGES = ("lite3r", "sla_kernels", "fp8_qat", "distill", "recon_backbones", "recon_eval")
 
 
 class UserError(Exception):
     """A mistake in the input: shown as one sentence, without a traceback, exit code 2."""
-
-
-def refuse(text: str) -> NoReturn:
-    """Raise a `UserError` where something else would say a sentence and go on."""
-    raise UserError(text)
 
 
 @contextmanager

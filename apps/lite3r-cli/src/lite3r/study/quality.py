@@ -1,5 +1,6 @@
 """`lite3r bench quality`: rows on the same scenes, in turn, kept as they are measured."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -11,6 +12,7 @@ from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from lite3r.student.axes import run_on_drawn
 from lite3r.student.deploy import load_model
+from lite3r.student.files import CONFIG
 from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, ROUNDED, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
@@ -87,7 +89,8 @@ def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Netw
     device = str(next(teacher.parameters()).device)
     for folder in question.students:
         loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
-        which = weights_digest(loaded.backbone)[:8]  # trained again, it is another one
+        made_of = (folder / CONFIG).read_bytes() + weights_digest(loaded.backbone).encode()
+        which = hashlib.sha256(made_of).hexdigest()[:8]  # made again, it is another one
         found[f"student {folder.name} {which}"] = partial(getattr, loaded, "backbone")
     split = [alone(row, rows[row], teacher) for row in SPLIT if row in rows]
     return found, untrained({name: one for layers in split for name, one in layers.items()})

@@ -212,7 +212,7 @@ def digest(weight: Float[Tensor, "n k"]) -> bytes:
     if weight.is_meta:
         return b""
     data = weight.detach().cpu().contiguous().view(torch.uint8)
-    return hashlib.blake2b(memoryview(data.numpy()), digest_size=16).digest()
+    return hashlib.blake2b(data.numpy().data, digest_size=16).digest()
 
 
 PREPARED = (QuantLinear, FrozenLinear)

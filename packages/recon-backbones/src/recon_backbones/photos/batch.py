@@ -124,9 +124,9 @@ def _check_memory(
     limit, what = (free, "are free") if budget is None else (min(free, budget), "may be used")
     if needed > limit:
         raise InputError(
-            f"size={size}; {len(shapes)} photo{'s' * (len(shapes) != 1)} of it need "
-            f"{readable(needed)} of memory, and {readable(limit)} {what}: use a smaller size, or "
-            "fewer photos"
+            f"size={size}; {len(shapes)} photo{'s' * (len(shapes) != 1)} of it "
+            f"need{'s' * (len(shapes) == 1)} {readable(needed)} of memory, and {readable(limit)} "
+            f"{what}: use a smaller size, or fewer photos"
         )
 
 

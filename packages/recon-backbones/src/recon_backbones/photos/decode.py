@@ -55,6 +55,7 @@ def decode_photo(path: str | Path, *, at_least: int) -> Reduced:
             size = upright_size(image)
             drafted = _draft(image, at_least)
             pixels = _on_white(upright(image))
+            size = pixels.size if drafted == 1 else size
         except BROKEN as error:
             raise InputError(
                 f"{path}: is broken and cannot be decoded; {error}: repair it or leave it out"

@@ -142,6 +142,9 @@ def check_cut(
             )
         if kept < LITTLE:
             deciding.append([paths[i] for i in few])
+    if len({one.photo for one in maps}) == 1:
+        telling.say(f"the network sees the middle of each photo, {min(left):.0%} of it")
+        return
     telling.say(
         f"photos are cut to one shape: from {min(left):.0%} to {max(left):.0%} of each is "
         f"left{_by(deciding)}"
@@ -161,12 +164,17 @@ def _by(deciding: Sequence[Sequence[Path]]) -> str:
 def _kept_beside(few: Sequence[int], maps: Sequence[PixelMap], method: Preprocess) -> float:
     """What is left of the photos but a few, over what would be left of them without these."""
     others = [one for i, one in enumerate(maps) if i not in few]
-    shapes = list({one.photo for one in others})
     if not few or not others:
         return 1.0
-    alone = method([np.zeros((*shape, 3), np.uint8) for shape in shapes])
+    shapes = {_aspect(one): one.photo for one in others}  # one of each will do
+    alone = method([np.zeros((*shape, 3), np.uint8) for shape in shapes.values()])
     without = dict(zip(shapes, (_shown(one) for _, one in alone), strict=True))
-    return sum(map(_shown, others)) / sum(without[one.photo] for one in others)
+    return sum(map(_shown, others)) / sum(without[_aspect(one)] for one in others)
+
+
+def _aspect(one: PixelMap) -> float:
+    """Height over width of a photo, to a hundredth."""
+    return round(one.photo[0] / one.photo[1], 2)
 
 
 def _shown(one: PixelMap) -> float:

@@ -61,9 +61,13 @@ def open_photo(path: Path) -> Image.Image:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened photo as its EXIF tag turns it, before it is decoded."""
+    """Width and height of an opened photo as its EXIF tag turns it, before it is decoded.
+
+    A tag behind the pixels of a PNG is not seen.
+    """
     width, height = image.size
-    swapped = image.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
+    told = Image.Image.getexif(image)  # PNG's own decodes the photo to look behind it
+    swapped = told.get(ORIENTATION, 1) in QUARTER_TURNS
     if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in QUARTER_TURNS:
         swapped = not swapped  # Pillow has turned the size of a TIFF as it opened it
     return (height, width) if swapped else (width, height)

@@ -58,7 +58,7 @@ class Run:
 class Parts:
     """What a training is made with; several processes need functions that can be pickled.
 
-    - `scenes`: makes what a process learns from.
+    - `scenes`: makes what a process learns from, by generators of its own.
     - `optimizer`: makes what moves the weights.
     - `check`: says every `check_every` steps how good the network is.
     """
@@ -72,8 +72,9 @@ def train(run: Run, parts: Parts) -> None:
     """Train with one thread a process on a CPU; continue where the folder left off.
 
     Writes `state.safetensors` (masters, averages and optimizer), `run.json` (settings),
-    `log.jsonl`, `checks.jsonl`. Raises ValueError where the folder holds a training of other
-    settings, and FloatingPointError for gradients that are not finite.
+    `log.jsonl`, `checks.jsonl`. A folder of before there was `run.json` is taken on as it is.
+    Raises ValueError where the folder holds a training of other settings, and FloatingPointError
+    for gradients that are not finite.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     claim(run.folder, run.settings)

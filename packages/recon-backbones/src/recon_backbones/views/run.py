@@ -182,6 +182,12 @@ def _predict(backbone: Backbone, views: Views, part: Sequence[int], plan: Plan) 
     return found
 
 
+WAY_OUT = {
+    torch.float16: "use float32 or bfloat16 (precision)",
+    torch.bfloat16: "use float32 (precision)",
+}
+
+
 def _check_finite(found: Prediction, part: Sequence[int], kept_in: torch.dtype) -> None:
     """Raise InputError naming views of which a camera, or all depth, is no number."""
     cameras = torch.cat((found.world_to_camera[0], found.intrinsics[0]), dim=-1)
@@ -189,12 +195,10 @@ def _check_finite(found: Prediction, part: Sequence[int], kept_in: torch.dtype) 
     bad = [f"{view + 1}" for view, fine in zip(part, sound.tolist(), strict=True) if not fine]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        full = kept_in == torch.float32
         raise InputError(
-            f"view {', '.join(bad[:3])}{more}: camera or depth came out as no number, with weights "
-            f"in {str(kept_in).removeprefix('torch.')}; both must be finite: "
-            f"{'take other weights' if full else 'use float32 or bfloat16 (precision)'}, or leave "
-            "these photos out"
+            f"view{'s' * (len(bad) > 1)} {', '.join(bad[:3])}{more}: camera or depth came out as "
+            f"no number, with weights in {str(kept_in).removeprefix('torch.')}; both must be "
+            f"finite: {WAY_OUT.get(kept_in, 'take other weights')}, or leave these photos out"
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recon_backbones.backbone import Backbone
 from recon_backbones.blocks.attention import Attention, DenseAttention
+from recon_backbones.errors import InputError
 
 PLAIN = (bool, int, float, str, torch.dtype, type(None))
 
@@ -32,9 +33,18 @@ def twin_of(network: Backbone, *, half: bool) -> Backbone:
     on to the network, so that of the module's class runs.
 
     - `half`: float32 becomes 16 bits.
+
+    Raises InputError for a network that cannot be copied.
     """
-    tensors = (*network.parameters(), *network.buffers())
-    twin = copy.deepcopy(network, {id(tensor): _empty(tensor, half) for tensor in tensors})
+    held = (v for part in network.modules() for v in vars(part).values() if isinstance(v, Tensor))
+    tensors = (*network.parameters(), *network.buffers(), *held)
+    try:
+        twin = copy.deepcopy(network, {id(tensor): _empty(tensor, half) for tensor in tensors})
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"network={network.name}; its memory is predicted by a copy, and it cannot be copied "
+            f"({error}): hold what cannot outside of it, or give no budget and enough memory"
+        ) from error
     for part in twin.modules():
         if isinstance(vars(part).get("forward"), FunctionType):
             del part.forward

@@ -57,7 +57,9 @@ def _colmap(kind: str, out: Path, made: Reconstruction) -> None:
         first, exact = made.tracked.cloud, made.tracked.observations
         cloud = PointCloud.concatenate([first, cloud])
         observations = Observations.concatenate([exact, observations.behind(len(first))])
-    write_colmap(out / "sparse/0", cameras, cloud, observations, kinds=(kind,))
+    model = out / "sparse/0"
+    kinds = {kind, *(path.suffix[1:] for path in model.glob("cameras.*"))}  # a model is one
+    write_colmap(model, cameras, cloud, observations, kinds=sorted(kinds))
 
 
 def _cameras(made: Reconstruction) -> list[Camera]:

@@ -67,12 +67,9 @@ def _pick_largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
             least = tl.where(enough, trial, least)
     least = tl.where(tl.sum((bits >= 0).to(tl.int32), 0) >= chosen, least, -1)
     above, equal = bits > least, bits == least
-    wanted, alike = chosen - tl.sum(above.to(tl.int32), 0), tl.sum(equal.to(tl.int32), 0)
-    taken = above | equal
-    if alike > wanted:
-        behind = alike - tl.cumsum(equal.to(tl.int32), 0)
-        taken = above | (equal & (behind < wanted))
-    return taken
+    wanted = chosen - tl.sum(above.to(tl.int32), 0)
+    behind = tl.sum(equal.to(tl.int32), 0) - tl.cumsum(equal.to(tl.int32), 0)
+    return above | (equal & (behind < wanted))
 
 
 @triton.jit

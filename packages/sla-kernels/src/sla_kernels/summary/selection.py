@@ -115,11 +115,13 @@ class SummarySelection:
             places = torch.cat([order, self.outside]).argsort()
             at = places[queries] if self._own else queries
             blocks = (at // self.block_q).clamp(max=rows.shape[2] - 1)
-            lists = rows[scene][:, blocks].long()
+            asked, back = blocks.unique(return_inverse=True)  # a list serves many queries
+            lists = rows[scene][:, asked].long()
             listed = torch.zeros(
                 (*lists.shape[:2], layout.rows), dtype=torch.bool, device=rows.device
             ).scatter(2, lists, True)
             kept = torch.cat([listed[..., : layout.tokens], listed[..., last : layout.nothing]], 2)
+            kept = kept[:, back]
             if self._own:  # a pinned query attends every key
                 kept = kept | (at >= layout.tokens)[:, None]
             made.append(kept[..., places])
