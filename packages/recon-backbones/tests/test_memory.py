@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recon_backbones import (
     Backbone,
+    InputError,
     Memory,
     list_backbones,
     load_backbone,
@@ -176,6 +177,18 @@ def test_settings_of_a_core_are_part_of_a_network_s_state() -> None:
     assert state_of(network) == before
     core.choice = Choice(0.25)  # type: ignore[assignment]
     assert state_of(network) != before
+
+
+def test_a_network_that_cannot_be_copied_is_refused_in_a_sentence(backbone: Backbone) -> None:
+    work = Work(views=2, height=56, width=56, head_chunk=8, bytes_per_value=4)
+    backbone.kept = torch.ones(2, requires_grad=True) * 2  # tensors, of a graph too, can be
+    footprint(backbone, work)
+    backbone.lock = threading.Lock()
+    try:
+        with pytest.raises(InputError, match=r"network=da3-tiny; .* cannot be copied"):
+            footprint(backbone, work)
+    finally:
+        del backbone.lock, backbone.kept
 
 
 def test_a_prediction_keeps_no_network_alive() -> None:

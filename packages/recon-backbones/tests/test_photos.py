@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFile, ImageFilter
 
 from recon_backbones import PhotoChoice, load_backbone
 from recon_backbones.da3 import DepthAnything3, da3_tiny
@@ -198,6 +198,18 @@ def test_a_budget_bounds_photos_where_the_network_is_in_the_same_memory(tmp_path
     assert load_batch([tmp_path / "a.png"], backbone, 560, **given).images.shape[1] == 1
     with pytest.raises(ValueError, match=r"size=574; 1 photo of .* may be used: use a smaller"):
         load_batch([tmp_path / "a.png"], backbone, 574, **given)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+def test_what_memory_does_not_hold_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    picture(1, (80, 40)).save(tmp_path / name)
+    decoded: list[object] = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
+    with pytest.raises(ValueError, match=r"1 photo of it needs .* may be used"):
+        load_batch([tmp_path / name], load_backbone("da3-tiny", weights="random"), budget=1000)
+    assert not decoded
 
 
 @pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])

@@ -349,3 +349,20 @@ def test_points_that_cameras_were_fitted_to_come_first_with_what_was_seen(
     found = {(int(camera), int(point)): tuple(xy) for camera, point, xy in rows}
     assert found == {(0, 0): (1.25, 2), (1, 0): (3, 4.5), (1, 1): (5, 6), (2, 1): (7, 8.75)}
     assert model.observations.point.max() == 1 + len(cloud)
+
+
+def test_both_kinds_of_a_colmap_model_stand_side_by_side(
+    views: list[View], cloud: PointCloud, tmp_path: Path
+) -> None:
+    views = [replace(view, name=view.name.replace(" ", "_")) for view in views]
+    for view in views:
+        photo = tmp_path / "photos" / view.name
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(view.image).resize((112, 84)).save(photo)
+    made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
+    for first, second in (("colmap", "colmap_text"), ("colmap_text", "colmap")):
+        out = tmp_path / first
+        for form in (first, second):
+            WRITERS[form](out, made)
+        suffixes = [path.suffix for path in (out / "sparse/0").iterdir()]
+        assert sorted(suffixes) == [".bin"] * 3 + [".txt"] * 3
