@@ -160,7 +160,7 @@ def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words
         about = {"model": label, "dataset": plan.data, "seed": plan.seed}
         report = evaluate(model, taught.judged, **about, advance=advance, say=words.say)
     if report.dropped:
-        raise UserError(f"the {label} cannot be measured on all scenes, so nothing is compared")
+        raise UserError(f"the {label} fails on some scenes; it must answer all: see what is said")
     return report
 
 
