@@ -90,6 +90,20 @@ def test_glb_cameras_see_what_the_views_saw(written: Path, views: list[View]) ->
         assert fx == pytest.approx(view.intrinsics[0, 0])
 
 
+def beside_photos(views: list[View], cloud: PointCloud, parent: Path) -> Reconstruction:
+    """A reconstruction whose photos, twice the size of its views, lie in `parent`."""
+    for view in views:
+        photo = parent / "photos" / view.name
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(view.image).resize((112, 84)).save(photo)
+    return Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
+
+
+def without_spaces(views: list[View]) -> list[View]:
+    """The views under names that a COLMAP text file can hold."""
+    return [replace(view, name=view.name.replace(" ", "_")) for view in views]
+
+
 @pytest.fixture(params=["bin", "txt"])
 def model(
     request: pytest.FixtureRequest, views: list[View], cloud: PointCloud, tmp_path: Path
@@ -97,12 +111,8 @@ def model(
     """One of the two kinds of files, which is written alone; text holds no spaces."""
     kind = request.param
     if kind == "txt":
-        views = [replace(view, name=view.name.replace(" ", "_")) for view in views]
-    for view in views:
-        photo = tmp_path / "photos" / view.name
-        photo.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(view.image).resize((112, 84)).save(photo)
-    made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
+        views = without_spaces(views)
+    made = beside_photos(views, cloud, tmp_path)
     WRITERS[{"bin": "colmap", "txt": "colmap_text"}[kind]](tmp_path / "out", made)
     written = tmp_path / "out/sparse/0"
     assert {p.suffix for p in written.iterdir()} == {f".{kind}"}
@@ -354,12 +364,7 @@ def test_points_that_cameras_were_fitted_to_come_first_with_what_was_seen(
 def test_both_kinds_of_a_colmap_model_stand_side_by_side(
     views: list[View], cloud: PointCloud, tmp_path: Path
 ) -> None:
-    views = [replace(view, name=view.name.replace(" ", "_")) for view in views]
-    for view in views:
-        photo = tmp_path / "photos" / view.name
-        photo.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(view.image).resize((112, 84)).save(photo)
-    made = Reconstruction(title="a room", cloud=cloud, views=views, photos=Path("../photos"))
+    made = beside_photos(without_spaces(views), cloud, tmp_path)
     for first, second in (("colmap", "colmap_text"), ("colmap_text", "colmap")):
         out = tmp_path / first
         for form in (first, second):
