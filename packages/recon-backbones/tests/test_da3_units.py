@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from recon_backbones import preprocess, umeyama
 from recon_backbones.blocks.patches import imagenet_normalize, resize_positions
@@ -25,6 +24,7 @@ from recon_backbones.geometry.quaternions import rotation_from_quaternion
 
 from .cases import FIXTURES, error
 from .da3_cases import network
+from .operators import Operators
 
 ROOT = FIXTURES / "da3-tiny"
 UNITS = load_file(ROOT / "units.safetensors")
@@ -120,18 +120,6 @@ def test_posed_inference_equals_upstream(backbone: DepthAnything3) -> None:
     assert error(out.depth_conf[0], API["posed_scale.conf"]) < 3e-5
     assert torch.equal(out.world_to_camera, world_to_camera)
     assert torch.equal(out.intrinsics, k)
-
-
-class Operators(TorchDispatchMode):
-    """Names of the operators that run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("views", [1, 2, 5, 6])

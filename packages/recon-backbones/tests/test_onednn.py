@@ -1,33 +1,21 @@
 """Large linear layers go through oneDNN, without anyone seeing a difference."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from recon_backbones.blocks import onednn
 
+from .operators import Operators
+
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this PyTorch has no oneDNN")
 
 
-class Seen(TorchDispatchMode):
-    """Names of the operations that run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
 def operations(run: Callable[[], object]) -> set[str]:
-    with Seen() as seen:
+    with Operators() as seen:
         run()
     return {name for name in seen.names if "linear" in name or "mm" in name}
 
