@@ -78,8 +78,7 @@ def top_p(
     order = rank(scores).sort(-1, descending=True).indices
     best_first = (mass.gather(-1, order).nan_to_num(1.0) * MASS_STEPS).long()
     before = best_first.cumsum(-1) - best_first
-    best = torch.arange(mass.shape[-1], device=mass.device) < 1
-    taken = (before < math.ceil(share * MASS_STEPS)) | best
+    taken = before < math.ceil(share * MASS_STEPS)  # the best: nothing is before it
     return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, order, taken)
 
 
