@@ -3,7 +3,6 @@
 import ctypes
 import gzip
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,8 @@ def manifest(name: str) -> dict[str, list[int]]:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_names_and_shapes_are_those_of_the_public_file(name: str) -> None:
     public = manifest(name)
-    start = time.perf_counter()
     state = build_on_meta(name).state_dict()
-    assert time.perf_counter() - start < 5
+    assert all(tensor.is_meta for tensor in state.values())
     assert {key: list(tensor.shape) for key, tensor in state.items()} == public
 
 

@@ -3,18 +3,19 @@
 import subprocess
 import sys
 
-SECONDS = 2.0  # of a processor, so that a busy machine does not count
 PROGRAM = """
-import sys, time
+import sys
 import torch
-before = time.process_time()
+before = set(sys.modules)
 import sla_kernels
-print(time.process_time() - before, "sla_kernels" in sys.modules)
+print(*sorted(set(sys.modules) - before))
 """
+SLOW = ("torch._dynamo", "torch._inductor", "numba", "scipy", "sla_kernels.runtime.kernels")
 
 
-def test_importing_takes_less_than_two_seconds() -> None:
+def test_importing_loads_nothing_that_is_slow() -> None:
+    """Which modules come along is told by no clock, so that a busy machine does not count."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True)
-    seconds, imported = done.stdout.decode().split()
-    assert imported == "True"
-    assert 0 < float(seconds) < SECONDS
+    came = done.stdout.decode().split()
+    assert "sla_kernels" in came
+    assert [name for name in SLOW if name in came] == []

@@ -1,8 +1,9 @@
 """What runs an attention call: a decision made in one place, and said aloud by `explain`."""
 
 import functools
+from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from warnings import warn
 
 import torch
@@ -15,6 +16,7 @@ from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
 
 Selection = BlockSelection | SummarySelection
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 BACKENDS = ("auto", "reference", "eager", "flex", "triton", "dense")
 REACHED = ("cuda", "meta")  # what meta predicts is a GPU
@@ -23,6 +25,12 @@ TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 CROSSOVER = {
     "cpu": (0.7, 0.4)
 }  # by benchmarks/bench.py, see sla-crossover-cpu.json; no GPU is measured
+
+
+def _constant_where_traced(function: _F) -> _F:
+    """What `torch.compiler.assume_constant_result` does, without importing the compiler (1 s)."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 class Runs(NamedTuple):
@@ -126,7 +134,7 @@ def has_kernels(device: torch.device) -> bool:
     return device.type in REACHED and without_triton(device) is None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@_constant_where_traced
 def without_triton(device: torch.device) -> str | None:
     """Why the kernels cannot run on a GPU whatever they are given, or None.
 
@@ -165,7 +173,7 @@ def _check_triton(q: Tensor) -> None:
         _check_interpreted(q.dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@_constant_where_traced
 def _check_interpreted(dtype: torch.dtype) -> None:
     import_module("sla_kernels.runtime.triton").check_interpreted(dtype)
 
