@@ -9,11 +9,12 @@ that the tests put around every function.
 
 import copy
 import sys
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from fp8_qat import Spec, calibrate, fake_quantize, prepare, quantize, recipes
+from fp8_qat import Spec, calibrate, convert, fake_quantize, prepare, quantize, recipes
 from fp8_qat.numerics.scales import Scale
 
 NAMED = [recipes.by_name(name) for name in recipes.names()]
@@ -76,8 +77,31 @@ def check_static() -> None:
         assert torch.equal(torch.compile(given, backend="eager", fullgraph=True)(x), model(x))
 
 
+def check_one_graph() -> None:
+    """Layers that differ in nothing but name and values share their code: it is compiled once."""
+    for backend in (None, "reference", "weight_only", "scaled_mm"):
+        torch.compiler.reset()
+        model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(3))).bfloat16().eval()
+        prepare(model, recipes.rowwise())
+        if backend is not None:
+            convert(model, backend=backend)
+        graphs: list[object] = []
+        keep = partial(_kept, graphs)
+        for layer in model:
+            layer.compile(backend=keep, fullgraph=True)
+        with torch.no_grad():
+            model(torch.randn(6, 64).bfloat16())
+        assert len(graphs) == 1, (backend, len(graphs))
+
+
+def _kept(graphs: list[object], module: torch.fx.GraphModule, _: object) -> object:
+    graphs.append(module)
+    return module.forward
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
+    check_one_graph()
     check_static()
     check_bytes()
     check_model()

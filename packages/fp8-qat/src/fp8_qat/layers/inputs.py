@@ -19,7 +19,8 @@ def layer_input(
     layer: Any, x: Float[Tensor, "*lead k"], *, any_dtype: bool = False
 ) -> Float[Tensor, "*lead k"]:
     """Check an input and bring it to the dtype of the product; the rest is as `product_dtype`."""
-    return x.to(product_dtype(layer, x, any_dtype=any_dtype))
+    dtype = product_dtype(layer, x, any_dtype=any_dtype)
+    return x.to(dtype)
 
 
 def product_dtype(
@@ -32,28 +33,30 @@ def product_dtype(
 
     Raises ValueError for an input of another width, device or dtype than the layer reads.
     """
-    where = f"input of {layer.where}"
-    check_tensor(where, x)
-    device = x.device.type
+    if not isinstance(x, Tensor):
+        check_tensor(f"input of {layer.where}", x)
+    wrong = _wrong(layer, x)
+    if wrong is None and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)  # meta knows no autocast
+    if wrong is None and not any_dtype and x.dtype != layer.weight_dtype:
+        wrong = (
+            f"dtype={x.dtype}; it must be the weight's {layer.weight_dtype}: cast one to the "
+            "other, or use torch.autocast"
+        )
+    if wrong is not None:  # compiled code is shared by layers whose names it has not read
+        raise ValueError(f"input of {layer.where}: {wrong}")
+    return x.dtype
+
+
+def _wrong(layer: Any, x: Tensor) -> str | None:
+    """What no autocast makes good about an input."""
     if x.device != layer.device:
-        raise ValueError(
-            f"{where}: device={x.device}; it must be {layer.device}, where the layer is: move one "
-            "to the other"
-        )
+        return f"device={x.device}; it must be {layer.device}, where the layer is: move one there"
     if x.dtype not in HIGH_PRECISION:
-        raise ValueError(
-            f"{where}: dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
-        )
+        return f"dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
     if x.ndim == 0 or x.shape[-1] != layer.in_features:
-        raise ValueError(
-            f"{where}: shape={tuple(x.shape)}; its last axis must be {layer.in_features}: give the "
+        return (
+            f"shape={tuple(x.shape)}; its last axis must be {layer.in_features}: give the "
             "features that the layer reads"
         )
-    if device != "meta" and torch.is_autocast_enabled(device):  # meta knows no autocast
-        return torch.get_autocast_dtype(device)
-    if not any_dtype and x.dtype != layer.weight_dtype:
-        raise ValueError(
-            f"{where}: dtype={x.dtype}; it must be the weight's {layer.weight_dtype}: cast one to "
-            "the other, or use torch.autocast"
-        )
-    return x.dtype
+    return None
