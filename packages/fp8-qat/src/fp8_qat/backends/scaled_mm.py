@@ -99,25 +99,25 @@ class ScaledMMLinear(CodesLinear):
             kind = ScalingType.RowWise
             _check_row_scaled(self.where, dtype, codes.device)
             scale_x = scale_x.expand(codes.shape[0], 1)
-            scale_w = scale_w.expand(1, self.out_features)
-            scale_w = F.pad(scale_w, (0, -self.out_features % MULTIPLE))
-        if self.in_features % MULTIPLE:
-            codes = F.pad(codes, (0, -self.in_features % MULTIPLE))
+            scale_w = _filled(scale_w.expand(1, self.out_features))
         rounded = dtype != torch.float32  # CUDA takes a bias of the output's dtype, not float32
         inside = self.bias is not None and self.bias.dtype == dtype and rounded
         y = scaled_product(
-            codes.view(x.codes.dtype),
+            _filled(codes).view(x.codes.dtype),
             (self.weight if self.filled is None else self.filled).t(),
             (scale_x.contiguous(), scale_w.contiguous()),
             kind,
-            bias=self._filled_bias() if inside else None,
+            bias=_filled(self.bias) if inside else None,
             dtype=dtype,
             fast=self.fast,
         )[:, : self.out_features]
         return y if self.bias is None or inside else y + self.bias.to(dtype)
 
-    def _filled_bias(self) -> Tensor:
-        return F.pad(self.bias, (0, -self.out_features % MULTIPLE))
+
+def _filled(x: Shaped[Tensor, "*lead k"]) -> Shaped[Tensor, "*lead n"]:
+    """Zeros up to a multiple; nothing is launched, or copied, where there is nothing to fill."""
+    missing = -x.shape[-1] % MULTIPLE
+    return F.pad(x, (0, missing)) if missing else x
 
 
 def scaled_product(
