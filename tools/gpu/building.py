@@ -14,7 +14,7 @@ from lite3r.student.axes import find_axes
 from lite3r.student.compose import quantize, sparsify
 from lite3r.student.deploy import join_steps
 from lite3r.student.recipes import Recipe, balanced
-from recon_backbones import Backbone
+from recon_backbones import Backbone, compile_blocks
 from recon_backbones.blocks.transformer import Block
 from recon_backbones.registry import backbone_entry
 
@@ -67,8 +67,7 @@ def variant(what: str, base: Backbone, setting: Setting) -> nn.Module:
     if what in COMPILED:
         backend = "eager" if setting.rehearse else "inductor"
         torch._dynamo.config.recompile_limit = KINDS
-        for block in blocks(model):
-            block.compile(dynamic=True, fullgraph=True, backend=backend)
+        compile_blocks(model, backend=backend)
     return model
 
 

@@ -42,6 +42,7 @@ from recon_backbones.registry import load_backbone as load_backbone
 from recon_backbones.registry import register_backbone as register_backbone
 from recon_backbones.registry import unregister_backbone as unregister_backbone
 from recon_backbones.surgery import Replaced as Replaced
+from recon_backbones.surgery import compile_blocks as compile_blocks
 from recon_backbones.surgery import replace_attention as replace_attention
 from recon_backbones.views.options import Masks as Masks
 from recon_backbones.views.options import Memory as Memory
