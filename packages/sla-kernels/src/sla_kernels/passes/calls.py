@@ -8,15 +8,25 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.plan import halvings
-from sla_kernels.passes import cells, halving, mass, weights
+from sla_kernels.passes import cells, halving, mass, softmax, weights
 from sla_kernels.passes.team import is_whole
 from sla_kernels.passes.tokens import RUN, Tokens, flat, in_cells, in_runs
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.rows import room_for
 
-__all__ = ["averages", "candidates", "halved", "is_whole", "laid_out", "mean_queries", "tilts"]
+__all__ = [
+    "averages",
+    "candidates",
+    "halved",
+    "is_whole",
+    "laid_out",
+    "mean_queries",
+    "soften",
+    "tilts",
+]
 BLOCKS = 16  # of queries, that a thread works on at a time
+ROWS = 256  # of scores, that a thread works on at a time
 
 
 def averages(
@@ -144,6 +154,19 @@ def laid_out(
 
     in_cells(heads, layout, work)
     return made[0], made[1], bias
+
+
+def soften(
+    scores: Float[Tensor, "i q listed"], bias: Float[Tensor, "i 1 listed"], scale: float
+) -> None:
+    """Replace scores by the softmax of scale * score + bias over what is listed."""
+    blocks, queries, listed = scores.shape
+    given = (flat(scores), flat(bias), np.float32(scale), queries)
+
+    def work(_: int, lo: int, hi: int) -> None:
+        softmax.soften(*given, lo, hi, listed)
+
+    in_runs(1, blocks * queries, ROWS, work)
 
 
 def halved(

@@ -23,18 +23,23 @@ def kept_blocks(keep: float | int, key_blocks: int) -> int:
 
 def smaller(a: int, b: int) -> int:
     """The smaller of two sizes, either of which may be symbolic."""
-    if torch.compiler.is_dynamo_compiling():
-        return min(a, b)  # which it keeps symbolic; older ones trace no sym_min of two integers
+    if _plain(a, b):
+        return min(a, b)
     least: int = torch.sym_min(a, b)
     return least
 
 
 def larger(a: int, b: int) -> int:
     """The larger of two sizes, either of which may be symbolic."""
-    if torch.compiler.is_dynamo_compiling():
+    if _plain(a, b):
         return max(a, b)
     most: int = torch.sym_max(a, b)
     return most
+
+
+def _plain(a: int, b: int) -> bool:
+    """Whether Python compares them: Dynamo keeps it symbolic, and older ones trace no sym_min."""
+    return torch.compiler.is_dynamo_compiling() or type(a) is type(b) is int
 
 
 def steps_of(keep: float) -> int:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sla_kernels.runtime.parts import at_once
+from sla_kernels.runtime.passes import passes_for
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.rows import Rows
 
@@ -37,7 +38,7 @@ class _Batch(NamedTuple):
     rows: Int[Tensor, " flat"]
     keys: Float[Tensor, "i listed d"]
     values: Float[Tensor, "i listed d"]
-    bias: Float[Tensor, "i 1 listed"]
+    bias: Float[Tensor, "i 1 listed"]  # float32
     scores: Float[Tensor, "i q listed"]  # room for them
 
 
@@ -59,14 +60,20 @@ def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
             rows,
             keys[: len(rows)].view(count, listed, d),
             values[: len(rows)].view(count, listed, d),
-            bias[: len(rows)].view(count, 1, listed).to(scores),
+            bias[: len(rows)].view(count, 1, listed),
             scores[:count],
         )
 
 
 def _weights(batch: _Batch, queries: Float[Tensor, "i q d"], scale: float) -> Tensor:
     """Softmax of the scores, in the memory of the scores."""
-    scores = torch.baddbmm(batch.bias, queries, batch.keys.mT, alpha=scale, out=batch.scores)
+    passes = passes_for(batch.scores)
+    if passes:
+        torch.bmm(queries, batch.keys.mT, out=batch.scores)
+        passes.soften(batch.scores, batch.bias, scale)
+        return batch.scores
+    bias = batch.bias.to(batch.scores)
+    scores = torch.baddbmm(bias, queries, batch.keys.mT, alpha=scale, out=batch.scores)
     return torch.softmax(scores, -1, out=scores)
 
 
