@@ -18,6 +18,7 @@ from fp8_qat.numerics.quantize import (
     check_high_precision,
     dynamic_scale,
     given_scale,
+    narrowed,
     scaled,
 )
 from fp8_qat.numerics.scales import Scale
@@ -68,7 +69,7 @@ class _FakeQuantize(torch.autograd.Function):
                 None if scale.multiplier is None else scale.multiplier[rows], scale.scale[rows]
             )
             rounded = round_(scaled(blocks[part], own), spec.fp8)
-            result[part] = rounded.mul_(over_blocks(own.scale))
+            result[part] = narrowed(rounded.mul_(over_blocks(own.scale)), x.dtype)
         return from_blocks(result, x.shape)
 
     @staticmethod
