@@ -46,3 +46,14 @@ def test_the_largest_values_of_float16_stay_finite(name: str, rows: int) -> None
     assert values.isfinite().all()
     assert torch.allclose(values[:, ::4], x[:, ::4], rtol=0.13)  # half the last step of the codes
     assert torch.equal(values, dequantize(quantize(x, spec), torch.float16))
+
+
+@pytest.mark.parametrize("rule", ["divide", "multiply"])
+def test_rows_of_a_large_tensor_saturate_by_their_own_given_scale(rule: str) -> None:
+    spec, x = Spec(rule=rule), torch.rand(3000, 128) * torch.logspace(-2, 2, 3000)[:, None]
+    scale = scale_of(x.amax(1, keepdim=True) / 2, rule, spec.fp8, x.dtype)
+    x.requires_grad_()
+    values = fake_quantize(x, spec, scale=scale)
+    (result,) = torch.autograd.grad(values.sum(), x)
+    assert torch.equal(result, (x * 2 <= x.amax(1, keepdim=True)).float())
+    assert torch.equal(values, dequantize(quantize(x.detach(), spec, scale=scale)))
