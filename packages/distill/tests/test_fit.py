@@ -154,3 +154,16 @@ def test_from_a_start_the_error_falls(attentive, batches):
         error(student, teacher, batches, "blocks.0.attn.mix"), rel=1e-4
     )
     assert result.after < before
+
+
+def test_layers_are_solved_for_also_where_forward_runs_under_autocast(attentive, batches):
+    teacher, student = attentive
+
+    def forward(model, batch):
+        with torch.autocast("cpu", torch.bfloat16):  # keeps a copy of what the layer was
+            return model(batch)
+
+    (result,) = fit_projections(student, teacher, batches, FITS[:1], count=4, forward=forward)
+    (expected,) = fit_projections(student, teacher, batches, FITS[:1], count=4)
+    assert student.get_submodule(FITS[0].layer).weight.any()
+    assert result.after == pytest.approx(expected.after, rel=0.1)

@@ -171,6 +171,7 @@ class _Probe:
             layer.weight.copy_(scale * torch.eye(layer.in_features).to(layer.weight))
             if layer.bias is not None:
                 layer.bias.zero_()
+            torch.clear_autocast_cache()  # which knows the layer as it was
             value = self.module.forward(*args, **kwargs)
             chosen = value if isinstance(value, Tensor) else value[self.fit.pair.item]
             return chosen.double()
@@ -178,6 +179,7 @@ class _Probe:
             layer.weight.copy_(kept[0])
             if kept[1] is not None:
                 layer.bias.copy_(kept[1])
+            torch.clear_autocast_cache()
 
     def _check(self, found: Tensor, expected: Tensor) -> None:
         self._checked = True
