@@ -89,6 +89,7 @@ class Evaluator:
                 metrics = sharded_mean(len(task.held_out), measure_item, seed=task.config.seed)
             if task.evaluate:
                 seed_all(task.config.seed, "evaluate")
+                torch.clear_autocast_cache()  # the weights have changed since
                 metrics |= {name: float(v) for name, v in task.evaluate(task.student).items()}
         return metrics
 
