@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from distill.resume.files import new_directory, write_tensors, write_text
+from distill.resume.files import new_directory, write_atomically, write_tensors, write_text
 
 FORMAT = 1
 
@@ -52,6 +52,17 @@ def save_checkpoint(
         content = {"format": FORMAT, "step": step, "sha256": digest, "state": dict(state)}
         write_text(partial / "state.json", json.dumps(content, indent=1, allow_nan=False))
     return path
+
+
+def restate(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace everything in a checkpoint that is not a tensor, in one rename.
+
+    Raises OSError if the disk refused; the checkpoint is then as it was.
+    """
+    content = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if content["state"] != dict(state):
+        text = json.dumps(content | {"state": dict(state)}, indent=1, allow_nan=False)
+        write_atomically(path / "state.json", text)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
