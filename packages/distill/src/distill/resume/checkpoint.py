@@ -93,8 +93,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """Return the checkpoints in a directory, oldest first."""
-    return sorted(path for path in directory.glob("step-*") if path.is_dir())
+    """Return the checkpoints in a directory, oldest first; a copy under another name is none."""
+    found = directory.glob("step-*")
+    return sorted(p for p in found if p.is_dir() and p.name.removeprefix("step-").isdecimal())
 
 
 def prune_checkpoints(directory: Path, *, keep_last: int, keep: Collection[int]) -> None:
