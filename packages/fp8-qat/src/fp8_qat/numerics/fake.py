@@ -18,7 +18,7 @@ from fp8_qat.numerics.quantize import (
     check_high_precision,
     dynamic_scale,
     given_scale,
-    narrowed,
+    held,
     scaled,
 )
 from fp8_qat.numerics.scales import Scale
@@ -73,7 +73,7 @@ class _FakeQuantize(torch.autograd.Function):
         for part, rows in in_parts(blocks, AT_ONCE):
             own = _of(scale, rows)
             rounded = round_(scaled(blocks[part], own), spec.fp8)
-            result[part] = narrowed(rounded.mul_(over_blocks(own.scale)), x.dtype)
+            result[part] = held(rounded.mul_(over_blocks(own.scale)), x.dtype)
         return from_blocks(result, x.shape)
 
     @staticmethod

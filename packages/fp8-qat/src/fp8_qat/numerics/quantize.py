@@ -82,23 +82,23 @@ def dequantize(
     check_scale("scale", quantized.scale, blocks)
     if codes.numel() <= _AT_ONCE:
         values = decode(blocks, spec.fp8).mul_(over_blocks(quantized.scale))
-        return from_blocks(narrowed(values, dtype), codes.shape)
+        return from_blocks(held(values, dtype).to(dtype), codes.shape)
     result = torch.empty(blocks.shape, dtype=dtype, device=codes.device)
     for part, rows in in_parts(blocks, _AT_ONCE):
-        values = decode(blocks[part], spec.fp8).mul_(over_blocks(quantized.scale[rows]))
-        result[part] = narrowed(values, dtype)
+        scale = over_blocks(quantized.scale[rows])
+        result[part] = held(decode(blocks[part], spec.fp8).mul_(scale), dtype)
     return from_blocks(result, codes.shape)
 
 
-def narrowed(values: Float32[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """Round values to `dtype`, saturating in float16, using `values` as scratch.
+def held(values: Float32[Tensor, "*shape"], dtype: torch.dtype) -> Float32[Tensor, "*shape"]:
+    """Saturate values, in place, where float16 is to hold them.
 
     A code may stand for a little more than the value that it rounds: 65504, the last of float16,
     becomes 65536 under a scale that is a power of two, and would be infinite.
     """
     if dtype == torch.float16:
         values.clamp_(-_FLOAT16_MAX, _FLOAT16_MAX)
-    return values.to(dtype)
+    return values
 
 
 def dynamic_scale(blocks: Float[Tensor, "block_rows r block_columns c"], spec: Spec) -> Scale:
