@@ -6,9 +6,10 @@ import os
 import random
 
 import pytest
+from safetensors import SafetensorError
 
 from distill import DistillConfig, Pair, distill, freeze_except, load_weights
-from distill.resume import archive
+from distill.resume import archive, files
 from distill.resume.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from distill.resume.hold import held_alone
 
@@ -99,6 +100,23 @@ def test_a_disk_that_is_full_at_the_best_step_costs_no_run(run, tmp_path, monkey
     assert len(weights) == 4 and found == weights[4]
     assert run(tmp_path, **options) == found
     assert {n: p.tolist() for n, p in load_weights(tmp_path).items()} == found
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        'Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "No space" })',
+    ],
+)
+def test_a_full_disk_is_known_by_what_any_safetensors_says(told, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise SafetensorError(told)
+
+    monkeypatch.setattr(files, "save_file", refuse)
+    with pytest.raises(OSError, match="Error while serializing") as caught:
+        files.write_tensors(tmp_path / "tensors.safetensors", {})
+    assert files.is_full(caught.value)
 
 
 def test_two_runs_in_one_folder_are_one_too_many(run, tmp_path):

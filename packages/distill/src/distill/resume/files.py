@@ -107,5 +107,5 @@ def is_full(error: OSError) -> bool:
 
 
 def _system_error(error: SafetensorError, path: Path) -> Exception:
-    found = re.search(r"os error (\d+)", str(error))
+    found = re.search(r"(?:os error|code:) (\d+)", str(error))  # safetensors 0.4 says the latter
     return OSError(int(found[1]), str(error), str(path)) if found else error
