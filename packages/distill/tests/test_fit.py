@@ -167,3 +167,13 @@ def test_layers_are_solved_for_also_where_forward_runs_under_autocast(attentive,
     (expected,) = fit_projections(student, teacher, batches, FITS[:1], count=4)
     assert student.get_submodule(FITS[0].layer).weight.any()
     assert result.after == pytest.approx(expected.after, rel=0.1)
+
+
+def test_a_module_that_does_not_run_is_refused_and_keeps_its_layer(attentive, batches):
+    teacher, student = attentive
+    student.idle = Mix(8, 1.0)
+    nn.init.ones_(student.idle.proj_l.weight)
+    fit = Fit(pair=dataclasses.replace(PAIRS[0], student="idle"), layer="idle.proj_l")
+    with pytest.raises(ValueError, match="student='idle'; it did not run in the pass"):
+        fit_projections(student, teacher, batches, [fit], count=2)
+    assert student.idle.proj_l.weight.eq(1).all()
