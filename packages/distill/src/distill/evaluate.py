@@ -1,6 +1,7 @@
 """Held-out losses and metrics, the same number from any number of processes."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -114,7 +115,9 @@ def judge(config: DistillConfig, progress: Progress, metrics: Metrics) -> bool:
         raise ValueError(
             f"monitor={config.monitor!r}; it must be a metric: choose one of {list(metrics)}"
         )
-    value, sign = metrics[config.monitor], 1 if config.monitor_mode == "min" else -1
+    sign, most = 1 if config.monitor_mode == "min" else -1, sys.float_info.max
+    value = metrics[config.monitor]
+    value = value if math.isnan(value) else max(-most, min(value, most))  # JSON knows no infinity
     old = progress.best_value
     if not math.isnan(value) and (old is None or sign * value < sign * old):
         progress.best_step, progress.best_value = progress.step, value

@@ -285,6 +285,20 @@ def test_a_full_disk_costs_no_work(models, batches, tmp_path):
     assert same(whole, student)
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_metric_without_an_end_is_judged_and_saved(models, batches, tmp_path, mode):
+    teacher, student = trainee(models)
+    config = dataclasses.replace(CONFIG, evaluate_every=5, keep="best", monitor_mode=mode)
+    scores = iter([float("inf"), 3.0, float("-inf"), 2.0])
+    options = {"pairs": PAIRS, "config": config, "directory": tmp_path}
+    result = distill(
+        student, teacher, batches, evaluate=lambda model: {"loss": next(scores)}, **options
+    )
+    assert result.best_step == {"min": 15, "max": 5}[mode]
+    again = distill(student, teacher, batches, evaluate=lambda model: {}, **options)
+    assert again.best_step == result.best_step
+
+
 def test_patience_ends_a_run_early_and_for_good(models, batches, tmp_path):
     teacher, student = trainee(models)
     config = dataclasses.replace(
