@@ -154,3 +154,26 @@ def test_from_a_start_the_error_falls(attentive, batches):
         error(student, teacher, batches, "blocks.0.attn.mix"), rel=1e-4
     )
     assert result.after < before
+
+
+def test_layers_are_solved_for_also_where_forward_runs_under_autocast(attentive, batches):
+    teacher, student = attentive
+
+    def forward(model, batch):
+        with torch.autocast("cpu", torch.bfloat16):  # keeps a copy of what the layer was
+            return model(batch)
+
+    (result,) = fit_projections(student, teacher, batches, FITS[:1], count=4, forward=forward)
+    (expected,) = fit_projections(student, teacher, batches, FITS[:1], count=4)
+    assert student.get_submodule(FITS[0].layer).weight.any()
+    assert result.after == pytest.approx(expected.after, rel=0.1)
+
+
+def test_a_module_that_does_not_run_is_refused_and_keeps_its_layer(attentive, batches):
+    teacher, student = attentive
+    student.idle = Mix(8, 1.0)
+    nn.init.ones_(student.idle.proj_l.weight)
+    fit = Fit(pair=dataclasses.replace(PAIRS[0], student="idle"), layer="idle.proj_l")
+    with pytest.raises(ValueError, match="student='idle'; it did not run in the pass"):
+        fit_projections(student, teacher, batches, [fit], count=2)
+    assert student.idle.proj_l.weight.eq(1).all()

@@ -1,6 +1,7 @@
 """Held-out losses and metrics, the same number from any number of processes."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -89,6 +90,7 @@ class Evaluator:
                 metrics = sharded_mean(len(task.held_out), measure_item, seed=task.config.seed)
             if task.evaluate:
                 seed_all(task.config.seed, "evaluate")
+                torch.clear_autocast_cache()  # the weights have changed since
                 metrics |= {name: float(v) for name, v in task.evaluate(task.student).items()}
         return metrics
 
@@ -113,7 +115,9 @@ def judge(config: DistillConfig, progress: Progress, metrics: Metrics) -> bool:
         raise ValueError(
             f"monitor={config.monitor!r}; it must be a metric: choose one of {list(metrics)}"
         )
-    value, sign = metrics[config.monitor], 1 if config.monitor_mode == "min" else -1
+    sign, most = 1 if config.monitor_mode == "min" else -1, sys.float_info.max
+    value = metrics[config.monitor]
+    value = value if math.isnan(value) else max(-most, min(value, most))  # JSON knows no infinity
     old = progress.best_value
     if not math.isnan(value) and (old is None or sign * value < sign * old):
         progress.best_step, progress.best_value = progress.step, value

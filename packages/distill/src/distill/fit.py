@@ -110,8 +110,8 @@ def fit_projections(
 
     Returns one result a layer.
 
-    Raises ValueError if a module or layer does not exist, a layer is not square, an output is not
-    affine in its layer, there are no fits, `count` is below 1, or `ridge` is negative
+    Raises ValueError if a module or layer does not exist or does not run, a layer is not square, an
+    output is not affine in its layer, there are no fits, `count` is below 1, or `ridge` is negative
     or too small for what the batches leave open.
     """
     check_number("count", count, whole=True)
@@ -171,6 +171,7 @@ class _Probe:
             layer.weight.copy_(scale * torch.eye(layer.in_features).to(layer.weight))
             if layer.bias is not None:
                 layer.bias.zero_()
+            torch.clear_autocast_cache()  # which knows the layer as it was
             value = self.module.forward(*args, **kwargs)
             chosen = value if isinstance(value, Tensor) else value[self.fit.pair.item]
             return chosen.double()
@@ -178,6 +179,7 @@ class _Probe:
             layer.weight.copy_(kept[0])
             if kept[1] is not None:
                 layer.bias.copy_(kept[1])
+            torch.clear_autocast_cache()
 
     def _check(self, found: Tensor, expected: Tensor) -> None:
         self._checked = True
@@ -199,6 +201,11 @@ class _Probe:
 
     def solve(self, ridge: float, start: Start) -> None:
         world = World.current()
+        if not world.any(self._checked):
+            raise ValueError(
+                f"student={self.fit.pair.student!r}; it did not run in the pass of the student, so "
+                "nothing can be solved for: leave it out, or feed the input it needs"
+            )
         squares, products = world.sum(self._squares), world.sum(self._products)
         target, teacher = world.sum(self._energies).tolist()
         damping = ridge * squares.diagonal().mean().clamp_min(1e-30)

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from distill.batches import as_batches
@@ -257,5 +258,6 @@ def _training_mode(student: nn.Module, teacher: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        torch.clear_autocast_cache()  # a caller's own would go on with weights of before
         for module, mode in modes:
             module.training = mode

@@ -212,13 +212,17 @@ class Run:
     def _close_step(self) -> None:
         config, step = self.task.config, self.progress.step
         last = step == config.steps
+        kept = self.progress.best_step, self.progress.best_value
         best = self._evaluate_if_due(last)
         if self.progress.stopped is None and last:
             self.progress.stopped = "finished"
         self.progress.closed = True
         if best or step % config.checkpoint_every == 0 or self.progress.stopped:
             self._take_snapshot({})
-            self._save(planned=True)
+            saved = self._save(planned=True)
+            # Every process waits for the writer: it will read what is best.
+            if best and config.keep == "best" and self._world.any(not saved):
+                self.progress.best_step, self.progress.best_value = kept
 
     def _evaluate_if_due(self, last: bool) -> bool:
         config, step = self.task.config, self.progress.step
@@ -242,15 +246,17 @@ class Run:
             self.progress.snapshot_step = self.progress.step
         self._snapshot = tensors
 
-    def _save(self, *, planned: bool) -> None:
+    def _save(self, *, planned: bool) -> bool:
+        """Write a checkpoint; return False where the disk is full."""
         tensors = self.state.capture()
         if not planned:
             tensors |= {f"snapshot/{name}": tensor for name, tensor in self._snapshot.items()}
         warning = self._archive.save(self.progress.step, tensors, self.progress.to_dict())
         if warning:
             self._warn(warning)
-            return
+            return False
         self._archive.prune(keep_last=self.task.config.keep_last, best=self.progress.best_step)
+        return True
 
     def _report(self, record: StepRecord) -> None:
         self._archive.note(

@@ -239,3 +239,21 @@ def test_weights_must_be_positive():
     for make in (AttentionOutputs, Depth, Rays, Pose, Intrinsics, Consistency):
         with pytest.raises(ValueError, match=r"weight=0.0; objective '\w+' needs"):
             make(weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "message"),
+    [
+        (
+            lambda outputs, batch: outputs["depth"].mean(1),
+            ValueError,
+            r"shape \(2,\); it must be one",
+        ),
+        (lambda outputs, batch: 1.0, TypeError, r"loss of supervised=float; it must be a torch"),
+    ],
+)
+def test_a_loss_that_is_not_one_number_is_refused_by_name(models, batches, loss, kind, message):
+    teacher, student = models()
+    config = DistillConfig(steps=1)
+    with pytest.raises(kind, match=message):
+        distill(student, teacher, batches, objectives=[Supervised(loss=loss)], config=config)

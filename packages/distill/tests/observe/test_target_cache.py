@@ -10,13 +10,17 @@ from distill import (
     AttentionOutputs,
     Depth,
     DistillConfig,
+    Features,
     Pair,
+    Rays,
     Shuffled,
     TargetCache,
     distill,
     freeze_except,
 )
 from distill.observe.target_cache import batch_fingerprint
+from distill.observe.target_store import Targets
+from distill.record.pairs import Tap
 
 PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
 CONFIG = DistillConfig(steps=12, learning_rate=1e-2)
@@ -67,6 +71,28 @@ def test_the_teacher_runs_once_for_each_batch(models, batches, tmp_path, shard_b
     assert count == 0
     assert same(plain, cached) and same(plain, again)
     assert len(list(tmp_path.glob("*.safetensors"))) == {1: 6, 3000: 2}.get(shard_bytes, 1)
+
+
+def test_a_tensor_that_two_targets_are_is_kept_twice(models, batches, tmp_path):
+    pairs = (Pair(teacher="blocks.2", student="blocks.2"),)  # whose output is the field "tokens"
+    objectives = [AttentionOutputs(), Features(pairs=pairs), Rays(field="tokens", confidence=None)]
+    plain, _ = run(models, batches, objectives=objectives)
+    for count in (4 + 2, 0):
+        cached, passes = run(models, batches, TargetCache(tmp_path), objectives=objectives)
+        assert passes == count and same(plain, cached)
+
+
+def test_targets_that_the_next_pass_overwrites_are_kept_as_they_were(tmp_path):
+    held, store, tap = torch.zeros(100, 3), TargetCache(tmp_path), Tap("a")
+    store.bind([tap], [], device="cpu", identity={})
+    for number in (1, 2):
+        held.fill_(number)
+        store.save(str(number), held, Targets(records={tap: [held[:1]]}, fields={}))
+    assert store.load("1", torch.ones(100, 3)).records[tap][0].untyped_storage().nbytes() == 12
+    store.flush()
+    for number in (1, 2):
+        kept = store.load(str(number), torch.full((100, 3), float(number)))
+        assert (kept.records[tap][0] == number).all()
 
 
 def test_targets_of_something_else_are_refused(models, batches, tmp_path):

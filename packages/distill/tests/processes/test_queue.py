@@ -204,7 +204,17 @@ def test_other_settings_and_other_jobs_are_refused(tmp_path):
         work_off(Queue(folder=tmp_path, settings={"size": 224}), {"a": "there"}, work)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "queue"])
+@pytest.mark.parametrize("name", ["ü" * 120, os.fsdecode(b"caf\xe9")])
+def test_long_names_and_such_that_are_no_unicode_are_done_once(tmp_path, name):
+    for _ in range(2):
+        found = work_off(Queue(folder=tmp_path), {name: name}, lambda name, start: {"out": name})
+        assert found.notes[name].result == {"out": name}
+    assert found.own == ()
+    with pytest.raises(ValueError, match="at most 241 bytes"):
+        work_off(Queue(folder=tmp_path), {"ü" * 121: 1}, lambda name, start: {})
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "queue", "a\0b"])
 def test_names_that_are_no_files_are_refused(tmp_path, name):
     work, done = once([name])
     with pytest.raises(ValueError, match="must be that of a file"):

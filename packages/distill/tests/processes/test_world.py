@@ -72,6 +72,12 @@ def test_sharded_models_learn_the_same(two_processes, way):
         assert told[way]["frozen"]
 
 
+def test_every_process_ends_with_the_best_weights(two_processes):
+    """The last step is the best: the second process waits until the first has written it."""
+    assert len(two_processes) == 2
+    assert all(told["best"]["weights"] == told["whole"]["weights"] for told in two_processes)
+
+
 def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
     """Killed at step 9 under two processes, continued from step 8 by one, with whole models."""
     with pytest.raises(AssertionError):

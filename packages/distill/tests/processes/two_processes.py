@@ -76,6 +76,7 @@ WAYS = {
     "sharded": {"sharding": SHARDING},
     "early": {"sharding": SHARDING, "run_until": "last_pair"},
     "recomputed": {"sharding": SHARDING, "checkpoint_activations": ("blocks.*",)},
+    "best": {"keep": "best", "evaluate_every": None},
 }
 
 

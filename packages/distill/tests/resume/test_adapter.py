@@ -21,6 +21,14 @@ def test_what_is_written_comes_back_in_place(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["adapter.safetensors"]
 
 
+def test_a_weight_that_two_layers_share_is_written_under_both_names(tmp_path):
+    path, weight = tmp_path / "adapter.safetensors", torch.randn(3, 4)
+    save_adapter(path, {"embedding.weight": weight, "head.weight": weight, "row": weight[0]})
+    into = {"embedding.weight": torch.zeros(3, 4), "head.weight": torch.zeros(3, 4)}
+    load_adapter(path, into | {"row": torch.zeros(4)})
+    assert all(torch.equal(value, weight) for value in into.values())
+
+
 def test_what_a_killed_writer_left_half_done_is_in_nobodys_way(tmp_path):
     path = tmp_path / "adapter.safetensors"
     half = tmp_path / ".adapter.safetensors.partial"

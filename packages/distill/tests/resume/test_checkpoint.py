@@ -1,6 +1,7 @@
 """A checkpoint is read whole or refused: what is missing, cut, or of another format is named."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -57,8 +58,10 @@ def test_a_state_that_is_none_is_refused(checkpoint, change, message):
 def test_the_newest_and_those_asked_for_are_kept(tmp_path):
     for step in range(1, 7):
         save_checkpoint(tmp_path, step, {"a": torch.zeros(1)}, {})
+    copy = shutil.copytree(tmp_path / "step-00000001", tmp_path / "step-00000001-copy")
     prune_checkpoints(tmp_path, keep_last=2, keep=[3])
     assert [int(path.name[5:]) for path in list_checkpoints(tmp_path)] == [3, 5, 6]
+    assert load_checkpoint(copy).step == 1  # somebody's, who made it by hand
 
 
 def test_tensors_of_another_student_are_told_by_name_and_shape():

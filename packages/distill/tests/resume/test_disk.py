@@ -1,13 +1,16 @@
 """Disks that refuse, and two runs in one folder: nothing is half-written, nothing is lost."""
 
+import dataclasses
 import errno
 import os
 import random
 
 import pytest
+from safetensors import SafetensorError
 
-from distill import DistillConfig, Pair, distill, freeze_except
-from distill.resume.checkpoint import list_checkpoints, load_checkpoint
+from distill import DistillConfig, Pair, distill, freeze_except, load_weights
+from distill.resume import archive, files
+from distill.resume.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from distill.resume.hold import held_alone
 
 PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
@@ -17,11 +20,17 @@ CALLS = ("fsync", "rename", "replace")
 
 @pytest.fixture
 def run(models, batches):
-    def start(directory, **options):
+    def start(directory, evaluate=None, **changes):
         teacher, student = models()
         freeze_except(student, "*.proj_l.*")
         distill(
-            student, teacher, batches, pairs=PAIRS, config=CONFIG, directory=directory, **options
+            student,
+            teacher,
+            batches,
+            pairs=PAIRS,
+            config=dataclasses.replace(CONFIG, **changes),
+            directory=directory,
+            evaluate=evaluate,
         )
         return {n: p.tolist() for n, p in student.named_parameters() if p.requires_grad}
 
@@ -68,6 +77,46 @@ def test_a_disk_that_refuses_at_any_moment_costs_no_whole_step(run, tmp_path, mo
             load_checkpoint(path)
         assert run(directory) == expected
         assert not list(directory.rglob(".*partial"))
+
+
+def test_a_disk_that_is_full_at_the_best_step_costs_no_run(run, tmp_path, monkeypatch):
+    """The best that was written counts; the run ends, and is the same when it is asked again."""
+
+    def refusing(directory, step, *rest):
+        if step == 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return save_checkpoint(directory, step, *rest)
+
+    monkeypatch.setattr(archive, "save_checkpoint", refusing)
+    scores, weights = {2: 3.0, 4: 2.0, 6: 1.0, 8: 4.0}, {}
+
+    def evaluate(student):
+        step = 2 * len(weights) + 2
+        weights[step] = {n: p.tolist() for n, p in student.named_parameters() if p.requires_grad}
+        return {"loss": scores[step]}
+
+    options = {"evaluate": evaluate, "keep": "best", "evaluate_every": 2}
+    found = run(tmp_path, **options)
+    assert len(weights) == 4 and found == weights[4]
+    assert run(tmp_path, **options) == found
+    assert {n: p.tolist() for n, p in load_weights(tmp_path).items()} == found
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        'Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "No space" })',
+    ],
+)
+def test_a_full_disk_is_known_by_what_any_safetensors_says(told, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise SafetensorError(told)
+
+    monkeypatch.setattr(files, "save_file", refuse)
+    with pytest.raises(OSError, match="Error while serializing") as caught:
+        files.write_tensors(tmp_path / "tensors.safetensors", {})
+    assert files.is_full(caught.value)
 
 
 def test_two_runs_in_one_folder_are_one_too_many(run, tmp_path):

@@ -9,7 +9,15 @@ import signal
 import pytest
 import torch
 
-from distill import DistillConfig, Pair, Quiet, distill, freeze_except, read_journal
+from distill import (
+    DistillConfig,
+    Pair,
+    Quiet,
+    distill,
+    freeze_except,
+    load_weights,
+    read_journal,
+)
 from distill.resume.checkpoint import list_checkpoints, load_checkpoint
 
 PAIRS = [Pair(teacher=f"blocks.{i}.attn", student=f"blocks.{i}.attn") for i in range(3)]
@@ -92,6 +100,28 @@ def test_a_run_whose_last_evaluation_failed_goes_on_to_its_best_weights(models, 
     for _ in range(2):
         result = run(lambda model: {"error": 1.0})
         assert (result.stopped, result.best_step) == ("finished", 20)
+
+
+def test_what_a_run_left_is_its_best_also_where_its_last_evaluation_failed_once(
+    models, batches, tmp_path
+):
+    teacher, student = trainee(models)
+    errors = iter([1.0, None, 2.0])
+
+    def evaluate(model):
+        if (error := next(errors)) is None:
+            raise RuntimeError("out of memory")
+        return {"loss": error}
+
+    config = dataclasses.replace(CONFIG, keep="best", evaluate_every=10)
+    options = {"pairs": PAIRS, "config": config, "directory": tmp_path, "evaluate": evaluate}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        distill(student, teacher, batches, **options)
+    for _ in range(2):  # the second finds the run ended, and evaluates nothing
+        _, student = trainee(models)
+        assert distill(student, teacher, batches, **options).best_step == 10
+        weights = load_weights(tmp_path)
+        assert all(torch.equal(p, student.get_parameter(n)) for n, p in weights.items())
 
 
 def test_a_checkpoint_holds_only_what_trains(models, batches, tmp_path):
@@ -253,6 +283,20 @@ def test_a_full_disk_costs_no_work(models, batches, tmp_path):
     _, whole = trainee(models)
     distill(whole, teacher, batches, pairs=PAIRS, config=CONFIG)
     assert same(whole, student)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_metric_without_an_end_is_judged_and_saved(models, batches, tmp_path, mode):
+    teacher, student = trainee(models)
+    config = dataclasses.replace(CONFIG, evaluate_every=5, keep="best", monitor_mode=mode)
+    scores = iter([float("inf"), 3.0, float("-inf"), 2.0])
+    options = {"pairs": PAIRS, "config": config, "directory": tmp_path}
+    result = distill(
+        student, teacher, batches, evaluate=lambda model: {"loss": next(scores)}, **options
+    )
+    assert result.best_step == {"min": 15, "max": 5}[mode]
+    again = distill(student, teacher, batches, evaluate=lambda model: {}, **options)
+    assert again.best_step == result.best_step
 
 
 def test_patience_ends_a_run_early_and_for_good(models, batches, tmp_path):

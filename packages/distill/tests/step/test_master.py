@@ -71,3 +71,31 @@ def test_a_state_that_is_taken_up_goes_on_bit_equal() -> None:
     for one, two in zip(network.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, two)
     assert all(torch.equal(v, other.state()[n]) for n, v in optimizer.state().items())
+
+
+def test_one_state_can_be_taken_up_again_and_again() -> None:
+    network, optimizer = made()
+    states = [{n: v.clone() for n, v in optimizer.state().items()}]  # nothing has moved yet
+    stepped(network, optimizer, 1)
+    states.append({n: v.clone() for n, v in optimizer.state().items()})
+    stepped(network, optimizer, 2)
+    expected = {n: v.clone() for n, v in optimizer.state().items()}
+    for begun, seeds in ((1, (2,)), (1, (2,)), (0, (1, 2))):
+        optimizer.load(states[begun])
+        stepped(network, optimizer, *seeds)
+        found = optimizer.state()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_a_state_of_other_hidden_matrices_is_refused_before_anything_changes() -> None:
+    network, optimizer = made()
+    stepped(network, optimizer, 1)
+    torch.manual_seed(0)
+    other = MasterOptimizer(
+        torch.nn.Sequential(torch.nn.Linear(6, 18), torch.nn.Linear(18, 3)), hidden=["1.weight"]
+    )
+    before = {n: v.clone() for n, v in other.state().items()}
+    with pytest.raises(ValueError, match=r"muon.0.momentum_buffer=.*the same `hidden`"):
+        other.load(optimizer.state())
+    assert all(torch.equal(value, before[name]) for name, value in other.state().items())

@@ -51,3 +51,15 @@ def test_a_large_buffer_overwritten_in_place_is_saved_and_cannot_go_back():
         buffers.restore({})
     buffers.restore({"large": torch.full_like(module.large, 2.0)})
     assert (module.large == 2).all()
+
+
+def test_what_a_former_session_changed_stays_named_in_the_next():
+    module = model()
+    first = Buffers(module)
+    module.small.fill_(7)
+    kept = {name: tensor.clone() for name, tensor in first.changed().items()}
+    second = Buffers(module)  # of the same model, which holds what the first session left
+    second.restore(kept)
+    assert set(second.changed()) == {"small"}
+    second.restore({})
+    assert (module.small == 7).all()

@@ -3,14 +3,16 @@
 import copy
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fp8_qat import convert, load_fp8, prepare, recipes, save_fp8
+from fp8_qat.files import checkpoint
 
 
 def mlp() -> nn.Sequential:
@@ -253,3 +255,18 @@ def test_shared_layers_come_back_shared(tmp_path) -> None:
     load_fp8(other := make(), tmp_path / "model.safetensors", backend="reference")
     assert other["a"] is other["b"]
     assert torch.equal(other["b"](x), model["b"](x))
+
+
+def test_a_disk_that_refuses_leaves_the_file_that_was_there(tmp_path, monkeypatch) -> None:
+    def refusing(tensors, path, metadata):  # as versions of safetensors that write in place
+        Path(path).write_bytes(b"half of")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    _, model = deployed("rowwise")
+    path = tmp_path / "model.safetensors"
+    save_fp8(model, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", refusing)
+    with pytest.raises(OSError, match=r"path=.*model.safetensors; it cannot be written .*No space"):
+        save_fp8(model, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -80,6 +80,19 @@ def test_the_history_is_in_the_state_dict_as_plain_tensors() -> None:
     }
 
 
+def test_a_step_of_nan_does_not_hold_the_delayed_scale() -> None:
+    model = nn.Linear(8, 8)
+    prepare(model, recipes.delayed())
+    quantizer = model.input_quantizer
+    model(torch.full((4, 8), 2.0))
+    before = quantizer.amax_history.clone(), quantizer.multiplier.clone()
+    model(torch.tensor([torch.nan, 1.0]).repeat(4, 4))
+    assert torch.equal(quantizer.amax_history, before[0])
+    assert torch.equal(quantizer.multiplier, before[1])
+    model(torch.full((4, 8), 200.0))
+    assert quantizer.multiplier == 448 / 200
+
+
 def test_gradients_stop_where_a_delayed_scale_saturates() -> None:
     layer = nn.Linear(4, 3, bias=False)
     prepare(layer, recipes.delayed())

@@ -119,3 +119,18 @@ def test_codes_follow_a_weight_that_another_module_loaded_first() -> None:
     codes = net[1].weight_bytes.clone()
     net.load_state_dict(other.state_dict())
     assert torch.equal(net[1].weight_bytes, codes)
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("backend", ["reference", "weight_only", "scaled_mm"])
+def test_a_deployed_layer_refuses_weights_that_are_no_codes(backend: str, assign: bool) -> None:
+    net, x = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32)), torch.randn(4, 32)
+    plain = {name: p.detach().clone() for name, p in net.named_parameters()}
+    prepare(net, recipes.rowwise())
+    convert(net, backend=backend)
+    before = net(x)
+    with pytest.raises(RuntimeError, match=r"weight of layer '1': dtype=torch.float32; it must be"):
+        net.load_state_dict({"1.weight": plain["1.weight"]}, strict=False, assign=assign)
+    assert torch.equal(net(x), before)
+    net.load_state_dict(net.state_dict(), assign=assign)
+    assert torch.equal(net(x), before)

@@ -31,6 +31,16 @@ def test_moments_are_means_over_all_inputs_of_a_layer() -> None:
     torch.testing.assert_close(moments["0"], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_moments_are_sums_of_float32_also_under_autocast() -> None:
+    net, given = model(), batches()
+    with observed_inputs(net, include="0") as moments, torch.autocast("cpu", torch.bfloat16):
+        for x in given:
+            net(x)
+    rows = torch.cat([x.flatten(0, 1) for x in given])
+    assert moments["0"].dtype == torch.float32
+    torch.testing.assert_close(moments["0"], rows.T @ rows / len(rows), rtol=1e-4, atol=1e-4)
+
+
 def test_of_many_rows_some_are_seen_evenly_spaced() -> None:
     net = nn.Sequential(nn.Linear(2, 2))
     x = torch.arange(2.0 * ROWS + 10)[:, None].expand(-1, 2).contiguous()

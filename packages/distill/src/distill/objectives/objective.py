@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distill.observe.observation import Observation
 from distill.observe.reading import Reading
+from distill.record.checks import check_tensor
 from distill.record.losses import LossName, check_alike, find_loss
 from distill.record.pairs import Pair
 from distill.record.settings import check_number
@@ -120,7 +121,16 @@ def reading_of(objectives: Sequence[Objective]) -> Reading:
 
 
 def measure(objectives: Sequence[Objective], seen: Observation) -> dict[str, Float[Tensor, ""]]:
-    """Return the unweighted loss of every objective, and their weighted sum as "loss"."""
-    losses = {objective.name: objective(seen) for objective in objectives}
+    """Return the unweighted loss of every objective, and their weighted sum as "loss".
+
+    Raises ValueError, or TypeError for no tensor, for a loss that is not one number.
+    """
+    losses = {o.name: check_tensor(f"loss of {o.name}", o(seen)) for o in objectives}
+    for name, loss in losses.items():
+        if loss.ndim:
+            raise ValueError(
+                f"loss of {name}=tensor of shape {tuple(loss.shape)}; it must be one number, of "
+                "shape (): return its mean"
+            )
     total = torch.stack([o.weight * losses[o.name].float() for o in objectives]).sum()
     return {"loss": total} | losses

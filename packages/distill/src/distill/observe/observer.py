@@ -131,6 +131,7 @@ class Observer:
         seed_all(seed)
         recorder, outputs = self._recorders[role], None
         expected = calls.get(role) if calls else None
+        torch.clear_autocast_cache()  # which a caller's own autocast would keep from step to step
         with self._precision(), recorder.recording(expected):
             outputs = self._forward(self._models[role], batch)
         self.calls[role] = recorder.count()

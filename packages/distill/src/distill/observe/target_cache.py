@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -86,10 +87,14 @@ class TargetCache:
         return Targets(records=records, fields=fields)
 
     def save(self, key: str, batch: Any, targets: Targets) -> None:
-        """Keep the targets of a batch; they reach the disk with their shard."""
+        """Keep copies of the targets of a batch; they reach the disk with their shard.
+
+        A tensor may be a part of a larger one, stand under two names, or be overwritten by the
+        next pass.
+        """
         tensors = [tensor for tap in self._taps for tensor in targets.records[tap]]
         named = {str(number): tensor for number, tensor in enumerate(tensors)} | targets.fields
-        self._waiting |= {f"{key}/{name}": t.contiguous().cpu() for name, t in named.items()}
+        self._waiting |= {f"{key}/{name}": _copy(tensor) for name, tensor in named.items()}
         calls = [len(targets.records[tap]) for tap in self._taps]
         self._entries[key] = {"batch": batch_fingerprint(batch), "calls": calls}
         if sum(tensor.nbytes for tensor in self._waiting.values()) >= self._shard_bytes:
@@ -123,6 +128,10 @@ class TargetCache:
         shard: Any = safe_open(path, framework="pt", device=self._device)
         for key, entry in json.loads(shard.metadata()["entries"]).items():
             self._table[key] = (shard, entry)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def batch_fingerprint(batch: Any) -> str:

@@ -23,6 +23,7 @@ from distill.resume.hold import held_file
 from distill.resume.identity import differences
 
 MOST_BYTES = 1 << 24  # of a note
+LONGEST_NAME = 255 - len("..json.partial")  # of a job: file systems take 255 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +149,7 @@ def _claim(
             own.append(name)
         if note.state == "broken":
             say(f"{name} is broken: {note.why}")
-        told = json.dumps(vars(note), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(queue.folder / f"{name}.json", told + "\n")
+        write_atomically(queue.folder / f"{name}.json", _told(note))
         return note
 
 
@@ -171,6 +171,12 @@ def _done(
             _forget_start(handle)
             raise
         return Note(job=job, state="broken", why=str(error) or type(error).__name__)
+
+
+def _told(note: Note) -> str:
+    """A note as JSON; bytes of a file's name that are no UTF-8 stand as JSON escapes them."""
+    told = json.dumps(vars(note), indent=1, ensure_ascii=False, allow_nan=False)
+    return told.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 
 def _disk_refuses(error: BaseException | None) -> bool:
@@ -198,10 +204,11 @@ def _forget_start(handle: int) -> None:
 
 def _check_names(jobs: Mapping[str, Any]) -> None:
     for name in jobs:
-        if Path(name).name != name or name in ("", ".", "..", "queue"):
+        odd = Path(name).name != name or name in ("", ".", "..", "queue") or "\0" in name
+        if odd or len(os.fsencode(name)) > LONGEST_NAME:
             raise ValueError(
-                f"name={name!r}; a job's name must be that of a file, other than queue: name it "
-                "otherwise"
+                f"name={name!r}; a job's name must be that of a file, other than queue, of at most "
+                f"{LONGEST_NAME} bytes: name it otherwise"
             )
 
 

@@ -18,6 +18,7 @@ from distill.resume.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
+    restate,
     save_checkpoint,
 )
 from distill.resume.files import is_full, remove_partial, write_atomically
@@ -92,7 +93,9 @@ class Archive:
             return None
         state = {"run": digest(self._identity), "progress": progress}
         try:
-            save_checkpoint(self.directory / "checkpoints", step, tensors, state)
+            path = save_checkpoint(self.directory / "checkpoints", step, tensors, state)
+            if progress["stopped"]:  # one that an error left says that the run goes on
+                restate(path, state)
         except OSError as error:
             if not is_full(error):
                 raise

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from distill.resume.files import new_directory, write_tensors, write_text
+from distill.resume.files import new_directory, write_atomically, write_tensors, write_text
 
 FORMAT = 1
 
@@ -54,6 +54,17 @@ def save_checkpoint(
     return path
 
 
+def restate(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace everything in a checkpoint that is not a tensor, in one rename.
+
+    Raises OSError if the disk refused; the checkpoint is then as it was.
+    """
+    content = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if content["state"] != dict(state):
+        text = json.dumps(content | {"state": dict(state)}, indent=1, allow_nan=False)
+        write_atomically(path / "state.json", text)
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read and verify a checkpoint.
 
@@ -82,8 +93,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """Return the checkpoints in a directory, oldest first."""
-    return sorted(path for path in directory.glob("step-*") if path.is_dir())
+    """Return the checkpoints in a directory, oldest first; a copy under another name is none."""
+    found = directory.glob("step-*")
+    return sorted(p for p in found if p.is_dir() and p.name.removeprefix("step-").isdecimal())
 
 
 def prune_checkpoints(directory: Path, *, keep_last: int, keep: Collection[int]) -> None:

@@ -65,10 +65,21 @@ def write_tensors(
     Raises OSError if the disk refused, with the system's error number.
     """
     try:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata)
+        save_file(_apart(tensors), path, metadata)
     except SafetensorError as error:
         raise _system_error(error, path) from error
     sync_file(path)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as the format holds them: in order, and copied where one has two names."""
+    places: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        plain = tensor.contiguous()
+        found[name] = plain.clone() if plain.data_ptr() in places else plain
+        places.add(plain.data_ptr())
+    return found
 
 
 def write_text(path: Path, text: str) -> None:
@@ -107,5 +118,5 @@ def is_full(error: OSError) -> bool:
 
 
 def _system_error(error: SafetensorError, path: Path) -> Exception:
-    found = re.search(r"os error (\d+)", str(error))
+    found = re.search(r"(?:os error|code:) (\d+)", str(error))  # safetensors 0.4 says the latter
     return OSError(int(found[1]), str(error), str(path)) if found else error

@@ -126,6 +126,8 @@ class MasterOptimizer:
             for kind in ("master", "average"):
                 value = check_tensor(f"{kind}.{name}", tensors[f"{kind}.{name}"])
                 check_shape(f"{kind}.{name}", value, tuple(master.shape), "the parameter")
+        for kind, optimizer in (("muon", self._muon), ("adam", self._adam)):
+            _check_moments(optimizer, kind, tensors)
         for name in self.masters:
             self.masters[name].copy_(tensors[f"master.{name}"])
             self.averages[name].copy_(tensors[f"average.{name}"])
@@ -147,12 +149,29 @@ def _states(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     return {i: optimizer.state[p] for i, p in enumerate(members) if p in optimizer.state}
 
 
-def _restore(optimizer: Optimizer, kind: str, tensors: dict[str, Tensor]) -> None:
-    members = [p for group in optimizer.param_groups for p in group["params"]]
+def _moments(
+    optimizer: Optimizer, kind: str, tensors: dict[str, Tensor]
+) -> Iterator[tuple[str, str, Tensor | None, Tensor]]:
+    """Full name, own name, parameter and value of what a state holds for an optimizer."""
+    members = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
     for name, value in tensors.items():
-        if not name.startswith(f"{kind}."):
-            continue
-        _, place, key = name.split(".")
-        member = members[int(place)]
-        like_step = key == "step"
-        optimizer.state[member][key] = value.clone() if like_step else value.to(member.device)
+        if name.startswith(f"{kind}."):
+            _, place, key = name.split(".")
+            yield name, key, members.get(int(place)), value
+
+
+def _check_moments(optimizer: Optimizer, kind: str, tensors: dict[str, Tensor]) -> None:
+    for name, key, member, value in _moments(optimizer, kind, tensors):
+        if member is None or (key != "step" and value.shape != member.shape):
+            raise ValueError(
+                f"{name}=tensor of shape {tuple(value.shape)}; no parameter of this optimizer has "
+                "it: make it with the same `hidden` as the one that gave the state"
+            )
+
+
+def _restore(optimizer: Optimizer, kind: str, tensors: dict[str, Tensor]) -> None:
+    optimizer.state.clear()  # a state from before a parameter moved holds nothing of it
+    for _, key, member, value in _moments(optimizer, kind, tensors):
+        assert member is not None
+        device = value.device if key == "step" else member.device
+        optimizer.state[member][key] = value.to(device, copy=True)

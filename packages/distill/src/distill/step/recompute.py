@@ -28,6 +28,7 @@ def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterato
     modules = dict(model.named_modules())
     found = sorted(matching(modules, patterns, "module")) if patterns else []
     outer = [name for name in found if not any(name.startswith(f"{o}.") for o in found)]
+    own = {name: vars(modules[name]).get("forward") for name in outer}  # put there by somebody
     for name in outer:
         modules[name].forward = _wrap(modules[name].forward)
     try:
@@ -35,6 +36,8 @@ def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterato
     finally:
         for name in outer:
             del modules[name].forward
+            if own[name] is not None:
+                modules[name].forward = own[name]
 
 
 def _wrap(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -42,7 +42,7 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._model, self._restored = model, set[str]()
         self._originals = {
             name: _Original(
                 buffer, buffer._version, buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
@@ -51,11 +51,16 @@ class Buffers:
         }
 
     def changed(self) -> dict[str, Shaped[Tensor, "..."]]:
-        """Return the buffers that changed, were replaced, or are new."""
+        """Return the buffers that changed, were replaced, were restored, or are new.
+
+        What was restored may be as it was at the start of this session, and not of the first.
+        """
         return {
             name: buffer
             for name, buffer in self._model.named_buffers()
-            if name not in self._originals or self._originals[name].differs(buffer)
+            if name not in self._originals
+            or name in self._restored
+            or self._originals[name].differs(buffer)
         }
 
     @torch.no_grad()
@@ -69,6 +74,7 @@ class Buffers:
                 self._set(name, self._originals[name].value(name))
         for name, tensor in tensors.items():
             self._set(name, tensor)
+        self._restored |= tensors.keys()
 
     def _set(self, name: str, tensor: Tensor) -> None:
         path, _, leaf = name.rpartition(".")

@@ -6,6 +6,7 @@ that remain after merging, also where a layer rounds its weight to fewer bits.
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -36,8 +37,9 @@ class LowRank(nn.Module):
         self._scale = scale
 
     def forward(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
-        """Return the updated weight."""
-        return (weight + self._scale * (self.up @ self.down)).to(weight.dtype)
+        """Return the updated weight, as merging gives it, also under autocast."""
+        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
+            return (weight + self._scale * (self.up @ self.down)).to(weight.dtype)
 
 
 def add_lora(

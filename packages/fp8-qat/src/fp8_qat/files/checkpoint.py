@@ -1,6 +1,7 @@
 """Deployed models as safetensors files."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -34,8 +35,9 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
       names. The file's metadata holds the recipe of every FP8 layer and, under
       "quantization_config", what other programs expect in a config.json.
 
-    Raises ValueError if the model has no deployed layer, for an unknown layout, for a recipe that
-    the layout cannot express, and for extra state that is no tensor.
+    The file is whole, or what was there before stays. Raises ValueError if the model has no
+    deployed layer, for an unknown layout, for a recipe that the layout cannot express, and for
+    extra state that is no tensor; OSError where the disk refuses.
     """
     shape = layout_named(layout)
     modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
@@ -62,7 +64,7 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
             recipe = layers[prefix.removesuffix(".")].recipe
             inner, tensor = shape.to_file(inner, tensor, recipe)
         tensors[f"{prefix}{inner}" if prefix else inner] = tensor
-    save_file(_unshared(tensors), str(path), metadata=metadata)
+    _write(Path(path), _unshared(tensors), metadata)
 
 
 def load_fp8(
@@ -111,6 +113,20 @@ def load_fp8(
         left=left_over(model),
         stored=settle(model),
     )
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file beside and rename it, as safetensors itself does not in all versions."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(tensors, str(beside), metadata=metadata)
+        os.replace(beside, path)
+    except SafetensorError as error:
+        raise OSError(
+            f"path={path}; it cannot be written ({error}): make room, or give another place"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _split(key: str, layers: Any) -> tuple[str | None, str]:

@@ -64,6 +64,15 @@ class Fp8Linear(QuantizedLinear):
         self.derive()
         return self
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        given, wanted = state_dict.get(prefix + "weight"), self.recipe.weight.fp8.dtype
+        if isinstance(given, Tensor) and given.dtype != wanted:  # PyTorch would cast it to codes
+            args[-1].append(
+                f"weight of {self.where}: dtype={given.dtype}; it must be {wanted}, the codes of a "
+                "deployed layer: load such weights into the prepared model, then convert it"
+            )
+            return
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.derive()

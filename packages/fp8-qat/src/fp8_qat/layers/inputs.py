@@ -19,7 +19,7 @@ def layer_input(
     layer: Any, x: Float[Tensor, "*lead k"], *, any_dtype: bool = False
 ) -> Float[Tensor, "*lead k"]:
     """Check an input and bring it to the dtype of the product; the rest is as `product_dtype`."""
-    dtype = product_dtype(layer, x, any_dtype=any_dtype)
+    dtype = product_dtype(layer, x, any_dtype=any_dtype)  # first: it refuses what has no `to`
     return x.to(dtype)
 
 

@@ -95,8 +95,12 @@ class DelayedQuantizer(Quantizer):
 
     @torch.no_grad()
     def set_amax(self, amax: Float[Tensor, ""]) -> None:
-        """Move one step on; an amax of 0 means that the layer did not run, and changes nothing."""
+        """Move one step on; an amax of 0 means that the layer did not run, and changes nothing.
+
+        So does NaN, which would hold the scale for as long as it stood in the history.
+        """
         spec, history = self.spec, self.amax_history.clone()
+        amax = torch.where(torch.isnan(amax), 0.0, amax)
         history[0] = amax
         largest = history[0] if spec.algorithm == "most_recent" else history.amax()
         fmax = torch.full_like(largest, spec.fp8.max)

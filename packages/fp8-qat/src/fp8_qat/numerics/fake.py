@@ -18,6 +18,7 @@ from fp8_qat.numerics.quantize import (
     check_high_precision,
     dynamic_scale,
     given_scale,
+    held,
     scaled,
 )
 from fp8_qat.numerics.scales import Scale
@@ -43,9 +44,15 @@ def unsaturated(x: Float[Tensor, "*lead k"], spec: Spec, scale: Scale) -> Bool[T
     """Tell which values a given scale leaves within the range of the format."""
     blocks = to_blocks(x, spec.granularity)
     inside = torch.empty(blocks.shape, dtype=torch.bool, device=x.device)
-    for part, _ in in_parts(blocks, AT_ONCE):
-        inside[part] = scaled(blocks[part], scale).abs_() <= spec.fp8.max
+    for part, rows in in_parts(blocks, AT_ONCE):
+        inside[part] = scaled(blocks[part], _of(scale, rows)).abs_() <= spec.fp8.max
     return from_blocks(inside, x.shape)
+
+
+def _of(scale: Scale, rows: slice) -> Scale:
+    """The scales of some rows of blocks."""
+    multiplier = None if scale.multiplier is None else scale.multiplier[rows]
+    return Scale(multiplier, scale.scale[rows])
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -64,11 +71,9 @@ class _FakeQuantize(torch.autograd.Function):
             ctx.save_for_backward(unsaturated(x, spec, scale))
         result = torch.empty_like(blocks)
         for part, rows in in_parts(blocks, AT_ONCE):
-            own = Scale(
-                None if scale.multiplier is None else scale.multiplier[rows], scale.scale[rows]
-            )
+            own = _of(scale, rows)
             rounded = round_(scaled(blocks[part], own), spec.fp8)
-            result[part] = rounded.mul_(over_blocks(own.scale))
+            result[part] = held(rounded.mul_(over_blocks(own.scale)), x.dtype)
         return from_blocks(result, x.shape)
 
     @staticmethod

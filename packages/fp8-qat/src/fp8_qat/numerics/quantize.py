@@ -19,6 +19,7 @@ from fp8_qat.numerics.formats import decode, encode
 from fp8_qat.numerics.scales import Scale, exponents_of, scale_of
 from fp8_qat.numerics.spec import Spec
 
+_FLOAT16_MAX = torch.finfo(torch.float16).max
 _AT_ONCE = 2**18  # values; what is worked on part by part needs no float32 copy of a weight
 HIGH_PRECISION = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -65,7 +66,7 @@ def quantize(
 def dequantize(
     quantized: QuantizedTensor, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "*lead k"]:
-    """Multiply the codes back, in float32, rounded once to `dtype` at the end.
+    """Multiply the codes back, in float32, rounded once to `dtype` at the end, saturating.
 
     Raises ValueError for codes of another dtype than the spec's, and scales that are not one for
     each block.
@@ -81,11 +82,23 @@ def dequantize(
     check_scale("scale", quantized.scale, blocks)
     if codes.numel() <= _AT_ONCE:
         values = decode(blocks, spec.fp8).mul_(over_blocks(quantized.scale))
-        return from_blocks(values.to(dtype), codes.shape)
+        return from_blocks(held(values, dtype).to(dtype), codes.shape)
     result = torch.empty(blocks.shape, dtype=dtype, device=codes.device)
     for part, rows in in_parts(blocks, _AT_ONCE):
-        result[part] = decode(blocks[part], spec.fp8).mul_(over_blocks(quantized.scale[rows]))
+        scale = over_blocks(quantized.scale[rows])
+        result[part] = held(decode(blocks[part], spec.fp8).mul_(scale), dtype)
     return from_blocks(result, codes.shape)
+
+
+def held(values: Float32[Tensor, "*shape"], dtype: torch.dtype) -> Float32[Tensor, "*shape"]:
+    """Saturate values, in place, where float16 is to hold them.
+
+    A code may stand for a little more than the value that it rounds: 65504, the last of float16,
+    becomes 65536 under a scale that is a power of two, and would be infinite.
+    """
+    if dtype == torch.float16:
+        values.clamp_(-_FLOAT16_MAX, _FLOAT16_MAX)
+    return values
 
 
 def dynamic_scale(blocks: Float[Tensor, "block_rows r block_columns c"], spec: Spec) -> Scale:

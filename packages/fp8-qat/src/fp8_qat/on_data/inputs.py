@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ def _adder(name: str, sums: dict[str, Tensor], rows: dict[str, int]) -> Callable
     def add(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         x = rearrange(read_by_linear(given, named).detach(), "... k -> (...) k")
         x = x[:: -(-len(x) // ROWS) or 1].float()
-        square = x.T @ x
+        with torch.autocast(x.device.type, enabled=False):  # sums of a caller's bfloat16 are none
+            square = x.T @ x
         sums[name] = sums[name].add_(square) if name in sums else square
         rows[name] = rows.get(name, 0) + len(x)
 

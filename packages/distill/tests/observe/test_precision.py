@@ -1,0 +1,43 @@
+"""A caller's own autocast keeps copies of weights: none of them outlives an update."""
+
+from contextlib import nullcontext
+
+import torch
+
+from distill import DistillConfig, Pair, distill, freeze_except
+
+PAIRS = [Pair(teacher="blocks.2.attn", student="blocks.2.attn")]
+
+
+def rounded(on=True):
+    return torch.autocast("cpu", torch.bfloat16) if on else nullcontext()
+
+
+def trained(models, batches, *, inside, **options):
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    config = DistillConfig(steps=6, learning_rate=1e-2, evaluate_every=2, monitor="mean", **options)
+
+    def evaluate(model):
+        return {"mean": model(batches[0])["tokens"].float().mean().detach()}
+
+    with rounded(inside):
+        result = distill(student, teacher, batches, pairs=PAIRS, config=config, evaluate=evaluate)
+        after = evaluate(student)["mean"]
+    with rounded(inside):
+        assert evaluate(student)["mean"] == after
+    return result, float(after)
+
+
+def test_a_run_inside_autocast_equals_one_outside(models, batches):
+    losses = []
+    for inside in (False, True):
+        result, _ = trained(models, batches, inside=inside, autocast="bfloat16")
+        losses.append([e["losses"]["loss"] for e in result.history if e["kind"] == "step"])
+    assert losses[0] == losses[1]
+
+
+def test_inside_autocast_the_weights_of_now_are_evaluated(models, batches):
+    result, after = trained(models, batches, inside=True)
+    means = [e["metrics"]["mean"] for e in result.history if e["kind"] == "evaluation"]
+    assert len(set(means)) == 3 and means[-1] == after
