@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.axes import axes_of, in_float64
+from sla_kernels.runtime.autocast import in_own_type
 from sla_kernels.search.choose import free
 from sla_kernels.summary import SummarySelection
 from sla_kernels.summary.layout import Layout
@@ -81,7 +82,8 @@ class Understated:
         self.device, self.key_heads = k.device, k.shape[1]
         self.count += 1
         if selection.summaries and not selection.keeps_all:
-            found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
+            with in_own_type(k):
+                found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
             self.answers += [one for one in found if one.dense.isfinite().all()]
 
     def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
