@@ -183,3 +183,14 @@ def test_what_cannot_be_shared_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         share_blocks(keep, change, halved)
+
+
+@pytest.mark.parametrize("tokens", [300, 20])
+def test_what_is_found_under_inference_mode_can_be_trained_with_and_loaded_into(
+    tokens: int,
+) -> None:
+    model, (q, k, v) = nn.ModuleList([rows()]), qkv(300, 300)
+    with torch.inference_mode():
+        calibrate(model, lambda: model[0](q[:, :, :tokens], k[:, :, :tokens], v[:, :, :tokens]))
+    model.load_state_dict(model.state_dict())
+    assert torch.autograd.grad(model[0](q.requires_grad_(), k, v).sum(), q)[0].any()

@@ -285,8 +285,9 @@ def _stored(
                     "run the model inside the context"
                 )
         made = [found(watch, choice) for _, _, choice, watch in parts]
-        for (_, part, *_), value in zip(parts, made, strict=True):
-            setattr(part, buffer, value)
+        with torch.inference_mode(False):  # else they could not be trained with, or loaded into
+            for (_, part, *_), value in zip(parts, made, strict=True):
+                setattr(part, buffer, value.clone())
     finally:
         for _, part, *_ in parts:
             part.watch = None
