@@ -194,3 +194,13 @@ def test_what_is_found_under_inference_mode_can_be_trained_with_and_loaded_into(
         calibrate(model, lambda: model[0](q[:, :, :tokens], k[:, :, :tokens], v[:, :, :tokens]))
     model.load_state_dict(model.state_dict())
     assert torch.autograd.grad(model[0](q.requires_grad_(), k, v).sum(), q)[0].any()
+
+
+def test_a_broken_key_leaves_axes_that_tell_tokens_apart() -> None:
+    model, (q, k, v) = nn.ModuleList([rows()]), qkv(300, 300)
+    calls = [k.index_fill(2, torch.tensor([7]), broken) for broken in (math.nan, math.inf, 0.0)]
+    found = []
+    for keys in calls:
+        calibrate(model, lambda keys=keys: model[0](q, keys, v), offsets=False)
+        found.append(model[0].directions)
+    assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[2])

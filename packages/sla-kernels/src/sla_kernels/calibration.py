@@ -45,9 +45,10 @@ class Moments:
         self.device = torch.device("cpu")
 
     def add(self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, _: float) -> None:
-        """Count the keys of one call, pinned ones left out."""
+        """Count the keys of one call, pinned ones left out; what is not finite is zero, as in
+        orders whose axes are computed anew."""
         self.device = k.device
-        tokens = k.detach().index_select(2, free(k, selection.outside))
+        tokens = k.detach().index_select(2, free(k, selection.outside)).nan_to_num(0, 0, 0)
         rows = rearrange(in_float64(tokens), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
             width = rows.shape[1]
