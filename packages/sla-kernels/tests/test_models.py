@@ -204,3 +204,21 @@ def test_a_broken_key_leaves_axes_that_tell_tokens_apart() -> None:
         calibrate(model, lambda keys=keys: model[0](q, keys, v), offsets=False)
         found.append(model[0].directions)
     assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_what_was_found_before_outlives_a_run_that_fails(calls: int) -> None:
+    model, tokens = nn.ModuleList([rows()]), qkv(300, 300)
+    calibrate(model, lambda: model[0](*tokens))
+    before, ran = stored_calibration(model), []
+
+    def run() -> None:
+        if len(ran) == calls:
+            raise KeyboardInterrupt
+        ran.append(model[0](*qkv(300, 300)))
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(model, run)
+    after = stored_calibration(model)
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
