@@ -147,7 +147,7 @@ def fitted(calls: Sequence[Answers], key_heads: int, sizes: int) -> Float[Tensor
     A size that no call listed gets what the size below it gets.
     """
     if not calls:
-        return torch.zeros(key_heads, sizes)
+        return torch.zeros(key_heads, sizes, dtype=torch.float32, device="cpu")
     with torch.inference_mode(False), torch.enable_grad():
         calls = [Answers(*(x.clone() for x in call)) for call in calls]
         offsets = calls[0].dense.new_zeros(key_heads, sizes).requires_grad_()
