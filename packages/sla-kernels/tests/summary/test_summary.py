@@ -291,7 +291,8 @@ def test_a_gpu_without_kernels_reads_listed_rows_in_few_batches() -> None:
     """16 heads of 44,000 tokens, as 1,300 rows a block, in a quarter of a GiB at a time."""
     keys, bias = torch.empty(50_000, 64, device="meta"), torch.empty(50_000, device="meta")
     lists = torch.empty(16 * 688, 1300, dtype=torch.int32, device="meta")
-    flat = eager._Flat(keys=keys, values=keys, bias=bias, lists=lists)
+    starts = torch.empty(len(lists), 1, dtype=torch.int32, device="meta")
+    flat = eager._Flat(keys=keys, values=keys, bias=bias, lists=lists, starts=starts)
     held = len(lists) * 1300 * (2 * 64 + 2 * 64) * 4
     assert held / parts.ACCELERATOR_BYTES <= len(list(eager._batches(flat, 64))) < 60
 

@@ -167,6 +167,11 @@ class EveryKey(SummarySelection):
         return self._listed
 
     @property
+    def density(self) -> float:
+        """Every pair is attended exactly: told without a list for each block."""
+        return 1.0
+
+    @property
     def order(self) -> Int64[Tensor, "b free"]:
         """The tokens that are not pinned, in sequence."""
         return free_positions(self.num_keys, self.outside).expand(self._heads[0], -1).contiguous()
