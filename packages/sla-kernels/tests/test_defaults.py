@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sla_kernels import SparseLinearAttention, calibrate, select_blocks, sla_attention
+from sla_kernels import (
+    SparseLinearAttention,
+    calibrate,
+    observed_mass,
+    select_blocks,
+    sla_attention,
+)
 
 from .cases import qkv
 
@@ -35,6 +41,13 @@ def calibrated(q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
     return found
 
 
+def held(q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    attention = SparseLinearAttention(32, keep=0.3, block=(32, 16))
+    with observed_mass(attention) as found:
+        attention(q, k, v)
+    return [torch.tensor([*found[""].values()], dtype=torch.float64, device="cpu")]
+
+
 @pytest.fixture(params=[torch.float64, torch.bfloat16, "meta"], ids=str)
 def default(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
     """Sets another default when called. A device without numbers stands in for a GPU."""
@@ -49,8 +62,8 @@ def default(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize(
     "made",
-    [blocks(top_p=0.9), blocks(estimator="subblock_lse"), rows, calibrated],
-    ids=["top_p", "subblock_lse", "rows", "calibrated"],
+    [blocks(top_p=0.9), blocks(estimator="subblock_lse"), rows, calibrated, held],
+    ids=["top_p", "subblock_lse", "rows", "calibrated", "held"],
 )
 def test_defaults_of_pytorch_change_nothing(
     made: Callable[..., list[Tensor]], default: Callable[[], None]

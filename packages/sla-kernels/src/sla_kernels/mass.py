@@ -49,7 +49,8 @@ def observed_mass(model: nn.Module) -> Iterator[dict[str, Mass]]:
 
 
 def _mass(q: Tensor, k: Tensor, selection: Any, scale: float) -> Mass:
-    picked = torch.linspace(0, q.shape[2] - 1, min(QUERIES, q.shape[2])).long().to(q.device)
+    last, count = q.shape[2] - 1, min(QUERIES, q.shape[2])
+    picked = torch.linspace(0, last, count, dtype=torch.float64, device="cpu").long().to(q.device)
     k = repeat(k, "b g m d -> b (g r) m d", r=q.shape[1] // k.shape[1])
     with in_own_type(k):
         scores = scale * q[:, :, picked].float() @ rearrange(k.float(), "b h m d -> b h d m")
