@@ -461,6 +461,19 @@ def test_a_selection_for_other_tokens_is_refused() -> None:
         sla_attention(q, k, v, selection=few(q, k, v), linear=None, backend="flex")
 
 
+@pytest.mark.parametrize("keep", [3, 1.0])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_selection_for_other_heads_of_keys_is_refused(groups: int, keep: float) -> None:
+    q, k, v = draw(200, 200, heads=4)
+    selection = select(q, k, v, keep=keep)
+    for backend in ("auto", "eager", "reference"):
+        with pytest.raises(ValueError, match=f"k has {groups} heads and those .* were 2; .*anew"):
+            sla_attention(
+                q, *draw(200, 200, groups=groups)[1:], selection=selection, linear=None,
+                backend=backend,
+            )  # fmt: skip
+
+
 def test_a_model_of_others_runs_with_one_order_and_summaries_its_code_unchanged() -> None:
     class Model(torch.nn.Module):
         def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

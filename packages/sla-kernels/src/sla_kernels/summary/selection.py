@@ -57,6 +57,11 @@ class SummarySelection:
         return self.rows.shape[0], self.rows.shape[1]
 
     @property
+    def key_heads(self) -> int:
+        """The heads of keys."""
+        return int(self.tilt.shape[1])
+
+    @property
     def query_blocks(self) -> int:
         """The number of query blocks."""
         return num_blocks(self.layout.tokens if self._own else self.num_queries, self.block_q)
@@ -160,6 +165,11 @@ class EveryKey(SummarySelection):
     def batch_heads(self) -> tuple[int, int]:
         """The batch entries and the heads of queries."""
         return self._heads[:2]
+
+    @property
+    def key_heads(self) -> int:
+        """The heads of keys."""
+        return self._heads[2]
 
     @property
     def keys_seen(self) -> int:
