@@ -222,3 +222,9 @@ def test_what_was_found_before_outlives_a_run_that_fails(calls: int) -> None:
     after = stored_calibration(model)
     assert set(after) == set(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_name_of_nothing_that_is_stored_is_refused(model: nn.ModuleDict) -> None:
+    with pytest.raises(ValueError, match="stored='axes'; it must be known: pass one of 'directi"):
+        forget_calibration(model, "axes")
+    assert len(stored_calibration(model)) == 2

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sla_kernels.module import STORED, SparseLinearAttention, calibrated, corrected
+from sla_kernels.runtime.checks import check_choice
 from sla_kernels.search.choice import RowChoice
 
 SHORT = {"cuda": 16_384}
@@ -106,7 +107,11 @@ def forget_calibration(model: nn.Module, *stored: str) -> None:
     """Drop what was found: "directions" are then computed at every call, "offsets" are none.
 
     - `stored`: which of the two; both unless named.
+
+    Raises ValueError for other names.
     """
+    for name in stored:
+        check_choice("stored", name, STORED)
     for part in model.modules():
         if isinstance(part, SparseLinearAttention):
             for name in stored or STORED:
