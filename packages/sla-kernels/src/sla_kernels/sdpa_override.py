@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import FunctionType
@@ -102,7 +102,7 @@ class _Stack:
     be one call of PyTorch that the mode catches, and a mode rests within what it catches.
     """
 
-    mode: "_Mode"
+    mode: AbstractContextManager[object]
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -193,7 +193,7 @@ class _Mode(TorchFunctionMode):
             return attention(query, key, value)
 
 
-def _caught_within(func: FunctionType, attend: Callable[..., Tensor]) -> FunctionType:
+def _caught_within(func: Any, attend: Callable[..., Tensor]) -> FunctionType:
     """A function of PyTorch's that calls dense attention by its name; modes rest within it."""
     dense = F.scaled_dot_product_attention
     names = {**func.__globals__, dense.__name__: partial(attend, dense)}
