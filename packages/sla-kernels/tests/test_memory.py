@@ -86,3 +86,14 @@ def test_negligible_blocks_are_found_in_memory_that_grows_as_the_scores_do() -> 
     ]
     scores = 2 * (8192 // 16) ** 2 * 4
     assert most[1] - most[0] < 4 * scores
+
+
+def test_every_key_of_grouped_heads_is_attended_without_a_list_for_each_block() -> None:
+    q, k, v = qkv(4096, 4096, h=8, g=1, d=16)
+    attention = SparseLinearAttention(
+        16, keep=1.0, block=(16, 4), order="content", summary=(4, 64), linear=None
+    )
+    lists = 8 * (4096 // 16) * 4096 * 4
+    with torch.no_grad():
+        assert peak_bytes(lambda: attention(q, k, v)) < lists / 2
+    assert peak_bytes(lambda: attention.selection(q, k, v).density) < lists / 100

@@ -183,3 +183,48 @@ def test_what_cannot_be_shared_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         share_blocks(keep, change, halved)
+
+
+@pytest.mark.parametrize("tokens", [300, 20])
+def test_what_is_found_under_inference_mode_can_be_trained_with_and_loaded_into(
+    tokens: int,
+) -> None:
+    model, (q, k, v) = nn.ModuleList([rows()]), qkv(300, 300)
+    with torch.inference_mode():
+        calibrate(model, lambda: model[0](q[:, :, :tokens], k[:, :, :tokens], v[:, :, :tokens]))
+    model.load_state_dict(model.state_dict())
+    assert torch.autograd.grad(model[0](q.requires_grad_(), k, v).sum(), q)[0].any()
+
+
+def test_a_broken_key_leaves_axes_that_tell_tokens_apart() -> None:
+    model, (q, k, v) = nn.ModuleList([rows()]), qkv(300, 300)
+    calls = [k.index_fill(2, torch.tensor([7]), broken) for broken in (math.nan, math.inf, 0.0)]
+    found = []
+    for keys in calls:
+        calibrate(model, lambda keys=keys: model[0](q, keys, v), offsets=False)
+        found.append(model[0].directions)
+    assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_what_was_found_before_outlives_a_run_that_fails(calls: int) -> None:
+    model, tokens = nn.ModuleList([rows()]), qkv(300, 300)
+    calibrate(model, lambda: model[0](*tokens))
+    before, ran = stored_calibration(model), []
+
+    def run() -> None:
+        if len(ran) == calls:
+            raise KeyboardInterrupt
+        ran.append(model[0](*qkv(300, 300)))
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(model, run)
+    after = stored_calibration(model)
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_name_of_nothing_that_is_stored_is_refused(model: nn.ModuleDict) -> None:
+    with pytest.raises(ValueError, match="stored='axes'; it must be known: pass one of 'directi"):
+        forget_calibration(model, "axes")
+    assert len(stored_calibration(model)) == 2

@@ -145,3 +145,16 @@ def test_observation_ends_with_its_context_even_by_an_error() -> None:
     with pytest.raises(KeyError), observed_selections(module):
         raise KeyError
     assert module.observer is None
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_mix_for_another_number_of_heads_is_refused(heads: int) -> None:
+    module = make(combine="alpha", heads=heads)
+    with pytest.raises(ValueError, match=f"q has 2 heads; this module was made for {heads}: pass"):
+        module(*qkv(100, 100))
+
+
+@pytest.mark.parametrize("heads", [0, -1, 2.0, True])
+def test_a_mix_for_no_number_of_heads_is_refused(heads: object) -> None:
+    with pytest.raises(ValueError, match=f"heads={heads}; it must be a whole number"):
+        make(combine="alpha", heads=heads)

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils.checkpoint import checkpoint
 
 from sla_kernels import Site, SparseLinearAttention, sdpa_override
 
@@ -118,3 +120,76 @@ def test_no_two_places_have_one_name() -> None:
     assert set(found) == {"a/b/0", "a_b/0", "c_d_0"}
     assert set(found.values()) == set(overridden.attention.values())
     found.load_state_dict(found.state_dict())
+
+
+def test_attention_modules_of_pytorch_are_replaced() -> None:
+    layer = nn.TransformerEncoderLayer(64, 2, 128, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    x = torch.randn(1, 99, 64)
+    dense, sites = model(x), []
+
+    def keep_all(site: Site) -> SparseLinearAttention:
+        sites.append(site.name)
+        return SparseLinearAttention(site.head_dim, keep=1.0)
+
+    with sdpa_override(model, keep_all):
+        torch.testing.assert_close(model(x), dense)
+        torch.testing.assert_close(model.eval()(x), dense)
+    assert sites == ["layers.0.self_attn", "layers.1.self_attn"]
+    with sdpa_override(model, make):
+        sparse = model(x)
+        torch.testing.assert_close(torch.compile(model, backend="eager")(x), sparse)
+    assert (sparse - dense).abs().max() > 1e-3
+
+
+class Checkpointed(nn.Module):
+    """Runs each block anew in the backward pass."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.blocks, self.options = nn.ModuleList([Block(), Block()]), options
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = checkpoint(block, x, **self.options) if self.options else block(x)
+        return x
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_runs_anew_in_the_backward_pass_is_replaced_there(reentrant: bool) -> None:
+    plain, anew = Checkpointed(), Checkpointed(use_reentrant=reentrant)
+    anew.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 100, 64, requires_grad=True)
+    found = []
+    for model in (plain, anew):
+        with sdpa_override(model, lambda site: make(site).requires_grad_(False)):
+            model(x).square().sum().backward()
+        found.append([p.grad for p in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_hook_that_fails_before_a_forward_leaves_nothing_behind() -> None:
+    model, x = nn.Sequential(Block(), Block()), torch.randn(1, 100, 64)
+
+    def fails(*_: object) -> None:
+        raise KeyError
+
+    handle = model[1].register_forward_pre_hook(fails)
+    dense = F.scaled_dot_product_attention(x, x, x)
+    with sdpa_override(model, make) as overridden:
+        with pytest.raises(KeyError):
+            model(x)
+        assert torch.equal(F.scaled_dot_product_attention(x, x, x), dense)
+        handle.remove()
+        model(x)
+    assert set(overridden.attention) == {("0", 0), ("1", 0)}
+
+
+def test_an_interruption_leaves_nothing_behind() -> None:
+    model, q = nn.Sequential(Block(), nn.Identity()), torch.randn(1, 2, 100, 32)
+    model[1].forward = lambda x: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt), sdpa_override(model, make):
+        model(torch.randn(1, 100, 64))
+    assert not _get_current_function_mode_stack()
+    assert F.scaled_dot_product_attention(q, q, q).shape == q.shape

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sla_kernels import BlockSelection, block_sparse_attention, select_blocks
+from sla_kernels import BlockSelection, block_sparse_attention, select_blocks, sla_attention
 from sla_kernels.select.ranks import kept_blocks, rank, top_k, top_p
 from sla_kernels.select.scores import block_means
+
+from .cases import qkv
 
 
 def draw(n: int, m: int, h: int = 2, g: int = 2, d: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -226,3 +228,20 @@ def test_masks_and_lists_tell_the_same() -> None:
     for i, j in ((0, 0), (31, 15), (32, 16), (99, 139), (64, 80)):
         assert torch.equal(tokens[:, :, i, j], mask[:, :, i // 32, j // 16])
     assert made.density == pytest.approx(float(tokens.double().mean()))
+
+
+@pytest.mark.parametrize("scope", ["all", "complement", None])
+@pytest.mark.parametrize("backend", ["eager", "reference"])
+def test_a_mask_with_an_empty_tensor_of_pinned_tokens_pins_none(
+    backend: str, scope: str | None
+) -> None:
+    found, settings = [], {"block": (16, 16), "num_queries": 100, "num_keys": 100}
+    leaves = [x.requires_grad_() for x in qkv(100, 100)]
+    mask = torch.rand(1, 2, 7, 7) < 0.5
+    mask[..., 2] = True
+    for pinned in (None, torch.empty(0, dtype=torch.int64)):
+        chosen = BlockSelection.from_mask(mask, pinned=pinned, **settings)
+        out = sla_attention(*leaves, selection=chosen, linear=scope, backend=backend)
+        grads = torch.autograd.grad(out.sum(), leaves)
+        found.append([out, *grads, chosen.token_mask(), chosen.keys_of(torch.arange(3))])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.axes import axes_of, in_float64
+from sla_kernels.runtime.autocast import in_own_type
 from sla_kernels.search.choose import free
 from sla_kernels.summary import SummarySelection
 from sla_kernels.summary.layout import Layout
@@ -44,9 +45,10 @@ class Moments:
         self.device = torch.device("cpu")
 
     def add(self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, _: float) -> None:
-        """Count the keys of one call, pinned ones left out."""
+        """Count the keys of one call, pinned ones left out; what is not finite is zero, as in
+        orders whose axes are computed anew."""
         self.device = k.device
-        tokens = k.detach().index_select(2, free(k, selection.outside))
+        tokens = k.detach().index_select(2, free(k, selection.outside)).nan_to_num(0, 0, 0)
         rows = rearrange(in_float64(tokens), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
             width = rows.shape[1]
@@ -81,7 +83,8 @@ class Understated:
         self.device, self.key_heads = k.device, k.shape[1]
         self.count += 1
         if selection.summaries and not selection.keeps_all:
-            found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
+            with in_own_type(k):
+                found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
             self.answers += [one for one in found if one.dense.isfinite().all()]
 
     def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
@@ -144,7 +147,7 @@ def fitted(calls: Sequence[Answers], key_heads: int, sizes: int) -> Float[Tensor
     A size that no call listed gets what the size below it gets.
     """
     if not calls:
-        return torch.zeros(key_heads, sizes)
+        return torch.zeros(key_heads, sizes, dtype=torch.float32, device="cpu")
     with torch.inference_mode(False), torch.enable_grad():
         calls = [Answers(*(x.clone() for x in call)) for call in calls]
         offsets = calls[0].dense.new_zeros(key_heads, sizes).requires_grad_()

@@ -79,6 +79,11 @@ def check_selection(selection: Selection, q: Tensor, k: Tensor) -> None:
         heads, device = tuple(selection.indices.shape[:2]), selection.indices.device
     else:
         heads, device = selection.batch_heads, selection.outside.device
+        if selection.key_heads != k.shape[1]:
+            raise ValueError(
+                f"k has {k.shape[1]} heads and those of the selection were {selection.key_heads}; "
+                "cells are weighted by head, so they must agree: make it anew with select_rows"
+            )
     made_for = (*heads, selection.num_queries, selection.num_keys)
     given = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
     if made_for != given:

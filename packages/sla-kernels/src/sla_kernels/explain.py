@@ -10,6 +10,7 @@ from sla_kernels.chosen import given_or_chosen
 from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
 from sla_kernels.runtime.checks import check_attention_inputs
+from sla_kernels.search.walk import part_of
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.summary.selection import SummarySelection
 
@@ -137,7 +138,7 @@ def _seen(selection: SummarySelection, order: str | Ordering) -> Seen:
     layout = selection.layout
     exact = min(selection.exact * layout.sizes[0], layout.tokens)
     summaries = selection.keys_seen - selection.num_pinned - exact if selection.summaries else 0
-    parts = max(1, selection.block_q // 16)
+    parts = selection.block_q // part_of(selection.block_q)
     scored = layout.cells(len(layout.sizes) - 1) + summaries + selection.exact
     products = 2 * selection.keys_seen + scored * parts / selection.block_q
     return Seen(

@@ -34,7 +34,7 @@ from sla_kernels.order.op import halve_tokens
 from sla_kernels.order.plan import halvings
 from sla_kernels.runtime.library import gathered
 from sla_kernels.search.choose import Plan, choose_rows
-from sla_kernels.search.walk import PART
+from sla_kernels.search.walk import part_of
 from sla_kernels.select.blocks import block_sizes, num_blocks
 from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.op import Settings, scores_nothing, select_blocks
@@ -139,7 +139,7 @@ def _choice_of_rows(
     if ordered:
         rows = k.shape[0] * layout.tokens
         features += _covariances(rows, (layout.tokens, axes), layout.sizes)
-    parts = num_blocks(q.shape[2], min(PART, plan.block_q))
+    parts = num_blocks(q.shape[2], part_of(plan.block_q))
     tilts = k.shape[0] * k.shape[1] * layout.padded * q.shape[3]
     scores = q.shape[0] * q.shape[1] * parts * scored * q.shape[3]
     return features + 2 * (tilts + scores)

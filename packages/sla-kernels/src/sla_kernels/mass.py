@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from sla_kernels.module import SparseLinearAttention
+from sla_kernels.runtime.autocast import in_own_type
 
 QUERIES = 64  # of a sequence, at which the mass is looked at
 
@@ -48,11 +49,12 @@ def observed_mass(model: nn.Module) -> Iterator[dict[str, Mass]]:
 
 
 def _mass(q: Tensor, k: Tensor, selection: Any, scale: float) -> Mass:
-    picked = torch.linspace(0, q.shape[2] - 1, min(QUERIES, q.shape[2])).long().to(q.device)
+    last, count = q.shape[2] - 1, min(QUERIES, q.shape[2])
+    picked = torch.linspace(0, last, count, dtype=torch.float64, device="cpu").long().to(q.device)
     k = repeat(k, "b g m d -> b (g r) m d", r=q.shape[1] // k.shape[1])
-    weights = (
-        scale * q[:, :, picked].float() @ rearrange(k.float(), "b h m d -> b h d m")
-    ).softmax(dim=-1)
+    with in_own_type(k):
+        scores = scale * q[:, :, picked].float() @ rearrange(k.float(), "b h m d -> b h d m")
+    weights = scores.softmax(dim=-1)
     mask = selection.keys_of(picked)
     best = weights.sort(dim=-1, descending=True).values.cumsum(dim=-1)
     most = best.gather(-1, mask.sum(-1, keepdim=True).clamp(min=1) - 1)

@@ -2,13 +2,14 @@
 are few."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from sla_kernels.module import STORED, SparseLinearAttention, calibrated, corrected
+from sla_kernels.runtime.checks import check_choice
 from sla_kernels.search.choice import RowChoice
 
 SHORT = {"cuda": 16_384}
@@ -74,14 +75,21 @@ def calibrate(model: nn.Module, run: Callable[[], object], *, offsets: bool = Tr
 
     sla_kernels.calibrate(model, lambda: model(images))
 
-    - `run`: lets the model see what it is used for; called once, and once more for offsets.
+    - `run`: lets the model see what it is used for; called once, and once more for offsets. Where
+      it raises, what was found before is still there.
     """
-    forget_calibration(model, "offsets")
-    with calibrated(model):
-        run()
-    if offsets:
-        with corrected(model):
+    before = stored_calibration(model)
+    try:
+        forget_calibration(model, "offsets")
+        with calibrated(model):
             run()
+        if offsets:
+            with corrected(model):
+                run()
+    except BaseException:  # of a person who stops it too
+        forget_calibration(model)
+        _store(model, before)
+        raise
 
 
 def stored_calibration(model: nn.Module) -> dict[str, Tensor]:
@@ -99,7 +107,11 @@ def forget_calibration(model: nn.Module, *stored: str) -> None:
     """Drop what was found: "directions" are then computed at every call, "offsets" are none.
 
     - `stored`: which of the two; both unless named.
+
+    Raises ValueError for other names.
     """
+    for name in stored:
+        check_choice("stored", name, STORED)
     for part in model.modules():
         if isinstance(part, SparseLinearAttention):
             for name in stored or STORED:
@@ -118,6 +130,11 @@ def change_dtype(model: nn.Module, dtype: torch.dtype) -> None:
             copied = nn.Parameter(value.detach().clone(), requires_grad=value.requires_grad)
             setattr(part, name, own.setdefault(id(value), copied))
     model.to(dtype)
-    for name, found in kept.items():
+    _store(model, kept)
+
+
+def _store(model: nn.Module, calibration: Mapping[str, Tensor]) -> None:
+    """Undo `stored_calibration`."""
+    for name, found in calibration.items():
         holder, _, stored = name.rpartition(".")
         setattr(model.get_submodule(holder), stored, found)

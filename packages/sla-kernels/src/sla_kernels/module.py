@@ -179,6 +179,11 @@ class SparseLinearAttention(nn.Module):
                 f"q has head width {q.shape[-1]}; this module was made for {self.head_dim}: "
                 f"pass head_dim={q.shape[-1]} when it is made"
             )
+        if self.mix_logit is not None and q.shape[1] != len(self.mix_logit):
+            raise ValueError(
+                f"q has {q.shape[1]} heads; this module was made for {len(self.mix_logit)}: "
+                f"pass heads={q.shape[1]} when it is made"
+            )
 
     def _sum(self) -> Sum:
         """How the branches are added now."""
@@ -190,6 +195,8 @@ class SparseLinearAttention(nn.Module):
 
 def _check_mix(combine: str, heads: int | None, linear: str | None) -> None:
     check_choice("combine", combine, ("add", "alpha"))
+    if heads is not None:
+        check_positive("heads", heads)
     if (combine == "alpha") != (heads is not None):
         raise ValueError(
             f"combine={combine!r} with heads={heads!r}; 'alpha' needs the number of heads, "
@@ -285,8 +292,9 @@ def _stored(
                     "run the model inside the context"
                 )
         made = [found(watch, choice) for _, _, choice, watch in parts]
-        for (_, part, *_), value in zip(parts, made, strict=True):
-            setattr(part, buffer, value)
+        with torch.inference_mode(False):  # else they could not be trained with, or loaded into
+            for (_, part, *_), value in zip(parts, made, strict=True):
+                setattr(part, buffer, value.clone())
     finally:
         for _, part, *_ in parts:
             part.watch = None

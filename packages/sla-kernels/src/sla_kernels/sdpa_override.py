@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -65,31 +67,42 @@ def sdpa_override(
     cannot be replaced: ValueError, which names the place; return None for it. Modules that `make`
     returns are collected in the yielded object.
 
+    A backward pass that runs submodules anew (checkpoints) belongs into the context too. Functions
+    that run anew outside of any submodule's forward are not seen.
+
         def make(site):
             return SparseLinearAttention(site.head_dim, keep=0.25, scale=site.scale)
 
         with sdpa_override(model, make):
             model(images)
     """
-    overridden, stack = Overridden(), _Stack()
+    overridden = Overridden()
+    stack = _Stack()
+    stack.mode = _Mode(overridden, stack, make)
     handles = [
         handle
         for name, part in module.named_modules()
         for handle in (
             part.register_forward_pre_hook(stack.enter(name)),
-            part.register_forward_hook(stack.leave, always_call=True),
+            part.register_forward_hook(stack.leave(name), always_call=True),
         )
     ]
     try:
-        with _Mode(overridden, stack, make):
-            yield overridden
+        yield overridden
     finally:
         for handle in handles:
             handle.remove()
+        stack.clear()
 
 
 class _Stack:
-    """The submodules whose forward is running, with the calls each has made."""
+    """The submodules whose forward is running, with the calls each has made.
+
+    The mode is on while one runs, not all the time: a backward pass that runs forwards anew would
+    be one call of PyTorch that the mode catches, and a mode rests within what it catches.
+    """
+
+    mode: AbstractContextManager[object]
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -97,14 +110,29 @@ class _Stack:
 
     def enter(self, name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
+            if not self.names:
+                self.mode.__enter__()
             self.names.append(name)
             self.calls.append(0)
 
         return hook
 
-    def leave(self, *_: Any) -> None:
-        self.names.pop()
-        self.calls.pop()
+    def leave(self, name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            if self.names[-1:] != [name]:  # another hook failed before this forward began
+                return
+            self.names.pop()
+            self.calls.pop()
+            if not self.names:
+                self.mode.__exit__(None, None, None)
+
+        return hook
+
+    def clear(self) -> None:
+        """Leave what an interruption has left running: it skips hooks."""
+        if self.names:
+            self.mode.__exit__(None, None, None)
+        self.names, self.calls = [], []
 
     def call(self) -> tuple[str, int]:
         self.calls[-1] += 1
@@ -125,7 +153,9 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention or not self.stack.names:
+        if func is F.multi_head_attention_forward:
+            return _caught_within(func, self._attend)(*args, **kwargs)
+        if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
         return self._attend(func, *args, **kwargs)
 
@@ -161,6 +191,14 @@ class _Mode(TorchFunctionMode):
         _check_scale(place, factor, first)
         with torch._C.DisableTorchFunctionSubclass():
             return attention(query, key, value)
+
+
+def _caught_within(func: Any, attend: Callable[..., Tensor]) -> FunctionType:
+    """A function of PyTorch's that calls dense attention by its name; modes rest within it."""
+    dense = F.scaled_dot_product_attention
+    names = {**func.__globals__, dense.__name__: partial(attend, dense)}
+    del names["__name__"]  # by which a compiler would look its names up in PyTorch again
+    return FunctionType(func.__code__, names, func.__name__, func.__defaults__)
 
 
 def _check(

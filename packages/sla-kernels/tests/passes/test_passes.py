@@ -1,5 +1,7 @@
 """Passes compiled by Numba, against the operations of PyTorch that they stand for."""
 
+import subprocess
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -190,3 +192,13 @@ def test_a_numba_that_cannot_be_imported_is_warned_of_once(monkeypatch: pytest.M
         assert where.passes_for(torch.ones(1)) is None
     finally:
         where._installed.cache_clear()
+
+
+def test_a_numba_that_compiles_nothing_is_left_out() -> None:
+    program = (
+        "import numba; numba.config.DISABLE_JIT = True  # as NUMBA_DISABLE_JIT=1 leaves it\n"
+        "import torch; from sla_kernels import select_rows; q = torch.randn(1, 2, 600, 8)\n"
+        "print(select_rows(q, q, q, keep=2, axes=2).density < 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert done.stdout.strip() == b"True"

@@ -291,7 +291,8 @@ def test_a_gpu_without_kernels_reads_listed_rows_in_few_batches() -> None:
     """16 heads of 44,000 tokens, as 1,300 rows a block, in a quarter of a GiB at a time."""
     keys, bias = torch.empty(50_000, 64, device="meta"), torch.empty(50_000, device="meta")
     lists = torch.empty(16 * 688, 1300, dtype=torch.int32, device="meta")
-    flat = eager._Flat(keys=keys, values=keys, bias=bias, lists=lists)
+    starts = torch.empty(len(lists), 1, dtype=torch.int32, device="meta")
+    flat = eager._Flat(keys=keys, values=keys, bias=bias, lists=lists, starts=starts)
     held = len(lists) * 1300 * (2 * 64 + 2 * 64) * 4
     assert held / parts.ACCELERATOR_BYTES <= len(list(eager._batches(flat, 64))) < 60
 
@@ -458,6 +459,19 @@ def test_a_selection_for_other_tokens_is_refused() -> None:
         make(top_p=0.5)
     with pytest.raises(ValueError, match="backend='flex'"):
         sla_attention(q, k, v, selection=few(q, k, v), linear=None, backend="flex")
+
+
+@pytest.mark.parametrize("keep", [3, 1.0])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_selection_for_other_heads_of_keys_is_refused(groups: int, keep: float) -> None:
+    q, k, v = draw(200, 200, heads=4)
+    selection = select(q, k, v, keep=keep)
+    for backend in ("auto", "eager", "reference"):
+        with pytest.raises(ValueError, match=f"k has {groups} heads and those .* were 2; .*anew"):
+            sla_attention(
+                q, *draw(200, 200, groups=groups)[1:], selection=selection, linear=None,
+                backend=backend,
+            )  # fmt: skip
 
 
 def test_a_model_of_others_runs_with_one_order_and_summaries_its_code_unchanged() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sla_kernels.linear.reference import linear_attention_reference
 from sla_kernels.linear.rule import Rule
+from sla_kernels.runtime.autocast import in_own_type
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import lists_to_mask
 from sla_kernels.select.lists import BlockLists
@@ -24,13 +25,16 @@ def linear_attention(
     backend: str,
 ) -> Tensor:
     """Return the linear branch over the scope of a rule, before the projection."""
+    out: Tensor
     if backend == "reference":
         exact = at_least_float32(q)
         dtype = q.dtype
         q, k, v = (x.to(exact) for x in (q, k, v))
         mask = _mask(selection, rule.scope)
-        return linear_attention_reference(q, k, v, mask, rule.feature_map, rule.eps).to(dtype)
-    out: Tensor = torch.ops.sla_kernels.linear_attention_forward(
+        with in_own_type(q):
+            out = linear_attention_reference(q, k, v, mask, rule.feature_map, rule.eps)
+        return out.to(dtype)
+    out = torch.ops.sla_kernels.linear_attention_forward(
         q, k, v, None, None, *_lists(selection, q), *rule, backend
     )
     return out

@@ -62,7 +62,7 @@ def order_from(ordering: Ordering, keys: Float[Tensor, "b n c"]) -> Int64[Tensor
         )
     reads = order.device.type == "cpu" and not torch.compiler.is_compiling()
     if reads and not torch.equal(
-        order.sort(1).values, torch.arange(keys.shape[1]).expand_as(order)
+        order.sort(1).values, torch.arange(keys.shape[1], device=order.device).expand_as(order)
     ):
         raise ValueError(
             "order made places that are no permutation; each token must stand in it exactly once: "

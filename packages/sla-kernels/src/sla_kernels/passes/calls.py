@@ -27,6 +27,7 @@ __all__ = [
 ]
 BLOCKS = 16  # of queries, that a thread works on at a time
 ROWS = 256  # of scores, that a thread works on at a time
+EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 
 
 def averages(
@@ -38,7 +39,7 @@ def averages(
     """For each size the mean keys of cells, and how far their keys times their values spread."""
     d, heads, rooms = k.shape[3], k.shape[0] * k.shape[1], layout.rooms
     sizes, firsts = np.array(layout.sizes), np.cumsum([0, *rooms[:-1]])
-    means, spreads = torch.empty(heads, sum(rooms), d), torch.ones(heads, sum(rooms))
+    means, spreads = EMPTY.new_empty(heads, sum(rooms), d), EMPTY.new_ones(heads, sum(rooms))
     tables = [(Tokens(k, order), means.flatten(1).numpy())]
     tables.append((Tokens(v, order), np.empty((heads, 0), np.float32)))
     found = spreads.numpy()
@@ -63,7 +64,7 @@ def mean_queries(
     scale: float,
 ) -> Float[Tensor, "b h parts d"]:
     """Means of `parts` runs of `size` ordered queries, times `scale`."""
-    made = torch.empty(*q.shape[:2], parts, q.shape[3])
+    made = EMPTY.new_empty(*q.shape[:2], parts, q.shape[3])
     tokens, rows = Tokens(q, order), made.flatten(0, 1).flatten(1).numpy()
 
     def work(head: int, lo: int, hi: int) -> None:
@@ -113,7 +114,7 @@ def tilts(
     layout: Layout,
 ) -> Float[Tensor, "b g padded"]:
     """Score each token by the query of its coarse cell; padding scores minus infinity."""
-    made = torch.full((*k.shape[:2], layout.padded), -torch.inf)
+    made = EMPTY.new_full((*k.shape[:2], layout.padded), -torch.inf)
     tokens, asked = Tokens(k, order), q.to(k.dtype).float().flatten(0, 1).flatten(1).numpy()
     rows, size, d = made.flatten(0, 1).numpy(), layout.sizes[-1], k.shape[3]
 
@@ -139,7 +140,7 @@ def laid_out(
     firsts = np.array([layout.first(level) for level in range(len(sizes))])
     shares = np.empty((heads, layout.tokens), np.float32)
     totals = np.empty((heads, last - layout.padded), np.float32)
-    bias, tilted = torch.zeros(*k.shape[:2], layout.rows), tilt.flatten(0, 1).numpy()
+    bias, tilted = EMPTY.new_zeros(*k.shape[:2], layout.rows), tilt.flatten(0, 1).numpy()
     entropies = bias.flatten(0, 1).numpy()
     made = [room_for(x, outside, layout, x.dtype) for x in (k, v)]
     tables = [(Tokens(x, order), flat(rows)) for x, rows in zip((k, v), made, strict=True)]

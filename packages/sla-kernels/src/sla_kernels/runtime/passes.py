@@ -31,12 +31,15 @@ def _reads(x: Tensor) -> bool:
 
 @functools.cache
 def _installed() -> bool:
-    """Whether Numba is there; one that refuses, as beside a newer NumPy, is warned of."""
+    """Whether Numba is there and compiles; one that refuses, as beside a newer NumPy, is warned of.
+
+    NUMBA_DISABLE_JIT, set to debug other code, leaves functions that no interpreter can run.
+    """
     if find_spec("numba") is None:
         return False
     try:
-        import_module("numba")
+        compiles: bool = not import_module("numba").config.DISABLE_JIT
     except ImportError as error:
         warn(f"Numba cannot be imported ({error}); PyTorch's operations run", stacklevel=2)
         return False
-    return True
+    return compiles

@@ -14,7 +14,7 @@ from sla_kernels.runtime.library import is_writing_out, register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32
-from sla_kernels.search.walk import PART, Asking, Cells, log_mass, logs_of, walk
+from sla_kernels.search.walk import Asking, Cells, log_mass, logs_of, part_of, walk
 from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
@@ -184,7 +184,7 @@ def free(k: Tensor, outside: Tensor) -> Tensor:
 
 def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Plan) -> Asking:
     """Means of parts of query blocks, and what each gives to pinned tokens."""
-    size, count = min(PART, plan.block_q), q.shape[2] if own is None else own.shape[1]
+    size, count = part_of(plan.block_q), q.shape[2] if own is None else own.shape[1]
     blocks, per_block = num_blocks(count, plan.block_q), plan.block_q // size
     passes = passes_for(q) if own is not None else None
     if passes:

@@ -26,8 +26,13 @@ from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
-PART = 16  # queries whose mean speaks for them when blocks are chosen
+PART = 16  # queries, at most, whose mean speaks for them when blocks are chosen
 BATCH_BYTES = 2 << 20  # of gathered mean keys: what a core's cache holds beside other things
+
+
+def part_of(block_q: int) -> int:
+    """Queries in a part of a block, which is cut into equal ones: no part reaches into the next."""
+    return max(size for size in range(1, min(PART, block_q) + 1) if block_q % size == 0)
 
 
 class Asking(NamedTuple):

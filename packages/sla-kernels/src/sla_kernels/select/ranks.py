@@ -79,7 +79,7 @@ def top_p(
     The order is that of `top_k`, so that a row's best block is kept by both, also where a broken
     token leaves no mass to compare.
     """
-    mass = (scores + sizes.log()).softmax(-1)
+    mass = (scores + sizes.to(scores.dtype).log()).softmax(-1)
     order = rank(scores).sort(-1, descending=True).indices
     best_first = (mass.gather(-1, order).nan_to_num(1.0) * MASS_STEPS).long()
     before = best_first.cumsum(-1) - best_first

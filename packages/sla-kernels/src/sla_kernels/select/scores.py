@@ -49,7 +49,7 @@ def subblock_lse_scores(
     """
     small = (block[0] // SUBBLOCKS, block[1] // SUBBLOCKS)
     scores = mean_scores(q, k, small, scale)
-    scores = scores + block_sizes(k.shape[2], small[1], k.device).log()
+    scores = scores + block_sizes(k.shape[2], small[1], k.device).to(scores.dtype).log()
     missing = [-size % SUBBLOCKS for size in scores.shape[2:]]
     padded = F.pad(scores, (0, missing[1], 0, missing[0]), value=float("-inf"))
     split = rearrange(padded, "b h (r i) (c j) -> b h r i c j", i=SUBBLOCKS, j=SUBBLOCKS)

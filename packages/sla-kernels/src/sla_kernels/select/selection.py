@@ -150,7 +150,7 @@ class BlockSelection:
 
     def token_order(self) -> Int64[Tensor, " n"] | None:
         """Positions with the pinned tokens last, each part in order; None without pinned tokens."""
-        if self.pinned is None:
+        if self.pinned is None or not self.num_pinned:
             return None
         return pinned_last(self.num_keys, self.pinned)
 

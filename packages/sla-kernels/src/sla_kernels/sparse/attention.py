@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sla_kernels.runtime.autocast import in_own_type
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.flex import sparse_attention_flex
@@ -38,7 +39,8 @@ def sparse_attention_with_lse(
         exact = at_least_float32(q)
         dtype = q.dtype
         q, k, v = (x.to(exact) for x in (q, k, v))
-        out, lse = sparse_attention_reference(q, k, v, selection.token_mask(), scale)
+        with in_own_type(q):
+            out, lse = sparse_attention_reference(q, k, v, selection.token_mask(), scale)
         return out.to(dtype), lse
     made: tuple[Tensor, Tensor] = torch.ops.sla_kernels.sparse_attention_forward(
         q, k, v, *selection.lists, scale, backend

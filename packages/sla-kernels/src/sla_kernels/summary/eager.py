@@ -28,7 +28,8 @@ class _Flat(NamedTuple):
     keys: Float[Tensor, "rows d"]
     values: Float[Tensor, "rows d"]
     bias: Float[Tensor, " rows"]
-    lists: Int[Tensor, "blocks listed"]
+    lists: Int[Tensor, "blocks listed"]  # counted from the first row of the block's head
+    starts: Int[Tensor, "blocks 1"]  # where that stands in the table
 
 
 class _Batch(NamedTuple):
@@ -52,11 +53,12 @@ def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
     bias, scores = flat.bias.new_empty(step * listed), flat.keys.new_empty(step, block_q, listed)
     for start in range(0, blocks, step):
         count = min(step, blocks - start)
-        rows = flat.lists[start : start + count].flatten()
+        here = slice(start, start + count)
+        rows = (flat.lists[here] + flat.starts[here]).flatten()
         for table, room in ((flat.keys, keys), (flat.values, values), (flat.bias, bias)):
             torch.index_select(table, 0, rows, out=room[: len(rows)])
         yield _Batch(
-            slice(start, start + count),
+            here,
             rows,
             keys[: len(rows)].view(count, listed, d),
             values[: len(rows)].view(count, listed, d),
@@ -123,13 +125,14 @@ def _flat(rows: Rows, lists: Int[Tensor, "b h i r"]) -> _Flat:
     group = lists.shape[1] // key_heads
     reach = torch.int32 if batch * key_heads * count < 2**31 else torch.int64
     starts = torch.arange(batch * key_heads, dtype=reach, device=lists.device) * count
-    starts = starts.repeat_interleave(group).view(batch, -1, 1, 1)
+    starts = starts.repeat_interleave(group * lists.shape[2])
     keys, values = (rearrange(x, "b g m d -> (b g m) d") for x in rows[:2])
     return _Flat(
         keys=keys,
         values=values,
         bias=rearrange(rows.bias, "b g m -> (b g m)"),
-        lists=rearrange(lists + starts, "b h i r -> (b h i) r"),
+        lists=rearrange(lists, "b h i r -> (b h i) r"),  # one list of all blocks stays one
+        starts=rearrange(starts, "blocks -> blocks 1"),
     )
 
 

@@ -57,6 +57,11 @@ class SummarySelection:
         return self.rows.shape[0], self.rows.shape[1]
 
     @property
+    def key_heads(self) -> int:
+        """The heads of keys."""
+        return int(self.tilt.shape[1])
+
+    @property
     def query_blocks(self) -> int:
         """The number of query blocks."""
         return num_blocks(self.layout.tokens if self._own else self.num_queries, self.block_q)
@@ -162,9 +167,19 @@ class EveryKey(SummarySelection):
         return self._heads[:2]
 
     @property
+    def key_heads(self) -> int:
+        """The heads of keys."""
+        return self._heads[2]
+
+    @property
     def keys_seen(self) -> int:
         """The length of a list."""
         return self._listed
+
+    @property
+    def density(self) -> float:
+        """Every pair is attended exactly: told without a list for each block."""
+        return 1.0
 
     @property
     def order(self) -> Int64[Tensor, "b free"]:
