@@ -59,10 +59,9 @@ def listed_of(recipe: Recipe, tokens: int, rows: int, listed: int) -> list[tuple
         layout = Layout(tokens, max(0, pinned), sizes)
         budget = budget_of(int(recipe.keep), recipe.opened, layout)
         if pinned >= 0 and budget.listed(layout, summaries=True) == listed:
-            exact = (budget.chosen(layout, 0) * sizes[0], tokens)
+            exact = (budget.chosen[0] * sizes[0], tokens)
             cells = [
-                (budget.candidates(layout, i) - budget.chosen(layout, i), layout.cells(i))
-                for i in range(count)
+                (budget.candidates[i] - budget.chosen[i], layout.cells(i)) for i in range(count)
             ]
             return [exact, *cells, (pinned, pinned)]
     return [(listed, rows)]

@@ -114,8 +114,8 @@ def selection(case: Case, *, least: bool) -> Part:
     """
     layout, budget = case.layout, case.budget
     levels = range(len(case.sizes))
-    largest = budget.candidates(layout, levels[-1])
-    candidates = sum(budget.candidates(layout, level) for level in levels[:-1])
+    largest = budget.candidates[levels[-1]]
+    candidates = sum(budget.candidates[:-1])
     cells = sum(layout.cells(level) for level in levels) * case.heads
     tables = 2 * cells * (case.width * HALF + FLOAT)  # written and read
     asking = case.lists * num_blocks(case.block_q, PART)

@@ -132,7 +132,7 @@ def _choice_of_rows(
 ) -> int:
     layout = Layout(k.shape[2] - outside.shape[0], outside.shape[0], tuple(plan.sizes))
     budget = budget_of(plan.exact, plan.opened, layout)
-    scored = sum(budget.candidates(layout, i) for i in range(len(layout.sizes))) + layout.pinned
+    scored = sum(budget.candidates) + layout.pinned
     axes = plan.axes if directions is None else directions.shape[1]
     ordered = plan.content and given is None
     features = 2 * k.numel() * axes if ordered else 0

@@ -136,4 +136,4 @@ def test_as_many_candidates_are_taken_as_every_gpu_holds(
     q = torch.empty(1, 1, 44_000, 128, dtype=torch.bfloat16, device="meta")
     budget = budget_of(exact, 20, layout)
     assert search_launch.fits(q, layout, budget, block_q) == fit
-    assert budget.candidates(layout, 0) <= search_launch.scored(block_q) or not fit
+    assert budget.candidates[0] <= search_launch.scored(block_q) or not fit

@@ -21,8 +21,13 @@ def passes_for(*tokens: Tensor) -> ModuleType | None:
     """
     if not _installed() or not all(map(_reads, tokens)):
         return None
-    passes = import_module("sla_kernels.passes.calls")
+    passes = _passes()
     return passes if passes.is_whole() else None
+
+
+@functools.cache
+def _passes() -> ModuleType:
+    return import_module("sla_kernels.passes.calls")
 
 
 def _reads(x: Tensor) -> bool:

@@ -40,8 +40,8 @@ def fits(q: Tensor, layout: Layout, budget: Budget, block_q: int) -> bool:
         and q.shape[3] <= WIDEST
         and PART <= block_q <= PART * PARTS
         and layout.sizes[0] <= chunk_of(layout.sizes) <= 128
-        and all(budget.candidates(layout, level) <= scored(block_q) for level in levels[:-1])
-        and budget.candidates(layout, levels[-1]) <= MOST
+        and all(budget.candidates[level] <= scored(block_q) for level in levels[:-1])
+        and budget.candidates[levels[-1]] <= MOST
     )
 
 
@@ -144,7 +144,7 @@ def _opened(
     row = row_bytes(k.dtype, width)
     _score_largest(q, k, asking, tables[top], layout, left, block_q)
     for level in range(top, -1, -1):
-        candidates, chosen = budget.candidates(layout, level), budget.chosen(layout, level)
+        candidates, chosen = budget.candidates[level], budget.chosen[level]
         before = opened
         opened = torch.empty((*shape, chosen), dtype=torch.int32, device=q.device)
         if level == 0:
@@ -169,7 +169,7 @@ def _opened(
             chosen,
             rows.shape[3],
             at,
-            rows.shape[3] - budget.chosen(layout, 0) * layout.sizes[0],
+            rows.shape[3] - budget.chosen[0] * layout.sizes[0],
             layout.first(level),
             layout.nothing,
             layout.first(top + 1),

@@ -104,7 +104,7 @@ def walk(
     at = torch.arange(layout.cells(top), device=asking.parts.device).expand(len(asking.head), -1)
     mass = left = _mass_of_all(asking, levels[top], layout.cells(top))
     spread = levels[top].spread[:, : layout.cells(top)].index_select(0, asking.head[:, 0])
-    chosen, rest = _split(mass * spread, at, layout.cells(top), budget.chosen(layout, top))
+    chosen, rest = _split(mass * spread, at, layout.cells(top), budget.chosen[top])
     rows = [_pinned_rows(layout, at)]
     for level in range(top, -1, -1):
         if summaries:
@@ -112,7 +112,7 @@ def walk(
         opened = at.gather(1, chosen)
         if level:
             runs, fanout = opened.clamp_max(layout.cells(level)), layout.fanout(level)
-            at, count = _inner(runs, fanout), budget.chosen(layout, level - 1)
+            at, count = _inner(runs, fanout), budget.chosen[level - 1]
             exist, below = layout.cells(level - 1), levels[level - 1]
             mass, chosen, rest = _candidates(asking, below, runs, fanout, exist, count)
     parents = opened * layout.sizes[0] // layout.sizes[top]

@@ -56,13 +56,13 @@ def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
         here = slice(start, start + count)
         rows = (flat.lists[here] + flat.starts[here]).flatten()
         for table, room in ((flat.keys, keys), (flat.values, values), (flat.bias, bias)):
-            torch.index_select(table, 0, rows, out=room[: len(rows)])
+            torch.index_select(table, 0, rows, out=room[: count * listed])
         yield _Batch(
             here,
             rows,
-            keys[: len(rows)].view(count, listed, d),
-            values[: len(rows)].view(count, listed, d),
-            bias[: len(rows)].view(count, 1, listed),
+            keys[: count * listed].view(count, listed, d),
+            values[: count * listed].view(count, listed, d),
+            bias[: count * listed].view(count, 1, listed),
             scores[:count],
         )
 

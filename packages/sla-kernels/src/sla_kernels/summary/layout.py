@@ -63,34 +63,31 @@ class Layout(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """How many cells a query block opens at each level; at the first, how many it reads exactly."""
+    """What a query block looks at on its way down, by level; at the first are key blocks.
 
-    opened: tuple[int, ...]
+    - `candidates`: from how many cells those of a level are chosen.
+    - `chosen`: how many of them are opened, and of key blocks read exactly.
+    """
 
-    def candidates(self, layout: Layout, level: int) -> int:
-        """From how many cells those of a level are chosen."""
-        if level == len(layout.sizes) - 1:
-            return layout.cells(level)
-        return self.chosen(layout, level + 1) * layout.fanout(level + 1)
-
-    def chosen(self, layout: Layout, level: int) -> int:
-        """How many of them are opened."""
-        return smaller(self.opened[level], self.candidates(layout, level))
+    candidates: tuple[int, ...]
+    chosen: tuple[int, ...]
 
     def listed(self, layout: Layout, summaries: bool) -> int:
         """The length of every list."""
-        exact = self.chosen(layout, 0) * layout.sizes[0]
-        if not summaries:
-            return layout.pinned + exact
-        levels = range(len(layout.sizes))
-        rest = sum(self.candidates(layout, i) - self.chosen(layout, i) for i in levels)
-        return layout.pinned + exact + rest
+        exact = layout.pinned + self.chosen[0] * layout.sizes[0]
+        return exact + (sum(self.candidates) - sum(self.chosen) if summaries else 0)
 
 
 def budget_of(exact: int, opened: int, layout: Layout) -> Budget:
     """Open at each level what is asked for, and at least what the level below needs."""
-    counts = [exact]
+    asked = [exact]
     for level in range(1, len(layout.sizes)):
-        needed = num_blocks(counts[-1], layout.fanout(level))
-        counts.append(larger(opened, needed))
-    return Budget(tuple(counts))
+        asked.append(larger(opened, num_blocks(asked[-1], layout.fanout(level))))
+    found = layout.cells(len(layout.sizes) - 1)
+    candidates: list[int] = []
+    chosen: list[int] = []
+    for level in range(len(layout.sizes) - 1, -1, -1):
+        candidates.insert(0, found)
+        chosen.insert(0, smaller(asked[level], found))
+        found = chosen[0] * layout.fanout(level)
+    return Budget(tuple(candidates), tuple(chosen))
