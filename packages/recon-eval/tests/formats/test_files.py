@@ -63,7 +63,7 @@ def test_a_folder_where_a_disk_is_mounted_is_refused_before_the_work(
     (tmp_path / "out").mkdir()
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "out")
     with (
-        pytest.raises(OSError, match="is where a disk is mounted; .*choose one in it"),
+        pytest.raises(OSError, match=r"is where a disk is mounted; .*choose one in it"),
         replaced_folder(tmp_path / "out"),
     ):
         pytest.fail("work was begun")

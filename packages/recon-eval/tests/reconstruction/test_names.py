@@ -18,7 +18,7 @@ LATIN = os.fsdecode(b"caf\xe9.jpg")
 @pytest.mark.parametrize("name", ["a b.jpg", "a\tb.jpg", "my photos/a.jpg"])
 def test_a_space_is_refused_for_text_alone(name: str) -> None:
     photos = [Path("trip to Rome", "c.jpg"), Path("trip to Rome", name)]
-    with pytest.raises(ValueError, match="has a space; .*leave colmap_text out"):
+    with pytest.raises(ValueError, match=r"has a space; .*leave colmap_text out"):
         check_photos(photos, ("ply", "colmap_text"))
     check_photos(photos, [form for form in ALL if form != "colmap_text"])
 
@@ -48,7 +48,7 @@ def test_the_longest_name_of_a_depth_map_is_written(views: list[View], tmp_path:
             assert len(list((tmp_path / "depth").iterdir())) == 4
         else:
             check_photos(beside, ("ply",))
-            with pytest.raises(ValueError, match="is too long; .* of 256 bytes"):
+            with pytest.raises(ValueError, match=r"is too long; .* of 256 bytes"):
                 check_photos(beside, ALL)
 
 
@@ -60,6 +60,6 @@ def test_text_is_not_left_out_beside_a_binary_model(
         Image.fromarray(view.image).resize((112, 84)).save(tmp_path / view.name)
     made = Reconstruction(title="a", cloud=cloud, views=spaced, photos=Path(".."))
     WRITERS["colmap"](tmp_path / "out", made)
-    with pytest.raises(ValueError, match="'a 0.png' has a space"):
+    with pytest.raises(ValueError, match=r"'a 0\.png' has a space"):
         WRITERS["colmap_text"](tmp_path / "out", made)
     assert len(list((tmp_path / "out/sparse/0").glob("*.bin"))) == 3
