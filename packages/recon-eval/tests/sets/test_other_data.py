@@ -211,7 +211,7 @@ def test_scannetpp_cameras_stand_in_the_world_of_the_scan(tmp_path: Path) -> Non
         ({"frames": [{"file_path": "a"}]}, "no transforms.json"),
         ({"frames": [{"file_path": "a", "transform_matrix": [[1]]}]}, "must be 4 x 4"),
         (
-            {"frames": [{"file_path": "a", "transform_matrix": (2 * np.eye(4)).tolist()}]},
+            {"frames": [{"file_path": "a", "transform_matrix": np.diag([2, 2, 2, 1]).tolist()}]},
             "not a rotation",
         ),
     ],

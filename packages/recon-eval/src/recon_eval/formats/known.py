@@ -73,7 +73,7 @@ def read_npz_cameras(path: str | Path) -> list[Camera]:
         return [
             Camera(
                 name=str(found["names"][i]),
-                world_to_camera=found["world_to_camera"][i, :3].astype(np.float64),
+                world_to_camera=found["world_to_camera"][i].astype(np.float64),
                 intrinsics=found[lens][i].astype(np.float64),
                 size=None if sizes is None else (int(sizes[i, 0]), int(sizes[i, 1])),
             )
