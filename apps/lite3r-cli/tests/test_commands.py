@@ -271,6 +271,10 @@ def test_check_names_every_broken_file(lite3r: Any, photos: Path) -> None:
     assert done.code == 2
     (problem,) = json.loads(done.out)["problems"]
     assert broken.name in problem
+    pairs = next(Path("scenes").glob("*0/cams/pair.txt"))
+    pairs.unlink()  # which eval chooses views by
+    told = json.loads(lite3r("data", "check", "scenes", "--json").out)["problems"]
+    assert ["pair.txt" in problem for problem in told] == [True, False]
 
 
 def test_an_exported_student_needs_no_teacher_and_predicts_the_same(
