@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SIDECARS = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file browsers leave
+SEEN = "[!.]"  # before a pattern: no hidden file, as ._NAME, which a Mac leaves beside NAME
 SHOWN = 40  # characters of a name in that of its partial file
 MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
 
