@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from recon_eval.formats import PointCloud
-from recon_eval.reconstruction import WRITERS, Reconstruction, View, check_photos
+from recon_eval.reconstruction import WRITERS, WRITTEN, Reconstruction, View, check_photos
 
 ALL = tuple(WRITERS)
 LATIN = os.fsdecode(b"caf\xe9.jpg")
@@ -63,3 +63,7 @@ def test_text_is_not_left_out_beside_a_binary_model(
     with pytest.raises(ValueError, match=r"'a 0\.png' has a space"):
         WRITERS["colmap_text"](tmp_path / "out", made)
     assert len(list((tmp_path / "out/sparse/0").glob("*.bin"))) == 3
+
+
+def test_what_is_written_is_known_by_name(written: Path, views: list[View]) -> None:
+    assert {path.name for path in written.iterdir()} | {"masks"} == set(WRITTEN)

@@ -21,6 +21,7 @@ from recon_backbones.photos import find_photos, is_video, read_mask
 from recon_eval.formats import Observations, PointCloud
 from recon_eval.reconstruction import (
     WRITERS,
+    WRITTEN,
     PointOptions,
     Reconstruction,
     Tracked,
@@ -30,6 +31,7 @@ from recon_eval.reconstruction import (
 )
 
 MARK = "reconstruction.json"
+OTHERS = (MARK, "view.html")  # beside what the writers leave
 FRAMES = "images"  # folder of the reconstruction for the frames of a video
 Facts = tuple[tuple[str, str], ...]
 
@@ -98,8 +100,8 @@ def _inputs(plan: Plan) -> list[Path]:
 def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse, before any work, a folder that cannot be written or would lose something.
 
-    Raises UserError for one that holds anything but a reconstruction, or that holds an input;
-    OSError for one that exists without `overwrite`, and where nothing can be written.
+    Raises UserError for one that holds an input; OSError for one that exists without `overwrite`,
+    that holds anything but a reconstruction, and where nothing can be written.
     """
     atomic.check_writable(folder)
     if not folder.exists():
@@ -108,12 +110,8 @@ def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     inside = [given for given in inputs if given.resolve().is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
-    held = sorted(path.name for path in folder.iterdir())
-    if held and MARK not in held:
-        raise UserError(
-            f"{folder} is no reconstruction of lite3r; it holds {', '.join(held[:3])}: "
-            "choose another --out"
-        )
+    own = (*WRITTEN, *OTHERS) if (folder / MARK).exists() else ()
+    atomic.refuse_foreign(folder, "reconstruction of lite3r", lambda name: name in own)
 
 
 def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Reconstruction, Facts]:

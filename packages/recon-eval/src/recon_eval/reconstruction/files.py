@@ -14,7 +14,13 @@ from recon_eval.formats.records import Camera, Observations, PointCloud
 from recon_eval.reconstruction.archive import write_archive
 from recon_eval.reconstruction.depth_maps import PREVIEW, write_depth_maps
 from recon_eval.reconstruction.page import Model, write_page
-from recon_eval.reconstruction.photos import FOLDER, image_names, link_photos, write_masks
+from recon_eval.reconstruction.photos import (
+    FOLDER,
+    MASKS,
+    image_names,
+    link_photos,
+    write_masks,
+)
 from recon_eval.reconstruction.summary import write_summary
 from recon_eval.reconstruction.view import Reconstruction
 
@@ -123,3 +129,9 @@ WRITERS: dict[str, Writer] = {
     "report": lambda out, made: write_summary(out / "report.html", made),
 }
 """Writes one form of a reconstruction into a folder, by name."""
+
+WRITTEN = (
+    *("points.ply", "scene.glb", "prediction.npz", "depth", "transforms.json", "sparse"),
+    *(FOLDER, MASKS, "scene.html", "report.html"),
+)
+"""What the writers leave in a folder."""
