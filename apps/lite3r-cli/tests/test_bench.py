@@ -152,6 +152,13 @@ def test_wrong_settings_are_refused_by_name(lite3r: Any, words: tuple[str, str])
     assert words[1] in done.err.replace("\n", "")
 
 
+def test_every_size_is_looked_at_before_one_is_measured(lite3r: Any) -> None:
+    done = lite3r("bench", "speed", *TINY, "--sizes", "28", "50")
+    assert done.code == 2 and "sizes=50x50" in done.err
+    assert "checking" not in done.err
+    assert lite3r("bench", "speed", *TINY, "--sizes", "28", "42x28").code == 0
+
+
 def test_the_plot_shows_every_timed_variant(lite3r: Any, result: dict[str, Any]) -> None:
     Path("speed.json").write_text(json.dumps(result))
     done = lite3r("bench", "plot", "speed.json", "--out", "speed.svg")
