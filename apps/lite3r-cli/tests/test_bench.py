@@ -171,6 +171,14 @@ def test_the_plot_shows_every_timed_variant(lite3r: Any, result: dict[str, Any])
     assert lite3r("bench", "plot", "speed.json", "--out", "speed.svg").code == 2
 
 
+def test_results_without_a_timed_variant_are_not_drawn(lite3r: Any, result: dict[str, Any]) -> None:
+    rows = [{"variant": "FP8", "not_run": "out of memory"}]
+    result = result | {"results": [one | {"rows": rows} for one in result["results"]]}
+    Path("none.json").write_text(json.dumps(result))
+    lite3r("bench", "plot", "none.json", "--out", "speed.svg").refuses("nothing to draw")
+    assert not Path("speed.svg").exists()
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "nonsense", '{"what": "another"}'])
 def test_other_files_are_no_results(lite3r: Any, text: str) -> None:
     Path("other.json").write_text(text)

@@ -66,6 +66,6 @@ def plot(asked: Plot, terminal: Terminal) -> None:
     """Read, draw, write."""
     with reported():
         atomic.check_new_file(asked.out, overwrite=asked.overwrite)
-        found = read_results(asked.results, WHAT)
-    atomic.write_text(asked.out, svg(cost_panels(found)))
+        drawn = svg(cost_panels(read_results(asked.results, WHAT)))
+    atomic.write_text(asked.out, drawn)
     terminal.result({"out": str(asked.out)}, f"{asked.out}")
