@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from recon_eval.formats.records import Camera
 
@@ -38,7 +39,7 @@ def match_cameras(
 
 
 def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | None:
-    parts = path.absolute().parts
+    parts = _parts(str(path.absolute()))
     for dropped in DROPPED:
         fits = [
             (depth, camera)
@@ -60,8 +61,7 @@ def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | No
 
 def _common_tail(parts: tuple[str, ...], name: str, dropped: tuple[bool, bool]) -> int:
     """How many trailing parts of a path two names share, without the endings that are dropped."""
-    own = PurePosixPath(name.replace("\\", "/")).parts
-    pairs = list(zip(reversed(parts), reversed(own), strict=False))
+    pairs = list(zip(reversed(parts), reversed(_parts(name)), strict=False))
     if pairs:
         photo, camera = pairs[0]
         pairs[0] = (
@@ -74,6 +74,11 @@ def _common_tail(parts: tuple[str, ...], name: str, dropped: tuple[bool, bool]) 
             break
         count += 1
     return count
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """The parts of a path; accents as one letter, which a Mac writes as two."""
+    return PurePosixPath(normalize("NFC", path).replace("\\", "/")).parts
 
 
 def _plain(name: str) -> str:
