@@ -31,6 +31,12 @@ def camera(folder: Path, tail: str, head: str = HEAD) -> Path:
     return path
 
 
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    plain = read_cam_txt(camera(tmp_path, "425.0 2.5 192 933.8")).camera
+    marked = read_cam_txt(camera(tmp_path, "425.0 2.5 192 933.8", "\ufeff" + HEAD)).camera
+    np.testing.assert_array_equal(marked.world_to_camera, plain.world_to_camera)
+
+
 @pytest.mark.parametrize(
     ("tail", "kind", "depths", "guessed"),
     [

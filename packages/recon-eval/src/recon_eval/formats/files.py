@@ -35,7 +35,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
 def read_text(path: Path) -> str:
     """Return a small text file; ValueError where it is not text."""
     try:
-        return read_bounded(path, MAX_TEXT).decode("utf-8")
+        return read_bounded(path, MAX_TEXT).decode("utf-8-sig")  # Windows begins with a mark
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: is not a text file ({error.reason}); it must be UTF-8: save it so"
