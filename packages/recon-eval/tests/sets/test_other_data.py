@@ -245,6 +245,23 @@ def test_frames_of_a_video_are_the_ones_counted(tmp_path: Path) -> None:
     assert data.Photos(tmp_path / "frames").paths == saved
 
 
+def test_frames_are_saved_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = data.VideoFrames(video(tmp_path / "a.avi", 9), count=3)
+
+    def damaged(capture: object, path: Path, position: int) -> Image.Image:
+        if position == 8:
+            raise ValueError("frame 8 cannot be decoded")
+        return Image.new("RGB", (8, 6))
+
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="frame 8"):
+        patched.setattr("recon_eval.sets.video._decode", damaged)
+        spread.save(tmp_path / "frames")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
+    assert len(spread.save(tmp_path / "frames")) == 3
+    with pytest.raises(FileExistsError, match=r"frames: exists; .*name another"):
+        spread.save(tmp_path / "frames")
+
+
 def test_videos_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(ValueError, match=r"a\.mp4: is no video"):
