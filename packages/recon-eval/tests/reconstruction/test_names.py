@@ -24,7 +24,10 @@ def test_a_space_is_refused_for_text_alone(name: str) -> None:
 
 
 def test_a_space_in_the_folder_of_all_is_in_no_name() -> None:
-    check_photos([Path("my photos/a.jpg"), Path("my photos/../my photos/b.jpg")], ALL)
+    photos = [Path("my photos/a.jpg"), Path("my photos/../my photos/b.jpg")]
+    check_photos(photos, ALL)
+    with pytest.raises(ValueError, match=r"'my photos/a\.jpg' has a space"):
+        check_photos([*photos, Path("c.jpg")], ALL)
 
 
 @pytest.mark.parametrize("form", ["ply", "colmap", "html"])
