@@ -65,6 +65,18 @@ def test_eth3d_scenes_of_mixed_sizes_come_at_one(tmp_path: Path) -> None:
     assert data.ETH3D(tmp_path, size=(15, 20), views=[1])[0].num_views == 1
 
 
+def test_a_turned_image_of_a_camera_that_is_not_is_refused(tmp_path: Path) -> None:
+    eth3d(tmp_path)
+    turned, exif = tmp_path / "facade/images/dslr_images_undistorted/DSC_0001.JPG", Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    with Image.open(turned) as image:
+        image.save(turned, exif=exif)
+    dataset = data.ETH3D(tmp_path, size=(15, 20))
+    with pytest.raises(ValueError, match=r"DSC_0001\.JPG: is 31 x 40, and .* speaks of 40 x 31"):
+        dataset[0]
+    assert data.ETH3D(tmp_path, size=(15, 20), views=[0, 2])[0].num_views == 2
+
+
 @pytest.mark.parametrize(
     ("cameras", "rule"),
     [
