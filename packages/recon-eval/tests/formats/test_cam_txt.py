@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon_eval.formats import read_cam_txt, read_pairs
+from recon_eval.formats import read_cam_txt, read_pairs, write_cam_txt
 
 HEAD = """extrinsic
 0.0 -1.0 0.0 0.5
@@ -144,3 +144,10 @@ def test_cut_off_or_longer_pairs_are_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=r"pair\.txt"):
         read_pairs(path)
+
+
+@pytest.mark.parametrize("planes", [0, 1])
+def test_planes_that_hold_no_interval_are_refused(tmp_path: Path, planes: int) -> None:
+    known = read_cam_txt(camera(tmp_path, "")).camera
+    with pytest.raises(ValueError, match=f"planes={planes}; it must be at least 2"):
+        write_cam_txt(tmp_path / "b_cam.txt", known, depth_range=(1.0, 2.0), planes=planes)
