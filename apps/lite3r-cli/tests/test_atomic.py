@@ -45,6 +45,19 @@ def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_of_two_runs_into_one_folder_the_first_that_ends_stays(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with (
+        pytest.raises(FileExistsError, match="exists already"),
+        atomic.new_folder(path, overwrite=False) as late,
+    ):
+        (late / "late").touch()
+        with atomic.new_folder(path, overwrite=False) as first:
+            (first / "first").touch()
+    assert [p.name for p in path.iterdir()] == ["first"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         atomic.write_json(tmp_path / "a.json", {"loss": float("nan")})

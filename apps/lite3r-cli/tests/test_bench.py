@@ -152,6 +152,13 @@ def test_wrong_settings_are_refused_by_name(lite3r: Any, words: tuple[str, str])
     assert words[1] in done.err.replace("\n", "")
 
 
+def test_every_size_is_looked_at_before_one_is_measured(lite3r: Any) -> None:
+    done = lite3r("bench", "speed", *TINY, "--sizes", "28", "50")
+    assert done.code == 2 and "sizes=50x50" in done.err
+    assert "checking" not in done.err
+    assert lite3r("bench", "speed", *TINY, "--sizes", "28", "42x28").code == 0
+
+
 def test_the_plot_shows_every_timed_variant(lite3r: Any, result: dict[str, Any]) -> None:
     Path("speed.json").write_text(json.dumps(result))
     done = lite3r("bench", "plot", "speed.json", "--out", "speed.svg")
@@ -162,6 +169,14 @@ def test_the_plot_shows_every_timed_variant(lite3r: Any, result: dict[str, Any])
     assert "FP8" not in shown
     assert len([n for n in tree.iter() if n.tag.endswith("}title")]) == 2 * 2 * 2
     assert lite3r("bench", "plot", "speed.json", "--out", "speed.svg").code == 2
+
+
+def test_results_without_a_timed_variant_are_not_drawn(lite3r: Any, result: dict[str, Any]) -> None:
+    rows = [{"variant": "FP8", "not_run": "out of memory"}]
+    result = result | {"results": [one | {"rows": rows} for one in result["results"]]}
+    Path("none.json").write_text(json.dumps(result))
+    lite3r("bench", "plot", "none.json", "--out", "speed.svg").refuses("nothing to draw")
+    assert not Path("speed.svg").exists()
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "nonsense", '{"what": "another"}'])

@@ -190,7 +190,9 @@ def test_reconstruct_reads_mixed_photos_and_writes_every_format(lite3r: Any, pho
 
 def test_a_model_as_text_is_written_where_it_is_named(lite3r: Any, photos: Path) -> None:
     words = ("reconstruct", photos, "--weights", "random", "--size", "28", "--formats")
-    lite3r(*words, "colmap_text", "--out", "cut").refuses("'3 gedreht.jpg' has a space")
+    for forms in (("colmap_text",), ("colmap", "colmap_text")):
+        before = ("--weights", "gone.safetensors", "--out", "cut")  # even weights are not read
+        lite3r(*words, *forms, *before).refuses("'3 gedreht.jpg' has a space")
     assert not Path("cut").exists()
     (photos / "3 gedreht.jpg").rename(photos / "3.jpg")
     assert lite3r(*words, "colmap_text", "--out", "out").code == 0
@@ -269,6 +271,10 @@ def test_check_names_every_broken_file(lite3r: Any, photos: Path) -> None:
     assert done.code == 2
     (problem,) = json.loads(done.out)["problems"]
     assert broken.name in problem
+    pairs = next(Path("scenes").glob("*0/cams/pair.txt"))
+    pairs.unlink()  # which eval chooses views by
+    told = json.loads(lite3r("data", "check", "scenes", "--json").out)["problems"]
+    assert ["pair.txt" in problem for problem in told] == [True, False]
 
 
 def test_an_exported_student_needs_no_teacher_and_predicts_the_same(

@@ -69,6 +69,14 @@ def test_overwrite_replaces_only_what_the_same_command_wrote(
     assert Path("mine/thesis.tex").read_text() == "years of work"
 
 
+def test_a_student_is_not_replaced_by_its_graph(lite3r: Any, run: Path) -> None:
+    assert lite3r("export", run, "--out", "light").code == 0
+    for out in ("light", "./light/../light"):
+        words = ("light", "--kind", "onnx", "--out", out, "--overwrite")
+        lite3r("export", *words).refuses("would be lost")
+    assert {path.name for path in Path("light").iterdir()} == {"config.json", "model.safetensors"}
+
+
 def test_what_was_written_before_is_replaced(lite3r: Any, run: Path) -> None:
     for words in (
         ("export", run, "--out", "light"),

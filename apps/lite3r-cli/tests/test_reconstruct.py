@@ -202,7 +202,11 @@ def test_nothing_but_a_reconstruction_is_ever_replaced(lite3r: Any, room: Path) 
     assert len(list(room.iterdir())) == 4
     assert run(lite3r, room).code == 0
     run(lite3r, room).refuses("exists already", "--overwrite")
+    assert lite3r("view", "out").code == 0
     assert run(lite3r, room, "--overwrite").code == 0
+    Path("out/dense").mkdir()  # what somebody made of it
+    run(lite3r, room, "--overwrite").refuses("no reconstruction", "it holds dense")
+    assert Path("out/dense").is_dir() and Path("out/reconstruction.json").is_file()
 
 
 def test_photos_that_a_list_names_are_never_replaced(lite3r: Any, room: Path) -> None:

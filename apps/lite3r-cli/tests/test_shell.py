@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.table import Table
 
 from lite3r.commands import COMMANDS
 from lite3r.main import CLOSED_PIPE, INTERRUPTED, USER_ERROR, main
@@ -177,3 +178,19 @@ def test_quiet_and_verbose_contradict(lite3r: Any) -> None:
     done = lite3r("info", "--quiet", "--verbose")
     assert done.code == USER_ERROR
     assert "contradict" in done.err
+
+
+def test_a_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "photos[old]/:car:/[/x]"
+    terminal = Terminal(Output())
+    terminal.result({}, f"4 views in {path}")
+    row = f"| {' | '.join(['a cell'] * 20)} |"
+    terminal.result({}, f"{row}\n{row}")
+    table = Table(path, title=path)
+    table.add_row(path)
+    terminal.result({}, table)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"4 views in {path}\n{row}\n{row}\n")
+    assert shown.count(path) == 4
+    terminal.say(path)
+    assert capsys.readouterr().err == f"{path}\n"

@@ -235,3 +235,12 @@ def test_resizing_up_by_a_whole_factor_and_back_is_the_identity(
     large = depth.resize(values, height=height * factor, width=width * factor)
     assert torch.equal(large, values.repeat_interleave(factor, 1).repeat_interleave(factor, 2))
     assert torch.equal(depth.resize(large, height=height, width=width), values)
+
+
+def test_a_constant_prediction_has_no_scale_but_the_middle_of_the_truth() -> None:
+    truth = 7 * torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(3)) + 0.3
+    wall = torch.full_like(truth, 1.7)
+    middle = depth.evaluate(wall, truth, alignment="median").numbers()
+    found = depth.evaluate(wall, truth, alignment="affine_l1")
+    assert found.numbers() == pytest.approx(middle, rel=1e-12)
+    assert found.scales == (0.0,)

@@ -35,6 +35,24 @@ def test_every_valid_pixel_becomes_a_point_that_projects_back(scene: Scene) -> N
     assert torch.equal(cloud.colors(scene.images), scene.images.permute(0, 2, 3, 1)[valid])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_and_depth_of_16_bits_leave_places_as_they_are(
+    scene: Scene, dtype: torch.dtype
+) -> None:
+    depth, *others = parts(scene)
+    truth = points.back_project(depth, *others).points
+    fused = points.fuse_close(depth, *others, max_distance=0.02, min_views=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(points.back_project(depth, *others).points, truth)
+        again = points.fuse_close(depth, *others, max_distance=0.02, min_views=2)
+        assert torch.equal(again.points, fused.points)
+    rounded = depth.to(dtype)
+    assert torch.equal(
+        points.back_project(rounded, *others).points,
+        points.back_project(rounded.float(), *others).points,
+    )
+
+
 def test_exact_depth_is_mostly_consistent_and_lies_on_the_surface(scene: Scene) -> None:
     every = points.back_project(*parts(scene))
     fused = points.fuse_consistent(*parts(scene), min_views=2)

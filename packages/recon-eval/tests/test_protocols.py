@@ -127,6 +127,8 @@ def test_scenes_are_drawn_or_read_from_a_folder(tmp_path: Path) -> None:
 
 def test_scans_are_numbers_or_the_name_of_a_list() -> None:
     assert scan_list("1, 4,9") == (1, 4, 9)
+    with pytest.raises(ValueError, match="scans='1,4,01'; each must stand once"):
+        scan_list("1,4,01")
     assert len(scan_list("mvsnet_test")) == 22
     for unknown in ("dtu65", "1,4²"):
         with pytest.raises(ValueError, match=unknown):

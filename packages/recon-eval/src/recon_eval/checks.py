@@ -1,9 +1,26 @@
 """Arguments that hold tensors: shape, type and device, checked where a call enters the package."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 
 ROWS = ((3, 4), (4, 4))
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def without_autocast(call: Callable[Given, Made]) -> Callable[Given, Made]:
+    """The same call in the number types of its tensors: autocast rounds geometry to 16 bits."""
+
+    @wraps(call)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return call(*args, **kwargs)
+
+    return run
 
 
 class Axes:

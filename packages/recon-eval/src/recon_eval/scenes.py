@@ -83,9 +83,12 @@ def read_scenes(
 def scan_list(scans: str) -> tuple[int, ...]:
     """Scans of DTU: a list's name, as dtu64, or numbers, as 1,4,9.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name, and for a number that stands twice.
     """
     words = scans.split(",")
-    if all(word.strip().isdecimal() for word in words):
-        return tuple(int(word) for word in words)
-    return scan_numbers(scans)
+    if not all(word.strip().isdecimal() for word in words):
+        return scan_numbers(scans)
+    found = tuple(int(word) for word in words)
+    if len(set(found)) < len(found):  # a report holds each scene once
+        raise ValueError(f"scans={scans!r}; each must stand once: leave out what stands twice")
+    return found

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon_eval.formats import read_cam_txt, read_pairs
+from recon_eval.formats import read_cam_txt, read_pairs, write_cam_txt
 
 HEAD = """extrinsic
 0.0 -1.0 0.0 0.5
@@ -29,6 +29,12 @@ def camera(folder: Path, tail: str, head: str = HEAD) -> Path:
     path = folder / "00000000_cam.txt"
     path.write_bytes((head + tail).encode())
     return path
+
+
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    plain = read_cam_txt(camera(tmp_path, "425.0 2.5 192 933.8")).camera
+    marked = read_cam_txt(camera(tmp_path, "425.0 2.5 192 933.8", "\ufeff" + HEAD)).camera
+    np.testing.assert_array_equal(marked.world_to_camera, plain.world_to_camera)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +144,10 @@ def test_cut_off_or_longer_pairs_are_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=r"pair\.txt"):
         read_pairs(path)
+
+
+@pytest.mark.parametrize("planes", [0, 1])
+def test_planes_that_hold_no_interval_are_refused(tmp_path: Path, planes: int) -> None:
+    known = read_cam_txt(camera(tmp_path, "")).camera
+    with pytest.raises(ValueError, match=f"planes={planes}; it must be at least 2"):
+        write_cam_txt(tmp_path / "b_cam.txt", known, depth_range=(1.0, 2.0), planes=planes)

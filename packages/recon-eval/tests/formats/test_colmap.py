@@ -320,6 +320,16 @@ def test_nothing_of_an_earlier_model_is_left_beside_a_new_one(tmp_path: Path, ki
     assert {camera.name for camera in read_colmap_cameras(tmp_path)} == names
 
 
+def test_text_that_begins_with_a_mark_is_read(tmp_path: Path) -> None:
+    write_colmap(tmp_path, cameras(), cloud(), observations(), kinds=("txt",))
+    before = read_colmap(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as editors on Windows save it
+    after = read_colmap(tmp_path)
+    assert [camera.name for camera in after.cameras] == [camera.name for camera in before.cameras]
+    np.testing.assert_array_equal(after.cloud.points, before.cloud.points)
+
+
 @pytest.mark.parametrize("kinds", [(), ("ply",), ("bin", "ply")])
 def test_other_kinds_are_refused(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="they must be of bin, txt"):

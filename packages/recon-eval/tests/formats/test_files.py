@@ -40,3 +40,44 @@ def test_writing_below_a_file_or_a_system_folder_is_refused(tmp_path: Path) -> N
         check_writable(Path("/proc/runs"))
     check_writable(tmp_path / "not" / "yet" / "there")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_link_to_nothing_is_no_folder_to_write(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "unplugged" / "out")
+    for folder in (tmp_path / "out", tmp_path / "out" / "deep"):
+        with pytest.raises(NotADirectoryError, match="is a link to nothing; it must be a folder"):
+            check_writable(folder)
+    (tmp_path / "unplugged" / "out").mkdir(parents=True)
+    check_writable(tmp_path / "out" / "deep")
+
+
+def test_a_folder_that_no_text_can_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"caf\\udce9' is no UTF-8; .*choose another"):
+        check_writable(tmp_path / os.fsdecode(b"caf\xe9"))
+    check_writable(tmp_path / "café")
+
+
+def test_a_folder_where_a_disk_is_mounted_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "out")
+    with (
+        pytest.raises(OSError, match=r"is where a disk is mounted; .*choose one in it"),
+        replaced_folder(tmp_path / "out"),
+    ):
+        pytest.fail("work was begun")
+    with replaced_folder(tmp_path / "out" / "garden"):
+        pass
+
+
+@pytest.mark.parametrize("letter", ["a", "写"])
+def test_a_name_of_any_length_that_fits_is_written(tmp_path: Path, letter: str) -> None:
+    name = letter * (251 // len(letter.encode())) + ".txt"
+    write_text(tmp_path / name, "text")
+    with replaced_folder(tmp_path / "deep" / name):
+        pass
+    with replaced_folder(tmp_path / "deep" / name) as partial:
+        write_text(partial / "new", "text")
+    assert (tmp_path / "deep" / name / "new").read_text() == "text"
+    assert len(list((tmp_path / "deep").iterdir())) == 1

@@ -146,3 +146,9 @@ def test_a_damaged_file_is_read_or_refused(
         assert read_glb(path).points.shape[1] == 3
     except ValueError as error:
         assert str(path) in str(error)
+
+
+def test_points_of_16_bits_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    points = (np.random.default_rng(0).normal(size=(99, 3)) + 4).astype(np.float16)
+    write_glb(tmp_path / "a.glb", PointCloud(points=points))
+    np.testing.assert_array_equal(read_glb(tmp_path / "a.glb").points, points)

@@ -82,6 +82,21 @@ def test_archives_speak_of_the_photos_where_they_can(tmp_path: Path) -> None:
     assert found[0].size is None and found[0].intrinsics[0, 0] == 45
 
 
+def test_transposed_matrices_of_an_archive_are_refused(tmp_path: Path) -> None:
+    archive(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as stored:
+        arrays = dict(stored)
+    whole = np.tile(np.eye(4), (3, 1, 1))
+    whole[:, :3] = arrays["world_to_camera"]
+    write_npz(tmp_path / "a.npz", arrays | {"world_to_camera": whole})
+    np.testing.assert_array_equal(
+        read_cameras(tmp_path / "a.npz")[1][1].world_to_camera, whole[1, :3]
+    )
+    write_npz(tmp_path / "a.npz", arrays | {"world_to_camera": whole.swapaxes(1, 2).copy()})
+    with pytest.raises(ValueError, match=r"a\.npz: .*must be 0 0 0 1: .*not transposed"):
+        read_cameras(tmp_path / "a.npz")
+
+
 def test_mvsnet_cameras_count_pixels_from_their_centers(tmp_path: Path) -> None:
     (tmp_path / "00000003_cam.txt").write_text(
         "extrinsic\n1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n\nintrinsic\n90 0 40\n0 90 30\n0 0 1\n\n1 1"

@@ -40,6 +40,24 @@ def test_endings_differ_only_where_no_name_is_equal() -> None:
     assert [c and c.name for c in matched] == ["1.png", "2"]
 
 
+def test_a_point_in_a_name_is_no_ending() -> None:
+    names = ("shot.001", "shot.002", "v1.final", "deep/v2.draft")
+    matched = match_cameras(
+        SOURCE, known(*names), paths("shot.001.jpg", "shot.002.png", "v1.final.jpg", "v2.draft.JPG")
+    )
+    assert [c and c.name for c in matched] == list(names)
+    matched = match_cameras(SOURCE, known("a.1", "a", "b.2.png"), paths("a.jpg", "b.2.jpg"))
+    assert [c and c.name for c in matched] == ["a", "b.2.png"]
+    with pytest.raises(ValueError, match="other images"):
+        match_cameras(SOURCE, known("a.1", "b.1"), paths("a.jpg", "b.jpg"))
+
+
+def test_accents_are_equal_however_they_are_written() -> None:
+    written = ("scho\u0308n/ü.jpg", "cafe\u0301.jpg")  # as a Mac writes ö and é
+    matched = match_cameras(SOURCE, known(*written), paths("schön/ü.jpg", "café.jpg"))
+    assert [c and c.name for c in matched] == list(written)
+
+
 def test_cameras_of_other_images_are_refused_naming_both() -> None:
     with pytest.raises(ValueError, match=r"other images.*IMG_1.jpg.*photo.jpg"):
         match_cameras(SOURCE, known("IMG_1.jpg", "IMG_2.jpg"), paths("photo.jpg", "photo2.jpg"))

@@ -140,6 +140,14 @@ def test_frames_without_bytes_are_left_out_and_listed(make_blendedmvs: Make) -> 
     assert dataset[0].num_views == 4
 
 
+def test_what_a_mac_leaves_beside_files_is_no_frame(make_blendedmvs: Make) -> None:
+    root = make_blendedmvs("a", views=3)
+    for file in [path for path in root.rglob("*") if path.is_file()]:
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7")
+    assert data.BlendedMVS(root, "all")[0].num_views == 3
+    assert len(formats.read_cameras(root / "a/cams")[1]) == 3
+
+
 def test_a_map_without_depth_is_a_view_without_valid_pixels(make_blendedmvs: Make) -> None:
     root = make_blendedmvs("mine")
     path = root / "mine/rendered_depth_maps/00000003.pfm"

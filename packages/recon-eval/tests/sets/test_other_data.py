@@ -65,6 +65,18 @@ def test_eth3d_scenes_of_mixed_sizes_come_at_one(tmp_path: Path) -> None:
     assert data.ETH3D(tmp_path, size=(15, 20), views=[1])[0].num_views == 1
 
 
+def test_a_turned_image_of_a_camera_that_is_not_is_refused(tmp_path: Path) -> None:
+    eth3d(tmp_path)
+    turned, exif = tmp_path / "facade/images/dslr_images_undistorted/DSC_0001.JPG", Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    with Image.open(turned) as image:
+        image.save(turned, exif=exif)
+    dataset = data.ETH3D(tmp_path, size=(15, 20))
+    with pytest.raises(ValueError, match=r"DSC_0001\.JPG: is 31 x 40, and .* speaks of 40 x 31"):
+        dataset[0]
+    assert data.ETH3D(tmp_path, size=(15, 20), views=[0, 2])[0].num_views == 2
+
+
 @pytest.mark.parametrize(
     ("cameras", "rule"),
     [
@@ -211,7 +223,7 @@ def test_scannetpp_cameras_stand_in_the_world_of_the_scan(tmp_path: Path) -> Non
         ({"frames": [{"file_path": "a"}]}, "no transforms.json"),
         ({"frames": [{"file_path": "a", "transform_matrix": [[1]]}]}, "must be 4 x 4"),
         (
-            {"frames": [{"file_path": "a", "transform_matrix": (2 * np.eye(4)).tolist()}]},
+            {"frames": [{"file_path": "a", "transform_matrix": np.diag([2, 2, 2, 1]).tolist()}]},
             "not a rotation",
         ),
     ],
@@ -243,6 +255,23 @@ def test_frames_of_a_video_are_the_ones_counted(tmp_path: Path) -> None:
     assert data.VideoFrames(path, every=4).numbers == [0, 4, 8]
     saved = spread.save(tmp_path / "frames")
     assert data.Photos(tmp_path / "frames").paths == saved
+
+
+def test_frames_are_saved_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = data.VideoFrames(video(tmp_path / "a.avi", 9), count=3)
+
+    def damaged(capture: object, path: Path, position: int) -> Image.Image:
+        if position == 8:
+            raise ValueError("frame 8 cannot be decoded")
+        return Image.new("RGB", (8, 6))
+
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="frame 8"):
+        patched.setattr("recon_eval.sets.video._decode", damaged)
+        spread.save(tmp_path / "frames")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
+    assert len(spread.save(tmp_path / "frames")) == 3
+    with pytest.raises(FileExistsError, match=r"frames: exists; .*name another"):
+        spread.save(tmp_path / "frames")
 
 
 def test_videos_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def test_photographs_of_mixed_sizes_in_order_of_names(tmp_path: Path) -> None:
     photo(tmp_path / "b.JPG", 8, 6)
     photo(tmp_path / "a.png", 5, 9)
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7")  # as a Mac leaves it beside a.png
     photos = Photos(tmp_path)
     assert [path.name for path in photos.paths] == ["a.png", "b.JPG"]
     assert [path.name for path in photos.ignored] == ["notes.txt"]

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from recon_eval.data import BlendedMVS, Scene
-from recon_eval.synthetic import MAX_VIEWS, SyntheticScenes, overlap, write_blendedmvs
+from recon_eval.synthetic import (
+    MAX_VIEWS,
+    SyntheticScenes,
+    SyntheticWorld,
+    overlap,
+    write_blendedmvs,
+)
 
 
 def scenes(split: str = "test", **changes: int) -> SyntheticScenes:
@@ -67,6 +73,20 @@ def test_a_scene_depends_on_seed_split_and_index_alone() -> None:
     assert torch.equal(first.images, again.images)
     longer = scenes(views=5, count=9)[1]
     torch.testing.assert_close(longer.images[:3], first.images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [SyntheticScenes, SyntheticWorld])
+def test_a_scene_drawn_within_autocast_is_the_same(
+    kind: type[SyntheticScenes] | type[SyntheticWorld],
+) -> None:
+    drawn = kind("test", count=1, views=2, height=32, width=48)
+    alone = drawn[0]
+    seen = overlap(alone)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = drawn[0]
+        assert torch.equal(overlap(within), seen)
+    for part in ("images", "depth", "world_to_camera", "intrinsics"):
+        assert torch.equal(getattr(within, part), getattr(alone, part)), part
 
 
 def test_splits_and_seeds_are_disjoint() -> None:

@@ -56,3 +56,6 @@ def test_a_stream_that_shows_nothing_is_refused() -> None:
         FreshScenes(())
     with pytest.raises(ValueError, match=r"world=1\.5; it must be in"):
         FreshScenes(small_cycle(), world=1.5)
+    for rank in (-1, 64):  # beyond them a scene would be another process's
+        with pytest.raises(ValueError, match=rf"rank={rank}; it must be in 0\.\.63"):
+            FreshScenes(small_cycle(), rank=rank)

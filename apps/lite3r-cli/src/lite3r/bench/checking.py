@@ -11,7 +11,7 @@ from lite3r.shell.words import Words
 from recon_backbones.photos import decode_photo, find_photos
 from recon_eval.data import BlendedMVS
 
-SMALL = 64  # pixels: files are read whole, and decoded no larger than needed
+SMALL = 64  # pixels: files are read whole, and kept no larger than needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,15 @@ def check_folder(folder: Path, words: Words) -> Checked:
 
     Raises ValueError when it holds neither.
     """
-    scenes = sorted(path.parent.name for path in folder.glob("*/cams") if path.is_dir())
-    if scenes:
+    if scenes := sorted(path.parent.name for path in folder.glob("*/cams") if path.is_dir()):
         return _check("scenes", scenes, partial(_scene, folder), words)
     photos = find_photos([folder], at_least=1)
     return _check("photos", photos, partial(decode_photo, at_least=SMALL), words)
 
 
 def _scene(folder: Path, name: str) -> object:
-    return BlendedMVS(folder, "all", scenes=[name])[0]
+    found = BlendedMVS(folder, "all", scenes=[name], size=(SMALL, SMALL))
+    return found[0], found.scenes[0].pairs
 
 
 def _check(kind: str, items: Sequence[Any], read: Callable[[Any], object], words: Words) -> Checked:

@@ -22,11 +22,12 @@ def speed(asked: Speed, terminal: Terminal) -> None:
         recipe = chosen(**vars(asked.recipe))
         if asked.out is not None:
             atomic.check_new_file(asked.out, overwrite=asked.overwrite)
-    results = [
-        _measure(asked, recipe, views, size, terminal)
-        for size in asked.sizes
-        for views in asked.views
-    ]
+    settings = [_setting(asked, views, size) for size in asked.sizes for views in asked.views]
+    with reported():  # all of them, before the first is measured
+        base = settings[0].load(pick_device(asked.device))
+        for setting in settings:
+            setting.check(base)
+    results = [_measure(asked, recipe, setting, base, terminal) for setting in settings]
     document = {
         "what": WHAT,
         "environment": environment(),
@@ -39,22 +40,16 @@ def speed(asked: Speed, terminal: Terminal) -> None:
     terminal.result(document, markdown(results))
 
 
-def _measure(
-    asked: Speed, recipe: Recipe, views: int, size: str, terminal: Terminal
-) -> dict[str, Any]:
+def _setting(asked: Speed, views: int, size: str) -> Setting:
     width, height = width_and_height(size)
-    setting = Setting(
-        backbone=asked.backbone,
-        weights=asked.weights,
-        views=views,
-        height=height,
-        width=width,
-        seed=asked.seed,
-    )
+    how: dict[str, Any] = {"backbone": asked.backbone, "weights": asked.weights, "seed": asked.seed}
+    return Setting(views=views, height=height, width=width, **how)
+
+
+def _measure(
+    asked: Speed, recipe: Recipe, setting: Setting, base: Any, terminal: Terminal
+) -> dict[str, Any]:
     terminal.say(f"{setting} ...")
-    with reported():
-        base = setting.load(pick_device(asked.device))
-        setting.check(base)
     return bench(
         setting,
         base,
@@ -71,6 +66,6 @@ def plot(asked: Plot, terminal: Terminal) -> None:
     """Read, draw, write."""
     with reported():
         atomic.check_new_file(asked.out, overwrite=asked.overwrite)
-        found = read_results(asked.results, WHAT)
-    atomic.write_text(asked.out, svg(cost_panels(found)))
+        drawn = svg(cost_panels(read_results(asked.results, WHAT)))
+    atomic.write_text(asked.out, drawn)
     terminal.result({"out": str(asked.out)}, f"{asked.out}")

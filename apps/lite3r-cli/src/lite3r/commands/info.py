@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 
 from lite3r.options.info import Info
 from lite3r.shell.environment import gpu_name, versions
@@ -24,11 +24,11 @@ def run(asked: Info, terminal: Terminal) -> None:
     else:
         with reported():
             facts = student(asked.run_folder)
-    table = Table(show_header=False, box=None)
+    table = Table(Column(style="bold"), Column(), show_header=False, box=None)
     for key, value in facts.items():
         if isinstance(value, dict):
             value = "\n".join(f"{name} {one}" for name, one in value.items())
-        table.add_row(f"[bold]{key}[/bold]", value)
+        table.add_row(key, value)
     terminal.result(facts, table)
 
 

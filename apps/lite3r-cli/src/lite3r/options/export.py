@@ -42,6 +42,8 @@ class Export(Command, work="lite3r.commands.export:run"):
 
     def __post_init__(self) -> None:
         check_least(self, 1, "views", "height", "width")
+        if (self.out / "model.safetensors").exists() and self.out.resolve() == self.model.resolve():
+            raise ValueError(f"out={self.out}; the student there would be lost: name another --out")
         if self.kind != "onnx" and (self.dense or str(self.model) == "teacher"):
             raise ValueError(
                 f"kind={self.kind}; it must be onnx for teacher and for --dense: add --kind onnx"

@@ -21,14 +21,17 @@ from recon_backbones.photos import find_photos, is_video, read_mask
 from recon_eval.formats import Observations, PointCloud
 from recon_eval.reconstruction import (
     WRITERS,
+    WRITTEN,
     PointOptions,
     Reconstruction,
     Tracked,
     View,
+    check_photos,
     gather_points,
 )
 
 MARK = "reconstruction.json"
+OTHERS = (MARK, "view.html")  # beside what the writers leave
 FRAMES = "images"  # folder of the reconstruction for the frames of a video
 Facts = tuple[tuple[str, str], ...]
 
@@ -76,7 +79,7 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
 
     Returns what was made, for machines. Raises UserError for what cannot be used.
     """
-    with reported(UserError, InputError, OSError):
+    with reported(UserError, ValueError, OSError):
         check_folder(folder, _inputs(plan), overwrite=overwrite)
     with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
         made, facts = make(plan, partial, words)
@@ -86,18 +89,19 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
 
 def _inputs(plan: Plan) -> list[Path]:
     """All that is read. Photos are looked for before weights are read, or fetched."""
-    given = [Path(one) for one in plan.photos]
-    beside = [Path(one) for one in (plan.cameras, plan.masks.folder) if one is not None]
-    if not any(is_video(one) for one in given):
-        given += find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
-    return given + beside
+    given = [Path(one) for one in (*plan.photos, plan.cameras, plan.masks.folder) if one]
+    if not any(is_video(Path(one)) for one in plan.photos):
+        photos = find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
+        check_photos(photos, plan.formats)
+        given += photos
+    return given
 
 
 def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse, before any work, a folder that cannot be written or would lose something.
 
-    Raises UserError for one that holds anything but a reconstruction, or that holds an input;
-    OSError for one that exists without `overwrite`, and where nothing can be written.
+    Raises UserError for one that holds an input; OSError for one that exists without `overwrite`,
+    that holds anything but a reconstruction, and where nothing can be written.
     """
     atomic.check_writable(folder)
     if not folder.exists():
@@ -106,12 +110,8 @@ def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     inside = [given for given in inputs if given.resolve().is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
-    held = sorted(path.name for path in folder.iterdir())
-    if held and MARK not in held:
-        raise UserError(
-            f"{folder} is no reconstruction of lite3r; it holds {', '.join(held[:3])}: "
-            "choose another --out"
-        )
+    own = (*WRITTEN, *OTHERS) if (folder / MARK).exists() else ()
+    atomic.refuse_foreign(folder, "reconstruction of lite3r", lambda name: name in own)
 
 
 def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Reconstruction, Facts]:
@@ -162,9 +162,8 @@ def write(
     everything = PointOptions(
         confidence_percentile=0.0, edge_tolerance=float("inf"), max_points=plan.max_points
     )  # views say themselves which pixels to keep
-    photos = Path(FRAMES)
-    if not made.root.is_relative_to(partial.absolute()):
-        photos = Path(os.path.relpath(made.root, folder.absolute()))
+    own = made.root.is_relative_to(partial.absolute())
+    photos = Path(FRAMES if own else os.path.relpath(made.root, folder.absolute()))
     views = to_views(made)
     cloud = gather_points(views, everything)
     scene = Reconstruction(
@@ -215,9 +214,8 @@ def to_views(made: recon_backbones.Reconstruction) -> list[View]:
 
 def _tracked(made: recon_backbones.Reconstruction) -> Tracked | None:
     """What refined cameras were fitted to."""
-    if made.tracked is None:
+    if (seen := made.tracked) is None:
         return None
-    seen = made.tracked
     return Tracked(
         cloud=PointCloud(points=seen.points, colors=seen.colors),
         observations=Observations(camera=seen.view, point=seen.point, xy=seen.xy),

@@ -23,6 +23,7 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
     refuse_existing(path, overwrite=overwrite)
     with replaced_folder(path) as partial:
         yield partial
+        refuse_existing(path, overwrite=overwrite)  # another may have come during the work
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

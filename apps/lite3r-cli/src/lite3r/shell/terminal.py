@@ -63,7 +63,7 @@ class Terminal:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._stdout = Console(soft_wrap=output.json)
+        self._stdout = Console(soft_wrap=output.json, markup=False, emoji=False)
         self.console = Console(stderr=True, quiet=output.quiet, highlight=False)
         if output.verbose:
             handler = RichHandler(console=self.console, show_path=False, markup=False)
@@ -71,7 +71,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line about what happens."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, emoji=False)
         self._output.log(text)
 
     @property
@@ -84,7 +84,7 @@ class Terminal:
         if self._output.json:
             self._stdout.print_json(json.dumps(value, ensure_ascii=False), highlight=False)
         else:
-            self._stdout.print(shown)
+            self._stdout.print(shown, soft_wrap=isinstance(shown, str))  # a line stays a line
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator["Bar"]:

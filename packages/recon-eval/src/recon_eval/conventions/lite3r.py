@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from recon_eval.align import camera_centers
-from recon_eval.checks import Axes
+from recon_eval.checks import Axes, without_autocast
 from recon_eval.conventions.named import NamedResult
 from recon_eval.points.chamfer import CHAMFER, two_way_distances
 from recon_eval.points.fusion import back_project
@@ -121,6 +121,7 @@ def evaluate_geometry(
     )
 
 
+@without_autocast
 def evaluate_sample(
     depth: Float[Tensor, "v y x"],
     world_to_camera: Float[Tensor, "v _ 4"],

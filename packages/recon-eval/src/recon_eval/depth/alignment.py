@@ -75,15 +75,17 @@ def _scale_l2(d: Tensor, g: Tensor) -> tuple[float, float]:
 
 def _affine_l2(d: Tensor, g: Tensor) -> tuple[float, float]:
     mean_d, mean_g = d.mean(), g.mean()
-    variance = float(((d - mean_d) ** 2).mean())
-    if variance <= 1e-24 * float(mean_d) ** 2:
+    if _is_constant(d):
         return 0.0, float(mean_g)  # a constant prediction explains nothing but the mean
+    variance = float(((d - mean_d) ** 2).mean())
     scale = float(((d - mean_d) * (g - mean_g)).mean()) / variance
     return scale, float(mean_g - scale * mean_d)
 
 
 def _affine_l1(d: Tensor, g: Tensor) -> tuple[float, float]:
     """Minimize over the scale alone, the shift being a median: a convex function of one number."""
+    if _is_constant(d):
+        return 0.0, float(_middle(g))  # every scale is as good, and large ones round the sum
 
     def loss(scale: float) -> float:
         residual = g - scale * d
@@ -98,6 +100,10 @@ def _affine_l1(d: Tensor, g: Tensor) -> tuple[float, float]:
         high, step = high + step, 2 * step
     scale = _golden_section(loss, low, high)
     return scale, float(_middle(g - scale * d))
+
+
+def _is_constant(d: Tensor) -> bool:
+    return float(d.var(unbiased=False)) <= 1e-24 * float(d.mean()) ** 2
 
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:

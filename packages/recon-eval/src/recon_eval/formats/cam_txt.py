@@ -107,7 +107,11 @@ def write_cam_txt(
 
     - `depth_range`: written as DEPTH_MIN and DEPTH_MAX (`two_numbers="min_max"`).
     - `planes`: as many depths in it; then the interval and their number stand between both.
+
+    Raises ValueError for fewer planes than two.
     """
+    if planes is not None and planes < 2:
+        raise ValueError(f"planes={planes}; it must be at least 2, both ends: leave it out")
     lens = camera.intrinsics - HALF
     extrinsic = np.vstack([camera.world_to_camera, [0, 0, 0, 1]])
     blocks = [f"{name}\n{_rows(m)}" for name, m in (("extrinsic", extrinsic), ("intrinsic", lens))]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 SIDECARS = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file browsers leave
+SEEN = "[!.]"  # before a pattern: no hidden file, as ._NAME, which a Mac leaves beside NAME
+SHOWN = 40  # characters of a name in that of its partial file
 MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
 
 
@@ -33,7 +35,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
 def read_text(path: Path) -> str:
     """Return a small text file; ValueError where it is not text."""
     try:
-        return read_bounded(path, MAX_TEXT).decode("utf-8")
+        return read_bounded(path, MAX_TEXT).decode("utf-8-sig")  # Windows begins with a mark
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: is not a text file ({error.reason}); it must be UTF-8: save it so"
@@ -104,8 +106,12 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the name `path` when the block succeeds.
 
     What was at `path` is removed only then, so a failure keeps it. Who may read it is what the
-    process's umask leaves.
+    process's umask leaves. Raises OSError at once where a disk is mounted at `path`.
     """
+    if os.path.ismount(path):
+        raise OSError(
+            f"{path} is where a disk is mounted; such a folder cannot be replaced: choose one in it"
+        )
     partial = _beside(path)
     partial.mkdir()
     try:
@@ -119,14 +125,14 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path, suffix: str = "") -> Path:
-    """A free hidden name beside `path`, whose folder is made."""
+    """A free hidden name beside `path`, whose folder is made; a long one is cut, to fit as well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    return path.with_name(f".{path.name[:SHOWN]}.{secrets.token_hex(4)}{suffix}")
 
 
 def _take_the_place_of(path: Path, partial: Path) -> None:
     """Rename `partial` to `path`, and remove what was there; where that fails, it is put back."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:SHOWN]}.old.", dir=path.parent))
     before = aside / path.name
     try:
         path.replace(before)
@@ -157,9 +163,12 @@ def write_text(path: Path, text: str) -> None:
 
 def check_writable(folder: Path) -> None:
     """Raise OSError, before any work, when nothing can be written below `folder`."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if str(folder).encode(errors="replace") != os.fsencode(folder):
+        raise OSError(f"{str(folder)!r} is no UTF-8; a name to write must be: choose another")
+    existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
     if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is a file; it must be a folder: choose another")
+        what = "a file" if existing.exists() else "a link to nothing"
+        raise NotADirectoryError(f"{existing} is {what}; it must be a folder: choose another")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

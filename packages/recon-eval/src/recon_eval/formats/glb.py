@@ -75,7 +75,7 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
     buffer = _Buffer()
     middle = np.median(cloud.points, axis=0)
     size = float(np.median(np.abs(cloud.points - middle))) * 0.25 or 1.0
-    origin = np.zeros(3) if cloud.points.dtype == np.float32 else middle
+    origin = np.zeros(3) if cloud.points.dtype.itemsize <= 4 else middle
     frustums = [_frustum_mesh(buffer, c, size) for c in cameras]
     nodes: list[dict[str, object]] = [{"name": "points", "mesh": 0}]
     if origin.any():

@@ -8,10 +8,12 @@ import numpy as np
 from recon_eval.formats.arrays import read_npz
 from recon_eval.formats.cam_txt import read_cam_txt
 from recon_eval.formats.colmap import read_colmap_cameras
+from recon_eval.formats.files import SEEN
 from recon_eval.formats.records import Camera
 from recon_eval.formats.transforms import read_transforms
 
 MAX_BYTES = 64 << 30  # an archive of depth maps and photos, of which cameras are a small part
+CAM_TXT = f"{SEEN}*_cam.txt"
 NEEDED = ("names", "world_to_camera")
 KINDS = (
     "a folder with a COLMAP model (cameras and images, .bin or .txt), nerfstudio's "
@@ -73,7 +75,7 @@ def read_npz_cameras(path: str | Path) -> list[Camera]:
         return [
             Camera(
                 name=str(found["names"][i]),
-                world_to_camera=found["world_to_camera"][i, :3].astype(np.float64),
+                world_to_camera=found["world_to_camera"][i].astype(np.float64),
                 intrinsics=found[lens][i].astype(np.float64),
                 size=None if sizes is None else (int(sizes[i, 0]), int(sizes[i, 1])),
             )
@@ -87,7 +89,7 @@ def _read_cam_txt(folder: Path) -> list[Camera]:
     """MVSNet's files; they name no image size, so they speak of the photos as they are."""
     return [
         read_cam_txt(file, two_numbers="min_interval").camera  # depth ranges are not used
-        for file in sorted(folder.glob("*_cam.txt"))
+        for file in sorted(folder.glob(CAM_TXT))
     ]
 
 
@@ -109,7 +111,7 @@ def _npz(path: Path) -> Path | None:
 
 
 def _cam_txt(path: Path) -> Path | None:
-    return path if path.is_dir() and any(path.glob("*_cam.txt")) else None
+    return path if path.is_dir() and any(path.glob(CAM_TXT)) else None
 
 
 _READERS: tuple[tuple[Callable[[Path], Path | None], Callable[[Path], list[Camera]]], ...] = (

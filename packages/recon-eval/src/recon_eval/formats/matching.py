@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from recon_eval.formats.records import Camera
+
+DROPPED = ((False, False), (True, False), (True, True))  # endings: the photo's, the camera's
 
 
 def match_cameras(
@@ -12,9 +15,10 @@ def match_cameras(
     """Find the camera of each photo by its name; None where there is none.
 
     Names are compared from the end: the file name, and the folders before it where several
-    cameras share one; without its ending where no file name is equal, as the frames of
-    a video have other endings. Raises ValueError when fewer than `at_least` photos have a
-    camera, naming some of both, or when a name fits several cameras.
+    cameras share one; without the photo's ending where no file name is equal, as some cameras
+    have none, and then without the camera's, as the frames of a video have other endings. Raises
+    ValueError when fewer than `at_least` photos have a camera, naming some of both, or when a name
+    fits several cameras.
     """
     found = [_camera_of(path, source, known) for path in paths]
     taken = [camera.name for camera in found if camera is not None]
@@ -35,12 +39,12 @@ def match_cameras(
 
 
 def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | None:
-    parts = path.absolute().parts
-    for plain in (False, True):
+    parts = _parts(str(path.absolute()))
+    for dropped in DROPPED:
         fits = [
             (depth, camera)
             for camera in known
-            if (depth := _common_tail(parts, camera.name, plain=plain))
+            if (depth := _common_tail(parts, camera.name, dropped))
         ]
         if fits:
             best = max(depth for depth, _ in fits)
@@ -55,18 +59,32 @@ def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | No
     return None
 
 
-def _common_tail(parts: tuple[str, ...], name: str, *, plain: bool) -> int:
-    """How many trailing parts of a path two names share; `plain` drops the file's ending."""
-    own = PurePosixPath(name.replace("\\", "/")).parts
-    pairs = list(zip(reversed(parts), reversed(own), strict=False))
-    if plain and pairs:
-        pairs[0] = (PurePosixPath(pairs[0][0]).stem, PurePosixPath(pairs[0][1]).stem)
+def _common_tail(parts: tuple[str, ...], name: str, dropped: tuple[bool, bool]) -> int:
+    """How many trailing parts of a path two names share, without the endings that are dropped."""
+    pairs = list(zip(reversed(parts), reversed(_parts(name)), strict=False))
+    if pairs:
+        photo, camera = pairs[0]
+        pairs[0] = (
+            _plain(photo) if dropped[0] else photo,
+            _plain(camera) if dropped[1] else camera,
+        )
     count = 0
     for one, other in pairs:
         if one != other:
             break
         count += 1
     return count
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """The parts of a path; accents as one letter, which a Mac writes as two."""
+    return PurePosixPath(normalize("NFC", path).replace("\\", "/")).parts
+
+
+def _plain(name: str) -> str:
+    """A file's name without its ending; a number is none, as in shot.001."""
+    path = PurePosixPath(name)
+    return name if path.suffix[1:].isdecimal() else path.stem
 
 
 def _some(names: Sequence[str]) -> str:

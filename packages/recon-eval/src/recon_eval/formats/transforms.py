@@ -120,13 +120,17 @@ def _camera(frame: Mapping[str, Any]) -> Camera:
             f"transform_matrix of {name} has shape {pose.shape}; it must be 4 x 4 finite "
             "numbers: write camera-to-world matrices"
         )
-    pose = np.concatenate([pose[:3], [[0.0, 0.0, 0.0, 1.0]]])
     if abs(np.linalg.det(pose[:3, :3])) < 1e-6:
         raise ValueError(
             f"transform_matrix of {name} is no rotation and translation; it must be rigid: "
             "write camera-to-world matrices"
         )
-    world_to_camera = OPENGL @ np.linalg.inv(pose)
+    if not np.allclose(pose[3:], [0, 0, 0, 1], atol=1e-6):
+        raise ValueError(
+            f"transform_matrix of {name} has the last row {pose[3]}; it must be 0 0 0 1: write "
+            "camera-to-world matrices, not transposed"
+        )
+    world_to_camera = OPENGL @ np.linalg.inv(np.concatenate([pose[:3], [[0.0, 0.0, 0.0, 1.0]]]))
     intrinsics, size = _lens(name, frame)
     return Camera(name=name, world_to_camera=world_to_camera[:3], intrinsics=intrinsics, size=size)
 

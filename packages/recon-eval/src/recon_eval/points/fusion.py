@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from recon_eval.checks import Axes, rig_of
+from recon_eval.checks import Axes, rig_of, without_autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class FusedCloud:
         return images[view, :, row, column]
 
 
+@without_autocast
 def back_project(
     depth: Float[Tensor, "v y x"],
     valid: Bool[Tensor, "v y x"],
@@ -46,8 +47,7 @@ def back_project(
     intrinsics: Float[Tensor, "v 3 3"],
 ) -> FusedCloud:
     """Return the world point of every valid pixel, views in order (pixel centers at + 0.5)."""
-    world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
-    views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
+    views = _views(depth, valid, world_to_camera, intrinsics)
     points = torch.stack([view.lift(_centers(view.depth), view.depth) for view in views])
     return FusedCloud(points=points[valid], pixels=valid.nonzero())
 
@@ -100,6 +100,7 @@ def fuse_close(
     return _fuse(depth, valid, world_to_camera, intrinsics, min_views, agrees)
 
 
+@without_autocast
 def _fuse(
     depth: Tensor,
     valid: Tensor,
@@ -108,13 +109,12 @@ def _fuse(
     min_views: int,
     agrees: Callable[["_View", Tensor, Tensor], Tensor],
 ) -> FusedCloud:
-    world_to_camera = _check(depth, valid, world_to_camera, intrinsics)
+    views = _views(depth, valid, world_to_camera, intrinsics)
     if not 1 <= min_views <= len(depth):
         raise ValueError(
             f"min_views={min_views}; it must be in 1..{len(depth)} (the views): fewer keep "
             "more points"
         )
-    views = [_View(*parts) for parts in zip(depth, valid, world_to_camera, intrinsics, strict=True)]
     points, pixels = [], []
     for i, view in enumerate(views):
         own = view.lift(_centers(view.depth), view.depth)
@@ -186,9 +186,10 @@ def _centers(depth: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1).to(depth.dtype)
 
 
-def _check(
+def _views(
     depth: Tensor, valid: Tensor, world_to_camera: Tensor, intrinsics: Tensor
-) -> Float[Tensor, "v 3 4"]:
+) -> list[_View]:
+    """Checked; depth of 16 bits as float32, since these hold no places of pixels."""
     cameras, axes = rig_of(world_to_camera, "world_to_camera"), Axes()
     axes.check(depth, "depth", "v y x")
     axes.check(valid, "valid", "v y x", boolean=True)
@@ -202,4 +203,5 @@ def _check(
         )
     if not bool(valid.any()):
         raise ValueError("valid: no pixel is valid; the cloud would be empty: keep some")
-    return cameras
+    wide = depth.to(torch.promote_types(depth.dtype, torch.float32))
+    return [_View(*parts) for parts in zip(wide, valid, cameras, intrinsics, strict=True)]

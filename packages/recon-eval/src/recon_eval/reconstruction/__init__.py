@@ -9,6 +9,8 @@ from recon_eval.reconstruction.cloud import thin as thin
 from recon_eval.reconstruction.cloud import unproject as unproject
 from recon_eval.reconstruction.depth_maps import write_depth_maps as write_depth_maps
 from recon_eval.reconstruction.files import WRITERS as WRITERS
+from recon_eval.reconstruction.files import WRITTEN as WRITTEN
+from recon_eval.reconstruction.files import check_photos as check_photos
 from recon_eval.reconstruction.page import Model as Model
 from recon_eval.reconstruction.page import write_page as write_page
 from recon_eval.reconstruction.photos import link_photos as link_photos

@@ -18,7 +18,7 @@ import numpy as np
 
 from recon_eval.formats.cam_txt import read_pairs
 from recon_eval.formats.depth import read_depth
-from recon_eval.formats.files import require_folder
+from recon_eval.formats.files import SEEN, require_folder
 from recon_eval.sets.frames import Frame, load_frames
 from recon_eval.sets.scene import Scene
 
@@ -151,7 +151,7 @@ class _SceneFolder:
             require_folder(path / part, f"the {part} of a BlendedMVS scene")
         self.frames: dict[int, Frame] = {}
         self.empty: list[str] = []
-        for camera in sorted((path / "cams").glob("*_cam.txt")):
+        for camera in sorted((path / "cams").glob(f"{SEEN}*_cam.txt")):
             stem = camera.name.removesuffix("_cam.txt")
             image = path / "blended_images" / f"{stem}.jpg"
             depth = path / "rendered_depth_maps" / f"{stem}.pfm"

@@ -51,8 +51,8 @@ def load_frames(
 
     Depths and camera positions are multiplied by `scale`. A pixel is valid where its depth is
     finite and above 0 and its mask, if there is one, bright; elsewhere depth is 0. Raises
-    ValueError where frames differ in size and none is asked for, or only some have a depth map or a
-    mask.
+    ValueError where frames differ in size and none is asked for, only some have a depth map or a
+    mask, or an image is turned and its camera is not.
     """
     if not frames:
         raise ValueError(f"{name}: has no frames; it must have some: leave the scene out")
@@ -126,6 +126,11 @@ def _camera(frame: Frame, size: tuple[int, int]) -> Camera:
     if frame.camera_size is None:
         return camera
     height, width = frame.camera_size
+    if (height - width) * (size[0] - size[1]) < 0:  # one is upright, the other lies
+        raise ValueError(
+            f"{frame.image}: is {size[1]} x {size[0]}, and its camera speaks of {width} x {height};"
+            " both must be turned alike: remove the EXIF orientation of the image"
+        )
     change = np.diag([size[1] / width, size[0] / height, 1.0])
     return replace(camera, intrinsics=change @ camera.intrinsics, size=None)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from recon_eval.formats.files import require_folder
+from recon_eval.formats.files import SEEN, require_folder
 from recon_eval.formats.images import SUFFIXES, image_size, open_image
 
 
@@ -13,13 +13,13 @@ class Photos:
     """Photographs of one scene in one folder, in the order of their names; sizes may differ.
 
     `paths` lists them, `sizes` their upright (height, width), and `ignored` the other files of the
-    folder. Every header is read at once, so that a file that is no image is refused before any work
-    starts; pixels are decoded when asked for.
+    folder; hidden ones are in neither. Every header is read at once, so that a file that is no
+    image is refused before any work starts; pixels are decoded when asked for.
     """
 
     def __init__(self, folder: str | Path, *, at_least: int = 2) -> None:
         self.folder = require_folder(folder, "a folder of photographs")
-        files = sorted(path for path in self.folder.iterdir() if not path.is_dir())
+        files = sorted(path for path in self.folder.glob(f"{SEEN}*") if not path.is_dir())
         self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
         self.ignored = [path for path in files if path.suffix.lower() not in SUFFIXES]
         if len(self.paths) < at_least:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from recon_eval.formats.arrays import read_npz
 from recon_eval.formats.files import (
     MAX_TEXT,
+    SEEN,
     parse_json,
     read_bounded,
     read_text,
@@ -137,7 +138,7 @@ def _read_npz(path: Path) -> Float[np.ndarray, "y x"]:
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
+    found = sorted(folder.glob(SEEN + pattern))
     if len(found) != 1:
         raise ValueError(
             f"{folder}: holds {len(found)} files {pattern}; it must hold one: leave one there"

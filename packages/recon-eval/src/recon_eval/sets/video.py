@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from recon_eval.formats.files import replaced_folder
+
 
 class VideoFrames:
     """Frames of one video as upright RGB images, `count` spread evenly or every `every`-th.
@@ -48,13 +50,18 @@ class VideoFrames:
                 yield _decode(capture, self.path, position)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the frames as PNG into a new folder and return their paths, for `Photos`."""
+        """Write the frames as PNG into a new folder, all or none; return their paths for `Photos`.
+
+        Raises FileExistsError where the folder is there.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True)
-        paths = [folder / f"{number:08d}.png" for number in self.numbers]
-        for path, image in zip(paths, self, strict=True):
-            image.save(path)
-        return paths
+        if folder.exists():
+            raise FileExistsError(f"{folder}: exists; frames need a new folder: name another")
+        names = [f"{number:08d}.png" for number in self.numbers]
+        with replaced_folder(folder) as partial:
+            for name, image in zip(names, self, strict=True):
+                image.save(partial / name)
+        return [folder / name for name in names]
 
 
 def _positions(path: Path) -> Iterator[object]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from recon_eval.checks import without_autocast
 from recon_eval.formats import Camera, write_cam_txt, write_pfm
 from recon_eval.sets.scene import Scene
 
@@ -42,6 +43,7 @@ def write_blendedmvs(scene: Scene, root: Path) -> Path:
     return folder
 
 
+@without_autocast
 def overlap(scene: Scene) -> Float[Tensor, "v v"]:
     """Return the fraction of each view's valid pixels that project into each other view's image."""
     depth, cameras, intrinsics = scene.depth, scene.world_to_camera, scene.intrinsics

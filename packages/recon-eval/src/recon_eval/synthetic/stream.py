@@ -13,6 +13,7 @@ from recon_eval.synthetic.raycast import render_worlds
 from recon_eval.synthetic.rooms.render import render_room
 
 ENDLESS = 1 << 40
+RANKS, MOST_SCENES = 64, 1024  # processes, and scenes of a batch
 Row = dict[str, Tensor]
 """Views of one scene: images (uint8), depth, valid, world_to_camera, intrinsics."""
 
@@ -33,7 +34,7 @@ class Batch:
         for name in ("height", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1: raise it")
-        for name, most in (("views", 32), ("scenes", 1024)):
+        for name, most in (("views", 32), ("scenes", MOST_SCENES)):
             value = getattr(self, name)
             if not 1 <= value <= most:
                 raise ValueError(f"{name}={value}; it must be from 1 to {most}: change it")
@@ -44,11 +45,11 @@ class FreshScenes:
 
     - `cycle`: the batches of steps, over and over; `seed` decides the scenes.
     - `world`: the share of scenes from `SyntheticWorld`; the others are `SyntheticScenes`.
-    - `rank`: which of several processes this is; no two show one scene.
+    - `rank`: which of at most 64 processes this is; no two show one scene.
 
     Half of a batch is new, half was new one cycle ago. What was rendered then is kept, and rendered
     once more where it is not at hand, so that an interrupted run goes on bit by bit.
-    Raises ValueError for a cycle without batches, and for a share that is none.
+    Raises ValueError for a cycle without batches, a share that is none, and a rank beyond those.
     """
 
     def __init__(
@@ -64,6 +65,10 @@ class FreshScenes:
             raise ValueError("cycle=(); it must hold a batch: add one")
         if not 0 <= world <= 1:
             raise ValueError(f"world={world}; it must be in [0, 1]: change it")
+        if not 0 <= rank < RANKS:
+            raise ValueError(
+                f"rank={rank}; it must be in 0..{RANKS - 1}, as processes share no scene: use fewer"
+            )
         self.cycle, self.seed, self.world = tuple(cycle), seed, world
         self.rank, self.device = rank, torch.device(device)
         sizes = {"count": ENDLESS, "views": 1, "seed": seed}
@@ -96,7 +101,7 @@ class FreshScenes:
         """The scene that a row of a step shows: no other rows but its twin's show it."""
         length = len(self.cycle)
         shown_first = step if self._is_second(step, row) else step + length  # never below zero
-        return (shown_first * 64 + self.rank) * 1024 + row
+        return (shown_first * RANKS + self.rank) * MOST_SCENES + row
 
     def _render(self, numbers: Sequence[int], batch: Batch) -> list[Row]:
         rngs = {n: np.random.default_rng([self.seed, 7, n]) for n in numbers}

@@ -124,5 +124,5 @@ def _lines(path: Path) -> Iterator[str]:
             f"it is larger than {MAX_BYTES >> 30} GiB; no larger text is read: write the model "
             "in binary"
         )
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:  # Windows begins with a mark
         yield from (line for line in file if not line.startswith("#"))

@@ -7,6 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon_eval.checks import without_autocast
 from recon_eval.synthetic.raycast.photograph import photograph
 from recon_eval.synthetic.raycast.shade import look
 from recon_eval.synthetic.raycast.stage import Stage, make_stage
@@ -29,6 +30,7 @@ class Views:
 
 
 @torch.no_grad()
+@without_autocast
 def render_worlds(
     worlds: list[World],
     chosen: list[list[int]],

@@ -8,12 +8,14 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from recon_eval.checks import without_autocast
 from recon_eval.sets.scene import Scene
 from recon_eval.synthetic.rooms.intersect import first_hit, is_blocked, normals, room_face
 from recon_eval.synthetic.rooms.texture import albedo
 from recon_eval.synthetic.rooms.world import NUM_WALLS, World
 
 
+@without_autocast
 def render_room(
     world: World, *, name: str, views: int, height: int, width: int, device: str = "cpu"
 ) -> Scene:
