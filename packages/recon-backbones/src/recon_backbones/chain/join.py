@@ -70,13 +70,14 @@ def _depth_ratios(before: Prediction, after: Prediction) -> Float[Tensor, " v"]:
     for view in range(before.depth.shape[1]):
         one, other = before.depth[0, view].flatten(), after.depth[0, view].flatten()
         sure = torch.minimum(before.depth_conf[0, view], after.depth_conf[0, view]).flatten()
-        kept = (sure >= sure.median()) & (one > 0) & (other > 0)
+        ratio = one.double() / other.double()
+        kept = (one > 0) & (other > 0) & ratio.isfinite() & sure.isfinite()
         if not kept.any():
             raise InputError(
                 f"shared view {view} has no pixel with a depth in both windows; they "
                 "cannot be joined then: give a larger overlap"
             )
-        found.append((one[kept].double() / other[kept].double()).median())
+        found.append(ratio[kept & (sure >= sure[kept].median())].median())
     return torch.stack(found)
 
 
