@@ -404,6 +404,18 @@ def test_frames_that_a_video_does_not_have_are_refused(
         extract_frames(video, tmp_path / "frames", options)
 
 
+def test_a_video_named_by_its_time_is_a_file_and_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 15.0, (96, 64))
+    for number in range(4):
+        writer.write(np.asarray(picture(number).resize((96, 64))))
+    writer.release()
+    named = Path("clip.mp4").rename("12:30.mp4")
+    assert len(extract_frames(named, tmp_path / "frames", PhotoChoice(frames=2))) == 2
+
+
 def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(ValueError, match=r"clip.mp4.*no video"):
