@@ -43,6 +43,26 @@ def test_a_program_takes_images_of_its_own_shape_alone(written: Path) -> None:
         load_program(written)(torch.rand(3, 3, 28, 42))
 
 
+def test_images_that_a_backbone_refuses_are_refused(written: Path) -> None:
+    program, images = load_program(written), torch.rand(2, 3, 28, 42)
+    for wrong in (images * 255, images + float("nan")):
+        with pytest.raises(ValueError, match=r"images range over .*finite, in \[0, 1\]"):
+            program(wrong)
+    with pytest.raises(ValueError, match=r"images are torch.uint8; they must be floats"):
+        program((images * 255).byte())
+    with pytest.raises(ValueError, match="images=tensor on meta; it must be on cpu, as the prog"):
+        program(images.to("meta"))
+
+
+def test_images_may_be_of_another_type_than_the_weights(written: Path, tmp_path: Path) -> None:
+    images, half = torch.rand(2, 3, 28, 42), tmp_path / "half.pt2"
+    write_program(half, short("da3-tiny").to(torch.bfloat16), SHAPE, {})
+    for path, other in ((written, torch.float64), (half, torch.float32)):
+        program = load_program(path)
+        like = program(images.to(torch.bfloat16 if path == half else torch.float32))
+        torch.testing.assert_close(program(images.to(other)).depth, like.depth)
+
+
 def test_a_shape_has_at_least_one_of_everything() -> None:
     with pytest.raises(InputError, match="views=0; it must be at least 1"):
         Shape(views=0, height=28, width=28)
