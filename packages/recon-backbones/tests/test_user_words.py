@@ -37,6 +37,8 @@ HERE = End(photo="a.jpg")
         (Memory, {"overlap": 0}, "overlap=0; windows must share at least 1 view"),
         (Memory, {"window": 4, "overlap": 4}, "overlap=4; it must be less than window=4"),
         (Memory, {"budget": "much"}, "budget"),
+        (Memory, {"precision": "bf16"}, "precision='bf16'; .*: give one of kept, auto, float32"),
+        (Masks, {"mask_background": "gray"}, "mask_background='gray'; .* none, black, white"),
         (VggtPreprocess, {"size": 60}, "size=60; it must be a positive multiple of 14"),
         (DA3Preprocess, {"size": 7}, "size=7; it must be at least patch_size=14"),
         (KnownDistance, {"first": HERE, "second": HERE, "meters": 2.0}, "a distance has two"),
