@@ -1,10 +1,12 @@
 """Photos of every kind are read alike or refused; views and frames are chosen as promised."""
 
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -291,6 +293,36 @@ def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) 
     (tmp_path / "photos/z.png").symlink_to("../nowhere.png")
     with pytest.raises(ValueError, match=r"z.png is a link to nothing"):
         find_photos([tmp_path / "photos"])
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos/left").mkdir(parents=True)
+    for seed, folder in enumerate(("elsewhere", "photos/left")):
+        picture(seed).save(tmp_path / folder / "a.png")
+    (tmp_path / "photos/right").symlink_to("../elsewhere")
+    (tmp_path / "photos/left/up").symlink_to("..")
+    found = find_photos([tmp_path / "photos"], recursive=True)
+    assert sorted(path.resolve().parent.name for path in found) == ["elsewhere", "left"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refused(path: str) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    (tmp_path / "locked").mkdir()
+    for seed in range(2):
+        picture(seed).save(tmp_path / f"{seed}.png")
+    monkeypatch.setattr(os, "scandir", refused)
+    assert len(find_photos([tmp_path])) == 2
+    with pytest.raises(PermissionError, match="locked"):
+        find_photos([tmp_path], recursive=True)
 
 
 def test_a_folder_of_folders_points_to_those_with_photos(tmp_path: Path) -> None:
