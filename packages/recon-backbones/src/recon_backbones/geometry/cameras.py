@@ -157,6 +157,12 @@ def check_cameras(
             f"intrinsics has focal length {focal.min().item():g}; it must be positive: give "
             "pinhole intrinsics in pixels"
         )
+    below = torch.stack((*intrinsics[..., 2, :2].unbind(-1), intrinsics[..., 2, 2] - 1))
+    if (below.abs() > 1e-3).any():
+        raise ValueError(
+            "intrinsics has another last row than 0 0 1; it must be that: give pinhole intrinsics "
+            "in pixels, not transposed"
+        )
 
 
 def check_rotations(rotation: Float[Tensor, "*batch 3 3"], name: str) -> None:
