@@ -38,6 +38,14 @@ def test_a_program_answers_as_its_backbone_does(written: Path) -> None:
     assert program.facts["name"] == "da3-tiny" and program.facts["format"] == programs.FORMAT
 
 
+def test_a_backbone_in_training_trains_on_after_it(tmp_path: Path) -> None:
+    backbone = short("da3-tiny").train()
+    backbone.get_submodule("model.cam_enc").eval()
+    before = [part.training for part in backbone.modules()]
+    write_program(tmp_path / "program.pt2", backbone, SHAPE, {})
+    assert [part.training for part in backbone.modules()] == before
+
+
 def test_a_program_takes_images_of_its_own_shape_alone(written: Path) -> None:
     with pytest.raises(ValueError, match="this program takes 2 views of 42 x 28 pixels"):
         load_program(written)(torch.rand(3, 3, 28, 42))

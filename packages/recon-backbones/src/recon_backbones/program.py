@@ -9,7 +9,8 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ class Outputs(nn.Module):
         """Depth and cameras of one scene."""
         prediction = self.backbone(images)
         return tuple(getattr(prediction, name) for name in FIELDS)
+
+
+@contextmanager
+def evaluated(backbone: Backbone) -> Iterator[Outputs]:
+    """The backbone as plain tensors in evaluation mode; it is in its own modes again after it."""
+    modes = [(part, part.training) for part in backbone.modules()]
+    try:
+        yield Outputs(backbone).eval()
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +119,9 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
     size = (1, shape.views, 3, shape.height, shape.width)
     images = torch.rand(size, generator=generator).to(device=device, dtype=like)
     told = dict(facts) | {"format": FORMAT, "shape": asdict(shape), "device": device.type}
-    with torch.no_grad():
+    with evaluated(backbone) as whole, torch.no_grad():
         expected = backbone(images).depth
-        traced = torch.export.export(Outputs(backbone).eval(), (images,), strict=False)
+        traced = torch.export.export(whole, (images,), strict=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
         partial = Path(beside) / path.name
