@@ -37,8 +37,6 @@ HERE = End(photo="a.jpg")
         (Memory, {"overlap": 0}, "overlap=0; windows must share at least 1 view"),
         (Memory, {"window": 4, "overlap": 4}, "overlap=4; it must be less than window=4"),
         (Memory, {"budget": "much"}, "budget"),
-        (Memory, {"precision": "bf16"}, "precision='bf16'; .*: give one of kept, auto, float32"),
-        (Masks, {"mask_background": "gray"}, "mask_background='gray'; .* none, black, white"),
         (VggtPreprocess, {"size": 60}, "size=60; it must be a positive multiple of 14"),
         (DA3Preprocess, {"size": 7}, "size=7; it must be at least patch_size=14"),
         (KnownDistance, {"first": HERE, "second": HERE, "meters": 2.0}, "a distance has two"),
@@ -53,6 +51,19 @@ def test_options_outside_their_range_are_refused(
     make: Any, words: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
+        make(**words)
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "said"),
+    [
+        (Memory, {"precision": "bf16"}, "precision='bf16'; .*: give one of kept, auto, float32"),
+        (Masks, {"mask_background": "gray"}, "mask_background='gray'; .* none, black, white"),
+    ],
+)
+def test_words_that_are_not_known_are_refused(make: Any, words: dict[str, Any], said: str) -> None:
+    # Where literals are enforced they speak first, with a TypeError of their own.
+    with pytest.raises((InputError, TypeError), match=f"{said}|Literal"):
         make(**words)
 
 
