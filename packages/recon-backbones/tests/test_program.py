@@ -56,7 +56,8 @@ def test_images_that_a_backbone_refuses_are_refused(written: Path) -> None:
     for wrong in (images * 255, images + float("nan")):
         with pytest.raises(ValueError, match=r"images range over .*finite, in \[0, 1\]"):
             program(wrong)
-    with pytest.raises(ValueError, match=r"images are torch.uint8; they must be floats"):
+    # Where types are enforced they speak first, with a TypeError of their own.
+    with pytest.raises((ValueError, TypeError), match=r"images are torch.uint8; they must|Float"):
         program((images * 255).byte())
     with pytest.raises(ValueError, match="images=tensor on meta; it must be on cpu, as the prog"):
         program(images.to("meta"))
