@@ -33,6 +33,7 @@ class Rehearsed:
         self.captures += 1
         made = run()
 
+        @torch.inference_mode()
         def replay() -> None:
             for field, anew in vars(run()).items():
                 if isinstance(anew, Tensor):
@@ -88,6 +89,28 @@ def test_options_are_part_of_the_shape(tiny: Backbone) -> None:
     for chunk in (1, 2, 1, 2):
         assert_same(captured(scene(2, 0), head_chunk=chunk), tiny(scene(2, 0), head_chunk=chunk))
     assert graphs.captures == 2
+
+
+def test_a_graph_serves_calls_in_and_out_of_inference_mode(tiny: Backbone) -> None:
+    graphs = Rehearsed()
+    captured = CapturedBackbone(tiny, graphs=graphs)
+    with torch.inference_mode():
+        captured(scene(2, 0))
+        captured(scene(2, 0))
+    with torch.no_grad():
+        assert_same(captured(scene(2, 1)), tiny(scene(2, 1)))
+    assert (graphs.captures, captured.last) == (1, "captured")
+
+
+@torch.inference_mode()
+def test_calls_under_autocast_have_no_graph_and_others_keep_theirs(tiny: Backbone) -> None:
+    graphs = Rehearsed()
+    captured = CapturedBackbone(tiny, graphs=graphs)
+    for sixteen_bits in (True, True, False, False, True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=sixteen_bits):
+            assert_same(captured(scene(2, 0)), tiny(scene(2, 0)))
+            assert captured.last.startswith("autocast is on") == sixteen_bits
+    assert (graphs.captures, captured.last) == (1, "captured")
 
 
 def test_what_cannot_be_captured_runs_and_says_so(tiny: Backbone) -> None:

@@ -380,8 +380,10 @@ def test_unknown_words_and_blocks_are_refused() -> None:
     ):
         with pytest.raises((ValueError, TypeError), match=r"best|guess|spiral"):
             run()
-    with pytest.raises(ValueError, match="queries"):
-        build_on_meta("vggt-tiny").track(images, torch.full((1, 2, 2), float("nan")))
+    queries = torch.full((1, 2, 2), float("nan")), *(torch.ones(s) for s in ((1, 0, 2), (1, 2)))
+    for wrong in queries:
+        with pytest.raises((ValueError, TypeError), match="queries"):
+            build_on_meta("vggt-tiny").track(images, wrong)
 
 
 @pytest.mark.gpu

@@ -165,3 +165,22 @@ def test_an_outlying_camera_is_voted_out() -> None:
     target[5] += 40
     assert robust_umeyama(source, target).scale.item() == pytest.approx(3, rel=1e-6)
     assert abs(umeyama(source, target).scale.item() - 3) > 0.1
+
+
+@pytest.mark.parametrize("away", [0.0, 5e6])
+@pytest.mark.parametrize(
+    ("spread", "rank"), [((9.0, 7, 5), 3), ((9.0, 7, 0), 2), ((9.0, 0, 0), 1), ((0.0, 0, 0), 0)]
+)
+def test_centers_far_from_the_origin_are_aligned_as_near_it(
+    away: float, spread: tuple[float, float, float], rank: int
+) -> None:
+    """As of cameras in meters of a map, and none of their directions is made up by rounding."""
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    centers = centers * torch.tensor(spread, dtype=torch.float64)
+    turn = rotation_from_quaternion(torch.tensor([0.3, -0.2, 0.5, 0.7], dtype=torch.float64))
+    fit = umeyama(centers + away, 0.1 * centers @ turn.T + away)
+    assert fit.rank == rank
+    assert fit.scale.item() == pytest.approx(0.1 if rank else 1.0, rel=1e-6)
+    if rank >= 2:
+        torch.testing.assert_close(fit.rotation, turn, atol=1e-6, rtol=0)

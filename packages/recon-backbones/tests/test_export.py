@@ -24,11 +24,12 @@ SHAPE = Shape(views=2, height=28, width=42)
 def test_onnxruntime_computes_every_output_as_pytorch_does(tmp_path: Path, name: str) -> None:
     import onnxruntime
 
-    backbone = short(name)
-    made = write_onnx(tmp_path / "model.onnx", backbone, SHAPE)
+    backbone = short(name).train()
+    made = write_onnx(tmp_path / "new/model.onnx", backbone, SHAPE)
+    assert all(part.training for part in backbone.modules())
     assert made.path.is_file() and made.bytes == made.path.stat().st_size
     assert made.difference < 1e-3
-    assert list(tmp_path.iterdir()) == [made.path]
+    assert list((tmp_path / "new").iterdir()) == [made.path]
     session = onnxruntime.InferenceSession(str(made.path), providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
     assert (taken.name, taken.shape) == ("images", [1, 2, 3, 28, 42])

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon_backbones import Backbone, InputError, Masks, Prediction
+from recon_backbones import Backbone, InputError, Masks, Prediction, to_metric
+from recon_backbones.geometry.one_camera import fit_one_camera, fit_square_pixels
+from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.views.masks import keep_pixels
 from recon_backbones.views.plan import Plan
 from recon_backbones.views.run import Views, run_plan
@@ -23,14 +25,17 @@ def backbone() -> Backbone:
     return short("da3-tiny")
 
 
-def spoil(backbone: Backbone, part: str, views: list[int], *, pixels: int | None = None) -> None:
+def spoil(
+    backbone: Backbone, part: str, views: list[int], *, pixels: int | None = None,
+    value: float = float("nan"),
+) -> None:  # fmt: skip
     """Let a part of what is predicted of some of IMAGES be no number, or some pixels of it."""
     forward, marked = backbone.forward, IMAGES[views, 0, 0, 0]
 
     def spoiled(images: Tensor, **options: Any) -> Prediction:
         found = forward(images, **options)
         values = getattr(found, part).clone()
-        values[torch.isin(images[:, :, 0, 0, 0], marked), :pixels] = float("nan")
+        values[torch.isin(images[:, :, 0, 0, 0], marked), :pixels] = value
         return replace(found, **{part: values})
 
     backbone.forward = spoiled  # type: ignore[method-assign]
@@ -94,3 +99,42 @@ def test_a_pixel_whose_confidence_is_no_number_is_dropped_and_not_counted() -> N
         found, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 8, 8), dtype=bool), options
     )
     assert kept[0].all(axis=1).tolist() == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("rows", [2, 28])
+def test_confidence_that_is_no_number_leaves_the_camera_alone(value: float, rows: int) -> None:
+    lens = torch.tensor([[40.0, 0, 21], [0, 40, 14], [0, 0, 1]]).expand(2, 3, 3)
+    sure = torch.ones(2, 28, 42)
+    sure[1, :rows] = value
+    maps = [PixelMap(photo=(28, 42), size=(28, 42))] * 2
+    torch.testing.assert_close(fit_square_pixels(lens, sure, maps), lens.double())
+    assert fit_one_camera(lens, sure, maps).single.tolist() == pytest.approx([40, 40])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["depth", "depth_conf"])
+def test_windows_are_joined_by_what_is_a_number(
+    backbone: Backbone, part: str, value: float
+) -> None:
+    plan = Plan(views=6, window=4, overlap=2)
+    whole = run_plan(backbone, Views(images=IMAGES), plan).joins[0].similarity
+    spoil(backbone, part, [2, 3], pixels=4, value=value)
+    joined = run_plan(backbone, Views(images=IMAGES), plan).joins[0].similarity
+    assert joined.scale == pytest.approx(whole.scale, rel=0.02)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("spoiled", ["scene", "meters"])
+def test_meters_come_from_what_is_a_number(spoiled: str, value: float) -> None:
+    depth, sky = 1 + torch.rand(1, 2, 8, 8), torch.zeros(1, 2, 8, 8)
+    sky[:, 0, :3], meters = 1.0, 300 * 2 * depth
+    holed = depth if spoiled == "scene" else meters
+    holed[:, 1, 5:] = value
+    poses, lens = torch.eye(4)[:3].expand(1, 2, 3, 4), torch.eye(3).expand(1, 2, 3, 3)
+    scene = Prediction(
+        depth=depth, depth_conf=torch.ones_like(depth), world_to_camera=poses, intrinsics=lens
+    )
+    metric = to_metric(scene, meters, sky)
+    torch.testing.assert_close(metric.depth[:, 1, :5], 2 * depth[:, 1, :5])
+    assert metric.depth[:, 0].isfinite().all()

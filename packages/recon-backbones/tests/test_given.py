@@ -23,3 +23,12 @@ def test_intrinsics_follow_the_size_of_the_photo_and_refuse_its_shape() -> None:
 
 def test_a_fourth_row_says_nothing_more() -> None:
     assert camera().world_to_camera.shape == (3, 4)
+
+
+def test_matrices_that_are_transposed_are_refused() -> None:
+    with pytest.raises(InputError, match=r"a\.jpg: the last row of intrinsics is \[40.*0 0 1: "):
+        GivenCamera(name="a.jpg", world_to_camera=np.eye(4), intrinsics=LENS.T)
+    moved = np.eye(4)
+    moved[3, 0] = 2.0
+    with pytest.raises(InputError, match=r"the last row of world_to_camera is \[2.*0 0 0 1: "):
+        GivenCamera(name="a.jpg", world_to_camera=moved, intrinsics=LENS)

@@ -26,6 +26,7 @@ def test_backbone_and_projections_arrive(tmp_path: Path, name: str, wrapped: boo
     torch.save(saved, tmp_path / "qat.pt")
     empty = load_backbone(name, weights="random", seed=9, dtype=torch.bfloat16)
     weights = import_lite3r(tmp_path / "qat.pt", empty)
+    assert empty.weights is None  # no longer random ones of seed 9
     assert set(weights.projections) == {site.name for site in trained.attention_sites()}
     for key, tensor in empty.state_dict().items():
         assert torch.equal(tensor, state[key].bfloat16())

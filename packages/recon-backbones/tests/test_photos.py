@@ -1,10 +1,12 @@
 """Photos of every kind are read alike or refused; views and frames are chosen as promised."""
 
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -293,6 +295,36 @@ def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) 
         find_photos([tmp_path / "photos"])
 
 
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos/left").mkdir(parents=True)
+    for seed, folder in enumerate(("elsewhere", "photos/left")):
+        picture(seed).save(tmp_path / folder / "a.png")
+    (tmp_path / "photos/right").symlink_to("../elsewhere")
+    (tmp_path / "photos/left/up").symlink_to("..")
+    found = find_photos([tmp_path / "photos"], recursive=True)
+    assert sorted(path.resolve().parent.name for path in found) == ["elsewhere", "left"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refused(path: str) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    (tmp_path / "locked").mkdir()
+    for seed in range(2):
+        picture(seed).save(tmp_path / f"{seed}.png")
+    monkeypatch.setattr(os, "scandir", refused)
+    assert len(find_photos([tmp_path])) == 2
+    with pytest.raises(PermissionError, match="locked"):
+        find_photos([tmp_path], recursive=True)
+
+
 def test_a_folder_of_folders_points_to_those_with_photos(tmp_path: Path) -> None:
     (tmp_path / "scene/images").mkdir(parents=True)
     picture(1).save(tmp_path / "scene/images/a.png")
@@ -402,6 +434,18 @@ def test_frames_that_a_video_does_not_have_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=part):
         extract_frames(video, tmp_path / "frames", options)
+
+
+def test_a_video_named_by_its_time_is_a_file_and_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 15.0, (96, 64))
+    for number in range(4):
+        writer.write(np.asarray(picture(number).resize((96, 64))))
+    writer.release()
+    named = Path("clip.mp4").rename("12:30.mp4")
+    assert len(extract_frames(named, tmp_path / "frames", PhotoChoice(frames=2))) == 2
 
 
 def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:

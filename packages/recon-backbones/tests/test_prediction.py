@@ -131,6 +131,7 @@ def cameras() -> dict[str, Tensor]:
         (lambda c: c["world_to_camera"][..., :1].mul_(-1), "no rotation"),
         (lambda c: c["world_to_camera"][..., 3].fill_(float("nan")), "NaN"),
         (lambda c: c.update(intrinsics=-c["intrinsics"]), "focal"),
+        (lambda c: c.update(intrinsics=c["intrinsics"].mT), "another last row than 0 0 1"),
     ],
 )
 def test_cameras_that_break_the_rules_are_refused(

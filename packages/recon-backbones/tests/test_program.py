@@ -38,9 +38,38 @@ def test_a_program_answers_as_its_backbone_does(written: Path) -> None:
     assert program.facts["name"] == "da3-tiny" and program.facts["format"] == programs.FORMAT
 
 
+def test_a_backbone_in_training_trains_on_after_it(tmp_path: Path) -> None:
+    backbone = short("da3-tiny").train()
+    backbone.get_submodule("model.cam_enc").eval()
+    before = [part.training for part in backbone.modules()]
+    write_program(tmp_path / "program.pt2", backbone, SHAPE, {})
+    assert [part.training for part in backbone.modules()] == before
+
+
 def test_a_program_takes_images_of_its_own_shape_alone(written: Path) -> None:
     with pytest.raises(ValueError, match="this program takes 2 views of 42 x 28 pixels"):
         load_program(written)(torch.rand(3, 3, 28, 42))
+
+
+def test_images_that_a_backbone_refuses_are_refused(written: Path) -> None:
+    program, images = load_program(written), torch.rand(2, 3, 28, 42)
+    for wrong in (images * 255, images + float("nan")):
+        with pytest.raises(ValueError, match=r"images range over .*finite, in \[0, 1\]"):
+            program(wrong)
+    # Where types are enforced they speak first, with a TypeError of their own.
+    with pytest.raises((ValueError, TypeError), match=r"images are torch.uint8; they must|Float"):
+        program((images * 255).byte())
+    with pytest.raises(ValueError, match="images=tensor on meta; it must be on cpu, as the prog"):
+        program(images.to("meta"))
+
+
+def test_images_may_be_of_another_type_than_the_weights(written: Path, tmp_path: Path) -> None:
+    images, half = torch.rand(2, 3, 28, 42), tmp_path / "half.pt2"
+    write_program(half, short("da3-tiny").to(torch.bfloat16), SHAPE, {})
+    for path, other in ((written, torch.float64), (half, torch.float32)):
+        program = load_program(path)
+        like = program(images.to(torch.bfloat16 if path == half else torch.float32))
+        torch.testing.assert_close(program(images.to(other)).depth, like.depth)
 
 
 def test_a_shape_has_at_least_one_of_everything() -> None:

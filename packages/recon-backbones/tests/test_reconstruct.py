@@ -72,6 +72,18 @@ def test_what_is_predicted_is_what_the_backbone_says(photos: Path, backbone: Bac
     np.testing.assert_array_equal(found.confidence, direct.depth_conf[0].numpy())
 
 
+def test_a_backbone_in_16_bits_is_widened_where_float32_is_asked_for(
+    photos: Path, backbone: Backbone
+) -> None:
+    half = load_backbone("da3-tiny", weights="bundled", dtype=torch.bfloat16)
+    reconstruct(photos, half, size=56)
+    assert next(half.parameters()).dtype == torch.bfloat16
+    found = reconstruct(photos, half, size=56, precision="float32")
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32}
+    exact = reconstruct(photos, backbone, size=56).depth
+    assert np.median(np.abs(found.depth - exact) / exact) < 0.01
+
+
 def test_several_folders_keep_their_names_apart(photos: Path, backbone: Backbone) -> None:
     for name in ("left", "right"):
         (photos / name).mkdir()

@@ -360,6 +360,15 @@ def test_adjusting_cameras_takes_the_memory_that_is_asked_for() -> None:
     assert 0.8 * A_PAIR * 100**2 < taken < A_PAIR * 100**2
 
 
+def test_what_is_seen_takes_little_memory_however_often_it_is_seen() -> None:
+    """Of few views that share many points: most of what an observation needs is passing."""
+    cameras, tracks = ring(views=6, points=40_000)
+    views = views_of(cameras, "each")
+    loss, start = Loss(scale=views.pixel), noisy(cameras, 1e-3)
+    taken = peak_allocated(lambda: adjust(start, tracks, loss, views.lenses(), steps=1))
+    assert taken < 900 * len(tracks.view)
+
+
 def test_cameras_that_memory_does_not_hold_are_refused_before_photos_are_read(
     scene: tuple[Reconstruction, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

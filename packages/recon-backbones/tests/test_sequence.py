@@ -1,6 +1,7 @@
 """Windows joined by what they share give the scene that one pass gives."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -77,6 +78,23 @@ def disagreement(found: Tensor, truth: Tensor) -> tuple[float, float]:
     extent = (other - other.mean(0)).norm(dim=1).max()
     apart = (one - other).norm(dim=1).max() / extent
     return float(torch.rad2deg(2 * torch.arcsin(chord)).max()), float(apart)
+
+
+@pytest.mark.parametrize("rows", [30, 42])
+def test_sky_says_nothing_of_the_scale_between_windows(scene: Room, rows: int) -> None:
+    predict, sky = oracle(scene, seed=4), torch.zeros(1, 4, 42, 56)
+    sky[:, :, :rows] = 1.0
+    far = {0: 3.0, 1: 200.0}  # what each window takes for its farthest
+
+    def skied(window: int) -> Prediction:
+        seen = predict(range(4))
+        depth = torch.where((sky > 0) & (rows < 42), far[window] * seen.depth.max(), seen.depth)
+        return replace(seen, depth=depth, sky=sky)
+
+    one, other = skied(0), skied(1)
+    found, below = join(one, other, 0), slice(-1, None)
+    expected = one.depth[0, 0, below, 0] / other.depth[0, 0, below, 0]
+    assert found.similarity.scale == pytest.approx(float(expected))
 
 
 @given(views=st.integers(1, 60), window=st.integers(2, 20), data=st.data())

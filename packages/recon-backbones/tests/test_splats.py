@@ -87,7 +87,7 @@ def test_a_giants_splats_come_in_the_frame_of_the_prediction() -> None:
     posed = giant(
         images,
         world_to_camera=given_cameras.world_to_camera,
-        intrinsics=10 * given_cameras.intrinsics,
+        intrinsics=torch.diag(torch.tensor([10.0, 10, 1])) @ given_cameras.intrinsics,
         with_splats=True,
     )
     centers = -(posed.world_to_camera[..., :3].mT @ posed.world_to_camera[..., 3:])[..., 0]

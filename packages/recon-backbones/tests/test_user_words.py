@@ -54,6 +54,19 @@ def test_options_outside_their_range_are_refused(
         make(**words)
 
 
+@pytest.mark.parametrize(
+    ("make", "words", "said"),
+    [
+        (Memory, {"precision": "bf16"}, "precision='bf16'; .*: give one of kept, auto, float32"),
+        (Masks, {"mask_background": "gray"}, "mask_background='gray'; .* none, black, white"),
+    ],
+)
+def test_words_that_are_not_known_are_refused(make: Any, words: dict[str, Any], said: str) -> None:
+    # Where literals are enforced they speak first, with a TypeError of their own.
+    with pytest.raises((InputError, TypeError), match=f"{said}|Literal"):
+        make(**words)
+
+
 def test_meters_come_from_one_thing_and_not_beside_given_cameras() -> None:
     known = KnownDistance(first=HERE, second=End(photo="b.jpg"), meters=2.0)
     with pytest.raises(InputError, match="both give meters: give one of them"):

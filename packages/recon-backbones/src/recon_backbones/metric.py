@@ -47,6 +47,7 @@ def metric_scale(
     middle = masked_quantile(prediction.depth_conf, ground, 0.5)
     used = ground & (prediction.depth_conf >= middle[:, None, None, None])
     used = used & (meters > _NEAREST_METERS) & (prediction.depth > _NEAREST)
+    used = used & meters.isfinite() & prediction.depth.isfinite()
     if is_readable(used):
         count = used.flatten(1).sum(1)
         if (count < _FEWEST).any():
@@ -54,8 +55,8 @@ def metric_scale(
                 f"scene {int(count.argmin())} shows {int(count.min())} pixels that are sure and no "
                 f"sky; its scale in meters needs {_FEWEST}: give views of nearer things"
             )
-    depth = torch.where(used, prediction.depth, 0).flatten(1)
-    return (depth * meters.flatten(1)).sum(1) / depth.square().sum(1)
+    depth, meters = (torch.where(used, of, 0).flatten(1) for of in (prediction.depth, meters))
+    return (depth * meters).sum(1) / depth.square().sum(1)
 
 
 def to_metric(
@@ -92,7 +93,7 @@ def fill_sky(
     Scenes with 10 pixels or fewer on either side are left as they are.
     """
     ground = sky < SKY
-    far = masked_quantile(depth, ground, 0.99).clamp_max(farthest)
+    far = masked_quantile(depth, ground & depth.isfinite(), 0.99).clamp_max(farthest)
     count = ground.flatten(1).sum(1)
     clear = (count > _FEWEST) & (ground[0].numel() - count > _FEWEST)
     hidden = ~ground & clear[:, None, None, None]

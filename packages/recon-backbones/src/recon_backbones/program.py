@@ -9,7 +9,8 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recon_backbones.backbone import Backbone
+from recon_backbones.backbone import Backbone, check_images
+from recon_backbones.checks import check_device
 from recon_backbones.errors import InputError
 from recon_backbones.prediction import Prediction
 
@@ -58,6 +60,17 @@ class Outputs(nn.Module):
         return tuple(getattr(prediction, name) for name in FIELDS)
 
 
+@contextmanager
+def evaluated(backbone: Backbone) -> Iterator[Outputs]:
+    """The backbone as plain tensors in evaluation mode; it is in its own modes again after it."""
+    modes = [(part, part.training) for part in backbone.modules()]
+    try:
+        yield Outputs(backbone).eval()
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """A loaded program; call it with images."""
@@ -67,9 +80,10 @@ class Program:
     facts: Mapping[str, Any]
 
     def __call__(self, images: Float[Tensor, "v 3 y x"]) -> Prediction:
-        """Depth and cameras of one scene, of images in [0, 1].
+        """Depth and cameras of one scene, of images in [0, 1], of any floating type.
 
-        Raises ValueError when the images are not of the shape that the program was made for.
+        Raises ValueError when the images are not of the shape or on the device that the program
+        was made for, and as `check_images` does.
         """
         shape = self.shape
         if tuple(images.shape) != (shape.views, 3, shape.height, shape.width):
@@ -77,9 +91,19 @@ class Program:
                 f"images have shape {tuple(images.shape)}; this program takes {shape.views} views "
                 f"of {shape.width} x {shape.height} pixels: write another, or use the backbone"
             )
+        check_images(images[None], 1)
+        check_device(images, "images", self._input.device, "the program")
         with torch.inference_mode():
-            found = self.module(images[None])
+            found = self.module(images[None].to(self._input.dtype))
         return Prediction(**dict(zip(FIELDS, found, strict=True)))
+
+    @property
+    def _input(self) -> Tensor:
+        """What the program was traced with, without data."""
+        assert isinstance(self.module, torch.fx.GraphModule)
+        traced = next(node for node in self.module.graph.nodes if node.op == "placeholder")
+        like: Tensor = traced.meta["val"]
+        return like
 
 
 def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[str, Any]) -> float:
@@ -95,9 +119,9 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
     size = (1, shape.views, 3, shape.height, shape.width)
     images = torch.rand(size, generator=generator).to(device=device, dtype=like)
     told = dict(facts) | {"format": FORMAT, "shape": asdict(shape), "device": device.type}
-    with torch.no_grad():
+    with evaluated(backbone) as whole, torch.no_grad():
         expected = backbone(images).depth
-        traced = torch.export.export(Outputs(backbone).eval(), (images,), strict=False)
+        traced = torch.export.export(whole, (images,), strict=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
         partial = Path(beside) / path.name

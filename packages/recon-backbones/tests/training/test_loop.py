@@ -215,6 +215,14 @@ def test_a_training_may_become_longer_and_tell_more(begun: Run, tmp_path: Path) 
     assert int(load_file(folder / "state.safetensors")["step"]) == 2
 
 
+def test_a_training_that_is_past_its_stop_does_not_run_on(begun: Run, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(begun.folder, tmp_path / "past"))
+    train(replace(begun, folder=folder, until=2), PARTS)
+    for until in (1, 2):
+        train(replace(begun, folder=folder, until=until), PARTS)
+        assert int(load_file(folder / "state.safetensors")["step"]) == 2
+
+
 def test_a_folder_in_which_nothing_was_learned_takes_any_settings(tmp_path: Path) -> None:
     none = Run(folder=tmp_path, schedule=schedule(1))
     (tmp_path / "run.json").write_text("{}")

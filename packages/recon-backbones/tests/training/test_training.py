@@ -16,15 +16,20 @@ from recon_backbones.training.losses import (
 )
 
 
-def wall(scale: float = 1.0, turn: torch.Tensor | None = None) -> Targets:
-    """A wall at z = 2 seen by two cameras side by side."""
+def wall(
+    scale: float = 1.0, turn: torch.Tensor | None = None, *, sky: float | None = None
+) -> Targets:
+    """A wall at z = 2 seen by two cameras side by side, under a sky of such a depth."""
     depth = torch.full((1, 2, 28, 28), 2.0 * scale)
+    valid = torch.ones(1, 2, 28, 28, dtype=torch.bool)
+    if sky is not None:
+        depth[:, :, :14], valid[:, :, :14] = sky, False
     cameras = torch.eye(4)[:3].repeat(1, 2, 1, 1)
     cameras[0, 1, 0, 3] = -0.2
     if turn is not None:
         cameras = torch.cat([cameras[..., :3] @ turn, scale * cameras[..., 3:]], dim=-1)
     intrinsics = torch.tensor([[28.0, 0, 14], [0, 28.0, 14], [0, 0, 1]]).expand(1, 2, 3, 3)
-    return make_targets(depth, cameras, intrinsics, torch.ones(1, 2, 28, 28, dtype=torch.bool))
+    return make_targets(depth, cameras, intrinsics, valid)
 
 
 def test_targets_know_no_world_frame_and_no_unit() -> None:
@@ -33,6 +38,13 @@ def test_targets_know_no_world_frame_and_no_unit() -> None:
     torch.testing.assert_close(one.pose, other.pose, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(one.depth, other.depth, rtol=1e-4, atol=1e-4)
     assert torch.equal(one.matches, other.matches)
+
+
+@pytest.mark.parametrize("sky", [0.0, math.inf, math.nan])
+def test_depth_that_is_not_valid_has_no_say(sky: float) -> None:
+    one, other = wall(sky=5.0), wall(sky=sky)
+    for name, value in vars(one).items():
+        assert torch.equal(value, getattr(other, name)), name
 
 
 def test_every_term_is_zero_for_the_truth() -> None:

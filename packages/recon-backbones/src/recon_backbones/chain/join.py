@@ -11,7 +11,7 @@ the lower of them, taken at every join, would shrink a long chain.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from recon_backbones.errors import InputError
@@ -65,19 +65,32 @@ def join(before: Prediction, after: Prediction, first_view: int) -> Join:
 
 
 def _depth_ratios(before: Prediction, after: Prediction) -> Float[Tensor, " v"]:
-    """Median over the more confident half of the pixels of each view."""
+    """Median over the more confident half of the pixels of each view, sky left out.
+
+    A network that sees sky puts it at the far depth of the window, which says nothing of scale.
+    """
     found = []
     for view in range(before.depth.shape[1]):
         one, other = before.depth[0, view].flatten(), after.depth[0, view].flatten()
         sure = torch.minimum(before.depth_conf[0, view], after.depth_conf[0, view]).flatten()
-        kept = (sure >= sure.median()) & (one > 0) & (other > 0)
+        ratio = one.double() / other.double()
+        kept = (one > 0) & (other > 0) & ratio.isfinite() & sure.isfinite()
         if not kept.any():
             raise InputError(
                 f"shared view {view} has no pixel with a depth in both windows; they "
                 "cannot be joined then: give a larger overlap"
             )
-        found.append((one[kept].double() / other[kept].double()).median())
+        ground = kept & ~(_sky(before, view) | _sky(after, view))
+        kept = ground if ground.any() else kept
+        found.append(ratio[kept & (sure >= sure[kept].median())].median())
     return torch.stack(found)
+
+
+def _sky(prediction: Prediction, view: int) -> Bool[Tensor, " n"]:
+    """Pixels of a view that show sky, where the network tells."""
+    if prediction.sky is None:
+        return torch.zeros_like(prediction.depth[0, view], dtype=torch.bool).flatten()
+    return prediction.in_sky()[0, view].flatten()
 
 
 def _mean_rotation(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, "3 3"]:

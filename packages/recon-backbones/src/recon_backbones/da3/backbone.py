@@ -18,6 +18,7 @@ from recon_backbones.backbone import (
     check_images,
 )
 from recon_backbones.blocks.patches import imagenet_normalize
+from recon_backbones.blocks.precision import without_autocast
 from recon_backbones.blocks.token_order import TokenOrder, check_order
 from recon_backbones.da3.config import DA3Config
 from recon_backbones.da3.model import DA3Net, DA3Output
@@ -80,20 +81,21 @@ class AnyView(Backbone):
             heads=("depth", *(head for head, asked in wanted.items() if asked)),
             head_chunk=head_chunk,
         )
-        found = _found_cameras(output, cameras, (images.shape[-2], images.shape[-1]))
-        unit = torch.ones(len(images), dtype=output.depth.dtype, device=images.device)
-        if world_to_camera is not None and intrinsics is not None:
-            unit = _unit(world_to_camera, found[0]).to(unit.dtype)
-            found = (world_to_camera, intrinsics)
-        prediction = Prediction(
-            depth=output.depth / unit[:, None, None, None],
-            depth_conf=output.depth_conf,
-            world_to_camera=found[0],
-            intrinsics=found[1],
-            rays=output.rays,
-            rays_conf=output.rays_conf,
-            splats=_splats(output, found, unit),
-        )
+        with without_autocast(images):  # it would round cameras to 16 bits
+            found = _found_cameras(output, cameras, (images.shape[-2], images.shape[-1]))
+            unit = torch.ones(len(images), dtype=output.depth.dtype, device=images.device)
+            if world_to_camera is not None and intrinsics is not None:
+                unit = _unit(world_to_camera, found[0]).to(unit.dtype)
+                found = (world_to_camera, intrinsics)
+            prediction = Prediction(
+                depth=output.depth / unit[:, None, None, None],
+                depth_conf=output.depth_conf,
+                world_to_camera=found[0],
+                intrinsics=found[1],
+                rays=output.rays,
+                rays_conf=output.rays_conf,
+                splats=_splats(output, found, unit),
+            )
         return self.finished(prediction, images, given=world_to_camera, head_chunk=head_chunk)
 
     def finished(
@@ -152,7 +154,8 @@ class AnyView(Backbone):
         for block in features:
             check_choice("feature block", block, range(self.config.depth))
         if world_to_camera is not None:
-            world_to_camera = normalize_scene(world_to_camera)
+            with without_autocast(images):
+                world_to_camera = normalize_scene(world_to_camera)
         dtype = self.network.backbone.pretrained.cls_token.dtype
         return self.network(
             imagenet_normalize(images).to(dtype),

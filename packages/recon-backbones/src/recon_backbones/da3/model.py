@@ -80,8 +80,8 @@ class DA3Net(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         camera_tokens = None
         if world_to_camera is not None and intrinsics is not None:
-            encoding = encode_pose(invert_rigid(world_to_camera), intrinsics, size)
             with without_autocast(images):
+                encoding = encode_pose(invert_rigid(world_to_camera), intrinsics, size)
                 camera_tokens = self.cam_enc(encoding)
         tokens = self.backbone.pretrained(
             images, camera_tokens=camera_tokens, reference=reference, features=features

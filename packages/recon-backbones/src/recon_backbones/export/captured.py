@@ -23,6 +23,7 @@ from recon_backbones.prediction import Prediction
 T = TypeVar("T")
 Key = tuple[object, ...]
 GIVEN = "cameras are given, and to bring depth to their unit reads numbers"
+CAST = "autocast is on, and a graph would go on reading weights that it casts and then frees"
 WARM_UPS = 2  # calls on the side stream before a capture, as PyTorch asks for
 
 
@@ -79,7 +80,8 @@ class _Captured:
     """One graph with the memory that it reads and writes."""
 
     def __init__(self, run: Callable[[Tensor], Prediction], images: Tensor, graphs: Graphs) -> None:
-        self.images = images.clone()
+        with torch.inference_mode(mode=False):  # else no call outside of that mode may write them
+            self.images = images.detach().clone()
         self.output, self.replay = graphs.capture(lambda: run(self.images), images.device)
 
     def __call__(self, images: Tensor) -> Prediction:
@@ -96,9 +98,9 @@ class CapturedBackbone:
         prediction = CapturedBackbone(backbone)(images)
 
     A shape is captured when it comes for the second time; calls with cameras are not, for their
-    unit is found on the host. `last` says how the last call ran: "captured", or why not. Weights,
-    attention and token order must not change after a capture; `forget` drops all graphs. Each
-    holds memory for one forward pass beyond what others have.
+    unit is found on the host, nor those under autocast. `last` says how the last call ran:
+    "captured", or why not. Weights, attention and token order must not change after a capture;
+    `forget` drops all graphs. Each holds memory for one forward pass beyond what others have.
 
     - `most`: how many shapes are kept; the one that was not used for longest is dropped.
 
@@ -140,6 +142,7 @@ class CapturedBackbone:
             return made
 
         obstacle = self._graphs.obstacle(images) or (None if world_to_camera is None else GIVEN)
+        obstacle = obstacle or (CAST if torch.is_autocast_enabled(images.device.type) else None)
         if obstacle is not None:
             self.last = obstacle
             return run(images)

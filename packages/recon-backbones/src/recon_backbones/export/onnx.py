@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon_backbones.backbone import Backbone, check_images
 from recon_backbones.errors import InputError
-from recon_backbones.program import FIELDS, Outputs, Shape
+from recon_backbones.program import FIELDS, Outputs, Shape, evaluated
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 KNOWN = ("aten", "prims", "prim", "_operator", "math", "builtins")  # where PyTorch's own live
@@ -67,8 +67,8 @@ def write_onnx(
         check_images(images, backbone.patch_size)
     except ValueError as error:
         raise InputError(str(error)) from error
-    whole = Outputs(backbone).eval()
-    with torch.no_grad():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with evaluated(backbone) as whole, torch.no_grad():
         expected = whole(images)[0]
         graph = _graph(whole, images)
     with TemporaryDirectory(prefix="onnx-", dir=path.parent) as folder:

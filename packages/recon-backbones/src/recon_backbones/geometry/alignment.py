@@ -39,10 +39,7 @@ def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Simil
     covariance = (q - q_mean).T @ (p - p_mean) / len(p)
     u, d, vt = torch.linalg.svd(covariance)
     spread = (p - p_mean).square().sum(-1).mean()
-    size = torch.maximum(p.abs().max(), p.new_tensor(1.0)) * torch.maximum(
-        q.abs().max(), q.new_tensor(1.0)
-    )
-    rank = int((d > 1e-9 * size).sum())
+    rank = int((d > _negligible(source, target)).sum())
     sign = torch.ones_like(d)
     if torch.linalg.det(u) * torch.linalg.det(vt) < 0:
         sign[2] = -1
@@ -51,6 +48,16 @@ def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Simil
     if not rank:
         rotation = torch.eye(3, dtype=p.dtype, device=p.device)
     return Similarity(scale, rotation, q_mean - scale * rotation @ p_mean, rank)
+
+
+def _negligible(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Float[Tensor, ""]:
+    """Covariance at which a direction is missing: by size, far from the origin by rounding too."""
+    p, q = in_float64(source), in_float64(target)
+    far_p, far_q, wide_p, wide_q = (x.abs().max() for x in (p, q, p - p.mean(0), q - q.mean(0)))
+    step_p, step_q = (torch.finfo(x.dtype).eps for x in (source, target))
+    rounding = 8 * (step_p * far_p * wide_q + step_q * far_q * wide_p)
+    whole, apart = (a.clamp_min(1) * b.clamp_min(1) for a, b in ((far_p, far_q), (wide_p, wide_q)))
+    return torch.minimum(1e-9 * whole, torch.maximum(1e-9 * apart, rounding))
 
 
 def robust_umeyama(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from recon_backbones.blocks.precision import in_float64
+from recon_backbones.blocks.precision import in_float64, without_autocast
 from recon_backbones.checks import Axes, check_device, check_tensor, is_readable
 from recon_backbones.geometry.quaternions import (
     matrix_from_rows,
@@ -109,8 +109,9 @@ def unproject(
     x = (u - k[..., 0, 2]) / k[..., 0, 0] * depth
     y = (v - k[..., 1, 2]) / k[..., 1, 1] * depth
     in_camera = torch.stack((x, y, depth), dim=-1)
-    camera_to_world = invert_rigid(world_to_camera)[..., None, None, :, :]
-    turned = (camera_to_world[..., :3] @ in_camera.unsqueeze(-1)).squeeze(-1)
+    with without_autocast(depth):  # it would round points to 16 bits
+        camera_to_world = invert_rigid(world_to_camera)[..., None, None, :, :]
+        turned = (camera_to_world[..., :3] @ in_camera.unsqueeze(-1)).squeeze(-1)
     return turned + camera_to_world[..., 3]
 
 
@@ -155,6 +156,12 @@ def check_cameras(
         raise ValueError(
             f"intrinsics has focal length {focal.min().item():g}; it must be positive: give "
             "pinhole intrinsics in pixels"
+        )
+    below = torch.stack((*intrinsics[..., 2, :2].unbind(-1), intrinsics[..., 2, 2] - 1))
+    if (below.abs() > 1e-3).any():
+        raise ValueError(
+            "intrinsics has another last row than 0 0 1; it must be that: give pinhole intrinsics "
+            "in pixels, not transposed"
         )
 
 

@@ -127,9 +127,11 @@ def _single(
     """The focal length of one view in pixels of its photo, and the view's mean confidence.
 
     1 / f by least squares between the network's rays and pixels off the `center` (x, y) of the
-    photo.
+    photo. Pixels whose confidence is no number do not count, or all alike where none is one.
     """
-    weight = confidence * torch.from_numpy(pixels.seen_pixels())
+    seen = torch.from_numpy(pixels.seen_pixels())
+    weight = torch.where(seen & confidence.isfinite(), confidence, 0)
+    weight = weight if weight.any() else seen.double()
     u = torch.arange(weight.shape[1], dtype=torch.float64) + 0.5
     v = torch.arange(weight.shape[0], dtype=torch.float64) + 0.5
     off_x = (u - pixels.shift_x) / pixels.scale_x - center[0]

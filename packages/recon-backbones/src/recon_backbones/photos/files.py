@@ -81,7 +81,13 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
 def _folder(path: Path, recursive: bool) -> list[Path]:
     """The photos of a folder, those of each folder in it together."""
     photos: list[Path] = []
-    for folder, below, names in os.walk(path):
+    visited: set[str] = set()
+    for folder, below, names in os.walk(path, followlinks=True, onerror=_raised):
+        place = os.path.realpath(folder)
+        if place in visited:  # a link round a circle
+            below.clear()
+            continue
+        visited.add(place)
         here = [Path(folder, name) for name in names if not name.startswith(".")]
         photos += sorted((p for p in here if p.suffix.lower() in SUFFIXES), key=_natural)
         wanted = [name for name in below if recursive and not name.startswith(".")]
@@ -93,6 +99,11 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
             f"{', '.join(sorted(SUFFIXES))}: name {'others' if recursive else _elsewhere(path)}"
         )
     return photos
+
+
+def _raised(error: OSError) -> None:
+    """What a folder that cannot be read says: its photos would be missing in silence."""
+    raise error
 
 
 def _elsewhere(path: Path) -> str:

@@ -18,7 +18,7 @@ class GivenCamera:
     - `world_to_camera`: [R | t]; a fourth row of 0 0 0 1 is dropped.
     - `size`: width and height of the image that `intrinsics` speak of; None for the photo itself.
 
-    Raises InputError for matrices of other shapes.
+    Raises InputError for matrices of other shapes, and for other last rows.
     """
 
     name: str
@@ -37,12 +37,15 @@ class GivenCamera:
                     f"{self.name}: {name}=array of shape {np.shape(value)}; it must be {rule}: "
                     "give one camera, OpenCV"
                 )
-        below = self.world_to_camera[3:]
-        if not np.allclose(below, [0, 0, 0, 1], atol=1e-6):
-            raise InputError(
-                f"{self.name}: the last row of world_to_camera is {below[0]}; it must be 0 0 0 1: "
-                "give world-to-camera matrices, not transposed"
-            )
+        for name, below, rule in (
+            ("world_to_camera", self.world_to_camera[3:], "0 0 0 1"),
+            ("intrinsics", self.intrinsics[2:], "0 0 1"),
+        ):
+            if not np.allclose(below, [int(number) for number in rule.split()], atol=1e-6):
+                raise InputError(
+                    f"{self.name}: the last row of {name} is {below[0]}; it must be {rule}: give "
+                    "world-to-camera matrices and intrinsics in pixels, not transposed"
+                )
         object.__setattr__(self, "world_to_camera", self.world_to_camera[:3])
 
     def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:

@@ -158,7 +158,7 @@ def _grabbed(path: Path) -> Iterator[cv2.VideoCapture]:
     """Go through a video; at each step the capture stands on the next frame."""
     if not path.is_file():
         raise InputError(f"{path}: does not exist or is no file; it must be one: check the path")
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))  # of 12:30.mp4 it would take 12 for a protocol
     try:
         if not capture.isOpened():
             raise InputError(

@@ -18,7 +18,7 @@ from recon_backbones.refine.tracks import Tracks
 
 BEHIND = 1e6  # squared error, in squares of the scale, of what a camera has behind it
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e8
-AT_ONCE = 60_000  # pairs of observations whose blocks are in memory
+AT_ONCE = 60_000  # observations, or pairs of them, whose blocks are in memory
 A_PAIR = 3_300  # bytes of a pair of views, at most, while a step of all cameras is found
 
 
@@ -102,20 +102,34 @@ def adjust(
 
 
 def _blocks(cameras: Cameras, tracks: Tracks, loss: Loss, lenses: Lenses) -> _Blocks:
-    found = linearize(cameras, tracks)
-    weight = (loss.weights(cameras, tracks) * found.ahead)[:, None, None]
-    by_camera, by_point = weight * found.by_camera, weight * found.by_point
-    error = found.error[..., None]
-    points = len(tracks)
-    both = found.by_camera.mT
+    weights, points = loss.weights(cameras, tracks), len(tracks)
     matrix, side = lenses.prior(cameras)
-    return _Blocks(
-        cameras=matrix.index_add_(0, tracks.view, both @ by_camera),
-        points=_zeros(points, 3, 3).index_add_(0, tracks.point, found.by_point.mT @ by_point),
-        between=both @ by_point,
-        camera_side=side.index_add_(0, tracks.view, (by_camera.mT @ error)[..., 0]),
-        point_side=_zeros(points, 3).index_add_(0, tracks.point, (by_point.mT @ error)[..., 0]),
+    found = _Blocks(
+        cameras=matrix,
+        points=_zeros(points, 3, 3),
+        between=_zeros(len(tracks.view), LOCAL, 3),
+        camera_side=side,
+        point_side=_zeros(points, 3),
     )
+    for start in range(0, len(tracks.view), AT_ONCE):  # a kilobyte each while they are worked on
+        some = slice(start, start + AT_ONCE)
+        _add(found, some, cameras, tracks.some(some), weights[some])
+    return found
+
+
+def _add(
+    to: _Blocks, some: slice, cameras: Cameras, part: Tracks, weights: Float64[Tensor, " o"]
+) -> None:
+    """Add what some of the observations say."""
+    found = linearize(cameras, part)
+    weight = (weights * found.ahead)[:, None, None]
+    by_camera, by_point = weight * found.by_camera, weight * found.by_point
+    error, both = found.error[..., None], found.by_camera.mT
+    to.cameras.index_add_(0, part.view, both @ by_camera)
+    to.points.index_add_(0, part.point, found.by_point.mT @ by_point)
+    to.between[some] = both @ by_point
+    to.camera_side.index_add_(0, part.view, (by_camera.mT @ error)[..., 0])
+    to.point_side.index_add_(0, part.point, (by_point.mT @ error)[..., 0])
 
 
 def _step(

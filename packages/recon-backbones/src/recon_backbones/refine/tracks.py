@@ -38,6 +38,10 @@ class Tracks:
             points=self.points[stays],
         )
 
+    def some(self, chosen: slice) -> "Tracks":
+        """Some observations, of all points."""
+        return replace(self, view=self.view[chosen], point=self.point[chosen], xy=self.xy[chosen])
+
     def at(self, points: Float64[Tensor, "p 3"]) -> "Tracks":
         """The same observations of points elsewhere."""
         return replace(self, points=points)

@@ -107,7 +107,7 @@ def _train(run: Run, parts: Parts, rank: int) -> None:
     began = saved = time.monotonic()
     while True:
         spent = _agreed(before + (time.monotonic() - began) / 60)
-        if schedule.is_over(step, spent) or step == run.until:
+        if schedule.is_over(step, spent) or (run.until is not None and step >= run.until):
             break
         rate = schedule.rate(step, spent)
         way = schedule.way(step, trained=run.start != "random")

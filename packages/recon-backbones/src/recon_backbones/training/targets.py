@@ -38,6 +38,7 @@ def make_targets(
 ) -> Targets:
     """Re-base the cameras on view 0, fix the unit of length, and find the matching patches."""
     camera_to_first = _relative(world_to_camera)
+    depth = torch.where(valid, depth, 1.0)  # sky may be infinite or no number
     points = _unproject(depth[:, :, 3::8, 3::8], intrinsics, camera_to_first, offset=3.5, stride=8)
     seen = rearrange(valid[:, :, 3::8, 3::8], "b v y x -> b v (y x)")
     total = (points.norm(dim=-1) * seen).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1)

@@ -143,12 +143,14 @@ class Vggt(Backbone):
         Raises ValueError for images or queries that break the rules.
         """
         check_heads((), (), head_chunk)
-        if queries.shape[:1] != images.shape[:1] or not queries.isfinite().all():
+        check_images(images, self.patch_size)
+        shape = tuple(queries.shape)
+        fits = len(shape) == 3 and shape[0] == len(images) and shape[1] > 0 and shape[2] == 2
+        if not (fits and queries.isfinite().all()):
             raise ValueError(
-                f"queries={tuple(queries.shape)}; they must be finite pixels (x, y) of "
+                f"queries={shape}; they must be finite pixels (x, y), at least 1, of "
                 f"each of the {len(images)} scenes: pass b p 2"
             )
-        check_images(images, self.patch_size)
         tokens, head = self._trunk(images), self.track_head
         size = (images.shape[-2], images.shape[-1])
         with without_autocast(images):

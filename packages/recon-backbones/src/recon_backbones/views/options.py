@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from recon_backbones.errors import InputError
 from recon_backbones.machine.amounts import parse_bytes
 
 Precision = Literal["kept", "auto", "float32", "bfloat16", "float16"]
+Background = Literal["none", "black", "white"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Memory:
     precision: Precision = "kept"
 
     def __post_init__(self) -> None:
+        _check_known("precision", self.precision, get_args(Precision))
         if self.budget is not None:
             parse_bytes(self.budget)
         if self.window is not None and self.window < 2:
@@ -68,10 +70,11 @@ class Masks:
     confidence_percentile: float = 20.0
     edge_tolerance: float = 0.1
     mask_sky: bool = False
-    mask_background: Literal["none", "black", "white"] = "none"
+    mask_background: Background = "none"
     folder: str | Path | None = None
 
     def __post_init__(self) -> None:
+        _check_known("mask_background", self.mask_background, get_args(Background))
         if not 0 <= self.confidence_percentile < 100:
             raise InputError(
                 f"confidence_percentile={self.confidence_percentile}; it must be at least "
@@ -82,3 +85,8 @@ class Masks:
                 f"edge_tolerance={self.edge_tolerance}; it must be positive: infinity keeps "
                 "every edge"
             )
+
+
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name}={value!r}; it must be known: give one of {', '.join(known)}")

@@ -60,10 +60,12 @@ class Outcome:
 
 
 def predict_views(backbone: Backbone, views: Views, options: Memory, telling: Telling) -> Outcome:
-    """Plan by memory, say what was chosen, and run; the backbone is in 16 bits where planned.
+    """Plan by memory, say what was chosen, and run; the backbone is converted as asked or planned.
 
     Raises InputError when no plan fits.
     """
+    if options.precision == "float32":
+        backbone = backbone.float()  # before the plan, which takes float32 for what is there
     plan = make_plan(options, _situation(backbone, views))
     for sentence in plan.why:
         telling.say(sentence)

@@ -40,6 +40,7 @@ def import_lite3r(path: str | Path, backbone: Backbone) -> Lite3RWeights:
 
     The file is `vggt_fp8_qat_1ep.pt`, `da3_fp8_qat_1ep.pt` or one laid out like them: the names of
     the public backbone and `<attention>.proj_lin.weight`. Source: arXiv 2605.11354 and its code.
+    `backbone.weights` is None after it: the weights are no longer those that were loaded.
 
     Raises ValueError if the file is damaged, holds no projection, or does not fit the backbone.
     """
@@ -63,6 +64,7 @@ def import_lite3r(path: str | Path, backbone: Backbone) -> Lite3RWeights:
             )
     like = next(backbone.parameters())
     fit(backbone, state, source=str(file))
+    backbone.weights = None  # nothing that `load_backbone` takes gives them again
     backbone.to(device=like.device, dtype=like.dtype)
     moved = {site: weight.to(like.device, like.dtype) for site, weight in projections.items()}
     return Lite3RWeights(projections=moved)
