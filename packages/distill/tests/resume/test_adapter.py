@@ -21,6 +21,12 @@ def test_what_is_written_comes_back_in_place(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["adapter.safetensors"]
 
 
+def test_an_adapter_is_for_those_whom_the_umask_leaves(tmp_path):
+    save_adapter(tmp_path / "adapter.safetensors", trained())
+    (tmp_path / "other").touch()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 def test_what_a_killed_writer_left_half_done_is_in_nobodys_way(tmp_path):
     path = tmp_path / "adapter.safetensors"
     half = tmp_path / ".adapter.safetensors.partial"

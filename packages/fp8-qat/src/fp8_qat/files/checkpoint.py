@@ -62,7 +62,11 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
             recipe = layers[prefix.removesuffix(".")].recipe
             inner, tensor = shape.to_file(inner, tensor, recipe)
         tensors[f"{prefix}{inner}" if prefix else inner] = tensor
-    save_file(_unshared(tensors), str(path), metadata=metadata)
+    path = Path(path)
+    path.touch()
+    mode = path.stat().st_mode  # as the umask leaves it: safetensors writes for the owner alone
+    save_file(_unshared(tensors), path, metadata=metadata)
+    path.chmod(mode)
 
 
 def load_fp8(
