@@ -62,4 +62,6 @@ def cloud_of(made: Reconstruction, most: int = 100_000) -> formats.PointCloud:
 
 
 if __name__ == "__main__":
+    if not 3 <= len(sys.argv) <= 5:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

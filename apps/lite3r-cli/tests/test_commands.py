@@ -284,6 +284,7 @@ def test_an_exported_student_needs_no_teacher_and_predicts_the_same(
     finished.copied()
     done = lite3r("export", "run", "--out", "light", "--json")
     assert done.code == 0, done.err
+    assert len(done.err.splitlines()) < 3 < len(json.loads(done.out)["layers"])
     assert {p.name for p in Path("light").iterdir()} == {"config.json", "model.safetensors"}
     config = json.loads(Path("light/config.json").read_text())
     config["teacher"]["weights"] = "/nowhere"

@@ -51,6 +51,11 @@ def test_photos_become_a_folder_that_splat_trainers_read(
         np.testing.assert_allclose(one.world_to_camera, two.world_to_camera, atol=1e-6)
 
 
+def test_photos_to_splats_says_what_it_is_to_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="PHOTOS OUT"):
+        ran("photos_to_splats", monkeypatch)
+
+
 def test_a_sparse_transformer_comes_nearer_to_its_dense_self(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

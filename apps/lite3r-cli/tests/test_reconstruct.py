@@ -55,6 +55,12 @@ def room(tmp_path: Path, scene: Scene) -> Path:
     return folder
 
 
+def test_the_report_links_to_what_is_named_after_it(lite3r: Any, room: Path) -> None:
+    words = ("--weights", "random", "--size", "28", "--formats", "report", "npz", "--out", "two")
+    assert lite3r("reconstruct", room, *words).code == 0
+    assert "href='prediction.npz'" in Path("two/report.html").read_text()
+
+
 def test_given_cameras_come_back_as_they_are_and_points_lie_in_their_frame(
     lite3r: Any, room: Path
 ) -> None:

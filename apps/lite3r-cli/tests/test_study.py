@@ -283,7 +283,7 @@ def test_around_a_candidate_nothing_costs_more() -> None:
 
 def test_tuning_needs_a_set_that_is_held_out(lite3r: Any, photos: Path) -> None:
     words = ("tune", "--data", photos, "--weights", "random", "--size", "28")
-    lite3r(*words, "--views", "4").refuses("views=4; one set must be left to be held out")
+    lite3r(*words, "--views", "4").refuses("views=4; the photos make one set of so many, and")
     (photos / "1.png").unlink()
     lite3r(*words).refuses("it holds 3 photos: four are the fewest to tune on")
 

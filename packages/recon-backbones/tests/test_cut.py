@@ -38,14 +38,16 @@ def test_what_is_left_of_photos_is_said_with_the_one_of_another_shape(tmp_path: 
     found, said = load(tmp_path, DA3, sizes)
     assert found.images.shape[-2:] == (168, 168)
     assert said == [
-        "photos are cut to one shape: from 75% to 75% of each is left, as tall.jpg has another"
+        "photos are cut to one shape: 75% of each is left, as tall.jpg has another shape"
     ]
 
 
 def test_several_of_another_shape_are_named_and_not_refused(tmp_path: Path) -> None:
     sizes = {f"{n}.jpg": (800, 600) for n in range(3)} | {f"p{n}.jpg": (1600, 400) for n in "ab"}
     _, said = load(tmp_path, DA3, sizes)
-    assert said[0].endswith("from 33% to 100% of each is left, as pa.jpg, pb.jpg have another")
+    assert said[0].endswith(
+        "from 33% to 100% of each is left, as pa.jpg, pb.jpg have another shape"
+    )
 
 
 def test_where_photos_are_padded_none_is_blamed(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_a_folder_of_folders_points_to_those_with_photos(tmp_path: Path) -> None
     (tmp_path / "scene/images").mkdir(parents=True)
     picture(1).save(tmp_path / "scene/images/a.png")
     with pytest.raises(
-        ValueError, match=r"holds no photo \(scene\).*name .*scene/images, which hold some"
+        ValueError, match=r"holds no photo \(scene\).*name .*scene/images, which holds some"
     ):
         find_photos([tmp_path])
 

@@ -46,6 +46,14 @@ def photos(tmp_path: Path, scene: Room) -> Path:
     return tmp_path
 
 
+def test_weights_that_learned_from_no_photo_are_told(photos: Path, backbone: Backbone) -> None:
+    for other in (backbone, load_backbone("da3-tiny", weights="random")):
+        said: list[str] = []
+        made = reconstruct(photos, other, size=28, say=said.append)
+        assert ("weights" in dict(made.facts)) == (other is backbone)
+        assert any("computer-made" in one for one in said) == (other is backbone)
+
+
 def test_a_folder_becomes_cameras_and_depth_in_the_photos_own_pixels(
     photos: Path, backbone: Backbone
 ) -> None:

@@ -134,7 +134,7 @@ def test_names_that_lead_nowhere_are_refused(folder: Path, monkeypatch: pytest.M
         ("long.txt", "is no file; a photo must be a file"),
         ("unprintable.txt", r"a\\x07b\.jpg'? is no file"),
         ("empty", "holds no photo .it is empty.; photos end in .*: name others"),
-        ("photos/deep", "name .*er, which hold some, or take folders too"),
+        ("photos/deep", "name .*er, which holds some, or take folders too"),
         ("photos/2.jpg", "names 1 photo; at least 2 views of the same scene are needed"),
     ):
         with pytest.raises(InputError, match=said):
@@ -150,7 +150,7 @@ def test_names_that_lead_nowhere_are_refused(folder: Path, monkeypatch: pytest.M
 def test_videos_that_are_none_or_hold_too_little_are_refused(folder: Path) -> None:
     for name, content, said in (
         ("gone.mp4", None, "does not exist or is no file"),
-        ("text.mp4", b"no video", "is no video that OpenCV can read"),
+        ("text.mp4", b"no video", "is no video that OpenCV can read; it is broken, or"),
     ):
         if content:
             (folder / name).write_bytes(content)

@@ -29,6 +29,12 @@ def test_a_weight_that_two_layers_share_is_written_under_both_names(tmp_path):
     assert all(torch.equal(value, weight) for value in into.values())
 
 
+def test_an_adapter_is_for_those_whom_the_umask_leaves(tmp_path):
+    save_adapter(tmp_path / "adapter.safetensors", trained())
+    (tmp_path / "other").touch()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 def test_what_a_killed_writer_left_half_done_is_in_nobodys_way(tmp_path):
     path = tmp_path / "adapter.safetensors"
     half = tmp_path / ".adapter.safetensors.partial"

@@ -27,6 +27,12 @@ def deployed(name: str) -> tuple[nn.Sequential, nn.Sequential]:
     return plain.eval(), model.eval()
 
 
+def test_a_file_is_for_those_whom_the_umask_leaves(tmp_path) -> None:
+    save_fp8(deployed("rowwise")[1], tmp_path / "model.safetensors")
+    (tmp_path / "plain").touch()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 @pytest.mark.parametrize(
     ("layout", "name", "scales"),
     [

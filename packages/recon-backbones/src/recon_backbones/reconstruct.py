@@ -90,6 +90,7 @@ def reconstruct(
     )
     meters = Meters(distance=known_distance, network=metric)
     named = [photos] if isinstance(photos, (str, Path)) else list(photos)
+    taught = _taught(backbone, telling)
     with _folder(frames) as folder:
         chosen = gather(named, choice, folder, cameras=cameras, telling=telling)
         if chosen.cameras is not None:
@@ -105,7 +106,7 @@ def reconstruct(
         given = Given.of(chosen, batch.sizes)
         outcome = predict_views(backbone, _views(given, batch), memory, telling)
         images = _pictures(batch)
-        found, facts = outcome.prediction, [("passes", outcome.plan.describe())]
+        found, facts = outcome.prediction, [*taught, ("passes", outcome.plan.describe())]
         lenses = None if given is None else given.intrinsics
         if shared_camera:
             found, camera = _shared(found, batch, telling)
@@ -131,6 +132,17 @@ def reconstruct(
         if known_distance is not None:
             made = in_known_unit(made, known_distance)  # of cameras as they are now
         return made if given is None else given.placed(made, telling)
+
+
+def _taught(backbone: Backbone, telling: Telling) -> list[tuple[str, str]]:
+    """What must be known of weights that have learned from no photo."""
+    if backbone.weights is None or backbone.weights.kind != "bundled":
+        return []
+    telling.say(
+        f"the bundled weights of {backbone.name} have seen computer-made scenes alone: real photos "
+        "want a larger network, as da3-large"
+    )
+    return [("weights", "bundled; they have seen computer-made scenes alone")]
 
 
 def _masks(chosen: Photos, masks: Masks) -> tuple[Path, ...]:

@@ -131,16 +131,16 @@ def _download(entry: BackboneEntry, revision: str | None) -> Path:
         )
     way_out = (
         f"the weights of {entry.name!r} are https://huggingface.co/{entry.hub} "
-        f"(license {entry.license}); download model.safetensors there and pass its path: "
-        f"load_backbone({entry.name!r}, weights='/path/to/model.safetensors')"
+        f"(license {entry.license}); download model.safetensors there and give its path as "
+        f"weights: load_backbone({entry.name!r}, weights='/path/to/model.safetensors')"
     )
     try:
         hub = import_module("huggingface_hub")
         errors = import_module("huggingface_hub.errors")
     except ImportError as error:
         raise ValueError(
-            "weights='hub'; it needs the package huggingface-hub (pip install "
-            f"recon-backbones[hub]): {way_out}"
+            "weights='hub'; it needs the package huggingface-hub (pip install huggingface-hub): "
+            f"{way_out}"
         ) from error
     try:
         return Path(hub.hf_hub_download(entry.hub, "model.safetensors", revision=revision))

@@ -176,6 +176,7 @@ def test_an_interrupted_training_ends_bit_equal_and_exports(tmp_path: Path) -> N
         weights = tmp_path / f"{averaged}.safetensors"
         assert export_weights(whole.folder, weights, averaged=averaged) == 5
         load_backbone("da3-tiny", weights=weights)
+        assert weights.stat().st_mode == (whole.folder / "run.json").stat().st_mode
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import html.parser
 import numpy as np
 import pytest
 
-from recon_eval.pages import Column, Page, SceneFigure, markdown_table, render_page
+from recon_eval.pages import Column, Page, SceneFigure, markdown_table, measured, render_page
+from recon_eval.pages.columns import html_table
 
 COLUMNS = (
     Column.of("abs_rel", more=", on a whim"),
@@ -19,6 +20,13 @@ ROWS = [
     {"label": "teacher", "abs_rel": 0.2, "auc30": 0.5, "latency_ms": 1234.5, "density": 1.0},
     {"label": "student <b>", "abs_rel": 0.21, "auc30": 0.6, "density": 0.256},
 ]
+
+
+def test_a_line_without_any_figure_is_left_out() -> None:
+    unknown = Column(key="unknown", title="unknown", explanation="of no row")
+    assert measured([*COLUMNS, unknown], ROWS) == list(COLUMNS)
+    assert html_table([unknown], ROWS).count("scope='row'") == 0
+    assert html_table(COLUMNS, ROWS).count("scope='row'") == len(COLUMNS)
 
 
 class Parsed(html.parser.HTMLParser):

@@ -115,6 +115,17 @@ def test_the_report_lists_the_files_and_shows_every_photo(written: Path) -> None
     assert "http" not in page
 
 
+def test_a_report_counts_its_photos_and_says_what_gray_is(
+    tmp_path: Path, cloud: PointCloud, views: list[View]
+) -> None:
+    for count, said in ((1, "1 photo, "), (2, "2 photos, ")):
+        scene = Reconstruction(title="s", cloud=cloud, views=views[:count], photos=tmp_path)
+        WRITERS["report"](tmp_path, scene)
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert f"{said}{len(cloud):,} points" in page
+        assert "Gray pixels have no point" in page
+
+
 def test_photos_are_linked_and_turned_ones_are_written_upright(
     tmp_path: Path, views: list[View]
 ) -> None:

@@ -40,7 +40,7 @@ def run(asked: Export, terminal: Terminal) -> None:
         report = export(student, partial)
         more = _more(asked, student, measured, partial, terminal)
         size = (partial / DEPLOYED).stat().st_size
-    terminal.say(str(report))
+    terminal.say(str(report).partition("\n")[0])  # of a hundred lines; --json has them all
     terminal.result(
         report.as_dict() | more | {"out": str(asked.out), "bytes": size},
         f"{asked.out}: {size / 1e6:.1f} MB, {len(report.layers)} FP8 layers; load it with\n\n"

@@ -174,7 +174,7 @@ def write(
         facts=facts,
         tracked=_tracked(made),
     )
-    for name in plan.formats:
+    for name in sorted(plan.formats, key="report".__eq__):  # which lists the other files, last
         words.say(f"writing {name} ...")
         with reported():
             WRITERS[name](partial, scene)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from recon_eval.pages import Column, Row
+from recon_eval.pages import Column, Row, measured
 
 ARROWS = {"low": " ↓", "high": " ↑", None: ""}
 
@@ -15,7 +15,7 @@ def rich_table(columns: Sequence[Column], rows: Sequence[Row], title: str) -> Ta
     table.add_column("")
     for row in rows:
         table.add_column(str(row["label"]), justify="right")
-    for column in columns:
+    for column in measured(columns, rows):
         unit = f" ({column.unit})" if column.unit else ""
         heading = f"{column.title}{unit}{ARROWS[column.better]}"
         table.add_row(heading, *(column.text(row) for row in rows))

@@ -44,8 +44,8 @@ def tune(
     """Measure what is not kept yet, and choose. Raises UserError for fewer than two sets."""
     if len(sets) < HELD:
         raise UserError(
-            f"views={sets[0].num_views}; one set must be left to be held out: take half as many "
-            "views, or more photos"
+            f"views={sets[0].num_views}; the photos make one set of so many, and another must be "
+            "held out: take half as many views, or more photos"
         )
     if "dense_gflop" not in kept.document:
         kept.save(dense_gflop=_gflop(teacher, sets[0]))

@@ -60,14 +60,17 @@ def replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file and flush it to disk.
+    """Write a safetensors file, for whom the umask leaves it, and flush it to disk.
 
     Raises OSError if the disk refused, with the system's error number.
     """
+    path.touch()
+    allowed = path.stat().st_mode  # new safetensors replace it by a file for its owner alone
     try:
         save_file(_apart(tensors), path, metadata)
     except SafetensorError as error:
         raise _system_error(error, path) from error
+    path.chmod(allowed)
     sync_file(path)
 
 

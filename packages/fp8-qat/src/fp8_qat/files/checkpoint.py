@@ -119,7 +119,10 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
     """Write a file beside and rename it, as safetensors itself does not in all versions."""
     beside = path.with_name(f".{path.name}.partial")
     try:
+        beside.touch()
+        mode = beside.stat().st_mode  # as the umask leaves it: safetensors writes for one alone
         save_file(tensors, str(beside), metadata=metadata)
+        beside.chmod(mode)
         os.replace(beside, path)
     except SafetensorError as error:
         raise OSError(

@@ -93,7 +93,7 @@ def check_packages() -> None:
     if missing:
         raise InputError(
             f"onnx={', '.join(missing)} missing; writing ONNX needs {', '.join(NEEDED)}: "
-            "pip install 'recon-backbones[onnx]'"
+            f"pip install {' '.join(missing)}"
         )
 
 

@@ -112,7 +112,8 @@ def _elsewhere(path: Path) -> str:
     found = sorted({str(p.parent) for p in below if p.suffix.lower() in SUFFIXES})
     if not found:
         return "others"
-    return f"{' or '.join(found[:3])}, which hold some, or take folders too (recursive)"
+    hold = "holds" if len(found) == 1 else "hold"
+    return f"{' or '.join(found[:3])}, which {hold} some, or take folders too (recursive)"
 
 
 def _listed(path: Path) -> Iterator[Path]:

@@ -145,10 +145,9 @@ def check_cut(
     if len({one.photo for one in maps}) == 1:
         telling.say(f"the network sees the middle of each photo, {min(left):.0%} of it")
         return
-    telling.say(
-        f"photos are cut to one shape: from {min(left):.0%} to {max(left):.0%} of each is "
-        f"left{_by(deciding)}"
-    )
+    shares = list(dict.fromkeys(f"{share:.0%}" for share in (min(left), max(left))))
+    much = f"from {' to '.join(shares)}" if len(shares) > 1 else shares[0]
+    telling.say(f"photos are cut to one shape: {much} of each is left{_by(deciding)}")
 
 
 def _by(deciding: Sequence[Sequence[Path]]) -> str:
@@ -158,7 +157,7 @@ def _by(deciding: Sequence[Sequence[Path]]) -> str:
     few = min(deciding, key=len)
     more = f" and {len(few) - 3} more" if len(few) > 3 else ""
     names = ", ".join(path.name for path in few[:3])
-    return f", as {names}{more} {'has' if len(few) == 1 else 'have'} another"
+    return f", as {names}{more} {'has' if len(few) == 1 else 'have'} another shape"
 
 
 def _kept_beside(few: Sequence[int], maps: Sequence[PixelMap], method: Preprocess) -> float:

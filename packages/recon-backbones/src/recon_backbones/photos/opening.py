@@ -92,8 +92,8 @@ def _formats(path: Path) -> tuple[str, ...]:
             )
     elif find_spec("pi_heif") is None:
         raise InputError(
-            f"{path}: is a HEIC photo; reading it needs pi-heif: pip install "
-            "'recon-backbones[heif]', or convert it to JPEG"
+            f"{path}: is a HEIC photo; reading it needs pi-heif: pip install pi-heif, or convert "
+            "it to JPEG"
         )
     else:
         import_module("pi_heif").register_heif_opener(thumbnails=False)

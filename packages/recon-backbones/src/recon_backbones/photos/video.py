@@ -162,8 +162,8 @@ def _grabbed(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise InputError(
-                f"{path}: is no video that OpenCV can read; its codec is not known here: "
-                "convert it to H.264"
+                f"{path}: is no video that OpenCV can read; it is broken, or its codec "
+                "is not known here: convert it to H.264"
             )
         while capture.grab():
             yield capture

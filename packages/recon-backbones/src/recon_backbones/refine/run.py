@@ -117,8 +117,7 @@ def _told(solved: Solved) -> str:
     how = ", built anew from matches" if solved.anew else ""
     return (
         f"{int(solved.placed.sum())} of {len(solved.placed)} views by {points:,} points{how}; "
-        f"median error {solved.median_before:.2f} to {solved.median_after:.2f} pixels, "
-        f"cost {solved.before:.4g} to {solved.after:.4g}"
+        f"median error {solved.median_before:.2f} to {solved.median_after:.2f} pixels"
     )
 
 

@@ -47,8 +47,18 @@ def save_state(folder: Path, optimizer: Optimizer, *, step: int, minutes: float)
         "minutes": torch.tensor(minutes, dtype=torch.float64),
     }
     partial = folder / "state.partial"
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, partial)
+    _write(partial, {n: t.detach().cpu().contiguous() for n, t in tensors.items()})
     partial.replace(folder / NAME)
+
+
+def _write(
+    path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors for whom the umask leaves them; safetensors alone would for the owner."""
+    path.touch()
+    readers = path.stat().st_mode
+    save_file(tensors, path, metadata=metadata)
+    path.chmod(readers)
 
 
 def resume(folder: Path, optimizer: Optimizer) -> tuple[int, float]:
@@ -79,6 +89,6 @@ def export_weights(folder: Path, destination: Path, *, averaged: bool = True) ->
     metadata = {"format": "pt", "steps": str(step), "made_by": "recon_backbones.training"}
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_suffix(".partial")
-    save_file(weights, partial, metadata=metadata)
+    _write(partial, weights, metadata)
     partial.replace(destination)
     return step

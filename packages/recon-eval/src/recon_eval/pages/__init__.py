@@ -5,6 +5,7 @@ from recon_eval.pages.card import hub_library as hub_library
 from recon_eval.pages.columns import Column as Column
 from recon_eval.pages.columns import Row as Row
 from recon_eval.pages.columns import markdown_table as markdown_table
+from recon_eval.pages.columns import measured as measured
 from recon_eval.pages.curve import loss_curve as loss_curve
 from recon_eval.pages.html import document as document
 from recon_eval.pages.html import facts as facts

@@ -53,6 +53,11 @@ class Column:
         return f"{value * self.scale:,.{self.digits}f}"
 
 
+def measured(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """The columns of which at least one row has a figure."""
+    return [column for column in columns if any(column.text(row) != "-" for row in rows)]
+
+
 def markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """One line per model."""
     titles = ["", *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns)]
@@ -62,9 +67,9 @@ def markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 
 def html_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """One line per figure, one column per model."""
+    """One line per figure that any model has, one column per model."""
     head = "".join(f"<th scope='col'>{escape(str(row['label']))}</th>" for row in rows)
-    body = "".join(_line(column, rows) for column in columns)
+    body = "".join(_line(column, rows) for column in measured(columns, rows))
     return f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -17,6 +17,7 @@ from recon_eval.reconstruction.page import ranks
 from recon_eval.reconstruction.upright import upright
 from recon_eval.reconstruction.view import Reconstruction, View
 
+GRAY = "Gray pixels have no point: too little confidence, an edge in depth, or a mask."
 SHOWN_VIEWS = 24
 SIDE = 560  # pixels of the plan's longer side
 SQUARE = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
@@ -40,7 +41,8 @@ def write_summary(path: Path, made: Reconstruction) -> None:
         for i in np.unique(np.linspace(0, len(made.views) - 1, SHOWN_VIEWS).round().astype(int))
     ]
     width, height = made.views[0].depth.shape[::-1]
-    counted = f"{len(made.views)} photos, {len(made.cloud):,} points"
+    several = "s" * (len(made.views) != 1)
+    counted = f"{len(made.views)} photo{several}, {len(made.cloud):,} points"
     pairs = [("depth maps", f"{width} x {height} pixels"), *made.facts]
     notes = [] if dict(made.facts).get("unit") else ["Lengths are in the network's own unit."]
     page = document(
@@ -147,7 +149,7 @@ def _views(views: Sequence[View], total: int) -> str:
             (pictures.DEPTH_STOPS, f"depth {near:.2f}", f"{far:.2f} (logarithmic)"),
             (pictures.SHARE_STOPS, "least confident", "most confident pixel of the photo"),
         )
-        + "</section>"
+        + f"<p class='note'>{GRAY}</p></section>"
     )
 
 

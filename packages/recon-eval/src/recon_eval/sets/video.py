@@ -1,4 +1,4 @@
-"""Frames of a video, by OpenCV (`pip install recon-eval[video]`)."""
+"""Frames of a video, by OpenCV (the extra `video`)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,13 +69,15 @@ def _positions(path: Path) -> Iterator[object]:
     try:
         import cv2
     except ImportError as error:
-        raise ImportError("reading video needs OpenCV: pip install recon-eval[video]") from error
+        raise ImportError(
+            "reading video needs OpenCV: pip install opencv-python-headless"
+        ) from error
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
             raise ValueError(
-                f"{path}: is no video that OpenCV can read; its codec is not known here: "
-                "convert it to H.264"
+                f"{path}: is no video that OpenCV can read; it is broken, or its codec "
+                "is not known here: convert it to H.264"
             )
         while capture.grab():
             yield capture

@@ -77,7 +77,8 @@ canvas.addEventListener("keydown", (e) => {
 function show(number) {
   state.model = number;
   const model = models[number];
-  $("summary").textContent = `${model.cameras.length} photos, ${model.count.toLocaleString("en")} points`;
+  const photos = model.cameras.length === 1 ? "1 photo" : `${model.cameras.length} photos`;
+  $("summary").textContent = `${photos}, ${model.count.toLocaleString("en")} points`;
   [...$("models").children].forEach((b, i) => b.setAttribute("aria-pressed", String(i === number)));
   draw();
 }
