@@ -33,30 +33,30 @@ def product_dtype(
 
     Raises ValueError for an input of another width, device or dtype than the layer reads.
     """
+    # The name is read where it is refused alone: layers of other names then share compiled code.
     if not isinstance(x, Tensor):
         check_tensor(f"input of {layer.where}", x)
-    wrong = _wrong(layer, x)
-    if wrong is None and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)  # meta knows no autocast
-    if wrong is None and not any_dtype and x.dtype != layer.weight_dtype:
-        wrong = (
-            f"dtype={x.dtype}; it must be the weight's {layer.weight_dtype}: cast one to the "
-            "other, or use torch.autocast"
-        )
-    if wrong is not None:  # compiled code is shared by layers whose names it has not read
-        raise ValueError(f"input of {layer.where}: {wrong}")
-    return x.dtype
-
-
-def _wrong(layer: Any, x: Tensor) -> str | None:
-    """What no autocast makes good about an input."""
+    device = x.device.type
     if x.device != layer.device:
-        return f"device={x.device}; it must be {layer.device}, where the layer is: move one there"
-    if x.dtype not in HIGH_PRECISION:
-        return f"dtype={x.dtype}; it must be float32, bfloat16 or float16: cast it"
-    if x.ndim == 0 or x.shape[-1] != layer.in_features:
-        return (
-            f"shape={tuple(x.shape)}; its last axis must be {layer.in_features}: give the "
-            "features that the layer reads"
+        raise ValueError(
+            f"input of {layer.where}: device={x.device}; it must be {layer.device}, where the "
+            "layer is: move one to the other"
         )
-    return None
+    if x.dtype not in HIGH_PRECISION:
+        raise ValueError(
+            f"input of {layer.where}: dtype={x.dtype}; it must be float32, bfloat16 or float16: "
+            "cast it"
+        )
+    if x.ndim == 0 or x.shape[-1] != layer.in_features:
+        raise ValueError(
+            f"input of {layer.where}: shape={tuple(x.shape)}; its last axis must be "
+            f"{layer.in_features}: give the features that the layer reads"
+        )
+    if device != "meta" and torch.is_autocast_enabled(device):  # meta knows no autocast
+        return torch.get_autocast_dtype(device)
+    if not any_dtype and x.dtype != layer.weight_dtype:
+        raise ValueError(
+            f"input of {layer.where}: dtype={x.dtype}; it must be the weight's "
+            f"{layer.weight_dtype}: cast one to the other, or use torch.autocast"
+        )
+    return x.dtype
