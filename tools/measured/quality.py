@@ -70,6 +70,22 @@ def quality() -> str:
     )
 
 
+def quality_of_many() -> str:
+    """The same rows on scenes of more views, those that train among them where they were asked."""
+    record = load("quality-da3-tiny.json")
+    counts = ("16 views", "32 views")
+    groups = _groups(record, *counts)
+    header = ("network", *(f"{words}, {views}" for views in counts for words in ON_TRUTH))
+    names = [name for name in groups[0] if name in groups[1]]
+    rows = [(name, *(text for of in groups for text in _truth(of[name]))) for name in names]
+    scenes, size = groups[0]["dense"]["scenes"], record["setting"]["size"]
+    return (
+        f"{table(header, rows)}\n\n{record['backbone']}, {scenes} unseen synthetic scenes of "
+        f"either number of views at {size} pixels, those of 32 views of a wider world; paired 95 % "
+        f"bootstrap intervals. {where(record['environment'])}"
+    )
+
+
 def fp8_rounded() -> str:
     """FP8 weights rounded to suit their inputs beside the nearest codes."""
     record = load("fp8-rounded.json")
