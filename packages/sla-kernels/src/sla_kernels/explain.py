@@ -105,25 +105,33 @@ def explain(
     """
     q, k = under_autocast(q, k)
     check_attention_inputs(q, k, k)
-    selection = given_or_chosen(
+    found = given_or_chosen(
         selection, q, k, k, keep=keep, block=block, order=order, summary=summary, opened=opened,
         axes=axes, pinned=pinned, scale=None,
     )  # fmt: skip
-    name, _, reason = resolve(backend, q, k, selection)
-    kept = _kept(selection)
+    name, _, reason = resolve(backend, q, k, found)
+    kept = _kept(found)
+    seen = None
+    if isinstance(found, SummarySelection):
+        seen = _seen(found, order if selection is None else _order_of(found))
     return Explanation(
         backend=name,
         reason=reason,
-        tile=tile_of(name, q, selection),
-        block=selection.block,
-        key_blocks=selection.key_blocks,
+        tile=tile_of(name, q, found),
+        block=found.block,
+        key_blocks=found.key_blocks,
         kept_blocks=kept,
-        pinned=selection.num_pinned,
-        density=selection.density,
-        dense=kept[0] == selection.key_blocks,
+        pinned=found.num_pinned,
+        density=found.density,
+        dense=kept[0] == found.key_blocks,
         crossover=crossover(q),
-        seen=_seen(selection, order) if isinstance(selection, SummarySelection) else None,
+        seen=seen,
     )
+
+
+def _order_of(selection: SummarySelection) -> str:
+    """The order of a selection that was made elsewhere."""
+    return "sequence" if bool((selection.order.diff() > 0).all()) else "its own"
 
 
 def _kept(selection: Selection) -> tuple[int, int]:

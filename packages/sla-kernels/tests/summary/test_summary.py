@@ -383,6 +383,15 @@ def test_rounded_types_err_no_more_than_pytorchs_own_attention(dtype: torch.dtyp
     assert error <= 3 * other + 1e-6 * ours.double().norm()
 
 
+@pytest.mark.parametrize(("order", "said"), [("content", "its own"), ("sequence", "sequence")])
+def test_explain_looks_at_the_order_of_a_selection(order: str, said: str) -> None:
+    q, k, v = qkv(515, 515)
+    selection = select_rows(q, k, v, keep=4, block=(32, 4), order=order, summary=(4, 32))
+    found = explain(q, k, selection=selection)
+    assert found.seen is not None
+    assert found.seen.order == said
+
+
 def test_explain_says_what_a_query_sees() -> None:
     q, k, _ = draw(2000, 2000)
     options = {"keep": 4, "block": (16, 4), "order": "content", "summary": (4, 32, 256)}
