@@ -385,7 +385,7 @@ def test_rounded_types_err_no_more_than_pytorchs_own_attention(dtype: torch.dtyp
 
 @pytest.mark.parametrize(("order", "said"), [("content", "its own"), ("sequence", "sequence")])
 def test_explain_looks_at_the_order_of_a_selection(order: str, said: str) -> None:
-    q, k, v = qkv(515, 515)
+    q, k, v = draw(515, 515)
     selection = select_rows(q, k, v, keep=4, block=(32, 4), order=order, summary=(4, 32))
     found = explain(q, k, selection=selection)
     assert found.seen is not None
