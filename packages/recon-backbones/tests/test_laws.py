@@ -159,3 +159,21 @@ def test_views_become_sequences_without_a_copy(index: int) -> None:
     assert tuple(seen[0].shape) == ((2, 15, 8) if config.is_global(index) else (6, 5, 8))
     assert storage(seen[0]) == storage(back) == storage(x)
     assert torch.equal(back, x)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 257, 64), (1, 2, 1, 32), (7, 3, 201, 64), (2, 5, 1000, 16), (1, 1, 1100, 64)]
+)
+def test_products_of_bfloat16_are_attention(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recon_backbones.blocks.attention.multiplies_bfloat16", lambda: True)
+    q, k, v = (x.transpose(1, 2) for x in torch.randn(3, shape[0], shape[2], shape[1], shape[3]))
+    expected = DenseAttention()(q.double(), k.double(), v.double())
+    given = [x.bfloat16() for x in (q, k, v)]
+    with torch.inference_mode():
+        found = DenseAttention()(*given)
+    assert found.dtype == torch.bfloat16
+    assert (found - expected).norm() <= 0.01 * expected.norm()
+    learned = DenseAttention()(*(x.requires_grad_() for x in given))
+    assert "ScaledDotProduct" in type(learned.grad_fn).__name__

@@ -1,5 +1,6 @@
 """High-precision islands: heads outside autocast, exponentials in at least float32."""
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -33,6 +34,13 @@ def half_type(device: torch.device | str) -> torch.dtype:
     if known and torch.cuda.get_device_capability(device) < FIRST_BFLOAT16:
         return torch.float16
     return torch.bfloat16
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
 def in_float64(x: Tensor) -> Tensor:
