@@ -30,12 +30,15 @@ def forward(x: Tensor, layer: nn.Module = LAYER) -> Tensor:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_agree(bias: bool) -> None:
-    layer = nn.Linear(128, 256, bias=bias)
-    x = torch.randn(3, 50, 128)
+def test_values_agree(bias: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "multiplies_bfloat16", lambda: True)
+    layer = nn.Linear(128, 256, bias=bias).to(dtype)
+    x = torch.randn(3, 50, 128).to(dtype)
     assert operations(lambda: forward(x, layer)) == {"mkldnn._linear_pointwise.default"}
-    torch.testing.assert_close(forward(x, layer), layer(x), rtol=1e-5, atol=1e-5)
+    near = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(forward(x, layer), layer(x), rtol=near, atol=near)
 
 
 def test_gradients_small_layers_and_other_types_go_the_usual_way() -> None:

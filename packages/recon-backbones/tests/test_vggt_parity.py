@@ -119,9 +119,12 @@ def test_rotation_equals_upstream() -> None:
         assert error(rotate(sample[None], table)[0], expected) < 2e-6
 
 
-def test_the_sincos_map_equals_upstream() -> None:
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_sincos_map_equals_upstream(memory: torch.memory_format) -> None:
     expected = UNITS["uv.embed_c16"]
-    found = add_position(torch.zeros(1, 16, 8, 10), 1.25, gain=1.0)
+    empty = torch.zeros(1, 16, 8, 10).contiguous(memory_format=memory)
+    found = add_position(empty, 1.25, gain=1.0)
+    assert found is empty
     assert error(found[0].permute(1, 2, 0), expected) < 3e-6
 
 

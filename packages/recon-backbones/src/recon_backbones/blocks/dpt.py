@@ -30,9 +30,21 @@ def add_position(
     frequency = 100.0 ** -(torch.arange(count, device=x.device) / count)
     columns = gain * _wave(width, aspect / diagonal, frequency)
     rows = gain * _wave(height, 1 / diagonal, frequency)
+    if x.stride(1) == 1:  # channels stand side by side, as convolutions on a CPU leave them
+        return x.add_(_plane(columns, rows).to(x.dtype))
     x[:, :half] += columns[:, None, :].to(x.dtype)
     x[:, half:] += rows[:, :, None].to(x.dtype)
     return x
+
+
+def _plane(
+    columns: Float[Tensor, "c x"], rows: Float[Tensor, "c y"]
+) -> Float[Tensor, "channels y x"]:
+    """Both in one map with channels side by side: one long addition in place of many short ones."""
+    across = torch.cat((columns, torch.zeros_like(columns)))
+    down = torch.cat((torch.zeros_like(rows), rows))
+    across, down = rearrange(across, "c x -> 1 x c"), rearrange(down, "c y -> y 1 c")
+    return rearrange(across.contiguous() + down.contiguous(), "y x c -> c y x")
 
 
 def _wave(count: int, span: float, frequency: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Linear layers by oneDNN on a CPU, where PyTorch would call another library.
 
 In float32 without gradients PyTorch hands matrix products to the BLAS it was built with, which on
-some processors reaches half the speed of oneDNN. The arithmetic is the same; only the order of
-summation differs. Modules stay as they are, so hooks, replaced layers and state dicts do too.
+some processors reaches half the speed of oneDNN; in bfloat16 it writes the bias first and adds to
+it. The arithmetic is the same; only the order of summation differs. Modules stay as they are, so
+hooks, replaced layers and state dicts do too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import register_flop_formula
+
+from recon_backbones.blocks.precision import multiplies_bfloat16
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,11 +60,13 @@ class _LinearByOneDnn(TorchFunctionMode):
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether oneDNN can stand in: large plain float32 tensors on a CPU, no gradient, no cast."""
+    """Whether oneDNN can stand in: large plain tensors on a CPU, no gradient, no cast."""
     operands = (x, weight) if bias is None else (x, weight, bias)
+    known = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and multiplies_bfloat16())
     return (
         all(type(t) in (Tensor, nn.Parameter) for t in operands)
-        and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in operands)
+        and known
+        and all(t.device.type == "cpu" and t.dtype == x.dtype for t in operands)
         and x.numel() * len(weight) >= _LARGE
         and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in operands))
