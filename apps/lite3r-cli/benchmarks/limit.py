@@ -7,8 +7,10 @@
 
 Everything that a student adds is inside its time: order, choice, means, attention. All rows take
 the number type in which the dense network is faster, and linear layers are the same in all, so that
-attention alone tells them apart. Rows are timed in turn, each on its own after a pass that warms
-up; a share is that of the fastest passes. Random weights are good for time, not for quality.
+attention alone tells them apart. "products" is the dense network with its global attention by two
+matrix products in place of PyTorch's fused kernel, which is what others use. Rows are timed in
+turn, each on its own after a pass that warms up; a share is that of the fastest passes. Random
+weights are good for time, not for quality.
 """
 
 import argparse
@@ -42,16 +44,35 @@ class Nothing(nn.Module):
         return v
 
 
+class Products(nn.Module):
+    """Dense attention by two products, as many queries at a time as keep weights in a cache."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, pinned: Tensor | None = None) -> Tensor:
+        """Attend, head by head."""
+        out, step = torch.empty_like(q), max(16, 2**20 // k.shape[2])
+        for head in range(q.shape[1]):
+            for start in range(0, q.shape[2], step):
+                some = (slice(None), slice(head, head + 1), slice(start, start + step))
+                weights = (q[some] * q.shape[3] ** -0.5) @ k[:, head : head + 1].mT
+                out[some] = torch.softmax(weights, -1, out=weights) @ v[:, head : head + 1]
+        return out
+
+
+def exchanged(dense: Backbone, core: type[nn.Module]) -> Backbone:
+    """The network with another core in its global attentions."""
+    replace_attention(dense, lambda _: core(), where=lambda site: site.scope == "global")
+    return dense
+
+
 def rows(given: argparse.Namespace, dtype: torch.dtype) -> dict[str, Backbone]:
-    """The dense network, its limit, and a student by each recipe, in a number type."""
+    """The dense network in two forms, its limit, and a student by each recipe, in a type."""
 
     def load() -> Backbone:
         torch.manual_seed(0)
         return load_backbone(given.backbone, weights=given.weights).eval()
 
-    limit = load()
-    replace_attention(limit, lambda _: Nothing(), where=lambda site: site.scope == "global")
-    made = {"dense": load(), "limit": limit}
+    made = {"dense": load(), "limit": exchanged(load(), Nothing)}
+    made["products"] = exchanged(load(), Products)
     for name in RECIPES:
         made[name] = lighten(load(), replace(by_name(name), fp8="none")).backbone.eval()
         sla_kernels.attend_all_below(made[name], sla_kernels.short_on("cpu"))  # as deployed
