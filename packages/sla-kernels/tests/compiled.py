@@ -8,7 +8,13 @@ from functools import partial
 import pytest
 import torch
 
-from sla_kernels import SparseLinearAttention, select_blocks, select_rows, sla_attention
+from sla_kernels import (
+    SparseLinearAttention,
+    sdpa_override,
+    select_blocks,
+    select_rows,
+    sla_attention,
+)
 
 from .cases import qkv
 
@@ -37,6 +43,15 @@ def test_any_length_runs_in_one_graph(pinned: torch.Tensor | None) -> None:
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b)
     assert len(graphs) == 1
+
+
+def test_a_model_whose_attention_is_replaced_compiles() -> None:
+    torch._dynamo.reset()
+    layer = torch.nn.TransformerEncoderLayer(64, 2, 128, dropout=0.0, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    x = torch.randn(1, 99, 64)
+    with sdpa_override(model, lambda site: make()):
+        torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
 
 
 def test_aot_autograd_compiles_forward_and_backward() -> None:

@@ -154,7 +154,7 @@ def test_a_mix_for_another_number_of_heads_is_refused(heads: int) -> None:
         module(*qkv(100, 100))
 
 
-@pytest.mark.parametrize("heads", [0, -1, 2.0, True])
+@pytest.mark.parametrize("heads", [0, -1, True])
 def test_a_mix_for_no_number_of_heads_is_refused(heads: object) -> None:
     with pytest.raises(ValueError, match=f"heads={heads}; it must be a whole number"):
         make(combine="alpha", heads=heads)

@@ -137,9 +137,7 @@ def test_attention_modules_of_pytorch_are_replaced() -> None:
         torch.testing.assert_close(model.eval()(x), dense)
     assert sites == ["layers.0.self_attn", "layers.1.self_attn"]
     with sdpa_override(model, make):
-        sparse = model(x)
-        torch.testing.assert_close(torch.compile(model, backend="eager")(x), sparse)
-    assert (sparse - dense).abs().max() > 1e-3
+        assert (model(x) - dense).abs().max() > 1e-3
 
 
 class Checkpointed(nn.Module):
