@@ -26,6 +26,28 @@ def test_keeping_all_runs_dense_attention_and_says_so() -> None:
     assert torch.equal(out, F.scaled_dot_product_attention(q, k, v))
 
 
+@pytest.mark.parametrize(
+    ("n", "m", "d"), [(100, 130, 32), (1, 1, 64), (1500, 1500, 64), (33, 7, 24)]
+)
+def test_products_of_bfloat16_are_dense_attention(
+    n: int, m: int, d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sla_kernels.sparse.dense.product_type", lambda x: x.dtype)
+    q, k, v = qkv(n, m, d=d, dtype=torch.bfloat16)
+    expected = F.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    found = sla_attention(q, k, v, keep=1.0, block=BLOCK, linear=None, backend="dense")
+    assert found.dtype == torch.bfloat16
+    assert (found - expected).norm() <= 0.01 * expected.norm()
+    learned = sla_attention(
+        *(x.requires_grad_() for x in (q, k, v)),
+        keep=1.0,
+        block=BLOCK,
+        linear=None,
+        backend="dense",
+    )
+    assert "ScaledDotProduct" in type(learned.grad_fn).__name__
+
+
 @pytest.mark.parametrize("scope", ["all", "complement"])
 @pytest.mark.parametrize("pinned", [None, torch.tensor([3, 70])])
 def test_dense_attention_and_the_lists_compute_the_same(

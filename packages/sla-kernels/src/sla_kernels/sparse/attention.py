@@ -1,12 +1,12 @@
 """The sparse branch by any backend; its callers have checked everything."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sla_kernels.runtime.autocast import in_own_type
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.selection import BlockSelection
+from sla_kernels.sparse.dense import dense_attention
 from sla_kernels.sparse.flex import sparse_attention_flex
 from sla_kernels.sparse.reference import sparse_attention_reference
 from sla_kernels.summary.attention import summary_attention
@@ -23,7 +23,7 @@ def sparse_attention(
 ) -> Tensor:
     """Return softmax(scale q k^T) v over the kept key blocks, and over summaries where listed."""
     if backend == "dense":
-        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        return dense_attention(q, k, v, scale)
     if isinstance(selection, BlockSelection):
         if backend != "flex":
             return sparse_attention_with_lse(q, k, v, selection, scale, backend)[0]
