@@ -49,7 +49,7 @@ def _head(first: Float[Tensor, "n yx j"], second: Float[Tensor, "n yx j"]) -> Te
 def rotate(x: Float[Tensor, "b h n d"], table: RotaryTable) -> Float[Tensor, "b h n d"]:
     """Turn queries or keys by their tokens' angles."""
     swapped = x.reshape(*x.shape[:-1], 2, 2, -1).flip(-2).reshape(x.shape)
-    return torch.addcmul(x * table.cos, swapped, table.signed_sin)
+    return x * table.cos + swapped * table.signed_sin
 
 
 def grid_positions(
