@@ -39,8 +39,11 @@ def half_type(device: torch.device | str) -> torch.dtype:
 @functools.cache
 def multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for products of bfloat16."""
-    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    known = ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16")
+    return any(bool(capabilities.get(name)) for name in known) or bool(
+        torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def in_float64(x: Tensor) -> Tensor:

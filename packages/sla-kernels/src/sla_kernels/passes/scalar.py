@@ -118,9 +118,18 @@ def power(x):
 
 @part
 @no_type_check
+def ascending(value):
+    """An integer that ascends as values do, -0 before 0, NaN above everything.
+
+    Compilers compare many integers at a time, and floats one by one where NaN may be among them.
+    """
+    bits = np.int32(as_bits(value))
+    bits ^= (bits >> np.int32(31)) & np.int32(0x7FFFFFFF)
+    return bits if value == value else np.int32(0x7FFFFFFF)
+
+
+@part
+@no_type_check
 def packed(value, place):
     """An integer that ascends as values do, then as places do; -0 is 0, NaN above everything."""
-    bits = np.int32(as_bits(value + np.float32(0)))
-    bits ^= (bits >> np.int32(31)) & np.int32(0x7FFFFFFF)
-    bits = bits if value == value else np.int32(0x7FFFFFFF)
-    return (np.int64(bits) << np.int64(32)) | np.int64(place)
+    return (np.int64(ascending(value + np.float32(0))) << np.int64(32)) | np.int64(place)

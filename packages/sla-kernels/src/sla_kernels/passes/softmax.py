@@ -4,9 +4,9 @@ from typing import no_type_check
 
 import numpy as np
 
-from sla_kernels.passes.scalar import as_bits, as_float, compiled, number, part, power, put
+from sla_kernels.passes.scalar import as_float, ascending, compiled, number, power, put
 
-_LEAST, _MOST = np.int32(-(2**31)), np.int32(2**31 - 1)
+_LEAST = np.int32(-(2**31))
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
 
@@ -24,7 +24,7 @@ def soften(scores, bias, scale, queries, lo, hi, listed):
         for c in range(listed):
             x = number(scores[at + np.uint64(c)]) * scale + bias[of_block + np.uint64(c)]
             row[c] = x
-            most = max(most, _ascending(x))
+            most = max(most, ascending(x))
         top = as_float(np.uint32(most ^ ((most >> np.int32(31)) & _MAGNITUDE)))
         total = np.float32(0)
         for c in range(listed):
@@ -33,12 +33,3 @@ def soften(scores, bias, scale, queries, lo, hi, listed):
         share = np.float32(1) / total if np.abs(top) < np.inf else np.float32(np.nan)
         for c in range(listed):
             put(scores, at + np.uint64(c), row[c] * share)
-
-
-@part
-@no_type_check
-def _ascending(x):
-    """An integer that ascends as floats do, which compilers compare many at a time; NaN is most."""
-    bits = np.int32(as_bits(x))
-    bits ^= (bits >> np.int32(31)) & _MAGNITUDE
-    return bits if x == x else _MOST

@@ -35,7 +35,7 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Attend head by head, some queries at a time; the output lies token by token."""
     b, h, n, d = q.shape
     out = rearrange(q.new_empty(b, n, h, d), "b n h d -> b h n d")
-    step = max(16, AT_ONCE // k.shape[2])
+    step = max(16, AT_ONCE // (b * k.shape[2]))
     for head in range(h):
         keys, values = k[:, head].mT, v[:, head]
         for start in range(0, n, step):
