@@ -105,6 +105,15 @@ def test_an_interrupted_training_ends_bit_equal_and_is_measured(tmp_path: Path) 
     assert type(core) is DenseAttention
 
 
+def test_another_seed_shows_other_scenes() -> None:
+    one, same, other = (
+        parts(CYCLE, world=0.5, seed=seed).scenes(0, torch.device("cpu"))(0)["depth"]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.nightly  # that two stay equal is shown where the loop is
 def test_two_processes_draw_their_own_scenes(tmp_path: Path) -> None:
     schedule = Schedule(steps=1, warmup=2, check_every=100)
@@ -127,8 +136,9 @@ def test_pretraining_writes_weights_and_what_they_are_worth(
     monkeypatch.setattr("lite3r.commands.pretrain.cycle", lambda asked: CYCLE)
     monkeypatch.setattr("lite3r.commands.pretrain.all_exams", lambda scenes: [TINY])
     words = ("pretrain", "--from", "random", "--steps", "1", "--processes", "1", "--out", "p")
-    done = lite3r(*words, "--peak", "0.5")
+    done = lite3r(*words, "--peak", "0.5", "--seed", "3")
     assert done.code == 0, done.err
+    assert json.loads(Path("p/run.json").read_text())["seed"] == 3
     rows = json.loads(Path("p/teacher.json").read_text())["rows"]
     names = ["teacher", "each view alone", "constant depth", "teacher, own view only"]
     assert [row["predictor"] for row in rows] == names

@@ -25,7 +25,7 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
         load_backbone(planned.backbone, weights=planned.start)  # before processes start
     terminal.say(f"training; {asked.out / 'log.jsonl'} has the losses")
     with reported(of=("recon_backbones.training.state",)):
-        train(planned, parts(cycle(asked), world=asked.world))
+        train(planned, parts(cycle(asked), world=asked.world, seed=asked.seed))
     weights = asked.out / "da3-tiny.safetensors"
     export_weights(asked.out, weights)
     record = measure(weights, scenes=asked.test_scenes)
@@ -46,7 +46,8 @@ def plan(asked: Pretrain) -> Run:
             steps=asked.steps,
             minutes=asked.minutes,
             peak=peak if asked.peak is None else asked.peak,
-            decay=0.4 if fresh else 0.9,
+            decay=0.4 if fresh else 0.7,
+            seed=asked.seed,
         ),
         start=asked.start,
         processes=1 if asked.device != "cpu" else asked.processes,

@@ -31,6 +31,8 @@ class Pretrain(Command, work="lite3r.commands.pretrain:run"):
     """Share of scenes from the rich world; the others are rooms."""
     peak: float | None = None
     """Highest learning rate, as a part of the full one; 0.33 on trained weights, else 1."""
+    seed: int = 0
+    """Decides the scenes: with another one a second training sees others than the first."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Device that renders and trains."""
     processes: int = 2
