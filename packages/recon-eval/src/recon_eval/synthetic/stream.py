@@ -14,6 +14,8 @@ from recon_eval.synthetic.rooms.render import render_room
 
 ENDLESS = 1 << 40
 RANKS, MOST_SCENES = 64, 1024  # processes, and scenes of a batch
+SHOWS = 4
+"""How often a scene is shown: to draw it takes as long as to learn from it."""
 Row = dict[str, Tensor]
 """Views of one scene: images (uint8), depth, valid, world_to_camera, intrinsics."""
 
@@ -41,14 +43,15 @@ class Batch:
 
 
 class FreshScenes:
-    """The scenes of one process. Every scene is shown twice, a whole cycle of batches apart.
+    """The scenes of one process. Every scene is shown four times, a whole cycle of batches apart.
 
     - `cycle`: the batches of steps, over and over; `seed` decides the scenes.
     - `world`: the share of scenes from `SyntheticWorld`; the others are `SyntheticScenes`.
     - `rank`: which of at most 64 processes this is; no two show one scene.
 
-    Half of a batch is new, half was new one cycle ago. What was rendered then is kept, and rendered
-    once more where it is not at hand, so that an interrupted run goes on bit by bit.
+    Each time its views come in another order, its colors are others, and half the time it is
+    mirrored. What was rendered is kept until it was shown for the last time, and rendered once more
+    where it is not at hand, so that an interrupted run goes on bit by bit.
     Raises ValueError for a cycle without batches, a share that is none, and a rank beyond those.
     """
 
@@ -77,7 +80,7 @@ class FreshScenes:
         self._kept: dict[int, Row] = {}
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Draw the scenes of a step, shuffle their views, and disturb each scene's colors."""
+        """Draw the scenes of a step, shuffle their views, mirror some, and disturb the colors."""
         batch = self.cycle[step % len(self.cycle)]
         numbers = [self._number(step, row) for row in range(batch.scenes)]
         missing = [number for number in numbers if number not in self._kept]
@@ -88,20 +91,21 @@ class FreshScenes:
             scene = self._kept[number]
             order = torch.from_numpy(rng.permutation(batch.views)).to(self.device)
             shown = {name: tensor[order] for name, tensor in scene.items()}
-            rows.append(shown | {"images": _recolor(shown["images"], rng)})
-            if self._is_second(step, row):
+            shown["images"] = _recolor(shown["images"], rng)
+            rows.append(_mirrored(shown) if rng.random() < 0.5 else shown)
+            if self._shows_left(step, row) == 0:
                 del self._kept[number]
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _is_second(self, step: int, row: int) -> bool:
-        generation = step // len(self.cycle)
-        return (generation + row) % 2 == 1
+    def _shows_left(self, step: int, row: int) -> int:
+        """How often the scene of a row is shown after this step; not all rows change at once."""
+        generation, place = divmod(step, len(self.cycle))
+        return SHOWS - 1 - (generation + place + row) % SHOWS
 
     def _number(self, step: int, row: int) -> int:
-        """The scene that a row of a step shows: no other rows but its twin's show it."""
-        length = len(self.cycle)
-        shown_first = step if self._is_second(step, row) else step + length  # never below zero
-        return (shown_first * RANKS + self.rank) * MOST_SCENES + row
+        """The scene that a row of a step shows, by the step that shows it for the last time."""
+        shown_last = step + self._shows_left(step, row) * len(self.cycle)
+        return (shown_last * RANKS + self.rank) * MOST_SCENES + row
 
     def _render(self, numbers: Sequence[int], batch: Batch) -> list[Row]:
         rngs = {n: np.random.default_rng([self.seed, 7, n]) for n in numbers}
@@ -171,6 +175,17 @@ def _row(
         "world_to_camera": world_to_camera,
         "intrinsics": intrinsics,
     }
+
+
+def _mirrored(row: Row) -> Row:
+    """The same scene in a mirror: images from right to left, x turned in world and cameras."""
+    across = torch.tensor([-1.0, 1.0, 1.0], device=row["depth"].device)
+    cameras, lenses = row["world_to_camera"], row["intrinsics"].clone()
+    lenses[:, 0, 2] = row["images"].shape[-1] - lenses[:, 0, 2]
+    turned = cameras[..., :3] * across[:, None] * across
+    flipped = {name: row[name].flip(-1) for name in ("images", "depth", "valid")}
+    moved = torch.cat([turned, cameras[..., 3:] * across[:, None]], dim=-1)
+    return flipped | {"world_to_camera": moved, "intrinsics": lenses}
 
 
 def _recolor(images: UInt8[Tensor, "v 3 y x"], rng: np.random.Generator) -> Tensor:
