@@ -94,3 +94,8 @@ def test_parts_of_other_shapes_are_named() -> None:
         PointCloud(points=points, colors=[[0, 0, 0]] * 5)  # type: ignore[arg-type]
     with pytest.raises((ValueError, TypeError), match=r"observations.xy=array of|Type-check"):
         Observations(camera=numbers, point=numbers, xy=np.zeros((5, 3)))
+
+
+def test_colors_that_are_no_bytes_are_refused() -> None:
+    with pytest.raises((ValueError, TypeError), match=r"colors=array of float32|Type-check"):
+        PointCloud(points=np.zeros((2, 3)), colors=np.ones((2, 3), np.float32))

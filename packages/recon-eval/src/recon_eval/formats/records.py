@@ -59,7 +59,7 @@ class PointCloud:
     - `colors`: sRGB bytes, as a screen shows them.
     - `confidence`: of the depth that a point was made from, in no unit.
 
-    Raises ValueError where the parts differ in length.
+    Raises ValueError where the parts differ in length, or colors are no bytes.
     """
 
     points: Float[np.ndarray, "p 3"]
@@ -78,6 +78,11 @@ class PointCloud:
                     f"{part.name}: has {len(value)} rows; points has {len(self.points)}, "
                     "and every part has one row a point: give as many"
                 )
+        if self.colors is not None and self.colors.dtype != np.uint8:  # in [0, 1] all were black
+            raise ValueError(
+                f"colors=array of {self.colors.dtype}; it must be of uint8, as a screen shows "
+                "them: give (255 * colors).round().astype(np.uint8)"
+            )
 
     def __len__(self) -> int:
         return len(self.points)
