@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 ORTHOGONALITY = 1e-3  # largest entry of R R^T - I
+SKEW = 1e-3  # of the focal length: a pixel across a thousand, which most formats cannot hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +203,16 @@ def check_camera(
         raise ValueError(
             f"{where}: the last row of the intrinsic is {intrinsics[2]}; it must be 0 0 1: "
             "give a pinhole camera, not transposed"
+        )
+
+
+def check_straight(camera: Camera, what: str) -> None:
+    """Raise ValueError where a camera has a skew, for which there is no place in `what`."""
+    skew = float(np.abs(camera.intrinsics[[0, 1], [1, 0]]).max())
+    if skew > SKEW * camera.intrinsics[1, 1]:
+        raise ValueError(
+            f"{camera.name}: skew={skew:.4g}; {what} has no place for it, so it must be at most "
+            f"{SKEW:g} of the focal length: resample the photo without it"
         )
 
 
