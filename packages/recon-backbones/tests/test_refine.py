@@ -16,7 +16,7 @@ from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.refine.bundle import A_PAIR, Loss, adjust
 from recon_backbones.refine.gauge import in_frame_of, in_frame_of_all
-from recon_backbones.refine.grow import Views, grow
+from recon_backbones.refine.grow import Views, _pairs, grow
 from recon_backbones.refine.keypoints import find_keypoints
 from recon_backbones.refine.lenses import Focal, Lenses
 from recon_backbones.refine.matching import choose_pairs, match_pair
@@ -388,3 +388,24 @@ def test_photos_that_share_nothing_keep_their_cameras(
     assert found.tracked is None
     assert found.world_to_camera is made.world_to_camera
     assert "share too few" in dict(found.facts)["cameras refined"]
+
+
+def test_pairs_that_share_most_are_found_without_a_table_of_views_and_points() -> None:
+    views, points = 40, 10_000
+    view = torch.stack(
+        [torch.arange(points) % views, (torch.arange(points) * 7 + 1) % views], dim=1
+    )
+    tracks = Tracks(
+        view=view.flatten(),
+        point=torch.arange(points).repeat_interleave(2),
+        xy=torch.zeros(2 * points, 2).double(),
+        points=torch.zeros(points, 3).double(),
+    )
+    sees = torch.zeros(views, points)
+    sees[tracks.view, tracks.point] = 1
+    counts = (sees @ sees.T).triu(diagonal=1)
+    found = list(_pairs(tracks, views))
+    assert sorted(float(counts[pair]) for pair in found) == sorted(
+        counts.flatten().topk(len(found)).values.tolist()
+    )
+    assert peak_allocated(lambda: list(_pairs(tracks, views))) < sees.nbytes
