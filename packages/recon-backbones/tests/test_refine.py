@@ -409,3 +409,18 @@ def test_pairs_that_share_most_are_found_without_a_table_of_views_and_points() -
         counts.flatten().topk(len(found)).values.tolist()
     )
     assert peak_allocated(lambda: list(_pairs(tracks, views))) < sees.nbytes
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_keypoints_lie_where_blobs_are(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    centers = np.mgrid[30:230:40, 30:310:40].reshape(2, -1).T + rng.uniform(0, 1, (35, 2))
+    down, across = np.mgrid[:260, :340] + 0.5
+    gray = np.full(down.shape, 40.0)
+    for y, x in centers:
+        gray += 180 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / 2 / 2.5**2)
+    image = np.repeat(gray.round().astype(np.uint8)[..., None], 3, axis=2)
+    found = find_keypoints(image, factor=factor).xy.numpy() / factor
+    off = found[:, None] - centers[:, ::-1]
+    off = off[np.arange(len(found)), np.linalg.norm(off, axis=2).argmin(axis=1)]
+    assert len(found) >= 35 and np.abs(np.median(off, axis=0)).max() < 0.02

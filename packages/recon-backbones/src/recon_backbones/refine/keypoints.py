@@ -46,9 +46,10 @@ def find_keypoints(
     - `factor`: how many pixels of the photo a pixel of `image` is.
     """
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found, descriptors = cv2.SIFT.create(nfeatures=most, contrastThreshold=0.02).detectAndCompute(
-        gray, None
+    sift = cv2.SIFT.create(  # which else finds all a quarter of a pixel right and down
+        nfeatures=most, contrastThreshold=0.02, enable_precise_upscale=True
     )
+    found, descriptors = sift.detectAndCompute(gray, None)
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)
     xy = np.array([point.pt for point in found], np.float64).reshape(-1, 2)
