@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recon_backbones import Prediction
-from recon_backbones.chain.find import Revisit, find_revisits
 from recon_backbones.chain.graph import Edge, settle
 from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.geometry.similarity import (
@@ -141,18 +139,8 @@ def test_a_sequence_without_drift_stays_as_it_is(ring: Room) -> None:
     torch.testing.assert_close(found.world_to_camera[0], truth, rtol=0, atol=1e-4)
 
 
-def test_places_that_only_look_alike_are_not_closed(
-    ring: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same pictures again, a hundred meters away: the pass over both sees two places.
-
-    Views of one half may show one place in truth, and are left out.
-    """
-
-    def found_between(*given: Any) -> list[Revisit]:
-        return [r for r in find_revisits(*given) if r.first < VIEWS // 2 <= r.second]
-
-    monkeypatch.setattr("recon_backbones.chain.close.find_revisits", found_between)
+def test_places_that_only_look_alike_are_not_closed(ring: Room) -> None:
+    """The same pictures again, a hundred meters away: the pass over both sees two places."""
     cameras = ring.world_to_camera.clone()
     away = torch.tensor([100.0, 0, 0])
     cameras[VIEWS // 2 :, :, 3] -= (cameras[VIEWS // 2 :, :, :3] @ away[:, None])[..., 0]
