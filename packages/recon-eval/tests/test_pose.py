@@ -120,6 +120,10 @@ def test_no_errors_and_what_is_no_error_have_no_auc(
         auc(torch.ones(2), 0)
 
 
+def test_whole_degrees_may_be_floats() -> None:
+    assert pose.evaluate(rig(0), rig(0), thresholds=[5.0]).numbers()["auc5"] == 1  # type: ignore[list-item]
+
+
 def test_perfect_cameras_score_perfectly() -> None:
     result = pose.evaluate(rig(2), rig(2))
     assert result.auc[30] == result.auc_exact[30] == result.rra[3] == result.rta[3] == 1
