@@ -32,3 +32,13 @@ def test_matrices_that_are_transposed_are_refused() -> None:
     moved[3, 0] = 2.0
     with pytest.raises(InputError, match=r"the last row of world_to_camera is \[2.*0 0 0 1: "):
         GivenCamera(name="a.jpg", world_to_camera=moved, intrinsics=LENS)
+
+
+def test_a_skew_that_would_be_left_out_is_refused() -> None:
+    for place, skew in (((0, 1), 0.1), ((0, 1), -0.1), ((1, 0), 0.1)):
+        lens = LENS.copy()
+        lens[place] = skew
+        with pytest.raises(InputError, match=r"a\.jpg: skew=0\.1; .*: resample the photo"):
+            GivenCamera(name="a.jpg", world_to_camera=np.eye(4), intrinsics=lens)
+        lens[place] = skew / 10  # what rounding leaves
+        GivenCamera(name="a.jpg", world_to_camera=np.eye(4), intrinsics=lens)

@@ -158,7 +158,7 @@ def test_given_cameras_far_from_the_origin_come_back_to_the_last_bit(
         poses = scene.world_to_camera.double().numpy()
         moved = poses[:, :, :3] @ np.array(shift)
         poses = np.concatenate([poses[:, :, :3], poses[:, :, 3:] - moved[..., None]], axis=2)
-        lens = scene.intrinsics[0].double().numpy() + np.pi * np.eye(3, 3, 1)  # no float32
+        lens = scene.intrinsics[0].double().numpy() + np.pi * np.eye(3, 3, 2)  # no float32
 
         def cameras(paths: Sequence[Path]) -> list[GivenCamera]:
             return [

@@ -16,7 +16,7 @@ from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.refine.bundle import A_PAIR, Loss, adjust
 from recon_backbones.refine.gauge import in_frame_of, in_frame_of_all
-from recon_backbones.refine.grow import Views, grow
+from recon_backbones.refine.grow import Views, _pairs, grow
 from recon_backbones.refine.keypoints import find_keypoints
 from recon_backbones.refine.lenses import Focal, Lenses
 from recon_backbones.refine.matching import choose_pairs, match_pair
@@ -388,3 +388,39 @@ def test_photos_that_share_nothing_keep_their_cameras(
     assert found.tracked is None
     assert found.world_to_camera is made.world_to_camera
     assert "share too few" in dict(found.facts)["cameras refined"]
+
+
+def test_pairs_that_share_most_are_found_without_a_table_of_views_and_points() -> None:
+    views, points = 40, 10_000
+    view = torch.stack(
+        [torch.arange(points) % views, (torch.arange(points) * 7 + 1) % views], dim=1
+    )
+    tracks = Tracks(
+        view=view.flatten(),
+        point=torch.arange(points).repeat_interleave(2),
+        xy=torch.zeros(2 * points, 2).double(),
+        points=torch.zeros(points, 3).double(),
+    )
+    sees = torch.zeros(views, points)
+    sees[tracks.view, tracks.point] = 1
+    counts = (sees @ sees.T).triu(diagonal=1)
+    found = list(_pairs(tracks, views))
+    assert sorted(float(counts[pair]) for pair in found) == sorted(
+        counts.flatten().topk(len(found)).values.tolist()
+    )
+    assert peak_allocated(lambda: list(_pairs(tracks, views))) < sees.nbytes
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_keypoints_lie_where_blobs_are(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    centers = np.mgrid[30:230:40, 30:310:40].reshape(2, -1).T + rng.uniform(0, 1, (35, 2))
+    down, across = np.mgrid[:260, :340] + 0.5
+    gray = np.full(down.shape, 40.0)
+    for y, x in centers:
+        gray += 180 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / 2 / 2.5**2)
+    image = np.repeat(gray.round().astype(np.uint8)[..., None], 3, axis=2)
+    found = find_keypoints(image, factor=factor).xy.numpy() / factor
+    off = found[:, None] - centers[:, ::-1]
+    off = off[np.arange(len(found)), np.linalg.norm(off, axis=2).argmin(axis=1)]
+    assert len(found) >= 35 and np.abs(np.median(off, axis=0)).max() < 0.02

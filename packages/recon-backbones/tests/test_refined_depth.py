@@ -17,6 +17,8 @@ from recon_backbones.refine.depths import FEW, MANY, Ratios, fit_depth
 from recon_backbones.refine.model import Cameras, errors
 from recon_backbones.refine.tracks import Tracks
 
+from .allocations import peak_allocated
+
 VIEWS, SIZE, WALL = (
     3,
     (30, 40),
@@ -149,3 +151,10 @@ def test_what_was_done_is_told(points: int) -> None:
     told = fit_depth(wrong, Ratios.of(wrong, cameras, tracks))[1]
     assert told.startswith(f"fitted to points in {3 if points else 0} of 3 views")
     assert ("median difference 10 to" in told) == bool(points)
+
+
+def test_depth_is_compared_view_by_view() -> None:
+    made, cameras, tracks = wall()
+    large = np.full((VIEWS, 600, 800), WALL, np.float32)
+    made = replace(made, depth=large, keep=np.ones_like(large, dtype=bool))
+    assert peak_allocated(lambda: Ratios.of(made, cameras, tracks)) < 1.5 * large.nbytes

@@ -44,6 +44,18 @@ def test_the_verdict_names_what_a_part_earned(auc: float, word: str) -> None:
     assert "depth unchanged" in sentence
 
 
+def test_one_scene_is_called_neither_better_nor_worse() -> None:
+    measured = {
+        f"8 views|{name}": {"0": row(auc)["0"]}
+        for name, auc in (("64 blocks", 0.9), ("sequence order", 0.5), ("dense", 0.6))
+    }
+    said = verdict(measured, "8 views", PARTS, ())
+    assert "poses unchanged (AUC@30 +40.00 points)" in said[1]
+    document = {"summary": summarize(measured), "measured": measured, "verdict": said}
+    assert "| 1.000x |" in markdown(document)
+    ElementTree.fromstring(svg(panels(document, "8 views")))
+
+
 def test_photos_have_a_word_of_their_own() -> None:
     said = verdict({"photos|64 blocks": row(0.5)}, "8 views", PARTS, ("64 blocks", "another"))
     assert said[1:] == [

@@ -53,6 +53,17 @@ def test_autocast_and_depth_of_16_bits_leave_places_as_they_are(
     )
 
 
+def test_a_scene_far_from_the_origin_is_fused_as_near_it(scene: Scene) -> None:
+    depth, valid, cameras, intrinsics = parts(scene)
+    near, away = cameras.double(), torch.tensor([4.5e5, 5.4e6, 200.0], dtype=torch.float64)
+    far = near.clone()
+    far[:, :, 3] -= far[:, :, :3] @ away
+    every, moved = (points.back_project(depth, valid, c, intrinsics).points for c in (near, far))
+    assert (moved - away - every).abs().max() < 1e-6
+    kept = [points.fuse_consistent(depth, valid, c, intrinsics, min_views=2) for c in (near, far)]
+    assert len(kept[1].points) == pytest.approx(len(kept[0].points), rel=1e-3)
+
+
 def test_exact_depth_is_mostly_consistent_and_lies_on_the_surface(scene: Scene) -> None:
     every = points.back_project(*parts(scene))
     fused = points.fuse_consistent(*parts(scene), min_views=2)

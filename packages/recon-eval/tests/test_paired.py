@@ -1,5 +1,6 @@
 """Networks on the same scenes: paired intervals, kept measurements, panels."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,8 +29,15 @@ def test_figures_that_a_scene_lacks_count_for_neither() -> None:
     other = {"a": {"x": 1.0}, "b": {"x": 5.0}, "d": {"x": 9.0}}
     found = ratio(one, other, "x")
     assert found is not None
-    assert (found.value, found.low, found.high) == (2.0, 2.0, 2.0)
+    assert (found.value, found.low, found.high) == (2.0, None, None)
     assert (mean(one, "x"), mean(one, "y")) == (5.0, None)
+
+
+def test_one_scene_has_no_interval_and_shows_nothing() -> None:
+    found = difference({"a": {"x": 9.0}}, {"a": {"x": 1.0}}, "x")
+    assert found is not None and not found.without(0.0)
+    assert (found.text(2), found.text(1, "x")) == ("+8.00", "8.0x")
+    assert json.loads(json.dumps(found.to_dict()))["low"] is None
 
 
 def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Path) -> None:

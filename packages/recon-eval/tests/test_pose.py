@@ -120,6 +120,10 @@ def test_no_errors_and_what_is_no_error_have_no_auc(
         auc(torch.ones(2), 0)
 
 
+def test_whole_degrees_may_be_floats() -> None:
+    assert pose.evaluate(rig(0), rig(0), thresholds=[5.0]).numbers()["auc5"] == 1  # type: ignore[list-item]
+
+
 def test_perfect_cameras_score_perfectly() -> None:
     result = pose.evaluate(rig(2), rig(2))
     assert result.auc[30] == result.auc_exact[30] == result.rra[3] == result.rta[3] == 1
@@ -285,3 +289,14 @@ def test_a_straight_trajectory_says_how_it_was_aligned() -> None:
     result = pose.evaluate_trajectory(in_world(target, 4, 2.0), target)
     assert result.provenance()["alignment"] == "orientations"
     assert result.ate_rmse < 1e-9
+
+
+@pytest.mark.parametrize("digits", [6, 8])
+def test_cameras_far_from_the_origin_are_measured_as_near_it(digits: int) -> None:
+    near = rig(0)
+    near[:, :, :3] = near[:, :, :3].mul(10**digits).round() / 10**digits  # as files round them
+    far = near.clone()
+    far[:, :, 3] -= far[:, :, :3] @ torch.tensor([4.5e5, 5.4e6, 200.0], dtype=torch.float64)
+    assert pose.pair_errors(near, far).direction_degrees.max() < 1e-5
+    found = pose.evaluate_trajectory(near, far)
+    assert max(found.ate_rmse, found.rpe_translation_rmse) < 1e-7

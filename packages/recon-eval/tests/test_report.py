@@ -149,8 +149,10 @@ def test_a_comparison_equals_one_made_by_hand() -> None:
     (row,) = found.differences
     assert (row.mean, row.low, row.high, row.scenes) == (2.0, 1.0, 3.0, 2)
     assert (found.first_means, found.second_means) == ((5.5,), (7.5,))
-    half = compare(fixed("t", 1.0, 10.0), fixed("s", 2.0, 13.0), level=0.4).differences[0]
+    less = compare(fixed("t", 1.0, 10.0), fixed("s", 2.0, 13.0), level=0.4)
+    (half,) = less.differences
     assert (half.low, half.high, half.level) == (2.0, 2.0, 0.4)  # half of all draws
+    assert "| difference | 40 % interval |" in less.markdown()
     assert found.markdown() == (
         "| protocol | metric | teacher | student | difference | 95 % interval | scenes |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n"

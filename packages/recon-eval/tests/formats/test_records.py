@@ -1,11 +1,20 @@
 """Cameras and clouds: checked when made, and moved without losing a part."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon_eval.formats import Camera, Observations, PointCloud
+from recon_eval.formats import (
+    Camera,
+    Observations,
+    PointCloud,
+    write_colmap,
+    write_transforms,
+)
 
 LENS = np.array([[90.0, 0, 40], [0, 90.0, 30], [0, 0, 1]])
 
@@ -94,3 +103,22 @@ def test_parts_of_other_shapes_are_named() -> None:
         PointCloud(points=points, colors=[[0, 0, 0]] * 5)  # type: ignore[arg-type]
     with pytest.raises((ValueError, TypeError), match=r"observations.xy=array of|Type-check"):
         Observations(camera=numbers, point=numbers, xy=np.zeros((5, 3)))
+
+
+def test_colors_that_are_no_bytes_are_refused() -> None:
+    with pytest.raises((ValueError, TypeError), match=r"colors=array of float32|Type-check"):
+        PointCloud(points=np.zeros((2, 3)), colors=np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("skew", [0.2, -0.2, 0.05])
+def test_a_skew_is_not_left_out_in_silence(tmp_path: Path, skew: float) -> None:
+    lens = np.array([[100.0, skew, 50], [0, 100, 40], [0, 0, 1]])
+    camera = Camera(name="a.jpg", world_to_camera=np.eye(4), intrinsics=lens, size=(100, 80))
+    refused = pytest.raises(ValueError, match=rf"a.jpg: skew={abs(skew)}; .* has no place for it")
+    for name, write in (
+        ("sparse", lambda path: write_colmap(path, [camera], PointCloud(points=np.zeros((0, 3))))),
+        ("transforms.json", lambda path: write_transforms(path, [camera])),
+    ):
+        with refused if abs(skew) > 0.1 else nullcontext():  # what rounding leaves is no skew
+            write(tmp_path / name)
+        assert (tmp_path / name).exists() == (abs(skew) < 0.1)

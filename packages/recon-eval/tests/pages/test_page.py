@@ -1,6 +1,7 @@
 """The report page is whole in itself, and says what the numbers say."""
 
 import html.parser
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,3 +119,9 @@ def test_a_metric_brings_its_words() -> None:
     assert Column.of("abs_rel", more=", on a whim").explanation.endswith("/ truth, on a whim")
     with pytest.raises(ValueError, match="key='speed'; it must be a metric"):
         Column.of("speed")
+
+
+@pytest.mark.parametrize("loss", [[0.0, 0.0], [0.1, 0.0, 0.1], [0.1]])
+def test_a_loss_without_a_curve_leaves_the_page(page: Page, loss: list[float]) -> None:
+    text = render_page(replace(page, loss=loss))
+    assert "distillation loss" not in text.lower() and "room &amp; garden" in text

@@ -1,5 +1,7 @@
 """Sightings: a point is seen where depth agrees, from exact scenes and from walls before walls."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,15 @@ def test_every_view_sees_a_wall_and_none_sees_behind_it() -> None:
 def test_unknown_depth_sees_nothing() -> None:
     depths = [np.full((6, 8), v, np.float32) for v in (0.0, np.nan, np.inf, 2.0)]
     assert find_sightings(np.array([[0.1, 0, 2.0]]), rig(4), depths).tolist() == [[3, -1, -1, -1]]
+
+
+def test_depth_is_looked_up_and_not_copied() -> None:
+    depths = np.full((50, 200, 200), 2.0, np.float32)
+    tracemalloc.start()
+    find_sightings(np.array([[0.1, 0, 2.0]]), rig(50), depths)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < depths.nbytes / 2
 
 
 def test_of_too_many_views_those_that_agree_best_are_kept() -> None:

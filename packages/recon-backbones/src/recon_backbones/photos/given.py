@@ -7,6 +7,7 @@ from jaxtyping import Float64
 
 from recon_backbones.errors import InputError
 
+SKEW = 1e-3  # of the focal length: a pixel across a thousand, which networks and files leave out
 SHAPE_TOLERANCE = 0.01  # by which the shapes of a photo and of its camera's image may differ
 
 
@@ -18,7 +19,7 @@ class GivenCamera:
     - `world_to_camera`: [R | t]; a fourth row of 0 0 0 1 is dropped.
     - `size`: width and height of the image that `intrinsics` speak of; None for the photo itself.
 
-    Raises InputError for matrices of other shapes, and for other last rows.
+    Raises InputError for matrices of other shapes, for other last rows, and for a skew.
     """
 
     name: str
@@ -46,6 +47,13 @@ class GivenCamera:
                     f"{self.name}: the last row of {name} is {below[0]}; it must be {rule}: give "
                     "world-to-camera matrices and intrinsics in pixels, not transposed"
                 )
+        skew = float(np.abs(self.intrinsics[[0, 1], [1, 0]]).max())
+        if skew > SKEW * abs(self.intrinsics[1, 1]):
+            raise InputError(
+                f"{self.name}: skew={skew:.4g}; it must be at most {SKEW:g} of the focal length, "
+                "as no network sees one and files have no place for it: resample the photo "
+                "without it"
+            )
         object.__setattr__(self, "world_to_camera", self.world_to_camera[:3])
 
     def of_size(self, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from recon_backbones.reconstruction import Reconstruction
@@ -44,8 +44,8 @@ class Ratios:
     def of(made: Reconstruction, cameras: Cameras, tracks: Tracks) -> "Ratios":
         """Compare depth, at the pixels that `made` keeps, with the points of tracks."""
         deep, xy = depths(cameras, tracks), places(made, tracks)
-        found = _sampled(torch.from_numpy(made.depth).double(), xy, tracks.view)
-        kept = _sampled(torch.from_numpy(made.keep).double(), xy, tracks.view) > 1 - 1e-6
+        found = _sampled(torch.from_numpy(made.depth), xy, tracks.view)
+        kept = _sampled(torch.from_numpy(made.keep), xy, tracks.view) > 1 - 1e-6
         good = kept & (xy.abs() <= 1).all(dim=1) & (found > 0) & (deep > 0)
         return Ratios(
             log=(deep[good] / found[good]).log(),
@@ -105,7 +105,7 @@ def places(made: Reconstruction, tracks: Tracks) -> Float64[Tensor, "o 2"]:
 
 
 def _sampled(
-    maps: Float64[Tensor, "v y x"], xy: Float64[Tensor, "o 2"], view: Int64[Tensor, " o"]
+    maps: Shaped[Tensor, "v y x"], xy: Float64[Tensor, "o 2"], view: Int64[Tensor, " o"]
 ) -> Float64[Tensor, " o"]:
     """Values of each observation's view between its pixels."""
     found = torch.zeros(len(xy), dtype=torch.float64)
@@ -113,7 +113,7 @@ def _sampled(
         own = view == number
         grid = rearrange(xy[own], "o c -> 1 1 o c")
         sampled = F.grid_sample(
-            values[None, None], grid, padding_mode="border", align_corners=False
+            values[None, None].double(), grid, padding_mode="border", align_corners=False
         )
         found[own] = sampled.flatten()
     return found

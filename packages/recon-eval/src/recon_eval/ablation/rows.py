@@ -73,5 +73,5 @@ def summarize(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     return found
 
 
-def _dict(interval: Interval | None) -> dict[str, float] | None:
+def _dict(interval: Interval | None) -> dict[str, float | None] | None:
     return None if interval is None else interval.to_dict()

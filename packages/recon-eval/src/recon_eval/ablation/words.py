@@ -31,14 +31,14 @@ def _earned(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     poses = difference(first, second, "auc30", 100)
     said = []
     for what, interval, better, text in (
-        ("depth", depth, depth and depth.high < 1, depth and f"AbsRel {depth.text(3, 'x')}"),
-        ("poses", poses, poses and poses.low > 0, poses and f"AUC@30 {poses.text(2)} points"),
+        ("depth", depth, depth and depth.value < 1, depth and f"AbsRel {depth.text(3, 'x')}"),
+        ("poses", poses, poses and poses.value > 0, poses and f"AUC@30 {poses.text(2)} points"),
     ):
         if interval is None:
             continue
-        none = 1.0 if what == "depth" else 0.0
-        unsure = interval.low <= none <= interval.high
-        said.append(f"{what} {'unchanged' if unsure else 'better' if better else 'worse'} ({text})")
+        sure = interval.without(1.0 if what == "depth" else 0.0)
+        word = ("better" if better else "worse") if sure else "unchanged"
+        said.append(f"{what} {word} ({text})")
     with_it, without = mean(first, "seen") or 0, mean(second, "seen") or 0
     return f"{', '.join(said)}; {with_it:.0%} of the keys seen against {without:.0%}."
 

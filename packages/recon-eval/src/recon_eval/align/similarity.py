@@ -77,9 +77,13 @@ def alignment_facts(fit: Similarity | None) -> dict[str, object]:
 
 
 def camera_centers(world_to_camera: Float[Tensor, "*v _ 4"]) -> Float[Tensor, "*v 3"]:
-    """Return where the cameras stand, in world coordinates and float64."""
+    """Return where the cameras stand, in world coordinates and float64.
+
+    The center is solved for: far from the origin, a rotation that is one to seven digits would move
+    it by much. NaN or infinity where a matrix has no inverse.
+    """
     cameras = matrices_of(world_to_camera, "world_to_camera").double()
-    return -(cameras[..., :3].mT @ cameras[..., 3:])[..., 0]
+    return -torch.linalg.solve_ex(cameras[..., :3], cameras[..., 3:]).result[..., 0]
 
 
 def umeyama(

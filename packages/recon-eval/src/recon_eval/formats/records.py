@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 ORTHOGONALITY = 1e-3  # largest entry of R R^T - I
+SKEW = 1e-3  # of the focal length: a pixel across a thousand, which most formats cannot hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class PointCloud:
     - `colors`: sRGB bytes, as a screen shows them.
     - `confidence`: of the depth that a point was made from, in no unit.
 
-    Raises ValueError where the parts differ in length.
+    Raises ValueError where the parts differ in length, or colors are no bytes.
     """
 
     points: Float[np.ndarray, "p 3"]
@@ -78,6 +79,11 @@ class PointCloud:
                     f"{part.name}: has {len(value)} rows; points has {len(self.points)}, "
                     "and every part has one row a point: give as many"
                 )
+        if self.colors is not None and self.colors.dtype != np.uint8:  # in [0, 1] all were black
+            raise ValueError(
+                f"colors=array of {self.colors.dtype}; it must be of uint8, as a screen shows "
+                "them: give (255 * colors).round().astype(np.uint8)"
+            )
 
     def __len__(self) -> int:
         return len(self.points)
@@ -197,6 +203,16 @@ def check_camera(
         raise ValueError(
             f"{where}: the last row of the intrinsic is {intrinsics[2]}; it must be 0 0 1: "
             "give a pinhole camera, not transposed"
+        )
+
+
+def check_straight(camera: Camera, what: str) -> None:
+    """Raise ValueError where a camera has a skew, for which there is no place in `what`."""
+    skew = float(np.abs(camera.intrinsics[[0, 1], [1, 0]]).max())
+    if skew > SKEW * camera.intrinsics[1, 1]:
+        raise ValueError(
+            f"{camera.name}: skew={skew:.4g}; {what} has no place for it, so it must be at most "
+            f"{SKEW:g} of the focal length: resample the photo without it"
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from recon_eval.formats.files import parse_json, read_bounded, write_json
-from recon_eval.formats.records import Camera
+from recon_eval.formats.records import Camera, check_straight
 
 MAX_BYTES = 256 << 20
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # between OpenCV's and OpenGL's cameras, both ways
@@ -66,7 +66,7 @@ def write_transforms(
       splats may start.
     - `masks`: the mask of each image, named likewise: black is ignored.
 
-    Raises ValueError where a camera has no size, or masks and cameras differ in number.
+    Raises ValueError where a camera has no size, or a skew, or masks and cameras differ in number.
     """
     if masks is not None and len(masks) != len(cameras):
         raise ValueError(
@@ -89,6 +89,7 @@ def _frame(camera: Camera) -> dict[str, object]:
             f"{camera.name}: size=None; transforms.json needs the width and height: give the "
             "size of the photo"
         )
+    check_straight(camera, "transforms.json")
     lens = camera.intrinsics
     return {
         "file_path": camera.name,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import isfinite
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -73,8 +74,8 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 
 def _curve(loss: Sequence[float]) -> str:
-    if len(loss) < 2:
-        return ""
+    if len(loss) < 2 or not all(isfinite(value) and value > 0 for value in loss):
+        return ""  # a student that equals its teacher has a loss of 0, and a page still
     drawing = loss_curve(loss, label="distillation loss")
     return f"<section><h2>Distillation loss</h2><figure class='card'>{drawing}</figure></section>"
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from recon_eval.align import camera_centers
 from recon_eval.checks import Axes, rig_of, without_autocast
 
 
@@ -137,18 +138,17 @@ class _View:
     valid: Tensor
     camera: Tensor
     intrinsics: Tensor
+    center: Tensor
 
     def lift(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """World points at `depth` behind positions in the image."""
         rays = torch.nn.functional.pad(pixels, (0, 1), value=1.0)
         local = rays @ torch.linalg.inv(self.intrinsics.to(depth)).T * depth[..., None]
-        camera = self.camera.to(depth)
-        return (local - camera[:, 3]) @ camera[:, :3]
+        return local @ self.camera[:, :3].to(depth) + self.center.to(depth)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Position in the image and depth of world points."""
-        camera = self.camera.to(points)
-        local = points @ camera[:, :3].T + camera[:, 3]
+        local = (points - self.center.to(points)) @ self.camera[:, :3].to(points).T
         pixels = local @ self.intrinsics.to(points).T
         return pixels[..., :2] / pixels[..., 2:], local[..., 2]
 
@@ -189,7 +189,10 @@ def _centers(depth: Tensor) -> Tensor:
 def _views(
     depth: Tensor, valid: Tensor, world_to_camera: Tensor, intrinsics: Tensor
 ) -> list[_View]:
-    """Checked; depth of 16 bits as float32, since these hold no places of pixels."""
+    """Checked; depth of 16 bits as float32, since these hold no places of pixels.
+
+    With cameras of float64 as float64, which may stand too far from the origin for less.
+    """
     cameras, axes = rig_of(world_to_camera, "world_to_camera"), Axes()
     axes.check(depth, "depth", "v y x")
     axes.check(valid, "valid", "v y x", boolean=True)
@@ -203,5 +206,7 @@ def _views(
         )
     if not bool(valid.any()):
         raise ValueError("valid: no pixel is valid; the cloud would be empty: keep some")
-    wide = depth.to(torch.promote_types(depth.dtype, torch.float32))
-    return [_View(*parts) for parts in zip(wide, valid, cameras, intrinsics, strict=True)]
+    kind = torch.promote_types(depth.dtype, torch.float32)
+    wide = depth.to(torch.promote_types(kind, cameras.dtype))
+    parts = (wide, valid, cameras, intrinsics, camera_centers(cameras))
+    return [_View(*view) for view in zip(*parts, strict=True)]

@@ -44,11 +44,10 @@ def find_sightings(
             "leave them out for the usual ones"
         )
     found = np.full((len(points), most), -1, np.int32)
-    known = [np.where((d > 0) & (d < np.inf), d, np.nan).astype(np.float64) for d in depths]
 
     def work(start: int) -> None:
         piece = np.ascontiguousarray(points[start : start + PIECE].T, np.float64)
-        found[start : start + PIECE] = _of_piece(piece, cameras, known, most, tolerance)
+        found[start : start + PIECE] = _of_piece(piece, cameras, depths, most, tolerance)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy holds no lock while it computes
         list(pool.map(work, range(0, len(points), PIECE)))
@@ -78,7 +77,7 @@ def observe(
 def _of_piece(
     points: Float64[np.ndarray, "3 p"],
     cameras: Sequence[Camera],
-    depths: Sequence[Float64[np.ndarray, "_ _"]],
+    depths: Float[np.ndarray, "v y x"] | Sequence[Float[np.ndarray, "_ _"]],
     most: int,
     tolerance: float,
 ) -> Int32[np.ndarray, "p k"]:
@@ -102,7 +101,7 @@ def _of_piece(
 def _near(
     points: Float64[np.ndarray, "3 p"],
     camera: Camera,
-    depth: Float64[np.ndarray, "y x"],
+    depth: Float[np.ndarray, "y x"],
     tolerance: float,
 ) -> tuple[Int[np.ndarray, " s"], Float32[np.ndarray, " s"]]:
     """Which points a view sees, and how far off its map each is, relative to the map's depth."""
@@ -113,6 +112,7 @@ def _near(
         x, y = across / ahead, down / ahead
     inside = np.flatnonzero((ahead > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height))
     there = depth[y[inside].astype(np.int64), x[inside].astype(np.int64)]
-    gap = np.abs(ahead[inside] / there - 1).astype(np.float32)
-    near = gap <= tolerance  # false where a depth is not known: NaN
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = np.abs(ahead[inside] / there - 1).astype(np.float32)
+    near = (gap <= tolerance) & (there > 0) & (there < np.inf)
     return inside[near], gap[near]

@@ -80,7 +80,7 @@ def evaluate(
             "are usual"
         )
     errors = pair_errors(predicted_world_to_camera, target_world_to_camera, direction=direction)
-    return summarize(errors, direction=direction, thresholds=thresholds)
+    return summarize(errors, direction=direction, thresholds=[int(k) for k in thresholds])
 
 
 def summarize(

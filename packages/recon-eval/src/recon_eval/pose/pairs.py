@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from recon_eval.align import camera_centers
 from recon_eval.pose.angles import direction_angle_degrees, rotation_angle_degrees
 from recon_eval.pose.cameras import check_rigs
 
@@ -71,7 +72,7 @@ def pair_errors(
 def _relative(cameras: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation and translation of E_j E_i^-1, and where that translation is zero."""
     r, t = cameras[:, :, :3].double(), cameras[:, :, 3].double()
-    centers = -(r.mT @ t[..., None])[..., 0]
+    centers = camera_centers(cameras)
     i, j = pairs.T
     rotation = r[j] @ r[i].mT
     # t_j - R t_i, written with the centers: a far origin cancels before the rotation, not after

@@ -88,9 +88,9 @@ def evaluate_trajectory(
 def _motion(cameras: Tensor, delta: int) -> Tensor:
     """C_i^-1 C_{i+delta} = E_i E_{i+delta}^-1, as (v - delta, 3, 4)."""
     first, second = cameras[:-delta], cameras[delta:]
-    rotation = first[:, :, :3] @ second[:, :, :3].mT
-    translation = first[:, :, 3:] - rotation @ second[:, :, 3:]
-    return torch.cat([rotation, translation], dim=-1)
+    centers = camera_centers(cameras)  # a far origin cancels before the rotation, not after
+    translation = first[:, :, :3] @ (centers[delta:] - centers[:-delta])[..., None]
+    return torch.cat([first[:, :, :3] @ second[:, :, :3].mT, translation], dim=-1)
 
 
 def _rms(values: Tensor) -> float:

@@ -34,10 +34,10 @@ def read_models(folders: Sequence[Path], options: PointOptions) -> list[Model]:
 def unit_ratio(first: Sequence[View], other: Sequence[View]) -> float:
     """How long a unit of `other` is in units of `first`: the median ratio of their depths.
 
-    Compared are the views of the same name, or all when no name is shared.
+    Compared are the views of the same name that have depth in both, or all where there is none.
     """
-    named = {view.name: view for view in other}
-    pairs = [(view, named[view.name]) for view in first if view.name in named]
+    named = {view.name: view for view in other if view.known.any()}
+    pairs = [(v, named[v.name]) for v in first if v.name in named and v.known.any()]
     if not pairs:
         return _middle(first) / _middle(other)
     return float(np.median([_middle([a]) / _middle([b]) for a, b in pairs]))

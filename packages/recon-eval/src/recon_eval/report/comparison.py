@@ -30,8 +30,9 @@ class Comparison:
             (d.protocol, d.metric, *map(number, (a, b, d.mean)), interval(d.low, d.high), d.scenes)
             for d, a, b in zip(self.differences, self.first_means, self.second_means, strict=True)
         ]
-        header = ("protocol", "metric", self.first, self.second, "difference", "95 % interval")
-        return table((*header, "scenes"), rows) + "\n"
+        header = ("protocol", "metric", self.first, self.second, "difference")
+        level = f"{100 * self.differences[0].level:g} % interval"
+        return table((*header, level, "scenes"), rows) + "\n"
 
     def to_dict(self) -> list[dict[str, object]]:
         """Return JSON values, one dictionary a metric; NaN becomes null."""

@@ -14,21 +14,25 @@ Figures = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its paired bootstrap interval over scenes (95 %)."""
+    """A value and its paired bootstrap interval over scenes (95 %); one scene has none."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def text(self, digits: int, unit: str = "") -> str:
         """For people."""
-        low, high = f"{self.low:+.{digits}f}", f"{self.high:+.{digits}f}"
-        if unit == "x":
-            low, high = f"{self.low:.{digits}f}", f"{self.high:.{digits}f}"
-            return f"{self.value:.{digits}f}x [{low}, {high}]"
-        return f"{self.value:+.{digits}f}{unit} [{low}, {high}]"
+        form = f".{digits}f" if unit == "x" else f"+.{digits}f"
+        found = f"{self.value:{form}}{unit}"
+        if self.low is None or self.high is None:
+            return found
+        return f"{found} [{self.low:{form}}, {self.high:{form}}]"
 
-    def to_dict(self) -> dict[str, float]:
+    def without(self, value: float) -> bool:
+        """Whether the interval leaves a value out, as one scene's never does."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+    def to_dict(self) -> dict[str, float | None]:
         """For JSON."""
         return asdict(self)
 
@@ -60,6 +64,8 @@ def _paired(
     if not len(whole):
         return None
     value = float(compare(*whole.mean(axis=0)))
+    if len(whole) == 1:  # it says nothing about the spread over scenes
+        return Interval(value, None, None)
     drawn = np.random.default_rng(SEED).integers(len(whole), size=(RESAMPLES, len(whole)))
     spread = compare(whole[drawn, 0].mean(axis=1), whole[drawn, 1].mean(axis=1))
     return Interval(value, *_ends(spread))

@@ -78,8 +78,8 @@ def write_colmap(
 
     - `kinds`: "bin", "txt", or both. Text of a million points takes a quarter of a minute.
 
-    Raises ValueError where a camera has no size, for another kind, and for text alone where a name
-    has a space.
+    Raises ValueError where a camera has no size, or a skew, for another kind, and for text alone
+    where a name has a space.
     """
     if not kinds or not set(kinds) <= set(KINDS):
         raise ValueError(f"kinds={tuple(kinds)}; they must be of {', '.join(KINDS)}: name one")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 
-from recon_eval.formats.records import Camera, Observations, PointCloud
+from recon_eval.formats.records import Camera, Observations, PointCloud, check_straight
 
 Lens = tuple[tuple[int, int], Float64[np.ndarray, "3 3"]]
 Pixels = np.ndarray  # of the type PIXEL
@@ -93,12 +93,13 @@ def camera_of(name: str, pose: Sequence[float], lens: Lens) -> Camera:
 
 
 def pinhole_of(camera: Camera) -> tuple[tuple[int, int], list[float]]:
-    """Return the size and the four PINHOLE parameters. Raises ValueError without a size."""
+    """Return size and the four PINHOLE parameters. Raises ValueError without a size; for a skew."""
     if camera.size is None:
         raise ValueError(
             f"{camera.name}: size=None; a COLMAP model needs the width and height: give the "
             "size of the photo"
         )
+    check_straight(camera, "a PINHOLE camera of COLMAP")
     lens = camera.intrinsics
     return camera.size, [float(lens[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
 
