@@ -194,3 +194,20 @@ def test_a_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.count(path) == 4
     terminal.say(path)
     assert capsys.readouterr().err == f"{path}\n"
+
+
+ANSWER = """
+import sys; from rich.table import Table; from lite3r.main import main
+from lite3r.options.info import Info; from lite3r.shell.terminal import Output, Terminal
+Info.run = lambda self: Terminal(Output()).result({}, Table("AbsRel \u2193", "12"))
+sys.exit(main(["info"]))
+"""
+
+
+def test_a_result_is_shown_where_its_letters_are_missing_or_nobody_listens() -> None:
+    narrow = ["env", "PYTHONIOENCODING=cp1252", sys.executable, "-c", ANSWER]
+    done = subprocess.run(narrow, capture_output=True)
+    assert done.returncode == 0 and done.stderr == b""
+    assert b"AbsRel \\u2193" in done.stdout and b"12" in done.stdout
+    deaf = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, ANSWER])
+    assert deaf.returncode == 0
