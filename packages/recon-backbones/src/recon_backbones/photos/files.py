@@ -1,6 +1,7 @@
 """From what a user names - a folder, a pattern, a list, photos - to files."""
 
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -44,6 +45,17 @@ def find_photos(
             f"{'views of the same scene are' if at_least > 1 else 'is'} needed: name more"
         )
     return list(found.values())
+
+
+def photos_digest(paths: Sequence[Path]) -> str:
+    """How many files there are, and a digest of what they hold in this order, whatever their names.
+
+    Raises OSError for one that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{len(paths)} of digest {digest.hexdigest()[:12]}"
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
