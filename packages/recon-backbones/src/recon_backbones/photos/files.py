@@ -13,6 +13,7 @@ from recon_backbones.photos.opening import SUFFIXES
 
 MAX_LIST = 16 << 20  # bytes
 SIDECAR = "._"  # how a Mac begins the name of what it keeps beside a file
+MADE = "reconstruction.json"  # in a folder that a reconstruction was written to
 GLANCE = 10_000  # files below a folder that are looked at for a hint
 
 
@@ -23,7 +24,8 @@ def find_photos(
 
     An input is a photo, a folder (its photos, and with `recursive` those of the folders in it), a
     shell pattern, or a .txt file with one path per line, relative to the file. Hidden files in
-    folders, and the sidecars that a Mac leaves beside photos (._NAME), are no photos.
+    folders, the sidecars that a Mac leaves beside photos (._NAME), and what a reconstruction wrote
+    into a folder below, as depth maps, are no photos.
 
     Raises InputError when an input names nothing, or all together fewer than `at_least`.
     """
@@ -100,6 +102,9 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
             below.clear()
             continue
         visited.add(place)
+        if MADE in names and folder != str(path):
+            below.clear()
+            continue
         here = [Path(folder, name) for name in names if not name.startswith(".")]
         photos += sorted((p for p in here if p.suffix.lower() in SUFFIXES), key=_natural)
         wanted = [name for name in below if recursive and not name.startswith(".")]
