@@ -123,10 +123,13 @@ def test_a_bug_in_a_run_keeps_its_traceback_though_it_says_what_a_mistake_would(
     assert not isinstance(bug.value, UserError)
 
 
-def test_a_reader_that_leaves_early_is_no_bug() -> None:
+@pytest.mark.parametrize("say", ["print", "Terminal(Output()).result"])
+def test_a_reader_that_leaves_early_is_no_bug(say: str) -> None:
+    words = "'x' * 100" if say == "print" else "{}, 'x' * 100"
     code = (
         "import sys; from lite3r.main import main; from lite3r.options.info import Info\n"
-        "Info.run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
+        "from lite3r.shell.terminal import Output, Terminal\n"
+        f"Info.run = lambda self: [{say}({words}) for _ in range(10_000)]\n"
         "sys.exit(main(['info']))"
     )
     running = subprocess.Popen(
