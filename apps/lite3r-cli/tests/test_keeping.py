@@ -1,9 +1,13 @@
 """What is there is kept: nothing is overwritten unasked, and never what another wrote."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lite3r.distillation.folder import begin
 
 
 @pytest.fixture
@@ -120,3 +124,31 @@ def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:
     lite3r("data", "make", run).refuses("exists already")
     lite3r("data", "make", "scenes", "--scenes", "0").refuses("scenes=0")
     lite3r("data", "check", "nowhere").refuses("nowhere does not exist")
+
+
+def test_a_run_goes_on_with_the_photos_that_it_began_with(lite3r: Any, photos: Path) -> None:
+    """With another photo those held out would be others, some of which it has learned from."""
+    assert lite3r.distill("--data", photos, "--out", "a", "--quiet").code == 0
+    Path("a/report.json").unlink()  # as of a run that was stopped
+    shutil.copy(photos / "2.jpg", photos / "0.jpg")
+    done = lite3r.distill("--data", photos, "--out", "a", "--resume")
+    done.refuses("photos: '4 of digest", "in the run, '5 of digest", "choose another --out")
+    (photos / "0.jpg").unlink()
+    assert lite3r.distill("--data", photos, "--out", "a", "--resume", "--quiet").code == 0
+
+
+@pytest.mark.parametrize("place", ["link", "."])
+def test_a_run_takes_a_link_and_the_folder_it_is_started_in(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    Path("disk").mkdir()
+    Path("link").symlink_to("disk")
+    if place == ".":
+        monkeypatch.chdir("disk")
+    folder = Path(place)
+    begin(folder, {"steps": 1})
+    (folder / "training" / "checkpoints").mkdir(parents=True)
+    (folder / "report.json").symlink_to("nothing")
+    begin(folder, {"steps": 2})
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+    assert json.loads((folder / "run.json").read_text()) == {"steps": 2}

@@ -330,3 +330,14 @@ def test_refined_cameras_go_into_files_with_the_tracks_they_were_fitted_to(
         assert np.abs(landed[0] - model.observations.xy[number]).max() < 4
     lenses = arrays()["original_intrinsics"]
     np.testing.assert_allclose(lenses, lenses[:1].repeat(4, axis=0))
+
+
+def test_the_folder_above_has_a_name(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch, room: Path
+) -> None:
+    """It was to be reconstructions/.., which is there, and was refused after the work."""
+    (room / "raw").mkdir()
+    monkeypatch.chdir(room / "raw")
+    words = ("--weights", "random", "--size", "56", "--formats", "npz", "--quiet")
+    assert lite3r("reconstruct", "..", *words).code == 0
+    assert Path("reconstructions", room.name, "prediction.npz").is_file()

@@ -123,10 +123,13 @@ def test_a_bug_in_a_run_keeps_its_traceback_though_it_says_what_a_mistake_would(
     assert not isinstance(bug.value, UserError)
 
 
-def test_a_reader_that_leaves_early_is_no_bug() -> None:
+@pytest.mark.parametrize("say", ["print", "Terminal(Output()).result"])
+def test_a_reader_that_leaves_early_is_no_bug(say: str) -> None:
+    words = "'x' * 100" if say == "print" else "{}, 'x' * 100"
     code = (
         "import sys; from lite3r.main import main; from lite3r.options.info import Info\n"
-        "Info.run = lambda self: [print('x' * 100) for _ in range(10_000)]\n"
+        "from lite3r.shell.terminal import Output, Terminal\n"
+        f"Info.run = lambda self: [{say}({words}) for _ in range(10_000)]\n"
         "sys.exit(main(['info']))"
     )
     running = subprocess.Popen(
@@ -194,3 +197,20 @@ def test_a_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.count(path) == 4
     terminal.say(path)
     assert capsys.readouterr().err == f"{path}\n"
+
+
+ANSWER = """
+import sys; from rich.table import Table; from lite3r.main import main
+from lite3r.options.info import Info; from lite3r.shell.terminal import Output, Terminal
+Info.run = lambda self: Terminal(Output()).result({}, Table("AbsRel \u2193", "12"))
+sys.exit(main(["info"]))
+"""
+
+
+def test_a_result_is_shown_where_its_letters_are_missing_or_nobody_listens() -> None:
+    narrow = ["env", "PYTHONIOENCODING=cp1252", sys.executable, "-c", ANSWER]
+    done = subprocess.run(narrow, capture_output=True)
+    assert done.returncode == 0 and done.stderr == b""
+    assert b"AbsRel \\u2193" in done.stdout and b"12" in done.stdout
+    deaf = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, ANSWER])
+    assert deaf.returncode == 0

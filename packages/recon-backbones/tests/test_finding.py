@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, features
 
 from recon_backbones import Backbone, InputError, PhotoChoice, load_backbone, reconstruct
-from recon_backbones.photos import decode_photo, extract_frames, find_photos
+from recon_backbones.photos import decode_photo, extract_frames, find_photos, photos_digest
 from recon_backbones.photos.video import Clock, _places, read_clock
 from recon_backbones.telling import Telling
 
@@ -176,3 +176,22 @@ def test_nothing_here_needs_unix() -> None:
     sources = list(package.rglob("*.py"))
     assert sources
     assert not [p.name for p in sources if "import resource" in p.read_text(encoding="utf-8")]
+
+
+def test_a_digest_tells_photos_and_their_order_and_not_their_names(tmp_path: Path) -> None:
+    one, two, again = (tmp_path / name for name in ("1.jpg", "2.jpg", "3.jpg"))
+    for path, held in ((one, b"one"), (two, b"two"), (again, b"one")):
+        path.write_bytes(held)
+    assert photos_digest([one, two]) == photos_digest([again, two])
+    assert len({photos_digest(p) for p in ([one, two], [two, one], [one], [one, two, two])}) == 4
+
+
+def test_what_a_reconstruction_wrote_below_the_photos_is_none_of_them(tmp_path: Path) -> None:
+    made = tmp_path / "reconstructions" / "garden"
+    for path in (tmp_path / "1.jpg", tmp_path / "more" / "2.jpg", made / "depth" / "1.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(path)
+    (made / "reconstruction.json").write_text("{}")
+    found = find_photos([tmp_path], recursive=True)
+    assert [path.name for path in found] == ["1.jpg", "2.jpg"]
+    assert find_photos([made / "depth"], at_least=1) == [made / "depth" / "1.png"]  # if named

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output has gone. An error that is none of these keeps its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # no result is lost
     if words == ["--version"]:
         print(f"lite3r {version('lite3r-cli')}")
         return DONE
@@ -35,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parse(words)
     try:
         command.run()
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no standard output
     except UserError as error:
         _tell(error, command.output)
         return USER_ERROR
     except KeyboardInterrupt:
         print("lite3r: stopped; no half-written file is left", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # which rich makes of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
         return CLOSED_PIPE
     return DONE

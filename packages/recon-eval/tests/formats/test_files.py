@@ -1,12 +1,13 @@
 """Where nothing can be written is found before any work; what is written is for whom it may be."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from recon_eval.formats import check_writable, new_file, replaced_folder, write_text
+from recon_eval.formats import check_writable, new_file, replaced_folder, write_json, write_text
 
 
 @pytest.fixture(params=[0o077, 0o027, 0o022, 0o002])
@@ -55,6 +56,22 @@ def test_a_folder_that_no_text_can_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"caf\\udce9' is no UTF-8; .*choose another"):
         check_writable(tmp_path / os.fsdecode(b"caf\xe9"))
     check_writable(tmp_path / "café")
+
+
+def test_a_file_that_names_what_is_no_utf_8_is_written_and_read_again(tmp_path: Path) -> None:
+    named = {"cameras": os.fsdecode(b"caf\xe9/sparse")}
+    write_json(tmp_path / "a.json", named)
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == named
+
+
+@pytest.mark.parametrize("name", [".", "..", "new/.."])
+def test_a_folder_without_a_name_of_its_own_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="it from outside"), replaced_folder(Path(name)):
+        pytest.fail("the work began")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_where_a_disk_is_mounted_is_refused_before_the_work(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recon_eval.formats import Camera, match_cameras
+from recon_eval.formats import Camera, match_cameras, matching
 
 SOURCE = Path("cameras")
 
@@ -33,6 +33,18 @@ def test_photos_find_their_cameras_by_name_and_folder() -> None:
         paths("a/1.jpg", "b/1.jpg", "deep/2.jpg", "3.jpg"),
     )
     assert [c and c.name for c in matched] == ["a/1.jpg", "b/1.jpg", "2.jpg", None]
+
+
+def test_names_of_thousands_are_read_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each against each took minutes for a video's cameras."""
+    read: list[str] = []
+    monkeypatch.setattr(matching, "normalize", lambda form, text: read.append(text) or text)
+    frames = [f"frame_{i:05d}" for i in range(500)]
+    matched = match_cameras(
+        SOURCE, known(*(f"{one}.png" for one in frames)), paths(*(f"{one}.jpg" for one in frames))
+    )
+    assert [c and c.name for c in matched] == [f"{one}.png" for one in frames]
+    assert len(read) <= 4 * len(frames)
 
 
 def test_endings_differ_only_where_no_name_is_equal() -> None:

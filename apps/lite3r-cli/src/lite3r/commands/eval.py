@@ -42,5 +42,4 @@ def run(asked: Eval, terminal: Terminal) -> None:
     lost = f", {len(report.dropped)} of them dropped" if report.dropped else ""
     title = f"{asked.data}, {len(scenes)} scenes{lost}, {asked.views} views, {size} pixels"
     row = {"label": asked.model.model, **means(report, asked.protocol)}
-    shown = rich_table(PROTOCOLS[asked.protocol].columns, [row], title)
-    terminal.result(report.to_dict(), shown)
+    terminal.result(report.to_dict(), rich_table(PROTOCOLS[asked.protocol].columns, [row], title))

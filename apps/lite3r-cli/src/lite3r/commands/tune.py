@@ -60,7 +60,5 @@ def _write(asked: Tune, folder: Path, found: Tuned, kept: Kept, shown: str) -> N
     if found.choice is None:
         (folder / RECIPE).unlink(missing_ok=True)
         return
-    given = {"allow": asked.allow, "allow_pose": asked.allow_pose}
-    recipe_file.write(
-        folder / RECIPE, found.choice.fields, found_on=kept.document["setting"] | given
-    )
+    found_on = kept.document["setting"] | {"allow": asked.allow, "allow_pose": asked.allow_pose}
+    recipe_file.write(folder / RECIPE, found.choice.fields, found_on=found_on)

@@ -14,7 +14,7 @@ from lite3r.bench.quality import predict
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from recon_backbones import Backbone
-from recon_backbones.photos import find_photos, held_out, load_batch
+from recon_backbones.photos import find_photos, held_out, load_batch, photos_digest
 from recon_eval.data import Scene, drawn_scenes, lesson_scenes
 from recon_eval.synthetic import SyntheticWorld
 
@@ -84,6 +84,11 @@ def lessons(
         truth=True,
         first_words=f"Measured on {judged} synthetic scenes that neither model has seen.",
     )
+
+
+def told_apart(data: str) -> dict[str, str]:
+    """The photos of a folder, where it is one, by what no others have. Raises as `find_photos`."""
+    return {} if data == SYNTHETIC else {"photos": photos_digest(find_photos([data]))}
 
 
 def scenes_to_learn_from(batches: int) -> int:

@@ -29,10 +29,8 @@ def check(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite:
     """
     if resume and overwrite:
         raise UserError("resume with overwrite; they contradict each other: give one of them")
-    try:
+    with reported(OSError):
         atomic.check_writable(folder)
-    except OSError as error:
-        raise UserError(str(error)) from error
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
     visible = {n for n in present if not _left_behind(n) and not (resume and n[0] == ".")}
     if visible - OWN_FILES or (visible and SETTINGS not in visible):
@@ -58,9 +56,9 @@ def _left_behind(name: str) -> bool:
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """Empty a checked folder of its earlier run, if any, and write the settings of this one."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # it may be a link, or where a disk is mounted
+    for old in folder.iterdir():
+        old.unlink() if old.is_symlink() or not old.is_dir() else shutil.rmtree(old)
     atomic.write_json(folder / SETTINGS, settings)
 
 

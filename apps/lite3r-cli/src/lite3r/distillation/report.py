@@ -122,9 +122,8 @@ def _rows(
         teacher = label in (TEACHER, HALF)
         row |= spent(costs.get(label), larger.get(label))
         row["density"] = 1.0 if teacher else density
-        row["trained_parameters"] = None if teacher else outcome.trained
-        if label == UNTRAINED:
-            row["trained_parameters"] = 0
+        trained = 0 if label == UNTRAINED else outcome.trained
+        row["trained_parameters"] = None if teacher else trained
         if label in outcome.models:
             row |= weights(outcome.models[label], exported=not teacher)
     return rows

@@ -224,7 +224,7 @@ def _tracked(made: recon_backbones.Reconstruction) -> Tracked | None:
 
 def title(inputs: Sequence[str]) -> str:
     """A name for the reconstruction, after the first input."""
-    first = Path(inputs[0]).absolute()
+    first = Path(os.path.abspath(inputs[0]))  # `..` is no name
     if first.is_dir():
         return first.name or "scene"
     return first.stem if len(inputs) == 1 and first.is_file() else first.parent.name or "scene"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
 PACKAGES = ("lite3r", "sla_kernels", "fp8_qat", "distill", "recon_backbones", "recon_eval")
 
@@ -45,8 +46,6 @@ def sentence(error: Exception) -> str:
 
 def _raised_in(error: Exception, modules: tuple[str, ...]) -> bool:
     """Whether one of these modules or packages raised it."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    raised_in = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    raised_in = str(frames[-1].f_globals.get("__name__")) if frames else ""
     return any(raised_in == module or raised_in.startswith(f"{module}.") for module in modules)

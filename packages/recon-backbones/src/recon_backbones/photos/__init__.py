@@ -6,6 +6,7 @@ from recon_backbones.photos.decode import decode_photo as decode_photo
 from recon_backbones.photos.decode import read_photos as read_photos
 from recon_backbones.photos.files import common_folder as common_folder
 from recon_backbones.photos.files import find_photos as find_photos
+from recon_backbones.photos.files import photos_digest as photos_digest
 from recon_backbones.photos.gather import CamerasOf as CamerasOf
 from recon_backbones.photos.held_out import held_out as held_out
 from recon_backbones.photos.masks import find_masks as find_masks

@@ -1,6 +1,7 @@
 """From what a user names - a folder, a pattern, a list, photos - to files."""
 
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -12,6 +13,7 @@ from recon_backbones.photos.opening import SUFFIXES
 
 MAX_LIST = 16 << 20  # bytes
 SIDECAR = "._"  # how a Mac begins the name of what it keeps beside a file
+MADE = "reconstruction.json"  # in a folder that a reconstruction was written to
 GLANCE = 10_000  # files below a folder that are looked at for a hint
 
 
@@ -22,7 +24,8 @@ def find_photos(
 
     An input is a photo, a folder (its photos, and with `recursive` those of the folders in it), a
     shell pattern, or a .txt file with one path per line, relative to the file. Hidden files in
-    folders, and the sidecars that a Mac leaves beside photos (._NAME), are no photos.
+    folders, the sidecars that a Mac leaves beside photos (._NAME), and what a reconstruction wrote
+    into a folder below, as depth maps, are no photos.
 
     Raises InputError when an input names nothing, or all together fewer than `at_least`.
     """
@@ -44,6 +47,17 @@ def find_photos(
             f"{'views of the same scene are' if at_least > 1 else 'is'} needed: name more"
         )
     return list(found.values())
+
+
+def photos_digest(paths: Sequence[Path]) -> str:
+    """How many files there are, and a digest of what they hold in this order, whatever their names.
+
+    Raises OSError for one that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{len(paths)} of digest {digest.hexdigest()[:12]}"
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
@@ -88,6 +102,9 @@ def _folder(path: Path, recursive: bool) -> list[Path]:
             below.clear()
             continue
         visited.add(place)
+        if MADE in names and folder != str(path):
+            below.clear()
+            continue
         here = [Path(folder, name) for name in names if not name.startswith(".")]
         photos += sorted((p for p in here if p.suffix.lower() in SUFFIXES), key=_natural)
         wanted = [name for name in below if recursive and not name.startswith(".")]

@@ -106,8 +106,13 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the name `path` when the block succeeds.
 
     What was at `path` is removed only then, so a failure keeps it. Who may read it is what the
-    process's umask leaves. Raises OSError at once where a disk is mounted at `path`.
+    process's umask leaves. Raises OSError at once where a disk is mounted at `path`, and where
+    `path` ends in no name.
     """
+    if path.name in ("", ".."):
+        raise OSError(
+            f"{path} is no name; a folder that is written whole takes one: name it from outside"
+        )
     if os.path.ismount(path):
         raise OSError(
             f"{path} is where a disk is mounted; such a folder cannot be replaced: choose one in it"
@@ -156,9 +161,12 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all.
+
+    Bytes of a file's name that are no UTF-8 stand as JSON escapes them.
+    """
     with new_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def check_writable(folder: Path) -> None:

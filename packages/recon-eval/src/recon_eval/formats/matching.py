@@ -1,10 +1,15 @@
 """Which camera belongs to which photo, by name."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from recon_eval.formats.records import Camera
+
+Parts = tuple[str, ...]
+Index = Mapping[str, Sequence[tuple[Parts, Camera]]]  # by the last part of a camera's name
 
 DROPPED = ((False, False), (True, False), (True, True))  # endings: the photo's, the camera's
 
@@ -20,7 +25,9 @@ def match_cameras(
     ValueError when fewer than `at_least` photos have a camera, naming some of both, or when a name
     fits several cameras.
     """
-    found = [_camera_of(path, source, known) for path in paths]
+    whole, short = _by_last(known, dropped=False), _by_last(known, dropped=True)
+    indices = [short if of_camera else whole for _, of_camera in DROPPED]
+    found = [_camera_of(path, source, indices) for path in paths]
     taken = [camera.name for camera in found if camera is not None]
     if len(taken) < at_least:
         raise ValueError(
@@ -29,7 +36,7 @@ def match_cameras(
             f"{_some([path.name for path in paths])}; {len(taken)} fit by name and {at_least} "
             "are needed: give the cameras of these photos, or none"
         )
-    twice = {name for name in taken if taken.count(name) > 1}
+    twice = [name for name, count in Counter(taken).items() if count > 1]
     if twice:
         raise ValueError(
             f"{source}: the camera {sorted(twice)[0]} fits several photos; each has one of "
@@ -38,13 +45,23 @@ def match_cameras(
     return found
 
 
-def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | None:
+def _by_last(known: Sequence[Camera], *, dropped: bool) -> Index:
+    """The cameras and the parts of their names, the last without its ending where it is dropped."""
+    found = defaultdict(list)
+    for camera in known:
+        if parts := _parts(camera.name):
+            parts = _without_ending(parts) if dropped else parts
+            found[parts[-1]].append((parts, camera))
+    return found
+
+
+def _camera_of(path: Path, source: Path, indices: Sequence[Index]) -> Camera | None:
     parts = _parts(str(path.absolute()))
-    for dropped in DROPPED:
+    for (dropped, _), cameras_by_last in zip(DROPPED, indices, strict=True):
+        looked_for = _without_ending(parts) if dropped else parts
         fits = [
-            (depth, camera)
-            for camera in known
-            if (depth := _common_tail(parts, camera.name, dropped))
+            (_common_tail(looked_for, name), camera)
+            for name, camera in cameras_by_last.get(looked_for[-1], ())
         ]
         if fits:
             best = max(depth for depth, _ in fits)
@@ -59,24 +76,17 @@ def _camera_of(path: Path, source: Path, known: Sequence[Camera]) -> Camera | No
     return None
 
 
-def _common_tail(parts: tuple[str, ...], name: str, dropped: tuple[bool, bool]) -> int:
-    """How many trailing parts of a path two names share, without the endings that are dropped."""
-    pairs = list(zip(reversed(parts), reversed(_parts(name)), strict=False))
-    if pairs:
-        photo, camera = pairs[0]
-        pairs[0] = (
-            _plain(photo) if dropped[0] else photo,
-            _plain(camera) if dropped[1] else camera,
-        )
-    count = 0
-    for one, other in pairs:
-        if one != other:
-            break
-        count += 1
-    return count
+def _common_tail(one: Parts, other: Parts) -> int:
+    """How many trailing parts two paths share."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def _without_ending(parts: Parts) -> Parts:
+    return (*parts[:-1], _plain(parts[-1]))
+
+
+def _parts(path: str) -> Parts:
     """The parts of a path; accents as one letter, which a Mac writes as two."""
     return PurePosixPath(normalize("NFC", path).replace("\\", "/")).parts
 
