@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from fp8_qat.report import finite, sqnr
 WhenFrozen = Literal["trained", "frozen", "released"]
 
 
+@torch.inference_mode(False)  # else what is made here could not be trained with
 def prepare(
     model: nn.Module,
     recipe: Recipe,
@@ -213,7 +215,8 @@ def _prepare_layer(
         become(layer, QUANT, weight_quantizer=made.train(layer.training), **given)
     elif frozen == "keep":
         kind = "frozen"
-        become(layer, FROZEN, made_from=digest(weight), **codes, **given)
+        made_from = digest(weight, *codes.values())
+        become(layer, FROZEN, made_from=made_from, **codes, **given)
     else:
         kind = "released"
         become(layer, RELEASED, like=weight.new_empty(0), **codes, **given)
