@@ -99,8 +99,8 @@ def check_no_tangents(*tensors: Tensor | None) -> None:
         return
     if any(x is not None and unpack_dual(x).tangent is not None for x in tensors):
         raise ValueError(
-            "forward-mode derivative of q, k, v, weight or bias; over blocks backend 'reference' has "
-            "it, and nothing else: pass that, or take gradients by a backward pass"
+            "forward-mode derivative of q, k, v, weight or bias; over blocks backend 'reference' "
+            "has it, and nothing else: pass that, or take gradients by a backward pass"
         )
 
 
