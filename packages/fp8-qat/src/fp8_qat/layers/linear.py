@@ -144,11 +144,11 @@ class FrozenLinear(QuantizedLinear):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         # A module that shares the weight may have loaded it before; codes are lost on "meta".
         if self._digest() != self.made_from:  # or its codes, perhaps fitted, stay
-            self.quantize_again(self.weight.detach())
+            self.quantize_again(_whole(self.weight))
             self.made_from = self._digest()
 
     def _digest(self) -> bytes:
-        return digest(self.weight, self.weight_bytes, self.weight_scale)
+        return digest(_whole(self.weight), self.weight_bytes, self.weight_scale)
 
 
 class ReleasedLinear(FrozenLinear):
@@ -220,6 +220,11 @@ def digest(*tensors: Tensor) -> bytes:
             return b""
         found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return found.digest()
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """The weight itself where each process holds a part of it."""
+    return (weight.full_tensor() if hasattr(weight, "full_tensor") else weight).detach()
 
 
 PREPARED = (QuantLinear, FrozenLinear)
