@@ -138,3 +138,44 @@ def test_a_mask_with_an_empty_row() -> None:
     mask[0, 0, 1] = False
     with pytest.raises(ValueError, match="at least one"):
         BlockSelection.from_mask(mask, block=(32, 16), num_queries=64, num_keys=64)
+
+
+WAYS = [
+    {"keep": 0.5, "block": (16, 16)},
+    {"keep": 0.5, "block": (16, 16), "linear": None},
+    {"keep": 0.5, "block": (16, 16), "mix": torch.ones(2)},
+    {"keep": 1, "block": (16, 4), "order": "content", "summary": (4, 32), "linear": None},
+]
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_a_forward_mode_derivative_is_not_taken_for_zero(options: dict) -> None:
+    q, k, v = qkv(512, 512, d=16)
+    with pytest.raises(ValueError, match="forward-mode"):
+        torch.func.jvp(lambda q: sla_attention(q, k, v, **options), (q,), (q,))
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_a_second_derivative(options: dict) -> None:
+    q, k, v = (x.requires_grad_() for x in qkv(512, 512, d=16))
+    loss = sla_attention(q, k, v, **options).square().sum()
+    plain = torch.autograd.grad(loss, (q, k, v), retain_graph=True)
+    kept = torch.autograd.grad(loss, (q, k, v), create_graph=True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+    with pytest.raises(ValueError, match="second derivative"):
+        kept[0].square().sum().backward()
+
+
+def test_the_reference_has_both() -> None:
+    q, k, v = (x.double() for x in qkv(64, 64, d=16))
+    options = {"keep": 0.5, "block": (16, 16), "backend": "reference"}
+
+    def loss(q: torch.Tensor) -> torch.Tensor:
+        return sla_attention(q, k, v, **options).square().sum()
+
+    _, along = torch.func.jvp(loss, (q,), (k,))
+    leaf = q.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(leaf), leaf, create_graph=True)
+    torch.testing.assert_close(along, (slope * k).sum().detach())
+    slope.square().sum().backward()
+    assert leaf.grad is not None and leaf.grad.abs().sum() > 0

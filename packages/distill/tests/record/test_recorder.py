@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from distill import Pair, pair_sites
+from distill import AttentionDistillation, DistillConfig, Pair, distill, pair_sites
 from distill.record.recorder import Recorder
 
 
@@ -69,3 +70,46 @@ def test_tuples_give_the_chosen_item():
         pytest.raises(ValueError, match=r"item=2; .* has no tensor"),
     ):
         model(x, x, x)
+
+
+def compared(teacher, student, pairs, x):
+    with AttentionDistillation(teacher, student, pairs) as attention:
+        with attention.teacher_pass():
+            teacher(x)
+        with attention.student_pass():
+            student(x)
+        return attention.loss()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_what_a_checkpoint_made_without_gradients_is_not_compared_in_silence(
+    models, batches, reentrant
+):
+    teacher, student = models()
+    pairs = [Pair(teacher=n, student=n) for n in ("blocks.0.attn", "blocks.2.attn")]
+    loss = compared(teacher, student, pairs, batches[0])
+    wanted = torch.autograd.grad(loss, student.blocks[0].attn.qkv.weight)[0]
+    plain = student.blocks[0].forward
+    student.blocks[0].forward = lambda x: checkpoint(plain, x, use_reentrant=reentrant)
+    if reentrant:
+        with pytest.raises(ValueError, match=r"module='blocks.0.attn'; .* use_reentrant=False"):
+            compared(teacher, student, pairs, batches[0].requires_grad_())
+    else:
+        loss = compared(teacher, student, pairs, batches[0])
+        found = torch.autograd.grad(loss, student.blocks[0].attn.qkv.weight)[0]
+        torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        assert compared(teacher, student, pairs, batches[0]) == loss
+
+
+def test_a_teacher_may_run_in_inference_mode_of_its_own(models, batches):
+    teacher, student = models()
+    pairs = [Pair(teacher="blocks.0.attn", student="blocks.0.attn")]
+    loss = compared(teacher, student, pairs, batches[0])
+    teacher.forward = torch.inference_mode()(teacher.forward)
+    found = compared(teacher, student, pairs, batches[0])
+    assert found == loss and found.requires_grad
+    result = distill(student, teacher, batches, pairs=pairs, config=DistillConfig(steps=2))
+    assert result.stopped == "finished"
+    with torch.inference_mode():
+        compared(teacher, student, pairs, batches[0])

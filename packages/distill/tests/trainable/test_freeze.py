@@ -21,6 +21,14 @@ def test_only_matching_parameters_train(models):
     assert freeze_except(student, "*.proj_l.weight").trainable == 3 * 64
 
 
+@pytest.mark.parametrize("pattern", ["head.*", "*.0.weight"])
+def test_a_tied_parameter_trains_by_any_of_its_names(pattern):
+    model = nn.ModuleDict({"embed": nn.Embedding(6, 4), "head": nn.Sequential(nn.Linear(4, 6))})
+    model["head"][0].weight = model["embed"].weight
+    assert "embed.weight" in freeze_except(model, pattern).shapes
+    assert model["head"][0].weight.requires_grad
+
+
 def test_a_pattern_that_matches_nothing_raises_with_the_closest_names(models):
     _, student = models()
     with pytest.raises(

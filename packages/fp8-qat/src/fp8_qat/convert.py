@@ -19,6 +19,7 @@ from fp8_qat.on_data.runs import Run, call
 from fp8_qat.report import ConvertedLayer, Report, sqnr
 
 
+@torch.inference_mode(False)  # else nothing could be loaded into what is made here
 def convert(
     model: nn.Module,
     *,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from fp8_qat.report import finite, sqnr
 WhenFrozen = Literal["trained", "frozen", "released"]
 
 
+@torch.inference_mode(False)  # else what is made here could not be trained with
 def prepare(
     model: nn.Module,
     recipe: Recipe,
@@ -45,13 +47,13 @@ def prepare(
       as are other values that are loaded later.
 
     Raises ValueError for a pattern that matches nothing, an empty choice, a weight dtype
-    that cannot be quantized, moments of another shape, and a model that is already prepared.
-    Nothing has changed then.
+    that cannot be quantized, one to quantize once of which each process holds a part, moments of
+    another shape, and a model that is already prepared. Nothing has changed then.
     """
     check_choice("frozen", frozen, ("auto", "keep", "none"))
     chosen, skipped = select_layers(model, include, exclude)
     for name, layer in chosen.items():
-        _check_weight(name, layer.weight)
+        _check_weight(name, layer.weight, frozen)
     codes = {
         name: _quantized(layer.weight, recipe.weight.once(), frozen, (moments or {}).get(name))
         for name, layer in chosen.items()
@@ -213,7 +215,8 @@ def _prepare_layer(
         become(layer, QUANT, weight_quantizer=made.train(layer.training), **given)
     elif frozen == "keep":
         kind = "frozen"
-        become(layer, FROZEN, made_from=digest(weight), **codes, **given)
+        made_from = digest(weight, *codes.values())
+        become(layer, FROZEN, made_from=made_from, **codes, **given)
     else:
         kind = "released"
         become(layer, RELEASED, like=weight.new_empty(0), **codes, **given)
@@ -221,7 +224,7 @@ def _prepare_layer(
     return Prepared(name=name, shape=shape, weight=kind, weight_sqnr_db=ratio, layer=layer)
 
 
-def _check_weight(name: str, weight: Tensor) -> None:
+def _check_weight(name: str, weight: Tensor, frozen: str) -> None:
     if weight.dtype not in HIGH_PRECISION:
         raise ValueError(
             f"weight of {named(name)}: dtype={weight.dtype}; it must be float32, bfloat16 or "
@@ -231,6 +234,11 @@ def _check_weight(name: str, weight: Tensor) -> None:
         raise ValueError(
             f"weight of {named(name)}: device=meta; it must hold values: load the model's weights "
             "first"
+        )
+    if frozen != "none" and not weight.requires_grad and hasattr(weight, "full_tensor"):
+        raise ValueError(
+            f"weight of {named(name)}: type={type(weight).__name__}; it must be whole to be "
+            "quantized once: prepare the model before fully_shard, or with frozen='none'"
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from fp8_qat import convert, prepare, recipes
+from fp8_qat import convert, prepare, recipes, store
 from fp8_qat.layers.states import FP8, FROZEN, LINEAR, QUANT, RELEASED, STATES, become, state_of
 
 FROZEN_CHOICE = {"quant": "none", "frozen": "keep", "released": "auto"}
@@ -134,3 +134,39 @@ def test_a_deployed_layer_refuses_weights_that_are_no_codes(backend: str, assign
     assert torch.equal(net(x), before)
     net.load_state_dict(net.state_dict(), assign=assign)
     assert torch.equal(net(x), before)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_kept_weight_has_its_codes_again_after_a_time_without_memory(moved: bool) -> None:
+    layer, x = layer_in("frozen").eval(), torch.randn(3, 48)
+    weights, answer = copy.deepcopy(layer.state_dict()), layer(x)
+    (layer.to("meta") if moved else layer).to_empty(device="cpu")
+    layer.weight_bytes.fill_(0)
+    layer.load_state_dict(weights)
+    assert torch.equal(layer(x), answer)
+    layer.to("meta").load_state_dict(weights, assign=True)
+    assert torch.equal(layer(x), answer)
+
+
+@pytest.mark.parametrize("name", ["frozen", "released", "fp8"])
+def test_module_type_leaves_codes_alone(name: str) -> None:
+    layer, x = layer_in(name).eval(), torch.randn(3, 48)
+    answer = layer(x)
+    assert torch.equal(layer.type(torch.float32)(x), answer)
+
+
+@pytest.mark.parametrize("frozen", ["auto", "keep"])
+def test_what_is_made_under_inference_mode_can_be_loaded_into_and_trained_with(frozen: str) -> None:
+    model = nn.Sequential(nn.Linear(48, 48), nn.Linear(48, 48)).requires_grad_(False)
+    x = torch.randn(3, 48, requires_grad=True)
+    with torch.inference_mode():
+        store(model, "0.weight")
+        prepare(model, recipes.rowwise(), include="1", frozen=frozen)
+        state = model.state_dict()
+        model.load_state_dict(state | {"1.weight": 2 * state["1.weight"]})
+    model(x).sum().backward()
+    with torch.inference_mode():
+        convert(model, backend="reference")
+    model.load_state_dict(model.state_dict())
+    model(x).sum().backward()
+    assert x.grad is not None

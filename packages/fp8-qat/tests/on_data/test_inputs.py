@@ -124,3 +124,14 @@ def test_moments_of_another_model_change_nothing() -> None:
     with pytest.raises(ValueError, match=r"must be floating point of shape \(48, 48\)"):
         prepare(net, recipes.rowwise(), moments={"0": torch.eye(3)})
     assert type(net[0]) is nn.Linear
+
+
+def test_calls_with_and_without_inference_mode_add_up() -> None:
+    net, (x,) = model(), batches(1)
+    with observed_inputs(net) as wanted:
+        net(x)
+    with observed_inputs(net) as moments:
+        with torch.inference_mode():
+            net(x)
+        net(x)
+    torch.testing.assert_close(moments, wanted)

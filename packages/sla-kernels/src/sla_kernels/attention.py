@@ -13,7 +13,11 @@ from sla_kernels.linear.attention import added, linear_attention
 from sla_kernels.linear.rule import Rule, check_scope, rule_of
 from sla_kernels.order.given import Ordering
 from sla_kernels.runtime.autocast import under_autocast
-from sla_kernels.runtime.checks import check_attention_inputs, check_projection
+from sla_kernels.runtime.checks import (
+    check_attention_inputs,
+    check_no_tangents,
+    check_projection,
+)
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.attention import sparse_attention
 
@@ -158,6 +162,7 @@ def attend(
     if not fused or how.mix is not None:
         return branches(q, k, v, selection, scale, rule, how, runs).out
     leaves = [x for x in (q, k, v, how.weight, how.bias) if x is not None]
+    check_no_tangents(*leaves)
     training = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
     out: Tensor = torch.ops.sla_kernels.sla_attention_forward(
         training, q, k, v, how.weight, how.bias, *selection.lists, scale, *rule, runs.sparse

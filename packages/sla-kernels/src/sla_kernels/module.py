@@ -154,11 +154,11 @@ class SparseLinearAttention(nn.Module):
             return choose_blocks(q, k, pinned, self.choice)
         return choose_rows(q, k, v, pinned, self.choice, self.directions, self.offsets)
 
+    @torch.inference_mode(False)  # else nothing could be loaded into that room again
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Make room for what was calibrated elsewhere."""
         for name in STORED:
-            found = state_dict.get(f"{prefix}{name}")
-            if found is not None and getattr(self, name) is None:
+            if getattr(self, name) is None and (found := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, torch.empty_like(found, device=self.anchor.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -61,7 +61,8 @@ def sdpa_override(
     Each place in the model that calls `torch.nn.functional.scaled_dot_product_attention` is shown
     to `make` once, at its first call; the answer is called as (q, k, v), shaped b h n d, from then
     on, and has to multiply scores with the place's `scale`. None leaves the place dense. Calls made
-    outside the module's forward are left alone.
+    outside the module's forward are left alone, as is `nn.MultiheadAttention` that is asked for its
+    weights (need_weights=True, its default), which calls no such function.
 
     A place that passes a mask, dropout or causality, or another scale than at its first call,
     cannot be replaced: ValueError, which names the place; return None for it. Modules that `make`

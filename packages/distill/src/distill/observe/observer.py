@@ -13,7 +13,7 @@ from distill.observe.observation import Observation, read_field
 from distill.observe.reading import Reading
 from distill.observe.target_store import Targets, TargetStore
 from distill.record.pairs import Tap
-from distill.record.recorder import Recorder
+from distill.record.recorder import Recorder, usable
 from distill.resume.fingerprint import fingerprint
 from distill.resume.rng import seed_all
 
@@ -121,7 +121,7 @@ class Observer:
             outputs = self._run("teacher", batch, seed, calls)
         targets = Targets(
             records=self._recorders["teacher"].take(),
-            fields={name: read_field(outputs, name).detach() for name in self.fields},
+            fields={name: usable(read_field(outputs, name).detach()) for name in self.fields},
         )
         if self._store and key is not None:
             self._store.save(key, batch, targets)

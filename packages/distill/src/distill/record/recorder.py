@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -24,7 +25,8 @@ class Recorder:
 
     Hooks exist only inside the `with` block and record only inside `recording()`, so that a
     recomputation during backward, or another model that shares the module, adds nothing.
-    No tensor is copied: a model that later overwrites a recorded tensor is reported.
+    No tensor is copied but those of inference mode: a model that later overwrites a recorded
+    tensor is reported.
 
     - `model`: the model to read; it is not changed.
     - `taps`: where to read; repeated taps are read once.
@@ -52,7 +54,8 @@ class Recorder:
         self._handles: list[RemovableHandle] = []
         self._records: Records = {}
         self._versions: dict[Tap, list[int]] = {}
-        self._active = False
+        self._blind: list[tuple[Tap, Tensor]] = []  # made without gradients in a pass with them
+        self._active = self._learns = False
         self._expected: int | None = None
 
     def __enter__(self) -> "Recorder":
@@ -80,7 +83,7 @@ class Recorder:
         - `expected`: leave the block after this many tensors, skipping the rest of the pass.
         """
         self._clear()
-        self._active, self._expected = True, expected
+        self._active, self._learns, self._expected = True, torch.is_grad_enabled(), expected
         try:
             yield
         except PassEnded:
@@ -95,13 +98,16 @@ class Recorder:
     def take(self) -> Records:
         """Return the tensors of the last pass, in call order, and forget them.
 
-        Raises ValueError if a module did not run, or its tensor was overwritten in place since.
+        Raises ValueError if a module did not run, its tensor was overwritten in place since, or a
+        pass with gradients made it without any.
         """
         for tap in self._modules:
             self._check(tap)
         for count, (tap, _, _) in zip(self._passed, self._consumers, strict=True):
             if not count:
                 raise _did_not_run(tap, self._role)
+        for tap, tensor in self._blind:
+            _check_learns(tap, tensor, self._role)
         records = {tap: self._records[tap] for tap in self._modules}
         self._clear()
         return records
@@ -124,9 +130,11 @@ class Recorder:
     def _keep(self, tap: Tap, value: Any) -> None:
         if not self._active:
             return
-        tensor = chosen_tensor(value, tap, self._role)
+        tensor = usable(chosen_tensor(value, tap, self._role))
         self._records.setdefault(tap, []).append(tensor)
         self._versions.setdefault(tap, []).append(tensor._version)
+        if self._learns and not torch.is_grad_enabled():
+            self._blind.append((tap, tensor))
         self._end_if_complete()
 
     def _pass_on(self, place: int, module: nn.Module, consume: Consumer) -> RemovableHandle:
@@ -143,8 +151,24 @@ class Recorder:
             raise PassEnded
 
     def _clear(self) -> None:
-        self._records, self._versions = {}, {}
+        self._records, self._versions, self._blind = {}, {}, []
         self._passed = [0] * len(self._consumers)
+
+
+def usable(tensor: Tensor) -> Tensor:
+    """Copy what was made under inference mode, which no backward pass could use."""
+    with torch.inference_mode(False):
+        return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _check_learns(tap: Tap, tensor: Tensor, role: str) -> None:
+    """Refuse a tensor without gradients, unless a checkpoint around its module gave it some."""
+    if not tensor.requires_grad:
+        raise ValueError(
+            f"module={tap.module!r}; its {tap.at} in the {role} was made without gradients, as in "
+            "a checkpoint with use_reentrant=True or torch.no_grad(), so its pair would teach "
+            "nothing: checkpoint with use_reentrant=False, or leave the pair out"
+        )
 
 
 def _did_not_run(tap: Tap, role: str) -> ValueError:

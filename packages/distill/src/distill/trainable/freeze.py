@@ -40,16 +40,18 @@ def freeze_except(model: nn.Module, patterns: str | Sequence[str]) -> TrainableR
     """Let only the parameters train whose names match a pattern; drop the others' gradients.
 
     - `model`: changed in place: `requires_grad` of every parameter.
-    - `patterns`: shell patterns over dotted parameter names, such as "*.proj_l.*".
+    - `patterns`: shell patterns over dotted parameter names, such as "*.proj_l.*"; one that is
+      tied has several, and the report its first.
 
     Raises ValueError if a pattern matches no parameter (the closest names are offered), or there
     is no pattern.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    parameters = dict(model.named_parameters())
-    chosen = matching(parameters, patterns, "parameter")
-    for name, parameter in parameters.items():
-        parameter.requires_grad_(name in chosen)
+    named = list(model.named_parameters(remove_duplicate=False))  # what is tied, by every name
+    chosen = matching((name for name, _ in named), patterns, "parameter")
+    trained = {id(parameter) for name, parameter in named if name in chosen}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
         parameter.grad = None
     return trainable_report(model)
 

@@ -67,6 +67,7 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
     _write(Path(path), _unshared(tensors), metadata)
 
 
+@torch.inference_mode(False)  # as in `convert`
 def load_fp8(
     model: nn.Module,
     path: str | Path,

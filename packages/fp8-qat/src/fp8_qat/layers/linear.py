@@ -84,7 +84,7 @@ class FrozenLinear(QuantizedLinear):
     second weight, and computes no weight gradient. The original weight stays beside them.
 
     - `weight_bytes` (n, k) and `weight_scale`: buffers outside the state dict.
-    - `made_from`: a digest of the weight that they were made from.
+    - `made_from`: a digest of the weight that they were made from, and of them.
     """
 
     enabled: bool
@@ -121,29 +121,34 @@ class FrozenLinear(QuantizedLinear):
 
     def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:
         """Replace the bytes and scales by those of another weight."""
-        quantized = quantize(weight, self.recipe.weight.once())
-        self.weight_bytes, self.weight_scale = quantized.bytes, quantized.scale
+        with torch.inference_mode(False):  # else nothing could be trained with them
+            quantized = quantize(weight, self.recipe.weight.once())
+            self.weight_bytes, self.weight_scale = quantized.bytes, quantized.scale
 
     @property
     def device(self) -> torch.device:
         return self.weight_bytes.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenLinear":
-        before, dtype = {"weight_scale": self.weight_scale}, self.weight_dtype
+        before = {"weight_bytes": self.weight_bytes, "weight_scale": self.weight_scale}
+        dtype = self.weight_dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         keep_dtype(self, before)
         if self.weight_dtype != dtype and "weight" in self._parameters:
-            self.made_from = digest(self.weight)  # of the same numbers, rounded
+            self.made_from = self._digest()  # of the same numbers, rounded
         return self
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        loaded = digest(self.weight)  # a module that shares the weight may have loaded it before
-        if loaded != self.made_from:  # or its codes, perhaps fitted, stay
-            self.quantize_again(self.weight.detach())
-            self.made_from = loaded
+        # A module that shares the weight may have loaded it before; codes are lost on "meta".
+        if self._digest() != self.made_from:  # or its codes, perhaps fitted, stay
+            self.quantize_again(_whole(self.weight))
+            self.made_from = self._digest()
+
+    def _digest(self) -> bytes:
+        return digest(_whole(self.weight), self.weight_bytes, self.weight_scale)
 
 
 class ReleasedLinear(FrozenLinear):
@@ -207,12 +212,19 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return alike and torch.equal(one, other)
 
 
-def digest(weight: Float[Tensor, "n k"]) -> bytes:
-    """Tell a weight from others; one without data has none of its own."""
-    if weight.is_meta:
-        return b""
-    data = weight.detach().cpu().contiguous().view(torch.uint8)
-    return hashlib.blake2b(data.numpy().data, digest_size=16).digest()
+def digest(*tensors: Tensor) -> bytes:
+    """Tell a weight and its codes from others; what is without data has none of its own."""
+    found = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        if tensor.is_meta:
+            return b""
+        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return found.digest()
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """The weight itself where each process holds a part of it."""
+    return (weight.full_tensor() if hasattr(weight, "full_tensor") else weight).detach()
 
 
 PREPARED = (QuantLinear, FrozenLinear)

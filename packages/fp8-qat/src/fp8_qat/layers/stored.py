@@ -67,6 +67,7 @@ class Stored(nn.Module):
         return self
 
 
+@torch.inference_mode(False)  # else nothing could be loaded into what is made here
 def store(
     model: nn.Module, names: str | Sequence[str], *, spec: Spec | None = None
 ) -> tuple[StoredParameter, ...]:

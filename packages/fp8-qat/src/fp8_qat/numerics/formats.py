@@ -26,9 +26,13 @@ class Format:
 
     name: str
     dtype: torch.dtype
-    max: float
     mantissa_bits: int
     min_exponent: int
+
+    @property
+    def max(self) -> float:
+        # Not a field: those are symbols to torch.compile(dynamic=True), which breaks on them.
+        return torch.finfo(self.dtype).max
 
     @property
     def max_exponent(self) -> int:
@@ -36,8 +40,8 @@ class Format:
         return int(self.max).bit_length() - 1
 
 
-E4M3 = Format(name="e4m3", dtype=torch.float8_e4m3fn, max=448.0, mantissa_bits=3, min_exponent=-6)
-E5M2 = Format(name="e5m2", dtype=torch.float8_e5m2, max=57344.0, mantissa_bits=2, min_exponent=-14)
+E4M3 = Format(name="e4m3", dtype=torch.float8_e4m3fn, mantissa_bits=3, min_exponent=-6)
+E5M2 = Format(name="e5m2", dtype=torch.float8_e5m2, mantissa_bits=2, min_exponent=-14)
 FORMATS = {format.name: format for format in (E4M3, E5M2)}
 
 

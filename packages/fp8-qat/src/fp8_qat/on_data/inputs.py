@@ -51,7 +51,8 @@ def _adder(name: str, sums: dict[str, Tensor], rows: dict[str, int]) -> Callable
     def add(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         x = rearrange(read_by_linear(given, named).detach(), "... k -> (...) k")
         x = x[:: -(-len(x) // ROWS) or 1].float()
-        with torch.autocast(x.device.type, enabled=False):  # sums of a caller's bfloat16 are none
+        # Sums of a caller's bfloat16 are none; those of its inference mode end with that.
+        with torch.autocast(x.device.type, enabled=False), torch.inference_mode(False):
             square = x.T @ x
         sums[name] = sums[name].add_(square) if name in sums else square
         rows[name] = rows.get(name, 0) + len(x)

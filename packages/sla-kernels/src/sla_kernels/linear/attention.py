@@ -9,6 +9,7 @@ from torch import Tensor
 from sla_kernels.linear.reference import linear_attention_reference
 from sla_kernels.linear.rule import Rule
 from sla_kernels.runtime.autocast import in_own_type
+from sla_kernels.runtime.checks import check_no_tangents
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.blocks import lists_to_mask
 from sla_kernels.select.lists import BlockLists
@@ -34,6 +35,7 @@ def linear_attention(
         with in_own_type(q):
             out = linear_attention_reference(q, k, v, mask, rule.feature_map, rule.eps)
         return out.to(dtype)
+    check_no_tangents(q, k, v)
     out = torch.ops.sla_kernels.linear_attention_forward(
         q, k, v, None, None, *_lists(selection, q), *rule, backend
     )

@@ -24,6 +24,8 @@ class SharedOrder:
     - `axes`: how many principal axes of the keys to look at, or the axes themselves.
 
     An order for each attention follows its keys more closely; a shared one is made once.
+    Attentions that a checkpoint runs anew take the one that was made last: call backward before the
+    next pass, and share no order between layers behind a second `make`.
     """
 
     def __init__(self, sizes: tuple[int, ...], *, axes: int | Float[Tensor, "c a"] = 8) -> None:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -89,6 +90,17 @@ def check_keys(q: Tensor, k: Tensor) -> None:
         raise ValueError(
             f"k has {k.shape[1]} heads and q {q.shape[1]}; "
             "those of q must be a multiple of those of k: repeat the heads of k"
+        )
+
+
+def check_no_tangents(*tensors: Tensor | None) -> None:
+    """Refuse a forward-mode derivative, which PyTorch drops at operators: it would say zero."""
+    if torch.compiler.is_compiling():
+        return
+    if any(x is not None and unpack_dual(x).tangent is not None for x in tensors):
+        raise ValueError(
+            "forward-mode derivative of q, k, v, weight or bias; over blocks backend 'reference' "
+            "has it, and nothing else: pass that, or take gradients by a backward pass"
         )
 
 

@@ -112,9 +112,9 @@ def register_gradient(
     """Make the operator of `run` differentiable in its arguments `wrt`, by that of `backward`.
 
     The backward operator takes "grad", the gradient of the first output, and any inputs and
-    outputs of the forward operator, by their names; it returns the gradients of `wrt`, in order.
-    Outputs after the first are not differentiable. `drop` says, from the inputs, which tensors are
-    not kept: the backward operator gets None for them.
+    outputs of the forward operator, by their names; it returns the gradients of `wrt`, in order,
+    which have no derivatives themselves. Outputs after the first are not differentiable. `drop`
+    says, from the inputs, which tensors are not kept: the backward operator gets None for them.
     """
     takes, needs = _names(run), _names(backward)[1:]
     pull_back = getattr(torch.ops.sla_kernels, backward.__name__)
@@ -147,6 +147,14 @@ def register_gradient(
 
     torch.library.register_autograd(
         f"sla_kernels::{run.__name__}", differentiate, setup_context=save, lib=LIBRARY
+    )
+    torch.library.register_autograd(f"sla_kernels::{backward.__name__}", _refuse, lib=LIBRARY)
+
+
+def _refuse(*_: Any) -> None:
+    raise ValueError(
+        "second derivative of attention; over blocks backend 'reference' has it, and nothing "
+        "else: pass that, or take first derivatives"
     )
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.runtime.autocast import in_own_type
+from sla_kernels.runtime.checks import check_no_tangents
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.select.selection import BlockSelection
 from sla_kernels.sparse.dense import dense_attention
@@ -27,6 +28,7 @@ def sparse_attention(
     if isinstance(selection, BlockSelection):
         if backend != "flex":
             return sparse_attention_with_lse(q, k, v, selection, scale, backend)[0]
+        check_no_tangents(q, k, v)
         return sparse_attention_flex(q, k, v, selection, scale)
     return summary_attention(q, k, v, selection, scale, backend)
 
@@ -42,6 +44,7 @@ def sparse_attention_with_lse(
         with in_own_type(q):
             out, lse = sparse_attention_reference(q, k, v, selection.token_mask(), scale)
         return out.to(dtype), lse
+    check_no_tangents(q, k, v)
     made: tuple[Tensor, Tensor] = torch.ops.sla_kernels.sparse_attention_forward(
         q, k, v, *selection.lists, scale, backend
     )

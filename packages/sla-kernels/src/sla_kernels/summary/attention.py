@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sla_kernels.runtime.checks import check_no_tangents
 from sla_kernels.summary.selection import SummarySelection
 
 
@@ -10,6 +11,7 @@ def summary_attention(
     q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, scale: float, backend: str
 ) -> Tensor:
     """Return softmax over the rows that each query block lists; pinned queries read every key."""
+    check_no_tangents(q, k, v)
     out: Tensor = torch.ops.sla_kernels.summary_attention_forward(
         q, k, v, *selection.lists, scale, backend
     )[0]
