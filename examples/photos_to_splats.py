@@ -8,13 +8,17 @@ OUT gets `images/`, `sparse/0/` (COLMAP, with tracks) and `transforms.json` with
 
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from recon_backbones import Reconstruction, load_backbone, reconstruct
 from recon_eval import formats, points
+
+ORIENTATION = 0x0112  # of EXIF: how a photo is to be turned; 1 is upright
 
 
 def main(photos: str, out: str, backbone: str = "da3-tiny", size: str = "224") -> None:
@@ -23,8 +27,13 @@ def main(photos: str, out: str, backbone: str = "da3-tiny", size: str = "224") -
     made = reconstruct(photos, load_backbone(backbone, weights=weights), size=int(size))
     folder = Path(out)
     for name in made.photos:
-        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(made.root / name, folder / "images" / name)
+        copy = folder / "images" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made.root / name, copy)
+        with Image.open(copy) as stored:
+            turned = stored.getexif().get(ORIENTATION, 1) != 1
+        if turned:  # cameras are of upright photos, and trainers turn none
+            formats.open_image(made.root / name).save(copy, quality=95)
     cloud = cloud_of(made)
     seen = cameras(made, made.intrinsics_seen, [made.depth.shape[:0:-1]] * len(made))
     whole = cameras(made, made.intrinsics, made.sizes)
@@ -38,12 +47,15 @@ def main(photos: str, out: str, backbone: str = "da3-tiny", size: str = "224") -
 
 
 def cameras(
-    made: Reconstruction, intrinsics: np.ndarray, sizes: object, below: str = ""
+    made: Reconstruction,
+    intrinsics: np.ndarray,
+    sizes: Iterable[tuple[int, int]],
+    below: str = "",
 ) -> list[formats.Camera]:
     """One camera a photo, in the pixels that `sizes` (width, height) speak of."""
     parts = zip(made.photos, made.world_to_camera, intrinsics, sizes, strict=True)
     return [
-        formats.Camera(name=below + name, world_to_camera=pose, intrinsics=lens, size=tuple(size))
+        formats.Camera(name=below + name, world_to_camera=pose, intrinsics=lens, size=size)
         for name, pose, lens, size in parts
     ]
 

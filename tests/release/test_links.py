@@ -69,6 +69,7 @@ def test_programs_and_sessions_exist(name: str) -> None:
 def test_every_page_of_the_site_is_a_page_and_every_package_has_a_reference() -> None:
     named = re.findall(r"[\w/.-]+\.md", (ROOT / "mkdocs.yml").read_text())
     assert set(named) - {n for n in named if n.startswith("api/")} <= set(PAGES)
+    assert {page for page in PAGES if re.fullmatch(r"docs/[\w-]+\.md", page)} <= set(named)
     modules = {source.parent.name for source in ROOT.glob("*/*/src/*/__init__.py")}
     assert {f"api/{module}.md" for module in modules} == {n for n in named if n.startswith("api/")}
 

@@ -37,14 +37,19 @@ def test_photos_become_a_folder_that_splat_trainers_read(
     rng = np.random.default_rng(0)
     for number in range(3):
         coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((90, 60)).save(tmp_path / "in" / f"{number}.jpg")
+        photo = Image.fromarray(coarse).resize((60, 90) if number == 2 else (90, 60))
+        turned = Image.Exif()
+        turned[0x0112] = 6 if number == 2 else 1  # a camera held on its side
+        photo.save(tmp_path / "in" / f"{number}.jpg", exif=turned)
     out = tmp_path / "out"
     ran("photos_to_splats", monkeypatch, str(tmp_path / "in"), str(out), "da3-tiny", "56")
     model = formats.read_colmap(out / "sparse/0")
     named = formats.read_transforms(out / "transforms.json")
     assert [camera.name for camera in model.cameras] == ["0.jpg", "1.jpg", "2.jpg"]
     assert all(camera.size == (90, 60) for camera in (*model.cameras, *named))
-    assert all((out / "images" / camera.name).is_file() for camera in model.cameras)
+    for camera in model.cameras:
+        with Image.open(out / "images" / camera.name) as copy:
+            assert copy.size == camera.size and copy.getexif().get(0x0112, 1) == 1
     assert model.cloud is not None and len(model.cloud) > 100
     for one, two in zip(model.cameras, named, strict=True):
         assert two.name == f"images/{one.name}"

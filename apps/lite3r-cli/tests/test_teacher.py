@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from lite3r.bench.quality import answer_of, predict
+from lite3r.commands.pretrain import plan
+from lite3r.options.pretrain import Pretrain
 from lite3r.teacher.assess import assess
 from lite3r.teacher.parts import FIGURES, check, parts
 from recon_backbones import DenseAttention, load_backbone
@@ -146,3 +148,20 @@ def test_pretraining_writes_weights_and_what_they_are_worth(
     trained = load_backbone("da3-tiny", weights="p/da3-tiny.safetensors").state_dict()
     random = load_backbone("da3-tiny", weights="random").state_dict()
     assert any(not torch.equal(trained[name], random[name]) for name in random)
+
+
+def test_minutes_end_a_training_in_place_of_steps() -> None:
+    schedule = plan(Pretrain(minutes=600.0)).schedule
+    assert schedule.rate(4000, 60.0) == schedule.peak and not schedule.is_over(4000, 60.0)
+    assert schedule.is_over(9, 600.0)
+
+
+def test_a_training_that_strays_ends_in_a_sentence(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stray(run: Run, parts: object) -> None:
+        raise FloatingPointError("gradient=nan; it must be finite: train at a lower peak")
+
+    monkeypatch.setattr("lite3r.commands.pretrain.train", stray)
+    done = lite3r("pretrain", "--out", "p")
+    assert done.code == 2 and "lite3r: gradient=nan; it must be finite" in done.err

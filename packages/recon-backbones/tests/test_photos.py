@@ -280,6 +280,8 @@ def test_photos_are_announced_and_told_one_by_one(tmp_path: Path) -> None:
     assert steps == [-3, 1, 1, 1]
     with pytest.raises(ValueError, match="paths is empty"):
         load_batch([], backbone)
+    with pytest.raises(ValueError, match="paths='photos'; it must be a list of photos: give"):
+        load_batch("photos", backbone)
 
 
 def test_links_out_of_the_tree_are_followed_and_dead_ones_named(tmp_path: Path) -> None:

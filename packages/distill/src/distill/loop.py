@@ -49,7 +49,7 @@ def distill(
     objectives: Sequence[Objective] = (AttentionOutputs(),),
     config: DistillConfig,
     forward: Forward = call,
-    directory: Path | None = None,
+    directory: str | Path | None = None,
     resume: Resume = "auto",
     held_out: Sequence[Any] | None = None,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
@@ -115,7 +115,8 @@ def distill(
         config=asdict(config),
         objectives={objective.name: objective for objective in task.objectives},
     )
-    archive = Archive(directory, identity, writes=world.leads)
+    folder = None if directory is None else Path(directory)
+    archive = Archive(folder, identity, writes=world.leads)
     listener = reporter if reporter and world.leads else Quiet()
     with (
         deterministic(config.deterministic, student, teacher),

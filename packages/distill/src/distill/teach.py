@@ -39,7 +39,7 @@ def teach(
     last: str = "proj",
     forward: Forward = call,
     seed: int = 0,
-    directory: Path | None = None,
+    directory: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Result | None:
     """Solve for layers, then train what requires gradients, in place; None where no step is made.

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import distill as package
 from distill import DistillConfig, Pair, distill, freeze_except, has_run, load_weights
 
 
@@ -41,3 +42,18 @@ def test_where_no_run_is_there_is_nothing_to_load(tmp_path):
     assert not has_run(tmp_path)
     with pytest.raises(ValueError, match=r"directory=.*it must hold a run with a checkpoint"):
         load_weights(tmp_path)
+
+
+def test_every_place_on_the_disk_may_be_text(models, batches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    pairs = [Pair(teacher="blocks.0.attn", student="blocks.0.attn")]
+    config = DistillConfig(steps=1)
+    store = package.TargetCache("targets")
+    distill(student, teacher, batches, pairs=pairs, config=config, directory="run", store=store)
+    assert has_run("run") and any((tmp_path / "targets").iterdir())
+    trained = load_weights("run")
+    assert package.read_journal("run/log.jsonl")
+    package.save_adapter("made/adapter.safetensors", trained)
+    package.load_adapter("made/adapter.safetensors", trained)

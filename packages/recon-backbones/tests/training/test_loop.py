@@ -94,6 +94,17 @@ def look(network: nn.Module, device: torch.device) -> dict[str, float]:
     return {"depth": float(depth.mean())}
 
 
+class Wild(Plain):
+    """Plain, but weights that go on from its state are no numbers."""
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take the state up, and spoil what computes."""
+        super().load(tensors)
+        with torch.no_grad():
+            for working in self._working.values():
+                working.fill_(float("nan"))
+
+
 PARTS = Parts(scenes=Walls, optimizer=Plain, check=look)
 
 
@@ -114,6 +125,9 @@ def test_a_run_of_some_minutes_ends_annealed_whatever_it_reached() -> None:
     assert made.rate(500, 3.0) == 1.0
     assert 0 < made.rate(501, 9.99) < 0.01
     assert made.is_over(502, 10.0)
+    few = Schedule(steps=1000, minutes=10.0)
+    assert few.rate(300, 1.0) == 1.0
+    assert 0 < few.rate(999, 5.0) < 0.01 and few.is_over(1000, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +256,23 @@ def test_two_processes_stay_equal(
     monkeypatch.syspath_prepend(str(pytestconfig.rootpath))  # the other process imports this file
     train(Run(folder=tmp_path, schedule=schedule(2), processes=2), PARTS)
     assert int(load_file(tmp_path / "state.safetensors")["step"]) == 2
+
+
+def test_a_gradient_that_is_no_number_ends_it_and_the_way_out_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.syspath_prepend(str(pytestconfig.rootpath))  # the other process imports this file
+    run = Run(folder=tmp_path / "a", schedule=schedule(4))
+    train(replace(run, until=1), PARTS)
+    for processes in (1, 2):
+        said = r"^gradient=nan; .*: train at a lower peak in another folder"
+        with pytest.raises(FloatingPointError, match=said):
+            train(replace(run, processes=processes), replace(PARTS, optimizer=Wild))
+    last = tmp_path / "last.safetensors"
+    assert export_weights(run.folder, last) == 1
+    lower = replace(schedule(1), peak=0.1)
+    train(Run(folder=tmp_path / "b", schedule=lower, start=str(last)), PARTS)
+    assert int(load_file(tmp_path / "b" / "state.safetensors")["step"]) == 1
 
 
 def test_own_view_attention_equals_dense_attention_for_one_view() -> None:

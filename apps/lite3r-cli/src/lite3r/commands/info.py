@@ -34,8 +34,8 @@ def run(asked: Info, terminal: Terminal) -> None:
 
 def installation() -> dict[str, Any]:
     """Versions, hardware, backbones with their licenses, recipes."""
-    entries = [backbone_entry(name) for name in list_backbones()]
-    backbones = {e.name: f"({e.hub or 'bundled'}, license {e.license})" for e in entries}
+    homes = {e: e.hub or (e.bundled and "bundled") for e in map(backbone_entry, list_backbones())}
+    backbones = {e.name: f"({at or 'no weights'}, license {e.license})" for e, at in homes.items()}
     return {
         "versions": versions(),
         "gpu": gpu_name() or "none",

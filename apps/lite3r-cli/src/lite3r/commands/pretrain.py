@@ -24,7 +24,7 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
         planned = plan(asked)
         load_backbone(planned.backbone, weights=planned.start)  # before processes start
     terminal.say(f"training; {asked.out / 'log.jsonl'} has the losses")
-    with reported(of=("recon_backbones.training.state",)):
+    with reported(ValueError, OSError, FloatingPointError, of=("recon_backbones.training.state",)):
         train(planned, parts(cycle(asked), world=asked.world, seed=asked.seed))
     weights = asked.out / "da3-tiny.safetensors"
     export_weights(asked.out, weights)
@@ -43,7 +43,7 @@ def plan(asked: Pretrain) -> Run:
     return Run(
         folder=asked.out,
         schedule=Schedule(
-            steps=asked.steps,
+            steps=asked.steps if asked.minutes is None else 10**9,  # the clock ends it
             minutes=asked.minutes,
             peak=peak if asked.peak is None else asked.peak,
             decay=0.4 if fresh else 0.7,

@@ -24,7 +24,7 @@ class Pretrain(Command, work="lite3r.commands.pretrain:run"):
     out: Path = Path("runs/pretrain")
     """Folder of the training state, its logs, the weights and the measurements."""
     steps: int = 4000
-    """Steps of the whole run."""
+    """Steps of the whole run, unless --minutes ends it."""
     minutes: float | None = None
     """End after so many minutes of training instead, annealed whatever was reached."""
     world: float = 0.5

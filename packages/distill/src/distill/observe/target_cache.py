@@ -34,8 +34,8 @@ class TargetCache:
     - `shard_bytes`: size at which a shard is written.
     """
 
-    def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
-        self._directory, self._shard_bytes = directory, shard_bytes
+    def __init__(self, directory: str | Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self._directory, self._shard_bytes = Path(directory), shard_bytes
         self._taps: list[Tap] = []
         self._fields: list[str] = []
         self._device = "cpu"

@@ -15,7 +15,7 @@ class TensorBoard:
     Raises ImportError if the package `tensorboard` is not installed.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: str | Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._make, self._directory = SummaryWriter, directory

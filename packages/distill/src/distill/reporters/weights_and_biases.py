@@ -23,7 +23,7 @@ class WandB:
         self,
         project: str,
         *,
-        directory: Path,
+        directory: str | Path,
         mode: Literal["offline", "online"] = "offline",
         name: str | None = None,
     ) -> None:

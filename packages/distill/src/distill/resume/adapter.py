@@ -13,7 +13,7 @@ from distill.resume.files import replace_tensors
 
 
 def save_adapter(
-    path: Path, trained: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+    path: str | Path, trained: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write tensors by name, of any number type; the file is whole or not there.
 
@@ -24,16 +24,18 @@ def save_adapter(
             raise ValueError(
                 f"{name}=tensor on meta; it must hold values: save what trained on a device"
             )
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
     replace_tensors(path, values, metadata or {})
 
 
-def load_adapter(path: Path, into: Mapping[str, Tensor]) -> None:
+def load_adapter(path: str | Path, into: Mapping[str, Tensor]) -> None:
     """Put the values of a file into tensors of the same names, in place.
 
     Raises ValueError when the file is missing, damaged, or holds other names or shapes.
     """
+    path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; it must hold what trained: write it again")
     try:

@@ -28,12 +28,12 @@ from distill.resume.journal import Journal, read_journal
 Resume = Literal["auto", "new", "continue"]
 
 
-def has_run(directory: Path) -> bool:
+def has_run(directory: str | Path) -> bool:
     """Return whether a directory holds a run with a checkpoint, from which it would go on.
 
     A run that ended before its first checkpoint starts anew, from the student as it is given.
     """
-    return bool(list_checkpoints(directory / "checkpoints"))
+    return bool(list_checkpoints(Path(directory) / "checkpoints"))
 
 
 class Archive:

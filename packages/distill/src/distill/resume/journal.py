@@ -31,7 +31,7 @@ class Journal:
             self._waiting.clear()
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
+def read_journal(path: str | Path) -> list[dict[str, Any]]:
     """Return the entries of a log; a half-written last line is left out.
 
     Every entry has "step" and "kind": "step" entries hold losses, learning_rate,
@@ -40,6 +40,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
     Raises ValueError where a whole line is no JSON.
     """
+    path = Path(path)
     if not path.exists():
         return []
     try:

@@ -9,7 +9,7 @@ from distill.resume.archive import has_run
 from distill.resume.checkpoint import list_checkpoints, load_checkpoint
 
 
-def load_weights(directory: Path) -> dict[str, Tensor]:
+def load_weights(directory: str | Path) -> dict[str, Tensor]:
     """Return what trained, by parameter name, with the values that the run gave its student.
 
     They are averaged where the run averages (`ema_decay`), and those of the best evaluation
@@ -18,6 +18,7 @@ def load_weights(directory: Path) -> dict[str, Tensor]:
 
     Raises ValueError if there is no run, no checkpoint yet, or a damaged one.
     """
+    directory = Path(directory)
     if not has_run(directory):
         raise ValueError(
             f"directory={str(directory)!r}; it must hold a run with a checkpoint: give the "

@@ -44,6 +44,11 @@ def load_batch(
     Raises InputError naming a file that is no whole image, or whose shape cuts the others to less
     than half, and before any is decoded where all together would not fit.
     """
+    if isinstance(paths, (str, Path)):  # text is a sequence too, of letters
+        raise InputError(
+            f"paths={str(paths)!r}; it must be a list of photos: give [photo], or "
+            "recon_backbones.photos.find_photos([folder])"
+        )
     if not paths:
         raise InputError("paths is empty; there must be one photo at least: name some")
     size = size or backbone.photo_size

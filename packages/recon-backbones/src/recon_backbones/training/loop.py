@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
 from recon_backbones.registry import load_backbone
 from recon_backbones.training.objective import training_loss, use_fast_training
@@ -82,7 +82,13 @@ def train(run: Run, parts: Parts) -> None:
         _train(run, parts, 0)
         return
     (run.folder / "processes").unlink(missing_ok=True)
-    spawn(_process, (run, parts), nprocs=run.processes)
+    try:
+        spawn(_process, (run, parts), nprocs=run.processes)
+    except ProcessRaisedException as error:  # it holds the other process's traceback as text
+        kind, _, said = str(error).rstrip().rpartition("\n")[2].partition(": ")
+        if kind != FloatingPointError.__name__:
+            raise
+        raise FloatingPointError(said) from error
 
 
 def _process(rank: int, run: Run, parts: Parts) -> None:
@@ -166,7 +172,8 @@ def _mean_gradients(pupil: Pupil) -> dict[str, Tensor]:
     norm = float(mean.norm())
     if not norm < float("inf"):
         raise FloatingPointError(
-            f"gradient={norm}; it must be finite: go on from the last state at a lower peak"
+            f"gradient={norm}; it must be finite: train at a lower peak in another folder, from "
+            "the weights of the last state (export_weights)"
         )
     mean.mul_(min(1.0, 1.0 / (norm + 1e-6)))
     parts = mean.split([g.numel() for g in grads.values()])

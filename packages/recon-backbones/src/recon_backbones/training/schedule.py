@@ -14,7 +14,7 @@ class Schedule:
 
     The rate is `peak` times the full one; it warms up over `warmup` steps, stays, and falls
     linearly to zero over the last `decay` of the run. The run ends after `steps`, or with `minutes`
-    when they are over, annealed whatever was reached.
+    when they are over before, annealed whatever was reached.
     Every `dense_every`-th step runs the dense heads, every `posed_every`-th is given the cameras.
     `average` is how much of the running mean of the weights a step keeps.
     Raises ValueError for numbers that no run has.
@@ -47,8 +47,8 @@ class Schedule:
 
     def rate(self, step: int, elapsed_minutes: float) -> float:
         """Learning rate of a step, as a fraction of the full one."""
-        done = step / self.steps if self.minutes is None else elapsed_minutes / self.minutes
-        left = max(0.0, 1 - done)
+        by_the_clock = 0.0 if self.minutes is None else elapsed_minutes / self.minutes
+        left = max(0.0, 1 - max(step / self.steps, by_the_clock))
         return self.peak * min(1.0, (step + 1) / self.warmup, left / self.decay)
 
     def is_over(self, step: int, elapsed_minutes: float) -> bool:
