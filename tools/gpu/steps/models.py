@@ -15,6 +15,7 @@ from gpu.record import Record
 from gpu.setting import Setting
 from recon_backbones import CapturedBackbone
 from recon_backbones.views.memory import Work, footprint
+from recon_eval.efficiency import weight_bytes
 
 VIEWS = (2, 8, 32, 100, 300)
 SIZE = (518, 518)  # height and width; 1369 patches a view, as VGGT was trained
@@ -78,12 +79,11 @@ def one(
             build_seconds += wall(lambda: (run(), run()), setting.device)
         found = timed(run, setting.device, seconds=0.5)
     planned = footprint(base.name, work, device="cuda")
-    weights = sum(t.numel() * t.element_size() for t in made[built].parameters())
     gc.collect()
     return found | {
         "views_per_second": 1e3 * work.views / found["ms"],
         "build_seconds": build_seconds,
-        "weights_bytes": weights,
+        "weights_bytes": weight_bytes(made[built]),
         "predicted_peak_bytes": planned.activations,
         "captured": model.last if what in CAPTURED else None,
         "compiled": what in COMPILED and blocks_compiled(made[built]),

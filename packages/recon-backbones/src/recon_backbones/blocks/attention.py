@@ -38,11 +38,11 @@ def _gains_by_products(*tokens: Tensor) -> bool:
     q, k, _ = tokens
     traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return (
-        q.device.type == "cpu"
+        not (traced or torch.compiler.is_compiling())  # first, as nothing else here is traced
+        and q.device.type == "cpu"
         and q.dtype == torch.bfloat16
         and q.shape[2] * k.shape[2] <= _SHORT
         and multiplies_bfloat16()
-        and not (traced or torch.compiler.is_compiling())
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in tokens))
     )
 

@@ -54,7 +54,8 @@ class _LinearByOneDnn(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is F.linear and not kwargs and _fits(*args):
+        compiles = torch.compiler.is_compiling()  # a block of its own, within this forward
+        if func is F.linear and not kwargs and not compiles and _fits(*args):
             return _product(*args)
         return func(*args, **(kwargs or {}))
 

@@ -23,10 +23,10 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 def _gains_by_products(*tokens: Tensor) -> bool:
     q, k, _ = tokens
     return (
-        q.device.type == "cpu"
+        not torch.compiler.is_compiling()  # first, as nothing else here is traced
+        and q.device.type == "cpu"
         and q.dtype == torch.bfloat16 == product_type(q)
         and q.shape[1] == k.shape[1]
-        and not torch.compiler.is_compiling()
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in tokens))
     )
 
