@@ -33,7 +33,8 @@ class Day:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a step ended: "done", "time limit", or the exit status of its process."""
+    """How a step ended: "done", "time limit", the exit status of its process, or, where it was a
+    rehearsal, how many rows failed."""
 
     step: str
     how: str
@@ -67,7 +68,15 @@ def run(day: Day, step: Step) -> Ended:
         how = "done" if done.returncode == 0 else f"exit status {done.returncode}"
         if done.returncode != BROKEN:
             break
+    if how == "done" and day.rehearse and (failed := _failed(day.out / f"{step.name}.json")):
+        how = f"{failed} rows failed"
     return Ended(step=step.name, how=how, seconds=time.monotonic() - began)
+
+
+def _failed(path: Path) -> int:
+    """How many rows of a step say that they failed; on a GPU the next call tries those again."""
+    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    return sum("failed" in row for row in rows)
 
 
 def words(day: Day, step: Step) -> list[str]:

@@ -93,6 +93,14 @@ def splats(session: nox.Session) -> None:
     session.run("pytest", "-q", "apps/lite3r-cli/tests/test_splats.py", *session.posargs)
 
 
+@nox.session(default=False, requires=["build"])
+def rehearsal(session: nox.Session) -> None:
+    """The day on a GPU, with tiny shapes on a CPU: a row that fails ends it."""
+    install_all(session, *WORKING, "triton")
+    out = session.create_tmp()
+    session.run("python", "tools/gpu_day.py", "--rehearse", "--out", f"{out}/day", *session.posargs)
+
+
 @nox.session(default=False)
 def docker(session: nox.Session) -> None:
     """Lint the Dockerfiles and execute the build steps of one in a clean environment."""
@@ -134,11 +142,12 @@ def mutation(session: nox.Session) -> None:
 @nox.session(default=False)
 def nightly(session: nox.Session) -> None:
     """All that CI has no time for, one after the other."""
-    for name in ("docs", "release", "audit", "docker", "hostile", "faults", "splats", "mutation"):
+    each = ("docs", "release", "audit", "docker", "rehearsal", "hostile", "faults", "splats")
+    for name in (*each, "mutation"):
         session.notify(name)
     for version in TRITONS:
         session.notify(f"triton({version})")
     of_python = (f"{kind}-{python}" for kind in ("lowest", "newest") for python in PYTHONS)
-    for each in (*of_python, "whole", "coverage"):
+    for kind in (*of_python, "whole", "coverage"):
         for name in PROJECTS:
-            session.notify(f"{each}({name})")
+            session.notify(f"{kind}({name})")
