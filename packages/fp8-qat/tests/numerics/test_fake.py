@@ -57,11 +57,3 @@ def test_rows_of_a_large_tensor_saturate_by_their_own_given_scale(rule: str) -> 
     (result,) = torch.autograd.grad(values.sum(), x)
     assert torch.equal(result, (x * 2 <= x.amax(1, keepdim=True)).float())
     assert torch.equal(values, dequantize(quantize(x.detach(), spec, scale=scale)))
-
-
-def test_a_trained_layer_whose_input_learns_compiles_for_any_size() -> None:
-    """Numbers that a format held as fields were symbols to the compiler, and ended it."""
-    layer = prepare(torch.nn.Linear(32, 16), recipes.rowwise()).model
-    compiled = torch.compile(layer, backend="eager", dynamic=True, fullgraph=True)
-    x = torch.randn(6, 32, requires_grad=True)
-    assert torch.equal(compiled(x), layer(x))

@@ -60,6 +60,14 @@ def check_model() -> None:
         assert (ours - theirs).norm() <= 1e-5 * ours.norm()
 
 
+def check_any_size() -> None:
+    """Numbers that a format held as fields were symbols to the compiler, and ended it."""
+    layer = prepare(nn.Linear(32, 16), recipes.rowwise()).model
+    compiled = torch.compile(layer, backend="eager", dynamic=True, fullgraph=True)
+    x = torch.randn(6, 32, requires_grad=True)
+    assert torch.equal(compiled(x), layer(x))
+
+
 def check_static() -> None:
     """What is not calibrated is refused in compiled code, too; what is has one graph."""
     model, x = nn.Sequential(nn.Linear(48, 32)).eval(), torch.randn(6, 48)
@@ -103,5 +111,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     check_one_graph()
     check_static()
+    check_any_size()
     check_bytes()
     check_model()
