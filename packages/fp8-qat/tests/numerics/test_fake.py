@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fp8_qat import Spec, dequantize, fake_quantize, prepare, quantize, recipes
+from fp8_qat import Spec, dequantize, fake_quantize, quantize, recipes
 from fp8_qat.numerics.scales import scale_of
 
 
