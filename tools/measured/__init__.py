@@ -9,7 +9,7 @@ from .evaluation import dtu
 from .fp8 import fp8_compiled, fp8_deployed, fp8_linears, fp8_memory, fp8_recipes
 from .gpu import gpu_attention, gpu_checks, gpu_linears, gpu_models, gpu_rows
 from .prediction import memory_plans, predicted_models
-from .quality import content_order, fp8_rounded, quality, quality_of_many
+from .quality import content_order, fp8_rounded, quality, quality_of_many, quality_present
 from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -27,6 +27,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fp8-rounded": fp8_rounded,
     "quality": quality,
     "quality-of-many": quality_of_many,
+    "quality-present": quality_present,
     "fp8-recipes": fp8_recipes,
     "fp8-linears": fp8_linears,
     "fp8-deployed": fp8_deployed,

@@ -156,5 +156,7 @@ def test_what_was_done_is_told(points: int) -> None:
 def test_depth_is_compared_view_by_view() -> None:
     made, cameras, tracks = wall()
     large = np.full((VIEWS, 600, 800), WALL, np.float32)
-    made = replace(made, depth=large, keep=np.ones_like(large, dtype=bool))
+    images = np.zeros((*large.shape, 3), np.uint8)
+    kept = np.ones_like(large, dtype=bool)
+    made = replace(made, depth=large, keep=kept, images=images, confidence=large)
     assert peak_allocated(lambda: Ratios.of(made, cameras, tracks)) < 1.5 * large.nbytes

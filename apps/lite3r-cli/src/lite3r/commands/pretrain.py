@@ -38,15 +38,13 @@ def plan(asked: Pretrain) -> Run:
 
     Raises ValueError for numbers that no run has, and a device that is not there.
     """
-    fresh = asked.start == "random"
-    peak = 1.0 if fresh else 0.33
+    peak = 1.0 if asked.start == "random" else 0.4
     return Run(
         folder=asked.out,
         schedule=Schedule(
             steps=asked.steps if asked.minutes is None else 10**9,  # the clock ends it
             minutes=asked.minutes,
             peak=peak if asked.peak is None else asked.peak,
-            decay=0.4 if fresh else 0.7,
             seed=asked.seed,
         ),
         start=asked.start,

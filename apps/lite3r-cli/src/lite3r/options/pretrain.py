@@ -27,10 +27,10 @@ class Pretrain(Command, work="lite3r.commands.pretrain:run"):
     """Steps of the whole run, unless --minutes ends it."""
     minutes: float | None = None
     """End after so many minutes of training instead, annealed whatever was reached."""
-    world: float = 0.5
+    world: float = 0.2
     """Share of scenes from the rich world; the others are rooms."""
     peak: float | None = None
-    """Highest learning rate, as a part of the full one; 0.33 on trained weights, else 1."""
+    """Highest learning rate, as a part of the full one; 0.4 on trained weights, else 1."""
     seed: int = 0
     """Decides the scenes: with another one a second training sees others than the first."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -46,4 +46,4 @@ class Pretrain(Command, work="lite3r.commands.pretrain:run"):
     def __post_init__(self) -> None:
         check_least(self, 1, "processes", "steps", "test_scenes", "larger")
         if not 0 <= self.world <= 1:
-            raise ValueError(f"world={self.world}; it must be in [0, 1]: 0.5 is usual")
+            raise ValueError(f"world={self.world}; it must be in [0, 1]: 0.2 is usual")

@@ -66,7 +66,7 @@ def evaluate(
     target_world_to_camera: Float[Tensor, "v _ 4"],
     *,
     direction: Direction = "signed",
-    thresholds: Sequence[int] = THRESHOLDS,
+    thresholds: Sequence[int | float] = THRESHOLDS,
 ) -> PoseResult:
     """Compare the cameras of one scene with the truth, without aligning them.
 
