@@ -424,3 +424,21 @@ def test_keypoints_lie_where_blobs_are(factor: float) -> None:
     off = found[:, None] - centers[:, ::-1]
     off = off[np.arange(len(found)), np.linalg.norm(off, axis=2).argmin(axis=1)]
     assert len(found) >= 35 and np.abs(np.median(off, axis=0)).max() < 0.02
+
+
+def test_views_that_share_nothing_with_the_others_are_left_as_they_are() -> None:
+    """Two parts have a unit each, which no photo tells; the larger is refined."""
+    links = [(0, 1), (1, 4), (4, 5), (2, 3)]  # views that share 5 points
+    seen = [(view, 5 * n + i) for n, pair in enumerate(links) for i in range(5) for view in pair]
+    seen = sorted([*seen, (2, 20), (5, 20)], key=lambda one: one[1])  # a wrong match joins no parts
+    view, point = torch.tensor(seen).T
+    tracks = Tracks(
+        view=view,
+        point=point,
+        xy=torch.zeros(len(seen), 2, dtype=torch.float64),
+        points=torch.zeros(21, 3, dtype=torch.float64),
+    )
+    assert tracks.joined(7, 5).tolist() == [True, True, False, False, True, True, False]
+    assert tracks.joined(7, 1).tolist() == [True] * 6 + [False]
+    assert int(tracks.joined(7, 6).sum()) == 1
+    assert tracks.shared(7)[1, 4] == 5

@@ -25,7 +25,6 @@ PAIRS = 12  # pairs that may begin
 WIDE = 8.0  # degrees from which a wider pair is no better a beginning
 FOCALS = (0.6, 0.75, 0.87, 1.0, 1.15, 1.33, 1.66)  # times that of the start, at the beginning
 AGAIN = 1.25  # all are adjusted anew when views have grown by this factor
-AT_ONCE = 4096  # points whose views are in a table
 TIGHT = 1.0  # pixels within which the two views of a beginning must agree
 
 
@@ -112,13 +111,7 @@ def _begin(tracks: Tracks, views: Views) -> Grown | None:
 
 def _pairs(tracks: Tracks, count: int) -> Iterator[tuple[int, int]]:
     """Those that share most tracks."""
-    shared = torch.zeros(count, count)
-    for first in range(0, len(tracks), AT_ONCE):  # every view by every point is no small table
-        start, end = torch.searchsorted(tracks.point, torch.tensor([first, first + AT_ONCE]))
-        sees = torch.zeros(count, AT_ONCE)
-        sees[tracks.view[start:end], tracks.point[start:end] - first] = 1.0
-        shared += sees @ sees.T
-    shared = shared.triu(diagonal=1)
+    shared = tracks.shared(count)
     for number in shared.flatten().topk(min(PAIRS, shared.numel())).indices.tolist():
         i, j = divmod(number, count)
         if shared[i, j] >= FEWEST:

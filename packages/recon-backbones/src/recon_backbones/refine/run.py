@@ -62,8 +62,9 @@ def refine_cameras(
     keypoints = _keypoints(made, options, telling)
     start = Cameras.of(torch.from_numpy(made.world_to_camera), torch.from_numpy(made.intrinsics))
     tracks = _tracks(keypoints, start, options, telling)
-    shared = torch.bincount(tracks.view, minlength=len(start))
-    if int((shared >= FEWEST).sum()) < 2:
+    together = tracks.joined(len(start), FEWEST)  # parts that share nothing have a unit each
+    tracks = tracks.of(together[tracks.view])
+    if int(together.sum()) < min(3, len(made)) or len(made) < 2:
         return _unchanged(made, "photos share too few places; cameras are not refined", telling)
     views = Views(
         start=start,

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
+
+AT_ONCE = 4096  # points whose views are in a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,28 @@ class Tracks:
             xy=self.xy[kept],
             points=self.points[stays],
         )
+
+    def shared(self, views: int) -> Float32[Tensor, "v v"]:
+        """How many points each of so many views shares with each other, above the diagonal."""
+        counts = torch.zeros(views, views)
+        for first in range(0, len(self), AT_ONCE):  # every view by every point is no small table
+            start, end = torch.searchsorted(self.point, torch.tensor([first, first + AT_ONCE]))
+            sees = torch.zeros(views, AT_ONCE)
+            sees[self.view[start:end], self.point[start:end] - first] = 1.0
+            counts += sees @ sees.T
+        return counts.triu(diagonal=1)
+
+    def joined(self, views: int, least: int) -> Bool[Tensor, " v"]:
+        """The largest part of the views in which `least` shared points lead from each to each."""
+        near = self.shared(views) >= least
+        near = near | near.T | torch.eye(views, dtype=torch.bool)
+        part = torch.arange(views)
+        while True:  # each view takes the smallest number around it
+            lowest = torch.where(near, part, views).amin(dim=1)
+            lowest = lowest[lowest]
+            if torch.equal(lowest, part):
+                return part == torch.bincount(part).argmax()
+            part = lowest
 
     def some(self, chosen: slice) -> "Tracks":
         """Some observations, of all points."""
