@@ -129,7 +129,7 @@ def depth_errors(
         }
     }
     if truth[2] is not None:
-        exact = [_as_seen(d, m) for d, m in zip(truth[2], made.maps, strict=True)]
+        exact = [as_seen(d, m) for d, m in zip(truth[2], made.maps, strict=True)]
         told["abs_rel"] = {
             name: depth.evaluate(torch.from_numpy(m.depth), torch.stack(exact)).abs_rel
             for name, m in (("before", made), ("after", found))
@@ -137,7 +137,7 @@ def depth_errors(
     return told
 
 
-def _as_seen(exact: Tensor, pixels: PixelMap) -> Tensor:
+def as_seen(exact: Tensor, pixels: PixelMap) -> Tensor:
     """True depth at the middles of the pixels that the network saw."""
     rows, columns = (
         ((torch.arange(count) + 0.5 - shift) / scale).long()

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from refine_cameras import as_seen, fountain
 from torch import Tensor
 
 from recon_backbones import Backbone, Prediction, load_backbone
 from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.photos import Prepared, find_photos, load_batch
 from recon_eval import depth, pose
-from recon_eval.formats import read_cameras
 
 SIZES = (224, 280, 504)  # pixels of the longer side
 
@@ -42,16 +42,14 @@ def about(prepared: Prepared, data: str) -> dict[str, Any]:
     return {"data": data, "size": f"{width} x {height}", "views": views}
 
 
-def fountain(folder: Path, backbone: Backbone, size: int) -> dict[str, Any]:
+def cameras_of(folder: Path, backbone: Backbone, size: int) -> dict[str, Any]:
     """Errors of all pairs of cameras, and of focal lengths."""
-    _, cameras = read_cameras(folder / "cams")
-    truth = torch.from_numpy(np.stack([camera.world_to_camera for camera in cameras]))
-    photos = find_photos([folder / "images"])
-    made, prepared = answered(photos, backbone, size)
+    photos, (truth, lenses, _) = fountain(folder)
+    made, prepared = answered(find_photos([photos]), backbone, size)
     found = pose.evaluate(made.world_to_camera[0].double(), truth)
     focal = made.intrinsics[0].double()
     zoom = torch.tensor([one.scale_x for one in prepared.maps])
-    true = torch.tensor([float(camera.intrinsics[0, 0]) for camera in cameras]) * zoom
+    true = lenses[:, 0, 0] * zoom
     return {
         **about(prepared, "fountain-P11"),
         "rotation_degrees": found.rotation_mean_degrees,
@@ -62,7 +60,7 @@ def fountain(folder: Path, backbone: Backbone, size: int) -> dict[str, Any]:
     }
 
 
-def motorcycle(folder: Path, backbone: Backbone, size: int) -> dict[str, Any]:
+def depth_of(folder: Path, backbone: Backbone, size: int) -> dict[str, Any]:
     """Errors of the depth of the left photo, beside those of a constant depth."""
     photos = [folder / f"motorcycle_{side}.png" for side in ("left", "right")]
     made, prepared = answered(photos, backbone, size)
@@ -85,20 +83,15 @@ def exact(folder: Path, seen: PixelMap) -> Tensor:
         disparity = stored[stored.files[0]]
     known = lens["baseline_mm"] * lens["fx"] / (disparity + lens["doffs"])
     known = torch.from_numpy(np.where(np.isfinite(disparity), known, 0.0)).float()
-    scales, shifts = (seen.scale_y, seen.scale_x), (seen.shift_y, seen.shift_x)
-    rows, columns = (
-        ((torch.arange(count) + 0.5 - shift) / scale).long()
-        for count, scale, shift in zip(seen.size, scales, shifts, strict=True)
-    )
-    return known[rows][:, columns]
+    return as_seen(known, seen)
 
 
 def measure(options: argparse.Namespace, weights: str) -> Iterator[dict[str, Any]]:
     """A row for each kind of photos and each size."""
     backbone = load_backbone("da3-tiny", weights=weights)
     for size in SIZES:
-        yield fountain(options.fountain, backbone, size)
-        yield motorcycle(options.motorcycle, backbone, size)
+        yield cameras_of(options.fountain, backbone, size)
+        yield depth_of(options.motorcycle, backbone, size)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from lite3r.bench.images import ImageSettings
 from lite3r.bench.metrics import METRICS
 from lite3r.distillation import folder as folders
 from lite3r.distillation import run as work
-from lite3r.distillation.data import told_apart
+from lite3r.distillation.data import photos_of
 from lite3r.distillation.plan import Plan
 from lite3r.options.distill import Distill
 from lite3r.shell.environment import pick_device
@@ -41,7 +41,7 @@ def plan_of(asked: Distill) -> Plan:
         recipe = chosen(**vars(asked.recipe))
         training = Training(**vars(asked.training)).of(recipe.trainable)
         device = pick_device(asked.device)
-        settings: dict[str, Any] = {n: getattr(asked, n) for n in DECIDE} | told_apart(asked.data)
+        settings: dict[str, Any] = {n: getattr(asked, n) for n in DECIDE} | photos_of(asked.data)
     return Plan(
         teacher=TeacherSpec.chosen(asked.backbone, asked.weights, asked.seed),
         recipe=recipe,

@@ -86,7 +86,7 @@ def lessons(
     )
 
 
-def told_apart(data: str) -> dict[str, str]:
+def photos_of(data: str) -> dict[str, str]:
     """The photos of a folder, where it is one, by what no others have. Raises as `find_photos`."""
     return {} if data == SYNTHETIC else {"photos": photos_digest(find_photos([data]))}
 

@@ -64,7 +64,7 @@ def refine_cameras(
     tracks = _tracks(keypoints, start, options, telling)
     together = tracks.joined(len(start), FEWEST)  # parts that share nothing have a unit each
     tracks = tracks.of(together[tracks.view])
-    if int(together.sum()) < min(3, len(made)) or len(made) < 2:
+    if int(together.sum()) < max(2, min(3, len(made))):
         return _unchanged(made, "photos share too few places; cameras are not refined", telling)
     views = Views(
         start=start,
