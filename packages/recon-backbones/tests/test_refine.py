@@ -442,3 +442,27 @@ def test_views_that_share_nothing_with_the_others_are_left_as_they_are() -> None
     assert tracks.joined(7, 1).tolist() == [True] * 6 + [False]
     assert int(tracks.joined(7, 6).sum()) == 1
     assert tracks.shared(7)[1, 4] == 5
+
+
+def test_a_photo_that_a_wrong_match_alone_joins_is_not_adjusted(
+    scene: tuple[Reconstruction, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = scene
+    seen = [(view, n) for n in range(15) for view in (0, 1, 2)] + [(2, 15), (3, 15)]
+    view, point = torch.tensor(seen).T
+    xy, points = (torch.zeros(n, d, dtype=torch.float64) for n, d in ((len(seen), 2), (16, 3)))
+    tracks = Tracks(view=view, point=point, xy=xy, points=points)
+    given: list[Tracks] = []
+
+    def solve(tracks: Tracks, views: Views) -> None:
+        given.append(tracks)
+        raise InterruptedError
+
+    place = "recon_backbones.refine.run"
+    monkeypatch.setattr(f"{place}._keypoints", lambda *_: [])
+    monkeypatch.setattr(f"{place}._tracks", lambda *_: tracks)
+    monkeypatch.setattr(f"{place}.solve", solve)
+    with pytest.raises(InterruptedError):
+        refine_cameras(made)
+    assert len(given[0]) == 15
+    assert set(given[0].view.tolist()) == {0, 1, 2}
