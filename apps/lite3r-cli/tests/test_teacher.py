@@ -22,6 +22,7 @@ from recon_backbones.training import (
     Targets,
     export_weights,
     make_targets,
+    pupil_of,
     rays,
     train,
 )
@@ -123,21 +124,37 @@ def test_two_processes_draw_their_own_scenes(tmp_path: Path) -> None:
     assert int(load_file(tmp_path / "state.safetensors")["step"]) == 1
 
 
-def test_a_look_while_it_trains_sees_what_the_exam_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "weights"), [("da3-tiny", "bundled"), ("vggt-tiny", "random")])
+def test_a_look_while_it_trains_sees_what_the_exam_sees(
+    name: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scenes = TINY.load()
     monkeypatch.setattr("lite3r.teacher.parts._unseen", lambda: scenes)
-    backbone = load_backbone("da3-tiny", weights="bundled")
-    found = check(backbone.model, torch.device("cpu"))
+    backbone = load_backbone(name, weights=weights)
+    found = check(pupil_of(backbone))
     grade = TINY.grade("it", scenes, lambda scene: answer_of(predict(backbone, scene)))
     assert found == {name: pytest.approx(getattr(grade, name), rel=1e-3) for name in FIGURES}
 
 
+@pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
 def test_pretraining_writes_weights_and_what_they_are_worth(
-    lite3r: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, lite3r: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lite3r.commands.pretrain.cycle", lambda asked: CYCLE)
     monkeypatch.setattr("lite3r.commands.pretrain.all_exams", lambda scenes: [TINY])
-    words = ("pretrain", "--from", "random", "--steps", "1", "--processes", "1", "--out", "p")
+    words = (
+        "pretrain",
+        "--backbone",
+        name,
+        "--from",
+        "random",
+        "--steps",
+        "1",
+        "--processes",
+        "1",
+        "--out",
+        "p",
+    )
     done = lite3r(*words, "--peak", "0.5", "--seed", "3")
     assert done.code == 0, done.err
     assert json.loads(Path("p/run.json").read_text())["seed"] == 3
@@ -145,8 +162,8 @@ def test_pretraining_writes_weights_and_what_they_are_worth(
     names = ["teacher", "each view alone", "constant depth", "teacher, own view only"]
     assert [row["predictor"] for row in rows] == names
     assert all(name in done.out for name in names)
-    trained = load_backbone("da3-tiny", weights="p/da3-tiny.safetensors").state_dict()
-    random = load_backbone("da3-tiny", weights="random").state_dict()
+    trained = load_backbone(name, weights=f"p/{name}.safetensors").state_dict()
+    random = load_backbone(name, weights="random").state_dict()
     assert any(not torch.equal(trained[name], random[name]) for name in random)
 
 

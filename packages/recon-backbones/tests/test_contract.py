@@ -220,9 +220,9 @@ def test_accepting_no_site_is_refused(backbone: Backbone) -> None:
 def test_it_trains(backbone: Backbone) -> None:
     trained = load_backbone(backbone.name, weights="random", seed=1).train()
     images = images_for(trained, 3)
-    optimizer = torch.optim.Adam(trained.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(trained.parameters(), lr=3e-4)
     goal, losses = None, []
-    for _ in range(6):
+    for _ in range(10):
         out = run(trained, images)
         depth = out.depth.log()
         goal = depth.detach().mean() + 0.7 if goal is None else goal

@@ -252,7 +252,7 @@ def test_streaming_attention_holds_little_more_than_what_it_attends(
     """Two levels of tokens, the normed ones, queries, keys, values and what is mixed."""
     monkeypatch.setattr(streaming, "SLICE", 9)
     work = Work(views=16, height=28, width=28, head_chunk=16, stream=True)
-    tokens = work.views * 9 * 96 * work.bytes_per_value  # 4 patches and 5 special ones a view
+    tokens = work.views * 9 * 192 * work.bytes_per_value  # 4 patches and 5 special ones a view
     [found] = memory._followed(short("vggt-tiny"), [work], "cuda")
     assert 7 * tokens < found.parts["global"] < 11 * tokens
 

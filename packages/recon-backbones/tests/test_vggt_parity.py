@@ -67,7 +67,7 @@ def test_kept_tokens_equal_upstream(case: tuple[Path, str]) -> None:
     directory, name = case
     net = backbone(directory)
     file = load_file(directory / f"case_{name}.safetensors")
-    tokens = net._trunk(file["in.images"])
+    tokens = net.trunk(file["in.images"])
     pairs = zip(net.config.out_layers, tokens.pairs, strict=True)
     found = {
         f"aggregated_tokens.{i}": torch.cat((pair.frame, pair.spread), dim=-1) for i, pair in pairs

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,56 +9,26 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from recon_backbones import DenseAttention, load_backbone
 from recon_backbones.training import (
     WEIGHTS,
     OwnViewAttention,
     Parts,
+    Pupil,
     Run,
     Schedule,
     Way,
-    answer,
     export_weights,
     train,
     training_loss,
 )
 from recon_backbones.training.loop import make_pupil
 
+from .plain import Plain
+
 SIZE = (28, 42)
-
-
-class Plain:
-    """Plain steps on float32 masters, with their mean: the least that a training asks for."""
-
-    def __init__(self, network: nn.Module, *, hidden: Sequence[str], average: float) -> None:
-        assert hidden
-        self._working = dict(network.named_parameters())
-        self._masters = {n: p.detach().float().clone() for n, p in self._working.items()}
-        self._means = {n: m.clone() for n, m in self._masters.items()}
-        self._average = average
-
-    @torch.no_grad()
-    def step(self, gradients: dict[str, Tensor], factor: float) -> None:
-        """Go against the gradient."""
-        for name, gradient in gradients.items():
-            self._masters[name] -= 1e-3 * factor * gradient.float()
-            self._means[name].lerp_(self._masters[name], 1 - self._average)
-            self._working[name].copy_(self._masters[name])
-
-    def state(self) -> dict[str, Tensor]:
-        """Masters and means."""
-        named = {"master": self._masters, "average": self._means}
-        return {f"{kind}.{n}": t for kind, held in named.items() for n, t in held.items()}
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take both up."""
-        with torch.no_grad():
-            for name, working in self._working.items():
-                self._masters[name].copy_(tensors[f"master.{name}"])
-                self._means[name].copy_(tensors[f"average.{name}"])
-                working.copy_(self._masters[name])
 
 
 def wall(rank: int, step: int) -> dict[str, Tensor]:
@@ -87,9 +56,9 @@ class Walls:
         return wall(self._rank, step)
 
 
-def look(network: nn.Module, device: torch.device) -> dict[str, float]:
+def look(pupil: Pupil) -> dict[str, float]:
     """The depth of a wall."""
-    depth, cameras = answer(network, wall(0, 0)["images"][0].float() / 255)
+    depth, cameras = pupil.answer(wall(0, 0)["images"][0].float() / 255)
     assert depth.shape == (2, *SIZE) and cameras.shape == (2, 3, 4)
     return {"depth": float(depth.mean())}
 
@@ -152,26 +121,50 @@ def test_a_beginning_probe_does_not_pull_at_a_trained_network() -> None:
     assert not made.way(1, trained=False).detach
 
 
-def test_each_part_of_the_loss_is_finite_and_reaches_the_network(tmp_path: Path) -> None:
+WAYS = (
+    Way(),
+    Way(rays=False),
+    Way(dense=False),
+    Way(posed=True),
+    Way(dense=False, posed=True),
+)
+
+
+@pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
+def test_each_part_of_the_loss_is_finite_and_reaches_the_network(name: str, tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    pupil, _ = make_pupil(Run(folder=tmp_path, schedule=schedule(2), start="random"), Plain)
+    run = Run(folder=tmp_path, schedule=schedule(2), backbone=name, start="random")
+    pupil, _ = make_pupil(run, Plain)
     assert torch.equal(torch.get_rng_state(), before)
-    batch = wall(0, 0)
-    for chosen in (Way(), Way(dense=False), Way(posed=True), Way(dense=False, posed=True)):
+    batch, met = wall(0, 0), set[str]()
+    for chosen in WAYS:
         loss, parts = training_loss(pupil, batch, chosen)
-        assert set(parts) <= {*WEIGHTS, "matched", "total"}
+        met |= set(parts)
         assert all(bool(value.isfinite()) for value in parts.values())
         pupil.zero_grad()
         loss.backward()
-        block = pupil.network.backbone.pretrained.blocks[0]
-        assert float(block.attn.qkv.weight.grad.float().norm()) > 0
+        for at, block in pupil.blocks().items():
+            grad = pupil.get_parameter(f"{at}.attn.qkv.weight").grad
+            assert grad is not None and float(grad.float().norm()) > 0, at
+            assert block is pupil.get_submodule(at)
+    own = {"da3-tiny": {"points", "tracks", "visible"}, "vggt-tiny": set()}[name]
+    assert met == {*WEIGHTS, "matched", "total"} - own
     odd = batch | {"images": batch["images"][..., :30]}
     with pytest.raises(ValueError, match="images=30 x 28; sides must be multiples of 14"):
         training_loss(pupil, odd, Way())
 
 
-def test_an_interrupted_training_ends_bit_equal_and_exports(tmp_path: Path) -> None:
-    whole = Run(folder=tmp_path / "whole", schedule=schedule(5))
+def test_only_networks_that_are_trained_here_are_trained(tmp_path: Path) -> None:
+    run = Run(folder=tmp_path, schedule=schedule(1), backbone="da3metric-tiny", start="random")
+    with pytest.raises(ValueError, match="backbone='da3metric-tiny'; Depth Anything 3 for many"):
+        train(run, PARTS)
+
+
+@pytest.mark.parametrize(("name", "start"), [("da3-tiny", "bundled"), ("vggt-tiny", "da3-tiny")])
+def test_an_interrupted_training_ends_bit_equal_and_exports(
+    name: str, start: str, tmp_path: Path
+) -> None:
+    whole = Run(folder=tmp_path / "whole", schedule=schedule(5), backbone=name, start=start)
     parts = replace(whole, folder=tmp_path / "parts", until=3)
     train(whole, PARTS)
     train(parts, PARTS)
@@ -184,12 +177,12 @@ def test_an_interrupted_training_ends_bit_equal_and_exports(tmp_path: Path) -> N
         json.loads((whole.folder / f"{name}.jsonl").read_text().splitlines()[0])
         for name in ("log", "checks")
     )
-    assert {"depth", "gradient", "pose", "match", "rays", "total"} <= first.keys()
+    assert {"depth", "gradient", "pose", "match", "total"} <= first.keys()
     assert checked["step"] == 2 and checked["depth"] > 0
     for averaged in (True, False):
         weights = tmp_path / f"{averaged}.safetensors"
         assert export_weights(whole.folder, weights, averaged=averaged) == 5
-        load_backbone("da3-tiny", weights=weights)
+        load_backbone(name, weights=weights)
         assert weights.stat().st_mode == (whole.folder / "run.json").stat().st_mode
 
 
@@ -282,11 +275,12 @@ def test_own_view_attention_equals_dense_attention_for_one_view() -> None:
     torch.testing.assert_close(alone, DenseAttention()(q, *doubled))
 
 
-def test_own_view_attention_does_not_see_other_views() -> None:
+@pytest.mark.parametrize("special", [1, 3])
+def test_own_view_attention_does_not_see_other_views(special: int) -> None:
     q, k, v = (torch.randn(1, 2, 18, 8) for _ in range(3))
-    pinned = torch.tensor([0, 9])
-    before = OwnViewAttention()(q, k, v, pinned=pinned)
-    v[:, :, 10:] += 1.0  # patches of the second view
-    after = OwnViewAttention()(q, k, v, pinned=pinned)
+    pinned = torch.cat([view + torch.arange(special) for view in (0, 9)])
+    before = OwnViewAttention(special)(q, k, v, pinned=pinned)
+    v[:, :, 9 + special :] += 1.0  # patches of the second view
+    after = OwnViewAttention(special)(q, k, v, pinned=pinned)
     assert torch.equal(before[:, :, :9], after[:, :, :9])
     assert not torch.equal(before[:, :, 9:], after[:, :, 9:])

@@ -12,7 +12,7 @@ from lite3r.shell.terminal import Terminal
 from lite3r.teacher.assess import assess
 from lite3r.teacher.parts import parts
 from recon_backbones import load_backbone
-from recon_backbones.training import Run, Schedule, export_weights, train
+from recon_backbones.training import Run, Schedule, begin, export_weights, train
 from recon_eval.exams import all_exams, markdown
 from recon_eval.synthetic import Batch, larger, mixed_cycle, small_cycle
 
@@ -22,13 +22,13 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
     with reported():
         atomic.check_writable(asked.out)
         planned = plan(asked)
-        load_backbone(planned.backbone, weights=planned.start)  # before processes start
+        begin(planned.backbone, planned.start, seed=asked.seed)  # before processes start
     terminal.say(f"training; {asked.out / 'log.jsonl'} has the losses")
     with reported(ValueError, OSError, FloatingPointError, of=("recon_backbones.training.state",)):
         train(planned, parts(cycle(asked), world=asked.world, seed=asked.seed))
-    weights = asked.out / "da3-tiny.safetensors"
+    weights = asked.out / f"{asked.backbone}.safetensors"
     export_weights(asked.out, weights)
-    record = measure(weights, scenes=asked.test_scenes)
+    record = measure(asked.backbone, weights, scenes=asked.test_scenes)
     atomic.write_json(asked.out / "teacher.json", record)
     terminal.result(record, markdown(record["rows"]))
 
@@ -47,6 +47,7 @@ def plan(asked: Pretrain) -> Run:
             peak=peak if asked.peak is None else asked.peak,
             seed=asked.seed,
         ),
+        backbone=asked.backbone,
         start=asked.start,
         processes=1 if asked.device != "cpu" else asked.processes,
         device=pick_device(asked.device),
@@ -59,8 +60,8 @@ def cycle(asked: Pretrain) -> tuple[Batch, ...]:
     return larger((*first, *mixed_cycle()), asked.larger)
 
 
-def measure(weights: Path | str, *, scenes: int) -> dict[str, Any]:
+def measure(name: str, weights: Path | str, *, scenes: int) -> dict[str, Any]:
     """Measure the teacher and its baselines on unseen scenes, with what they were measured on."""
-    backbone = load_backbone("da3-tiny", weights=weights)
+    backbone = load_backbone(name, weights=weights)
     rows = [asdict(grade) for grade in assess(backbone, all_exams(scenes))]
-    return {"what": "da3-tiny teacher", "environment": environment(), "rows": rows}
+    return {"what": f"{name} teacher", "environment": environment(), "rows": rows}

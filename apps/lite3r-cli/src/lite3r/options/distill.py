@@ -47,7 +47,7 @@ class Distill(Command, work="lite3r.commands.distill:run"):
     backbone: str = "da3-tiny"
     """The teacher; `lite3r info` lists the known ones."""
     weights: str | None = None
-    """bundled, hub, random, or a file; bundled for da3-tiny and hub for the others."""
+    """bundled, hub, random, or a file; bundled where they are, and hub for the others."""
     data: str = "synthetic"
     """synthetic, or a folder of photos of one scene, some of which are held out to measure on."""
     photos: tuple[Path, ...] = ()

@@ -13,14 +13,16 @@ from lite3r.shell.terminal import Output
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Command, work="lite3r.commands.pretrain:run"):
-    """Train da3-tiny on synthetic scenes, export it, and measure it.
+    """Train a bundled network on synthetic scenes, export it, and measure it.
 
     It goes on from the bundled weights unless told otherwise. Scenes are rendered on the device
     while it trains. An interrupted run goes on where it was.
     """
 
+    backbone: str = "da3-tiny"
+    """Which network: da3-tiny or vggt-tiny."""
     start: Annotated[str, arg(name="from")] = "bundled"
-    """Weights to start from: bundled, random, or a file."""
+    """Weights to start from: bundled, random, a file, or da3-tiny for what vggt-tiny shares."""
     out: Path = Path("runs/pretrain")
     """Folder of the training state, its logs, the weights and the measurements."""
     steps: int = 4000

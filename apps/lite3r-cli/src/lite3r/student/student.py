@@ -17,6 +17,7 @@ from lite3r.student.files import ADAPTER, CONFIG, FORMAT
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, load_backbone
 from recon_backbones.photos import load_batch
+from recon_backbones.registry import backbone_entry
 from sla_kernels import stored_calibration
 
 
@@ -44,7 +45,7 @@ class TeacherSpec:
     @classmethod
     def chosen(cls, backbone: str, weights: str | None, seed: int) -> "TeacherSpec":
         """The backbone with the weights that it has unless somebody says otherwise."""
-        usual = "bundled" if backbone == "da3-tiny" else "hub"
+        usual = "bundled" if backbone_entry(backbone).bundled else "hub"
         return cls(backbone=backbone, weights=weights or usual, seed=seed)
 
     def load(self, *, device: str = "cpu") -> Backbone:

@@ -26,7 +26,7 @@ def assess(backbone: Backbone, exams: Sequence[Exam]) -> Iterator[Grade]:
         few = exam.few(loaded)
         yield exam.grade("each view alone", few, partial(_alone, backbone))
         yield exam.grade("constant depth", few, constant_depth)
-        replaced = replace_attention(backbone, lambda site: OwnViewAttention())
+        replaced = replace_attention(backbone, lambda site: OwnViewAttention(site.special_tokens))
         yield exam.grade("teacher, own view only", few, partial(_together, backbone))
         replaced.undo()
 

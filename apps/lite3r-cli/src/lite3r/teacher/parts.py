@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any
 
 import torch
 
 from distill import MasterOptimizer
-from recon_backbones.training import Parts, answer
+from recon_backbones.training import Parts, Pupil
 from recon_backbones.training.optimizer import Scenes
 from recon_eval import Answer
 from recon_eval.data import Scene
@@ -27,11 +26,11 @@ def parts(cycle: Sequence[Batch], *, world: float, seed: int = 0) -> Parts:
     )
 
 
-def check(network: Any, device: torch.device) -> dict[str, float]:
+def check(pupil: Pupil) -> dict[str, float]:
     """Depth and pose errors of a network in training on validation scenes."""
 
     def told(scene: Scene) -> Answer:
-        depth, cameras = answer(network, scene.images)
+        depth, cameras = pupil.answer(scene.images)
         return Answer(depth=depth, world_to_camera=cameras)
 
     found = QUICK.grade("teacher", _unseen(), told)

@@ -12,10 +12,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
-from recon_backbones.registry import load_backbone
+from recon_backbones.registry import list_backbones
+from recon_backbones.training.begin import begin
 from recon_backbones.training.objective import training_loss, use_fast_training
 from recon_backbones.training.optimizer import Check, MakeOptimizer, MakeScenes, Optimizer
-from recon_backbones.training.probe import Pupil
+from recon_backbones.training.pupils import Pupil, pupil_of
 from recon_backbones.training.schedule import Schedule
 from recon_backbones.training.state import claim, resume, save_state
 
@@ -27,8 +28,9 @@ FREE = ("steps", "minutes", "save_minutes", "check_every")
 class Run:
     """Where a training lives and where it starts from.
 
-    `start` is "random", "bundled" or a file of weights. With `until` it stops before that step, and
-    a later call goes on from the last state saved. Raises ValueError for processes that cannot be.
+    `start` is "random", "bundled", a file of weights, or another backbone to begin with (`begin`).
+    With `until` it stops before that step, and a later call goes on from the last state saved.
+    Raises ValueError for processes that cannot be.
     """
 
     folder: Path
@@ -48,7 +50,7 @@ class Run:
     @property
     def settings(self) -> dict[str, object]:
         """What must be the same, by name, where a training goes on."""
-        named = self.start in ("random", "bundled", "hub")
+        named = self.start in ("random", "bundled", "hub", *list_backbones())
         shape = {k: v for k, v in asdict(self.schedule).items() if k not in FREE}
         start = self.start if named else str(Path(self.start).resolve())
         return {"start": start, "backbone": self.backbone, **shape}
@@ -127,7 +129,7 @@ def _train(run: Run, parts: Parts, rank: int) -> None:
             save_state(run.folder, optimizer, step=step, minutes=spent)
             saved = time.monotonic()
         if rank == 0 and parts.check is not None and step % schedule.check_every == 0:
-            found = parts.check(pupil.network, device)
+            found = parts.check(pupil)
             _append(run.folder / "checks.jsonl", {"step": step, "minutes": spent} | found)
     if rank == 0:
         save_state(run.folder, optimizer, step=step, minutes=spent)
@@ -136,16 +138,16 @@ def _train(run: Run, parts: Parts, rank: int) -> None:
 def make_pupil(run: Run, optimizer: MakeOptimizer) -> tuple[Pupil, Optimizer]:
     """Build the backbone with bf16 weights, and its optimizer on float32 ones."""
     device, schedule = torch.device(run.device), run.schedule
-    backbone = load_backbone(run.backbone, weights=run.start, seed=schedule.seed)
+    backbone = begin(run.backbone, run.start, seed=schedule.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(schedule.seed)
-        pupil = Pupil(backbone.model)
+        pupil = pupil_of(backbone)
     pupil.train().to(device)
-    prefix = "network.backbone.pretrained.blocks."
-    hidden = [n for n, p in pupil.named_parameters() if p.ndim == 2 and n.startswith(prefix)]
+    blocks = pupil.blocks().items()
+    hidden = [f"{at}.{n}" for at, b in blocks for n, p in b.named_parameters() if p.ndim == 2]
     made = optimizer(pupil, hidden=hidden, average=schedule.average)
     pupil.bfloat16()
-    use_fast_training(pupil.network, device)
+    use_fast_training(pupil, device)
     return pupil, made
 
 

@@ -18,6 +18,9 @@ WEIGHTS = {
     "direction": 2.0,
     "rotation": 1.0,
     "rays": 1.0,
+    "points": 1.0,
+    "tracks": 0.3,
+    "visible": 0.1,
     "match": 0.3,
 }
 NEAR = 0.03
@@ -57,6 +60,16 @@ def _difference(error: Tensor, valid: Tensor, stride: int) -> Tensor:
     return masked_mean(down, valid[..., stride:, :] & valid[..., :-stride, :]) + masked_mean(
         across, valid[..., stride:] & valid[..., :-stride]
     )
+
+
+def camera_terms(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> dict[str, Tensor]:
+    """All terms of camera-to-world encodings."""
+    return {
+        "pose": pose_term(pose, target),
+        "aspect": aspect_term(pose, target),
+        "direction": direction_term(pose, target),
+        "rotation": rotation_term(pose, target),
+    }
 
 
 def pose_term(pose: Float[Tensor, "b v 9"], target: Float[Tensor, "b v 9"]) -> Tensor:

@@ -1,16 +1,18 @@
 """What a training asks of an optimizer and of the scenes that it learns from."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from recon_backbones.training.pupils.pupil import Pupil
 
 Scenes = Callable[[int], dict[str, Tensor]]
 """Gives the batch of a step, as `training_loss` takes it."""
 MakeScenes = Callable[[int, torch.device], Scenes]
 """Makes the scenes of one process, by its rank, on its device."""
-Check = Callable[[Any, torch.device], dict[str, float]]
+Check = Callable[[Pupil], dict[str, float]]
 """Says in figures how good a network is by now."""
 
 

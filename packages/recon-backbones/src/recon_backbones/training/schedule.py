@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recon_backbones.training.objective import Way
+from recon_backbones.training.pupils.pupil import Way
 
 BEGINNER = 60
 """Steps in which a trained transformer does not follow the new probe."""
@@ -27,7 +27,7 @@ class Schedule:
     decay: float = 0.4
     average: float = 0.998
     dense_every: int = 3
-    rays_every: int = 12
+    rays_every: int = 6
     posed_every: int = 16
     save_minutes: float = 3.0
     check_every: int = 500

@@ -80,8 +80,9 @@ def export_weights(folder: Path, destination: Path, *, averaged: bool = True) ->
     """
     state = load_file(folder / NAME)
     prefix = ("average." if averaged else "master.") + NETWORK
+    ahead = "" if any(name.startswith(prefix + "aggregator.") for name in state) else "model."
     weights = {
-        "model." + name.removeprefix(prefix): tensor.to(torch.bfloat16).contiguous()
+        ahead + name.removeprefix(prefix): tensor.to(torch.bfloat16).contiguous()
         for name, tensor in state.items()
         if name.startswith(prefix)
     }

@@ -125,10 +125,7 @@ class Vggt(Backbone):
     def _run(self, images: Tensor, heads: Sequence[str], head_chunk: int) -> VggtOutput:
         """`internals` of images that were checked: a GPU waits for each reading."""
         check_heads(heads, ("depth", "points"), head_chunk)
-        tokens = self._trunk(images)
-        with without_autocast(images):
-            encodings = self.camera_head(tokens.camera)
-            return self._dense(tokens, images, encodings, heads, head_chunk)
+        return self.read(self.trunk(images), images, heads, head_chunk)
 
     @by_onednn
     def track(
@@ -151,19 +148,32 @@ class Vggt(Backbone):
                 f"queries={shape}; they must be finite pixels (x, y), at least 1, of "
                 f"each of the {len(images)} scenes: pass b p 2"
             )
-        tokens, head = self._trunk(images), self.track_head
-        size = (images.shape[-2], images.shape[-1])
+        return self.follow(self.trunk(images), images, queries, head_chunk)
+
+    def trunk(self, images: Float[Tensor, "b v 3 y x"]) -> Tokens:
+        """What the heads read, of images in [0, 1] that were checked."""
+        dtype = self.aggregator.camera_token.dtype
+        return self.aggregator(imagenet_normalize(images).to(dtype))
+
+    def read(
+        self, tokens: Tokens, images: Tensor, heads: Sequence[str], head_chunk: int
+    ) -> VggtOutput:
+        """What the camera head and these dense heads make of the tokens of such images."""
+        with without_autocast(images):
+            encodings = self.camera_head(tokens.camera)
+            return self._dense(tokens, images, encodings, heads, head_chunk)
+
+    def follow(self, tokens: Tokens, images: Tensor, queries: Tensor, head_chunk: int) -> Tracks:
+        """Where the tracker finds pixels of the first of such images, by its tokens."""
+        head, size = self.track_head, (images.shape[-2], images.shape[-1])
         with without_autocast(images):
             maps = [
                 head.feature_extractor.feature_map(levels, tokens.grid, size)
                 for levels in self._chunks(tokens, images, head_chunk)
             ]
-            tracks: Tracks = head.tracker(_joined(maps, images), queries)
+            features = _joined(maps, images).to(head.tracker.fmap_norm.weight.dtype)
+            tracks: Tracks = head.tracker(features, queries)
         return tracks
-
-    def _trunk(self, images: Tensor) -> Tokens:
-        dtype = self.aggregator.camera_token.dtype
-        return self.aggregator(imagenet_normalize(images).to(dtype))
 
     def _dense(
         self,

@@ -57,6 +57,7 @@ class Tracker(nn.Module):
         offset = offset.to(features.dtype) + self.query_ref_token[:, which][:, :, None]
         passes = []
         for _ in range(self.config.iterations):
+            at = at.detach()  # a gradient through fast waves says nothing; each pass learns alone
             related = self.corr_mlp(self._correlate(pyramid, feature, at))
             flow = at - at[:, :1]
             token = torch.cat(
