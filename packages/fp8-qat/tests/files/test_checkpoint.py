@@ -33,6 +33,24 @@ def test_a_file_is_for_those_whom_the_umask_leaves(tmp_path) -> None:
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
+def test_what_bfloat16_holds_exactly_is_written_as_such_and_nothing_else(tmp_path: Path) -> None:
+    model, path = mlp().eval(), tmp_path / "model.safetensors"
+    with torch.no_grad():
+        model[1].weight.copy_(torch.randn(300).bfloat16())
+        model[1].bias[0] = 1 + 2**-9  # one value that bfloat16 does not hold
+    prepare(model, recipes.rowwise(), exclude="2")
+    convert(model, backend="reference")
+    save_fp8(model, path)
+    types = {key: tensor.dtype for key, tensor in load_file(path).items()}
+    assert types["1.weight"] == torch.bfloat16
+    assert types["1.bias"] == types["2.weight"] == types["0.weight_scale"] == torch.float32
+    again = mlp().eval()
+    load_fp8(again, path, backend="reference")
+    assert {p.dtype for p in again.parameters() if p.dtype.itemsize > 1} == {torch.float32}
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name].float(), value.float()), name
+
+
 @pytest.mark.parametrize(
     ("layout", "name", "scales"),
     [

@@ -17,6 +17,7 @@ from fp8_qat.backends import choose
 from fp8_qat.convert import deploy, describe, left_over
 from fp8_qat.files.checks import check_tensors
 from fp8_qat.files.layouts import Layout, layout_named, quantization_config
+from fp8_qat.files.tensors import narrowed, unshared
 from fp8_qat.layers.deployed import Fp8Linear
 from fp8_qat.layers.inputs import named
 from fp8_qat.layers.quantizers import input_quantizer
@@ -30,6 +31,9 @@ _FORMAT = "fp8_qat"
 
 def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> None:
     """Write a converted model: every tensor of its state dict, FP8 weights as FP8.
+
+    Parameters in float32 that bfloat16 holds exactly are written as bfloat16; `load_fp8` gives
+    them the type of the model again.
 
     - `layout`: "plain", "compressed-tensors" or "deepseek"; `fp8_qat.files.layouts` has the
       names. The file's metadata holds the recipe of every FP8 layer and, under
@@ -64,7 +68,9 @@ def save_fp8(model: nn.Module, path: str | Path, *, layout: str = "plain") -> No
             recipe = layers[prefix.removesuffix(".")].recipe
             inner, tensor = shape.to_file(inner, tensor, recipe)
         tensors[f"{prefix}{inner}" if prefix else inner] = tensor
-    _write(Path(path), _unshared(tensors), metadata)
+    for key in {n for n, _ in model.named_parameters(remove_duplicate=False)} & tensors.keys():
+        tensors[key] = narrowed(tensors[key])
+    _write(Path(path), unshared(tensors), metadata)
 
 
 @torch.inference_mode(False)  # as in `convert`
@@ -270,18 +276,6 @@ def _check_saved(key: str, value: object) -> None:
             f"state_dict()[{key!r}]={type(value).__name__}; it must be a torch.Tensor, as a "
             "safetensors file holds nothing else: let get_extra_state() give one"
         )
-
-
-def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of tensors that share memory, which a safetensors file cannot express."""
-    seen: set[int] = set()
-    result = {}
-    for key, tensor in tensors.items():
-        pointer = tensor.untyped_storage().data_ptr()
-        plain = tensor.detach().contiguous()
-        result[key] = plain.clone() if pointer in seen else plain
-        seen.add(pointer)
-    return result
 
 
 def _recipe_from_plain(plain: dict[str, Any]) -> Recipe:
