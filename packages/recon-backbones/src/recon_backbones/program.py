@@ -27,6 +27,8 @@ from recon_backbones.prediction import Prediction
 PROGRAM, FACTS = "program.pt2", "lite3r.json"
 FORMAT = "lite3r-program/1"
 LARGEST_DIFFERENCE = 1e-3
+AS_ROUNDING = 4.0
+"""So many times the change that rounding the images alone makes is no fault of a program."""
 FIELDS = ("depth", "depth_conf", "world_to_camera", "intrinsics")
 
 
@@ -110,7 +112,9 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
     """Trace a backbone, write the program, read it back, and compare it with the backbone.
 
     Returns the largest difference between the depths of both, on noise, as a share of the median
-    depth: linear layers may sum in another order, so it need not be zero.
+    depth: linear layers may sum in another order, so it need not be zero. Attention that chooses
+    what it attends, and so may choose otherwise for a last digit, is held against what rounding
+    the images does to the backbone itself.
     Raises ValueError when the shape does not fit the backbone, or when the program strays.
     """
     device = next(backbone.parameters()).device
@@ -121,21 +125,28 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
     told = dict(facts) | {"format": FORMAT, "shape": asdict(shape), "device": device.type}
     with evaluated(backbone) as whole, torch.no_grad():
         expected = backbone(images).depth
+        nudged = backbone(images * (1 - torch.finfo(like).eps)).depth
         traced = torch.export.export(whole, (images,), strict=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
         partial = Path(beside) / path.name
         torch.export.save(traced, partial, extra_files={FACTS: json.dumps(told)})
         found = load_program(partial)(images[0]).depth
-        difference = float((found - expected).abs().max() / expected.median())
-        if not difference <= LARGEST_DIFFERENCE:
+        difference, own = (_apart(depth, expected) for depth in (found, nudged))
+        allowed = max(LARGEST_DIFFERENCE, AS_ROUNDING * own)
+        if not difference <= allowed:
             raise ValueError(
                 f"the program strays by {difference:.3g} of the median depth from the "
-                f"backbone; {LARGEST_DIFFERENCE} is allowed: write it on the device that "
+                f"backbone; {allowed:.3g} is allowed: write it on the device that "
                 "it was loaded on, or report it"
             )
         os.replace(partial, path)
     return difference
+
+
+def _apart(depth: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a share of the median depth."""
+    return float((depth - expected).abs().max() / expected.median())
 
 
 def load_program(path: str | Path) -> Program:
