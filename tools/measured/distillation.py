@@ -10,6 +10,11 @@ def distill_fast() -> str:
     return f"With `--recipe fast`: {load('distill-fast-da3-tiny.json')['summary']}"
 
 
+def distill_vggt() -> str:
+    """The same command with the other bundled network."""
+    return f"With `--backbone vggt-tiny`: {load('distill-vggt-tiny.json')['summary']}"
+
+
 def distill() -> str:
     """Teacher, training-free student and distilled student."""
     report = load("distill-da3-tiny.json")
@@ -83,7 +88,16 @@ def _model_row(label: str, found: dict[str, Any]) -> tuple[str, ...]:
 
 def teacher() -> str:
     """The bundled teacher beside its baselines."""
-    record = load("teacher-da3-tiny.json")
+    return _teacher("teacher-da3-tiny.json")
+
+
+def teacher_vggt() -> str:
+    """The same of the small VGGT."""
+    return _teacher("teacher-vggt-tiny.json")
+
+
+def _teacher(name: str) -> str:
+    record = load(name)
     header = (
         "predictor",
         "world",

@@ -81,6 +81,11 @@ def quality_present() -> str:
     return _by_views(load("quality-present.json"), ("8 views", "16 views"), "")
 
 
+def quality_vggt() -> str:
+    """Some of the rows with the small VGGT."""
+    return _by_views(load("quality-vggt-tiny.json"), ("8 views", "16 views"), "")
+
+
 def _by_views(record: dict[str, Any], counts: tuple[str, ...], said: str) -> str:
     groups = _groups(record, *counts)
     header = ("network", *(f"{words}, {views}" for views in counts for words in ON_TRUTH))

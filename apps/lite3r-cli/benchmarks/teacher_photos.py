@@ -88,7 +88,7 @@ def exact(folder: Path, seen: PixelMap) -> Tensor:
 
 def measure(options: argparse.Namespace, weights: str) -> Iterator[dict[str, Any]]:
     """A row for each kind of photos and each size."""
-    backbone = load_backbone("da3-tiny", weights=weights)
+    backbone = load_backbone(options.backbone, weights=weights)
     for size in SIZES:
         yield cameras_of(options.fountain, backbone, size)
         yield depth_of(options.motorcycle, backbone, size)
@@ -99,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--fountain", type=Path, required=True)
     parser.add_argument("--motorcycle", type=Path, required=True)
+    parser.add_argument("--backbone", default="da3-tiny")
     parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=WEIGHTS")
     parser.add_argument("--into", type=Path, required=True)
     options = parser.parse_args()

@@ -234,7 +234,8 @@ def test_info_lists_backbones_with_their_licenses(lite3r: Any) -> None:
     facts = json.loads(lite3r("info", "--json").out)
     assert "CC BY-NC" in facts["backbones"]["da3-large"]
     assert facts["backbones"]["da3-tiny"].startswith("(bundled, ")
-    assert facts["backbones"]["vggt-tiny"].startswith("(no weights, ")  # for tests and trials
+    assert facts["backbones"]["vggt-tiny"].startswith("(bundled, ")
+    assert facts["backbones"]["da3metric-tiny"].startswith("(no weights, ")  # for tests and trials
     assert facts["versions"]["torch"]
 
 

@@ -182,3 +182,19 @@ def test_a_training_that_strays_ends_in_a_sentence(
     monkeypatch.setattr("lite3r.commands.pretrain.train", stray)
     done = lite3r("pretrain", "--out", "p")
     assert done.code == 2 and "lite3r: gradient=nan; it must be finite" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--backbone", "da3metric-tiny", "--from", "random"), "backbone='da3metric-tiny'; "),
+        (("--from", "da3-tiny"), "start='da3-tiny'; a VGGT begins with"),
+        (("--backbone", "da3-small"), "'da3-small' has no bundled weights"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    words: tuple[str, ...], said: str, lite3r: Any
+) -> None:
+    done = lite3r("pretrain", *words, "--out", "p")
+    assert done.code == 2 and said in done.err
+    assert not Path("p").exists()

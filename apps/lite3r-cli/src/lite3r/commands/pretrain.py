@@ -12,7 +12,7 @@ from lite3r.shell.terminal import Terminal
 from lite3r.teacher.assess import assess
 from lite3r.teacher.parts import parts
 from recon_backbones import load_backbone
-from recon_backbones.training import Run, Schedule, begin, export_weights, train
+from recon_backbones.training import Run, Schedule, begin, export_weights, pupil_of, train
 from recon_eval.exams import all_exams, markdown
 from recon_eval.synthetic import Batch, larger, mixed_cycle, small_cycle
 
@@ -22,7 +22,7 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
     with reported():
         atomic.check_writable(asked.out)
         planned = plan(asked)
-        begin(planned.backbone, planned.start, seed=asked.seed)  # before processes start
+        pupil_of(begin(planned.backbone, planned.start, seed=asked.seed))  # before processes start
     terminal.say(f"training; {asked.out / 'log.jsonl'} has the losses")
     with reported(ValueError, OSError, FloatingPointError, of=("recon_backbones.training.state",)):
         train(planned, parts(cycle(asked), world=asked.world, seed=asked.seed))
