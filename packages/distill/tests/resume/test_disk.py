@@ -148,3 +148,18 @@ def test_other_processes_of_one_run_share_its_folder(tmp_path):
         pytest.fail("a second one writes")
     with held_alone(tmp_path, writes=False):
         assert not list(tmp_path.iterdir())  # who does not write leaves nothing
+
+
+def test_forked_processes_such_as_workers_of_a_loader_hold_nothing(tmp_path):
+    there, here = os.pipe()
+    with held_alone(tmp_path, writes=True):
+        if not (child := os.fork()):
+            os.close(here)
+            os.read(there, 1)  # lives on until the test lets it go
+            os._exit(0)
+    try:
+        with held_alone(tmp_path, writes=True):
+            pass
+    finally:
+        os.close(here)
+        os.waitpid(child, 0)
