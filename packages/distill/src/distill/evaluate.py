@@ -91,7 +91,8 @@ class Evaluator:
             if task.evaluate:
                 seed_all(task.config.seed, "evaluate")
                 torch.clear_autocast_cache()  # the weights have changed since
-                metrics |= {name: float(v) for name, v in task.evaluate(task.student).items()}
+                found = {name: float(v) for name, v in task.evaluate(task.student).items()}
+                metrics |= World.current().of_first(found)  # all must judge alike
         return metrics
 
     def _held_out(self, item: int, calls: dict[str, int] | None) -> Metrics:
