@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
@@ -129,3 +131,41 @@ def test_a_batch_is_known_by_every_tensor_in_it():
             self.images = images
 
     assert batch_fingerprint(Held(torch.ones(2))) != batch_fingerprint(Held(torch.zeros(2)))
+
+
+def test_a_batch_is_known_by_what_is_no_tensor(models, batches, tmp_path):
+    def run(names):
+        teacher, student = trainee(models)
+        named = {str(number): batch for number, batch in enumerate(batches)}
+        return distill(
+            student,
+            teacher,
+            names,
+            pairs=PAIRS,
+            config=CONFIG,
+            forward=lambda model, name: model(named[name]),
+            store=TargetCache(tmp_path),
+        )
+
+    run(["0", "1", "2", "3"])
+    with pytest.raises(ValueError, match=r"key='0'.*another batch"):
+        run(["1", "0", "2", "3"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a", "b"),
+        (Path("a"), Path("b")),
+        (1, 2),
+        (b"a", b"b"),
+        (numpy.zeros((9000, 2)), numpy.ones((9000, 2))),
+        (numpy.zeros(4, "f4"), numpy.zeros(4, "f8")),
+        (numpy.zeros((2, 3)), numpy.zeros((3, 2))),
+        (numpy.array(["a", "b"]), numpy.array(["a", "c"])),
+        (numpy.array(["a", None], object), numpy.array(["b", None], object)),
+    ],
+)
+def test_what_is_no_tensor_has_a_digest(one, other):
+    assert batch_fingerprint([one]) == batch_fingerprint([copy.deepcopy(one)])
+    assert batch_fingerprint([one]) != batch_fingerprint([other])

@@ -6,9 +6,10 @@ DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in 
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -17,7 +18,7 @@ from distill.observe.target_store import Targets
 from distill.processes.world import World
 from distill.record.pairs import Tap
 from distill.resume.files import remove_partial, replace_tensors, write_atomically
-from distill.resume.fingerprint import fingerprint
+from distill.resume.fingerprint import SAMPLE, fingerprint
 from distill.resume.identity import differences
 
 SHARD_BYTES = 256 * 2**20
@@ -135,13 +136,22 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def batch_fingerprint(batch: Any) -> str:
-    """Return a digest of the tensors in a batch: a tensor, or containers of them."""
+    """Return a digest of a batch: tensors, arrays, images, text and numbers, and containers."""
     return fingerprint(dict(_tensors(batch, "batch")))
 
 
 def _tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    """Tensors by name; of what is none, the name tells the value."""
     if isinstance(value, Tensor):
         return [(name, value)]
+    if isinstance(value, str | bytes | int | float | PurePath):
+        return [(f"{name}={value!r}", torch.empty(0))]
+    if hasattr(value, "__array_interface__"):  # of NumPy, or an image of PIL
+        array = numpy.asarray(value)
+        if not array.dtype.hasobject:
+            sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)].tobytes().hex()
+            return [(f"{name}={array.dtype} {array.shape} {sample}", torch.empty(0))]
+        value = array.tolist()
     if isinstance(value, Mapping):
         parts = list(value.items())
     elif isinstance(value, list | tuple):
