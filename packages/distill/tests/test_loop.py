@@ -136,11 +136,25 @@ def test_a_resumed_run_is_bit_equal(models, batches, tmp_path, stop):
     assert result.metrics == expected.metrics and result.best_step == expected.best_step
 
 
-@pytest.mark.parametrize("kind", ["source", "sequence", "iterable", "loader"])
+class Read(torch.utils.data.IterableDataset):
+    """A data set that is read forwards, and knows its length."""
+
+    def __init__(self, items):
+        self._items = items
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __len__(self):
+        return len(self._items)
+
+
+@pytest.mark.parametrize("kind", ["source", "sequence", "iterable", "loader", "data set"])
 def test_every_kind_of_batches_resumes_bit_equal(models, batches, tmp_path, kind):
     def make():
         loader = torch.utils.data.DataLoader(torch.cat(batches), batch_size=2, shuffle=True)
         kinds = {"source": Cycled(batches), "sequence": batches, "loader": loader}
+        kinds["data set"] = Read(batches)
         return kinds.get(kind) or (batch for _ in range(4) for batch in batches)
 
     teacher, whole = trainee(models)
@@ -355,6 +369,9 @@ class TestBadInput:
             models, batches, "monitor='los'; it must be a metric", config=config, held_out=batches
         )
         self.refuse(models, batches, r"held_out=\[\]; it must hold", held_out=[])
+        loader = torch.utils.data.DataLoader(torch.cat(batches), batch_size=2)
+        for once in (loader, iter(batches)):
+            self.refuse(models, batches, r"held_out=\w+; .* give list\(held_out\)", held_out=once)
         config = dataclasses.replace(CONFIG, keep="best")
         self.refuse(models, batches, "needs a directory", config=config, held_out=batches)
 
