@@ -34,7 +34,8 @@ class DistillConfig:
     - `checkpoint_every`: steps between checkpoints.
     - `keep_last`: newest checkpoints to keep, besides the best.
     - `evaluate_every`: steps between evaluations; None for one at the end.
-    - `monitor`: which metric decides what is best.
+    - `monitor`: which metric decides what is best; "loss" is known where there are held-out
+      batches, or `evaluate` names it.
     - `monitor_mode`: whether a smaller or a larger metric is better.
     - `patience`: stop after this many evaluations without a better one; None for never.
     - `keep`: which weights the student holds at the end, the "last" or the "best" evaluated.

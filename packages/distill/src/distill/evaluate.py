@@ -110,11 +110,15 @@ class Evaluator:
 def judge(config: DistillConfig, progress: Progress, metrics: Metrics) -> bool:
     """Note in `progress` what an evaluation means; return whether it is the best so far.
 
-    Raises ValueError if the monitored metric is not among the metrics.
+    Raises ValueError if the monitored metric is not among the metrics, unless it is the usual one
+    and nothing depends on it.
     """
     if config.monitor not in metrics:
+        if config.monitor == "loss" and not config.patience and config.keep == "last":
+            return False
         raise ValueError(
-            f"monitor={config.monitor!r}; it must be a metric: choose one of {list(metrics)}"
+            f"monitor={config.monitor!r}; it must be a metric, and these are {list(metrics)}: let "
+            "`evaluate` return it, or choose one of them for a new run"
         )
     sign, most = 1 if config.monitor_mode == "min" else -1, sys.float_info.max
     value = metrics[config.monitor]
