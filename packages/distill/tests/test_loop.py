@@ -113,6 +113,30 @@ def test_the_student_ends_with_the_average_of_its_weights(models, batches):
     assert not torch.allclose(average, weights_after[-1][name])
 
 
+def test_numbers_of_numpy_are_those_of_python(models, batches, tmp_path):
+    told = []
+    for name, real, whole in (("python", float, int), ("numpy", np.float32, np.int64)):
+        teacher, student = trainee(models)
+        config = DistillConfig(
+            steps=whole(3),
+            learning_rate=real(0.5),
+            betas=(real(0.5), real(0.5)),
+            accumulation=whole(2),
+            seed=whole(3),
+            guard=GuardConfig(spike=real(8), history=whole(8)),
+        )
+        result = distill(
+            student,
+            teacher,
+            batches,
+            objectives=[AttentionOutputs(pairs=tuple(PAIRS), weight=real(0.5))],
+            config=config,
+            directory=tmp_path / name,
+        )
+        told.append((result.losses, (tmp_path / name / "run.json").read_text()))
+    assert told[0] == told[1]
+
+
 def test_the_schedule_rises_then_falls():
     rates = [learning_rate_at(s, steps=20, peak=1.0, warmup_steps=4, final=0.1) for s in range(20)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
