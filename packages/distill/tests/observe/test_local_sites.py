@@ -238,3 +238,27 @@ def test_bad_input_is_refused(models, batches, tmp_path):
         batches,
         **(options | {"objectives": [LocalAttention(), Depth(confidence=None)]}),
     )
+
+
+def test_a_teacher_under_inference_mode_teaches_the_same(models, batches):
+    def run(inference):
+        teacher, student = trainee(models)
+
+        def forward(model, batch):
+            with torch.inference_mode(inference and model is teacher):
+                return model(batch)
+
+        config = dataclasses.replace(CONFIG, steps=3)
+        objectives = [LocalAttention(pairs=PAIRS)]
+        result = distill(
+            student,
+            teacher,
+            batches,
+            objectives=objectives,
+            config=config,
+            forward=forward,
+            held_out=batches[:1],
+        )
+        return result.losses, result.metrics, [p.tolist() for p in student.parameters()]
+
+    assert run(True) == run(False)

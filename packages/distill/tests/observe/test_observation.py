@@ -28,5 +28,5 @@ def test_only_the_field_that_is_asked_for_is_read():
 
 
 def test_a_tensor_has_no_fields():
-    with pytest.raises(ValueError, match="field='T'; the outputs .Tensor. have no such tensor"):
+    with pytest.raises(ValueError, match=r"field='T'; the outputs .Tensor. have no such tensor"):
         read_field(torch.ones(2, 2), "T")
