@@ -441,6 +441,17 @@ class TestOtherRuns:
         assert "objectives.attention.pairs.0.weight: 1.0 in the run, 2.0 now" in text
         assert "keep_last" not in text
 
+    def test_a_run_without_a_checkpoint_starts_anew_with_other_settings(
+        self, models, batches, tmp_path
+    ):
+        teacher, student = trainee(models)
+        wrong = [Pair(teacher="head", student="blocks.0.attn")]
+        with pytest.raises(ValueError, match="must be alike"):
+            distill(student, teacher, batches, pairs=wrong, config=CONFIG, directory=tmp_path)
+        result = distill(student, teacher, batches, pairs=PAIRS, config=CONFIG, directory=tmp_path)
+        assert result.stopped == "finished" and len(result.history) == 12
+        assert package.load_weights(tmp_path)
+
     def test_another_student_or_teacher_is_named(self, models, batches, tmp_path):
         teacher, student = trainee(models)
         options = {"pairs": PAIRS, "config": CONFIG, "directory": tmp_path}

@@ -62,9 +62,9 @@ class Archive:
             return None
         run = self.directory / "run.json"
         _check_resume(run, resume)
-        if run.exists():
-            self._check(json.loads(run.read_text(encoding="utf-8")))
         found = list_checkpoints(self.directory / "checkpoints")
+        if found and run.exists():  # without a checkpoint there is nothing to go on with
+            self._check(json.loads(run.read_text(encoding="utf-8")))
         checkpoint = load_checkpoint(found[-1]) if found else None
         if checkpoint and checkpoint.state["run"] != digest(self._identity):
             raise ValueError(
