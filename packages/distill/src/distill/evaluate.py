@@ -103,7 +103,8 @@ class Evaluator:
             key=f"held-out-{item}" if self._task.keys else None,
             calls=calls,
         )
-        losses = measure(self._task.objectives, seen)
+        with self._observer.comparing():
+            losses = measure(self._task.objectives, seen)
         return {name: float(loss) for name, loss in losses.items()}
 
 

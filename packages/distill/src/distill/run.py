@@ -148,7 +148,8 @@ class Run:
         )
         for role, count in self._observer.calls.items():
             self.progress.calls.setdefault(role, count)
-        losses = measure(self.task.objectives, seen)
+        with self._observer.comparing():
+            losses = measure(self.task.objectives, seen)
         if not losses["loss"].requires_grad:
             raise ValueError(
                 f"trainable={list(self.state.parameters)[:5]}; the loss does not depend on any "

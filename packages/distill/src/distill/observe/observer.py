@@ -148,10 +148,17 @@ class Observer:
             identity={"teacher weights": fingerprint(teacher), "autocast": self._autocast},
         )
 
+    def comparing(self) -> AbstractContextManager[Any]:
+        """Let objectives compare what is there: a caller's autocast would round pixels."""
+        return torch.autocast(self._device, enabled=False)
+
     def _precision(self) -> AbstractContextManager[Any]:
-        device = next(self._models["student"].parameters()).device.type
         enabled = self._autocast is not None
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+        return torch.autocast(self._device, dtype=torch.bfloat16, enabled=enabled)
+
+    @property
+    def _device(self) -> str:
+        return next(self._models["student"].parameters()).device.type
 
 
 def _unique(taps: Iterable[Tap]) -> list[Tap]:
