@@ -10,11 +10,12 @@ from distill.resume.checkpoint import list_checkpoints, load_checkpoint
 
 
 def load_weights(directory: str | Path) -> dict[str, Tensor]:
-    """Return what trained, by parameter name, with the values that the run gave its student.
+    """Return what trained, by name, with the values that the run gave its student.
 
-    They are averaged where the run averages (`ema_decay`), and those of the best evaluation
-    where it keeps the best; `student.load_state_dict(weights, strict=False)` takes them. A run
-    that is not finished gives those of its newest checkpoint.
+    Buffers that changed, as those of a batch norm do, are among it. Parameters are averaged where
+    the run averages (`ema_decay`), and all are those of the best evaluation where it keeps the
+    best; `student.load_state_dict(weights, strict=False)` takes them. A run that is not finished
+    gives those of its newest checkpoint.
 
     Raises ValueError if there is no run, no checkpoint yet, or a damaged one.
     """
@@ -32,7 +33,7 @@ def load_weights(directory: str | Path) -> dict[str, Tensor]:
         checkpoint = load_checkpoint(best)
     kind = "model/" if config["ema_decay"] is None else "average/"
     return {
-        name.removeprefix(kind): tensor
+        name.partition("/")[2]: tensor
         for name, tensor in checkpoint.tensors.items()
-        if name.startswith(kind)
+        if name.startswith((kind, "buffer/"))
     }
