@@ -146,6 +146,8 @@ class Run:
             key=self.task.keys(index) if self.task.keys else None,
             calls=self._calls(),
         )
+        while self._observer.warnings:
+            self._warn(self._observer.warnings.pop(0))
         for role, count in self._observer.calls.items():
             self.progress.calls.setdefault(role, count)
         with self._observer.comparing():

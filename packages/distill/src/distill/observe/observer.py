@@ -62,6 +62,7 @@ class Observer:
             "student": Recorder(student, _unique(p.student_tap for p in reading.pairs), "student"),
         }
         self.calls: dict[str, int] = {}
+        self.warnings: list[str] = []  # of the store, for who reports
 
     def __enter__(self) -> "Observer":
         for recorder in self._recorders.values():
@@ -124,7 +125,8 @@ class Observer:
             fields={name: usable(read_field(outputs, name).detach()) for name in self.fields},
         )
         if self._store and key is not None:
-            self._store.save(key, batch, targets)
+            warning = self._store.save(key, batch, targets)
+            self.warnings += [warning] if warning else []
         return targets
 
     def _run(self, role: str, batch: Any, seed: int, calls: dict[str, int] | None) -> Any:
