@@ -21,12 +21,12 @@ class _Original:
     def differs(self, now: Tensor) -> bool:
         if self.copy is not None:
             return not torch.equal(now, self.copy)
-        return now is not self.tensor or _version(now) != self.version
+        return now is not self.tensor or version_of(now) != self.version
 
     def value(self, name: str) -> Tensor:
         if self.copy is not None:
             return self.copy
-        if _version(self.tensor) == self.version:
+        if version_of(self.tensor) == self.version:
             return self.tensor
         raise ValueError(
             f"buffer={name!r} ({self.tensor.nbytes / 2**20:.0f} MiB); it was overwritten in "
@@ -45,7 +45,7 @@ class Buffers:
         self._model, self._restored = model, set[str]()
         self._originals = {
             name: _Original(
-                buffer, _version(buffer), buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
+                buffer, version_of(buffer), buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
             )
             for name, buffer in model.named_buffers()
         }
@@ -101,6 +101,6 @@ class Buffers:
                 module.register_buffer(leaf, value)
 
 
-def _version(buffer: Tensor) -> int:
+def version_of(buffer: Tensor) -> int:
     """How often a buffer was overwritten; PyTorch does not count it for those of inference mode."""
     return 0 if buffer.is_inference() else buffer._version
