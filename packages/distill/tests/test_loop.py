@@ -233,6 +233,25 @@ def test_a_run_until_the_last_pair_gives_the_same_student(models, batches):
     assert len(count) == 1
 
 
+def test_a_run_until_the_last_pair_sees_all_of_batches_of_any_length(models):
+    """A model that runs its blocks for each item: some batches hold more items than the first."""
+
+    def one_by_one(model, items):
+        for item in items:
+            model(item)
+
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(n, 6, 8, generator=generator) for n in (2, 4, 1)]
+    told = []
+    for until in ("end", "last_pair"):
+        teacher, student = trainee(models)
+        config = dataclasses.replace(CONFIG, run_until=until)
+        options = {"pairs": PAIRS, "config": config, "forward": one_by_one, "held_out": batches}
+        result = distill(student, teacher, batches, **options)
+        told.append((result.losses, result.metrics, [p.tolist() for p in student.parameters()]))
+    assert told[0] == told[1]
+
+
 def test_recomputed_activations_give_the_same_student(models, batches):
     teacher, whole = trainee(models, dropout=0.2)
     distill(whole, teacher, batches, pairs=PAIRS, config=CONFIG)

@@ -148,8 +148,8 @@ class Run:
         )
         while self._observer.warnings:
             self._warn(self._observer.warnings.pop(0))
-        for role, count in self._observer.calls.items():
-            self.progress.calls.setdefault(role, count)
+        if self.task.config.run_until == "last_pair":
+            self.progress.calls = self._observer.calls | self.progress.calls
         with self._observer.comparing():
             losses = measure(self.task.objectives, seen)
         if not losses["loss"].requires_grad:

@@ -1,6 +1,6 @@
 """Run teacher and student on a batch and collect what the objectives compare."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
@@ -95,8 +95,9 @@ class Observer:
         - `seed`: each pass starts with random generators seeded by this, so that a pass that is
           skipped changes nothing.
         - `key`: name of the batch in the store, if there is one.
-        - `calls`: tensors that a pass of "teacher" and "student" puts out; each pass ends with the
-          last of them. Without it, passes run to their end.
+        - `calls`: tensors that a pass of "teacher" and "student" puts out on batches of a form;
+          each pass ends with the last of them. Without it, and on a new form, passes run to their
+          end.
         """
         self._local.learns = torch.is_grad_enabled()
         targets = self._targets(batch, seed, key, calls)
@@ -132,11 +133,12 @@ class Observer:
     def _run(self, role: str, batch: Any, seed: int, calls: dict[str, int] | None) -> Any:
         seed_all(seed)
         recorder, outputs = self._recorders[role], None
-        expected = calls.get(role) if calls else None
+        name = f"{role} {form(batch)}"
+        expected = calls.get(name) if calls else None
         torch.clear_autocast_cache()  # which a caller's own autocast would keep from step to step
         with self._precision(), recorder.recording(expected):
             outputs = self._forward(self._models[role], batch)
-        self.calls[role] = recorder.count()
+        self.calls[name] = recorder.count()
         return outputs
 
     def _bind_store(self) -> None:
@@ -161,6 +163,17 @@ class Observer:
     @property
     def _device(self) -> str:
         return next(self._models["student"].parameters()).device.type
+
+
+def form(batch: Any, depth: int = 4) -> str:
+    """Return the shapes in a batch: where they are others, modules may run more or less often."""
+    shape = getattr(batch, "shape", None)
+    if isinstance(shape, tuple):
+        return str(tuple(shape))
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if not isinstance(batch, Mapping | list | tuple):
+        parts = getattr(batch, "__dict__", {}).values()
+    return f"[{','.join(form(part, depth - 1) for part in parts)}]" if depth else ""
 
 
 def _unique(taps: Iterable[Tap]) -> list[Tap]:
