@@ -385,6 +385,7 @@ class TestBadInput:
         for empty in ([], iter([]), torch.utils.data.DataLoader([])):
             self.refuse(models, empty, "batches are empty|at least one batch")
         self.refuse(models, 5, "batches=int; they must")
+        self.refuse(models, {"images": torch.ones(2, 6, 8)}, "batches=dict; .* give a list of")
 
     def test_no_pairs_or_objectives(self, models, batches):
         self.refuse(models, batches, r"pairs=\(\); objective .attention. needs", pairs=[])

@@ -1,6 +1,6 @@
 """Where batches come from, in an order that a resumed run can find again."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -163,9 +163,9 @@ def as_batches(batches: Any, *, seed: int) -> Batches:
     """
     if isinstance(batches, Batches):
         return batches
-    if is_indexed(batches):
+    if is_indexed(batches) and not isinstance(batches, Mapping):
         return Cycled(batches)
-    if isinstance(batches, Iterable):
+    if isinstance(batches, Iterable) and not isinstance(batches, Mapping | str):
         return Streamed(batches, seed=seed)
     raise ValueError(
         f"batches={type(batches).__name__}; they must have `at(index)`, be a sequence, or be an "

@@ -83,3 +83,21 @@ def test_buffers_that_changed_are_among_the_weights(models, batches, tmp_path, k
     assert not loaded.unexpected_keys
     held = student.state_dict()
     assert all(torch.equal(p, held[name]) for name, p in fresh.state_dict().items())
+
+
+def test_a_damaged_or_missing_description_is_named(models, batches, tmp_path):
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    options = {
+        "pairs": [Pair(teacher="blocks.0.attn", student="blocks.0.attn")],
+        "config": DistillConfig(steps=1),
+        "directory": tmp_path,
+    }
+    distill(student, teacher, batches, **options)
+    (tmp_path / "run.json").write_text('{"conf')
+    with pytest.raises(ValueError, match=r"run=.*run.json'; it is missing or damaged"):
+        distill(student, teacher, batches, **options)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"run=.*run.json'; it is missing or damaged"):
+            load_weights(tmp_path)
+        (tmp_path / "run.json").unlink(missing_ok=True)

@@ -1,11 +1,10 @@
 """Read the weights that a run left on disk, without the run."""
 
-import json
 from pathlib import Path
 
 from torch import Tensor
 
-from distill.resume.archive import has_run
+from distill.resume.archive import has_run, read_identity
 from distill.resume.checkpoint import list_checkpoints, load_checkpoint
 
 
@@ -17,7 +16,7 @@ def load_weights(directory: str | Path) -> dict[str, Tensor]:
     best; `student.load_state_dict(weights, strict=False)` takes them. A run that is not finished
     gives those of its newest checkpoint.
 
-    Raises ValueError if there is no run, no checkpoint yet, or a damaged one.
+    Raises ValueError if there is no run, no checkpoint yet, or a damaged one, or run.json is gone.
     """
     directory = Path(directory)
     if not has_run(directory):
@@ -25,7 +24,7 @@ def load_weights(directory: str | Path) -> dict[str, Tensor]:
             f"directory={str(directory)!r}; it must hold a run with a checkpoint: give the "
             "directory that `distill` was given"
         )
-    config = json.loads((directory / "run.json").read_text(encoding="utf-8"))["config"]
+    config = read_identity(directory)["config"]
     checkpoint = load_checkpoint(list_checkpoints(directory / "checkpoints")[-1])
     progress = checkpoint.state["progress"]
     if config["keep"] == "best" and progress["stopped"] and progress["best_step"] is not None:
