@@ -1,5 +1,7 @@
 """Modules are given back as they were."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -42,3 +44,14 @@ def test_the_second_pass_changes_no_buffer():
 
     plain, recomputed = run(()), run(("0",))
     assert plain[0] == recomputed[0] and plain[0][2]["0.0.num_batches_tracked"] == 6
+
+
+def test_a_copy_that_is_made_meanwhile_is_a_model_of_its_own():
+    model, x = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), torch.ones(2, 3)
+    with recomputed_activations(model, ["?"]):
+        copied = copy.deepcopy(model)
+        for parameter in copied.parameters():
+            parameter.data.zero_()
+        for enabled in (True, False):
+            with torch.set_grad_enabled(enabled):
+                assert not copied(x).any() and model(x).any()

@@ -1,8 +1,8 @@
 """Trade time for memory: recompute chosen activations during backward."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import wraps
+from functools import update_wrapper
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterato
     outer = [name for name in found if not any(name.startswith(f"{o}.") for o in found)]
     own = {name: vars(modules[name]).get("forward") for name in outer}  # put there by somebody
     for name in outer:
-        modules[name].forward = _wrap(modules[name])
+        modules[name].forward = _Recomputed(modules[name])
     try:
         yield outer
     finally:
@@ -41,19 +41,22 @@ def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterato
                 modules[name].forward = own[name]
 
 
-def _wrap(module: nn.Module) -> Callable[..., Any]:
-    forward = module.forward
+class _Recomputed:
+    """A forward whose activations are recomputed; that of a copied module runs the copy."""
 
-    @wraps(forward)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def __init__(self, module: nn.Module) -> None:
+        update_wrapper(self, module.forward)
+        self._module, self._forward = module, module.forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
+            return self._forward(*args, **kwargs)
         ended: list[PassEnded] = []
-        before, changed = _marks(module), list[nn.Module]()
+        before, changed = _marks(self._module), list[nn.Module]()
 
         def inside(*args: Any, **kwargs: Any) -> Any:
             try:
-                return forward(*args, **kwargs)
+                return self._forward(*args, **kwargs)
             except PassEnded as end:  # before PyTorch 2.13 it leaves the hooks of checkpoint behind
                 ended.append(end)
 
@@ -61,12 +64,11 @@ def _wrap(module: nn.Module) -> Callable[..., Any]:
             return nullcontext(), _spared(changed)
 
         out = checkpoint(inside, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-        changed += [part for part, marks in _marks(module).items() if before.get(part) != marks]
+        after = _marks(self._module)
+        changed += [part for part, marks in after.items() if before.get(part) != marks]
         if ended:
             raise ended.pop()
         return out
-
-    return wrapped
 
 
 def _marks(module: nn.Module) -> dict[nn.Module, list[tuple[int, int]]]:
