@@ -158,8 +158,8 @@ def test_forked_processes_such_as_workers_of_a_loader_hold_nothing(tmp_path):
             os.read(there, 1)  # lives on until the test lets it go
             os._exit(0)
     try:
-        with held_alone(tmp_path, writes=True):
-            pass
+        with held_alone(tmp_path, writes=True):  # while the child is alive
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)
     finally:
         os.close(here)
         os.waitpid(child, 0)
