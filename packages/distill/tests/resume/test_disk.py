@@ -150,16 +150,28 @@ def test_other_processes_of_one_run_share_its_folder(tmp_path):
         assert not list(tmp_path.iterdir())  # who does not write leaves nothing
 
 
-def test_forked_processes_such_as_workers_of_a_loader_hold_nothing(tmp_path):
-    there, here = os.pipe()
+@pytest.mark.parametrize("killed", [False, True])
+def test_forked_processes_such_as_workers_of_a_loader_hold_nothing(tmp_path, killed):
+    """They live on after the run that forked them, until the test closes their pipe."""
+    wait, go = os.pipe()
+    alive, told = os.pipe()
+
+    def worker():
+        os.close(go)
+        os.write(told, b"x")
+        os.read(wait, 1)
+        os._exit(0)
+
+    run = os.fork() if killed else 0
+    if not run:
+        with held_alone(tmp_path, writes=True):
+            if not os.fork():
+                worker()
+            assert os.read(alive, 1) == b"x"
+            if killed:
+                os.kill(os.getpid(), 9)
+    else:
+        os.waitpid(run, 0)
     with held_alone(tmp_path, writes=True):
-        if not (child := os.fork()):
-            os.close(here)
-            os.read(there, 1)  # lives on until the test lets it go
-            os._exit(0)
-    try:
-        with held_alone(tmp_path, writes=True):  # while the child is alive
-            assert os.waitpid(child, os.WNOHANG) == (0, 0)
-    finally:
-        os.close(here)
-        os.waitpid(child, 0)
+        for handle in (wait, go, alive, told):
+            os.close(handle)

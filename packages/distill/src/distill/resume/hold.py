@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -65,6 +65,9 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
     finally:
         if handle in _OPEN:  # unless this is a forked process itself
             _OPEN.remove(handle)
+            with suppress(OSError):  # one that was just forked may not have closed its own yet
+                locks = import_module("fcntl")
+                locks.flock(handle, locks.LOCK_UN)
             os.close(handle)
 
 
