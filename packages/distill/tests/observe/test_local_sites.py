@@ -262,3 +262,20 @@ def test_a_teacher_under_inference_mode_teaches_the_same(models, batches):
         return result.losses, result.metrics, [p.tolist() for p in student.parameters()]
 
     assert run(True) == run(False)
+
+
+def test_a_module_that_overwrites_its_input_is_refused():
+    class Doubling(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.mul_(2))
+
+    teacher = nn.Sequential(nn.Linear(3, 3), Doubling(3, 3))
+    pairs = (Pair(teacher="1", student="1"),)
+    with pytest.raises(ValueError, match="student='1'; it overwrites its input in place"):
+        distill(
+            copy.deepcopy(teacher),
+            teacher,
+            [torch.ones(2, 3)],
+            objectives=[LocalAttention(pairs=pairs)],
+            config=DistillConfig(steps=1),
+        )

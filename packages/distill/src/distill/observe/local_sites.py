@@ -67,7 +67,14 @@ class _Site:
         torch.clear_autocast_cache()  # a cached weight would lead into a graph that is gone
         args, kwargs, output = _usable((args, kwargs, output))
         with torch.inference_mode(False), torch.set_grad_enabled(learns):
+            given = [(x, x._version) for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
             loss = self._compare(self._module(*args, **kwargs), output)
+            if any(tensor._version != version for tensor, version in given):
+                raise ValueError(
+                    f"student={self.pair.student!r}; it overwrites its input in place, as the "
+                    "teacher's may do before it, so both would see other inputs: use "
+                    "AttentionOutputs, or let the module copy its input"
+                )
             self.losses.append(with_gradients(loss, self._parameters) if learns else loss)
         torch.clear_autocast_cache()
 
