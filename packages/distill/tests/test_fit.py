@@ -1,5 +1,6 @@
 """Projections that are solved for are the least-squares solution, and training agrees."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -177,3 +178,18 @@ def test_a_module_that_does_not_run_is_refused_and_keeps_its_layer(attentive, ba
     with pytest.raises(ValueError, match="student='idle'; it did not run in the pass"):
         fit_projections(student, teacher, batches, [fit], count=2)
     assert student.idle.proj_l.weight.eq(1).all()
+
+
+def test_modes_are_of_evaluation_and_left_as_they_were(attentive, batches):
+    teacher, student = attentive
+    results = []
+    for training in (False, True):
+        models = copy.deepcopy((student, teacher))
+        for model in models:
+            model.blocks[0].drop.p = model.blocks[1].drop.p = 0.5
+            model.train(training)
+        models[1].blocks[2].eval()
+        results.append(fit_projections(*models, batches, FITS, count=4))
+        assert models[0].training == models[1].blocks[0].drop.training == training
+        assert not models[1].blocks[2].training
+    assert results[0] == results[1]

@@ -113,6 +113,30 @@ def test_the_student_ends_with_the_average_of_its_weights(models, batches):
     assert not torch.allclose(average, weights_after[-1][name])
 
 
+def test_numbers_of_numpy_are_those_of_python(models, batches, tmp_path):
+    told = []
+    for name, real, whole in (("python", float, int), ("numpy", np.float32, np.int64)):
+        teacher, student = trainee(models)
+        config = DistillConfig(
+            steps=whole(3),
+            learning_rate=real(0.5),
+            betas=(real(0.5), real(0.5)),
+            accumulation=whole(2),
+            seed=whole(3),
+            guard=GuardConfig(spike=real(8), history=whole(8)),
+        )
+        result = distill(
+            student,
+            teacher,
+            batches,
+            objectives=[AttentionOutputs(pairs=tuple(PAIRS), weight=real(0.5))],
+            config=config,
+            directory=tmp_path / name,
+        )
+        told.append((result.losses, (tmp_path / name / "run.json").read_text()))
+    assert told[0] == told[1]
+
+
 def test_the_schedule_rises_then_falls():
     rates = [learning_rate_at(s, steps=20, peak=1.0, warmup_steps=4, final=0.1) for s in range(20)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
@@ -136,11 +160,25 @@ def test_a_resumed_run_is_bit_equal(models, batches, tmp_path, stop):
     assert result.metrics == expected.metrics and result.best_step == expected.best_step
 
 
-@pytest.mark.parametrize("kind", ["source", "sequence", "iterable", "loader"])
+class Read(torch.utils.data.IterableDataset):
+    """A data set that is read forwards, and knows its length."""
+
+    def __init__(self, items):
+        self._items = items
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __len__(self):
+        return len(self._items)
+
+
+@pytest.mark.parametrize("kind", ["source", "sequence", "iterable", "loader", "data set"])
 def test_every_kind_of_batches_resumes_bit_equal(models, batches, tmp_path, kind):
     def make():
         loader = torch.utils.data.DataLoader(torch.cat(batches), batch_size=2, shuffle=True)
         kinds = {"source": Cycled(batches), "sequence": batches, "loader": loader}
+        kinds["data set"] = Read(batches)
         return kinds.get(kind) or (batch for _ in range(4) for batch in batches)
 
     teacher, whole = trainee(models)
@@ -193,6 +231,25 @@ def test_a_run_until_the_last_pair_gives_the_same_student(models, batches):
     distill(student, teacher, batches, pairs=PAIRS, config=config)
     assert_equal(weights(whole), weights(student))
     assert len(count) == 1
+
+
+def test_a_run_until_the_last_pair_sees_all_of_batches_of_any_length(models):
+    """A model that runs its blocks for each item: some batches hold more items than the first."""
+
+    def one_by_one(model, items):
+        for item in items:
+            model(item)
+
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(n, 6, 8, generator=generator) for n in (2, 4, 1)]
+    told = []
+    for until in ("end", "last_pair"):
+        teacher, student = trainee(models)
+        config = dataclasses.replace(CONFIG, run_until=until)
+        options = {"pairs": PAIRS, "config": config, "forward": one_by_one, "held_out": batches}
+        result = distill(student, teacher, batches, **options)
+        told.append((result.losses, result.metrics, [p.tolist() for p in student.parameters()]))
+    assert told[0] == told[1]
 
 
 def test_recomputed_activations_give_the_same_student(models, batches):
@@ -328,6 +385,7 @@ class TestBadInput:
         for empty in ([], iter([]), torch.utils.data.DataLoader([])):
             self.refuse(models, empty, "batches are empty|at least one batch")
         self.refuse(models, 5, "batches=int; they must")
+        self.refuse(models, {"images": torch.ones(2, 6, 8)}, "batches=dict; .* give a list of")
 
     def test_no_pairs_or_objectives(self, models, batches):
         self.refuse(models, batches, r"pairs=\(\); objective .attention. needs", pairs=[])
@@ -355,6 +413,9 @@ class TestBadInput:
             models, batches, "monitor='los'; it must be a metric", config=config, held_out=batches
         )
         self.refuse(models, batches, r"held_out=\[\]; it must hold", held_out=[])
+        loader = torch.utils.data.DataLoader(torch.cat(batches), batch_size=2)
+        for once in (loader, iter(batches)):
+            self.refuse(models, batches, r"held_out=\w+; .* give list\(held_out\)", held_out=once)
         config = dataclasses.replace(CONFIG, keep="best")
         self.refuse(models, batches, "needs a directory", config=config, held_out=batches)
 
@@ -399,6 +460,17 @@ class TestOtherRuns:
         assert "config.learning_rate: 0.01 in the run, 0.02 now" in text
         assert "objectives.attention.pairs.0.weight: 1.0 in the run, 2.0 now" in text
         assert "keep_last" not in text
+
+    def test_a_run_without_a_checkpoint_starts_anew_with_other_settings(
+        self, models, batches, tmp_path
+    ):
+        teacher, student = trainee(models)
+        wrong = [Pair(teacher="head", student="blocks.0.attn")]
+        with pytest.raises(ValueError, match="must be alike"):
+            distill(student, teacher, batches, pairs=wrong, config=CONFIG, directory=tmp_path)
+        result = distill(student, teacher, batches, pairs=PAIRS, config=CONFIG, directory=tmp_path)
+        assert result.stopped == "finished" and len(result.history) == 12
+        assert package.load_weights(tmp_path)
 
     def test_another_student_or_teacher_is_named(self, models, batches, tmp_path):
         teacher, student = trainee(models)

@@ -1,10 +1,10 @@
 """Where batches come from, in an order that a resumed run can find again."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch.utils.data import default_collate
+from torch.utils.data import IterableDataset, default_collate
 
 from distill.record.checks import check_tensor
 from distill.record.settings import check_number
@@ -163,14 +163,20 @@ def as_batches(batches: Any, *, seed: int) -> Batches:
     """
     if isinstance(batches, Batches):
         return batches
-    if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
+    if is_indexed(batches) and not isinstance(batches, Mapping):
         return Cycled(batches)
-    if isinstance(batches, Iterable):
+    if isinstance(batches, Iterable) and not isinstance(batches, Mapping | str):
         return Streamed(batches, seed=seed)
     raise ValueError(
         f"batches={type(batches).__name__}; they must have `at(index)`, be a sequence, or be an "
         "iterable: give a list of batches"
     )
+
+
+def is_indexed(value: Any) -> bool:
+    """Return whether items can be had by number; iterable data sets only inherit the method."""
+    indexed = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    return indexed and not isinstance(value, IterableDataset)
 
 
 class Views:

@@ -1,10 +1,10 @@
 """The settings of a run, checked when they are made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from distill.observe.observer import Autocast
-from distill.record.settings import check_choice, check_number
+from distill.record.settings import check_choice, check_number, plain
 from distill.step.guard import GuardConfig
 
 
@@ -34,7 +34,8 @@ class DistillConfig:
     - `checkpoint_every`: steps between checkpoints.
     - `keep_last`: newest checkpoints to keep, besides the best.
     - `evaluate_every`: steps between evaluations; None for one at the end.
-    - `monitor`: which metric decides what is best.
+    - `monitor`: which metric decides what is best; "loss" is known where there are held-out
+      batches, or `evaluate` names it.
     - `monitor_mode`: whether a smaller or a larger metric is better.
     - `patience`: stop after this many evaluations without a better one; None for never.
     - `keep`: which weights the student holds at the end, the "last" or the "best" evaluated.
@@ -68,6 +69,8 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         self._check_kinds()
+        for setting in fields(self):  # numbers of NumPy as those of Python, as a log holds them
+            object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
         for name in ("steps", "accumulation", "checkpoint_every", "keep_last"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("evaluate_every", "patience"):

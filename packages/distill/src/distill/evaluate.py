@@ -91,7 +91,8 @@ class Evaluator:
             if task.evaluate:
                 seed_all(task.config.seed, "evaluate")
                 torch.clear_autocast_cache()  # the weights have changed since
-                metrics |= {name: float(v) for name, v in task.evaluate(task.student).items()}
+                found = {name: float(v) for name, v in task.evaluate(task.student).items()}
+                metrics |= World.current().of_first(found)  # all must judge alike
         return metrics
 
     def _held_out(self, item: int, calls: dict[str, int] | None) -> Metrics:
@@ -102,18 +103,23 @@ class Evaluator:
             key=f"held-out-{item}" if self._task.keys else None,
             calls=calls,
         )
-        losses = measure(self._task.objectives, seen)
+        with self._observer.comparing():
+            losses = measure(self._task.objectives, seen)
         return {name: float(loss) for name, loss in losses.items()}
 
 
 def judge(config: DistillConfig, progress: Progress, metrics: Metrics) -> bool:
     """Note in `progress` what an evaluation means; return whether it is the best so far.
 
-    Raises ValueError if the monitored metric is not among the metrics.
+    Raises ValueError if the monitored metric is not among the metrics, unless it is the usual one
+    and nothing depends on it.
     """
     if config.monitor not in metrics:
+        if config.monitor == "loss" and not config.patience and config.keep == "last":
+            return False
         raise ValueError(
-            f"monitor={config.monitor!r}; it must be a metric: choose one of {list(metrics)}"
+            f"monitor={config.monitor!r}; it must be a metric, and these are {list(metrics)}: let "
+            "`evaluate` return it, or choose one of them for a new run"
         )
     sign, most = 1 if config.monitor_mode == "min" else -1, sys.float_info.max
     value = metrics[config.monitor]

@@ -29,8 +29,8 @@ identity, shows that the output is affine in the layer. Training then starts fro
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -98,7 +98,7 @@ def fit_projections(
     the forward passes for it end with its module.
 
     - `student`: changed in place: weight and bias of the layers.
-    - `teacher`: runs without gradients.
+    - `teacher`: runs without gradients; both run in evaluation mode, without dropout.
     - `batches`: as in `distill`, but not a plain iterable: they are read once a layer.
     - `fits`: the layers, in the order in which they run.
     - `count`: batches to solve on; processes of `torch.distributed` share them.
@@ -126,11 +126,23 @@ def fit_projections(
         )
     source = as_batches(batches, seed=seed)
     probes = [_Probe(student, fit) for fit in fits]
-    with isolated_rng(), torch.no_grad():
+    with isolated_rng(), _evaluation_mode(student, teacher), torch.no_grad():
         for probe in probes:
             _collect(student, teacher, source.at, probe, count, seed, forward)
             probe.solve(ridge, start)
     return [probe.result for probe in probes]
+
+
+@contextmanager
+def _evaluation_mode(*models: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class _Probe:

@@ -77,8 +77,8 @@ def distill(
     - `resume`: "auto" goes on where a run is and starts one where none is; "new" and "continue"
       demand one of these.
     - `held_out`: batches on which the objectives are evaluated, dealt out over the processes.
-    - `evaluate`: metrics of the student of the caller's own, called in every process; its names
-      win over those of the objectives.
+    - `evaluate`: metrics of the student of the caller's own, called in every process, where those
+      of the first count; its names win over those of the objectives.
     - `count_images`: number of images in a batch, for the speed that is reported.
     - `store`: keeps the teacher's targets; the source must have `key(index)`.
     - `reporter`: who listens; nobody by default.

@@ -146,9 +146,12 @@ class Run:
             key=self.task.keys(index) if self.task.keys else None,
             calls=self._calls(),
         )
-        for role, count in self._observer.calls.items():
-            self.progress.calls.setdefault(role, count)
-        losses = measure(self.task.objectives, seen)
+        while self._observer.warnings:
+            self._warn(self._observer.warnings.pop(0))
+        if self.task.config.run_until == "last_pair":
+            self.progress.calls = self._observer.calls | self.progress.calls
+        with self._observer.comparing():
+            losses = measure(self.task.objectives, seen)
         if not losses["loss"].requires_grad:
             raise ValueError(
                 f"trainable={list(self.state.parameters)[:5]}; the loss does not depend on any "

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from distill.batches import Batches
+from distill.batches import Batches, is_indexed
 from distill.config import DistillConfig
 from distill.objectives.objective import Objective, reading_of
 from distill.observe.reading import Reading
@@ -63,6 +63,11 @@ class Task:
 
     def _check_evaluation(self) -> None:
         config = self.config
+        if self.held_out is not None and not is_indexed(self.held_out):
+            raise ValueError(
+                f"held_out={type(self.held_out).__name__}; it must be a sequence, which is "
+                "read by number: give list(held_out)"
+            )
         if self.held_out is not None and len(self.held_out) == 0:
             raise ValueError("held_out=[]; it must hold at least one batch: give one, or None")
         if (config.patience or config.keep == "best") and not self.evaluates:

@@ -238,3 +238,44 @@ def test_bad_input_is_refused(models, batches, tmp_path):
         batches,
         **(options | {"objectives": [LocalAttention(), Depth(confidence=None)]}),
     )
+
+
+def test_a_teacher_under_inference_mode_teaches_the_same(models, batches):
+    def run(inference):
+        teacher, student = trainee(models)
+
+        def forward(model, batch):
+            with torch.inference_mode(inference and model is teacher):
+                return model(batch)
+
+        config = dataclasses.replace(CONFIG, steps=3)
+        objectives = [LocalAttention(pairs=PAIRS)]
+        result = distill(
+            student,
+            teacher,
+            batches,
+            objectives=objectives,
+            config=config,
+            forward=forward,
+            held_out=batches[:1],
+        )
+        return result.losses, result.metrics, [p.tolist() for p in student.parameters()]
+
+    assert run(True) == run(False)
+
+
+def test_a_module_that_overwrites_its_input_is_refused():
+    class Doubling(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.mul_(2))
+
+    teacher = nn.Sequential(nn.Linear(3, 3), Doubling(3, 3))
+    pairs = (Pair(teacher="1", student="1"),)
+    with pytest.raises(ValueError, match="student='1'; it overwrites its input in place"):
+        distill(
+            copy.deepcopy(teacher),
+            teacher,
+            [torch.ones(2, 3)],
+            objectives=[LocalAttention(pairs=pairs)],
+            config=DistillConfig(steps=1),
+        )

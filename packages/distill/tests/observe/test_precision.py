@@ -3,8 +3,9 @@
 from contextlib import nullcontext
 
 import torch
+from torch import nn
 
-from distill import DistillConfig, Pair, distill, freeze_except
+from distill import Consistency, DistillConfig, Pair, Pose, distill, freeze_except
 
 PAIRS = [Pair(teacher="blocks.2.attn", student="blocks.2.attn")]
 
@@ -41,3 +42,34 @@ def test_inside_autocast_the_weights_of_now_are_evaluated(models, batches):
     result, after = trained(models, batches, inside=True)
     means = [e["metrics"]["mean"] for e in result.history if e["kind"] == "evaluation"]
     assert len(set(means)) == 3 and means[-1] == after
+
+
+class Cameras(nn.Module):
+    """Three views with one parameter; a product in bfloat16 moves their pixels by several."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def forward(self, views):
+        lens = torch.tensor([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+        poses = torch.eye(3, 4).repeat(1, 3, 1, 1)
+        poses[..., 0, 3] = self.shift * torch.arange(3)
+        depth = 3 + self.shift * torch.linspace(0, 1, 640).expand(1, 3, 480, 640)
+        return {"depth": depth, "world_to_camera": poses, "intrinsics": lens.expand(1, 3, 3, 3)}
+
+
+def test_objectives_compare_in_full_precision_inside_a_callers_autocast():
+    told = []
+    for on in (False, True):
+        with rounded(on):
+            result = distill(
+                Cameras(0.15),
+                Cameras(0.1),
+                [0],
+                objectives=[Pose(), Consistency()],
+                config=DistillConfig(steps=1),
+                held_out=[0],
+            )
+        told.append((result.losses, result.metrics))
+    assert told[0] == told[1]

@@ -2,7 +2,10 @@
 
 import copy
 import dataclasses
+import errno
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
@@ -12,12 +15,14 @@ from distill import (
     DistillConfig,
     Features,
     Pair,
+    Quiet,
     Rays,
     Shuffled,
     TargetCache,
     distill,
     freeze_except,
 )
+from distill.observe import target_cache
 from distill.observe.target_cache import batch_fingerprint
 from distill.observe.target_store import Targets
 from distill.record.pairs import Tap
@@ -39,7 +44,7 @@ def passes(model):
     return count
 
 
-def run(models, batches, store=None, config=CONFIG, objectives=OBJECTIVES):
+def run(models, batches, store=None, config=CONFIG, objectives=OBJECTIVES, reporter=None):
     teacher, student = trainee(models)
     count = passes(teacher)
     distill(
@@ -51,6 +56,7 @@ def run(models, batches, store=None, config=CONFIG, objectives=OBJECTIVES):
         config=config,
         held_out=list(torch.ones(2, 1, 6, 8)),
         store=store,
+        reporter=reporter,
     )
     return student, len(count)
 
@@ -129,3 +135,64 @@ def test_a_batch_is_known_by_every_tensor_in_it():
             self.images = images
 
     assert batch_fingerprint(Held(torch.ones(2))) != batch_fingerprint(Held(torch.zeros(2)))
+
+
+def test_a_batch_is_known_by_what_is_no_tensor(models, batches, tmp_path):
+    def run(names):
+        teacher, student = trainee(models)
+        named = {str(number): batch for number, batch in enumerate(batches)}
+        return distill(
+            student,
+            teacher,
+            names,
+            pairs=PAIRS,
+            config=CONFIG,
+            forward=lambda model, name: model(named[name]),
+            store=TargetCache(tmp_path),
+        )
+
+    run(["0", "1", "2", "3"])
+    with pytest.raises(ValueError, match=r"key='0'.*another batch"):
+        run(["1", "0", "2", "3"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a", "b"),
+        (Path("a"), Path("b")),
+        (1, 2),
+        (b"a", b"b"),
+        (numpy.zeros((9000, 2)), numpy.ones((9000, 2))),
+        (numpy.zeros(4, "f4"), numpy.zeros(4, "f8")),
+        (numpy.zeros((2, 3)), numpy.zeros((3, 2))),
+        (numpy.array(["a", "b"]), numpy.array(["a", "c"])),
+        (numpy.array(["a", None], object), numpy.array(["b", None], object)),
+    ],
+)
+def test_what_is_no_tensor_has_a_digest(one, other):
+    assert batch_fingerprint([one]) == batch_fingerprint([copy.deepcopy(one)])
+    assert batch_fingerprint([one]) != batch_fingerprint([other])
+
+
+def test_a_full_disk_costs_targets_and_not_the_run(models, batches, tmp_path, monkeypatch):
+    plain, _ = run(models, batches)
+    told = []
+
+    class Told(Quiet):
+        def warned(self, text):
+            told.append(text)
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target_cache, "replace_tensors", refuse)
+        store = TargetCache(tmp_path, shard_bytes=1)
+        student, count = run(models, batches, store, reporter=Told())
+        assert same(plain, student) and count == 12 + 2 and len(told) == 12
+        assert "Targets of 1 batches were not written" in told[0] and "no space left" in told[0]
+        student, count = run(models, batches, TargetCache(tmp_path))
+        assert same(plain, student) and count == 4 + 2
+    student, count = run(models, batches, TargetCache(tmp_path))
+    assert same(plain, student) and count == 4 + 2

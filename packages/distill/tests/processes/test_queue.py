@@ -234,7 +234,7 @@ def test_a_damaged_note_is_named(tmp_path, text):
 
 def test_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
     class Locks:
-        LOCK_EX = LOCK_NB = 0
+        LOCK_EX = LOCK_NB = LOCK_UN = 0
 
         @staticmethod
         def flock(handle, kind):

@@ -78,6 +78,13 @@ def test_every_process_ends_with_the_best_weights(two_processes):
     assert all(told["best"]["weights"] == told["whole"]["weights"] for told in two_processes)
 
 
+def test_metrics_that_differ_between_processes_do_not_part_them(two_processes):
+    """As those of a GPU may by rounding: what the first process measured decides for all."""
+    first, second = (told["apart"] for told in two_processes)
+    assert first["metrics"] == second["metrics"]
+    assert first["images"] == second["images"] and first["weights"] == second["weights"]
+
+
 def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
     """Killed at step 9 under two processes, continued from step 8 by one, with whole models."""
     with pytest.raises(AssertionError):
@@ -106,7 +113,7 @@ def test_a_world_of_one_changes_nothing():
     assert world == World(0, 1) and world.leads
     assert world.sum(values) is values and list(world.share(3)) == [0, 1, 2]
     assert world.any(True) and not world.any(False)
-    assert world.first(["a", "b"]) == ["a", "b"]
+    assert world.first(["a", "b"]) == ["a", "b"] and world.of_first({"a": 1.0}) == {"a": 1.0}
     assert world.idle_turns(3) == 0 and [World(r, 4).idle_turns(6) for r in range(4)] == [
         0,
         0,

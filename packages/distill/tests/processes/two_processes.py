@@ -70,6 +70,12 @@ class Dying(Quiet):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def falls_or_rises(student):
+    """A score that grows for one process while it shrinks for the other."""
+    size = sum(p.abs().sum().item() for p in student.parameters() if p.requires_grad)
+    return {"score": size * (-1) ** distributed.get_rank()}
+
+
 SHARDING = Sharding(smallest_unit=1)
 WAYS = {
     "whole": {},
@@ -77,10 +83,11 @@ WAYS = {
     "early": {"sharding": SHARDING, "run_until": "last_pair"},
     "recomputed": {"sharding": SHARDING, "checkpoint_activations": ("blocks.*",)},
     "best": {"keep": "best", "evaluate_every": None},
+    "apart": {"evaluate": falls_or_rises, "monitor": "score", "patience": 1, "evaluate_every": 2},
 }
 
 
-def train(directory, reporter=None, sharding=None, **changes):
+def train(directory, reporter=None, sharding=None, evaluate=None, **changes):
     teacher, student = networks.make_models(dropout=0.2)
     distill.freeze_except(student, "*.proj_l.*")
     generator = torch.Generator().manual_seed(6)
@@ -93,6 +100,7 @@ def train(directory, reporter=None, sharding=None, **changes):
         config=dataclasses.replace(CONFIG, **changes),
         directory=directory,
         held_out=list(torch.randn(5, 1, 6, 8, generator=generator)),
+        evaluate=evaluate,
         count_images=len,
         reporter=reporter,
         sharding=sharding,

@@ -1,5 +1,7 @@
 """Laws of reading a model: the right tensor, or an error that says why there is none."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -113,3 +115,23 @@ def test_a_teacher_may_run_in_inference_mode_of_its_own(models, batches):
     assert result.stopped == "finished"
     with torch.inference_mode():
         compared(teacher, student, pairs, batches[0])
+
+
+def test_a_module_is_known_by_each_of_its_names(models, batches):
+    teacher, student = models()
+    for model in (teacher, student):
+        model.last = model.blocks[2]
+    pairs = [[Pair(teacher=n, student=n)] for n in ("blocks.2", "last", "last.attn")]
+    losses = [compared(teacher, student, pair, batches[0]) for pair in pairs]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_nested_tensor_is_refused():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    padding = torch.tensor([[False, True], [False, False]])
+    for nested in (True, False):
+        teacher = nn.TransformerEncoder(layer, 1, enable_nested_tensor=nested).eval()
+        recorder = Recorder(teacher, [Pair(teacher="layers.0", student="x").teacher_tap], "teacher")
+        refused = pytest.raises(ValueError, match=r"'layers.0'; its output .* is a nested tensor")
+        with torch.no_grad(), recorder, recorder.recording(), refused if nested else nullcontext():
+            teacher(torch.ones(2, 2, 8), src_key_padding_mask=padding)

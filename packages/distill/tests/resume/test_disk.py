@@ -148,3 +148,30 @@ def test_other_processes_of_one_run_share_its_folder(tmp_path):
         pytest.fail("a second one writes")
     with held_alone(tmp_path, writes=False):
         assert not list(tmp_path.iterdir())  # who does not write leaves nothing
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_forked_processes_such_as_workers_of_a_loader_hold_nothing(tmp_path, killed):
+    """They live on after the run that forked them, until the test closes their pipe."""
+    wait, go = os.pipe()
+    alive, told = os.pipe()
+
+    def worker():
+        os.close(go)
+        os.write(told, b"x")
+        os.read(wait, 1)
+        os._exit(0)
+
+    run = os.fork() if killed else 0
+    if not run:
+        with held_alone(tmp_path, writes=True):
+            if not os.fork():
+                worker()
+            assert os.read(alive, 1) == b"x"
+            if killed:
+                os.kill(os.getpid(), 9)
+    else:
+        os.waitpid(run, 0)
+    with held_alone(tmp_path, writes=True):
+        for handle in (wait, go, alive, told):
+            os.close(handle)

@@ -313,3 +313,23 @@ def test_patience_ends_a_run_early_and_for_good(models, batches, tmp_path):
     _, again = trainee(models)
     assert distill(again, teacher, batches, evaluate=lambda m: {}, **options).stopped == "early"
     assert same(student, again)
+
+
+def test_metrics_of_ones_own_need_no_monitor_where_nothing_depends_on_it(models, batches, tmp_path):
+    def run(directory, **changes):
+        teacher, student = trainee(models)
+        return distill(
+            student,
+            teacher,
+            batches,
+            pairs=PAIRS,
+            config=dataclasses.replace(CONFIG, **changes),
+            directory=tmp_path / directory,
+            evaluate=lambda student: {"psnr": 30.0},
+        )
+
+    result = run("plain")
+    assert result.metrics == {"psnr": 30.0} and result.best_step is None
+    for changes in ({"keep": "best"}, {"patience": 2}, {"monitor": "ssim"}):
+        with pytest.raises(ValueError, match=r"monitor='\w+'; .* these are \['psnr'\]: let"):
+            run(str(changes), **changes)

@@ -57,3 +57,47 @@ def test_every_place_on_the_disk_may_be_text(models, batches, tmp_path, monkeypa
     assert package.read_journal("run/log.jsonl")
     package.save_adapter("made/adapter.safetensors", trained)
     package.load_adapter("made/adapter.safetensors", trained)
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_buffers_that_changed_are_among_the_weights(models, batches, tmp_path, keep):
+    def made():
+        teacher, student = models()
+        student.blocks[0].mlp = torch.nn.Sequential(torch.nn.BatchNorm1d(6), student.blocks[0].mlp)
+        freeze_except(student, "*.proj_l.*")
+        return teacher, student
+
+    teacher, student = made()
+    errors = iter([1.0, 2.0])
+    distill(
+        student,
+        teacher,
+        batches,
+        pairs=[Pair(teacher="blocks.1.attn", student="blocks.1.attn")],
+        config=DistillConfig(steps=4, evaluate_every=2, monitor="error", keep=keep),
+        evaluate=lambda student: {"error": next(errors)},
+        directory=tmp_path,
+    )
+    _, fresh = made()
+    loaded = fresh.load_state_dict(load_weights(tmp_path), strict=False)
+    assert not loaded.unexpected_keys
+    held = student.state_dict()
+    assert all(torch.equal(p, held[name]) for name, p in fresh.state_dict().items())
+
+
+def test_a_damaged_or_missing_description_is_named(models, batches, tmp_path):
+    teacher, student = models()
+    freeze_except(student, "*.proj_l.*")
+    options = {
+        "pairs": [Pair(teacher="blocks.0.attn", student="blocks.0.attn")],
+        "config": DistillConfig(steps=1),
+        "directory": tmp_path,
+    }
+    distill(student, teacher, batches, **options)
+    (tmp_path / "run.json").write_text('{"conf')
+    with pytest.raises(ValueError, match=r"run=.*run.json'; it is missing or damaged"):
+        distill(student, teacher, batches, **options)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"run=.*run.json'; it is missing or damaged"):
+            load_weights(tmp_path)
+        (tmp_path / "run.json").unlink(missing_ok=True)

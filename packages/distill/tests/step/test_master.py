@@ -99,3 +99,20 @@ def test_a_state_of_other_hidden_matrices_is_refused_before_anything_changes() -
     with pytest.raises(ValueError, match=r"muon.0.momentum_buffer=.*the same `hidden`"):
         other.load(optimizer.state())
     assert all(torch.equal(value, before[name]) for name, value in other.state().items())
+
+
+@pytest.mark.parametrize(
+    ("hidden", "match"),
+    [
+        (["0.wieght"], r"hidden=\['0.wieght'\]; .* closest names are '0.weight'"),
+        ("0.weight", "they must name matrices of the network"),
+        (["0.bias"], r"hidden=\['0.bias'\]; they must name matrices"),
+        ([], "one matrix at least must train"),
+        (["1.weight"], "one matrix at least must train"),
+    ],
+)
+def test_hidden_matrices_that_are_not_there_are_refused(hidden, match) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(6, 18), torch.nn.Linear(18, 3))
+    network[1].requires_grad_(False)
+    with pytest.raises(ValueError, match=match):
+        MasterOptimizer(network, hidden=hidden)

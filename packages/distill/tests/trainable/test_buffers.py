@@ -63,3 +63,55 @@ def test_what_a_former_session_changed_stays_named_in_the_next():
     assert set(second.changed()) == {"small"}
     second.restore({})
     assert (module.small == 7).all()
+
+
+class Counting(nn.Linear):
+    """Counts its passes in a tensor of its own, which it makes then, and in one it is given."""
+
+    def __init__(self, shared):
+        super().__init__(2, 2)
+        self.register_buffer("shared", shared)
+
+    def forward(self, x):
+        if not hasattr(self, "own"):
+            self.register_buffer("own", torch.zeros(()))
+        self.own.add_(1)
+        self.shared.add_(1)
+        return super().forward(x)
+
+
+def test_a_buffer_that_modules_share_stays_shared_and_a_new_one_stays_a_buffer():
+    def made():
+        shared = torch.zeros(())
+        return nn.Sequential(Counting(shared), Counting(shared))
+
+    model, x = made(), torch.ones(1, 2)
+    first = Buffers(model)
+    model(x)
+    kept = {name: tensor.clone() for name, tensor in first.changed().items()}
+    assert set(kept) == {"0.shared", "0.own", "1.own"}
+    first.restore({})
+    assert model[0].shared == 0 and model[1].shared is model[0].shared
+    again = made()
+    second = Buffers(again)
+    second.restore(kept)
+    again(x)
+    assert again[0].shared == 4 and again[1].shared is again[0].shared
+    assert {name: int(tensor) for name, tensor in second.changed().items()} == {
+        "0.shared": 4,
+        "0.own": 2,
+        "1.own": 2,
+    }
+
+
+def test_buffers_that_were_made_in_inference_mode_are_known_and_come_back():
+    module = model()
+    with torch.inference_mode():
+        module.register_buffer("table", torch.arange(3.0))
+        module.large = torch.ones_like(module.large)
+    buffers = Buffers(module)
+    assert buffers.changed() == {}
+    module.table = module.table + 1
+    assert set(buffers.changed()) == {"table"}
+    buffers.restore({})
+    assert torch.equal(module.table, torch.arange(3.0))

@@ -11,7 +11,7 @@ from distill.observe.reading import LocalSite
 from distill.record.comparison import pair_losses
 from distill.record.names import find_module
 from distill.record.pairs import Pair, Tap
-from distill.record.recorder import Consumer, chosen_tensor
+from distill.record.recorder import Consumer, chosen_tensor, usable
 
 
 class LocalSites:
@@ -65,8 +65,16 @@ class _Site:
     ) -> None:
         """Compare the student's module with what the teacher's just put out."""
         torch.clear_autocast_cache()  # a cached weight would lead into a graph that is gone
-        with torch.set_grad_enabled(learns):
+        args, kwargs, output = _usable((args, kwargs, output))
+        with torch.inference_mode(False), torch.set_grad_enabled(learns):
+            given = [(x, x._version) for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
             loss = self._compare(self._module(*args, **kwargs), output)
+            if any(tensor._version != version for tensor, version in given):
+                raise ValueError(
+                    f"student={self.pair.student!r}; it overwrites its input in place, as the "
+                    "teacher's may do before it, so both would see other inputs: use "
+                    "AttentionOutputs, or let the module copy its input"
+                )
             self.losses.append(with_gradients(loss, self._parameters) if learns else loss)
         torch.clear_autocast_cache()
 
@@ -75,6 +83,15 @@ class _Site:
         student = {pair.student_tap: [chosen_tensor(found, pair.student_tap, "student")]}
         teacher = {pair.teacher_tap: [chosen_tensor(output, pair.teacher_tap, "teacher")]}
         return pair_losses([pair], self._loss, student, teacher)[pair]
+
+
+def _usable(value: Any) -> Any:
+    """Arguments or outputs, with copies of the tensors that were made under inference mode."""
+    if isinstance(value, Tensor):
+        return usable(value)
+    if type(value) in (tuple, list):
+        return type(value)(map(_usable, value))
+    return {k: _usable(v) for k, v in value.items()} if type(value) is dict else value
 
 
 def with_gradients(

@@ -1,6 +1,7 @@
 """What both models said about one batch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,10 +40,13 @@ def read_field(outputs: Any, name: str) -> Tensor:
 
     Raises ValueError if there is no such tensor; the message lists the known fields.
     """
-    fields = outputs if isinstance(outputs, Mapping) else _attributes(outputs)
-    value = fields.get(name)
+    if isinstance(outputs, Mapping):
+        value = outputs.get(name)
+    else:
+        value = None if isinstance(outputs, Tensor) else getattr(outputs, name, None)
     if isinstance(value, Tensor):
         return value
+    fields = outputs if isinstance(outputs, Mapping) else _attributes(outputs)
     known = [key for key, other in fields.items() if isinstance(other, Tensor)]
     raise ValueError(
         f"field={name!r}; the outputs ({type(outputs).__name__}) have no such tensor: closest "
@@ -51,7 +55,10 @@ def read_field(outputs: Any, name: str) -> Tensor:
 
 
 def _attributes(outputs: Any) -> dict[str, Any]:
-    names = [name for name in dir(outputs) if not name.startswith("_")]
-    if isinstance(outputs, Tensor):
-        return {}
-    return {name: getattr(outputs, name) for name in names}
+    """What an object holds; a property that fails is none of its fields."""
+    found: dict[str, Any] = {}
+    for name in [] if isinstance(outputs, Tensor) else dir(outputs):
+        if not name.startswith("_"):
+            with suppress(Exception):
+                found[name] = getattr(outputs, name)
+    return found

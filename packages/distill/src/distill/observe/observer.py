@@ -1,6 +1,6 @@
 """Run teacher and student on a batch and collect what the objectives compare."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
@@ -62,6 +62,7 @@ class Observer:
             "student": Recorder(student, _unique(p.student_tap for p in reading.pairs), "student"),
         }
         self.calls: dict[str, int] = {}
+        self.warnings: list[str] = []  # of the store, for who reports
 
     def __enter__(self) -> "Observer":
         for recorder in self._recorders.values():
@@ -94,8 +95,9 @@ class Observer:
         - `seed`: each pass starts with random generators seeded by this, so that a pass that is
           skipped changes nothing.
         - `key`: name of the batch in the store, if there is one.
-        - `calls`: tensors that a pass of "teacher" and "student" puts out; each pass ends with the
-          last of them. Without it, passes run to their end.
+        - `calls`: tensors that a pass of "teacher" and "student" puts out on batches of a form;
+          each pass ends with the last of them. Without it, and on a new form, passes run to their
+          end.
         """
         self._local.learns = torch.is_grad_enabled()
         targets = self._targets(batch, seed, key, calls)
@@ -124,17 +126,19 @@ class Observer:
             fields={name: usable(read_field(outputs, name).detach()) for name in self.fields},
         )
         if self._store and key is not None:
-            self._store.save(key, batch, targets)
+            warning = self._store.save(key, batch, targets)
+            self.warnings += [warning] if warning else []
         return targets
 
     def _run(self, role: str, batch: Any, seed: int, calls: dict[str, int] | None) -> Any:
         seed_all(seed)
         recorder, outputs = self._recorders[role], None
-        expected = calls.get(role) if calls else None
+        name = f"{role} {form(batch)}"
+        expected = calls.get(name) if calls else None
         torch.clear_autocast_cache()  # which a caller's own autocast would keep from step to step
         with self._precision(), recorder.recording(expected):
             outputs = self._forward(self._models[role], batch)
-        self.calls[role] = recorder.count()
+        self.calls[name] = recorder.count()
         return outputs
 
     def _bind_store(self) -> None:
@@ -148,10 +152,28 @@ class Observer:
             identity={"teacher weights": fingerprint(teacher), "autocast": self._autocast},
         )
 
+    def comparing(self) -> AbstractContextManager[Any]:
+        """Let objectives compare what is there: a caller's autocast would round pixels."""
+        return torch.autocast(self._device, enabled=False)
+
     def _precision(self) -> AbstractContextManager[Any]:
-        device = next(self._models["student"].parameters()).device.type
         enabled = self._autocast is not None
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+        return torch.autocast(self._device, dtype=torch.bfloat16, enabled=enabled)
+
+    @property
+    def _device(self) -> str:
+        return next(self._models["student"].parameters()).device.type
+
+
+def form(batch: Any, depth: int = 4) -> str:
+    """Return the shapes in a batch: where they are others, modules may run more or less often."""
+    shape = getattr(batch, "shape", None)
+    if isinstance(shape, tuple):
+        return str(tuple(shape))
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if not isinstance(batch, Mapping | list | tuple):
+        parts = getattr(batch, "__dict__", {}).values()
+    return f"[{','.join(form(part, depth - 1) for part in parts)}]" if depth else ""
 
 
 def _unique(taps: Iterable[Tap]) -> list[Tap]:

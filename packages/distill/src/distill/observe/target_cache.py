@@ -6,9 +6,10 @@ DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in 
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -16,8 +17,8 @@ from torch import Tensor
 from distill.observe.target_store import Targets
 from distill.processes.world import World
 from distill.record.pairs import Tap
-from distill.resume.files import remove_partial, replace_tensors, write_atomically
-from distill.resume.fingerprint import fingerprint
+from distill.resume.files import is_full, remove_partial, replace_tensors, write_atomically
+from distill.resume.fingerprint import SAMPLE, fingerprint
 from distill.resume.identity import differences
 
 SHARD_BYTES = 256 * 2**20
@@ -86,8 +87,10 @@ class TargetCache:
         fields = {name: read(f"{key}/{name}") for name in self._fields}
         return Targets(records=records, fields=fields)
 
-    def save(self, key: str, batch: Any, targets: Targets) -> None:
+    def save(self, key: str, batch: Any, targets: Targets) -> str | None:
         """Keep copies of the targets of a batch; they reach the disk with their shard.
+
+        Returns what a user should know: that the disk is full.
 
         A tensor may be a part of a larger one, stand under two names, or be overwritten by the
         next pass.
@@ -98,18 +101,29 @@ class TargetCache:
         calls = [len(targets.records[tap]) for tap in self._taps]
         self._entries[key] = {"batch": batch_fingerprint(batch), "calls": calls}
         if sum(tensor.nbytes for tensor in self._waiting.values()) >= self._shard_bytes:
-            self.flush()
+            return self.flush()
+        return None
 
-    def flush(self) -> None:
-        """Write what is waiting as a shard."""
+    def flush(self) -> str | None:
+        """Write what is waiting as a shard, or forget it where the disk is full, and say so."""
         if not self._entries:
-            return
+            return None
         prefix = f"targets-{World.current().rank}-"
         number = len(list(self._directory.glob(f"{prefix}*.safetensors")))
         path = self._directory / f"{prefix}{number:05d}.safetensors"
-        replace_tensors(path, self._waiting, {"entries": json.dumps(self._entries)})
+        waiting, entries = self._waiting, self._entries
         self._waiting, self._entries = {}, {}
+        try:
+            replace_tensors(path, waiting, {"entries": json.dumps(entries)})
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return (
+                f"Targets of {len(entries)} batches were not written: {self._directory} has no "
+                "space left. Training goes on; the teacher is asked again when they come again."
+            )
         self._read(path)
+        return None
 
     def _claim(self, identity: Mapping[str, Any]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -135,13 +149,22 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def batch_fingerprint(batch: Any) -> str:
-    """Return a digest of the tensors in a batch: a tensor, or containers of them."""
+    """Return a digest of a batch: tensors, arrays, images, text and numbers, and containers."""
     return fingerprint(dict(_tensors(batch, "batch")))
 
 
 def _tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    """Tensors by name; of what is none, the name tells the value."""
     if isinstance(value, Tensor):
         return [(name, value)]
+    if isinstance(value, str | bytes | int | float | PurePath):
+        return [(f"{name}={value!r}", torch.empty(0))]
+    if hasattr(value, "__array_interface__"):  # of NumPy, or an image of PIL
+        array = numpy.asarray(value)
+        if not array.dtype.hasobject:
+            sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)].tobytes().hex()
+            return [(f"{name}={array.dtype} {array.shape} {sample}", torch.empty(0))]
+        value = array.tolist()
     if isinstance(value, Mapping):
         parts = list(value.items())
     elif isinstance(value, list | tuple):

@@ -32,10 +32,10 @@ class TargetStore(Protocol):
         """Return the targets of a batch, or None where they are not kept yet."""
         ...
 
-    def save(self, key: str, batch: Any, targets: Targets) -> None:
-        """Keep the targets of a batch."""
+    def save(self, key: str, batch: Any, targets: Targets) -> str | None:
+        """Keep the targets of a batch; return what a user should know, None for nothing."""
         ...
 
-    def flush(self) -> None:
-        """Bring everything to its place."""
+    def flush(self) -> str | None:
+        """Bring everything to its place; return what a user should know, None for nothing."""
         ...

@@ -100,7 +100,8 @@ def _spread(
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
     mesh = init_device_mesh(world.device.type, (world.size,))
-    chosen = list(units(model, sharding, paired))
+    first = {module: name for name, module in model.named_modules()}  # one may have several
+    chosen = list(units(model, sharding, {first[model.get_submodule(name)] for name in paired}))
     if not chosen:
         raise ValueError(
             f"smallest_unit={sharding.smallest_unit}; no module of {type(model).__name__} has as "

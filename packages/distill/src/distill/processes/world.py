@@ -1,6 +1,6 @@
 """The processes of a run: one, or those of `torch.distributed` where it is initialized."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +82,18 @@ class World:
         message = torch.zeros(int(length), dtype=torch.int32)
         if self.leads:
             message[:] = torch.tensor(list(text), dtype=torch.int32)
-        return bytes(self.sum(message).tolist()).decode().split("\n")
+        told = bytes(self.sum(message).tolist()).decode()
+        return told.split("\n") if told else []
+
+    def of_first(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Return the numbers of the first process by name, in every process."""
+        if self.size == 1:
+            return dict(numbers)
+        names = self.first(list(numbers))
+        values = torch.zeros(len(names), dtype=torch.float64)
+        if self.leads:
+            values[:] = torch.tensor(list(numbers.values()), dtype=torch.float64)
+        return dict(zip(names, self.sum(values).tolist(), strict=True))
 
     def wait(self) -> None:
         """Wait for all processes."""

@@ -15,7 +15,7 @@ def find_module(model: nn.Module, name: str, role: str) -> nn.Module:
 
     Raises ValueError if there is no such module; the message offers the closest names.
     """
-    modules: dict[str, nn.Module] = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if name in modules:
         return modules[name]
     raise ValueError(

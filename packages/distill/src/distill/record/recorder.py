@@ -181,16 +181,25 @@ def _did_not_run(tap: Tap, role: str) -> ValueError:
 def chosen_tensor(value: Any, tap: Tap, role: str) -> Tensor:
     """Return the tensor that a tap reads in what a module takes or returns.
 
-    Raises ValueError if there is no tensor at its place.
+    Raises ValueError if there is no tensor at its place, or a nested one.
     """
     if isinstance(value, Tensor):
-        return value
+        return _plain(value, tap, role)
     elements = list(value) if isinstance(value, tuple | list) else []
     chosen = elements[tap.item] if tap.item < len(elements) else None
     if isinstance(chosen, Tensor):
-        return chosen
+        return _plain(chosen, tap, role)
     kinds = [type(element).__name__ for element in elements] or type(value).__name__
     raise ValueError(
         f"item={tap.item}; the {tap.at} of module {tap.module!r} of the {role} has no tensor "
         f"there, it is {kinds}: choose another, or pair a module that passes tensors by position"
     )
+
+
+def _plain(tensor: Tensor, tap: Tap, role: str) -> Tensor:
+    if tensor.is_nested:
+        raise ValueError(
+            f"module={tap.module!r}; its {tap.at} in the {role} is a nested tensor; pairs compare "
+            "plain ones: make nn.TransformerEncoder with enable_nested_tensor=False"
+        )
+    return tensor

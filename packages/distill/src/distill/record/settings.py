@@ -26,3 +26,12 @@ def check_choice(name: str, value: object, known: Iterable[object]) -> None:
         raise ValueError(
             f"{name}={value!r}; it must be known: choose one of {', '.join(map(repr, choices))}"
         )
+
+
+def plain(value: object) -> object:
+    """Return a number, or a tuple of some, as those of Python; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)

@@ -36,6 +36,22 @@ def has_run(directory: str | Path) -> bool:
     return bool(list_checkpoints(Path(directory) / "checkpoints"))
 
 
+def read_identity(directory: Path) -> dict[str, Any]:
+    """Return what `identify` told of the run in a directory.
+
+    Raises ValueError if its run.json is missing or damaged.
+    """
+    path = directory / "run.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"run={str(path)!r}; it is missing or damaged ({error}), and says which settings the "
+            "checkpoints beside it are of: copy it from where they come from"
+        ) from error
+    return dict(found)
+
+
 class Archive:
     """Reads and writes a run's directory, or keeps only the log, in memory.
 
@@ -62,9 +78,9 @@ class Archive:
             return None
         run = self.directory / "run.json"
         _check_resume(run, resume)
-        if run.exists():
-            self._check(json.loads(run.read_text(encoding="utf-8")))
         found = list_checkpoints(self.directory / "checkpoints")
+        if found and run.exists():  # without a checkpoint there is nothing to go on with
+            self._check(read_identity(self.directory))
         checkpoint = load_checkpoint(found[-1]) if found else None
         if checkpoint and checkpoint.state["run"] != digest(self._identity):
             raise ValueError(

@@ -3,12 +3,13 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
 NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of some network disks
 NONE_HERE = "no locks of files here, so processes cannot share: choose a folder on another disk"
+_OPEN: set[int] = set()  # files that are locked here
 
 
 class NoLocksError(OSError):
@@ -28,16 +29,13 @@ def held_alone(directory: Path | None, *, writes: bool) -> Iterator[None]:
         yield
         return
     directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY)
-    try:
+    with _opened(directory, os.O_RDONLY) as handle:
         if not _locked(handle):
             raise ValueError(
                 f"directory={str(directory)!r}; another run is at work in it: wait for its end, or "
                 "give another directory"
             )
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -53,11 +51,33 @@ def held_file(path: Path, *, wait: bool = False) -> Iterator[int | None]:
     """
     if os.name != "posix":
         raise NoLocksError(errno.ENOLCK, NONE_HERE, str(path))
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with _opened(path, os.O_RDWR | os.O_CREAT) as handle:
         yield handle if _locked(handle, wait=wait, needed=path) else None
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """Open a file that forked processes do not share: its lock would last as long as they do."""
+    handle = os.open(path, flags, 0o644)
+    _OPEN.add(handle)
+    try:
+        yield handle
     finally:
-        os.close(handle)
+        if handle in _OPEN:  # unless this is a forked process itself
+            _OPEN.remove(handle)
+            with suppress(OSError):  # one that was just forked may not have closed its own yet
+                locks = import_module("fcntl")
+                locks.flock(handle, locks.LOCK_UN)
+            os.close(handle)
+
+
+def _close_all() -> None:
+    while _OPEN:
+        os.close(_OPEN.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_all)
 
 
 def _locked(handle: int, *, wait: bool = False, needed: Path | None = None) -> bool:

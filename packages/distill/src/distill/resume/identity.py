@@ -4,10 +4,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 from torch import nn
 
+from distill.record.settings import plain
 from distill.resume.fingerprint import fingerprint
 from distill.trainable.freeze import trainable_parameters
 
@@ -28,7 +30,7 @@ def identify(
     trainable = trainable_parameters(student)
     frozen = {n: p for n, p in student.named_parameters() if n not in trainable}
     identity = {
-        "config": dict(config),
+        "config": {name: _settled(value) for name, value in config.items()},
         "objectives": {name: _describe(value) for name, value in objectives.items()},
         "trainable": {name: list(p.shape) for name, p in trainable.items()},
         "frozen weights": fingerprint(frozen),
@@ -60,11 +62,16 @@ def _describe(value: Any) -> Any:
         return {"type": type(value).__name__} | fields
     if isinstance(value, list | tuple):
         return [_describe(element) for element in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
+    if value is None or isinstance(value, str | int | float | bool | Real):
+        return plain(value)
     if isinstance(value, Callable):  # type: ignore[arg-type]
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return type(value).__qualname__
+
+
+def _settled(value: Any) -> Any:
+    """A setting, or those of a guard, with numbers as JSON holds them."""
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,7 @@ class Progress:
     - `all_rollbacks`: rollbacks in the whole run.
     - `snapshot_step`: step of that snapshot.
     - `closed`: whether the evaluation that was due after the last step is done.
-    - `calls`: recorded tensors in one pass of "teacher" and "student".
+    - `calls`: recorded tensors in one pass of "teacher" and "student", by the form of the batch.
     - `stopped`: why the run ended, None while it goes on.
     """
 

@@ -16,7 +16,7 @@ import torch
 
 def seed_for(seed: int, *place: int | str) -> int:
     """Return a seed of 63 bits for one place in a run, such as (batch number,)."""
-    text = repr((seed, *place)).encode()
+    text = repr((int(seed), *place)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from distill.record.checks import check_place, check_shape, check_tensor
+from distill.record.names import closest
 
 MUON_RATE = 3.6e-3
 ADAM_RATE = 1e-3
@@ -23,6 +24,8 @@ class MasterOptimizer:
     The 2-d weights named in `hidden` go to Muon, every other parameter to AdamW. Decoupled weight
     decay acts on the matrices. `average` is how much of the running mean of the masters each step
     keeps, less while the run is young.
+
+    Raises ValueError where `hidden` names what is no matrix of the network, or nothing that trains.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class MasterOptimizer:
         self.averages = {n: m.clone() for n, m in self.masters.items()}
         self.average, self.steps = average, 0
         chosen = set(hidden)
+        _check_hidden(chosen, network)
         self._parts = {n: self._split(n, m) for n, m in self.masters.items() if n in chosen}
         flat = {n: m for n, m in self.masters.items() if n not in chosen}
         matrices = [part for parts in self._parts.values() for part in parts]
@@ -135,6 +139,21 @@ class MasterOptimizer:
             _restore(optimizer, kind, tensors)
         self.steps = int(tensors["steps"])
         self._publish()
+
+
+def _check_hidden(hidden: set[str], network: nn.Module) -> None:
+    parameters = dict(network.named_parameters())
+    matrices = {name: p for name, p in parameters.items() if p.ndim == 2}
+    if unknown := sorted(hidden - matrices.keys()):
+        raise ValueError(
+            f"hidden={unknown[:3]}; they must name matrices of the network: closest names are "
+            f"{closest(unknown[0], matrices)}"
+        )
+    if not any(matrices[name].requires_grad for name in hidden):
+        raise ValueError(
+            f"hidden={sorted(hidden)[:3]}; one matrix at least must train: name one, or use "
+            "torch.optim.AdamW"
+        )
 
 
 def _check_like(name: str, gradient: Tensor, master: Tensor) -> None:

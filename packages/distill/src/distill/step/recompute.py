@@ -1,8 +1,8 @@
 """Trade time for memory: recompute chosen activations during backward."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import update_wrapper
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from distill.record.names import matching
 from distill.record.recorder import PassEnded
+from distill.trainable.buffers import version_of
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterato
     outer = [name for name in found if not any(name.startswith(f"{o}.") for o in found)]
     own = {name: vars(modules[name]).get("forward") for name in outer}  # put there by somebody
     for name in outer:
-        modules[name].forward = _wrap(modules[name].forward)
+        modules[name].forward = _Recomputed(modules[name])
     try:
         yield outer
     finally:
@@ -40,22 +41,55 @@ def recomputed_activations(model: nn.Module, patterns: Sequence[str]) -> Iterato
                 modules[name].forward = own[name]
 
 
-def _wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(forward)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+class _Recomputed:
+    """A forward whose activations are recomputed; that of a copied module runs the copy."""
+
+    def __init__(self, module: nn.Module) -> None:
+        update_wrapper(self, module.forward)
+        self._module, self._forward = module, module.forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
+            return self._forward(*args, **kwargs)
         ended: list[PassEnded] = []
+        before, changed = _marks(self._module), list[nn.Module]()
 
         def inside(*args: Any, **kwargs: Any) -> Any:
             try:
-                return forward(*args, **kwargs)
+                return self._forward(*args, **kwargs)
             except PassEnded as end:  # before PyTorch 2.13 it leaves the hooks of checkpoint behind
                 ended.append(end)
 
-        out = checkpoint(inside, *args, use_reentrant=False, **kwargs)
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _spared(changed)
+
+        out = checkpoint(inside, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+        after = _marks(self._module)
+        changed += [part for part, marks in after.items() if before.get(part) != marks]
         if ended:
             raise ended.pop()
         return out
 
-    return wrapped
+
+def _marks(module: nn.Module) -> dict[nn.Module, list[tuple[int, int]]]:
+    """Of the buffers of each part, which tensors they are and how often they were overwritten.
+
+    A batch norm overwrites its means uncounted, and counts the batch in a buffer beside them.
+    """
+    return {
+        part: [(id(b), version_of(b)) for b in part.buffers(recurse=False)]
+        for part in module.modules()
+    }
+
+
+@contextmanager
+def _spared(changed: list[nn.Module]) -> Iterator[None]:
+    """Let the second pass change copies: a batch norm would learn from its batch twice."""
+    kept = [(part._buffers, dict(part._buffers)) for part in changed]
+    for buffers, own in kept:
+        buffers.update({name: None if b is None else b.clone() for name, b in own.items()})
+    try:
+        yield
+    finally:
+        for buffers, own in kept:
+            buffers.update(own)

@@ -1,6 +1,6 @@
 """Buffers of a model that change while it trains, such as running maxima of FP8 scales."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +21,12 @@ class _Original:
     def differs(self, now: Tensor) -> bool:
         if self.copy is not None:
             return not torch.equal(now, self.copy)
-        return now is not self.tensor or now._version != self.version
+        return now is not self.tensor or version_of(now) != self.version
 
     def value(self, name: str) -> Tensor:
         if self.copy is not None:
             return self.copy
-        if self.tensor._version == self.version:
+        if version_of(self.tensor) == self.version:
             return self.tensor
         raise ValueError(
             f"buffer={name!r} ({self.tensor.nbytes / 2**20:.0f} MiB); it was overwritten in "
@@ -45,7 +45,7 @@ class Buffers:
         self._model, self._restored = model, set[str]()
         self._originals = {
             name: _Original(
-                buffer, buffer._version, buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
+                buffer, version_of(buffer), buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
             )
             for name, buffer in model.named_buffers()
         }
@@ -69,17 +69,38 @@ class Buffers:
 
         Raises ValueError if a large buffer without a value was overwritten in place.
         """
+        names = self._tied()
         for name in self.changed():
             if name not in tensors and name in self._originals:
-                self._set(name, self._originals[name].value(name))
+                self._set(names[name], self._originals[name].value(name))
         for name, tensor in tensors.items():
-            self._set(name, tensor)
+            alone = [other for other in names.get(name, []) if other not in tensors]
+            self._set([name, *alone], tensor)
         self._restored |= tensors.keys()
 
-    def _set(self, name: str, tensor: Tensor) -> None:
-        path, _, leaf = name.rpartition(".")
-        module = self._model.get_submodule(path)
-        like = next(self._model.parameters())
-        present = getattr(module, leaf, None)
-        device = like.device if present is None else present.device
-        setattr(module, leaf, tensor.to(device, copy=True))
+    def _tied(self) -> dict[str, list[str]]:
+        """All names of the tensor that stands under a name: modules may share one."""
+        named = list(self._model.named_buffers(remove_duplicate=False))
+        by_tensor: dict[int, list[str]] = {}
+        for name, buffer in named:
+            by_tensor.setdefault(id(buffer), []).append(name)
+        return {name: by_tensor[id(buffer)] for name, buffer in named}
+
+    def _set(self, names: Iterable[str], tensor: Tensor) -> None:
+        value: Tensor | None = None
+        for name in names:
+            path, _, leaf = name.rpartition(".")
+            module = self._model.get_submodule(path)
+            if value is None:
+                present = getattr(module, leaf, None)
+                like = next(self._model.parameters()) if present is None else present
+                value = tensor.to(like.device, copy=True)
+            if hasattr(module, leaf):
+                setattr(module, leaf, value)
+            else:  # one that the model makes while it runs
+                module.register_buffer(leaf, value)
+
+
+def version_of(buffer: Tensor) -> int:
+    """How often a buffer was overwritten; PyTorch does not count it for those of inference mode."""
+    return 0 if buffer.is_inference() else buffer._version
