@@ -84,7 +84,8 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
     with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
         made, facts = make(plan, partial, words)
         points = write(plan, partial, folder, made, facts, words)
-    return dict(facts) | {"out": str(folder), "views": len(made), "points": points}
+    told = {label: "; ".join(text for of, text in facts if of == label) for label, _ in facts}
+    return told | {"out": str(folder), "views": len(made), "points": points}
 
 
 def _inputs(plan: Plan) -> list[Path]:
@@ -107,7 +108,8 @@ def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     if not folder.exists():
         return
     atomic.refuse_existing(folder, overwrite=overwrite)
-    inside = [given for given in inputs if given.resolve().is_relative_to(folder.resolve())]
+    ways = [(given, way.resolve()) for given in inputs for way in (given, given.parent)]  # links
+    inside = [given for given, way in ways if way.is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
     own = (*WRITTEN, *OTHERS) if (folder / MARK).exists() else ()
