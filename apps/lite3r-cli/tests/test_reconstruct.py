@@ -299,6 +299,22 @@ def test_a_metric_network_gives_meters_and_sky(lite3r: Any, room: Path) -> None:
     assert facts("nested")["unit"] == "meters, as the network sees them"
 
 
+@pytest.mark.parametrize(
+    ("network", "weights", "said"),
+    [
+        ("da3metric-huge", "random", "'da3metric-huge' is unknown"),
+        ("da3metric-tiny", "nowhere.safetensors", "nowhere.safetensors does not exist"),
+        ("da3-tiny", "random", "sees no metric depth"),
+    ],
+)
+def test_a_metric_network_is_refused_before_the_work(
+    lite3r: Any, room: Path, network: str, weights: str, said: str
+) -> None:
+    done = run(lite3r, room, "--metric-model", network, "--metric-weights", weights)
+    done.refuses(said)
+    assert "reading photos" not in done.err
+
+
 def test_scales_that_contradict_each_other_are_refused(lite3r: Any, room: Path) -> None:
     metric = ("--metric-model", "da3metric-tiny", "--metric-weights", "random")
     distance = ("--known-distance", NAMES[0], NAMES[1], "1")

@@ -16,8 +16,9 @@ from lite3r.shell.words import Words
 from lite3r.student.deploy import Loaded, load_model
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
-from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice, Refinement
+from recon_backbones import InputError, KnownDistance, Masks, PhotoChoice, Refinement
 from recon_backbones.photos import find_photos, is_video, read_mask
+from recon_backbones.views.units import seeing_meters
 from recon_eval.formats import Observations, PointCloud
 from recon_eval.reconstruction import (
     WRITERS,
@@ -122,6 +123,8 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
         cameras = None if plan.cameras is None else cameras_from(plan.cameras)
         known = plan.known_distance
         distance = None if known is None else KnownDistance.between(*known)
+        if plan.metric is not None:  # read when the scene is seen, which is late for a refusal
+            seeing_meters(plan.metric.load())
         model = _load(plan)
     words.say(f"{model.name}: {model.ran}")
     with reported(InputError, OSError):
@@ -140,7 +143,9 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             square_pixels=plan.square_pixels,
             shared_camera=plan.shared_camera,
             known_distance=distance,
-            metric=None if plan.metric is None else lambda: _metric(plan),
+            metric=None
+            if plan.metric is None
+            else functools.partial(plan.metric.load, device=plan.device),
             refine=Refinement() if plan.refine else None,
             frames=partial / FRAMES,
             say=words.say,
@@ -242,9 +247,3 @@ def _load(plan: Plan) -> Loaded:
         backend=plan.backend,
         precision=plan.precision,
     )
-
-
-def _metric(plan: Plan) -> Backbone:
-    assert plan.metric is not None
-    with reported():
-        return plan.metric.load(device=plan.device)
