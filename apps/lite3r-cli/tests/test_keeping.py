@@ -120,6 +120,20 @@ def test_results_that_are_there_are_kept(lite3r: Any, photos: Path) -> None:
     assert {p.read_text() for p in (Path("a.svg"), Path("t/recipe.json"))} == {"mine"}
 
 
+def test_measurements_are_not_replaced_by_a_command_that_is_refused(
+    lite3r: Any, photos: Path
+) -> None:
+    weights = ("--weights", "random", "--size", "56", "--overwrite")
+    for name in ("t/measured.json", "quality.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("hours of work")
+    lite3r("tune", "--data", photos, "--views", "4", "--out", "t", *weights).refuses("views=4")
+    lite3r("bench", "quality", "--students", "nowhere", *weights).refuses("nowhere holds no")
+    lite3r("bench", "quality", "--photos", "nowhere", *weights).refuses("nowhere does not exist")
+    kept = (Path("t/measured.json"), Path("quality.json"))
+    assert {path.read_text() for path in kept} == {"hours of work"}
+
+
 def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:
     lite3r("data", "make", run).refuses("exists already")
     lite3r("data", "make", "scenes", "--scenes", "0").refuses("scenes=0")
