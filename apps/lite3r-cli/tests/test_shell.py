@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -160,6 +161,15 @@ def test_the_log_file_holds_times_and_errors(lite3r: Any) -> None:
     moment, _, text = line.partition(" ")
     assert moment.endswith("+00:00")
     assert text.startswith("error: nowhere")
+
+
+def test_the_log_file_takes_names_that_are_no_utf_8(lite3r: Any) -> None:
+    folder = Path(os.fsdecode(b"fotos\xff"))
+    folder.mkdir()
+    (folder / "bad.jpg").write_bytes(b"no photo")
+    done = lite3r("data", "check", folder, "--log-file", "log.txt")
+    done.refuses("1 of 1 photos are not usable")
+    assert "fotos\\udcff/bad.jpg: its content is no" in Path("log.txt").read_text()
 
 
 def test_a_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
