@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lite3r.distillation.folder import begin
+from recon_eval.report import Kept
 
 
 @pytest.fixture
@@ -132,6 +133,19 @@ def test_measurements_are_not_replaced_by_a_command_that_is_refused(
     lite3r("bench", "quality", "--photos", "nowhere", *weights).refuses("nowhere does not exist")
     kept = (Path("t/measured.json"), Path("quality.json"))
     assert {path.read_text() for path in kept} == {"hours of work"}
+
+
+def test_a_run_on_other_photos_at_the_same_time_is_refused(
+    lite3r: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(teacher: Any, sets: Any, allowed: Any, kept: Kept, words: Any) -> None:
+        Kept(kept.path, "lite3r tune", {"views": 9}).save()
+        kept.save()
+
+    monkeypatch.setattr("lite3r.commands.tune.tune", meanwhile)
+    done = lite3r("tune", "--data", photos, "--weights", "random", "--size", "56", "--out", "t")
+    done.refuses("t/measured.json; one file holds one setting", "choose another --out")
+    assert json.loads(Path("t/measured.json").read_text())["setting"] == {"views": 9}
 
 
 def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:

@@ -22,10 +22,7 @@ def kept_on(teacher: Backbone, path: Path, what: str, *, anew: bool, **setting: 
 
     Raises ValueError for a file of something else, or of other weights or settings.
     """
-    setting = {"weights_sha256": weights_digest(teacher), **setting}
-    found = Kept(None if anew else path, what, setting)
-    found.path = path
-    return found
+    return Kept(path, what, {"weights_sha256": weights_digest(teacher), **setting}, anew=anew)
 
 
 def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candidate]:
