@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from lite3r.commands import COMMANDS
@@ -185,6 +186,16 @@ def test_verbose_shows_what_libraries_log(
     Terminal(Output(verbose=True))
     logging.root.info("a library speaks")
     assert "a library speaks" in capsys.readouterr().err
+
+
+def test_a_bar_within_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a row that trains among those that are measured; rich below 14.1 refuses it."""
+    terminal = Terminal(Output())
+    terminal.console = Console(stderr=True, force_terminal=True)
+    for _ in terminal.words.each("measuring", [1], 1):
+        with terminal.words.progress("teaching", 3) as advance:
+            advance()
+    assert "teaching" in capsys.readouterr().err
 
 
 def test_quiet_and_verbose_contradict(lite3r: Any) -> None:
