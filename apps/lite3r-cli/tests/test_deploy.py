@@ -11,6 +11,7 @@ import yaml
 import lite3r as module
 from lite3r.distillation.card import card
 from lite3r.distillation.folder import read_report
+from lite3r.student.deploy import export
 from lite3r.student.recipes import tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
@@ -65,6 +66,19 @@ def test_a_program_read_back_equals_the_student(lite3r: Any, student: Any) -> No
     assert program.facts["teacher"]["backbone"] == "da3-tiny"
     with pytest.raises(ValueError, match="takes 2 views of 42 x 28"):
         program(torch.rand(3, 3, 28, 42))
+
+
+def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:
+    teacher = load_backbone("da3-tiny", weights="random")
+    first, last = (module.lighten(teacher, tiles()) for _ in range(2))
+    for number in last.trained().values():
+        torch.nn.init.constant_(number, 0.1)
+    first.save(tmp_path)
+    export(first, tmp_path)
+    last.save(tmp_path)
+    images = torch.rand(2, 3, 28, 42)
+    found = module.load(tmp_path, backend="reference", precision="float32").reconstruct(images)
+    assert torch.equal(found.depth, last.reconstruct(images).depth)
 
 
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lite3r.distillation.folder import begin
+from recon_eval.report import Kept
 
 
 @pytest.fixture
@@ -118,6 +119,33 @@ def test_results_that_are_there_are_kept(lite3r: Any, photos: Path) -> None:
     lite3r("bench", "quality", "--out", "a.json").refuses("a.svg exists already")
     lite3r("tune", "--data", photos, "--out", "t").refuses("t/recipe.json exists already")
     assert {p.read_text() for p in (Path("a.svg"), Path("t/recipe.json"))} == {"mine"}
+
+
+def test_measurements_are_not_replaced_by_a_command_that_is_refused(
+    lite3r: Any, photos: Path
+) -> None:
+    weights = ("--weights", "random", "--size", "56", "--overwrite")
+    for name in ("t/measured.json", "quality.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("hours of work")
+    lite3r("tune", "--data", photos, "--views", "4", "--out", "t", *weights).refuses("views=4")
+    lite3r("bench", "quality", "--students", "nowhere", *weights).refuses("nowhere holds no")
+    lite3r("bench", "quality", "--photos", "nowhere", *weights).refuses("nowhere does not exist")
+    kept = (Path("t/measured.json"), Path("quality.json"))
+    assert {path.read_text() for path in kept} == {"hours of work"}
+
+
+def test_a_run_on_other_photos_at_the_same_time_is_refused(
+    lite3r: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(teacher: Any, sets: Any, allowed: Any, kept: Kept, words: Any) -> None:
+        Kept(kept.path, "lite3r tune", {"views": 9}).save()
+        kept.save()
+
+    monkeypatch.setattr("lite3r.commands.tune.tune", meanwhile)
+    done = lite3r("tune", "--data", photos, "--weights", "random", "--size", "56", "--out", "t")
+    done.refuses("t/measured.json; one file holds one setting", "choose another --out")
+    assert json.loads(Path("t/measured.json").read_text())["setting"] == {"views": 9}
 
 
 def test_data_make_keeps_what_is_there(lite3r: Any, run: Path) -> None:

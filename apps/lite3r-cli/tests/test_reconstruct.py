@@ -228,6 +228,29 @@ def test_photos_that_a_list_names_are_never_replaced(lite3r: Any, room: Path) ->
     assert sorted(path.name for path in inside.iterdir()) == sorted(NAMES)
 
 
+def test_links_of_the_reconstruction_itself_are_no_photos_for_its_successor(
+    lite3r: Any, room: Path
+) -> None:
+    words = ("--weights", "random", "--size", "28", "--formats", "transforms", "--out", "rec")
+    done = lite3r("reconstruct", room, *words)
+    assert done.code == 0, done.err
+    links = sorted(Path("rec/images").iterdir())
+    assert all(link.is_symlink() for link in links)
+    again = run(lite3r, *links, "--overwrite", out="rec")
+    again.refuses(f"rec holds {links[0]}; it would be lost")
+    assert "reconstructing" not in again.err
+
+
+def test_all_that_was_left_out_is_told_to_a_script(lite3r: Any, room: Path) -> None:
+    (room / "copy.png").write_bytes((room / NAMES[0]).read_bytes())
+    (room / "bad.png").write_bytes(b"no photo")
+    done = run(lite3r, room, "--skip-broken", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["left out"] == f"1 broken: bad.png; 1 a copy of another: {NAMES[0]}"
+    assert told["views"] == 4
+
+
 def test_two_copies_of_one_photo_are_no_two_views(lite3r: Any, room: Path) -> None:
     (room / "copy.png").write_bytes((room / NAMES[0]).read_bytes())
     done = run(lite3r, room / NAMES[0], room / "copy.png")
@@ -274,6 +297,22 @@ def test_a_metric_network_gives_meters_and_sky(lite3r: Any, room: Path) -> None:
     done = run(lite3r, room, "--backbone", "da3nested-tiny", "--window", "3", out="nested")
     assert done.code == 0, done.err
     assert facts("nested")["unit"] == "meters, as the network sees them"
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "said"),
+    [
+        ("da3metric-huge", "random", "'da3metric-huge' is unknown"),
+        ("da3metric-tiny", "nowhere.safetensors", "nowhere.safetensors does not exist"),
+        ("da3-tiny", "random", "sees no metric depth"),
+    ],
+)
+def test_a_metric_network_is_refused_before_the_work(
+    lite3r: Any, room: Path, network: str, weights: str, said: str
+) -> None:
+    done = run(lite3r, room, "--metric-model", network, "--metric-weights", weights)
+    done.refuses(said)
+    assert "reading photos" not in done.err
 
 
 def test_scales_that_contradict_each_other_are_refused(lite3r: Any, room: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from lite3r.commands import COMMANDS
@@ -162,6 +164,15 @@ def test_the_log_file_holds_times_and_errors(lite3r: Any) -> None:
     assert text.startswith("error: nowhere")
 
 
+def test_the_log_file_takes_names_that_are_no_utf_8(lite3r: Any) -> None:
+    folder = Path(os.fsdecode(b"fotos\xff"))
+    folder.mkdir()
+    (folder / "bad.jpg").write_bytes(b"no photo")
+    done = lite3r("data", "check", folder, "--log-file", "log.txt")
+    done.refuses("1 of 1 photos are not usable")
+    assert "fotos\\udcff/bad.jpg: its content is no" in Path("log.txt").read_text()
+
+
 def test_a_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     terminal = Terminal(Output(log_file=tmp_path / "missing" / "log.txt"))
     with pytest.raises(UserError, match="choose another --log-file"):
@@ -175,6 +186,16 @@ def test_verbose_shows_what_libraries_log(
     Terminal(Output(verbose=True))
     logging.root.info("a library speaks")
     assert "a library speaks" in capsys.readouterr().err
+
+
+def test_a_bar_within_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a row that trains among those that are measured; rich below 14.1 refuses it."""
+    terminal = Terminal(Output())
+    terminal.console = Console(stderr=True, force_terminal=True)
+    for _ in terminal.words.each("measuring", [1], 1):
+        with terminal.words.progress("teaching", 3) as advance:
+            advance()
+    assert "teaching" in capsys.readouterr().err
 
 
 def test_quiet_and_verbose_contradict(lite3r: Any) -> None:

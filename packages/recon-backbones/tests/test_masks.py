@@ -203,6 +203,7 @@ def test_a_distance_between_pixels_is_measured_in_the_world(exact: Reconstructio
         ("2.jpg", "9.jpg", r"9.jpg is none of the photos; photos are a/1.jpg"),
         ("2.jpg", "1.jpg", r"1.jpg is the name of several photos"),
         ("2.jpg", "3.jpg:500,10", r"outside of the photo, which has 224 x 168"),
+        ("2.jpg", "3.jpg:224,10", r"outside of what the network saw; .* nearer the middle"),
     ],
 )
 def test_ends_that_do_not_exist_are_refused(
@@ -210,7 +211,7 @@ def test_ends_that_do_not_exist_are_refused(
 ) -> None:
     known = KnownDistance.between(first, second, 2.0)
     with pytest.raises(ValueError, match=part):
-        check_ends(known, exact.photos, exact.sizes)
+        check_ends(known, exact.photos, exact.maps)
 
 
 @pytest.mark.parametrize("meters", [0.0, -1.0, float("nan")])

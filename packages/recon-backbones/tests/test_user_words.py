@@ -218,3 +218,15 @@ def test_the_distance_of_two_cameras_that_is_known_is_the_distance_that_comes_ou
     lost = KnownDistance(first=End(photo="3.jpg"), second=End(photo="10.jpg"), meters=3.0)
     with pytest.raises(InputError, match=r"3\.jpg is none of the photos; photos are 2\.jpg"):
         reconstruct(folder / "photos", backbone, size=28, known_distance=lost)
+
+
+def test_an_end_that_is_cut_off_is_refused_before_the_network_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, width in enumerate((96, 96, 128)):  # cut to the shape of the last
+        picture(number).resize((width, 64)).save(tmp_path / f"{number}.png")
+    backbone = load_backbone("da3-tiny", weights="random")
+    monkeypatch.setattr(type(backbone), "forward", lambda *_, **__: pytest.fail("it ran"))
+    known = KnownDistance.between("2.png", "0.png:48,1", 2.0)
+    with pytest.raises(InputError, match=r"outside of what the network saw; .* nearer"):
+        reconstruct(tmp_path, backbone, size=84, known_distance=known)

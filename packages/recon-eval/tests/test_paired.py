@@ -57,6 +57,29 @@ def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Pa
         Kept(path, "a benchmark", {})
 
 
+def test_two_runs_at_once_keep_what_both_measured(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    one, other = (Kept(path, "a benchmark", {"views": (2, 8)}) for _ in range(2))
+    foreign = Kept(path, "a benchmark", {"views": (2,)})
+    one.add("dense", "s0", {"error": 0.5})
+    one.save()
+    other.add("dense", "s1", {"error": 0.25})
+    other.add("sparse", "s0", {"error": 0.75})
+    other.save()
+    with pytest.raises(ValueError, match=r"views=\[2\] differs from \[2, 8\]"):
+        foreign.save()
+    one.save(verdict=["good"])
+    assert json.loads(path.read_text())["measured"] == {
+        "dense": {"s0": {"error": 0.5}, "s1": {"error": 0.25}},
+        "sparse": {"s0": {"error": 0.75}},
+    }
+    anew = Kept(path, "a benchmark", {"views": (2,)}, anew=True)
+    assert json.loads(path.read_text())["verdict"] == ["good"]
+    for _ in range(2):
+        anew.save()
+    assert json.loads(path.read_text())["measured"] == {}
+
+
 def test_a_panel_shows_every_point_once() -> None:
     drawn = svg(
         [Panel(title="t", x="x", y="y", points=[Point("a<b", 1, 2), Point("c", 1, 3, 2, 4)])]

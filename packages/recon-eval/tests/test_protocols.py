@@ -117,6 +117,7 @@ def test_more_views_than_a_room_has_are_of_the_world() -> None:
 
 
 def test_scenes_are_drawn_or_read_from_a_folder(tmp_path: Path) -> None:
+    assert len(read_scenes("synthetic", count=10**9, **SHAPE)) == 10**9  # none is held
     drawn = read_scenes("synthetic", count=2, **SHAPE)
     assert [scene.num_views for scene in drawn] == [3, 3]
     for scene in drawn:

@@ -1,5 +1,7 @@
 """Variants are checked before they are timed; their costs are a table and panels."""
 
+import json
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -62,6 +64,30 @@ def test_what_strays_is_missing_or_does_not_fit_is_not_run() -> None:
     assert found["absent"]["not_run"] == "no wheel"
     assert found["large"]["not_run"] == "out of memory: CUDA out of memory"
     assert torch.equal(base.weight, before)
+
+
+def test_what_cannot_be_compiled_or_answers_no_number_leaves_the_others() -> None:
+    def uncompiled(model: nn.Module) -> nn.Module:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler\n\nmuch more")
+
+    def silent(model: nn.Module) -> nn.Module:
+        nn.init.constant_(next(model.parameters()), torch.nan)
+        return model
+
+    fast = Variant(name="fast", dtype="float32", build=uncompiled, twin=same, compiled=True)
+    chosen = [
+        fast,
+        Variant(name="silent", dtype="float32", build=silent, twin=same),
+        Variant(name="exact", dtype="float32", build=same, twin=same),
+    ]
+    rows, ready = check_variants(chosen, nn.Linear(4, 3), positive)
+    found = {row["variant"]: row for row in json.loads(json.dumps(rows, allow_nan=False))}
+    assert list(ready) == ["exact"]
+    said = "cannot be compiled: InvalidCxxCompiler: No working C++ compiler"
+    assert found["fast"]["not_run"] == said
+    assert found["silent"]["not_run"].startswith("strays by nan")
+    with pytest.raises(RuntimeError, match="much more"):  # a bug
+        check_variants([replace(fast, compiled=False)], nn.Linear(4, 3), positive)
 
 
 def test_a_weight_in_two_places_counts_once() -> None:

@@ -101,7 +101,7 @@ def reconstruct(
             check_memory(len(chosen.paths))
         batch = load_batch(chosen.paths, backbone, size, budget=budget, telling=telling)
         if known_distance is not None:
-            check_ends(known_distance, chosen.names, batch.sizes)
+            check_ends(known_distance, chosen.names, batch.maps)
         seen = _seen(batch, chosen, files)
         given = Given.of(chosen, batch.sizes)
         outcome = predict_views(backbone, _views(given, batch), memory, telling)

@@ -2,7 +2,7 @@
 
 import statistics
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,7 +107,7 @@ of Lite3R's paper measures, with its flaws (`recon_eval.conventions.lite3r` name
 
 def evaluate(
     answer: Callable[[Scene], Answer],
-    scenes: Sequence[Scene],
+    scenes: Iterable[Scene],
     *,
     model: str,
     dataset: str,

@@ -60,8 +60,9 @@ class WideScenes:
 
 def read_scenes(
     data: str, *, count: int, views: int, size: int, seed: int, scans: str | None = None
-) -> Sequence[Scene]:
-    """Scenes to be measured on: "synthetic", or a folder of BlendedMVS or of DTU.
+) -> Sequence[Scene] | SyntheticScenes | SyntheticWorld:
+    """Scenes to be measured on: "synthetic", drawn when their turn comes, or those of a folder of
+    BlendedMVS or of DTU, which are read at once: a damaged one is found before the work.
 
     - `size`: side in pixels of the square that images are covered by and cropped to.
     - `scans`: of a folder of DTU, as numbers or the name of a list.
@@ -69,8 +70,7 @@ def read_scenes(
     Raises ValueError when the folder holds nothing that can be measured.
     """
     if data == "synthetic":
-        drawn = drawn_scenes("test", count=count, views=views, size=size, seed=seed)
-        return [drawn[i] for i in range(count)]
+        return drawn_scenes("test", count=count, views=views, size=size, seed=seed)
     root, sides = Path(data), (size, size)
     found = (
         BlendedMVS(root, "held_out", views=views, size=sides, seed=seed)

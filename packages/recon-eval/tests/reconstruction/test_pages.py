@@ -195,6 +195,24 @@ def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path, views: li
     assert Image.open(tmp_path / "out/images/a.png").format == "PNG"
 
 
+@pytest.mark.parametrize(
+    ("mode", "turn", "compression"),
+    [("L", 1, "tiff_lzw"), ("RGBA", 1, "tiff_adobe_deflate"), ("RGB", 6, "tiff_lzw")],
+)
+def test_a_compressed_tiff_is_written_upright_in_rgb(
+    tmp_path: Path, views: list[View], mode: str, turn: int, compression: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    photo = Image.new("RGB", (40, 30), (90, 90, 90)).convert(mode)
+    photo.save(tmp_path / "photos/a.tif", compression=compression, exif=exif)
+    link_photos(tmp_path / "out", [replace(views[0], name="a.tif")], Path("../photos"))
+    image = Image.open(tmp_path / "out/images/a.tif")
+    assert image.size == ((40, 30) if turn == 1 else (30, 40))
+    assert (image.format, image.mode, image.getpixel((5, 5))) == ("TIFF", "RGB", (90, 90, 90))
+
+
 def test_a_photo_that_is_gone_is_named(tmp_path: Path, views: list[View]) -> None:
     with pytest.raises(ValueError, match=r"a\.jpg is gone"):
         link_photos(tmp_path, views, Path("nowhere"))

@@ -1,6 +1,6 @@
 """What a model is worth on scenes: its answers held against the truth, or another's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ def answerer(backbone: Backbone) -> Callable[[Scene], Answer]:
     return lambda scene: answer_of(predict(backbone, scene))
 
 
-def evaluate(backbone: Backbone, scenes: Sequence[Scene], **about: Any) -> Report:
+def evaluate(backbone: Backbone, scenes: Iterable[Scene], **about: Any) -> Report:
     """Compare a model with the truth on every scene, as `recon_eval.evaluate` takes the rest."""
     return recon_eval.evaluate(answerer(backbone), scenes, **about)
 

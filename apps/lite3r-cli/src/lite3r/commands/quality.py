@@ -27,8 +27,9 @@ def run(asked: Quality, terminal: Terminal) -> None:
         what, setting = "lite3r bench quality", {"size": asked.size, "seed": asked.seed}
         setting |= {} if asked.steps is None else {"steps": asked.steps}
         kept = kept_on(teacher, asked.out, what, anew=asked.overwrite, **setting)
-    document = measure(wanted, teacher, kept, terminal.words)
-    kept.save(environment=environment(), backbone=asked.backbone)
+    with reported(of=("recon_eval.report.kept",)):  # where another run writes
+        document = measure(wanted, teacher, kept, terminal.words)
+        kept.save(environment=environment(), backbone=asked.backbone)
     atomic.write_text(asked.out.with_suffix(".svg"), svg(panels(document, middle(wanted))))
     terminal.result(document, markdown(document))
 

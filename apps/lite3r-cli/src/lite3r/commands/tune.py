@@ -40,8 +40,9 @@ def run(asked: Tune, terminal: Terminal) -> None:
             views=views,
             size=asked.size,
         )
-    found = tune(teacher, sets, allowed, kept, terminal.words)
-    kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
+    with reported(of=("recon_eval.report.kept",)):  # where another run writes
+        found = tune(teacher, sets, allowed, kept, terminal.words)
+        kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
     shown = tried_tables(found.rows, found.layers, found.choice.key if found.choice else None)
     _write(asked, folder, found, kept, shown)
     terminal.result(kept.document, shown)

@@ -16,8 +16,9 @@ from lite3r.shell.words import Words
 from lite3r.student.deploy import Loaded, load_model
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
-from recon_backbones import Backbone, InputError, KnownDistance, Masks, PhotoChoice, Refinement
+from recon_backbones import InputError, KnownDistance, Masks, PhotoChoice, Refinement
 from recon_backbones.photos import find_photos, is_video, read_mask
+from recon_backbones.views.units import seeing_meters
 from recon_eval.formats import Observations, PointCloud
 from recon_eval.reconstruction import (
     WRITERS,
@@ -84,7 +85,8 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
     with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
         made, facts = make(plan, partial, words)
         points = write(plan, partial, folder, made, facts, words)
-    return dict(facts) | {"out": str(folder), "views": len(made), "points": points}
+    told = {label: "; ".join(text for of, text in facts if of == label) for label, _ in facts}
+    return told | {"out": str(folder), "views": len(made), "points": points}
 
 
 def _inputs(plan: Plan) -> list[Path]:
@@ -107,7 +109,8 @@ def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     if not folder.exists():
         return
     atomic.refuse_existing(folder, overwrite=overwrite)
-    inside = [given for given in inputs if given.resolve().is_relative_to(folder.resolve())]
+    ways = [(given, way.resolve()) for given in inputs for way in (given, given.parent)]  # links
+    inside = [given for given, way in ways if way.is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
     own = (*WRITTEN, *OTHERS) if (folder / MARK).exists() else ()
@@ -118,8 +121,10 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
     """Reconstruct, with what was decided on the way. Frames of a video go to `partial`."""
     with reported():
         cameras = None if plan.cameras is None else cameras_from(plan.cameras)
-        known = plan.known_distance
+        known, metric = plan.known_distance, plan.metric
         distance = None if known is None else KnownDistance.between(*known)
+        if metric is not None:  # read when the scene is seen, which is late for a refusal
+            seeing_meters(metric.load())
         model = _load(plan)
     words.say(f"{model.name}: {model.ran}")
     with reported(InputError, OSError):
@@ -138,7 +143,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             square_pixels=plan.square_pixels,
             shared_camera=plan.shared_camera,
             known_distance=distance,
-            metric=None if plan.metric is None else lambda: _metric(plan),
+            metric=functools.partial(metric.load, device=plan.device) if metric else None,
             refine=Refinement() if plan.refine else None,
             frames=partial / FRAMES,
             say=words.say,
@@ -240,9 +245,3 @@ def _load(plan: Plan) -> Loaded:
         backend=plan.backend,
         precision=plan.precision,
     )
-
-
-def _metric(plan: Plan) -> Backbone:
-    assert plan.metric is not None
-    with reported():
-        return plan.metric.load(device=plan.device)

@@ -47,7 +47,7 @@ class Output:
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
-            with self.log_file.open("a", encoding="utf-8") as file:
+            with self.log_file.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{now} {text}\n")
         except OSError as error:
             raise UserError(

@@ -13,7 +13,7 @@ import distill
 from fp8_qat import fixed_codes
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
-from lite3r.student.files import ADAPTER, CONFIG, FORMAT
+from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, FORMAT
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, load_backbone
 from recon_backbones.photos import load_batch
@@ -119,6 +119,7 @@ class Student:
                 "use lite3r.student.deploy.export, or load it with backend=None"
             )
         distill.save_adapter(Path(folder) / ADAPTER, self.kept(), {"format": FORMAT})
+        (Path(folder) / DEPLOYED).unlink(missing_ok=True)  # of the student before: it would load
         atomic.write_json(Path(folder) / CONFIG, self.config())
 
     def config(self) -> dict[str, Any]:

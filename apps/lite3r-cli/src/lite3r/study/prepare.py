@@ -18,13 +18,11 @@ from sla_kernels import change_dtype, forget_calibration
 
 
 def kept_on(teacher: Backbone, path: Path, what: str, *, anew: bool, **setting: Any) -> Kept:
-    """Measurements on a teacher as a file keeps them; `anew` drops those that it holds.
+    """Measurements on a teacher as a file keeps them; with `anew` the first save replaces it.
 
     Raises ValueError for a file of something else, or of other weights or settings.
     """
-    if anew:
-        path.unlink(missing_ok=True)
-    return Kept(path, what, {"weights_sha256": weights_digest(teacher), **setting})
+    return Kept(path, what, {"weights_sha256": weights_digest(teacher), **setting}, anew=anew)
 
 
 def alone(name: str, candidate: Candidate, teacher: Backbone) -> dict[str, Candidate]:

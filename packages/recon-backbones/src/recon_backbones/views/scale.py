@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recon_backbones.da3.single import MonoDepthAnything3
 from recon_backbones.errors import InputError
+from recon_backbones.geometry.pixels import PixelMap
 from recon_backbones.metric import to_metric
 from recon_backbones.prediction import Prediction
 from recon_backbones.reconstruction import Reconstruction
@@ -62,21 +63,24 @@ def parse_end(text: str) -> End:
     return End(photo=found[1], pixel=(float(found[2]), float(found[3])))
 
 
-def check_ends(
-    known: KnownDistance, names: Sequence[str], sizes: Sequence[tuple[int, int]]
-) -> None:
-    """Raise InputError for an end that lies in none of the photos, or whose name fits several.
+def check_ends(known: KnownDistance, names: Sequence[str], maps: Sequence[PixelMap]) -> None:
+    """Raise InputError for an end that lies in none of the photos, whose name fits several, or that
+    is cut off for the network.
 
-    - `names`, `sizes`: of the photos, in the order of the views; width and height.
+    - `names`, `maps`: of the photos, in the order of the views.
     """
     for end in (known.first, known.second):
-        width, height = sizes[_view(end.photo, names)]
-        x, y = end.pixel or (0.0, 0.0)
+        mapping = maps[_view(end.photo, names)]
+        if end.pixel is None:
+            continue
+        (height, width), (x, y) = mapping.photo, end.pixel
         if not (x <= width and y <= height):
             raise InputError(
                 f"pixel {end.pixel} of {end.photo} lies outside of the photo, which has {width} x "
                 f"{height}; it must be inside: give x and y in the upright photo"
             )
+        across, down = x * mapping.scale_x + mapping.shift_x, y * mapping.scale_y + mapping.shift_y
+        _check_seen(end, across, down, mapping.size)
 
 
 def in_known_unit(made: Reconstruction, known: KnownDistance) -> Reconstruction:
@@ -154,14 +158,19 @@ def _view(photo: str, names: Sequence[str]) -> int:
     return fits[0]
 
 
-def _depth_at(end: End, depth: np.ndarray, pixel: np.ndarray) -> float:
-    height, width = depth.shape
-    x, y = int(np.floor(pixel[0])), int(np.floor(pixel[1]))
+def _check_seen(end: End, x: float, y: float, size: tuple[int, int]) -> None:
+    height, width = size
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(
             f"pixel {end.pixel} of {end.photo} lies outside of what the network saw; it "
             "must be inside: choose one nearer the middle"
         )
+
+
+def _depth_at(end: End, depth: np.ndarray, pixel: np.ndarray) -> float:
+    height, width = depth.shape
+    x, y = int(np.floor(pixel[0])), int(np.floor(pixel[1]))
+    _check_seen(end, x, y, (height, width))
     near = depth[max(0, y - AROUND) : y + AROUND + 1, max(0, x - AROUND) : x + AROUND + 1]
     known = near[np.isfinite(near) & (near > 0)]
     if not len(known):

@@ -44,6 +44,16 @@ class Meters:
                 )
 
 
+def seeing_meters(network: object) -> MonoDepthAnything3:
+    """The network, if it sees meters. Raises InputError for one that does not."""
+    if isinstance(network, MonoDepthAnything3):
+        return network
+    raise InputError(
+        f"{getattr(network, 'name', type(network).__name__)} sees no metric depth in single "
+        "photos; the unit comes from that: take da3metric-large, or a network like it"
+    )
+
+
 def in_given_unit(
     prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3"], telling: Telling
 ) -> tuple[Prediction, str]:
@@ -69,13 +79,7 @@ def in_meters(
     Raises InputError for a network that sees no meters.
     """
     if meters.network is not None:
-        network = meters.network()
-        if not isinstance(network, MonoDepthAnything3):
-            raise InputError(
-                f"{getattr(network, 'name', type(network).__name__)} sees no metric depth "
-                "in single photos; the unit comes from that: take da3metric-large, or a "
-                "network like it"
-            )
+        network = seeing_meters(meters.network())
         images = batch.images[0]
         with telling.progress("seeing meters", len(images)) as advance:
             found = metric_by_network(prediction, images, network, advance=advance)

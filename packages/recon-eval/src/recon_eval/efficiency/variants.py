@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -60,7 +61,13 @@ def check_variants(
         except torch.OutOfMemoryError as trouble:
             row["not_run"] = f"out of memory: {str(trouble).partition('.')[0]}"
             continue
-        row["error"], allowed = error, TOLERANCE[variant.dtype]
+        except RuntimeError as trouble:  # as of a machine without a compiler
+            if not variant.compiled:
+                raise
+            row["not_run"] = f"cannot be compiled: {str(trouble).partition(chr(10))[0]}"
+            continue
+        row["error"] = error if isfinite(error) else None  # JSON has no NaN
+        allowed = TOLERANCE[variant.dtype]
         if error <= allowed:
             ready[variant.name] = model
         else:

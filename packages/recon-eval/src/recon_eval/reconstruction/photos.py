@@ -56,8 +56,8 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
         if _plain(photo):
             _link(photo, link)
         else:
-            with new_file(link) as partial:
-                open_image(photo).save(partial, quality=95)
+            with new_file(link) as partial:  # Pillow takes no quality beside a TIFF's own LZW
+                open_image(photo).save(partial, quality=95, compression="raw")
 
 
 def write_masks(out: Path, views: Sequence[View]) -> list[str]:

@@ -11,13 +11,17 @@ from recon_eval.formats import write_json
 class Kept:
     """Figures by name and scene in one JSON file, with what they were measured on.
 
+    - `anew`: what the file holds goes, once there is something to save.
+
     Raises ValueError for a file that holds something else, or was measured on something else.
     """
 
-    def __init__(self, path: Path | None, what: str, setting: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path | None, what: str, setting: Mapping[str, Any], *, anew: bool = False
+    ) -> None:
+        self.path, self._replaces = path, anew
         self.document: dict[str, Any] = {"what": what, "setting": dict(setting), "measured": {}}
-        if path is not None and path.is_file():
+        if path is not None and path.is_file() and not anew:
             self.document = _read(path, what, json.loads(json.dumps(dict(setting))))
 
     @property
@@ -35,10 +39,21 @@ class Kept:
         self.measured.setdefault(name, {})[scene] = dict(figures)
 
     def save(self, **more: Any) -> None:
-        """Write the file, whole or not at all, with what else belongs to it."""
+        """Write the file, whole or not at all, with what else belongs to it.
+
+        What another run has kept there since then is taken in; raises ValueError where that run
+        measured something else.
+        """
         self.document |= more
-        if self.path is not None:
-            write_json(self.path, self.document)
+        if self.path is None:
+            return
+        if self.path.is_file() and not self._replaces:
+            setting = json.loads(json.dumps(self.document["setting"]))
+            others = _read(self.path, self.document["what"], setting)["measured"]
+            for name, figures in others.items():
+                self.measured[name] = {**figures, **self.measured.get(name, {})}
+        write_json(self.path, self.document)
+        self._replaces = False
 
 
 def read_results(path: Path, what: str) -> list[dict[str, Any]]:
