@@ -103,7 +103,10 @@ CATALOG: Mapping[str, BackboneEntry] = {
             hub="facebook/VGGT-1B",
         ),
         BackboneEntry(
-            name="vggt-tiny", build=lambda: Vggt("vggt-tiny", vggt_tiny()), license="Apache-2.0"
+            name="vggt-tiny",
+            build=lambda: Vggt("vggt-tiny", vggt_tiny()),
+            license="Apache-2.0",
+            bundled="vggt-tiny.safetensors",
         ),
     )
 }
