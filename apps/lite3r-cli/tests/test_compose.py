@@ -18,6 +18,7 @@ from lite3r.distillation.teach import teach
 from lite3r.student.axes import _drawn, run_on_drawn  # as they are, whatever tests put there
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import AGREES, deploy, export, load
+from lite3r.student.files import DEPLOYED
 from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, load_backbone, weights_digest
@@ -165,10 +166,27 @@ def test_fp8_that_suits_its_inputs_answers_nearer_than_the_nearest_codes(teacher
     assert 0 < errors["inputs"] < 0.5 * errors["nearest"]
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("came", [True, False])
+def test_the_file_of_a_student_is_as_large_as_it_is_said(
+    tmp_path: Path, precision: Any, came: bool
+) -> None:
+    teacher = load_backbone("da3-tiny", weights="bundled")
+    if not came:  # in bfloat16
+        with torch.no_grad():
+            for weight in teacher.parameters():
+                weight.mul_(1 + 2**-12)
+    student = lighten(teacher, tiled())
+    export(lighten(teacher, tiled()), tmp_path)
+    light = deploy(student, precision=precision).backbone
+    told = weights(light, teacher=teacher)["disk_mb"]
+    assert told == pytest.approx((tmp_path / DEPLOYED).stat().st_size / 1e6, rel=0.03)
+
+
 def test_the_weights_of_a_deployed_student_take_at_most_three_tenths(teacher: Backbone) -> None:
-    whole = weights(teacher, exported=False)["weights_mb"]
+    whole = weights(teacher)["weights_mb"]
     light = deploy(lighten(teacher, tiled()), precision="bfloat16").backbone
-    assert weights(light, exported=True)["weights_mb"] <= 0.3 * whole
+    assert weights(light, teacher=teacher)["weights_mb"] <= 0.3 * whole
     head = light.get_submodule("model.head.resize_layers.0")
     assert head.get_buffer("weight_codes").dtype == torch.float8_e4m3fn
 

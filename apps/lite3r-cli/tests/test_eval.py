@@ -14,6 +14,7 @@ from lite3r.bench import quality
 from recon_eval import formats
 from recon_eval.data import Scene, SyntheticScenes, write_blendedmvs
 
+BUNDLED = ("da3-tiny", "vggt-tiny")
 SMALL = ("--views", "2", "--size", "56", "--json")
 
 
@@ -57,11 +58,13 @@ def protocols(done: Any) -> set[str]:
         ("paper", {"lite3r/depth", "lite3r/pose", "lite3r/geometry"}),
     ],
 )
+@pytest.mark.parametrize("backbone", BUNDLED)
 def test_blendedmvs_is_measured_with_the_bundled_weights(
-    lite3r: Any, scene: Scene, protocol: str, names: set[str]
+    lite3r: Any, scene: Scene, protocol: str, names: set[str], backbone: str
 ) -> None:
     write_blendedmvs(scene, Path("data"))
-    done = lite3r("eval", "--data", "data", "--protocol", protocol, *SMALL)
+    words = ("--backbone", backbone, "--protocol", protocol)
+    done = lite3r("eval", "--data", "data", *words, *SMALL)
     assert protocols(done) == names
     assert all(entry["scene"].startswith(scene.name) for entry in json.loads(done.out)["entries"])
 
@@ -75,10 +78,11 @@ def test_the_table_shows_what_was_measured_and_nothing_else(lite3r: Any, scene: 
     assert not any(word in done.out for word in ("many views", "latency", "trained"))
 
 
-def test_dtu_is_measured_with_the_bundled_weights(lite3r: Any, scene: Scene) -> None:
+@pytest.mark.parametrize("backbone", BUNDLED)
+def test_dtu_is_measured_with_the_bundled_weights(lite3r: Any, scene: Scene, backbone: str) -> None:
     for scan in (7, 9):
         write_mvsnet_test(Path("dtu"), scene, scan)
-    done = lite3r("eval", "--data", "dtu", "--scans", "7,9", *SMALL)
+    done = lite3r("eval", "--backbone", backbone, "--data", "dtu", "--scans", "7,9", *SMALL)
     assert protocols(done) == {"depth/median/sequence", "pose/pairs/signed"}
     entries = json.loads(done.out)["entries"]
     assert {entry["scene"] for entry in entries} == {"scan7", "scan9"}

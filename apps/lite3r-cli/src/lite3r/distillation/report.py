@@ -125,7 +125,8 @@ def _rows(
         trained = 0 if label == UNTRAINED else outcome.trained
         row["trained_parameters"] = None if teacher else trained
         if label in outcome.models:
-            row |= weights(outcome.models[label], exported=not teacher)
+            dense = None if teacher else outcome.models[TEACHER]
+            row |= weights(outcome.models[label], teacher=dense)
     return rows
 
 

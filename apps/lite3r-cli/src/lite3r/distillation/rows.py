@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
+from fp8_qat.files.tensors import narrowed
 from lite3r.bench.costs import Cost
 from lite3r.bench.metrics import MANY
 from recon_backbones import Backbone
@@ -43,13 +42,17 @@ def spent(cost: Cost | None, larger: Cost | None) -> Row:
     return found
 
 
-def weights(model: Backbone, *, exported: bool) -> Row:
+def weights(model: Backbone, *, teacher: Backbone | None = None) -> Row:
     """Megabytes of a model's weights in memory and as a file.
 
-    - `exported`: whether its file is what `export` writes: float32 where there is no FP8.
+    - `teacher`: of a student, whose file is what `export` writes: what is not FP8 as bfloat16 where
+      the teacher's weights came so, and as float32 else.
     """
-    held = weight_bytes(model)
-    on_disk = weight_bytes(model, _in_file) if exported else held
+    held = on_disk = weight_bytes(model)
+    if teacher is not None:
+        wide = max(narrowed(weight).itemsize for weight in teacher.parameters())
+        rounded = [x for x in model.parameters() if x.itemsize > 1]
+        on_disk += sum(x.numel() * (wide - x.itemsize) for x in rounded)
     return {"weights_mb": held / MB, "disk_mb": on_disk / MB}
 
 
@@ -88,7 +91,3 @@ def _worse(teacher: Row, student: Row, groups: Mapping[int, str]) -> str:
         f"its error of depth (AbsRel) is {depth} views, "
         f"its score of cameras (AUC@30, of 100) {cameras}."
     )
-
-
-def _in_file(x: torch.Tensor) -> int:
-    return 4 if x.dtype == torch.bfloat16 else x.element_size()
