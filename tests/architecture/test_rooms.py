@@ -34,7 +34,7 @@ MEETINGS = {
     "distillation/card.py": {"recon_backbones", "recon_eval"},
     "distillation/data.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/report.py": {"distill", "recon_backbones", "recon_eval"},
-    "distillation/rows.py": {"recon_backbones", "recon_eval"},
+    "distillation/rows.py": {"fp8_qat", "recon_backbones", "recon_eval"},
     "distillation/run.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/teach.py": {"distill", "recon_backbones"},
     "reconstruct/cameras.py": {"recon_backbones", "recon_eval"},
