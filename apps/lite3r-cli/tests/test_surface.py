@@ -54,8 +54,8 @@ OPTIONS = {
     "bench plot": f"PATH --out --overwrite {OUTPUT}",
     "data make": f"PATH --scenes --views --size --split --seed --overwrite {OUTPUT}",
     "data check": f"PATH {OUTPUT}",
-    "pretrain": f"--from --out --steps --minutes --world --peak --seed --device --processes "
-    f"--larger --test-scenes {OUTPUT}",
+    "pretrain": "--backbone --from --out --steps --minutes --world --peak --seed --device "
+    f"--processes --larger --test-scenes {OUTPUT}",
     "info": f"{{None}}|PATH {OUTPUT}",
 }
 

@@ -125,8 +125,7 @@ def _rows(
         trained = 0 if label == UNTRAINED else outcome.trained
         row["trained_parameters"] = None if teacher else trained
         if label in outcome.models:
-            dense = None if teacher else outcome.models[TEACHER]
-            row |= weights(outcome.models[label], teacher=dense)
+            row |= weights(outcome.models[label], None if teacher else outcome.models[TEACHER])
     return rows
 
 

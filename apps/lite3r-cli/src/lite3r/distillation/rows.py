@@ -42,7 +42,7 @@ def spent(cost: Cost | None, larger: Cost | None) -> Row:
     return found
 
 
-def weights(model: Backbone, *, teacher: Backbone | None = None) -> Row:
+def weights(model: Backbone, teacher: Backbone | None = None) -> Row:
     """Megabytes of a model's weights in memory and as a file.
 
     - `teacher`: of a student, whose file is what `export` writes: what is not FP8 as bfloat16 where

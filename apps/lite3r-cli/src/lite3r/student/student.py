@@ -15,7 +15,7 @@ from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, FORMAT
 from lite3r.student.recipes import Recipe
-from recon_backbones import Backbone, Prediction, load_backbone
+from recon_backbones import Backbone, Prediction, list_backbones, load_backbone
 from recon_backbones.photos import load_batch
 from recon_backbones.registry import backbone_entry
 from sla_kernels import stored_calibration
@@ -45,7 +45,8 @@ class TeacherSpec:
     @classmethod
     def chosen(cls, backbone: str, weights: str | None, seed: int) -> "TeacherSpec":
         """The backbone with the weights that it has unless somebody says otherwise."""
-        usual = "bundled" if backbone_entry(backbone).bundled else "hub"
+        ships = backbone in list_backbones() and backbone_entry(backbone).bundled
+        usual = "bundled" if ships else "hub"
         return cls(backbone=backbone, weights=weights or usual, seed=seed)
 
     def load(self, *, device: str = "cpu") -> Backbone:

@@ -170,7 +170,7 @@ def _check_seen(end: End, x: float, y: float, size: tuple[int, int]) -> None:
 def _depth_at(end: End, depth: np.ndarray, pixel: np.ndarray) -> float:
     height, width = depth.shape
     x, y = int(np.floor(pixel[0])), int(np.floor(pixel[1]))
-    _check_seen(end, x, y, (height, width))
+    _check_seen(end, float(x), float(y), (height, width))
     near = depth[max(0, y - AROUND) : y + AROUND + 1, max(0, x - AROUND) : x + AROUND + 1]
     known = near[np.isfinite(near) & (near > 0)]
     if not len(known):
