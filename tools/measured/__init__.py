@@ -23,7 +23,6 @@ from .quality import (
     fp8_rounded,
     quality,
     quality_of_many,
-    quality_present,
     quality_vggt,
 )
 from .speed import compiled_attention, compiled_loops, limit, photographs, speed, upstream
@@ -45,7 +44,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "fp8-rounded": fp8_rounded,
     "quality": quality,
     "quality-of-many": quality_of_many,
-    "quality-present": quality_present,
     "quality-vggt": quality_vggt,
     "fp8-recipes": fp8_recipes,
     "fp8-linears": fp8_linears,

@@ -76,11 +76,6 @@ def quality_of_many() -> str:
     return _by_views(record, counts, "those of 32 views of a wider world; ")
 
 
-def quality_present() -> str:
-    """Some of the rows with the weights that ship now."""
-    return _by_views(load("quality-present.json"), ("8 views", "16 views"), "")
-
-
 def quality_vggt() -> str:
     """Some of the rows with the small VGGT."""
     return _by_views(load("quality-vggt-tiny.json"), ("8 views", "16 views"), "")
