@@ -94,6 +94,13 @@ def measure(options: argparse.Namespace, weights: str) -> Iterator[dict[str, Any
         yield depth_of(options.motorcycle, backbone, size)
 
 
+def add(path: Path, name: str, told: dict[str, Any]) -> None:
+    """Put what was told into the file of a teacher's exams, under a name."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    record[name] = told
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, and write the rows beside the exams of the teacher."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -105,9 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     named = dict(pair.split("=", 1) for pair in options.weights)
     told = {name: list(measure(options, weights)) for name, weights in named.items()}
-    record = json.loads(options.into.read_text(encoding="utf-8")) if options.into.exists() else {}
-    record["photographs"] = told
-    options.into.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    add(options.into, "photographs", told)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ in each cell of a grid of 8 x 8 over the first view is followed to the views tha
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from teacher_photos import add
 from torch import Tensor
 
 from recon_backbones import Backbone, load_backbone
 from recon_backbones.training import make_targets
 from recon_backbones.training.pupils.tracks import followed
-from recon_backbones.training.pupils.vggt import world_points
+from recon_backbones.training.targets import world_points
 from recon_eval.data import Scene, drawn_scenes
 
 NEAR = 8.0  # pixels
@@ -78,10 +78,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--into", type=Path, required=True)
     options = parser.parse_args()
-    record = json.loads(options.into.read_text(encoding="utf-8")) if options.into.exists() else {}
     backbone = load_backbone("vggt-tiny", weights=options.weights)
-    record["points_and_tracks"] = measure(backbone, options)
-    options.into.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    add(options.into, "points_and_tracks", measure(backbone, options))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from recon_backbones.training import Schedule, Targets, make_targets
 from recon_backbones.training.begin import begin
 from recon_backbones.training.loop import Run, make_pupil
 from recon_backbones.training.pupils.tracks import Followed, followed, track_terms
-from recon_backbones.training.pupils.vggt import inverted, points_term, world_points
+from recon_backbones.training.pupils.vggt import inverted, points_term
+from recon_backbones.training.targets import world_points
 from recon_backbones.vggt.tracker import Tracks
 
 from .plain import Plain

@@ -1,5 +1,7 @@
 """The loss of a training on true depth and cameras, each term by name."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
@@ -32,6 +34,14 @@ SKY = 1.0
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the places of a mask; zero if it has none."""
     return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def faded(passes: Sequence[Tensor], fade: float) -> Tensor:
+    """Mean of the terms of passes, where each counts `fade` times as much as the one behind it."""
+    weights = [fade**later for later in reversed(range(len(passes)))]
+    return torch.stack([w * term for w, term in zip(weights, passes, strict=True)]).sum() / sum(
+        weights
+    )
 
 
 def depth_terms(

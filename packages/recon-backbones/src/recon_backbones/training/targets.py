@@ -14,6 +14,8 @@ from torch import Tensor
 from recon_backbones.geometry.cameras import encode_pose, invert_rigid
 
 PATCH = 14  # pixels
+SAME = 0.06
+"""A view sees a place where its own depth there is that of the place within this share."""
 IGNORE = -100
 """Marks a patch whose center is not seen by the other view."""
 
@@ -66,6 +68,51 @@ def rays(targets: Targets, rows: int, columns: int) -> Float[Tensor, "b v rows c
     return rearrange(both, "b v (r c) e -> b v r c e", r=rows)
 
 
+def world_points(targets: Targets) -> Float[Tensor, "b v y x 3"]:
+    """The point that each pixel sees, in the frame of the first view."""
+    flat = _unproject(
+        targets.depth, targets.intrinsics, targets.camera_to_world, offset=0.5, stride=1
+    )
+    return rearrange(flat, "b v (y x) e -> b v y x e", x=targets.depth.shape[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """Where points are in each view, and whether it shows them.
+
+    - `at`: x and y in pixels, from the outer edge of the first one.
+    - `inside`: whether that is in front of the camera and in the picture.
+    - `seen`: whether, besides, nothing stands before them.
+    """
+
+    at: Float[Tensor, "b v p 2"]
+    inside: Bool[Tensor, "b v p"]
+    seen: Bool[Tensor, "b v p"]
+
+
+def sight(
+    points: Float[Tensor, "b p 3"],
+    depth: Float[Tensor, "b v y x"],
+    valid: Bool[Tensor, "b v y x"],
+    camera_to_first: Float[Tensor, "b v 3 4"],
+    intrinsics: Float[Tensor, "b v 3 3"],
+) -> Sight:
+    """How every view sees points in the frame of the first."""
+    height, width = depth.shape[-2:]
+    camera = invert_rigid(camera_to_first)
+    local = einsum(camera[..., :3], points, "b j k l, b p l -> b j p k")
+    local = local + camera[:, :, None, :, 3]
+    projected = einsum(intrinsics, local, "b j k l, b j p l -> b j p k")
+    z = projected[..., 2]
+    at = projected[..., :2] / z.clamp_min(1e-6)[..., None]
+    x, y = at.unbind(-1)
+    inside = (z > 1e-3) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    column, row = x.clamp(0, width - 1).long(), y.clamp(0, height - 1).long()
+    flat = rearrange(torch.where(valid, depth, -1.0), "b j y x -> b j (y x)")
+    there = flat.gather(-1, row * width + column)
+    return Sight(at=at, inside=inside, seen=inside & ((there - z).abs() < SAME * z))
+
+
 def _relative(world_to_camera: Tensor) -> Float[Tensor, "b v 3 4"]:
     """Camera to first view, from world to camera."""
     camera_to_world = invert_rigid(world_to_camera)
@@ -96,9 +143,8 @@ def _unproject(
 
 
 def _matches(depth: Tensor, valid: Tensor, camera_to_first: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where the center of each patch lands in every other view, if it is seen there (6 %)."""
-    views, height, width = depth.shape[1:]
-    rows, columns = height // PATCH, width // PATCH
+    """Where the center of each patch lands in every other view, if it is seen there."""
+    views = depth.shape[1]
     middle = slice(PATCH // 2, None, PATCH)
     points = _unproject(
         depth[..., middle, middle],
@@ -107,19 +153,15 @@ def _matches(depth: Tensor, valid: Tensor, camera_to_first: Tensor, intrinsics: 
         offset=PATCH / 2 + 0.5,
         stride=PATCH,
     )
-    first_to_camera = invert_rigid(camera_to_first)
-    local = einsum(first_to_camera[..., :3], points, "b j k l, b i p l -> b i p j k")
-    local = local + first_to_camera[:, None, None, :, :, 3]
-    projected = einsum(intrinsics, local, "b j k l, b i p j l -> b i p j k")
-    z = projected[..., 2]
-    x, y = (projected[..., :2] / z.clamp_min(1e-6)[..., None]).unbind(-1)
-    inside = (z > 1e-3) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    column, row = x.clamp(0, width - 1).long(), y.clamp(0, height - 1).long()
-    there = torch.where(valid, depth, -1.0)
-    flat = rearrange(there, "b j y x -> b 1 1 j (y x)").expand(-1, views, rows * columns, -1, -1)
-    seen = flat.gather(-1, (row * width + column)[..., None])[..., 0]
+    found = sight(
+        rearrange(points, "b i p e -> b (i p) e"), depth, valid, camera_to_first, intrinsics
+    )
+    seen, at = (
+        rearrange(t, "b j (i p) ... -> b i p j ...", i=views) for t in (found.seen, found.at)
+    )
     own_valid = rearrange(valid[..., middle, middle], "b i y x -> b i (y x) 1")
-    visible = inside & own_valid & ((seen - z).abs() < 0.06 * z)
-    patch = (row // PATCH) * columns + column // PATCH
+    visible = seen & own_valid
+    column, row = (at / PATCH).long().unbind(-1)
+    patch = row * (depth.shape[-1] // PATCH) + column
     own = torch.eye(views, dtype=torch.bool, device=depth.device)[None, :, None, :]
     return torch.where(visible & ~own, patch, IGNORE)

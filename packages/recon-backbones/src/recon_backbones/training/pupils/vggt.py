@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,12 +13,13 @@ from recon_backbones.geometry.quaternions import rotation_from_quaternion
 from recon_backbones.training.losses import (
     camera_terms,
     depth_terms,
+    faded,
     masked_mean,
     pose_term,
 )
 from recon_backbones.training.pupils.pupil import Pupil, Way
 from recon_backbones.training.pupils.tracks import followed, track_terms
-from recon_backbones.training.targets import Targets, rays
+from recon_backbones.training.targets import Targets, world_points
 from recon_backbones.vggt.backbone import Vggt
 
 CHUNK = 64  # views in the dense heads at once
@@ -101,10 +101,9 @@ def _camera_terms(
     size = (targets.depth.shape[-2], targets.depth.shape[-1])
     goal = encode_pose(invert_rigid(targets.camera_to_world), targets.intrinsics, size)
     last = encodings[-1].float()
-    weights = [FADE**later for later in reversed(range(len(encodings)))]
-    poses = [w * pose_term(e.float(), goal) for w, e in zip(weights, encodings, strict=True)]
+    poses = [pose_term(encoding.float(), goal) for encoding in encodings]
     terms = camera_terms(inverted(last), targets.pose)
-    return terms | {"pose": torch.stack(poses).sum() / sum(weights)}
+    return terms | {"pose": faded(poses, FADE)}
 
 
 def inverted(encoding: Float[Tensor, "b v 9"]) -> Float[Tensor, "b v 9"]:
@@ -127,10 +126,3 @@ def points_term(
 
 def _shrunk(points: Tensor) -> Tensor:
     return points.sign() * points.abs().log1p()
-
-
-def world_points(targets: Targets) -> Float[Tensor, "b v y x 3"]:
-    """The point that each pixel sees, in the frame of the first view."""
-    height, width = targets.depth.shape[-2:]
-    cast = rays(targets, height, width)
-    return cast[..., 3:] + cast[..., :3] * rearrange(targets.depth, "b v y x -> b v y x 1")
