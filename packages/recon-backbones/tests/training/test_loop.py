@@ -284,3 +284,4 @@ def test_own_view_attention_does_not_see_other_views(special: int) -> None:
     after = OwnViewAttention(special)(q, k, v, pinned=pinned)
     assert torch.equal(before[:, :, :9], after[:, :, :9])
     assert not torch.equal(before[:, :, 9:], after[:, :, 9:])
+    assert (before[:, :, 9:] != after[:, :, 9:]).any(dim=-1).all()  # each sees its own patches

@@ -18,12 +18,12 @@ from recon_backbones.vggt.tracker import Tracks
 from .plain import Plain
 
 
-def steps(depth: torch.Tensor | None = None) -> Targets:
-    """A wall at z = 2, nearer in the lower half, seen by a camera that goes to its right."""
+def steps(depth: torch.Tensor | None = None, *, rise: float = 0.0) -> Targets:
+    """A wall at z = 2, seen by a camera that goes to its right, and up by `rise` in its second."""
     if depth is None:
         depth = torch.full((1, 3, 56, 84), 2.0)
     cameras = torch.eye(4)[:3].repeat(1, 3, 1, 1)
-    cameras[0, 1, 0, 3], cameras[0, 2, 0, 3] = -0.2, -9.0
+    cameras[0, 1, 0, 3], cameras[0, 2, 0, 3], cameras[0, 1, 1, 3] = -0.2, -9.0, rise
     lens = torch.tensor([[60.0, 0, 42], [0, 60.0, 28], [0, 0, 1]]).expand(1, 3, 3, 3)
     return make_targets(depth, cameras, lens, torch.ones_like(depth, dtype=torch.bool))
 
@@ -57,6 +57,14 @@ def test_places_are_followed_to_where_each_view_sees_them() -> None:
     assert torch.equal(goal.inside[0, 1], inside) and 0 < int(inside.sum()) < len(inside)
     assert torch.equal(goal.seen, goal.inside) and not goal.inside[0, 2].any()
     assert torch.equal(goal.at, followed(steps()).at)
+
+
+def test_a_place_below_the_picture_is_outside() -> None:
+    goal = followed(steps(rise=0.5))
+    second = goal.at[0, 1]
+    inside = ((second >= -0.5) & (second < torch.tensor([83.5, 55.5]))).all(-1)
+    assert torch.equal(goal.inside[0, 1], inside)
+    assert ((second[:, 1] > 55.5) & (second[:, 1] < 83.5)).any()
 
 
 def test_a_place_behind_something_is_in_the_picture_and_not_seen() -> None:
