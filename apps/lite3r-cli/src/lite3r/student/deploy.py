@@ -17,7 +17,7 @@ from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.recipes import Recipe
 from lite3r.student.student import Deployment, Student, TeacherSpec
-from recon_backbones import Backbone, half_type, load_backbone, steps_before_layers
+from recon_backbones import Backbone, build_on_meta, half_type, steps_before_layers
 from sla_kernels import change_dtype
 
 AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
@@ -223,11 +223,11 @@ def _load_exported(
 ) -> Student:
     """Build a student around weights that `export` wrote."""
     where, stored = torch.device(device), torch.device(device).type not in NO_FP8
-    backbone = load_backbone(spec.backbone, weights="random", device=_home(device))
+    backbone = build_on_meta(spec.backbone)
     sparsify(backbone, recipe)
     dtype = number_type(precision, where)
-    if dtype != torch.float32:
-        change_dtype(backbone, dtype)
+    change_dtype(backbone, dtype)
+    backbone.to_empty(device=_home(device))  # the file gives every tensor, or is refused
     report = fp8_qat.load_fp8(backbone, path, backend=_able(backend, where))
     if report.backend == "scaled_mm":
         join_steps(backbone, report)
