@@ -82,6 +82,17 @@ def test_what_was_found_before_makes_room_for_what_is_found_now(offsets: bool) -
     assert (found < 9.0).all() if offsets else found is None
 
 
+def test_calibration_is_the_same_whatever_was_found_before() -> None:
+    """What the first layer answers, and so what the second sees, depends on its axes."""
+    models = [nn.ModuleList([rows(), rows()]) for _ in range(2)]
+    models[1][0].directions = models[1][1].directions = torch.zeros(64, 2)
+    q, k, v = qkv(300, 300)
+    for model in models:
+        calibrate(model, lambda model=model: model[1](q, model[0](q, k, v), v))
+    found, others = (stored_calibration(model) for model in models)
+    assert len(found) == 4 and all(torch.equal(found[name], others[name]) for name in found)
+
+
 def rows(summary: tuple[int, ...] | None = (4, 16)) -> SparseLinearAttention:
     return SparseLinearAttention(
         32, keep=2, block=(16, 4), order="content", summary=summary, opened=2, axes=2, linear=None

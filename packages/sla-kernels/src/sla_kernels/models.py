@@ -75,12 +75,14 @@ def calibrate(model: nn.Module, run: Callable[[], object], *, offsets: bool = Tr
 
     sla_kernels.calibrate(model, lambda: model(images))
 
+    What was found before changes nothing of what is found.
+
     - `run`: lets the model see what it is used for; called once, and once more for offsets. Where
       it raises, what was found before is still there.
     """
     before = stored_calibration(model)
     try:
-        forget_calibration(model, "offsets")
+        forget_calibration(model)
         with calibrated(model):
             run()
         if offsets:
