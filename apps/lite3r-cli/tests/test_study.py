@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lite3r.bench.scenes import photo_sets, told_apart
+from lite3r.shell.errors import UserError
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
@@ -253,6 +254,21 @@ def test_tune_writes_recipe_table_and_plot(lite3r: Any, folder: Path) -> None:
     assert "layer, alone sparse" in Path("t/tune.md").read_text()
 
 
+def test_tune_with_other_views_of_the_same_photos_is_refused_by_these(
+    lite3r: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(teacher: Any, sets: Any, allowed: Any, kept: Kept, words: Any) -> None:
+        kept.save()
+        raise UserError("enough")
+
+    monkeypatch.setattr("lite3r.commands.tune.tune", keep)
+    words = ("tune", "--data", photos, "--weights", "random", "--size", "28", "--out", "t")
+    lite3r(*words, "--views", "2").refuses("enough")
+    lite3r(*words, "--views", "3").refuses("views=3 differs from 2 in t/measured.json")
+    words = (*words, "--views", "2", "--size", "42")
+    lite3r(*words).refuses("size=42 differs from 28")
+
+
 @pytest.mark.parametrize(("name", "value"), [("--allow", "0"), ("--allow-pose", "2")])
 def test_tune_refuses_what_cannot_be_allowed(lite3r: Any, name: str, value: str) -> None:
     done = lite3r("tune", "--data", "photos", name, value)
@@ -283,7 +299,9 @@ def test_around_a_candidate_nothing_costs_more() -> None:
 
 def test_tuning_needs_a_set_that_is_held_out(lite3r: Any, photos: Path) -> None:
     words = ("tune", "--data", photos, "--weights", "random", "--size", "28")
-    lite3r(*words, "--views", "4").refuses("views=4; the photos make one set of so many, and")
+    for views in ("3", "4"):  # half of three would be too few
+        said = (f"views={views}; the photos make one set of so many, and", "take fewer views, or")
+        lite3r(*words, "--views", views).refuses(*said)
     (photos / "1.png").unlink()
     lite3r(*words).refuses("it holds 3 photos: four are the fewest to tune on")
 
