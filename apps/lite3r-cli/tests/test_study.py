@@ -29,6 +29,7 @@ from lite3r.study.candidates import (
 )
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
+from lite3r.study.quality import Question, _masses
 from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.tune import _measure, by_layer, tune
 from lite3r.study.verdict import PARTS
@@ -127,6 +128,23 @@ def test_quality_refuses_a_file_of_another_setting(lite3r: Any) -> None:
     Kept(Path("q.json"), "lite3r bench quality", {"size": 224}).save()
     done = lite3r("bench", "quality", *SCENES, "--out", "q.json")
     assert (done.code, "add --overwrite" in done.err) == (2, True)
+
+
+def test_attention_masses_are_measured_anew_with_other_views(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(network: Any, scene: Scene) -> dict[str, dict[str, float]]:
+        return {"3": {"kept": 0.1 * scene.num_views, "best": 1.0}}
+
+    monkeypatch.setattr("lite3r.study.quality.attention_mass", seen)
+    kept = Kept(None, "lite3r bench quality", {})
+    kept.add("mass|row", "3", {"kept": 0.9, "best": 1.0})  # of a version that told no views
+    for views, held in (((4,), 4), ((2,), 2), ((2, 16), 8)):
+        asked = Question(rows="cheap", scenes=2, views=views, size=28, seed=0)
+        _masses(asked, {"row": lambda: None}, kept)
+        assert kept.find("mass|row", "3") == {"kept": 0.1 * held, "best": 1.0, "views": held}
+    monkeypatch.setattr("lite3r.study.quality.attention_mass", None)  # nothing is measured again
+    _masses(asked, {"row": lambda: None}, kept)
 
 
 @pytest.mark.usefixtures("short")
