@@ -28,8 +28,8 @@ def speed(asked: Speed, terminal: Terminal) -> None:
         for setting in settings:
             setting.check(base)
     results = [_measure(asked, recipe, setting, base, terminal) for setting in settings]
-    document = {"what": WHAT, "environment": environment(), "recipe": recipe.to_dict()}
-    document |= {"repeats": asked.repeats, "results": results}
+    document: dict[str, Any] = {"what": WHAT, "environment": environment()}
+    document |= {"recipe": recipe.to_dict(), "repeats": asked.repeats, "results": results}
     if asked.out is not None:
         atomic.write_json(asked.out, document)
     terminal.result(document, markdown(results))
