@@ -261,7 +261,10 @@ def test_two_copies_of_one_photo_are_no_two_views(lite3r: Any, room: Path) -> No
     assert list(arrays()["names"]) == [NAMES[0]]
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, room: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_scheduler_s_stop_leave_nothing_behind(
+    tmp_path: Path, room: Path, how: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "lite3r", "reconstruct", str(room), "--weights", "random"]
     folder = tmp_path / "work"
     folder.mkdir()
@@ -278,9 +281,9 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, room: Path) -> None:
             break
     assert any(path.name.startswith(".out.") for path in folder.iterdir())
     time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(how)
     said = child.stderr.read()
-    assert child.wait(timeout=60) == 130
+    assert child.wait(timeout=60) == 128 + how
     assert "no half-written file is left" in said
     assert list(folder.iterdir()) == []
 

@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lite3r.commands import COMMANDS
-from lite3r.main import CLOSED_PIPE, INTERRUPTED, USER_ERROR, main
+from lite3r.main import CLOSED_PIPE, INTERRUPTED, TERMINATED, USER_ERROR, main
 from lite3r.options.info import Info
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.terminal import Output, Terminal
@@ -85,6 +87,22 @@ def test_ctrl_c_is_exit_code_130(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -
     done = lite3r("info")
     assert done.code == INTERRUPTED
     assert "no half-written file" in done.err
+
+
+def test_sigterm_is_answered_while_a_command_runs_and_by_its_thread_alone(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, codes = signal.getsignal(signal.SIGTERM), []
+    assert lite3r("info").code == 0
+    thread = threading.Thread(target=lambda: codes.append(main(["info", "--quiet"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    monkeypatch.setattr(Info, "run", lambda command: signal.raise_signal(signal.SIGTERM))
+    done = lite3r("info")
+    assert done.code == TERMINATED
+    assert "no half-written file" in done.err
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_bug_keeps_its_traceback(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lite3r.bench.scenes import photo_sets, told_apart
+from lite3r.shell.errors import UserError
 from lite3r.shell.words import Words
 from lite3r.student import recipe_file
 from lite3r.student.recipes import Recipe
@@ -28,6 +29,7 @@ from lite3r.study.candidates import (
 )
 from lite3r.study.judge import attention_mass, judge
 from lite3r.study.prepare import alone, make
+from lite3r.study.quality import Question, _masses
 from lite3r.study.taught import TAUGHT, taught
 from lite3r.study.tune import _measure, by_layer, tune
 from lite3r.study.verdict import PARTS
@@ -126,6 +128,23 @@ def test_quality_refuses_a_file_of_another_setting(lite3r: Any) -> None:
     Kept(Path("q.json"), "lite3r bench quality", {"size": 224}).save()
     done = lite3r("bench", "quality", *SCENES, "--out", "q.json")
     assert (done.code, "add --overwrite" in done.err) == (2, True)
+
+
+def test_attention_masses_are_measured_anew_with_other_views(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(network: Any, scene: Scene) -> dict[str, dict[str, float]]:
+        return {"3": {"kept": 0.1 * scene.num_views, "best": 1.0}}
+
+    monkeypatch.setattr("lite3r.study.quality.attention_mass", seen)
+    kept = Kept(None, "lite3r bench quality", {})
+    kept.add("mass|row", "3", {"kept": 0.9, "best": 1.0})  # of a version that told no views
+    for views, held in (((4,), 4), ((2,), 2), ((2, 16), 8)):
+        asked = Question(rows="cheap", scenes=2, views=views, size=28, seed=0)
+        _masses(asked, {"row": lambda: None}, kept)
+        assert kept.find("mass|row", "3") == {"kept": 0.1 * held, "best": 1.0, "views": held}
+    monkeypatch.setattr("lite3r.study.quality.attention_mass", None)  # nothing is measured again
+    _masses(asked, {"row": lambda: None}, kept)
 
 
 @pytest.mark.usefixtures("short")
@@ -253,6 +272,21 @@ def test_tune_writes_recipe_table_and_plot(lite3r: Any, folder: Path) -> None:
     assert "layer, alone sparse" in Path("t/tune.md").read_text()
 
 
+def test_tune_with_other_views_of_the_same_photos_is_refused_by_these(
+    lite3r: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(teacher: Any, sets: Any, allowed: Any, kept: Kept, words: Any) -> None:
+        kept.save()
+        raise UserError("enough")
+
+    monkeypatch.setattr("lite3r.commands.tune.tune", keep)
+    words = ("tune", "--data", photos, "--weights", "random", "--size", "28", "--out", "t")
+    lite3r(*words, "--views", "2").refuses("enough")
+    lite3r(*words, "--views", "3").refuses("views=3 differs from 2 in t/measured.json")
+    words = (*words, "--views", "2", "--size", "42")
+    lite3r(*words).refuses("size=42 differs from 28")
+
+
 @pytest.mark.parametrize(("name", "value"), [("--allow", "0"), ("--allow-pose", "2")])
 def test_tune_refuses_what_cannot_be_allowed(lite3r: Any, name: str, value: str) -> None:
     done = lite3r("tune", "--data", "photos", name, value)
@@ -283,7 +317,9 @@ def test_around_a_candidate_nothing_costs_more() -> None:
 
 def test_tuning_needs_a_set_that_is_held_out(lite3r: Any, photos: Path) -> None:
     words = ("tune", "--data", photos, "--weights", "random", "--size", "28")
-    lite3r(*words, "--views", "4").refuses("views=4; the photos make one set of so many, and")
+    for views in ("3", "4"):  # half of three would be too few
+        said = (f"views={views}; the photos make one set of so many, and", "take fewer views, or")
+        lite3r(*words, "--views", views).refuses(*said)
     (photos / "1.png").unlink()
     lite3r(*words).refuses("it holds 3 photos: four are the fewest to tune on")
 

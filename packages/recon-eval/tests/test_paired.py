@@ -1,7 +1,9 @@
 """Networks on the same scenes: paired intervals, kept measurements, panels."""
 
 import json
+import sys
 from pathlib import Path
+from subprocess import Popen
 from xml.etree import ElementTree
 
 import numpy as np
@@ -78,6 +80,37 @@ def test_two_runs_at_once_keep_what_both_measured(tmp_path: Path) -> None:
     for _ in range(2):
         anew.save()
     assert json.loads(path.read_text())["measured"] == {}
+
+
+def test_two_processes_that_save_at_once_lose_nothing(tmp_path: Path) -> None:
+    path, scenes = tmp_path / "kept.json", range(50)
+    code = (
+        "import pathlib, sys\n"
+        "from recon_eval.report import Kept\n"
+        "kept = Kept(path := pathlib.Path(sys.argv[1]), 'a benchmark', {})\n"
+        "while len(kept.measured) < 2:  # until the other has begun\n"
+        "    kept.add(sys.argv[2], 'first', {})\n"
+        "    kept.save()\n"
+        f"for scene in {scenes}:\n"
+        "    kept = Kept(path, 'a benchmark', {})\n"
+        "    kept.add(sys.argv[2], str(scene), {})\n"
+        "    kept.save()\n"
+    )
+    runs = [Popen([sys.executable, "-c", code, str(path), name]) for name in ("one", "other")]
+    assert [run.wait(120) for run in runs] == [0, 0]
+    measured = json.loads(path.read_text())["measured"]
+    assert {name: len(figures) for name, figures in measured.items()} == {"one": 51, "other": 51}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_of_other_settings_is_told_apart_by_the_first_that_was_given(tmp_path: Path) -> None:
+    """What follows from a setting differs with it, as photos that are shown do with views."""
+    path = tmp_path / "kept.json"
+    Kept(path, "a benchmark", {"views": 2, "photos": ["a", "b"]}).save()
+    with pytest.raises(ValueError, match=r"^views=3 differs from 2"):
+        Kept(path, "a benchmark", {"views": 3, "photos": ["c"]})
+    with pytest.raises(ValueError, match=r"^photos=None differs from"):
+        Kept(path, "a benchmark", {"views": 2})
 
 
 def test_a_panel_shows_every_point_once() -> None:

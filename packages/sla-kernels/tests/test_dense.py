@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from sla_kernels import (
     BlockSelection,
+    SparseLinearAttention,
     block_sparse_attention,
     explain,
     select_blocks,
@@ -29,12 +30,14 @@ def test_keeping_all_runs_dense_attention_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("n", "m", "d"), [(100, 130, 32), (1, 1, 64), (1500, 1500, 64), (33, 7, 24)]
 )
+@pytest.mark.parametrize("groups", [4, 2])
 def test_products_of_bfloat16_are_dense_attention(
-    n: int, m: int, d: int, monkeypatch: pytest.MonkeyPatch
+    n: int, m: int, d: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sla_kernels.sparse.dense.product_type", lambda x: x.dtype)
-    q, k, v = qkv(n, m, d=d, dtype=torch.bfloat16)
-    expected = F.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    q, k, v = qkv(n, m, h=4, g=groups, d=d, dtype=torch.bfloat16)
+    exact = (x.double() for x in (q, k, v))
+    expected = F.scaled_dot_product_attention(*exact, enable_gqa=groups < 4)
     found = sla_attention(q, k, v, keep=1.0, block=BLOCK, linear=None, backend="dense")
     assert found.dtype == torch.bfloat16
     assert (found - expected).norm() <= 0.01 * expected.norm()
@@ -50,11 +53,12 @@ def test_products_of_bfloat16_are_dense_attention(
 
 @pytest.mark.parametrize("scope", ["all", "complement"])
 @pytest.mark.parametrize("pinned", [None, torch.tensor([3, 70])])
+@pytest.mark.parametrize("groups", [2, 1])
 def test_dense_attention_and_the_lists_compute_the_same(
-    scope: str, pinned: torch.Tensor | None
+    scope: str, pinned: torch.Tensor | None, groups: int
 ) -> None:
     leaves, grad = (
-        [*qkv(100, 100), torch.randn(32, 32), torch.randn(32)],
+        [*qkv(100, 100, g=groups), torch.randn(32, 32), torch.randn(32)],
         torch.randn(1, 2, 100, 32),
     )
     selection = select_blocks(*leaves[:2], keep=1.0, block=BLOCK, pinned=pinned)
@@ -85,9 +89,19 @@ def test_what_is_not_known_to_keep_all_is_never_dense(options: dict) -> None:
     assert explain(q, k, selection=selection).backend == "eager"
 
 
-def test_grouped_heads_and_the_log_sum_exp_stay_with_the_lists() -> None:
-    q, k, v = qkv(100, 100, h=4, g=2)
-    assert explain(q, k, keep=1.0).backend == "eager"
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # what meta predicts is a GPU
+@pytest.mark.parametrize("order", ["sequence", "content"])
+def test_grouped_heads_that_attend_every_key_are_dense_on_every_device(
+    device: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sla_kernels.backend.own", None)  # what would read lists
+    q, k, v = (x.to(device) for x in qkv(100, 100, h=4, g=2))
+    block = BLOCK if order == "sequence" else (64, 4)
+    module = SparseLinearAttention(32, keep=1.0, block=block, order=order, linear=None)
+    assert module(q, k, v).shape == q.shape
+
+
+def test_the_log_sum_exp_stays_with_the_lists() -> None:
     q, k, v = qkv(100, 100)
     _, lse = block_sparse_attention(q, k, v, select_blocks(q, k, keep=1.0), return_lse=True)
     torch.testing.assert_close(lse, (q @ k.mT / 32**0.5).logsumexp(-1))

@@ -4,10 +4,12 @@ Nothing here imports PyTorch, so that help is answered at once; see `commands.CO
 """
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 
 from lite3r.commands import COMMANDS, options_of
@@ -15,7 +17,7 @@ from lite3r.shell.command import Command
 from lite3r.shell.errors import UserError
 from lite3r.shell.terminal import Output
 
-DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141
+DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE, TERMINATED = 0, 2, 130, 141, 143
 ABOUT = "Turn photos into a 3-D scene, and make the networks that do it cheap to run."
 
 
@@ -23,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code.
 
     0: done. 2: a user's mistake, told in one sentence. 130: Ctrl-C. 141: whoever read the
-    output has gone. An error that is none of these keeps its traceback.
+    output has gone. 143: SIGTERM. An error that is none of these keeps its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # no result is lost
@@ -35,14 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     command = parse(words)
     try:
-        command.run()
+        with _terminable():
+            command.run()
         print(end="", flush=True)  # also where there is no standard output
     except UserError as error:
         _tell(error, command.output)
         return USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("lite3r: stopped; no half-written file is left", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if stop.args else INTERRUPTED
     except (BrokenPipeError, SystemExit):  # which rich makes of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
         return CLOSED_PIPE
@@ -80,6 +83,23 @@ def parse(words: Sequence[str]) -> Command:
         config=flags,
     )
     return getattr(asked, "action", asked)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, as schedulers send it, raise what Ctrl-C does, so that all is cleaned up."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets no other thread listen
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(error: UserError, output: Output) -> None:

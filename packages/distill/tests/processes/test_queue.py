@@ -120,6 +120,25 @@ def test_a_job_that_kills_its_processes_does_not_kill_more_than_it_may(tmp_path)
     assert found.own == ("after",)
 
 
+def test_a_job_whose_note_is_removed_counts_its_starts_anew(tmp_path):
+    queue, jobs = Queue(folder=tmp_path, starts=1), {"a": None}
+
+    def dies(name, start):
+        raise RuntimeError("a fault of the program")
+
+    def broken(name, start):
+        raise ValueError("no photos")
+
+    with pytest.raises(RuntimeError):
+        work_off(queue, jobs, dies)
+    for work, why in ((once([])[0], "1 processes ended"), (broken, "no photos")):
+        assert why in work_off(queue, jobs, work).broken["a"]
+        (tmp_path / "a.json").unlink()  # mended, it is tried once more
+    work, done = once(["a"])
+    assert not work_off(queue, jobs, work).broken
+    assert done == [("a", 1)]
+
+
 def test_a_broken_job_is_noted_and_does_not_stop_the_others(tmp_path):
     tried = []
 

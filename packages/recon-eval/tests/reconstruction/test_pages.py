@@ -126,6 +126,16 @@ def test_a_report_counts_its_photos_and_says_what_gray_is(
         assert "Gray pixels have no point" in page
 
 
+def test_a_report_without_points_shows_the_cameras(views: list[View], tmp_path: Path) -> None:
+    unseen = [replace(view, keep=np.zeros(view.depth.shape, bool)) for view in views]
+    cloud = gather_points(unseen, PointOptions())
+    made = Reconstruction(title="none", cloud=cloud, views=unseen, photos=Path("."))
+    WRITERS["report"](tmp_path, made)
+    page = (tmp_path / "report.html").read_text()
+    assert ", 0 points" in page
+    assert page.count("<polygon") == len(views)
+
+
 def test_photos_are_linked_and_turned_ones_are_written_upright(
     tmp_path: Path, views: list[View]
 ) -> None:

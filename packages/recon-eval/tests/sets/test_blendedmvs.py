@@ -51,7 +51,8 @@ def test_a_tree_without_official_scenes_says_what_to_do(make_blendedmvs: Make) -
 
 
 def test_training_scenes_alone_leave_nothing_to_evaluate(make_blendedmvs: Make) -> None:
-    with pytest.raises(ValueError, match="none is of split 'held_out'"):
+    said = r"all are training scenes.*: give a folder with others$"
+    with pytest.raises(ValueError, match=said):
         data.BlendedMVS(make_blendedmvs(TRAIN), "held_out")
 
 
@@ -154,6 +155,17 @@ def test_a_map_without_depth_is_a_view_without_valid_pixels(make_blendedmvs: Mak
     formats.write_pfm(path, 0 * formats.read_pfm(path))
     scene = data.BlendedMVS(root, "all")[0]
     assert scene.valid is not None and not scene.valid[3].any()
+
+
+def test_a_scene_without_any_depth_has_a_way_out_that_needs_no_argument(
+    make_blendedmvs: Make,
+) -> None:
+    root = make_blendedmvs("mine")
+    for path in (root / "mine/rendered_depth_maps").iterdir():
+        formats.write_pfm(path, 0 * formats.read_pfm(path))
+    said = r"mine: no depth map has a valid pixel; .*: copy it again, or take the scene out$"
+    with pytest.raises(ValueError, match=said):
+        data.BlendedMVS(root, "held_out")[0]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def sla_attention(
         axes=axes, pinned=pinned, scale=scale, negligible=negligible,
     )  # fmt: skip
     check_scope(rule, selection)
-    runs = resolve(backend, q, k, selection, linear=rule is not None)
+    runs = resolve(backend, q, selection, linear=rule is not None)
     scale = q.shape[3] ** -0.5 if scale is None else scale
     if rule is not None and return_branches:
         return branches(q, k, v, selection, scale, rule, Sum(weight, bias, mix), runs)

@@ -44,7 +44,6 @@ class Runs(NamedTuple):
 def resolve(
     backend: str,
     q: Tensor,
-    k: Tensor,
     selection: Selection,
     *,
     lse: bool = False,
@@ -61,7 +60,7 @@ def resolve(
     Raises ValueError where the backend asked for cannot run on these tensors.
     """
     check_choice("backend", backend, BACKENDS)
-    obstacle = _obstacle_to_dense(q, k, selection, lse)
+    obstacle = _obstacle_to_dense(selection, lse)
     name, why = backend, "asked for"
     if backend == "auto":
         dense = "dense", "every key block is kept, which is dense attention"
@@ -100,14 +99,12 @@ def _check_asked(
         )
 
 
-def _obstacle_to_dense(q: Tensor, k: Tensor, selection: Selection, lse: bool) -> str | None:
-    """Why dense attention would not compute the same, or not in the same memory."""
+def _obstacle_to_dense(selection: Selection, lse: bool) -> str | None:
+    """Why dense attention would not compute the same."""
     if not selection.keeps_all:
         return "the selection is not known to keep every key block, as keep=1.0 does"
     if lse:
         return "dense attention returns no log-sum-exp"
-    if q.shape[1] != k.shape[1]:
-        return f"q has {q.shape[1]} heads and k {k.shape[1]}, which it may spread out in memory"
     return None
 
 

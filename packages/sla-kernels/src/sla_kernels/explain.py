@@ -109,7 +109,7 @@ def explain(
         selection, q, k, k, keep=keep, block=block, order=order, summary=summary, opened=opened,
         axes=axes, pinned=pinned, scale=None,
     )  # fmt: skip
-    name, _, reason = resolve(backend, q, k, found)
+    name, _, reason = resolve(backend, q, found)
     kept = _kept(found)
     seen = None
     if isinstance(found, SummarySelection):

@@ -133,7 +133,7 @@ class SparseLinearAttention(nn.Module):
             self.watch.add(q, k, v, selection, self.scale)
         if self.observer is not None:
             self.observer(selection)
-        runs = resolve(self.backend, q, k, selection, linear=self.rule is not None)
+        runs = resolve(self.backend, q, selection, linear=self.rule is not None)
         return attend(q, k, v, selection, self.scale, self.rule, self._sum(), runs)
 
     def selection(

@@ -61,7 +61,7 @@ def block_sparse_attention(
     q, k, v = under_autocast(q, k, v)
     check_attention_inputs(q, k, v)
     check_selection(selection, q, k)
-    name = resolve(backend, q, k, selection, lse=return_lse).sparse
+    name = resolve(backend, q, selection, lse=return_lse).sparse
     scale = q.shape[3] ** -0.5 if scale is None else scale
     if return_lse:
         return sparse_attention_with_lse(q, k, v, selection, scale, name)

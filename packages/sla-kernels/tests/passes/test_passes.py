@@ -1,7 +1,9 @@
 """Passes compiled by Numba, against the operations of PyTorch that they stand for."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import sla_kernels
 from sla_kernels import select_rows, sla_attention
 from sla_kernels.order.median import OWN, TURNS, median_order
 from sla_kernels.runtime import passes as where
@@ -192,6 +195,31 @@ def test_a_numba_that_cannot_be_imported_is_warned_of_once(monkeypatch: pytest.M
         assert where.passes_for(torch.ones(1)) is None
     finally:
         where._installed.cache_clear()
+
+
+def test_an_edit_of_what_passes_are_made_of_compiles_them_anew(tmp_path: Path) -> None:
+    package = tmp_path / "sla_kernels"
+    shutil.copytree(Path(str(sla_kernels.__file__)).parent, package)
+    for kept in package.rglob("*.nb?"):
+        kept.unlink()
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import numpy as np; from sla_kernels.passes.softmax import soften\n"
+        "x = np.zeros(8, np.float32)\n"
+        "soften(x, np.zeros(8, np.float32), np.float32(1), 1, 0, 1, 8)\n"
+        "print(x[0], len(soften.stats.cache_hits))\n"
+    )
+
+    def run() -> str:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert [run(), run()] == ["0.125 0", "0.125 1"]
+    scalar = package / "passes" / "scalar.py"
+    text = scalar.read_text()
+    assert text.count("out[at] = value\n") == 1
+    scalar.write_text(text.replace("out[at] = value\n", "out[at] = value + value\n"))
+    assert run() == "0.25 0"
 
 
 def test_a_numba_that_compiles_nothing_is_left_out() -> None:

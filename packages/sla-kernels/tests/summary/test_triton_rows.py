@@ -265,3 +265,18 @@ def test_positions_and_lists_may_be_views() -> None:
 
     for found, expected in zip(run(view, "triton"), run(chosen, "eager"), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_grouped_heads_that_attend_every_key_are_dense_and_equal_their_lists() -> None:
+    leaves, grad = qkv(97, 97, h=4, g=2), torch.randn(1, 4, 97, 32)
+    selection = select_rows(*leaves, keep=1.0, block=(16, 4), pinned=torch.tensor([3, 50]))
+    told = explain(*leaves[:2], selection=selection)
+    assert (told.backend, told.density) == ("dense", 1.0)
+
+    def run(backend: str) -> list[Tensor]:
+        def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return sla_attention(q, k, v, selection=selection, linear=None, backend=backend)
+
+        return value_and_gradients(call, leaves, grad)
+
+    assert max(errors(run("auto"), run("triton"))) <= TOLERANCE[torch.float32]

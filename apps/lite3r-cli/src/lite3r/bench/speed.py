@@ -65,7 +65,6 @@ def bench(
     repeats: int,
     seconds: float,
     with_compile: bool,
-    with_upstream: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """The setting and a row for each variant; what did not run says why.
@@ -76,12 +75,7 @@ def bench(
     device = next(base.parameters()).device.type
     images = setting.images().to(device)
     chosen = variants(
-        setting.backbone,
-        recipe,
-        device=device,
-        backend=backend,
-        with_compile=with_compile,
-        with_upstream=with_upstream,
+        setting.backbone, recipe, device=device, backend=backend, with_compile=with_compile
     )
     rows, ready = check_variants(chosen, base, lambda m: compared(m, images).depth, say=say)
     say("timing in turn ...")

@@ -20,13 +20,7 @@ PRECISION: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.bfloa
 
 
 def variants(
-    backbone: str,
-    recipe: Recipe,
-    *,
-    device: str,
-    backend: Backend = "auto",
-    with_compile: bool,
-    with_upstream: bool = True,
+    backbone: str, recipe: Recipe, *, device: str, backend: Backend = "auto", with_compile: bool
 ) -> list[Variant]:
     """Dense float32 (the paper's baseline), dense bfloat16, the parts of the student, upstream.
 
@@ -53,7 +47,7 @@ def variants(
             for v in found
             if v.name in ("dense bfloat16", "SLA bfloat16", "SLA + FP8")
         ]
-    if with_upstream and backbone.startswith("da3"):
+    if backbone.startswith("da3"):
         build, why = upstream(backbone)
         name = "upstream DA3, autocast"
         found.append(bfloat16(name=name, build=build, twin=_same, missing=why))

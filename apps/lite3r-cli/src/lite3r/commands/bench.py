@@ -28,13 +28,8 @@ def speed(asked: Speed, terminal: Terminal) -> None:
         for setting in settings:
             setting.check(base)
     results = [_measure(asked, recipe, setting, base, terminal) for setting in settings]
-    document = {
-        "what": WHAT,
-        "environment": environment(),
-        "recipe": recipe.to_dict(),
-        "repeats": asked.repeats,
-        "results": results,
-    }
+    document: dict[str, Any] = {"what": WHAT, "environment": environment()}
+    document |= {"recipe": recipe.to_dict(), "repeats": asked.repeats, "results": results}
     if asked.out is not None:
         atomic.write_json(asked.out, document)
     terminal.result(document, markdown(results))
@@ -49,17 +44,9 @@ def _setting(asked: Speed, views: int, size: str) -> Setting:
 def _measure(
     asked: Speed, recipe: Recipe, setting: Setting, base: Any, terminal: Terminal
 ) -> dict[str, Any]:
+    how = {name: getattr(asked, name) for name in ("backend", "repeats", "seconds")}
     terminal.say(f"{setting} ...")
-    return bench(
-        setting,
-        base,
-        recipe,
-        backend=asked.backend,
-        repeats=asked.repeats,
-        seconds=asked.seconds,
-        with_compile=not asked.no_compile,
-        say=terminal.say,
-    )
+    return bench(setting, base, recipe, **how, with_compile=not asked.no_compile, say=terminal.say)
 
 
 def plot(asked: Plot, terminal: Terminal) -> None:

@@ -36,9 +36,9 @@ def run(asked: Tune, terminal: Terminal) -> None:
             folder / MEASURED,
             "lite3r tune",
             anew=asked.overwrite,
-            photos=told_apart(sets),
             views=views,
             size=asked.size,
+            photos=told_apart(sets),  # which follow from the others
         )
     with reported(of=("recon_eval.report.kept",)):  # where another run writes
         found = tune(teacher, sets, allowed, kept, terminal.words)

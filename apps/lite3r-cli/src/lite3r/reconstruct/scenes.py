@@ -1,6 +1,7 @@
 """Many scenes, each whole by itself: any number of processes take them from one queue."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def run_scenes(plan: Plan, folder: Path, words: Words) -> dict[str, Any]:
             settings=json.loads(json.dumps(settings, default=str)),
             broken=(UserError,),
         )
+        for name in scenes:
+            note = queue.folder / f"{name}.json"
+            with suppress(OSError):  # one whose folder was removed is made again, by one process
+                if not (folder / name).exists() and b'"state": "done"' in note.read_bytes():
+                    note.unlink()
         found = work_off(queue, scenes, work, say=words.say)
     if found.broken:
         raise UserError(

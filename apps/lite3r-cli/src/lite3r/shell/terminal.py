@@ -90,16 +90,12 @@ class Terminal:
     def progress(self, what: str, total: int) -> Iterator["Bar"]:
         """A bar with elapsed and remaining time; the block calls what it is given."""
         self.say(f"{what} ...")
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
+        work = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        clocks = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         seen = self.console.is_terminal  # elsewhere it would leave an empty line
-        with Progress(*columns, console=self.console, transient=True, disable=not seen) as bars:
+        with Progress(
+            *work, *clocks, console=self.console, transient=True, disable=not seen
+        ) as bars:
             yield Bar(bars, what, total)
 
 

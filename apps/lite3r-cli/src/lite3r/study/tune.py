@@ -45,7 +45,7 @@ def tune(
     if len(sets) < HELD:
         raise UserError(
             f"views={sets[0].num_views}; the photos make one set of so many, and another must be "
-            "held out: take half as many views, or more photos"
+            "held out: take fewer views, or more photos"
         )
     if "dense_gflop" not in kept.document:
         kept.save(dense_gflop=_gflop(teacher, sets[0]))

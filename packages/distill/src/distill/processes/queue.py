@@ -1,7 +1,7 @@
 """A queue of jobs in a folder, for any number of processes: each job is done once.
 
     FOLDER/queue.json     settings that all who work on it share
-    FOLDER/NAME.claim     held by the process that does the job; one line for each start
+    FOLDER/NAME.claim     held by who does the job; one line for each start of which nothing came
     FOLDER/NAME.json      what came of it: done, with its result, or broken, and why
 
 A claim is a lock of the system on its file. It is taken whole or not at all, and it ends with its
@@ -150,6 +150,7 @@ def _claim(
         if note.state == "broken":
             say(f"{name} is broken: {note.why}")
         write_atomically(queue.folder / f"{name}.json", _told(note))
+        os.ftruncate(handle, 0)  # once the note is removed, starts count anew
         return note
 
 

@@ -85,7 +85,7 @@ def train(run: Run, parts: Parts) -> None:
         return
     (run.folder / "processes").unlink(missing_ok=True)
     try:
-        spawn(_process, (run, parts), nprocs=run.processes)
+        spawn(_process, (run, parts), nprocs=run.processes, daemon=True)  # a stop ends them too
     except ProcessRaisedException as error:  # it holds the other process's traceback as text
         kind, _, said = str(error).rstrip().rpartition("\n")[2].partition(": ")
         if kind != FloatingPointError.__name__:

@@ -63,8 +63,8 @@ def _plan(cloud: PointCloud, views: Sequence[View]) -> str:
     turn = upright(views)[[0, 2]]  # right and towards the viewer: down the page
     flat = cloud.points @ turn.T
     triangles = [_triangle(view, turn) for view in views]
-    low, high = np.percentile(flat, [1, 99], axis=0)
     ends = np.concatenate(triangles)
+    low, high = np.percentile(flat if len(flat) else ends, [1, 99], axis=0)
     low, high = np.minimum(low, ends.min(axis=0)), np.maximum(high, ends.max(axis=0))
     scale = SIDE / float((high - low).max() or 1.0)
     width, height = (int(n) for n in np.maximum(40, np.ceil((high - low) * scale)))

@@ -1,7 +1,10 @@
 """Measurements that are kept in a file as they are made, and are not made again."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +50,14 @@ class Kept:
         self.document |= more
         if self.path is None:
             return
-        if self.path.is_file() and not self._replaces:
-            setting = json.loads(json.dumps(self.document["setting"]))
-            others = _read(self.path, self.document["what"], setting)["measured"]
-            for name, figures in others.items():
-                self.measured[name] = {**figures, **self.measured.get(name, {})}
-        write_json(self.path, self.document)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(self.path.parent):
+            if self.path.is_file() and not self._replaces:
+                setting = json.loads(json.dumps(self.document["setting"]))
+                others = _read(self.path, self.document["what"], setting)["measured"]
+                for name, figures in others.items():
+                    self.measured[name] = {**figures, **self.measured.get(name, {})}
+            write_json(self.path, self.document)
         self._replaces = False
 
 
@@ -70,6 +75,23 @@ def read_results(path: Path, what: str) -> list[dict[str, Any]]:
     return results
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let no other process save in a folder meanwhile, where system and disk have locks."""
+    if os.name != "posix":
+        yield
+        return
+    locks, handle = import_module("fcntl"), os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks have none
+            locks.flock(handle, locks.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):
+            locks.flock(handle, locks.LOCK_UN)  # a process forked meanwhile would go on holding it
+        os.close(handle)
+
+
 def _read(path: Path, what: str, setting: Mapping[str, Any]) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -83,9 +105,9 @@ def _read(path: Path, what: str, setting: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"{path} holds results of {found}; they must be of {what}: choose another --out"
         )
-    differs = sorted(k for k in setting.keys() | before.keys() if setting.get(k) != before.get(k))
+    differs = [k for k in {**setting, **before} if setting.get(k) != before.get(k)]
     if differs:
-        name = differs[0]
+        name = differs[0]  # as it was given: what follows from another comes after it
         raise ValueError(
             f"{name}={setting.get(name)!r} differs from {before.get(name)!r} in {path}; one file "
             "holds one setting: choose another --out, or add --overwrite"

@@ -123,6 +123,11 @@ class BlendedMVS:
         chosen = [
             present[name] for name in sorted(set(names or present) & allowed) if name in present
         ]
+        if not chosen and self.split == "held_out":
+            raise ValueError(
+                f"{self.root}: all are training scenes by the official lists; what is measured "
+                "must not be: give a folder with others"
+            )
         if not chosen:
             raise ValueError(
                 f"{self.root}: holds {len(present)} scenes "
@@ -180,8 +185,8 @@ class _SceneFolder:
         ]
         if not medians:
             raise ValueError(
-                f"{self.path}: no depth map has a valid pixel; the unit comes from them: pass "
-                "unit='file'"
+                f"{self.path}: no depth map has a valid pixel; the unit comes from them: copy it "
+                "again, or take the scene out"
             )
         return float(np.median(medians))
 

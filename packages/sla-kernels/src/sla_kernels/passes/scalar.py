@@ -4,6 +4,8 @@ Arrays are flat. Those of bfloat16 come as their bits, which NumPy has no type f
 """
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, no_type_check
 
 import numba
@@ -17,10 +19,16 @@ _SETTINGS: dict[str, Any] = {"fastmath": FREE, "error_model": "numpy"}
 _EXPONENT = np.uint32(0x7F800000)
 _HALF = np.uint32(0x7FFF)
 _NAN = np.uint16(0x7FC0)
+_TEXTS = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+_SOURCES = sha256(b"".join(_TEXTS)).hexdigest()[:8]
 
 
 def compiled(body: Callable[..., None]) -> Callable[..., None]:
-    """Compile a pass; it holds no lock, and what was compiled is kept where a folder can be."""
+    """Compile a pass; it holds no lock, and what was compiled is kept where a folder can be.
+
+    What is kept lies under its name, and knows its own file alone, not those of its parts.
+    """
+    body.__qualname__ += f"_{_SOURCES}"
     try:
         return numba.njit(body, nogil=True, cache=True, **_SETTINGS)
     except RuntimeError:  # no folder can be written

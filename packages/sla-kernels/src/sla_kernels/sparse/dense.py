@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 from sla_kernels.runtime.products import product_type
@@ -17,16 +17,18 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """
     if _gains_by_products(q, k, v):
         return _by_products(q, k, v, scale)
+    group = q.shape[1] // k.shape[1]
+    if group > 1:  # some devices have no fused kernel for groups, and would write all scores out
+        k, v = (repeat(x, "b g m d -> b (g r) m d", r=group) for x in (k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 def _gains_by_products(*tokens: Tensor) -> bool:
-    q, k, _ = tokens
+    q = tokens[0]
     return (
         not torch.compiler.is_compiling()  # first, as nothing else here is traced
         and q.device.type == "cpu"
         and q.dtype == torch.bfloat16 == product_type(q)
-        and q.shape[1] == k.shape[1]
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in tokens))
     )
 
@@ -37,7 +39,8 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     out = rearrange(q.new_empty(b, n, h, d), "b n h d -> b h n d")
     step = max(16, AT_ONCE // (b * k.shape[2]))
     for head in range(h):
-        keys, values = k[:, head].mT, v[:, head]
+        own = head * k.shape[1] // h
+        keys, values = k[:, own].mT, v[:, own]
         for start in range(0, n, step):
             some = slice(start, start + step)
             weights = (q[:, head, some] * scale) @ keys
