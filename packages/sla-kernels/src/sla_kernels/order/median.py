@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sla_kernels.order.captured import held_for_graphs
 from sla_kernels.order.plan import Cut, cuts
-from sla_kernels.runtime.sorting import stable_argsort
+from sla_kernels.order.sorting import stable_argsort
 
 OWN = 2048  # tokens of the longest segment from which on each has a direction of its own
 TURNS = 2  # towards its first principal component

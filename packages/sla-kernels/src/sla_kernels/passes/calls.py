@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sla_kernels.order.plan import halvings
 from sla_kernels.passes import cells, halving, mass, softmax, weights
-from sla_kernels.passes.team import is_whole
-from sla_kernels.passes.tokens import RUN, Tokens, flat, in_cells, in_runs
+from sla_kernels.passes.tokens import LEAST, Tokens, flat, in_cells, in_runs
+from sla_kernels.runtime.team import is_whole
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.rows import room_for
@@ -25,8 +25,9 @@ __all__ = [
     "soften",
     "tilts",
 ]
-BLOCKS = 16  # of queries, that a thread works on at a time
-ROWS = 256  # of scores, that a thread works on at a time
+BLOCKS = 16  # of queries: fewer are worked on as soon as they are shared
+ROWS = 64  # of scores, likewise
+STEP = 2048  # tokens in one step of an order, likewise
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 
 
@@ -72,7 +73,7 @@ def mean_queries(
             *tokens.of(head), rows[head], np.float32(scale), size, lo, hi, q.shape[3]
         )
 
-    in_runs(len(rows), parts, max(1, RUN // size), work)
+    in_runs(len(rows), parts, max(1, LEAST // size), work)
     return made
 
 
@@ -201,8 +202,7 @@ def _halve(
         places[lo:hi].sort(axis=1)
         halving.move(order, starts, ends, places, moved, lo, hi)
 
-    short = len(order) <= RUN  # sharing a step would take as long as the step
-    in_runs(1, len(starts), num_blocks(RUN if short else RUN // 4, width), work)
+    in_runs(1, len(starts), num_blocks(STEP, width), work)
 
 
 @functools.lru_cache(maxsize=128)

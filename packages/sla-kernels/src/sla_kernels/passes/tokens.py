@@ -1,5 +1,6 @@
 """Tensors as passes take them, without a copy, and who does which part of the work."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -7,12 +8,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.passes.team import shared
 from sla_kernels.runtime.grid import strided
+from sla_kernels.runtime.team import shared, size
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 
-RUN = 4096  # tokens that a thread works on at a time, about
+LEAST = 1024  # tokens: fewer are worked on as soon as they are shared
 
 
 def flat(x: Tensor) -> np.ndarray:
@@ -39,8 +40,15 @@ class Tokens:
         return self.numbers, start, self.steps[2], self.order[scene]
 
 
-def in_runs(heads: int, count: int, step: int, work: Callable[[int, int, int], None]) -> None:
-    """Share the work on `count` things of each head, `step` at a time: `work(head, first, end)`."""
+def in_runs(heads: int, count: int, least: int, work: Callable[[int, int, int], None]) -> None:
+    """Share the work on `count` things of each head: `work(head, first, end)`.
+
+    Evenly, and in as few parts as may be, since each takes its turn in Python; less than `least`
+    things are done as soon as they are shared.
+    """
+    threads = size()
+    parts = min(threads // math.gcd(threads, heads), max(1, count // least))
+    step = num_blocks(count, parts)
     runs = num_blocks(count, step)
 
     def part(number: int) -> None:
@@ -53,4 +61,4 @@ def in_runs(heads: int, count: int, step: int, work: Callable[[int, int, int], N
 def in_cells(heads: int, layout: Layout, work: Callable[[int, int, int], None]) -> None:
     """Share the work on the coarsest cells of each head."""
     top = len(layout.sizes) - 1
-    in_runs(heads, layout.cells(top), max(1, RUN // layout.sizes[top]), work)
+    in_runs(heads, layout.cells(top), max(1, LEAST // layout.sizes[top]), work)

@@ -21,9 +21,9 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.order.sorting import split_largest
 from sla_kernels.runtime.parts import at_once
 from sla_kernels.runtime.passes import passes_for
-from sla_kernels.runtime.sorting import split_largest
 from sla_kernels.summary.layout import Budget, Layout
 
 PART = 16  # queries, at most, whose mean speaks for them when blocks are chosen

@@ -1,11 +1,12 @@
 """Listed rows without kernels: gathered whole, many blocks at a time, in matrix products.
 
-On a CPU they fill a core's cache. Few, large calls: what other processes take from a core then
-costs little more than their share.
+On a CPU each thread attends blocks of its own, as many at a time as fill a core's cache, so that
+what is gathered need not move from core to core, and threads seldom wait for each other, also where
+other processes take a share of the cores.
 Products run in bfloat16 for bfloat16 where the processor multiplies it, else in at least float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor
 
 from sla_kernels.runtime.parts import at_once
 from sla_kernels.runtime.passes import passes_for
+from sla_kernels.runtime.team import shared
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.rows import Rows
 
 BATCH_BYTES = 4 << 20  # of gathered keys, values and scores: about what a core's cache holds
+MOST = 8  # threads that attend blocks: each holds a batch, and runs Python in turn with the others
 
 
 class _Flat(NamedTuple):
@@ -43,28 +46,73 @@ class _Batch(NamedTuple):
     scores: Float[Tensor, "i q listed"]  # room for them
 
 
-def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
-    """Runs of query blocks, on a CPU as fit its cache, gathered into the same memory."""
-    blocks, listed = flat.lists.shape
-    d = flat.keys.shape[1]
-    each = listed * (2 * d + 2 * block_q) * flat.keys.element_size()
-    step = min(blocks, at_once(each, flat.keys, BATCH_BYTES))
-    keys, values = (flat.keys.new_empty(step * listed, d) for _ in range(2))
-    bias, scores = flat.bias.new_empty(step * listed), flat.keys.new_empty(step, block_q, listed)
-    for start in range(0, blocks, step):
-        count = min(step, blocks - start)
-        here = slice(start, start + count)
+class _Room(NamedTuple):
+    """Memory that the rows of some query blocks are gathered into, one batch after another."""
+
+    keys: Float[Tensor, "rows d"]
+    values: Float[Tensor, "rows d"]
+    bias: Float[Tensor, " rows"]
+    scores: Float[Tensor, "i q listed"]
+
+    @classmethod
+    def of(cls, flat: _Flat, blocks: int, block_q: int) -> "_Room":
+        """Room for so many blocks."""
+        listed = flat.lists.shape[1]
+        keys, values = (x.new_empty(blocks * listed, x.shape[1]) for x in flat[:2])
+        scores = flat.keys.new_empty(blocks, block_q, listed)
+        return cls(keys, values, flat.bias.new_empty(blocks * listed), scores)
+
+    def gather(self, flat: _Flat, here: slice) -> _Batch:
+        """The rows of these blocks."""
+        count, listed = here.stop - here.start, flat.lists.shape[1]
         rows = (flat.lists[here] + flat.starts[here]).flatten()
-        for table, room in ((flat.keys, keys), (flat.values, values), (flat.bias, bias)):
-            torch.index_select(table, 0, rows, out=room[: count * listed])
-        yield _Batch(
-            here,
-            rows,
-            keys[: count * listed].view(count, listed, d),
-            values[: count * listed].view(count, listed, d),
-            bias[: count * listed].view(count, 1, listed),
-            scores[:count],
+        found = [room[: count * listed] for room in self[:3]]
+        for table, room in zip(flat[:3], found, strict=True):
+            torch.index_select(table, 0, rows, out=room)
+        keys, values = (room.view(count, listed, -1) for room in found[:2])
+        return _Batch(
+            here, rows, keys, values, found[2].view(count, 1, listed), self.scores[:count]
         )
+
+
+def _step(flat: _Flat, block_q: int, threads: int) -> int:
+    """How many query blocks are attended at a time: on a CPU as many as fit a core's cache."""
+    blocks, listed = flat.lists.shape
+    each = listed * (2 * flat.keys.shape[1] + 2 * block_q) * flat.keys.element_size()
+    step = min(at_once(each, flat.keys, BATCH_BYTES), num_blocks(blocks, threads))
+    return num_blocks(blocks, num_blocks(blocks, step))  # none much smaller than others
+
+
+def _runs(blocks: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, blocks)) for start in range(0, blocks, step)]
+
+
+def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
+    """Runs of query blocks, gathered into the same memory."""
+    step = _step(flat, block_q, threads=1)
+    room = _Room.of(flat, step, block_q)
+    for here in _runs(len(flat.lists), step):
+        yield room.gather(flat, here)
+
+
+def _share_batches(flat: _Flat, block_q: int, attend: Callable[[_Batch], None]) -> None:
+    """Attend runs of query blocks, on a CPU each on one thread, which gathers into its own room."""
+    if flat.keys.device.type != "cpu":
+        for batch in _batches(flat, block_q):
+            attend(batch)
+        return
+    step = _step(flat, block_q, min(MOST, torch.get_num_threads()))
+    runs, rooms = _runs(len(flat.lists), step), list[_Room]()
+
+    def work(number: int) -> None:
+        try:
+            room = rooms.pop()
+        except IndexError:
+            room = _Room.of(flat, step, block_q)
+        attend(room.gather(flat, runs[number]))
+        rooms.append(room)
+
+    shared(work, len(runs), MOST)
 
 
 def _weights(batch: _Batch, queries: Float[Tensor, "i q d"], scale: float) -> Tensor:
@@ -89,9 +137,12 @@ def summary_attention_forward(
     """Attend the listed rows with ordered queries."""
     flat, blocks = _flat(rows, lists), _blocked(q, block_q).to(rows.keys)
     out = torch.empty_like(blocks)
-    for batch in _batches(flat, block_q):
+
+    def attend(batch: _Batch) -> None:
         weights = _weights(batch, blocks[batch.blocks], scale)
         torch.bmm(weights, batch.values, out=out[batch.blocks])
+
+    _share_batches(flat, block_q, attend)
     return _joined(out, q).to(q.dtype)
 
 

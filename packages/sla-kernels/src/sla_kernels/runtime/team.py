@@ -6,35 +6,58 @@ that threads of another make would wait for a core to become free. Here they get
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_own = threading.local()  # `member`: whether this thread is doing a part of a team's work
 
 
-def shared(work: Callable[[int], None], count: int) -> None:
+def shared(work: Callable[[int], None], count: int, most: int | None = None) -> None:
     """Do `work` for every number below `count`, in any order; whoever is free takes the next.
 
-    The caller does all of it where there is no team. Raises what `work` raises first; numbers that
-    nobody has taken by then are left out.
-    """
-    numbers, kept = iter(range(count)), _Kept()
+    The caller does all of it where there is no team, and where it is work of a team itself. PyTorch
+    computes without gradients in here, and on a team each of its operations on one thread.
 
-    def take(_: int | None = None) -> None:
-        with kept:
+    - `most`: of the threads that take part.
+
+    Raises what `work` raises first; numbers that nobody has taken by then are left out.
+    """
+    numbers, kept, inference = iter(range(count)), _Kept(), torch.is_inference_mode_enabled()
+
+    def take() -> None:
+        with kept, torch.inference_mode(inference), torch.no_grad():
             for number in numbers:
                 if kept.failure is None:
                     work(number)
 
-    helpers, team = min(torch.get_num_threads(), count), _team()
+    helpers, team = min(size(), count, most or count), _team()
     if helpers > 1 and team is not None:
-        team(_CALLBACK(take), None, helpers, 0)
+        team(_CALLBACK(_as_member(take)), None, helpers, 0)
     else:
         take()
     if kept.failure is not None:
         raise kept.failure
+
+
+def size() -> int:
+    """How many threads take part in what is shared here."""
+    alone = getattr(_own, "member", False) or _team() is None
+    return 1 if alone else torch.get_num_threads()
+
+
+def _as_member(take: Callable[[], None]) -> Callable[[int | None], None]:
+    def taken(_: int | None) -> None:
+        _own.member = True
+        try:
+            take()
+        finally:
+            _own.member = False
+
+    return taken
 
 
 class _Kept:

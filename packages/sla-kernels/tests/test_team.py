@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from sla_kernels.passes import team
-from sla_kernels.passes.team import shared
+from sla_kernels.runtime import team
+from sla_kernels.runtime.team import shared
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -43,6 +43,33 @@ def test_the_first_failure_is_raised_and_the_rest_left_out(threads: int) -> None
         shared(work, 10_000)
     torch.set_num_threads(before)
     assert len(done) < 10_000
+
+
+def test_who_has_a_part_does_what_is_shared_in_it_alone_and_without_gradients() -> None:
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+
+    def work(_: int) -> None:
+        me, done = threading.get_ident(), []
+        shared(lambda number: done.append((number, threading.get_ident())), 3)
+        assert done == [(number, me) for number in range(3)]
+        seen.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled(), team.size()))
+
+    with torch.inference_mode():
+        shared(work, 4)
+    shared(work, 4)
+    torch.set_num_threads(before)
+    alone = 1 if team._team() is not None else seen[0][2]
+    assert seen == [(True, False, alone)] * 4 + [(False, False, alone)] * 4
+    assert torch.is_grad_enabled()
+
+
+def test_no_more_threads_take_part_than_may() -> None:
+    before, who = torch.get_num_threads(), set()
+    torch.set_num_threads(3)
+    shared(lambda _: who.add(threading.get_ident()), 100, most=1)
+    torch.set_num_threads(before)
+    assert who == {threading.get_ident()}
 
 
 def test_without_a_team_the_caller_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:

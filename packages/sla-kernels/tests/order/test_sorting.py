@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sla_kernels.runtime.sorting import split_largest, stable_argsort
+from sla_kernels.order.sorting import split_largest, stable_argsort
 
 NUMBERS = st.one_of(
     st.floats(width=32, allow_nan=True, allow_infinity=True),
