@@ -8,8 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sla_kernels.order.plan import halvings
-from sla_kernels.passes import cells, halving, mass, softmax, weights
+from sla_kernels.passes import cells, halving, softmax, weights
 from sla_kernels.passes.tokens import LEAST, Tokens, flat, in_cells, in_runs
+from sla_kernels.passes.walk import walked
 from sla_kernels.runtime.team import is_whole
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
@@ -17,16 +18,15 @@ from sla_kernels.summary.rows import room_for
 
 __all__ = [
     "averages",
-    "candidates",
     "halved",
     "is_whole",
     "laid_out",
     "mean_queries",
     "soften",
     "tilts",
+    "walked",
 ]
-BLOCKS = 16  # of queries: fewer are worked on as soon as they are shared
-ROWS = 64  # of scores, likewise
+ROWS = 64  # of scores: fewer are worked on as soon as they are shared
 STEP = 2048  # tokens in one step of an order, likewise
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 
@@ -75,36 +75,6 @@ def mean_queries(
 
     in_runs(len(rows), parts, max(1, LEAST // size), work)
     return made
-
-
-def candidates(
-    parts: Float[Tensor, "blocks r d"],
-    pinned: Float[Tensor, "blocks r 1"],
-    head: Int64[Tensor, "blocks 1"],
-    keys: Float[Tensor, "heads room d"],
-    spreads: Float[Tensor, "heads room"],
-    logs: Float[Tensor, " room"],
-    runs: Int64[Tensor, "blocks n"],
-    fanout: int,
-    count: int,
-) -> tuple[Float[Tensor, "blocks c"], Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
-    """The mass of candidates, runs of `fanout` cells, and which `count` of them are opened."""
-    blocks, r, d = parts.shape
-    total = runs.shape[1] * fanout
-    found, wrong = np.empty((blocks, total), np.float32), np.empty((blocks, total), np.int64)
-    chosen, rest = (np.empty((blocks, n), np.int64) for n in (count, total - count))
-    asked = (flat(x.contiguous()) for x in (parts, pinned))
-    asking = (*asked, head[:, 0].contiguous().numpy())
-    given = (*asking, flat(keys), flat(spreads), logs.numpy(), spreads.stride(0))
-    places = runs.contiguous().numpy()
-
-    def work(_: int, lo: int, hi: int) -> None:
-        mass.weigh(*given, places, fanout, found, wrong, lo, hi, r, d)
-        least = np.partition(wrong[lo:hi], total - count, axis=1)[:, total - count].copy()
-        mass.split(wrong[lo:hi], least, chosen[lo:hi], rest[lo:hi])
-
-    in_runs(1, blocks, BLOCKS, work)
-    return torch.from_numpy(found), torch.from_numpy(chosen), torch.from_numpy(rest)
 
 
 def tilts(

@@ -9,14 +9,14 @@ from sla_kernels.passes.scalar import compiled, packed, power
 
 @compiled
 @no_type_check
-def weigh(parts, pinned, heads, keys, spreads, logs, room, runs, fanout, mass, wrong, lo, hi, r, d):
-    """Weigh the candidates of blocks `lo` to `hi`: runs of `fanout` cells each.
+def weigh(parts, pinned, heads, keys, spreads, logs, room, runs, fanout, mass, wrong, r, d):
+    """Weigh the candidates of blocks: runs of `fanout` cells each.
 
     `logs` are those of the tokens in each of the `room` cells that every head has. `wrong` becomes
     mass times spread, packed with the candidate's place, below all others where there is no cell.
     """
     scores = np.empty((4, runs.shape[1] * fanout), np.float32)
-    for block in range(lo, hi):
+    for block in range(len(runs)):
         mass[block] = 0
         first_key = heads[block] * room
         for first in range(0, r, 4):
@@ -76,14 +76,37 @@ def _add_shares(scores, limit, mass):
 
 @compiled
 @no_type_check
-def split(wrong, least, chosen, rest):
-    """Places of what is at least `least`, row by row, and of the others, both ascending."""
+def split(wrong, least, runs, fanout, first, exist, nothing, opened, cells, rows):
+    """Open the candidates of which a summary gets at least `least` wrong; write rows of the others.
+
+    `opened` become their places, `cells` their cells. Of all cells of this size, the first of which
+    is row `first`, so many `exist`; `rows` may have no room for any.
+    """
+    listing = rows.shape[1] > 0
     for block in range(len(wrong)):
         taken, left = 0, 0
-        for c in range(wrong.shape[1]):
-            if wrong[block, c] >= least[block]:
-                chosen[block, taken] = c
-                taken += 1
-            else:
-                rest[block, left] = c
-                left += 1
+        for run in range(runs.shape[1]):
+            for inner in range(fanout):
+                c, cell = run * fanout + inner, runs[block, run] * fanout + inner
+                if wrong[block, c] >= least[block]:
+                    opened[block, taken], cells[block, taken] = c, cell
+                    taken += 1
+                elif listing:
+                    rows[block, left] = first + cell if cell < exist else nothing
+                    left += 1
+
+
+@compiled
+@no_type_check
+def name_tokens(opened, cells, mass, size, tokens, nothing, rows, left, coarse):
+    """Write the rows of the tokens in exact blocks, and take their mass from what is `left`.
+
+    A block holds `size` tokens, and a cell of the coarsest size `coarse` blocks.
+    """
+    last = left.shape[1] - 1
+    for block in range(len(cells)):
+        for i in range(cells.shape[1]):
+            for inner in range(size):
+                token = cells[block, i] * size + inner
+                rows[block, i * size + inner] = token if token < tokens else nothing
+            left[block, min(cells[block, i] // coarse, last)] -= mass[block, opened[block, i]]

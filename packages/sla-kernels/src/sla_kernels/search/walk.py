@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from sla_kernels.order.sorting import split_largest
@@ -92,7 +92,7 @@ def logs_of(count: Float[Tensor, " cells"], more: int) -> Float[Tensor, " cells_
 class Found(NamedTuple):
     """Lists of rows, and the mass that each block leaves to the summaries of each coarse cell."""
 
-    rows: Int64[Tensor, "blocks listed"]
+    rows: Int[Tensor, "blocks listed"]
     left: Float[Tensor, "blocks coarse"]
 
 
@@ -100,6 +100,9 @@ def walk(
     asking: Asking, levels: list[Cells], layout: Layout, budget: Budget, *, summaries: bool
 ) -> Found:
     """Walk the cells down from the coarsest size."""
+    passes = passes_for(asking.parts, *(cells.keys for cells in levels))
+    if passes:
+        return Found(*passes.walked(*asking, levels, layout, budget, summaries=summaries))
     top = len(layout.sizes) - 1
     at = torch.arange(layout.cells(top), device=asking.parts.device).expand(len(asking.head), -1)
     mass = left = _mass_of_all(asking, levels[top], layout.cells(top))
@@ -114,7 +117,9 @@ def walk(
             runs, fanout = opened.clamp_max(layout.cells(level)), layout.fanout(level)
             at, count = _inner(runs, fanout), budget.chosen[level - 1]
             exist, below = layout.cells(level - 1), levels[level - 1]
-            mass, chosen, rest = _candidates(asking, below, runs, fanout, exist, count)
+            mass = _mass(asking, below, runs, fanout)
+            wrong = mass * below.spread_of(runs, fanout, asking.head)
+            chosen, rest = _split(wrong, at, exist, count)
     parents = opened * layout.sizes[0] // layout.sizes[top]
     left = _less(left, parents.clamp_max(left.shape[1] - 1), mass.gather(1, chosen))
     rows.append(_tokens(opened, layout))
@@ -136,29 +141,6 @@ def _mass_of_all(asking: Asking, cells: Cells, count: int) -> Float[Tensor, "blo
     return _shares(
         rearrange(scores, "x (i r) c -> (x i) r c", r=asking.parts.shape[1]), asking.pinned
     )
-
-
-def _candidates(
-    asking: Asking,
-    cells: Cells,
-    runs: Int64[Tensor, "blocks n"],
-    fanout: int,
-    exist: int,
-    count: int,
-) -> tuple[Float[Tensor, "blocks c"], Int64[Tensor, "blocks chosen"], Int64[Tensor, "blocks rest"]]:
-    """The mass of the candidates, runs of `fanout` cells, and which `count` of them are opened.
-
-    Of all cells of this size so many `exist`.
-    """
-    passes = passes_for(asking.parts, cells.keys) if count < runs.shape[1] * fanout else None
-    if passes:
-        found: tuple[Tensor, Tensor, Tensor] = passes.candidates(
-            *asking, cells.keys, cells.spread, cells.logs, runs, fanout, count
-        )
-        return found
-    mass, at = _mass(asking, cells, runs, fanout), _inner(runs, fanout)
-    wrong = mass * cells.spread_of(runs, fanout, asking.head)
-    return mass, *_split(wrong, at, exist, count)
 
 
 def _mass(
