@@ -104,6 +104,24 @@ def test_a_buffer_that_modules_share_stays_shared_and_a_new_one_stays_a_buffer()
     }
 
 
+def test_what_was_not_there_at_the_point_gone_back_to_is_taken_away():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].register_buffer("filled", None)
+    model[1].register_buffer("grown", torch.empty(0), persistent=False)
+    buffers = Buffers(model)
+    model[0].filled = torch.full((2,), torch.nan)
+    model[1].grown = torch.full((2,), torch.nan)
+    model[1].register_buffer("made", model[0].filled)  # one tensor of two names
+    kept = {name: tensor.clone() for name, tensor in buffers.changed().items()}
+    buffers.restore({})
+    assert model[0].filled is None and model[1].grown.shape == (0,)
+    assert not hasattr(model[1], "made") and buffers.changed() == {}
+    buffers.restore(kept)
+    assert set(buffers.changed()) == set(kept) == {"0.filled", "1.grown"}
+    buffers.restore({"1.grown": torch.ones(2)})
+    assert model[0].filled is None and torch.equal(model[1].grown, torch.ones(2))
+
+
 def test_buffers_that_were_made_in_inference_mode_are_known_and_come_back():
     module = model()
     with torch.inference_mode():

@@ -49,6 +49,11 @@ class Buffers:
             )
             for name, buffer in model.named_buffers()
         }
+        self._filled = {
+            f"{path}.{leaf}" if path else leaf: buffer is not None
+            for path, module in model.named_modules(remove_duplicate=False)
+            for leaf, buffer in module._buffers.items()
+        }
 
     def changed(self) -> dict[str, Shaped[Tensor, "..."]]:
         """Return the buffers that changed, were replaced, were restored, or are new.
@@ -67,12 +72,16 @@ class Buffers:
     def restore(self, tensors: Mapping[str, Shaped[Tensor, "..."]]) -> None:
         """Give the buffers the values that `changed` returned, and all others the original.
 
+        Those that the model has made or filled since, and that have no value here, are taken away.
+
         Raises ValueError if a large buffer without a value was overwritten in place.
         """
         names = self._tied()
-        for name in self.changed():
-            if name not in tensors and name in self._originals:
+        for name in self.changed().keys() - tensors.keys():
+            if name in self._originals:
                 self._set(names[name], self._originals[name].value(name))
+            else:
+                self._take_away(names[name])
         for name, tensor in tensors.items():
             alone = [other for other in names.get(name, []) if other not in tensors]
             self._set([name, *alone], tensor)
@@ -85,6 +94,15 @@ class Buffers:
         for name, buffer in named:
             by_tensor.setdefault(id(buffer), []).append(name)
         return {name: by_tensor[id(buffer)] for name, buffer in named}
+
+    def _take_away(self, names: Iterable[str]) -> None:
+        for name in names:
+            path, _, leaf = name.rpartition(".")
+            module = self._model.get_submodule(path)
+            if not self._filled.get(name, True):
+                setattr(module, leaf, None)
+            elif name not in self._filled and hasattr(module, leaf):
+                delattr(module, leaf)
 
     def _set(self, names: Iterable[str], tensor: Tensor) -> None:
         value: Tensor | None = None
