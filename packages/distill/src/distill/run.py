@@ -23,6 +23,7 @@ from distill.step.guard import Diverged, find_fault
 from distill.step.optimizer import make_optimizer
 from distill.step.schedule import learning_rate_at
 from distill.task import Task
+from distill.trainable.buffers import Unfinished
 from distill.trainable.freeze import trainable_parameters
 
 
@@ -50,6 +51,7 @@ class Run:
         parameters = trainable_parameters(task.student)
         self.average = Average(parameters, config.ema_decay) if config.ema_decay else None
         self.state = TrainingState(task.student, self.optimizer, self.average)
+        self._unfinished = Unfinished(task.student)
         self.progress = Progress()
         self._evaluator = Evaluator(task, observer)
         self._snapshot: dict[str, Tensor] = {}
@@ -86,7 +88,7 @@ class Run:
                     self._save(planned=False)
                     return self.progress.stopped is None
         except BaseException:
-            if not self._updating and self.progress.step > begun:
+            if not self._updating and self._unfinished.undo() and self.progress.step > begun:
                 self._save(planned=False)
             raise
         return False
@@ -95,6 +97,7 @@ class Run:
         config, began = self.task.config, time.perf_counter()
         step = self.progress.step
         self.optimizer.zero_grad()
+        self._unfinished.begin()
         losses, images, asked = self._gradients(step, interrupt)
         rate = learning_rate_at(
             step,
@@ -181,6 +184,7 @@ class Run:
             progress.recent = [*progress.recent, loss][-guard.history :] if guard else []
         progress.step += 1
         progress.closed, self._updating = False, False
+        self._unfinished.end()
         return norm
 
     def _check_gradients(self) -> None:

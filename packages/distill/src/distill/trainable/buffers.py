@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 SMALL_BYTES = 2**20
+Marks = dict[nn.Module, list[tuple[Tensor, int]]]  # each buffer, and how often overwritten
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,72 @@ class Buffers:
                 setattr(module, leaf, value)
             else:  # one that the model makes while it runs
                 module.register_buffer(leaf, value)
+
+
+class Unfinished:
+    """Buffers as they were when a step began, for one that does not end.
+
+    What no step before has changed is not copied, and cannot be given back.
+
+    - `model`: its buffers may change in any forward pass.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model, self._changing = model, set[nn.Module]()
+        self._before: Marks = {}
+        self._kept: dict[nn.Module, dict[str, Tensor | None]] = {}
+        self._begun = False
+
+    def begin(self) -> None:
+        """Note all buffers, and copy those that change."""
+        if self._before:
+            self._changing.update(touched(self._model, self._before))
+        self._before, self._begun = marks(self._model), True
+        copies: dict[int, Tensor] = {}  # of those that parts share, once
+        for part in self._changing:
+            held = [b for b in part._buffers.values() if b is not None]
+            copies |= {id(b): b.clone() for b in held if id(b) not in copies}
+        self._kept = {
+            part: {name: b if b is None else copies[id(b)] for name, b in part._buffers.items()}
+            for part in self._changing
+        }
+
+    def end(self) -> None:
+        """Leave the buffers as they are."""
+        self._begun = False
+
+    def undo(self) -> bool:
+        """Give back what a step changed that began and did not end; return whether that is all."""
+        if not self._begun:
+            return True
+        whole = self._changing.issuperset(touched(self._model, self._before))
+        for part, kept in self._kept.items():
+            part._buffers.clear()
+            part._buffers.update(kept)
+        return whole
+
+
+def marks(model: nn.Module) -> Marks:
+    """Return the buffers of each part of a model, and how often they were overwritten."""
+    return {
+        part: [(b, version_of(b)) for b in part._buffers.values() if b is not None]
+        for part in model.modules()
+    }
+
+
+def touched(model: nn.Module, before: Marks) -> list[nn.Module]:
+    """Return the parts of a model that made, replaced or overwrote a buffer of theirs since.
+
+    A batch norm overwrites its means uncounted, and counts the batch in a buffer beside them.
+    """
+    return [
+        part
+        for part, now in marks(model).items()
+        if len(now) != len(then := before.get(part, []))
+        or any(
+            b is not old or v != version for (b, v), (old, version) in zip(now, then, strict=True)
+        )
+    ]
 
 
 def version_of(buffer: Tensor) -> int:
