@@ -74,6 +74,11 @@ class Run:
         """Bring back the state in a checkpoint, and not what a rollback would go back to."""
         self.state.restore({k: v for k, v in tensors.items() if not k.startswith("snapshot/")})
 
+    def end(self) -> None:
+        """Bring the targets that a store still holds to the disk."""
+        self._observer.flush()
+        self._pass_on_warnings()
+
     def train(self, interrupt: Interrupt) -> bool:
         """Take steps until the run is over; return whether it was interrupted.
 
@@ -149,8 +154,7 @@ class Run:
             key=self.task.keys(index) if self.task.keys else None,
             calls=self._calls(),
         )
-        while self._observer.warnings:
-            self._warn(self._observer.warnings.pop(0))
+        self._pass_on_warnings()
         if self.task.config.run_until == "last_pair":
             self.progress.calls = self._observer.calls | self.progress.calls
         with self._observer.comparing():
@@ -276,6 +280,10 @@ class Run:
             images=record.images,
         )
         self._reporter.stepped(record)
+
+    def _pass_on_warnings(self) -> None:
+        while self._observer.warnings:
+            self._warn(self._observer.warnings.pop(0))
 
     def _warn(self, text: str) -> None:
         self._archive.note(step=self.progress.step, kind="warning", text=text)
