@@ -231,6 +231,8 @@ class Largest(torch.nn.Module):
         self.register_buffer("seen", None)
 
     def forward(self, x):
+        if not hasattr(self, "places"):
+            self.register_buffer("places", torch.arange(x.shape[1]), persistent=False)
         seen = x.detach().abs().max()
         self.seen = seen if self.seen is None else torch.maximum(self.seen, seen)
         return x

@@ -1,6 +1,6 @@
 """Buffers of a model that change while it trains, such as running maxima of FP8 scales."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -69,11 +69,23 @@ class Buffers:
             or self._originals[name].differs(buffer)
         }
 
+    def unsaved(self) -> set[str]:
+        """Name the buffers that the model has made since, and that its state dict leaves out."""
+        return {
+            f"{path}.{leaf}" if path else leaf
+            for path, module in self._model.named_modules()
+            for leaf in module._non_persistent_buffers_set
+        } - self._filled.keys()
+
     @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Shaped[Tensor, "..."]]) -> None:
+    def restore(
+        self, tensors: Mapping[str, Shaped[Tensor, "..."]], unsaved: Collection[str] = ()
+    ) -> None:
         """Give the buffers the values that `changed` returned, and all others the original.
 
         Those that the model has made or filled since, and that have no value here, are taken away.
+
+        - `unsaved`: names that the state dict leaves out, of those that are to be made anew.
 
         Raises ValueError if a large buffer without a value was overwritten in place.
         """
@@ -85,7 +97,7 @@ class Buffers:
                 self._take_away(names[name])
         for name, tensor in tensors.items():
             alone = [other for other in names.get(name, []) if other not in tensors]
-            self._set([name, *alone], tensor)
+            self._set([name, *alone], tensor, saved=name not in unsaved)
         self._restored |= tensors.keys()
 
     def _tied(self) -> dict[str, list[str]]:
@@ -105,7 +117,7 @@ class Buffers:
             elif name not in self._filled and hasattr(module, leaf):
                 delattr(module, leaf)
 
-    def _set(self, names: Iterable[str], tensor: Tensor) -> None:
+    def _set(self, names: Iterable[str], tensor: Tensor, *, saved: bool = True) -> None:
         value: Tensor | None = None
         for name in names:
             path, _, leaf = name.rpartition(".")
@@ -117,7 +129,7 @@ class Buffers:
             if hasattr(module, leaf):
                 setattr(module, leaf, value)
             else:  # one that the model makes while it runs
-                module.register_buffer(leaf, value)
+                module.register_buffer(leaf, value, persistent=saved)
 
 
 class Unfinished:
