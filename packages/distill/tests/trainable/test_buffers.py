@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.trainable.buffers import SMALL_BYTES, Buffers
+from distill.trainable.buffers import SMALL_BYTES, Buffers, Unfinished
 
 
 def model():
@@ -133,3 +133,28 @@ def test_buffers_that_were_made_in_inference_mode_are_known_and_come_back():
     assert set(buffers.changed()) == {"table"}
     buffers.restore({})
     assert torch.equal(module.table, torch.arange(3.0))
+
+
+def test_a_step_that_does_not_end_gives_back_what_steps_before_it_changed():
+    shared = torch.zeros(())
+    model, x = (
+        nn.Sequential(Counting(shared), nn.BatchNorm1d(2), Counting(shared)),
+        torch.ones(4, 2),
+    )
+    step = Unfinished(model)
+    assert step.undo()
+    step.begin()
+    model(x)
+    assert not step.undo()  # nobody knew what would change
+    step.end()
+    step.begin()
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model(x)
+    assert step.undo()
+    assert {name: b.tolist() for name, b in model.named_buffers()} == {
+        name: b.tolist() for name, b in kept.items()
+    }
+    assert model[2].shared is model[0].shared
+    model(x)
+    step.end()
+    assert step.undo() and model[0].shared == 4
