@@ -191,6 +191,33 @@ def test_the_weights_of_a_deployed_student_take_at_most_three_tenths(teacher: Ba
     assert head.get_buffer("weight_codes").dtype == torch.float8_e4m3fn
 
 
+@pytest.mark.parametrize("field", ["fp8_stored", "fp8_include"])
+def test_every_matrix_may_be_kept_as_fp8_and_run_in_bfloat16(teacher: Backbone, field: str) -> None:
+    """Also those of the camera decoder, which computes in float32."""
+    changes: dict[str, Any] = {field: ("*",)}
+    student = lighten(teacher, tiled(rounding="nearest", **changes))
+    with torch.no_grad():
+        trained = student.backbone(IMAGES)
+        ran = deploy(student, precision="bfloat16").backbone(IMAGES)
+    torch.testing.assert_close(ran.depth, trained.depth, rtol=0.05, atol=0)
+    torch.testing.assert_close(ran.world_to_camera, trained.world_to_camera, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("trainable", ["out", "gains", "lora", "all"])
+def test_every_other_matrix_may_be_kept_as_fp8_whatever_trains(
+    teacher: Backbone, tmp_path: Path, trainable: Any
+) -> None:
+    """Layers that train in FP8 are quantized already: "*" means all but these."""
+    recipe = tiled(rounding="nearest", fp8_stored=("*",), trainable=trainable)
+    student = lighten(teacher, recipe)
+    with torch.no_grad():
+        depth = student.backbone(IMAGES).depth
+    student.save(tmp_path)
+    ran = load(tmp_path, precision="float32", backend="reference").backbone
+    with torch.no_grad():
+        assert torch.equal(ran(IMAGES).depth, depth)
+
+
 def content(**changes: Any) -> Recipe:
     """A content order small enough that some blocks of two small images are left out."""
     return replace(Recipe(), keep=2, opened=2, summary=(4, 16), fp8="none", **changes)

@@ -180,6 +180,47 @@ def test_a_module_that_does_not_run_is_refused_and_keeps_its_layer(attentive, ba
     assert student.idle.proj_l.weight.eq(1).all()
 
 
+class Halves(nn.Module):
+    """Runs a module on each half of a batch."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return torch.cat([self.inner(part) for part in x.chunk(2)])
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_modules_that_run_on_other_parts_of_a_batch_are_refused(attentive, batches, role):
+    teacher, student = attentive
+    model = {"teacher": teacher, "student": student}[role]
+    model.blocks[0].attn = Halves(model.blocks[0].attn)
+    names = {role: "blocks.0.attn.inner.mix"}
+    pair = dataclasses.replace(PAIRS[0], **names)
+    fit = Fit(pair=pair, layer=f"{pair.student}.proj_l")
+    before = copy.deepcopy(student.state_dict())
+    with pytest.raises(ValueError, match=r"teacher='blocks.*must be alike, and have shapes"):
+        fit_projections(student, teacher, batches, [fit], count=2)
+    assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+
+def test_numbers_without_an_end_are_refused_and_leave_the_layer(attentive, batches):
+    teacher, student = attentive
+    batches[1][0, 0, 0] = torch.nan
+    before = copy.deepcopy(student.state_dict())
+    with pytest.raises(ValueError, match=r"student='blocks.0.attn.mix'; .* finite"):
+        fit_projections(student, teacher, batches, FITS[:1], count=2)
+    assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+
+def test_a_pair_of_inputs_is_refused(attentive, batches):
+    teacher, student = attentive
+    fit = dataclasses.replace(FITS[0], pair=dataclasses.replace(PAIRS[0], at="input"))
+    with pytest.raises(ValueError, match="at='input' of the pair"):
+        fit_projections(student, teacher, batches, [fit], count=2)
+
+
 def test_modes_are_of_evaluation_and_left_as_they_were(attentive, batches):
     teacher, student = attentive
     results = []

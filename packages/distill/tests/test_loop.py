@@ -540,3 +540,20 @@ class TestOtherRuns:
             (place / "state.json").write_text("{")
         with pytest.raises(ValueError, match=r"damaged.*remove this directory"):
             distill(student, teacher, batches, **options)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (None, "evaluate=NoneType; it must return numbers by name"),
+        (0.5, "evaluate=float; it must return numbers by name"),
+        ({"depth": None}, "depth=NoneType of evaluate; a metric must be one number"),
+        ({"depth": torch.ones(2)}, "depth=Tensor of evaluate; a metric must be one number"),
+    ],
+)
+def test_what_is_no_metric_is_refused_where_it_comes_in(models, batches, found, told):
+    teacher, student = trainee(models)
+    with pytest.raises(ValueError, match=told):
+        distill(student, teacher, batches, pairs=PAIRS, config=CONFIG, evaluate=lambda _: found)
+    with pytest.raises(ValueError, match=told.replace("evaluate", "measure")):
+        package.sharded_mean(2, lambda _: found)

@@ -33,7 +33,8 @@ def sharded_mean(
     - `measure`: metrics of one item; the same names for every item.
     - `seed`: every item is measured with random generators seeded by this and its number.
 
-    Raises ValueError if there are no items, or the metrics of the items differ in name.
+    Raises ValueError if there are no items, for what are no metrics, and if the metrics of the
+    items differ in name.
     """
     if count < 1:
         raise ValueError(f"count={count}; there is nothing to evaluate: give at least one item")
@@ -41,7 +42,7 @@ def sharded_mean(
     share = [*world.share(count), *[count - 1] * world.idle_turns(count)]
     for item in share:
         seed_all(seed, "held-out", item)
-        metrics = measure(item)
+        metrics = _told("measure", measure(item))
         names = names or list(metrics)
         if list(metrics) != names:
             raise ValueError(
@@ -52,6 +53,25 @@ def sharded_mean(
     for item in share[len(world.share(count)) :]:
         del rows[item]
     return _merge(world, count, rows, names)
+
+
+def _told(function: str, found: object) -> Metrics:
+    """Read what a function of the caller returned. Raises ValueError if that are no metrics."""
+    if not isinstance(found, Mapping):
+        raise ValueError(
+            f"{function}={type(found).__name__}; it must return numbers by name: let it return "
+            '{"depth_error": 0.1}, say'
+        )
+    metrics = {}
+    for name, value in found.items():
+        try:
+            metrics[name] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{name}={type(value).__name__} of {function}; a metric must be one number: return "
+                f"its mean, or leave it out ({error})"
+            ) from error
+    return metrics
 
 
 def _merge(
@@ -91,7 +111,7 @@ class Evaluator:
             if task.evaluate:
                 seed_all(task.config.seed, "evaluate")
                 torch.clear_autocast_cache()  # the weights have changed since
-                found = {name: float(v) for name, v in task.evaluate(task.student).items()}
+                found = _told("evaluate", task.evaluate(task.student))
                 metrics |= World.current().of_first(found)  # all must judge alike
         return metrics
 

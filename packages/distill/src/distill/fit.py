@@ -32,6 +32,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -111,8 +112,9 @@ def fit_projections(
     Returns one result a layer.
 
     Raises ValueError if a module or layer does not exist or does not run, a layer is not square, an
-    output is not affine in its layer, there are no fits, `count` is below 1, or `ridge` is negative
-    or too small for what the batches leave open.
+    output is not affine in its layer, not finite, or unlike the teacher's, a pair is of inputs,
+    there are no fits, `count` is below 1, or `ridge` is negative or too small for what the batches
+    leave open.
     """
     check_number("count", count, whole=True)
     check_number("ridge", ridge)
@@ -157,6 +159,11 @@ class _Probe:
                 f"layer={fit.layer!r}; it must be a square linear layer, and is {layer}: name "
                 "another"
             )
+        if fit.pair.at != "output":
+            raise ValueError(
+                f"at={fit.pair.at!r} of the pair {fit.pair.student!r}; a layer is solved for by "
+                "what modules put out: pair the modules whose outputs are to match"
+            )
         self._layer, self.aims = layer, list[Tensor]()
         self.result = FitResult(layer=fit.layer, before=math.nan, after=math.nan)
         size = layer.in_features + 1
@@ -171,9 +178,26 @@ class _Probe:
         if not self._checked:
             self._check(self._output(2.0, args, kwargs) - base, 2 * features)
         aim = self.aims.pop(0)
+        if aim.shape != base.shape:
+            raise self._unlike(tuple(aim.shape), tuple(base.shape))
         self._add(features, aim.to(base) - base, aim)
         if not self.aims:
             raise PassEnded
+
+    def match(self, aims: list[Tensor], run: Callable[[], Any]) -> None:
+        """Collect from a pass of the student, run by run of the module, what it is to put out."""
+        self.aims = list(aims)
+        with suppress(PassEnded):
+            run()
+        if 0 < len(self.aims) < len(aims):
+            raise self._unlike(len(aims), len(aims) - len(self.aims))
+
+    def _unlike(self, teacher: Any, student: Any) -> ValueError:
+        pair = self.fit.pair
+        return ValueError(
+            f"teacher={pair.teacher!r}, student={pair.student!r}; their outputs must be alike, and "
+            f"have shapes (or calls) {teacher} and {student}: pair modules that put out the same"
+        )
 
     def _output(self, scale: float, args: Any, kwargs: Any) -> Tensor:
         """What the module puts out with the layer at `scale` times the identity."""
@@ -220,6 +244,11 @@ class _Probe:
             )
         squares, products = world.sum(self._squares), world.sum(self._products)
         target, teacher = world.sum(self._energies).tolist()
+        if not all(map(math.isfinite, (target, teacher, float(squares.sum())))):
+            raise ValueError(
+                f"student={self.fit.pair.student!r}; it and its teacher must put out finite "
+                "numbers on all batches: leave out those that hold others"
+            )
         damping = ridge * squares.diagonal().mean().clamp_min(1e-30)
         damped = squares + damping * torch.eye(len(squares), dtype=squares.dtype)
         begun = self._now() if start == "as_is" else torch.zeros_like(products)
@@ -264,8 +293,6 @@ def _collect(
                 batch = at(index)
                 with recorder.recording():
                     forward(teacher, batch)
-                probe.aims = recorder.take()[tap]
-                with suppress(PassEnded):
-                    forward(student, batch)
+                probe.match(recorder.take()[tap], partial(forward, student, batch))
     finally:
         handle.remove()

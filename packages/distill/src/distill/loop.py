@@ -170,6 +170,7 @@ def _train(
             interrupted = run.train(interrupt)
         why = "interrupted" if interrupted else str(run.progress.stopped)
         _finish(run, archive, interrupted)
+        run.end()
     finally:
         listener.ended(why)
     world.wait()

@@ -23,6 +23,7 @@ from distill.step.guard import Diverged, find_fault
 from distill.step.optimizer import make_optimizer
 from distill.step.schedule import learning_rate_at
 from distill.task import Task
+from distill.trainable.buffers import Unfinished
 from distill.trainable.freeze import trainable_parameters
 
 
@@ -50,6 +51,7 @@ class Run:
         parameters = trainable_parameters(task.student)
         self.average = Average(parameters, config.ema_decay) if config.ema_decay else None
         self.state = TrainingState(task.student, self.optimizer, self.average)
+        self._unfinished = Unfinished(task.student)
         self.progress = Progress()
         self._evaluator = Evaluator(task, observer)
         self._snapshot: dict[str, Tensor] = {}
@@ -72,6 +74,11 @@ class Run:
         """Bring back the state in a checkpoint, and not what a rollback would go back to."""
         self.state.restore({k: v for k, v in tensors.items() if not k.startswith("snapshot/")})
 
+    def end(self) -> None:
+        """Bring the targets that a store still holds to the disk."""
+        self._observer.flush()
+        self._pass_on_warnings()
+
     def train(self, interrupt: Interrupt) -> bool:
         """Take steps until the run is over; return whether it was interrupted.
 
@@ -86,7 +93,7 @@ class Run:
                     self._save(planned=False)
                     return self.progress.stopped is None
         except BaseException:
-            if not self._updating and self.progress.step > begun:
+            if not self._updating and self._unfinished.undo() and self.progress.step > begun:
                 self._save(planned=False)
             raise
         return False
@@ -95,6 +102,7 @@ class Run:
         config, began = self.task.config, time.perf_counter()
         step = self.progress.step
         self.optimizer.zero_grad()
+        self._unfinished.begin()
         losses, images, asked = self._gradients(step, interrupt)
         rate = learning_rate_at(
             step,
@@ -146,8 +154,7 @@ class Run:
             key=self.task.keys(index) if self.task.keys else None,
             calls=self._calls(),
         )
-        while self._observer.warnings:
-            self._warn(self._observer.warnings.pop(0))
+        self._pass_on_warnings()
         if self.task.config.run_until == "last_pair":
             self.progress.calls = self._observer.calls | self.progress.calls
         with self._observer.comparing():
@@ -181,6 +188,7 @@ class Run:
             progress.recent = [*progress.recent, loss][-guard.history :] if guard else []
         progress.step += 1
         progress.closed, self._updating = False, False
+        self._unfinished.end()
         return norm
 
     def _check_gradients(self) -> None:
@@ -272,6 +280,10 @@ class Run:
             images=record.images,
         )
         self._reporter.stepped(record)
+
+    def _pass_on_warnings(self) -> None:
+        while self._observer.warnings:
+            self._warn(self._observer.warnings.pop(0))
 
     def _warn(self, text: str) -> None:
         self._archive.note(step=self.progress.step, kind="warning", text=text)

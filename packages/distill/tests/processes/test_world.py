@@ -33,8 +33,15 @@ def launch(launcher, folder, mode, *options):
     command = [sys.executable, "-W", "ignore", "-m", *launcher, *options, str(SCRIPT)]
     command += [str(folder / "run"), str(folder / "told.json"), mode]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, why(done.stderr)
     return [json.loads((folder / f"told.{rank}").read_text()) for rank in (0, 1)]
+
+
+def why(stderr):
+    """The end of what the processes said, and of what their launcher says of them."""
+    said, _, summary = stderr.rpartition("ChildFailedError")
+    said = said.rpartition("Traceback (most recent call last)")[0]  # the launcher's own
+    return f"{said[-3000:]}\n...\n{summary[-3000:]}"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +94,7 @@ def test_metrics_that_differ_between_processes_do_not_part_them(two_processes):
 
 def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
     """Killed at step 9 under two processes, continued from step 8 by one, with whole models."""
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="SIGKILL"):
         launch(ACCELERATE, tmp_path, "fail")
     spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
     module = importlib.util.module_from_spec(spec)
@@ -95,6 +102,13 @@ def test_a_sharded_run_may_go_on_in_one_process(one_process, tmp_path):
     told = module.train(tmp_path / "run")
     assert min(told["indices"]) == 16
     assert largest_difference(told["weights"], one_process["weights"]) <= 1e-6
+
+
+def test_the_cause_of_a_failure_is_shown_beside_what_the_launcher_says_of_it():
+    trace = "Traceback (most recent call last):\n"
+    own = f"{trace}{'  the way into the launcher' * 200}\nChildFailedError: \n"
+    told = why(f"{trace}OSError: the cause\n{own}exitcode: 1\n")
+    assert "OSError: the cause" in told and "exitcode: 1" in told and "the way" not in told
 
 
 @pytest.mark.nightly

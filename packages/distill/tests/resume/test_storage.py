@@ -223,6 +223,57 @@ def test_an_error_leaves_the_last_whole_step_behind(models, batches, tmp_path):
     assert same(whole, again)
 
 
+class Largest(torch.nn.Module):
+    """Replaces its buffer in every pass, where a batch norm overwrites its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", None)
+
+    def forward(self, x):
+        if not hasattr(self, "places"):
+            self.register_buffer("places", torch.arange(x.shape[1]), persistent=False)
+        seen = x.detach().abs().max()
+        self.seen = seen if self.seen is None else torch.maximum(self.seen, seen)
+        return x
+
+
+@pytest.mark.parametrize("breaks_at", [8, 9])
+def test_an_error_within_a_step_leaves_the_buffers_of_the_last_whole_one(
+    models, batches, tmp_path, breaks_at
+):
+    config = dataclasses.replace(CONFIG, steps=8, accumulation=2)
+
+    def run(breaks_at=None, directory=None):
+        teacher, student = trainee(models)
+        student.head = torch.nn.Sequential(Largest(), torch.nn.BatchNorm1d(6), student.head)
+        growing = [batch * (1 + index) for index, batch in enumerate(batches * 4)]
+
+        def forward(model, index):
+            outputs = model(growing[index])
+            if index == breaks_at and model is student:
+                raise MemoryError
+            return outputs
+
+        with contextlib.suppress(MemoryError):
+            distill(
+                student,
+                teacher,
+                range(16),
+                pairs=PAIRS,
+                config=config,
+                forward=forward,
+                directory=directory,
+            )
+        return student.state_dict()
+
+    whole, _ = run(), run(breaks_at, tmp_path)
+    assert steps(tmp_path)[-1] == 4  # of two batches each
+    resumed = run(directory=tmp_path)
+    assert whole.keys() == resumed.keys() and "head.0.seen" in whole
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_an_error_in_an_evaluation_repeats_it_on_resume(models, batches, tmp_path):
     config = dataclasses.replace(CONFIG, evaluate_every=5, monitor="m")
 

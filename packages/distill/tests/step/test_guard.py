@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from distill import DistillConfig, Diverged, GuardConfig, Pair, Quiet, distill, freeze_except
 from distill.step.guard import find_fault
@@ -95,6 +96,29 @@ def test_a_run_with_rollbacks_resumes_bit_equal(models, batches, tmp_path, stop)
     _, student = trainee(models)
     assert distill(student, teacher, source, **options).rollbacks == 4
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(student), strict=True))
+
+
+class Centered(nn.Module):
+    """Takes the mean of the first tokens that it sees from all that follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", None)
+
+    def forward(self, x):
+        if self.mean is None:
+            self.mean = x.detach().mean((0, 1))
+        return x - self.mean
+
+
+def test_statistics_that_a_broken_first_step_filled_are_filled_anew(models, batches):
+    teacher, student = trainee(models)
+    for model in (teacher, student):
+        model.head = nn.Sequential(Centered(), model.head)
+    source = Sick(batches, {0}, math.nan)
+    result = distill(student, teacher, source, pairs=PAIRS, config=CONFIG, forward=forward)
+    assert result.rollbacks == 1
+    assert student.head[0].mean.isfinite().all()
 
 
 def test_too_many_rollbacks_stop_the_run(models, batches, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.trainable.buffers import SMALL_BYTES, Buffers
+from distill.trainable.buffers import SMALL_BYTES, Buffers, Unfinished
 
 
 def model():
@@ -104,6 +104,24 @@ def test_a_buffer_that_modules_share_stays_shared_and_a_new_one_stays_a_buffer()
     }
 
 
+def test_what_was_not_there_at_the_point_gone_back_to_is_taken_away():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].register_buffer("filled", None)
+    model[1].register_buffer("grown", torch.empty(0), persistent=False)
+    buffers = Buffers(model)
+    model[0].filled = torch.full((2,), torch.nan)
+    model[1].grown = torch.full((2,), torch.nan)
+    model[1].register_buffer("made", model[0].filled)  # one tensor of two names
+    kept = {name: tensor.clone() for name, tensor in buffers.changed().items()}
+    buffers.restore({})
+    assert model[0].filled is None and model[1].grown.shape == (0,)
+    assert not hasattr(model[1], "made") and buffers.changed() == {}
+    buffers.restore(kept)
+    assert set(buffers.changed()) == set(kept) == {"0.filled", "1.grown"}
+    buffers.restore({"1.grown": torch.ones(2)})
+    assert model[0].filled is None and torch.equal(model[1].grown, torch.ones(2))
+
+
 def test_buffers_that_were_made_in_inference_mode_are_known_and_come_back():
     module = model()
     with torch.inference_mode():
@@ -115,3 +133,28 @@ def test_buffers_that_were_made_in_inference_mode_are_known_and_come_back():
     assert set(buffers.changed()) == {"table"}
     buffers.restore({})
     assert torch.equal(module.table, torch.arange(3.0))
+
+
+def test_a_step_that_does_not_end_gives_back_what_steps_before_it_changed():
+    shared = torch.zeros(())
+    model, x = (
+        nn.Sequential(Counting(shared), nn.BatchNorm1d(2), Counting(shared)),
+        torch.ones(4, 2),
+    )
+    step = Unfinished(model)
+    assert step.undo()
+    step.begin()
+    model(x)
+    assert not step.undo()  # nobody knew what would change
+    step.end()
+    step.begin()
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model(x)
+    assert step.undo()
+    assert {name: b.tolist() for name, b in model.named_buffers()} == {
+        name: b.tolist() for name, b in kept.items()
+    }
+    assert model[2].shared is model[0].shared
+    model(x)
+    step.end()
+    assert step.undo() and model[0].shared == 4

@@ -1,10 +1,12 @@
 """Orders that come as callables, and one that several attentions share."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from sla_kernels import SharedOrder, SparseLinearAttention, explain, order_tokens, select_rows
 
@@ -57,6 +59,22 @@ def test_a_shared_order_is_made_at_the_first_attention_and_serves_the_next() -> 
         later(*draw(400))
     with pytest.raises(ValueError, match="shared order=None"):
         SharedOrder(SIZES).last(torch.randn(1, 9, 3))
+
+
+def test_gradients_are_the_same_where_a_checkpoint_runs_attentions_anew() -> None:
+    q, k, v = draw()
+
+    def gradients(anew: bool) -> list[Tensor]:
+        shared = SharedOrder(SIZES, axes=4)
+        leaves, x = [t.clone().requires_grad_() for t in (q, k, v)], q
+        for order in (shared.make, shared.last, shared.last):
+            layer = SparseLinearAttention(8, **SETTINGS, order=order, linear=None)
+            run = partial(checkpoint, layer, use_reentrant=False) if anew else layer
+            x = run(leaves[0] + x, leaves[1] * x, leaves[2])
+        return list(torch.autograd.grad(x.square().sum(), leaves))
+
+    for one, other in zip(gradients(anew=False), gradients(anew=True), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -136,17 +136,15 @@ def quantize(backbone: Backbone, recipe: Recipe, moments: Moments | None = None)
     names as FP8; rounded to suit inputs of these moments."""
     fp8 = fp8_qat.recipes.by_name(recipe.fp8)
     handle = fp8_qat.prepare(backbone, fp8, moments=moments, **_quantized(recipe))
-    if names := _stored(backbone, recipe):
+    if names := _stored(backbone, recipe, handle):
         fp8_qat.store(backbone, names)
     return handle
 
 
-def _stored(backbone: Backbone, recipe: Recipe) -> list[str]:
-    return [
-        name
-        for name, held in backbone.named_parameters()
-        if held.ndim > 1 and any(fnmatchcase(name, pattern) for pattern in recipe.fp8_stored)
-    ]
+def _stored(backbone: Backbone, recipe: Recipe, handle: fp8_qat.Handle) -> list[str]:
+    prepared = {f"{layer.name}.weight" for layer in handle.layers}
+    held = [n for n, p in backbone.named_parameters() if p.ndim > 1 and n not in prepared]
+    return [n for n in held if any(fnmatchcase(n, pattern) for pattern in recipe.fp8_stored)]
 
 
 def _choose_trained(light: Backbone, recipe: Recipe, moments: Moments | None) -> None:

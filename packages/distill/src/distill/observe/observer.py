@@ -78,8 +78,13 @@ class Observer:
     ) -> None:
         for recorder in self._recorders.values():
             recorder.__exit__(kind, error, trace)
-        if self._store and error is None:
-            self._store.flush()
+        if error is None:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let the store bring to its place what it still holds."""
+        warning = self._store.flush() if self._store else None
+        self.warnings += [warning] if warning else []
 
     def observe(
         self,

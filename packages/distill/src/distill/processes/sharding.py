@@ -83,7 +83,7 @@ def sharded(
     try:
         yield twin
     finally:
-        Buffers(model).restore(buffers.changed())
+        Buffers(model).restore(buffers.changed(), buffers.unsaved())
         for name, parameter in trained.items():
             parameter.data = parameter.data.to(devices[name])
 

@@ -34,8 +34,9 @@ class TrainingState:
                 tensors[f"optimizer/{name}/{key}"] = value
         for name, value in (self._average.tensors if self._average else {}).items():
             tensors[f"average/{name}"] = value
+        unsaved = self._buffers.unsaved()
         for name, buffer in self._buffers.changed().items():
-            tensors[f"buffer/{name}"] = buffer
+            tensors[f"{'unsaved' if name in unsaved else 'buffer'}/{name}"] = buffer
         return tensors
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -55,7 +56,7 @@ class TrainingState:
             _check("average", self._average.tensors, groups["average"])
             _copy(groups["average"], self._average.tensors)
         self._restore_optimizer(groups["optimizer"])
-        self._buffers.restore(groups["buffer"])
+        self._buffers.restore(groups["buffer"] | groups["unsaved"], groups["unsaved"])
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         self._optimizer.state.clear()
@@ -68,7 +69,7 @@ class TrainingState:
 
 def _by_kind(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     groups: dict[str, dict[str, Tensor]] = {
-        kind: {} for kind in ("model", "optimizer", "average", "buffer")
+        kind: {} for kind in ("model", "optimizer", "average", "buffer", "unsaved")
     }
     for path, tensor in tensors.items():
         kind, _, name = path.partition("/")

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from distill.record.names import matching
 from distill.record.recorder import PassEnded
-from distill.trainable.buffers import version_of
+from distill.trainable.buffers import marks, touched
 
 
 @contextmanager
@@ -52,7 +52,7 @@ class _Recomputed:
         if not torch.is_grad_enabled():
             return self._forward(*args, **kwargs)
         ended: list[PassEnded] = []
-        before, changed = _marks(self._module), list[nn.Module]()
+        before, changed = marks(self._module), list[nn.Module]()
 
         def inside(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -64,22 +64,10 @@ class _Recomputed:
             return nullcontext(), _spared(changed)
 
         out = checkpoint(inside, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-        after = _marks(self._module)
-        changed += [part for part, marks in after.items() if before.get(part) != marks]
+        changed += touched(self._module, before)
         if ended:
             raise ended.pop()
         return out
-
-
-def _marks(module: nn.Module) -> dict[nn.Module, list[tuple[int, int]]]:
-    """Of the buffers of each part, which tensors they are and how often they were overwritten.
-
-    A batch norm overwrites its means uncounted, and counts the batch in a buffer beside them.
-    """
-    return {
-        part: [(id(b), version_of(b)) for b in part.buffers(recurse=False)]
-        for part in module.modules()
-    }
 
 
 @contextmanager

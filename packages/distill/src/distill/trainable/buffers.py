@@ -1,6 +1,6 @@
 """Buffers of a model that change while it trains, such as running maxima of FP8 scales."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 SMALL_BYTES = 2**20
+Marks = dict[nn.Module, list[tuple[Tensor, int]]]  # each buffer, and how often overwritten
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Buffers:
             )
             for name, buffer in model.named_buffers()
         }
+        self._filled = {
+            f"{path}.{leaf}" if path else leaf: buffer is not None
+            for path, module in model.named_modules(remove_duplicate=False)
+            for leaf, buffer in module._buffers.items()
+        }
 
     def changed(self) -> dict[str, Shaped[Tensor, "..."]]:
         """Return the buffers that changed, were replaced, were restored, or are new.
@@ -63,19 +69,35 @@ class Buffers:
             or self._originals[name].differs(buffer)
         }
 
+    def unsaved(self) -> set[str]:
+        """Name the buffers that the model has made since, and that its state dict leaves out."""
+        return {
+            f"{path}.{leaf}" if path else leaf
+            for path, module in self._model.named_modules()
+            for leaf in module._non_persistent_buffers_set
+        } - self._filled.keys()
+
     @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Shaped[Tensor, "..."]]) -> None:
+    def restore(
+        self, tensors: Mapping[str, Shaped[Tensor, "..."]], unsaved: Collection[str] = ()
+    ) -> None:
         """Give the buffers the values that `changed` returned, and all others the original.
+
+        Those that the model has made or filled since, and that have no value here, are taken away.
+
+        - `unsaved`: names that the state dict leaves out, of those that are to be made anew.
 
         Raises ValueError if a large buffer without a value was overwritten in place.
         """
         names = self._tied()
-        for name in self.changed():
-            if name not in tensors and name in self._originals:
+        for name in self.changed().keys() - tensors.keys():
+            if name in self._originals:
                 self._set(names[name], self._originals[name].value(name))
+            else:
+                self._take_away(names[name])
         for name, tensor in tensors.items():
             alone = [other for other in names.get(name, []) if other not in tensors]
-            self._set([name, *alone], tensor)
+            self._set([name, *alone], tensor, saved=name not in unsaved)
         self._restored |= tensors.keys()
 
     def _tied(self) -> dict[str, list[str]]:
@@ -86,7 +108,16 @@ class Buffers:
             by_tensor.setdefault(id(buffer), []).append(name)
         return {name: by_tensor[id(buffer)] for name, buffer in named}
 
-    def _set(self, names: Iterable[str], tensor: Tensor) -> None:
+    def _take_away(self, names: Iterable[str]) -> None:
+        for name in names:
+            path, _, leaf = name.rpartition(".")
+            module = self._model.get_submodule(path)
+            if not self._filled.get(name, True):
+                setattr(module, leaf, None)
+            elif name not in self._filled and hasattr(module, leaf):
+                delattr(module, leaf)
+
+    def _set(self, names: Iterable[str], tensor: Tensor, *, saved: bool = True) -> None:
         value: Tensor | None = None
         for name in names:
             path, _, leaf = name.rpartition(".")
@@ -98,7 +129,73 @@ class Buffers:
             if hasattr(module, leaf):
                 setattr(module, leaf, value)
             else:  # one that the model makes while it runs
-                module.register_buffer(leaf, value)
+                module.register_buffer(leaf, value, persistent=saved)
+
+
+class Unfinished:
+    """Buffers as they were when a step began, for one that does not end.
+
+    What no step before has changed is not copied, and cannot be given back.
+
+    - `model`: its buffers may change in any forward pass.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model, self._changing = model, set[nn.Module]()
+        self._before: Marks = {}
+        self._kept: dict[nn.Module, dict[str, Tensor | None]] = {}
+        self._begun = False
+
+    def begin(self) -> None:
+        """Note all buffers, and copy those that change."""
+        if self._before:
+            self._changing.update(touched(self._model, self._before))
+        self._before, self._begun = marks(self._model), True
+        copies: dict[int, Tensor] = {}  # of those that parts share, once
+        for part in self._changing:
+            held = [b for b in part._buffers.values() if b is not None]
+            copies |= {id(b): b.clone() for b in held if id(b) not in copies}
+        self._kept = {
+            part: {name: b if b is None else copies[id(b)] for name, b in part._buffers.items()}
+            for part in self._changing
+        }
+
+    def end(self) -> None:
+        """Leave the buffers as they are."""
+        self._begun = False
+
+    def undo(self) -> bool:
+        """Give back what a step changed that began and did not end; return whether that is all."""
+        if not self._begun:
+            return True
+        whole = self._changing.issuperset(touched(self._model, self._before))
+        for part, kept in self._kept.items():
+            part._buffers.clear()
+            part._buffers.update(kept)
+        return whole
+
+
+def marks(model: nn.Module) -> Marks:
+    """Return the buffers of each part of a model, and how often they were overwritten."""
+    return {
+        part: [(b, version_of(b)) for b in part._buffers.values() if b is not None]
+        for part in model.modules()
+    }
+
+
+def touched(model: nn.Module, before: Marks) -> list[nn.Module]:
+    """Return the parts of a model that made, replaced or overwrote a buffer of theirs since.
+
+    A batch norm overwrites its means uncounted, and counts the batch in a buffer beside them.
+    """
+    return [
+        part
+        for part, now in marks(model).items()
+        if len(now) != len(then := before.get(part, []))
+        or any(
+            b is not old or v != version for (b, v), (old, version) in zip(now, then, strict=True)
+        )
+    ]
 
 
 def version_of(buffer: Tensor) -> int:

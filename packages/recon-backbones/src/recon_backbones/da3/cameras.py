@@ -66,7 +66,9 @@ class CameraDecoder(nn.Module):
 
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a linear layer in the dtype of x, whatever its weights are stored in."""
-    if type(layer) is nn.Linear and layer.weight.dtype != x.dtype:
+    """Apply a linear layer in the dtype of x; one that multiplies in its own way, in its own."""
+    if not isinstance(layer, nn.Linear) or layer.bias.dtype == x.dtype:
+        return layer(x)
+    if type(layer).forward is nn.Linear.forward:
         return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
-    return layer(x)
+    return layer(x.to(layer.bias.dtype)).to(x.dtype)
