@@ -164,6 +164,17 @@ def test_a_reader_that_leaves_early_is_no_bug(say: str) -> None:
     running.stderr.close()
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info", "--help"]])
+def test_a_reader_of_help_may_leave_too(words: list[str]) -> None:
+    code = f"import os, sys; from lite3r.main import main; os.close(0); sys.exit(main({words}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    running = [sys.executable, "-c", code]
+    done = subprocess.run(running, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (CLOSED_PIPE, b"")
+
+
 def test_results_and_talk_go_to_different_streams(lite3r: Any) -> None:
     words = ("data", "make", "scenes", "--scenes", "1", "--views", "2", "--size", "28")
     done = lite3r(*words, "--json")

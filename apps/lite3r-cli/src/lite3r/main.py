@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 
 from lite3r.commands import COMMANDS, options_of
 from lite3r.shell.command import Command
@@ -29,36 +30,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # no result is lost
-    if words == ["--version"]:
-        print(f"lite3r {version('lite3r-cli')}")
-        return DONE
-    if not words or words[0] in ("-h", "--help"):
-        print(overview())
-        return DONE
-    command = parse(words)
     try:
-        with _terminable():
-            command.run()
-        print(end="", flush=True)  # also where there is no standard output
-    except UserError as error:
-        _tell(error, command.output)
-        return USER_ERROR
-    except KeyboardInterrupt as stop:
-        print("lite3r: stopped; no half-written file is left", file=sys.stderr)
-        return TERMINATED if stop.args else INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # which rich makes of it
+        try:
+            return _answer(words)
+        finally:
+            print(end="", flush=True)  # also where there is no standard output
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
         return CLOSED_PIPE
+
+
+def _answer(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"lite3r {version('lite3r-cli')}")
+    elif not words or words[0] in ("-h", "--help"):
+        print(overview())
+    else:
+        command = parse(words)
+        try:
+            with _terminable():
+                command.run()
+        except UserError as error:
+            _tell(error, command.output)
+            return USER_ERROR
+        except KeyboardInterrupt as stop:
+            print("lite3r: stopped; no half-written file is left", file=sys.stderr)
+            return TERMINATED if stop.args else INTERRUPTED
+        except SystemExit as left:  # which rich makes of it
+            raise BrokenPipeError from left
     return DONE
 
 
 def overview() -> str:
     """What `lite3r --help` says."""
     listed = "\n".join(f"  {word:<12} {about}" for word, about in COMMANDS.items())
-    return (
-        f"usage: lite3r COMMAND [OPTIONS]\n\n{ABOUT}\n\ncommands:\n{listed}\n\n"
-        "lite3r COMMAND --help has every option; lite3r --version says which version this is."
-    )
+    more = "lite3r COMMAND --help has every option; lite3r --version says which version this is."
+    return f"usage: lite3r COMMAND [OPTIONS]\n\n{ABOUT}\n\ncommands:\n{listed}\n\n{more}"
 
 
 def parse(words: Sequence[str]) -> Command:
@@ -74,14 +81,9 @@ def parse(words: Sequence[str]) -> Command:
         kind = options_of(words[0])
         asked = tyro.cli(kind, prog=f"lite3r {words[0]}", args=list(words[1:]), config=flags)
         return getattr(asked, "action", asked)
-    asked = tyro.extras.subcommand_cli_from_dict(  # completion scripts name them all
-        {word: options_of(word) for word in COMMANDS},
-        prog="lite3r",
-        description=ABOUT,
-        args=list(words),
-        sort_subcommands=False,
-        config=flags,
-    )
+    kinds = {word: options_of(word) for word in COMMANDS}  # completion scripts name them all
+    told: dict[str, Any] = {"prog": "lite3r", "description": ABOUT, "sort_subcommands": False}
+    asked = tyro.extras.subcommand_cli_from_dict(kinds, args=list(words), config=flags, **told)
     return getattr(asked, "action", asked)
 
 
