@@ -81,7 +81,7 @@ def parse(words: Sequence[str]) -> Command:
         kind = options_of(words[0])
         asked = tyro.cli(kind, prog=f"lite3r {words[0]}", args=list(words[1:]), config=flags)
         return getattr(asked, "action", asked)
-    kinds = {word: options_of(word) for word in COMMANDS}  # completion scripts name them all
+    kinds: dict[str, Any] = {word: options_of(word) for word in COMMANDS}  # completions name all
     told: dict[str, Any] = {"prog": "lite3r", "description": ABOUT, "sort_subcommands": False}
     asked = tyro.extras.subcommand_cli_from_dict(kinds, args=list(words), config=flags, **told)
     return getattr(asked, "action", asked)
