@@ -139,6 +139,14 @@ def test_numbers_of_numpy_are_those_of_python(models, batches, tmp_path):
     assert told[0] == told[1]
 
 
+def test_settings_hold_numbers_of_python():
+    held = (
+        GuardConfig(spike=np.float64(8)).spike,
+        DistillConfig(steps=1, learning_rate=np.float64(0.5)).learning_rate,
+    )
+    assert [type(number) for number in held] == [float, float]
+
+
 @pytest.mark.parametrize("value", [np.float32(0.5), np.int64(3), (np.float32(0.5), np.float64(2))])
 def test_a_setting_of_numpy_becomes_one_of_python(value):
     found = plain(value)

@@ -1,10 +1,10 @@
 """The settings of a run, checked when they are made."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from distill.observe.observer import Autocast
-from distill.record.settings import check_choice, check_number, plain
+from distill.record.settings import check_choice, check_number, make_plain
 from distill.step.guard import GuardConfig
 
 
@@ -69,8 +69,7 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        for setting in fields(self):  # numbers of NumPy as those of Python, as a log holds them
-            object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
+        make_plain(self)
         for name in ("steps", "accumulation", "checkpoint_every", "keep_last"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("evaluate_every", "patience"):

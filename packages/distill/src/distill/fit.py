@@ -29,8 +29,8 @@ identity, shows that the output is affine in the layer. Training then starts fro
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -47,6 +47,7 @@ from distill.record.pairs import Pair
 from distill.record.recorder import PassEnded, Recorder
 from distill.record.settings import check_choice, check_number
 from distill.resume.rng import isolated_rng, seed_all
+from distill.step.modes import own_modes_after
 
 Start = Literal["zero", "as_is"]
 
@@ -128,23 +129,13 @@ def fit_projections(
         )
     source = as_batches(batches, seed=seed)
     probes = [_Probe(student, fit) for fit in fits]
-    with isolated_rng(), _evaluation_mode(student, teacher), torch.no_grad():
+    with isolated_rng(), own_modes_after(student, teacher), torch.no_grad():
+        student.eval()
+        teacher.eval()
         for probe in probes:
             _collect(student, teacher, source.at, probe, count, seed, forward)
             probe.solve(ridge, start)
     return [probe.result for probe in probes]
-
-
-@contextmanager
-def _evaluation_mode(*models: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    for model in models:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class _Probe:

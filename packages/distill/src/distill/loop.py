@@ -30,6 +30,7 @@ from distill.resume.progress import Progress
 from distill.resume.rng import isolated_rng
 from distill.run import Run
 from distill.step.determinism import deterministic
+from distill.step.modes import own_modes_after
 from distill.step.recompute import recomputed_activations
 from distill.task import Task, complete_objectives
 from distill.trainable.freeze import (
@@ -252,14 +253,10 @@ def _spread(task: Task, sharding: Sharding | None, *, spread_teacher: bool) -> I
 
 @contextmanager
 def _training_mode(student: nn.Module, teacher: nn.Module) -> Iterator[None]:
-    modes = [
-        (module, module.training) for model in (student, teacher) for module in model.modules()
-    ]
-    student.train()
-    teacher.eval()
-    try:
-        yield
-    finally:
-        torch.clear_autocast_cache()  # a caller's own would go on with weights of before
-        for module, mode in modes:
-            module.training = mode
+    with own_modes_after(student, teacher):
+        student.train()
+        teacher.eval()
+        try:
+            yield
+        finally:
+            torch.clear_autocast_cache()  # a caller's own would go on with weights of before

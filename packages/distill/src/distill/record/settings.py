@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any
 
 
 def check_number(name: str, value: object, *, whole: bool = False, none: bool = False) -> None:
@@ -26,6 +28,12 @@ def check_choice(name: str, value: object, known: Iterable[object]) -> None:
         raise ValueError(
             f"{name}={value!r}; it must be known: choose one of {', '.join(map(repr, choices))}"
         )
+
+
+def make_plain(settings: Any) -> None:
+    """Let a frozen dataclass hold numbers of NumPy as those of Python, as a log holds them."""
+    for setting in fields(settings):
+        object.__setattr__(settings, setting.name, plain(getattr(settings, setting.name)))
 
 
 def plain(value: object) -> object:

@@ -30,7 +30,7 @@ def identify(
     trainable = trainable_parameters(student)
     frozen = {n: p for n, p in student.named_parameters() if n not in trainable}
     identity = {
-        "config": {name: _settled(value) for name, value in config.items()},
+        "config": dict(config),
         "objectives": {name: _describe(value) for name, value in objectives.items()},
         "trainable": {name: list(p.shape) for name, p in trainable.items()},
         "frozen weights": fingerprint(frozen),
@@ -67,11 +67,6 @@ def _describe(value: Any) -> Any:
     if isinstance(value, Callable):  # type: ignore[arg-type]
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return type(value).__qualname__
-
-
-def _settled(value: Any) -> Any:
-    """A setting, or those of a guard, with numbers as JSON holds them."""
-    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.record.settings import check_number
+from distill.record.settings import check_number, make_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class GuardConfig:
         check_number("spike", self.spike)
         for name in ("history", "max_rollbacks"):
             check_number(name, getattr(self, name), whole=True)
+        make_plain(self)
         for name, holds, rule in (
             ("spike", self.spike > 1, "must be above 1"),
             ("history", self.history >= 4, "must be at least 4"),
