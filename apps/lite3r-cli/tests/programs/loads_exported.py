@@ -12,6 +12,7 @@ def peak() -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-before = peak()
-load(sys.argv[1], precision="float32")
-print(peak() - before)
+if __name__ == "__main__":
+    before = peak()
+    load(sys.argv[1], precision="float32")
+    print(peak() - before)
