@@ -142,8 +142,9 @@ def test_a_finished_run_shows_its_report_again(lite3r: Any, finished: Any) -> No
 
 
 def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) -> None:
-    done = lite3r.distill("--data", photos, "--out", "a", "--json")
+    done = lite3r.distill("--data", photos, "--views", "3", "--out", "a", "--json")
     assert done.code == 0, done.err
+    assert "one scene, 2 views, " in dict(json.loads(done.out)["facts"])["data"]
     rows = {row["label"]: row for row in json.loads(done.out)["rows"]}
     teacher, untrained = rows["teacher"], rows["student, untrained"]
     said = "Measured on 2 of 4 photos that the student did not learn from"

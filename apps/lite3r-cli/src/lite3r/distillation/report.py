@@ -99,7 +99,7 @@ def document(
         "summary": sentence(rows, views, plan.many_views),
         "about": f"{first_words} {seen}",
         "rows": rows,
-        "facts": _facts(outcome, plan, seconds),
+        "facts": _facts(outcome, plan, views, seconds),
         "notes": _notes(outcome, plan),
         "settings": plan.settings,
         "losses": [e["losses"]["loss"] for e in history if e["kind"] == "step"],
@@ -129,8 +129,8 @@ def _rows(
     return rows
 
 
-def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]]:
-    recipe, images, source = plan.recipe, plan.images, outcome.models[TEACHER].weights
+def _facts(outcome: Outcome, plan: Plan, views: int, seconds: float) -> list[tuple[str, str]]:
+    recipe, size, source = plan.recipe, plan.images.size, outcome.models[TEACHER].weights
     assert source is not None
     count = f"{plan.judged} unseen scenes" if outcome.lessons.truth else "one scene"
     branch = f"{recipe.feature_map} features over {recipe.linear} keys"
@@ -140,7 +140,7 @@ def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]
         learned = f", solved for on {solved} scenes{learned}"
     return [
         ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, license {source.license}"),
-        ("data", f"{plan.data}, {count}, {images.views} views, {images.size} pixels"),
+        ("data", f"{plan.data}, {count}, {views} views, {size} pixels"),
         ("attention", f"{recipe.scope}: {recipe.words()}"),
         ("linear branch", branch if recipe.linear != "none" else "none"),
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
