@@ -1,6 +1,7 @@
 """What `lite3r export` writes loads in two lines, computes the same, and says what it is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import lite3r as module
 from lite3r.distillation.card import card
 from lite3r.distillation.folder import read_report
 from lite3r.student.deploy import export
-from lite3r.student.recipes import tiles
+from lite3r.student.recipes import by_name, tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
 
@@ -126,6 +127,14 @@ def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) ->
     text = card(student, None, name="light")
     assert "Nothing: the run holds no report.json." in text
     assert "model-index" not in metadata(text)
+
+
+def test_a_card_names_the_attention_that_is_sparse_and_fp8_where_it_is(student: Any) -> None:
+    assert "fp8" in metadata(card(student, None, name="light"))["tags"]
+    other = replace(student, recipe=replace(by_name("paper"), fp8="none"))
+    text = card(other, None, name="light")
+    assert "its global and frame attention is sparse" in text
+    assert "fp8" not in metadata(text)["tags"]
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def _facts(outcome: Outcome, plan: Plan, views: int, seconds: float) -> list[tup
     return [
         ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, license {source.license}"),
         ("data", f"{plan.data}, {count}, {views} views, {size} pixels"),
-        ("attention", f"{recipe.scope}: {recipe.words()}"),
+        ("attention", f"{' and '.join(recipe.scopes)}: {recipe.words()}"),
         ("linear branch", branch if recipe.linear != "none" else "none"),
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
         ("trained", f"{recipe.trainable}{learned}"),
