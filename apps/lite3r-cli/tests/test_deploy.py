@@ -82,6 +82,12 @@ def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(found.depth, last.reconstruct(images).depth)
 
 
+def test_an_unknown_precision_is_refused(student: Any, tmp_path: Path) -> None:
+    student.save(tmp_path)
+    with pytest.raises(ValueError, match="precision=fp16; it must be known: auto, float32"):
+        module.load(tmp_path, precision="fp16")  # type: ignore[arg-type]
+
+
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lite3r export --kind program"):
         module.load_program(tmp_path / "missing.pt2")
