@@ -135,6 +135,15 @@ def test_too_few_photos_are_said_to_be_measured_on(lite3r: Any, photos: Path) ->
     assert "photos that the student learned from" in done.err.replace("\n", " ")
 
 
+def test_copies_of_photos_are_not_held_out(lite3r: Any, photos: Path) -> None:
+    for name in ("1.png", "2.jpg"):
+        (photos / f"copy of {name}").write_bytes((photos / name).read_bytes())
+    done = lite3r.distill("--data", photos, "--out", "a")
+    assert "Measured on 2 of 4 photos" in done.err.replace("\n", " ")
+    tuned = lite3r("tune", "--data", photos, "--views", "3", "--weights", "random", "--size", "56")
+    tuned.refuses("views=3; the photos make one set of so many")
+
+
 def test_a_finished_run_shows_its_report_again(lite3r: Any, finished: Any) -> None:
     again = lite3r.distill("--out", finished.copied(), "--json", "--resume")
     assert "finished already" in again.err
