@@ -23,7 +23,7 @@ ORIENTATION = 0x0112  # of EXIF: how a photo is to be turned; 1 is upright
 
 def main(photos: str, out: str, backbone: str = "da3-tiny", size: str = "224") -> None:
     """Reconstruct, and write both layouts."""
-    weights = "bundled" if backbone == "da3-tiny" else "hub"
+    weights = "bundled" if backbone in ("da3-tiny", "vggt-tiny") else "hub"
     made = reconstruct(photos, load_backbone(backbone, weights=weights), size=int(size))
     folder = Path(out)
     for name in made.photos:

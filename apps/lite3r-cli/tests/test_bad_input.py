@@ -21,6 +21,21 @@ def test_unknown_backbone_lists_the_known(lite3r: Any) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--weights", "random", "--size", "56", "--views", "2", "--scenes", "1"),
+        ("tune", "--weights", "random", "--size", "56", "--views", "2", "--data", "Fotos à côté"),
+        ("bench", "quality", "--weights", "random", "--size", "56", "--views", "2"),
+        ("bench", "speed", "--sizes", "56", "--views", "2", "--no-compile"),
+    ],
+)
+def test_a_network_of_single_views_is_compared_with_none(
+    lite3r: Any, photos: Path, words: tuple[str, ...]
+) -> None:
+    lite3r(*words, "--backbone", "da3metric-tiny").refuses("da3metric-tiny finds no cameras")
+
+
 def test_hub_weights_without_network(lite3r: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between tries of the Hub's library
     monkeypatch.setattr("logging.raiseExceptions", False)  # its log may be an earlier test's stderr

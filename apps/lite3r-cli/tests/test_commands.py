@@ -135,6 +135,15 @@ def test_too_few_photos_are_said_to_be_measured_on(lite3r: Any, photos: Path) ->
     assert "photos that the student learned from" in done.err.replace("\n", " ")
 
 
+def test_copies_of_photos_are_not_held_out(lite3r: Any, photos: Path) -> None:
+    for name in ("1.png", "2.jpg"):
+        (photos / f"copy of {name}").write_bytes((photos / name).read_bytes())
+    done = lite3r.distill("--data", photos, "--out", "a")
+    assert "Measured on 2 of 4 photos" in done.err.replace("\n", " ")
+    tuned = lite3r("tune", "--data", photos, "--views", "3", "--weights", "random", "--size", "56")
+    tuned.refuses("views=3; the photos make one set of so many")
+
+
 def test_a_finished_run_shows_its_report_again(lite3r: Any, finished: Any) -> None:
     again = lite3r.distill("--out", finished.copied(), "--json", "--resume")
     assert "finished already" in again.err
@@ -142,8 +151,9 @@ def test_a_finished_run_shows_its_report_again(lite3r: Any, finished: Any) -> No
 
 
 def test_distill_on_photos_compares_with_the_teacher(lite3r: Any, photos: Path) -> None:
-    done = lite3r.distill("--data", photos, "--out", "a", "--json")
+    done = lite3r.distill("--data", photos, "--views", "3", "--out", "a", "--json")
     assert done.code == 0, done.err
+    assert "one scene, 2 views, " in dict(json.loads(done.out)["facts"])["data"]
     rows = {row["label"]: row for row in json.loads(done.out)["rows"]}
     teacher, untrained = rows["teacher"], rows["student, untrained"]
     said = "Measured on 2 of 4 photos that the student did not learn from"

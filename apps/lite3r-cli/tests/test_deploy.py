@@ -1,6 +1,7 @@
 """What `lite3r export` writes loads in two lines, computes the same, and says what it is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import lite3r as module
 from lite3r.distillation.card import card
 from lite3r.distillation.folder import read_report
 from lite3r.student.deploy import export
-from lite3r.student.recipes import tiles
+from lite3r.student.recipes import by_name, tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import load_backbone
 
@@ -81,6 +82,12 @@ def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(found.depth, last.reconstruct(images).depth)
 
 
+def test_an_unknown_precision_is_refused(student: Any, tmp_path: Path) -> None:
+    student.save(tmp_path)
+    with pytest.raises(ValueError, match="precision=fp16; it must be known: auto, float32"):
+        module.load(tmp_path, precision="fp16")  # type: ignore[arg-type]
+
+
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lite3r export --kind program"):
         module.load_program(tmp_path / "missing.pt2")
@@ -126,6 +133,14 @@ def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) ->
     text = card(student, None, name="light")
     assert "Nothing: the run holds no report.json." in text
     assert "model-index" not in metadata(text)
+
+
+def test_a_card_names_the_attention_that_is_sparse_and_fp8_where_it_is(student: Any) -> None:
+    assert "fp8" in metadata(card(student, None, name="light"))["tags"]
+    other = replace(student, recipe=replace(by_name("paper"), fp8="none"))
+    text = card(other, None, name="light")
+    assert "its global and frame attention is sparse" in text
+    assert "fp8" not in metadata(text)["tags"]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ def test_the_page_lists_every_example_and_a_test_runs_it() -> None:
         assert f'"{path.stem}"' in tests
 
 
+@pytest.mark.parametrize("backbone", ["da3-tiny", "vggt-tiny"])
 def test_photos_become_a_folder_that_splat_trainers_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
 ) -> None:
     (tmp_path / "in").mkdir()
     rng = np.random.default_rng(0)
@@ -42,7 +43,7 @@ def test_photos_become_a_folder_that_splat_trainers_read(
         turned[0x0112] = 6 if number == 2 else 1  # a camera held on its side
         photo.save(tmp_path / "in" / f"{number}.jpg", exif=turned)
     out = tmp_path / "out"
-    ran("photos_to_splats", monkeypatch, str(tmp_path / "in"), str(out), "da3-tiny", "56")
+    ran("photos_to_splats", monkeypatch, str(tmp_path / "in"), str(out), backbone, "56")
     model = formats.read_colmap(out / "sparse/0")
     named = formats.read_transforms(out / "transforms.json")
     assert [camera.name for camera in model.cameras] == ["0.jpg", "1.jpg", "2.jpg"]

@@ -195,6 +195,7 @@ def test_video_options_and_inputs_that_make_no_sense(lite3r: Any, video: Path, r
     run(lite3r, video, "--frames", "99").refuses("12 frames", "99 are asked for")
     Path("empty.mp4").write_bytes(b"")
     run(lite3r, "empty.mp4").refuses("empty.mp4", "no video")
+    run(lite3r, "gone.mp4", "--weights", "gone").refuses("gone.mp4 does not exist")  # weights later
     assert not Path("out").exists()
 
 

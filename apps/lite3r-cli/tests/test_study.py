@@ -168,13 +168,16 @@ def test_other_photos_of_the_same_names_are_other_sets(teacher: Backbone, folder
 @pytest.mark.usefixtures("short")
 def test_a_student_trained_again_is_another_row(lite3r: Any, finished: Any) -> None:
     rows = set()
-    for seed in (0, 1):
-        lite3r.distill("--seed", str(seed), "--out", "light", "--overwrite", "--quiet")
-        done = lite3r("bench", "quality", *SCENES, "--students", "light", "--out", "q.json")
+    words = ("bench", "quality", *SCENES, "--students", "light", "--out", "q.json")
+    for steps in (1, 2):
+        lite3r.distill("--steps", str(steps), "--out", "light", "--overwrite", "--quiet")
+        done = lite3r(*words)
         assert done.code == 0, done.err
         found = json.loads(Path("q.json").read_text())["summary"]
         rows |= {row["row"] for row in found if row["row"].startswith("student light ")}
-        assert len(rows) == seed + 1
+        assert len(rows) == steps
+    for other in (("--backbone", "vggt-tiny"), ("--seed", "1")):
+        lite3r(*words, *other, "--overwrite").refuses("students=light; its teacher must be")
 
 
 def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list[Scene]) -> None:

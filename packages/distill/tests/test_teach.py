@@ -84,6 +84,9 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     assert asked.of("proj") == asked
     with pytest.raises(ValueError, match="steps=5 with trainable=none; something must train"):
         Training(steps=5).of("none")
+    for trainable in ("none", "lora"):
+        with pytest.raises(ValueError, match=f"solve_batches=2 with trainable={trainable}; "):
+            Training(solve_batches=2).of(trainable)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_hidden_files_and_sidecars_are_no_photos(photos: Path) -> None:
     assert names(find_photos([f"{photos}/*.JPG"])) == found
 
 
+def test_a_copy_is_taken_once_where_none_are_wanted(photos: Path) -> None:
+    (photos / "IMG_9.JPG").write_bytes((photos / "IMG_1.JPG").read_bytes())
+    assert names(find_photos([photos])) == ["IMG_0.JPG", "IMG_1.JPG", "IMG_2.JPG", "IMG_9.JPG"]
+    assert names(find_photos([photos], copies=False)) == ["IMG_0.JPG", "IMG_1.JPG", "IMG_2.JPG"]
+    with pytest.raises(InputError, match="names 3 photos; at least 4"):
+        find_photos([photos], copies=False, at_least=4)
+
+
 def test_a_folder_of_sidecars_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "._a.jpg").write_bytes(b"\0")
     with pytest.raises(InputError, match=r"holds no photo \(\._a\.jpg\)"):

@@ -115,7 +115,8 @@ def archive(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: None, "does not exist; it must be a program"),
+        (lambda path: None, "is no file; it must be a program"),
+        (lambda path: path.mkdir(), "is no file; it must be a program"),
         (lambda path: path.write_bytes(b"PK not really"), "is no program; it is no archive"),
         (archive, "is no program; "),
     ],

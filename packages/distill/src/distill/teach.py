@@ -57,7 +57,7 @@ def teach(
     """
     begun = directory is not None and has_run(directory)
     count = training.solved(trainable)
-    if count and trainable in ("proj", "out") and not begun:
+    if count and not begun:
         near = trainable == "out"
         fit_projections(
             student,

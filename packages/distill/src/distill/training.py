@@ -7,6 +7,7 @@ from distill.record.settings import check_choice, check_number
 
 Match = Literal["attention", "outputs", "cameras", "tokens"]
 STEPS, SOLVED = 80, 12
+SOLVABLE = ("proj", "out")
 RATES = {"proj": 1e-3, "gains": 3e-4}  # of what else trains: GENTLE
 LONGER, AVERAGED = 160, 0.97  # steps and averaging of gains
 GENTLE = 1e-4  # an untrained student is near: larger steps lead away
@@ -86,7 +87,7 @@ class Training:
     def of(self, trainable: str) -> "Training":
         """The same with every number filled in for what trains: a preset of `train_only`, or none.
 
-        Raises ValueError for steps where nothing trains.
+        Raises ValueError for steps where nothing trains, and as `solved` does.
         """
         if trainable == "none" and self.steps:
             raise ValueError(
@@ -111,7 +112,15 @@ class Training:
         return 0 if trainable in ("none", "out") else STEPS
 
     def solved(self, trainable: str) -> int:
-        """On how many scenes layers are solved for."""
+        """On how many scenes layers are solved for.
+
+        Raises ValueError for scenes where no layer is.
+        """
+        if self.solve_batches and trainable not in SOLVABLE:
+            raise ValueError(
+                f"solve_batches={self.solve_batches} with trainable={trainable}; layers are solved "
+                f"for where {' or '.join(SOLVABLE)} trains: leave solve_batches out"
+            )
         if self.solve_batches is not None:
             return self.solve_batches
         return SOLVED if trainable == "out" else 0

@@ -158,8 +158,8 @@ def load_program(path: str | Path) -> Program:
     path = Path(path)
     if not path.is_file():
         raise ValueError(
-            f"{path} does not exist; it must be a program: write_program (lite3r export "
-            "--kind program) makes one"
+            f"{path} is no file; it must be a program: write_program (lite3r export --kind "
+            f"program) makes one, as {PROGRAM}"
         )
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no program; it is no archive: write_program makes one")

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import recon_eval
+from lite3r.shell.errors import reported
 from recon_backbones import Backbone, Prediction
 from recon_eval import Answer, Report
 from recon_eval.data import Scene
@@ -20,10 +21,11 @@ def compared(backbone: Any, images: Float[Tensor, "b v 3 y x"]) -> Prediction:
 
     Depth Anything 3 chooses the leading view from its own tokens, and the last bits decide
     between similar views. Two models that choose differently answer in different orders and
-    frames, and nothing can be said of their layers.
+    frames, and nothing can be said of their layers. Raises UserError where it finds no cameras.
     """
     images = images.to(next(backbone.parameters()).device)
-    prediction: Prediction = backbone(images, reference="first")
+    with reported(of=("recon_backbones.da3.single",)):
+        prediction: Prediction = backbone(images, reference="first")
     return prediction
 
 

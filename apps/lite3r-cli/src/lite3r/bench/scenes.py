@@ -17,7 +17,7 @@ def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> li
     `views` make one set. Raises ValueError for a folder without two photos.
     """
     ImageSettings(views=views, size=size)
-    images = load_batch(find_photos([folder]), backbone, size).images[0]
+    images = load_batch(find_photos([folder], copies=False), backbone, size).images[0]
     sets = max(1, len(images) // views)
     chosen = [images[number::sets][:views] for number in range(sets)]
     place = "/".join(folder.resolve().parts[-2:])  # many folders of photos are called "images"
@@ -35,7 +35,7 @@ def half_of(folder: Path) -> int:
 
     Raises ValueError for fewer than four photos.
     """
-    count = len(find_photos([folder]))
+    count = len(find_photos([folder], copies=False))
     if count < 4:
         raise ValueError(f"data={folder}; it holds {count} photos: four are the fewest to tune on")
     return min(32, count // 2)

@@ -50,8 +50,8 @@ def run(asked: Tune, terminal: Terminal) -> None:
         f"recipe: {folder / RECIPE}"
         if found.choice
         else f"no cheaper candidate stays within allow={asked.allow}, "
-        f"allow_pose={asked.allow_pose}; {folder / TABLE} shows how near each comes: allow "
-        "more, or give more views"
+        f"allow_pose={asked.allow_pose}; {folder / TABLE} shows how near each comes: give "
+        "more views (few cost what dense does), or allow more"
     )
 
 

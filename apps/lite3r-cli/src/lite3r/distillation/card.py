@@ -24,8 +24,8 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
         _metadata(student, report),
         f"# A light student of {student.teacher.backbone}",
         "",
-        "Depth and cameras from photos of one scene, in one pass. Made with "
-        f"Lite3R from {_source(student, entry.hub)}: its {recipe.scope} attention is sparse, "
+        "Depth and cameras from photos of one scene, in one pass. Made with Lite3R from "
+        f"{_source(student, entry.hub)}: its {' and '.join(recipe.scopes)} attention is sparse, "
         "and only what the recipe names was trained, by distillation, without labels.",
         "",
         "| | |",
@@ -72,7 +72,7 @@ def _metadata(student: Student, report: Mapping[str, Any] | None) -> str:
         license=entry.license,
         base_model=entry.hub if student.teacher.weights == "hub" else None,
         library="lite3r",
-        tags=["3d-reconstruction", "sparse-attention", "fp8"],
+        tags=["3d-reconstruction", "sparse-attention", *["fp8"] * (student.recipe.fp8 != "none")],
     )
 
 

@@ -88,7 +88,7 @@ def lessons(
 
 def photos_of(data: str) -> dict[str, str]:
     """The photos of a folder, where it is one, by what no others have. Raises as `find_photos`."""
-    return {} if data == SYNTHETIC else {"photos": photos_digest(find_photos([data]))}
+    return {} if data == SYNTHETIC else {"photos": photos_digest(find_photos([data], copies=False))}
 
 
 def scenes_to_learn_from(batches: int) -> int:
@@ -100,7 +100,7 @@ def _of_photos(
     folder: str, teacher: Backbone, images: ImageSettings, many: ImageSettings | None
 ) -> Lessons:
     with reported():
-        photos = load_batch(find_photos([folder]), teacher, images.size).images[0]
+        photos = load_batch(find_photos([folder], copies=False), teacher, images.size).images[0]
     held = held_out(len(photos))
     rest = [i for i in range(len(photos)) if i not in held]
     judged = photos[(held or rest)[: images.views]]

@@ -90,16 +90,15 @@ def document(
     """Every number, with what it was measured on."""
     rows = _rows(outcome, costs, larger, density)
     history = outcome.result.history if outcome.result else []
-    first_words = outcome.lessons.first_words
     views = outcome.lessons.judged[0].num_views
     pairs = f"{rows[-1]['density']:.1%} of the query-key pairs exactly"
     seen = f"At {plan.many_views or views} views softmax attention sees {pairs}."
     return {
         "format": FORMAT,
         "summary": sentence(rows, views, plan.many_views),
-        "about": f"{first_words} {seen}",
+        "about": f"{outcome.lessons.first_words} {seen}",
         "rows": rows,
-        "facts": _facts(outcome, plan, seconds),
+        "facts": _facts(outcome, plan, views, seconds),
         "notes": _notes(outcome, plan),
         "settings": plan.settings,
         "losses": [e["losses"]["loss"] for e in history if e["kind"] == "step"],
@@ -129,19 +128,18 @@ def _rows(
     return rows
 
 
-def _facts(outcome: Outcome, plan: Plan, seconds: float) -> list[tuple[str, str]]:
-    recipe, images, source = plan.recipe, plan.images, outcome.models[TEACHER].weights
+def _facts(outcome: Outcome, plan: Plan, views: int, seconds: float) -> list[tuple[str, str]]:
+    recipe, size, source = plan.recipe, plan.images.size, outcome.models[TEACHER].weights
     assert source is not None
     count = f"{plan.judged} unseen scenes" if outcome.lessons.truth else "one scene"
     branch = f"{recipe.feature_map} features over {recipe.linear} keys"
-    result = outcome.result
-    learned = f", {result.steps} steps, {result.seconds:.0f} s" if result else ""
+    learned = f", {made.steps} steps, {made.seconds:.0f} s" if (made := outcome.result) else ""
     if solved := plan.training.solve_batches:
         learned = f", solved for on {solved} scenes{learned}"
     return [
         ("teacher", f"{plan.teacher.backbone}, weights {source.kind}, license {source.license}"),
-        ("data", f"{plan.data}, {count}, {images.views} views, {images.size} pixels"),
-        ("attention", f"{recipe.scope}: {recipe.words()}"),
+        ("data", f"{plan.data}, {count}, {views} views, {size} pixels"),
+        ("attention", f"{' and '.join(recipe.scopes)}: {recipe.words()}"),
         ("linear branch", branch if recipe.linear != "none" else "none"),
         ("linear layers", f"FP8 {recipe.fp8}" if recipe.fp8 != "none" else "as in the teacher"),
         ("trained", f"{recipe.trainable}{learned}"),

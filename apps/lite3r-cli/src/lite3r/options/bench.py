@@ -71,9 +71,9 @@ class Quality(Command, work="lite3r.commands.quality:run"):
     """
 
     rows: Literal["cheap", "full", "study", "rounded", "taught"] = "cheap"
-    """Seven rows, all of them, one setting of the content order changed at a time, FP8 weights to
-    suit their inputs beside the nearest, or those that are trained: what trains, towards what, with
-    FP8 or before it, and as the paper does it."""
+    """Dense and seven rows, all of them, one setting of the content order changed at a time, FP8
+    weights to suit their inputs beside the nearest, or those that are trained: what trains, towards
+    what, with FP8 or before it, and as the paper does it."""
     full: bool = False
     """All rows, 64 scenes, 2, 8, 16 and 32 views, unless other options say otherwise."""
     scenes: int | None = None

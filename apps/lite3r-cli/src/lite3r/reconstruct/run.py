@@ -92,7 +92,7 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
 def _inputs(plan: Plan) -> list[Path]:
     """All that is read. Photos are looked for before weights are read, or fetched."""
     given = [Path(one) for one in (*plan.photos, plan.cameras, plan.masks.folder) if one]
-    if not any(is_video(Path(one)) for one in plan.photos):
+    if not any(is_video(Path(one)) and Path(one).is_file() for one in plan.photos):
         photos = find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
         check_photos(photos, plan.formats)
         given += photos

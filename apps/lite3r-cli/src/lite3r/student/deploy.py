@@ -206,9 +206,11 @@ def multiplies_half(device: torch.device) -> bool:
 
 
 def number_type(precision: Precision, device: torch.device) -> torch.dtype:
-    """The number type that a precision means on a device."""
+    """The number type that a precision means on a device. Raises ValueError for another word."""
     if precision == "auto":
         return half_type(device) if multiplies_half(device) else torch.float32
+    if precision not in TYPES:
+        raise ValueError(f"precision={precision}; it must be known: auto, {', '.join(TYPES)}")
     return TYPES[precision]
 
 
@@ -244,8 +246,7 @@ def _load_exported(
 
 
 def _deployment(backend: str, dtype: torch.dtype, layers: int) -> Deployment:
-    precision = str(dtype).removeprefix("torch.")
-    return Deployment(backend=backend, precision=precision, layers=layers)
+    return Deployment(backend=backend, precision=str(dtype).removeprefix("torch."), layers=layers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from lite3r.bench.scenes import photo_sets, told_apart
 from lite3r.shell.errors import reported
 from lite3r.shell.words import Words
 from lite3r.student.axes import run_on_drawn
-from lite3r.student.deploy import load_model
+from lite3r.student.deploy import load
 from lite3r.student.files import CONFIG
 from lite3r.study.candidates import BESIDE_TAUGHT, CHEAP, FULL, ROUNDED, STUDY, Candidate
 from lite3r.study.judge import attention_mass, judge
@@ -54,7 +54,7 @@ class Question:
 def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> dict[str, Any]:
     """Measure what is not kept yet; the results, and what they say in words.
 
-    Raises UserError for folders that hold no student, or too few photos.
+    Raises UserError for folders that hold no student of the teacher, or too few photos.
     """
     with reported():
         networks, split = _networks(question, teacher, words)
@@ -65,9 +65,8 @@ def measure(question: Question, teacher: Backbone, kept: Kept, words: Words) -> 
             every = {**networks, **(split if few else {})}
             measure_rows(group, name, scenes[name], every, judge, kept)
     _masses(question, networks, kept)
-    summary = summarize(kept.measured)
     said = verdict(kept.measured, middle(question), PARTS, ON_PHOTOS)
-    kept.save(summary=summary, verdict=said)
+    kept.save(summary=summarize(kept.measured), verdict=said)
     return kept.document
 
 
@@ -88,7 +87,9 @@ def _networks(question: Question, teacher: Backbone, words: Words) -> tuple[Netw
             found[name] = cache(partial(learn, name, lesson))
     device = str(next(teacher.parameters()).device)
     for folder in question.students:
-        loaded = load_model(str(folder), backbone="", weights=None, seed=0, device=device)
+        loaded = load(folder, device=device)
+        if loaded.weights_sha256 != weights_digest(teacher):
+            raise ValueError(f"students={folder}; its teacher must be compared: name that")
         made_of = (folder / CONFIG).read_bytes() + weights_digest(loaded.backbone).encode()
         which = hashlib.sha256(made_of).hexdigest()[:8]  # made again, it is another one
         found[f"student {folder.name} {which}"] = partial(getattr, loaded, "backbone")
@@ -126,11 +127,9 @@ def _masses(question: Question, networks: Networks, kept: Kept) -> None:
 
 
 def _drawn(question: Question, count: int, views: int) -> Any:
-    shape = {"views": views, "size": question.size, "seed": question.seed}
-    return drawn_scenes("test", count=count, **shape)
+    return drawn_scenes("test", count=count, views=views, size=question.size, seed=question.seed)
 
 
 def middle(question: Question) -> str:
     """The group that words are about: 8 views where they are among those asked for."""
-    views = 8 if 8 in question.views else question.views[0]
-    return f"{views} views"
+    return f"{8 if 8 in question.views else question.views[0]} views"

@@ -18,14 +18,19 @@ GLANCE = 10_000  # files below a folder that are looked at for a hint
 
 
 def find_photos(
-    inputs: Sequence[str | Path], *, at_least: int = 2, recursive: bool = False
+    inputs: Sequence[str | Path],
+    *,
+    at_least: int = 2,
+    recursive: bool = False,
+    copies: bool = True,
 ) -> list[Path]:
     """The photos that the inputs name, in natural order within each, each file once.
 
     An input is a photo, a folder (its photos, and with `recursive` those of the folders in it), a
     shell pattern, or a .txt file with one path per line, relative to the file. Hidden files in
     folders, the sidecars that a Mac leaves beside photos (._NAME), and what a reconstruction wrote
-    into a folder below, as depth maps, are no photos.
+    into a folder below, as depth maps, are no photos. Without `copies` no file is taken that is
+    byte for byte one before it: a photo must not be held out and learned from.
 
     Raises InputError when an input names nothing, or all together fewer than `at_least`.
     """
@@ -40,13 +45,30 @@ def find_photos(
                     f"{_shown(path)} {what}; a photo must be a file that can be read: leave it out"
                 )
             found.setdefault(path.resolve(), path)
-    if len(found) < at_least:
+    photos = list(found.values()) if copies else without_copies(list(found.values()))[0]
+    if len(photos) < at_least:
         raise InputError(
-            f"{' '.join(map(str, inputs))} names {len(found)} "
-            f"photo{'s' * (len(found) != 1)}; at least {at_least} "
+            f"{' '.join(map(str, inputs))} names {len(photos)} "
+            f"photo{'s' * (len(photos) != 1)}; at least {at_least} "
             f"{'views of the same scene are' if at_least > 1 else 'is'} needed: name more"
         )
-    return list(found.values())
+    return photos
+
+
+def without_copies(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The files of which none is byte for byte one before it, and the others."""
+    by_size: dict[int, list[Path]] = {}
+    for path in paths:
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    copies = set()
+    for same in by_size.values():
+        seen = set()
+        for path in same if len(same) > 1 else ():
+            digest = hashlib.sha256(path.read_bytes()).digest()
+            if digest in seen:
+                copies.add(path)
+            seen.add(digest)
+    return [p for p in paths if p not in copies], [p for p in paths if p in copies]
 
 
 def photos_digest(paths: Sequence[Path]) -> str:

@@ -5,7 +5,6 @@ al., ICPR 2000) over the variance of the photo itself, so that contrast does not
 compares photos of one scene, and means nothing by itself.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from recon_backbones.photos.decode import decode_photo
+from recon_backbones.photos.files import without_copies
 
 SIDE, GRAY = 256, 32
 NEARLY = 2.0  # of 255: two photos whose small gray versions differ by less show the same
@@ -68,7 +68,7 @@ def select_views(
       does not show the same as the one before; photos are looked at only then.
     - `drop_blurred`: leave out photos less sharp than this fraction of the median (0 keeps all).
     """
-    chosen, copies = _without_copies(paths)
+    chosen, copies = without_copies(paths)
     blurred: list[Path] = []
     if drop_blurred > 0 or (max_views is not None and len(chosen) > max_views):
         looks = {}
@@ -84,21 +84,6 @@ def select_views(
     return Selection(
         paths=tuple(chosen), left_out={why: tuple(p) for why, p in left_out.items() if p}
     )
-
-
-def _without_copies(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    by_size: dict[int, list[Path]] = {}
-    for path in paths:
-        by_size.setdefault(path.stat().st_size, []).append(path)
-    copies = set()
-    for same in by_size.values():
-        seen = set()
-        for path in same if len(same) > 1 else ():
-            digest = hashlib.sha256(path.read_bytes()).digest()
-            if digest in seen:
-                copies.add(path)
-            seen.add(digest)
-    return [p for p in paths if p not in copies], [p for p in paths if p in copies]
 
 
 def _spread(paths: list[Path], looks: dict[Path, Thumbnail], count: int) -> list[Path]:

@@ -54,8 +54,8 @@ class MonoDepthAnything3(Backbone):
         """
         if world_to_camera is None or intrinsics is None:
             raise InputError(
-                f"{self.name} finds no cameras; a Prediction holds them: give "
-                "world_to_camera and intrinsics, or call internals(images) for depth and "
+                f"{self.name} finds no cameras; a Prediction holds them: give cameras "
+                "(world_to_camera and intrinsics), or call internals(images) for depth and "
                 "sky alone"
             )
         depth, sky = self._run(images, head_chunk)
