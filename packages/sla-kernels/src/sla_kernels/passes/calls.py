@@ -26,8 +26,8 @@ __all__ = [
     "tilts",
     "walked",
 ]
-ROWS = 64  # of scores: fewer are worked on as soon as they are shared
-STEP = 2048  # tokens in one step of an order, likewise
+ROWS = 64  # of scores, for each thread: fewer are done as soon as they are shared
+STEP = 3072  # tokens in one step of an order, likewise
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 
 

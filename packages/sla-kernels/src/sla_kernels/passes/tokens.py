@@ -13,7 +13,7 @@ from sla_kernels.runtime.team import shared, size
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 
-LEAST = 1024  # tokens: fewer are worked on as soon as they are shared
+LEAST = 4096  # tokens of all heads, for each thread: fewer are done as soon as they are shared
 
 
 def flat(x: Tensor) -> np.ndarray:
@@ -43,19 +43,24 @@ class Tokens:
 def in_runs(heads: int, count: int, least: int, work: Callable[[int, int, int], None]) -> None:
     """Share the work on `count` things of each head: `work(head, first, end)`.
 
-    Evenly, and in as few parts as may be, since each takes its turn in Python; less than `least`
-    things are done as soon as they are shared.
+    Evenly, and in as few parts as may be, since each takes its turn in Python. The caller does all
+    where there are fewer than `least` things for each thread: they are done as soon as shared, and
+    other processes may keep a thread from coming.
     """
     threads = size()
-    parts = min(threads // math.gcd(threads, heads), max(1, count // least))
-    step = num_blocks(count, parts)
+    alone = heads * count < least * threads
+    step = num_blocks(count, 1 if alone else threads // math.gcd(threads, heads))
     runs = num_blocks(count, step)
 
     def part(number: int) -> None:
         head, run = divmod(number, runs)
         work(head, run * step, min((run + 1) * step, count))
 
-    shared(part, heads * runs)
+    if alone:
+        for number in range(heads):
+            part(number)
+    else:
+        shared(part, heads * runs)
 
 
 def in_cells(heads: int, layout: Layout, work: Callable[[int, int, int], None]) -> None:

@@ -12,7 +12,7 @@ from sla_kernels.passes import mass
 from sla_kernels.passes.tokens import flat, in_runs
 from sla_kernels.summary.layout import Budget, Layout
 
-BLOCKS = 16  # of queries: fewer are worked on as soon as they are shared
+BLOCKS = 64  # of queries, for each thread: fewer are done as soon as they are shared
 AT_ONCE = 256  # of them, whose candidates are held at a time
 
 
