@@ -64,7 +64,7 @@ def quality() -> str:
     return (
         f"{table(header, rows)}\n\n{record['backbone']}, {few['dense']['scenes']} unseen "
         f"synthetic scenes of 2 views and as many of 8 at {record['setting']['size']} pixels; "
-        f"paired 95 % bootstrap intervals; {photos['dense']['scenes']} sets of up to 8 "
+        f"paired 95 % bootstrap intervals; {photos['dense']['scenes']} sets of up to 16 "
         f"photographs, compared with the dense network. {where(record['environment'])}\n\n"
         f"Its verdict:\n\n{said}"
     )
@@ -85,11 +85,14 @@ def _by_views(record: dict[str, Any], counts: tuple[str, ...], said: str) -> str
     groups = _groups(record, *counts)
     header = ("network", *(f"{words}, {views}" for views in counts for words in ON_TRUTH))
     missing = ("not measured", "not measured")
-    rows = [
-        (name, *(text for of in groups for text in (_truth(of[name]) if name in of else missing)))
-        for name in groups[0]
-    ]
     scenes, size = groups[0]["dense"]["scenes"], record["setting"]["size"]
+    rows = [
+        (
+            name if row["scenes"] == scenes else f"{name} ({row['scenes']} scenes)",
+            *(text for of in groups for text in (_truth(of[name]) if name in of else missing)),
+        )
+        for name, row in groups[0].items()
+    ]
     return (
         f"{table(header, rows)}\n\n{record['backbone']}, {scenes} unseen synthetic scenes of "
         f"either number of views at {size} pixels; {said}paired 95 % bootstrap intervals. "
