@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -49,6 +49,7 @@ class Case(NamedTuple):
     pinned: tuple[int, ...] = ()
     keep: int = 9
     scenes: int = 1
+    opened: int = 5
 
 
 CASES = [
@@ -62,6 +63,7 @@ CASES = [
     Case(block=(80, 4), sizes=None),
     Case(n=301, m=301, block=(64, 16), sizes=(16,), keep=1),
     Case(scenes=2, n=401, m=401, pinned=(400,)),
+    Case(n=968, m=968, sizes=(4, 32, 96), opened=32),  # more than there are in the last coarse cell
 ]
 
 
@@ -73,6 +75,40 @@ def drawn(case: Case, dtype: torch.dtype) -> list[Tensor]:
     return made[0] if case.scenes == 1 else [torch.cat(list(x)) for x in zip(*made, strict=True)]
 
 
+def settings_of(case: Case) -> dict[str, Any]:
+    pinned = torch.tensor(case.pinned, dtype=torch.int64) if case.pinned else None
+    named = {"keep": case.keep, "block": case.block, "summary": case.sizes, "axes": 6}
+    return {**named, "opened": case.opened, "pinned": pinned}
+
+
+@pytest.fixture
+def all_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little there is to do, each thread does a part of it, a few blocks at a time."""
+    for place in ("tokens.LEAST", "calls.LEAST", "calls.STEP", "calls.ROWS", "walk.BLOCKS"):
+        monkeypatch.setattr(f"sla_kernels.passes.{place}", 1)
+    monkeypatch.setattr("sla_kernels.passes.walk.AT_ONCE", 3)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.usefixtures("poisoned_empty", "all_shared")
+def test_who_does_which_part_changes_nothing(case: Case, threads: int) -> None:
+    q, k, v = drawn(case, torch.float32)
+
+    def run() -> list[Tensor]:
+        found = select_rows(q, k, v, **settings_of(case))
+        out = sla_attention(q, k, v, linear=None, backend="eager", selection=found)
+        return [found.order, found.rows, found.tilt, out]
+
+    before, made = torch.get_num_threads(), []
+    for count in (1, threads):
+        torch.set_num_threads(count)
+        made.append(run())
+    torch.set_num_threads(before)
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.usefixtures("poisoned_empty")
@@ -80,11 +116,10 @@ def test_passes_choose_what_pytorch_chooses(case: Case, dtype: torch.dtype, by_p
     q, k, v = drawn(case, dtype)
     if product_type(k) != dtype:
         pytest.skip("this processor multiplies no bfloat16")
-    pinned = torch.tensor(case.pinned, dtype=torch.int64) if case.pinned else None
-    chosen = {"keep": case.keep, "block": case.block, "opened": 5, "summary": case.sizes, "axes": 6}
+    chosen = settings_of(case)
     assert where.passes_for(q, k, v) is calls
-    found = select_rows(q, k, v, **chosen, pinned=pinned)
-    expected = by_pytorch(select_rows, q, k, v, **chosen, pinned=pinned)
+    found = select_rows(q, k, v, **chosen)
+    expected = by_pytorch(select_rows, q, k, v, **chosen)
     assert found.exact < found.key_blocks
     assert torch.equal(found.order, expected.order)
     assert torch.equal(found.rows.sort(3).values, expected.rows.sort(3).values)
