@@ -51,7 +51,7 @@ class Buffers:
             for name, buffer in model.named_buffers()
         }
         self._filled = {
-            f"{path}.{leaf}" if path else leaf: buffer is not None
+            _name(path, leaf): buffer is not None
             for path, module in model.named_modules(remove_duplicate=False)
             for leaf, buffer in module._buffers.items()
         }
@@ -72,7 +72,7 @@ class Buffers:
     def unsaved(self) -> set[str]:
         """Name the buffers that the model has made since, and that its state dict leaves out."""
         return {
-            f"{path}.{leaf}" if path else leaf
+            _name(path, leaf)
             for path, module in self._model.named_modules()
             for leaf in module._non_persistent_buffers_set
         } - self._filled.keys()
@@ -196,6 +196,10 @@ def touched(model: nn.Module, before: Marks) -> list[nn.Module]:
             b is not old or v != version for (b, v), (old, version) in zip(now, then, strict=True)
         )
     ]
+
+
+def _name(path: str, leaf: str) -> str:
+    return f"{path}.{leaf}" if path else leaf
 
 
 def version_of(buffer: Tensor) -> int:
