@@ -35,6 +35,7 @@ from distill.processes.launch import use_own_gpu as use_own_gpu
 from distill.processes.queue import Note as Note
 from distill.processes.queue import Outcome as Outcome
 from distill.processes.queue import Queue as Queue
+from distill.processes.queue import forget_done as forget_done
 from distill.processes.queue import work_off as work_off
 from distill.processes.sharding import Sharding as Sharding
 from distill.record.pairs import Pair as Pair

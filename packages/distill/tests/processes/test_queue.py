@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import Queue, work_off
+from distill import Queue, forget_done, work_off
 from distill.resume import hold
 from distill.resume.hold import NoLocksError, held_file
 
@@ -161,6 +161,8 @@ def test_a_broken_job_is_noted_and_does_not_stop_the_others(tmp_path):
     assert again.own == ()
     (tmp_path / "b.json").unlink()  # tried once more
     assert work_off(queue, jobs, work).own == ("b",)
+    forget_done(queue, ["a", "b", "nothing"])
+    assert work_off(queue, jobs, work).own == ("a",)
 
 
 @settings(max_examples=20, deadline=None)

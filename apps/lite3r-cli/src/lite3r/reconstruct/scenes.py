@@ -1,12 +1,11 @@
 """Many scenes, each whole by itself: any number of processes take them from one queue."""
 
 import json
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from distill import Queue, use_own_gpu, work_off
+from distill import Queue, forget_done, use_own_gpu, work_off
 from lite3r.reconstruct.run import Plan, run, title
 from lite3r.shell import atomic
 from lite3r.shell.errors import UserError, reported
@@ -37,11 +36,8 @@ def run_scenes(plan: Plan, folder: Path, words: Words) -> dict[str, Any]:
             settings=json.loads(json.dumps(settings, default=str)),
             broken=(UserError,),
         )
-        for name in scenes:
-            note = queue.folder / f"{name}.json"
-            with suppress(OSError):  # one whose folder was removed is made again, by one process
-                if not (folder / name).exists() and b'"state": "done"' in note.read_bytes():
-                    note.unlink()
+        # one whose folder was removed is made again
+        forget_done(queue, [name for name in scenes if not (folder / name).exists()])
         found = work_off(queue, scenes, work, say=words.say)
     if found.broken:
         raise UserError(

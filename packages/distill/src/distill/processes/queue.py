@@ -13,7 +13,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +124,19 @@ def work_off(
                 say(f"waiting for {left} that other processes are at")
             told = True
             time.sleep(queue.pause_seconds)
+
+
+def forget_done(queue: Queue, names: Iterable[str]) -> None:
+    """Let jobs that are noted as done be done again, as where their results were removed since.
+
+    Those that are noted as broken, or not at all, stay as they are. Raises ValueError for a damaged
+    note.
+    """
+    for name in names:
+        path = queue.folder / f"{name}.json"
+        with suppress(FileNotFoundError):  # another process has forgotten it as well
+            if path.exists() and _parsed(path).get("state") == "done":
+                path.unlink()
 
 
 def _claim(
