@@ -22,7 +22,15 @@ sys.exit(max([main(words) for words in json.loads(sys.argv[1])]))
 ROWS = ("rows_fwd", "rows_bwd")
 ADDERS = ("rows_sum", "rows_laid", "rows_larger", "cells_means", "cells_larger", "cells_tilt")
 ADDERS += ("cells_top", "cells_alone")  # which rank what others scored
-ORDERS = ("order_spread", "order_keys", "order_longest", "order_long", "order_short", "order_few")
+ORDERS = (
+    "order_spread",
+    "order_turn",
+    "order_keys",
+    "order_longest",
+    "order_long",
+    "order_short",
+    "order_few",
+)
 
 # What is compiled where registers or shared memory are scarcest: target, data type, head width.
 WIDEST = ("sparse_bwd_q", "sparse_bwd_kv", "linear_bwd_q", "linear_bwd_kv", *ROWS)

@@ -27,7 +27,7 @@ from sla_kernels import (
 from sla_kernels.flops import FORMULAS
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
 from sla_kernels.linear.rule import Rule
-from sla_kernels.order.median import median_order
+from sla_kernels.order.median import TURNS, median_order
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
 
 D = 16
@@ -60,11 +60,13 @@ def test_every_operator_has_a_formula() -> None:
     assert {run.__name__ for run in FORMULAS} == registered - {"launch"}  # that computes nothing
 
 
-def test_an_order_costs_the_covariances_of_its_segments() -> None:
+def test_an_order_costs_the_turns_of_its_directions() -> None:
     """As PyTorch counts what the order does, where no segment is padded."""
     features, sizes = torch.randn(2, 64, 5), (16,)
     counted = count(lambda: torch.ops.sla_kernels.halve_tokens(features, sizes))
-    assert counted == count(lambda: median_order(features, sizes)) == 2 * 2 * features.numel() * 5
+    assert (
+        counted == count(lambda: median_order(features, sizes)) == 2 * 2 * TURNS * features.numel()
+    )
 
 
 def test_a_choice_by_content_costs_its_order_more_than_one_in_sequence() -> None:

@@ -9,7 +9,7 @@ import torch
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
 from sla_kernels.order.launch import BEGIN, OF_PIECE, PIECE, featuring, warps
-from sla_kernels.order.median import OWN, TURNS
+from sla_kernels.order.median import STEEP, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, Tiles, precision, tiles_of
 from sla_kernels.search import kernels as search
@@ -71,6 +71,7 @@ HALVES = ("order_longest", "order_long", "order_short", "order_few")
 ORDER = {
     "order_features": order.features_kernel,
     "order_spread": order.spread_kernel,
+    "order_turn": order.turn_kernel,
     "order_keys": order.keys_kernel,
     **dict.fromkeys(HALVES, order.halve_kernel),
 }
@@ -169,7 +170,7 @@ def _of_order(dtype: torch.dtype, width: int) -> Iterator[Variant]:
         if name in HALVED:
             tile = Tile(m=most, n=1, warps=warps(most), stages=ADDS.stages)
         sizes = {"AXES": AXES, "TILE": tile.m, "STEP": tile.n, "OF_PIECE": OF_PIECE}
-        halved = {"WIDTH": most, "STEPS": steps, "TURNS": TURNS if most <= OWN else 0}
+        halved = {"WIDTH": most, "STEPS": steps, "TURN": 1, "TURNS": TURNS, "STEEP": STEEP}
         yield name, kernel, tile, sizes | halved
 
 

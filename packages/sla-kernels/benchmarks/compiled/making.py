@@ -23,7 +23,7 @@ from sla_kernels.summary import kernels_rows as laid
 LENGTHS = {*sparse.LENGTHS, *linear.LENGTHS, *rows.LENGTHS, *laid.LENGTHS}
 LENGTHS |= {*search.LENGTHS, *asked.LENGTHS, *cells.LENGTHS, *order.LENGTHS}
 NUMBERS = {"scale", "scale_log2", "eps", "absent"}
-FLOATS = {"LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums", "Bias"}
+FLOATS = {"Turned", "LSE", "Delta", "Total", "DTotal", "States", "Sums", "DStates", "DSums", "Bias"}
 FLOATS |= {"EntriesK", "EntriesV", "Parts", "Wanted", "Pinned", "Spread", "Spreads"}
 FLOATS |= {"Moved", "Left", "Tilt", "Asked", "Features"}
 LONG = {"Places", "Outside"}

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import register_flop_formula
 from sla_kernels.linear.op import linear_attention_backward, linear_attention_forward
 from sla_kernels.linear.rule import Rule
 from sla_kernels.op import sla_attention_backward, sla_attention_forward
-from sla_kernels.order.median import OWN
+from sla_kernels.order.median import TURNS
 from sla_kernels.order.op import halve_tokens
 from sla_kernels.order.plan import halvings
 from sla_kernels.runtime.library import gathered
@@ -110,14 +110,13 @@ def _rows(*, products: int, q: Tensor, k: Tensor, lists: RowLists, **_: object) 
 
 
 def _order(*, features: Tensor, sizes: tuple[int, ...]) -> int:
-    """The covariance of each segment that has a direction of its own."""
-    return _covariances(features.shape[0] * features.shape[1], features.shape[1:], sizes)
+    """The turns of each segment's direction."""
+    return _turns(features.shape[0] * features.shape[1], features.shape[1:], sizes)
 
 
-def _covariances(rows: int, tokens_and_axes: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+def _turns(rows: int, tokens_and_axes: tuple[int, ...], sizes: tuple[int, ...]) -> int:
     tokens, axes = tokens_and_axes
-    longest = [max(end - start for start, end in x) for x in halvings(tokens, sizes)]
-    return 2 * sum(length <= OWN for length in longest) * rows * axes**2
+    return 2 * TURNS * len(halvings(tokens, sizes)) * rows * axes
 
 
 def _choice_of_rows(
@@ -138,7 +137,7 @@ def _choice_of_rows(
     features = 2 * k.numel() * axes if ordered else 0
     if ordered:
         rows = k.shape[0] * layout.tokens
-        features += _covariances(rows, (layout.tokens, axes), layout.sizes)
+        features += _turns(rows, (layout.tokens, axes), layout.sizes)
     parts = num_blocks(q.shape[2], part_of(plan.block_q))
     tilts = k.shape[0] * k.shape[1] * layout.padded * q.shape[3]
     scores = q.shape[0] * q.shape[1] * parts * scored * q.shape[3]

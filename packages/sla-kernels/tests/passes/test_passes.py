@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sla_kernels
 from sla_kernels import select_rows, sla_attention
-from sla_kernels.order.median import OWN, TURNS, median_order
+from sla_kernels.order.median import median_order
 from sla_kernels.runtime import passes as where
 from sla_kernels.runtime.products import product_type
 
@@ -127,7 +127,7 @@ def test_passes_choose_what_pytorch_chooses(case: Case, dtype: torch.dtype, by_p
     attend = {"linear": None, "backend": "eager", "selection": expected}
     here, there = sla_attention(q, k, v, **attend), by_pytorch(sla_attention, q, k, v, **attend)
     near = (
-        {"atol": 1e-2, "rtol": 0.02} if dtype == torch.bfloat16 else {}
+        {"atol": 2e-2, "rtol": 0.02} if dtype == torch.bfloat16 else {}
     )  # biases rounded, rows twice
     torch.testing.assert_close(here, there, **near)
 
@@ -158,24 +158,22 @@ def test_softmax_of_what_is_not_finite_is_nan_in_its_row_alone(broken: float) ->
     tokens=st.integers(1, 700),
     axes=st.integers(1, 16),
     sizes=st.sampled_from([(1,), (4,), (4, 64), (2, 6, 36), (4, 64, 512)]),
-    own=st.sampled_from([OWN, 100, 1]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=40, deadline=None)
 def test_halving_is_that_of_pytorch(
-    tokens: int, axes: int, sizes: tuple[int, ...], own: int, seed: int
+    tokens: int, axes: int, sizes: tuple[int, ...], seed: int
 ) -> None:
     features = torch.randn(2, tokens, axes, generator=torch.Generator().manual_seed(seed))
-    found = calls.halved(features, sizes, own, TURNS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sla_kernels.order.median.OWN", own)
-        assert torch.equal(found, median_order(features, sizes))
+    before = features.clone()
+    assert torch.equal(calls.halved(features, sizes), median_order(features, sizes))
+    assert torch.equal(features, before)
 
 
 def test_equal_tokens_keep_their_order_and_nan_comes_last() -> None:
     features = torch.randn(30, 5)[torch.randint(0, 30, (3, 256))]
     features[0, 7] = torch.nan
-    found = calls.halved(features, (4,), OWN, TURNS)
+    found = calls.halved(features, (4,))
     assert found[0].tolist().index(7) >= 0
     for scene, order in zip(features[1:], found[1:], strict=True):
         places = {tuple(token.tolist()): [] for token in scene}  # type: ignore[var-annotated]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.order.captured import held_for_graphs
-from sla_kernels.order.median import OWN, TURNS
+from sla_kernels.order.median import STEEP, TURNS
 from sla_kernels.order.plan import Segment, halvings
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power, strided
@@ -22,7 +22,7 @@ MOST = 4096  # tokens that one program sorts
 PIECE = Tile(m=512, n=64, warps=4, stages=1)  # tokens, and sums that are added in a turn
 FEATURES = Tile(m=128, n=16, warps=4, stages=3)  # tokens, and the least axes that a product takes
 OF_PIECE = 7  # numbers that say what a piece is
-BEGIN = (MOST, OWN, 512, 64)  # with so many each: fewer steps keep what they need in registers
+BEGIN = (MOST, 2048, 512, 64)  # with so many each: fewer steps keep what they need in registers
 AXES = 64  # more are left to PyTorch's operations
 
 
@@ -32,7 +32,6 @@ class Halved(NamedTuple):
     bounds: Int32[Tensor, "segments numbers"]
     width: int
     steps: int
-    turns: int
 
 
 def fits(features: Tensor, sizes: tuple[int, ...]) -> bool:
@@ -44,7 +43,7 @@ def fits(features: Tensor, sizes: tuple[int, ...]) -> bool:
 
 def warps(width: int) -> int:
     """Of a program that sorts so many tokens: by compiling, the most that spill no register."""
-    return min(16, max(1, width // 128))
+    return min(16, width // 128) if width > 512 else max(1, width // 256)
 
 
 def piece_warps(axes: int) -> int:
@@ -66,7 +65,7 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
     pieces_of, halved = held_for_graphs(plan, features.device)
     for pieces in pieces_of:
         order = _sorted(rows, order, pieces)
-    for bounds, width, steps, turns in halved:
+    for bounds, width, steps in halved:
         launched("order.kernels:halve_kernel")[(len(bounds),)](
             rows,
             order,
@@ -74,7 +73,8 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
             axes,
             WIDTH=width,
             STEPS=steps,
-            TURNS=turns,
+            TURNS=TURNS,
+            STEEP=STEEP,
             num_warps=warps(width),
         )
     first = torch.arange(scenes, device=features.device)[:, None] * tokens
@@ -119,17 +119,25 @@ def featuring(dtype: torch.dtype, width: int) -> Tile:
 def _sorted(
     rows: Float[Tensor, "b n a"], order: Int32[Tensor, " rows"], pieces: Int32[Tensor, "pieces 7"]
 ) -> Int32[Tensor, " rows"]:
-    """Sort each segment along its widest axis."""
+    """Sort each segment along its own direction."""
     axes = rows.shape[2]
     common = {"AXES": next_power(axes), "TILE": PIECE.m, "OF_PIECE": OF_PIECE}
     common |= {"num_warps": piece_warps(axes), "num_stages": PIECE.stages}
-    sums = torch.empty((len(pieces), 2, next_power(axes)), dtype=torch.float32, device=rows.device)
+    found = torch.empty(
+        (1 + TURNS, len(pieces), 2, next_power(axes)), dtype=torch.float32, device=rows.device
+    )
+    sums, turned = found[0], found[1:]
     keys = torch.empty(order.shape, dtype=torch.int64, device=rows.device)
     launched("order.kernels:spread_kernel")[(len(pieces),)](
         rows, order, pieces, sums, axes, **common
     )
+    common["STEP"] = PIECE.n
+    for turn in range(TURNS):
+        launched("order.kernels:turn_kernel")[(len(pieces),)](
+            rows, order, pieces, sums, turned, axes, TURN=turn, STEEP=STEEP, **common
+        )
     launched("order.kernels:keys_kernel")[(len(pieces),)](
-        rows, order, pieces, sums, keys, axes, STEP=PIECE.n, **common
+        rows, order, pieces, sums, turned, keys, axes, TURNS=TURNS, **common
     )
     return order.index_select(0, keys.argsort(stable=True))
 
@@ -140,22 +148,19 @@ def _plan(
 ) -> tuple[tuple[Tensor, ...], tuple[Halved, ...]]:
     """The pieces of each step that is too long for programs, and what programs halve then."""
     firsts = [scene * tokens for scene in range(scenes)]
-    runs = [(kind, list(steps)) for kind, steps in groupby(halvings(tokens, sizes), _kind)]
-    pieces = [
-        _pieces(segments, firsts) for (most, _), steps in runs for segments in steps if not most
-    ]
-    halved = [_halved(steps, firsts, turns) for (most, turns), steps in runs if most]
+    runs = [(most, list(steps)) for most, steps in groupby(halvings(tokens, sizes), _most)]
+    pieces = [_pieces(segments, firsts) for most, steps in runs for segments in steps if not most]
+    halved = [_halved(steps, firsts) for most, steps in runs if most]
     return (
         tuple(p.to(device) for p in pieces),
         tuple(h._replace(bounds=h.bounds.to(device)) for h in halved),
     )
 
 
-def _kind(segments: list[Segment]) -> tuple[int, int]:
-    """How many tokens the programs of a step may begin with, 0 for too many, and their turns."""
+def _most(segments: list[Segment]) -> int:
+    """How many tokens the programs of a step may begin with, 0 for too many."""
     longest = max(end - start for start, end in segments)
-    most = min((most for most in BEGIN if longest <= most), default=0)
-    return most, TURNS if longest <= OWN else 0
+    return min((most for most in BEGIN if longest <= most), default=0)
 
 
 def _pieces(segments: list[Segment], firsts: list[int]) -> Int32[Tensor, "pieces 7"]:
@@ -172,7 +177,7 @@ def _pieces(segments: list[Segment], firsts: list[int]) -> Int32[Tensor, "pieces
     return torch.tensor(found, dtype=torch.int32)
 
 
-def _halved(steps: list[list[Segment]], firsts: list[int], turns: int) -> Halved:
+def _halved(steps: list[list[Segment]], firsts: list[int]) -> Halved:
     """One row for each segment: the ends of itself, of its two parts, of their four, and so on."""
     rows = torch.zeros((len(steps[0]), 2 ** len(steps) - 1, 2), dtype=torch.int32)
     starts = torch.tensor(steps[0])[:, 0].contiguous()
@@ -184,4 +189,4 @@ def _halved(steps: list[list[Segment]], firsts: list[int], turns: int) -> Halved
     width = next_power(max(end - start for start, end in steps[0]))
     everywhere = torch.cat([rows + first * (rows[..., 1:] > 0) for first in firsts])
     bounds = rearrange(everywhere, "segment part end -> segment (part end)")
-    return Halved(bounds.int().contiguous(), width, len(steps), turns)
+    return Halved(bounds.int().contiguous(), width, len(steps))

@@ -1,8 +1,9 @@
 """A tree of medians: halve each segment along a direction in which its tokens differ most.
 
-The longest segments are cut along the axis on which they vary most, as a k-d tree is. All others
-are cut along a direction of their own: the axis of most variance, turned towards their first
-principal component by steps of the power method.
+Each segment is cut along a direction of its own: the axis on which it varies most, as in a k-d
+tree, turned towards the line between the means of its two halves. A turn is a step of the power
+method with bounded weights: tokens far out count no more than others, so what is found is not the
+line of most variance but that which best parts the segment in two (two means, balanced).
 """
 
 import math
@@ -16,8 +17,9 @@ from sla_kernels.order.captured import held_for_graphs
 from sla_kernels.order.plan import Cut, cuts
 from sla_kernels.order.sorting import stable_argsort
 
-OWN = 2048  # tokens of the longest segment from which on each has a direction of its own
-TURNS = 2  # towards its first principal component
+TURNS = 3  # of a segment's direction
+STEEP = 2.0  # the weight of a token at the mean distance from the middle, were it not at most one
+TINY = 1e-30  # keeps divisions finite
 
 
 def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
@@ -59,28 +61,36 @@ def _along(rows: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s w"]:
     count: int | Tensor = rows.shape[1]
     if cut.inside is not None:
         count = cut.inside.sum(1, keepdim=True)
-    total = apart.sum(1)
-    if rows.shape[1] <= OWN:
-        return reduce(apart * _direction(apart, total, count), "s w a -> s w", "sum")
-    mean = total / count
-    widest = (apart.square().sum(1) / count - mean.square()).argmax(1)
-    places = rearrange(widest, "s -> s 1 1").expand(-1, rows.shape[1], 1)
-    return rows.gather(2, places)[..., 0]
+    mean = apart.sum(1) / count
+    spread = (apart.square().sum(1) / count - mean.square()).nan_to_num(math.inf, math.inf)
+    most, widest = spread.max(1, keepdim=True)
+    found = torch.zeros_like(mean).scatter(1, widest, 1)
+    centered = apart - rearrange(mean, "s a -> s 1 a")
+    if cut.inside is not None:
+        centered = centered.masked_fill(rearrange(~cut.inside, "s w -> s w 1"), 0)
+    scale = most.sqrt()
+    for _ in range(TURNS):
+        found, scale = _turned(centered, found, scale, count)
+    return _dot(apart, found)
 
 
-def _direction(
-    apart: Float[Tensor, "s w a"], total: Float[Tensor, "s a"], count: int | Int64[Tensor, "s 1"]
-) -> Float[Tensor, "s 1 a"]:
-    """The axis of most variance, turned; `total` is the sum of so many tokens."""
-    mean = rearrange(total / count, "s a -> s 1 a")
-    spread = apart.mT @ apart - rearrange(total, "s a -> s a 1") * mean
-    widest = spread.diagonal(dim1=1, dim2=2).argmax(1)
-    places = rearrange(widest, "s -> s 1 1").expand(-1, 1, spread.shape[2])
-    found = spread.gather(1, places)  # the first turn
-    for _ in range(TURNS - 1):
-        found = reduce(_one_at_most(found).mT * spread, "s a c -> s 1 c", "sum")
-    return _one_at_most(found)
+def _turned(
+    centered: Float[Tensor, "s w a"],
+    direction: Float[Tensor, "s a"],
+    scale: Float[Tensor, "s 1"],
+    count: int | Int64[Tensor, "s 1"],
+) -> tuple[Float[Tensor, "s a"], Float[Tensor, "s 1"]]:
+    """A direction turned once, of length one, and how far tokens stand along it before, mean.
+
+    Where numbers are too large or too small to tell, it stays what it was.
+    """
+    values = _dot(centered, direction)
+    weights = (values * (STEEP / scale.clamp_min(TINY))).clamp(-1, 1)
+    turned = (rearrange(weights, "s w -> s 1 w") @ centered)[:, 0]
+    square = turned.square().sum(1, keepdim=True)
+    told = (square > 0) & (square < math.inf)
+    return torch.where(told, turned / square.sqrt(), direction), values.abs().sum(1, True) / count
 
 
-def _one_at_most(x: Float[Tensor, "s 1 a"]) -> Float[Tensor, "s 1 a"]:
-    return x / x.abs().amax(2, keepdim=True).clamp_min(1e-30)
+def _dot(rows: Float[Tensor, "s w a"], direction: Float[Tensor, "s a"]) -> Float[Tensor, "s w"]:
+    return reduce(rows * rearrange(direction, "s a -> s 1 a"), "s w a -> s w", "sum")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sla_kernels.backend import has_kernels
-from sla_kernels.order.median import OWN, TURNS, median_order
+from sla_kernels.order.median import median_order
 from sla_kernels.runtime.library import register
 from sla_kernels.runtime.passes import passes_for
 
@@ -20,7 +20,7 @@ def halve_tokens(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
             return order
     passes = passes_for(features)
     if passes:
-        found: Tensor = passes.halved(features, sizes, OWN, TURNS)
+        found: Tensor = passes.halved(features, sizes)
         return found
     return median_order(features, sizes)
 

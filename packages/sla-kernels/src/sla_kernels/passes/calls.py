@@ -1,17 +1,19 @@
 """The passes as functions of tensors."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import halvings
 from sla_kernels.passes import cells, halving, softmax, weights
 from sla_kernels.passes.tokens import LEAST, Tokens, flat, in_cells, in_runs
 from sla_kernels.passes.walk import walked
-from sla_kernels.runtime.team import is_whole
+from sla_kernels.runtime.team import is_whole, size
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.rows import room_for
@@ -28,6 +30,8 @@ __all__ = [
 ]
 ROWS = 64  # of scores, for each thread: fewer are done as soon as they are shared
 STEP = 3072  # tokens in one step of an order, likewise
+Ordered = tuple[np.ndarray, np.ndarray]  # positions of tokens in their order, and features
+Step = tuple[np.ndarray, np.ndarray, int]  # where segments begin and end, and the longest
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 
 
@@ -141,42 +145,49 @@ def soften(
     in_runs(1, blocks * queries, ROWS, work)
 
 
-def halved(
-    features: Float[Tensor, "b n a"], sizes: tuple[int, ...], own: int, turns: int
-) -> Int64[Tensor, "b n"]:
-    """Positions by halving; segments of up to `own` tokens along their own direction."""
+def halved(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
+    """Positions by halving each segment along its own direction.
+
+    The first steps are shared one by one, as soon as there is a segment for each thread all others
+    at once: then each thread halves segments of its own to the end.
+    """
     made = torch.empty(features.shape[:2], dtype=torch.int64)
+    steps, threads = _steps(features.shape[1], tuple(sizes)), size()
+    counts = [len(starts) for starts, _, _ in steps]
+    whole = [count % threads == 0 or count >= 4 * threads for count in counts]
+    first = whole.index(True) if True in whole else len(steps)
     for scene, out in zip(features.contiguous().numpy(), made.numpy(), strict=True):
-        order, moved = np.arange(len(scene)), np.empty(len(scene), np.int64)
-        for starts, ends, width in _steps(len(scene), tuple(sizes)):
-            _halve(scene, order, moved, starts, ends, width, turns if width <= own else 0)
-            order, moved = moved, order
-        out[:] = order
+        now = np.arange(len(scene)), scene.copy()
+        then = np.empty_like(now[0]), np.empty_like(scene)
+        for part in (*([step] for step in steps[:first]), steps[first:]):
+            now, then = _halve(now, then, part)
+        out[:] = now[0]
     return made
 
 
-def _halve(
-    features: np.ndarray,
-    order: np.ndarray,
-    moved: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    width: int,
-    turns: int,
-) -> None:
-    """Sort every segment, the longest of which has `width` tokens."""
-    places = np.empty((len(starts), width), np.int64)
+def _halve(now: Ordered, then: Ordered, steps: Sequence[Step]) -> tuple[Ordered, Ordered]:
+    """Sort segments, then their halves, and so on; where they stand then, and what is free."""
+    turning = TURNS, np.float32(STEEP), np.float32(TINY)
 
     def work(_: int, lo: int, hi: int) -> None:
-        halving.place(features, order, starts, ends, places, turns, lo, hi)
-        places[lo:hi].sort(axis=1)
-        halving.move(order, starts, ends, places, moved, lo, hi)
+        here, there = now, then
+        begin, end = steps[0][0][lo], steps[0][1][hi - 1]
+        for starts, ends, width in steps:
+            own = slice(*np.searchsorted(starts, (begin, end)))
+            segments = starts[own], ends[own]
+            places = np.empty((len(segments[0]), width), np.int64)
+            halving.place(here[1], *segments, places, *turning)
+            places.sort(axis=1)
+            halving.move(*here, *segments, places, *there)
+            here, there = there, here
 
-    in_runs(1, len(starts), num_blocks(STEP, width), work)
+    if steps:
+        in_runs(1, len(steps[0][0]), num_blocks(STEP, steps[0][2]), work)
+    return (then, now) if len(steps) % 2 else (now, then)
 
 
 @functools.lru_cache(maxsize=128)
-def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray, int], ...]:
+def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[Step, ...]:
     """Of every step the first places of the segments, those behind their last, and the longest."""
     return tuple(
         (starts.copy(), ends.copy(), int((ends - starts).max()))
