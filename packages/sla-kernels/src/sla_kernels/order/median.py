@@ -68,7 +68,7 @@ def _along(rows: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s w"]:
     centered = apart - rearrange(mean, "s a -> s 1 a")
     if cut.inside is not None:
         centered = centered.masked_fill(rearrange(~cut.inside, "s w -> s w 1"), 0)
-    scale = most.sqrt()
+    scale = most.clamp_min(0).sqrt()
     for _ in range(TURNS):
         found, scale = _turned(centered, found, scale, count)
     return _dot(apart, found)
