@@ -177,7 +177,8 @@ def _distance(calls: Sequence[Answers], offsets: Float[Tensor, "g sizes"]) -> Te
         shares = (masses + rearrange(added, "h parts -> h 1 parts")).softmax(2)
         gap = (rearrange(shares, "h n parts -> h n parts 1") * outputs).sum(2) - dense
         usual = dense.square().sum(2).mean(1)
-        far = (gap.square().sum(2) + 1e-6 * rearrange(usual, "h -> h 1")).sqrt().mean(1)
+        least = (1e-6 * usual).clamp_min(torch.finfo(usual.dtype).tiny)  # a root of 0 has no slope
+        far = (gap.square().sum(2) + rearrange(least, "h -> h 1")).sqrt().mean(1)
         total = total + (far / usual.sqrt().clamp_min(1e-12)).sum()
     return total / len(calls)
 

@@ -85,6 +85,20 @@ def test_the_numbers_that_were_taken_away_are_found_again() -> None:
     torch.testing.assert_close(found, taken, atol=0.02, rtol=0)
 
 
+def test_a_head_whose_values_are_zero_is_asked_nothing_and_spoils_no_other() -> None:
+    q, k, v = sharp()
+    found = []
+    for factor in (1, 0):
+        v[:, 1] *= factor
+        module = made()
+        with corrected(module):
+            module(q, k, v)
+        found.append(module.offsets)
+    torch.testing.assert_close(found[1][1], torch.zeros(SIZES))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=0.05, rtol=0)
+    assert found[0][0].abs().max() > 0.1
+
+
 def test_a_size_that_no_call_lists_gets_what_the_one_below_it_gets() -> None:
     torch.manual_seed(0)
     masses, outputs = torch.randn(1, 400, 2), torch.randn(1, 400, 2, 8)
