@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from fp8_qat import Spec, calibrate, convert, fake_quantize, prepare, recipes
 
@@ -47,6 +48,32 @@ def test_a_weight_that_was_quantized_once_is_refused_where_it_is_unfrozen() -> N
     prepare(model, recipes.rowwise(), frozen="keep")
     model(x).sum().backward()
     assert all(layer.weight.grad is not None for layer in (model[0], model[2]))
+
+
+class Added(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.added = nn.Parameter(torch.zeros(80, 48))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + self.added
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: parametrize.register_parametrization(layer, "weight", Added()),
+        lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5),
+    ],
+)
+def test_a_weight_that_was_quantized_once_is_refused_where_it_is_made_anew(change) -> None:
+    model, x = mlp().requires_grad_(False), torch.randn(3, 48)
+    handle = prepare(model, recipes.rowwise(), frozen="keep")
+    change(model[0])
+    with pytest.raises(ValueError, match=r"weight of layer '0': kind=.* must not be made anew"):
+        model(x)
+    with handle.disabled():
+        assert model(x).shape == (3, 32)
 
 
 def test_weight_gradient_uses_the_quantized_input() -> None:
