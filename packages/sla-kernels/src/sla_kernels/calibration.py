@@ -23,6 +23,7 @@ from sla_kernels.summary.rows import rows_of
 from sla_kernels.summary.weights import weights_of
 
 QUERIES = 512  # of each head of a call: what a few numbers are fitted to
+MOST = 8 * QUERIES  # of all calls together: of many calls fewer queries each
 RIDGE = 2e-3  # holds numbers that no query asks for
 TURNS = 40  # of the search for the nearest
 
@@ -68,10 +69,11 @@ class Moments:
 
 
 class Understated:
-    """What cells answered in every call, beside dense attention."""
+    """What cells answered in every call, beside dense attention; no more than `MOST` queries."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.every = 1  # of the queries, that is kept
         self.key_heads = 0
         self.answers: list[Answers] = []
         self.device = torch.device("cpu")
@@ -85,11 +87,25 @@ class Understated:
         if selection.summaries and not selection.keeps_all:
             with in_own_type(k):
                 found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
-            self.answers += [one for one in found if one.dense.isfinite().all()]
+            finite = (one for one in found if one.dense.isfinite().all())
+            self.answers += [thinned(one, self.every) for one in finite]
+            self._bound()
+
+    def _bound(self) -> None:
+        counts = [one.dense.shape[1] for one in self.answers]
+        while sum(counts) > MOST and max(counts) > 1:
+            self.every *= 2
+            self.answers = [thinned(one, 2) for one in self.answers]
+            counts = [one.dense.shape[1] for one in self.answers]
 
     def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
         """What to add to the log of the mass of cells, in float32; zero where none was met."""
         return fitted(self.answers, self.key_heads, sizes).to(self.device)
+
+
+def thinned(answers: Answers, every: int) -> Answers:
+    """Every so many of the queries, from the first on, in memory of their own."""
+    return answers if every == 1 else Answers(*(x[:, ::every].clone() for x in answers))
 
 
 def answers_of(

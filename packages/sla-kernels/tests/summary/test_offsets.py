@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sla_kernels import SparseLinearAttention, corrected, select_rows, sla_attention
+from sla_kernels import SparseLinearAttention, calibration, corrected, select_rows, sla_attention
 from sla_kernels.calibration import Answers, fitted
 
 from ..cases import qkv
@@ -97,6 +97,25 @@ def test_a_head_whose_values_are_zero_is_asked_nothing_and_spoils_no_other() -> 
     torch.testing.assert_close(found[1][1], torch.zeros(SIZES))
     torch.testing.assert_close(found[1][0], found[0][0], atol=0.05, rtol=0)
     assert found[0][0].abs().max() > 0.1
+
+
+def test_many_calls_are_held_by_fewer_queries_each_and_tell_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for most in (10**9, 1000):
+        monkeypatch.setattr(calibration, "MOST", most)
+        torch.manual_seed(0)
+        module = made()
+        with corrected(module):
+            for _ in range(12):
+                module(*sharp())
+                assert isinstance(module.watch, calibration.Understated)
+                held = [one.dense.shape[1] for one in module.watch.answers]
+                assert sum(held) <= most
+            assert len(held) == 12 and max(held) == min(held)
+        found.append(module.offsets)
+    torch.testing.assert_close(*found, atol=0.05, rtol=0.1)
 
 
 def test_a_size_that_no_call_lists_gets_what_the_one_below_it_gets() -> None:
