@@ -126,6 +126,16 @@ class FrozenLinear(QuantizedLinear):
                 "prepare the model with weights that train"
             )
 
+    def check_unchanged(self) -> None:
+        """Raise ValueError if the weight was overwritten, which the codes do not know of."""
+        held = "weight" in self._parameters and not isinstance(self, ReleasedLinear)
+        if held and self._digest() != self.made_from:
+            raise ValueError(
+                f"weight of {self.where}: changed=True; it was quantized once, and must hold what "
+                "it held then: load_state_dict(state_dict()) quantizes what it holds now, or put "
+                "back what it was"
+            )
+
     def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:
         """Replace the bytes and scales by those of another weight."""
         with torch.inference_mode(False):  # else nothing could be trained with them
