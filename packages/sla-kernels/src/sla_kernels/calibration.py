@@ -40,7 +40,7 @@ class Moments:
     """The first two moments of keys, all heads side by side, over every call."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.key_heads = 0
         self.total: Tensor | None = None
         self.products: Tensor | None = None
         self.device = torch.device("cpu")
@@ -48,7 +48,7 @@ class Moments:
     def add(self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, _: float) -> None:
         """Count the keys of one call, pinned ones left out; what is not finite is zero, as in
         orders whose axes are computed anew."""
-        self.device = k.device
+        self.device, self.key_heads = k.device, _as_before(self.key_heads, k)
         tokens = k.detach().index_select(2, free(k, selection.outside)).nan_to_num(0, 0, 0)
         rows = rearrange(in_float64(tokens), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
@@ -82,7 +82,7 @@ class Understated:
         self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, scale: float
     ) -> None:
         """Note the answers of one call; none where dense attention runs."""
-        self.device, self.key_heads = k.device, k.shape[1]
+        self.device, self.key_heads = k.device, _as_before(self.key_heads, k)
         self.count += 1
         if selection.summaries and not selection.keeps_all:
             with in_own_type(k):
@@ -101,6 +101,16 @@ class Understated:
     def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
         """What to add to the log of the mass of cells, in float32; zero where none was met."""
         return fitted(self.answers, self.key_heads, sizes).to(self.device)
+
+
+def _as_before(heads: int, k: Float[Tensor, "b g m d"]) -> int:
+    """The heads of the keys. Raises ValueError where calls before had others, 0 for none."""
+    if heads not in (0, k.shape[1]):
+        raise ValueError(
+            f"k has {k.shape[1]} heads, and had {heads} in a call before; what is found is by "
+            "head, so they must agree: give each number of heads a module of its own"
+        )
+    return k.shape[1]
 
 
 def thinned(answers: Answers, every: int) -> Answers:

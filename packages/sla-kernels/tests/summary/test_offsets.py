@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sla_kernels import SparseLinearAttention, calibration, corrected, select_rows, sla_attention
+from sla_kernels import (
+    SparseLinearAttention,
+    calibrated,
+    calibration,
+    corrected,
+    select_rows,
+    sla_attention,
+)
 from sla_kernels.calibration import Answers, fitted
 
 from ..cases import qkv
@@ -97,6 +104,18 @@ def test_a_head_whose_values_are_zero_is_asked_nothing_and_spoils_no_other() -> 
     torch.testing.assert_close(found[1][1], torch.zeros(SIZES))
     torch.testing.assert_close(found[1][0], found[0][0], atol=0.05, rtol=0)
     assert found[0][0].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("watching", [calibrated, corrected])
+def test_calls_with_other_heads_are_refused_and_nothing_is_stored(watching) -> None:  # type: ignore[no-untyped-def]
+    module = made()
+    with (
+        pytest.raises(ValueError, match="k has 4 heads, and had 2 in a call before"),
+        watching(module),
+    ):
+        module(*sharp())
+        module(*sharp(heads=4, groups=4))
+    assert module.directions is None and module.offsets is None and module.watch is None
 
 
 def test_many_calls_are_held_by_fewer_queries_each_and_tell_the_same(
