@@ -118,6 +118,15 @@ def test_bad_input_is_refused(attentive, batches):
     assert not any(m._forward_hooks for model in (teacher, student) for m in model.modules())
 
 
+def test_a_layer_that_is_the_teachers_too_is_refused_and_stays(attentive, batches):
+    teacher, student = attentive
+    student.blocks[1].attn.mix.proj_l = teacher.blocks[1].attn.mix.proj_l
+    before = copy.deepcopy(student.state_dict())
+    with pytest.raises(ValueError, match=r"layer='blocks\.1.*; it is a layer of the teacher too"):
+        fit_projections(student, teacher, batches, FITS, count=2)
+    assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
+
+
 def test_a_strong_ridge_leaves_a_layer_as_it_was(attentive, batches):
     teacher, student = attentive
     layer = student.blocks[0].attn.mix.proj_l

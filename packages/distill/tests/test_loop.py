@@ -422,6 +422,14 @@ class TestBadInput:
 
         self.refuse(models, batches, r"proj_l.weight=torch.bfloat16; what trains", prepare=to_half)
 
+    def test_a_trainable_parameter_that_is_the_teachers_too(self, models, batches):
+        teacher, student = trainee(models)
+        teacher.blocks[0].attn.proj_l = student.blocks[0].attn.proj_l
+        with pytest.raises(ValueError, match=r"trainable='blocks\.0\..*; it is a parameter of"):
+            distill(student, teacher, batches, pairs=PAIRS, config=CONFIG)
+        student.blocks[0].attn.proj_l.requires_grad_(False)  # what is frozen may be shared
+        distill(student, teacher, batches, pairs=PAIRS, config=CONFIG)
+
     def test_settings_that_contradict_each_other(self, models, batches):
         config = dataclasses.replace(CONFIG, patience=2)
         self.refuse(models, batches, "need an evaluation", config=config)
@@ -431,7 +439,7 @@ class TestBadInput:
         )
         self.refuse(models, batches, r"held_out=\[\]; it must hold", held_out=[])
         loader = torch.utils.data.DataLoader(torch.cat(batches), batch_size=2)
-        for once in (loader, iter(batches)):
+        for once in (loader, iter(batches), dict(enumerate(batches[:1], 1))):
             teacher, student = trainee(models)
             # where types are enforced they speak first
             with pytest.raises((ValueError, TypeError), match=r"held_out=.*give list\(|'held_out'"):

@@ -153,6 +153,25 @@ def test_steps_bring_the_student_nearer() -> None:
     assert result.losses["loss"] < 0.5 * first
 
 
+def test_batches_are_what_the_forward_takes_and_images_are_counted_where_they_are_some() -> None:
+    images, counted = torch.rand(1, 3, 4, 2, 2), []
+    for batch in (images, {"images": images}, images.flatten(2)):
+        teacher, student = network(1.0), network(0.25)
+        train_only(student, "proj")
+
+        def forward(model: nn.Module, given: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+            found = given["images"] if isinstance(given, dict) else given
+            return run(model, found.reshape(1, 3, 4, 2, 2))
+
+        way = Training(steps=1, solve_batches=1)
+        result = teach(
+            student, teacher, [batch], way, trainable="proj", sites=[Site()], forward=forward
+        )
+        assert result is not None
+        counted.append(result.history[0]["images"])
+    assert counted == [3, 0, 0]
+
+
 class Scaled(nn.Module):
     """A block: attention with a gain for each channel behind it."""
 

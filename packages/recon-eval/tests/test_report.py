@@ -179,6 +179,16 @@ def test_a_scene_undefined_in_one_model_is_left_out_of_both_means() -> None:
     assert (found.differences[0].scenes, found.differences[0].undefined) == (2, 1)
 
 
+def test_infinity_is_undefined_before_a_report_is_saved_and_after(tmp_path: Path) -> None:
+    first, second = fixed("one", 1.0, 2.0, 4.0), fixed("two", 2.0, math.inf, 6.0)
+    second.save(tmp_path / "two.json")
+    loaded = Report.load(tmp_path / "two.json")
+    assert loaded.summary() == second.summary()
+    assert (loaded.summary()[0].mean, loaded.summary()[0].undefined) == (4.0, 1)
+    assert compare(first, loaded) == compare(first, second)
+    assert compare(first, second).first_means == (2.5,)
+
+
 def test_a_report_on_disk_holds_means_and_intervals(tmp_path: Path) -> None:
     made = fixed("m", 1.0, 3.0)
     made.save(tmp_path / "report.json")

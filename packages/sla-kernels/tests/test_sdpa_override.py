@@ -1,5 +1,8 @@
 """A model's dense attention replaced from outside."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -191,3 +194,20 @@ def test_an_interruption_leaves_nothing_behind() -> None:
         model(torch.randn(1, 100, 64))
     assert not _get_current_function_mode_stack()
     assert F.scaled_dot_product_attention(q, q, q).shape == q.shape
+
+
+def test_threads_whose_forwards_overlap_each_get_what_one_alone_gets() -> None:
+    model, met = nn.Sequential(Block(), nn.Identity(), Block()), Barrier(2)
+    inputs = torch.randn(2, 1, 100, 64)
+
+    def wait(*_: object) -> None:
+        met.wait(10)
+
+    with sdpa_override(model, make):
+        alone = [model(x) for x in inputs]
+        for part in model:
+            part.register_forward_pre_hook(wait)
+    with sdpa_override(model, make) as overridden, ThreadPoolExecutor(2) as threads:
+        beside = list(threads.map(model, inputs))
+    assert set(overridden.attention) == {("0", 0), ("2", 0)}
+    assert all(torch.equal(*pair) for pair in zip(alone, beside, strict=True))

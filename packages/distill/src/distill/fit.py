@@ -112,10 +112,10 @@ def fit_projections(
 
     Returns one result a layer.
 
-    Raises ValueError if a module or layer does not exist or does not run, a layer is not square, an
-    output is not affine in its layer, not finite, or unlike the teacher's, a pair is of inputs,
-    there are no fits, `count` is below 1, or `ridge` is negative or too small for what the batches
-    leave open.
+    Raises ValueError if a module or layer does not exist or does not run, a layer is not square or
+    the teacher's own, an output is not affine in its layer, not finite, or unlike the teacher's, a
+    pair is of inputs, there are no fits, `count` is below 1, or `ridge` is negative or too small
+    for what the batches leave open.
     """
     check_number("count", count, whole=True)
     check_number("ridge", ridge)
@@ -128,7 +128,7 @@ def fit_projections(
             "layers"
         )
     source = as_batches(batches, seed=seed)
-    probes = [_Probe(student, fit) for fit in fits]
+    probes = [_Probe(student, fit, teacher) for fit in fits]
     with isolated_rng(), own_modes_after(student, teacher), torch.no_grad():
         student.eval()
         teacher.eval()
@@ -141,7 +141,7 @@ def fit_projections(
 class _Probe:
     """Collects the normal equations of one layer while the student runs."""
 
-    def __init__(self, student: nn.Module, fit: Fit) -> None:
+    def __init__(self, student: nn.Module, fit: Fit, teacher: nn.Module) -> None:
         self.fit = fit
         self.module = find_module(student, fit.pair.student, "student")
         layer = find_module(student, fit.layer, "student")
@@ -149,6 +149,12 @@ class _Probe:
             raise ValueError(
                 f"layer={fit.layer!r}; it must be a square linear layer, and is {layer}: name "
                 "another"
+            )
+        theirs = {id(parameter) for parameter in teacher.parameters()}
+        if any(id(parameter) in theirs for parameter in layer.parameters()):
+            raise ValueError(
+                f"layer={fit.layer!r}; it is a layer of the teacher too, which would change with "
+                "it: give a copy.deepcopy of the teacher"
             )
         if fit.pair.at != "output":
             raise ValueError(

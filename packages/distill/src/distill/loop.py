@@ -87,8 +87,8 @@ def distill(
       teacher stays whole where there is a store.
 
     Raises ValueError if the input is wrong, which is found before the first update: a module that
-    does not exist, shapes that differ, nothing trainable, no batches, another run's checkpoint,
-    changed settings (each is named).
+    does not exist, shapes that differ, nothing trainable, or what is the teacher's too, no
+    batches, another run's checkpoint, changed settings (each is named).
     Raises Diverged if the guard rolled back more often than allowed.
     """
     trainable = trainable_report(student)

@@ -43,7 +43,7 @@ class Task:
         return self.held_out is not None or self.evaluate is not None
 
     def __post_init__(self) -> None:
-        self._check_precision()
+        self._check_trainable()
         self._check_evaluation()
         self._check_passes()
         size, accumulation = World.current().size, self.config.accumulation
@@ -53,8 +53,15 @@ class Task:
                 f"processes, and must be a multiple of their number: give a multiple of {size}"
             )
 
-    def _check_precision(self) -> None:
+    def _check_trainable(self) -> None:
+        theirs = {id(parameter) for parameter in self.teacher.parameters()}
         for name, parameter in trainable_parameters(self.student).items():
+            if id(parameter) in theirs:
+                raise ValueError(
+                    f"trainable={name!r}; it is a parameter of the teacher too, which would move "
+                    "with the student: give a copy.deepcopy of the teacher, or freeze what is "
+                    "shared"
+                )
             if parameter.dtype.itemsize < 4:
                 raise ValueError(
                     f"{name}={parameter.dtype}; what trains must not round small updates away: "
@@ -63,7 +70,8 @@ class Task:
 
     def _check_evaluation(self) -> None:
         config = self.config
-        if self.held_out is not None and not is_indexed(self.held_out):
+        keyed = isinstance(self.held_out, Mapping)
+        if self.held_out is not None and (keyed or not is_indexed(self.held_out)):
             raise ValueError(
                 f"held_out={type(self.held_out).__name__}; it must be a sequence, which is "
                 "read by number: give list(held_out)"

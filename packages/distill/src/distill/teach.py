@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from distill.batches import Batches
 from distill.config import DistillConfig
@@ -44,7 +44,8 @@ def teach(
 ) -> Result | None:
     """Solve for layers, then train what requires gradients, in place; None where no step is made.
 
-    - `batches`: gives images `b v 3 y x` by number.
+    - `batches`: gives images `b v 3 y x` by number, or what else `forward` takes: images are then
+      not counted.
     - `trainable`: what trains, a preset of `train_only` or "none"; it fills in what `training`
       leaves open.
     - `sites`: the attentions that both have in common, each a part of a block.
@@ -82,7 +83,7 @@ def teach(
         config=_config(training, blocks, seed),
         forward=forward,
         directory=directory,
-        count_images=lambda images: images.shape[0] * images.shape[1],
+        count_images=_images_in,
         reporter=reporter or Quiet(),
     )
 
@@ -101,6 +102,11 @@ def objectives(training: Training, sites: Sequence[Site]) -> list[Objective]:
     if training.match in ("outputs", "cameras"):
         found += [Depth(weight=DEPTH), Pose(weight=POSE)]
     return found
+
+
+def _images_in(batch: object) -> int:
+    """How many images `b v 3 y x` holds; 0 for a batch of another kind, which `forward` reads."""
+    return batch.shape[:2].numel() if isinstance(batch, Tensor) and batch.ndim == 5 else 0
 
 
 def _matches_attention(training: Training) -> bool:

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -163,6 +164,15 @@ def test_a_broken_job_is_noted_and_does_not_stop_the_others(tmp_path):
     assert work_off(queue, jobs, work).own == ("b",)
     forget_done(queue, ["a", "b", "nothing"])
     assert work_off(queue, jobs, work).own == ("a",)
+
+
+@pytest.mark.parametrize("result", [{"error": math.nan}, {"of": {1}}, {"file": Path("a")}, None])
+def test_a_result_that_json_has_not_breaks_its_job_in_a_sentence(tmp_path, result):
+    work, jobs = {"a": result, "b": {"pair": (1, 2), 3: 4}}, {"a": 1, "b": 2}
+    found = work_off(Queue(folder=tmp_path), jobs, lambda name, start: work[name])
+    assert "result of a=" in found.broken["a"] and "give None for" in found.broken["a"]
+    assert found.notes["b"].result == {"pair": [1, 2], "3": 4}  # as it is read again
+    assert work_off(Queue(folder=tmp_path), jobs, lambda name, start: {}).notes == found.notes
 
 
 @settings(max_examples=20, deadline=None)

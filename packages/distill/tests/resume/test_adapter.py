@@ -1,5 +1,7 @@
 """What trained, in one file: what is written comes back, and nothing else is taken for it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -43,6 +45,24 @@ def test_what_a_killed_writer_left_half_done_is_in_nobodys_way(tmp_path):
     save_adapter(path, trained())
     assert [p.name for p in tmp_path.iterdir()] == ["adapter.safetensors"]
     load_adapter(path, trained())
+
+
+def test_writers_of_one_file_take_turns_and_readers_find_it_whole(tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, trained())
+
+    def write_and_read(number):
+        for _ in range(10):
+            save_adapter(path, {n: torch.full_like(v, number) for n, v in trained().items()})
+            into = trained()
+            load_adapter(path, into)
+            assert (
+                len({float(value) for tensor in into.values() for value in tensor.flatten()}) == 1
+            )
+
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(write_and_read, range(4)))
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter.safetensors"]
 
 
 def test_an_adapter_of_another_model_is_told_apart_by_its_names_and_shapes(tmp_path):

@@ -48,8 +48,8 @@ def convert(
     - `batches`: data on which the report compares each layer's output with high precision.
 
     Raises ValueError, before anything changes, for an unknown backend, for a model without
-    prepared layers, for a weight that was unfrozen since, and naming every layer that the backend
-    cannot run and why.
+    prepared layers, for a weight that was unfrozen since, or quantized once and overwritten since,
+    and naming every layer that the backend cannot run and why.
     """
     layers: dict[str, Any] = {
         name: layer for name, layer in model.named_modules() if isinstance(layer, PREPARED)
@@ -62,6 +62,7 @@ def convert(
         state_of(layer)  # refuses what changed its class since
         if isinstance(layer, FrozenLinear):
             layer.check_frozen()
+            layer.check_unchanged()
     recipes = {name: (layer, layer.recipe) for name, layer in layers.items()}
     chosen = choose(backend, recipes, fast=fast, product=product)
     noise = {} if batches is None else layer_sqnr(model, batches, run=run)

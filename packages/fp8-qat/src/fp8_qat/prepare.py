@@ -13,7 +13,7 @@ from fp8_qat.layers.inputs import named
 from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear, digest
 from fp8_qat.layers.quantizers import Quantizer, input_quantizer, make_quantizer
 from fp8_qat.layers.selection import Choice, Skipped, select_layers
-from fp8_qat.layers.states import FROZEN, LINEAR, QUANT, RELEASED, become
+from fp8_qat.layers.states import FROZEN, LINEAR, QUANT, RELEASED, become, state_of
 from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.fitted import quantize_fitted
 from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor, dequantize, quantize
@@ -151,7 +151,8 @@ class Handle:
 
         Trained and kept weights come back as they are. Released weights exist no more:
         "refuse" raises ValueError before anything changes, "dequantize" puts the quantized
-        values in their place. A layer that `convert` took over raises ValueError.
+        values in their place. A layer that `convert` took over, or whose weight
+        a hook or parametrization makes, raises ValueError before anything changes.
         """
         check_choice("released", released, ("refuse", "dequantize"))
         if released == "refuse" and self._released():
@@ -159,7 +160,10 @@ class Handle:
                 f"released='refuse'; {self._released_layers()}: prepare the model with "
                 "frozen='keep', or undo(released='dequantize') for quantized values"
             )
-        for layer in [_prepared(entry) for entry in self.layers]:
+        layers = [_prepared(entry) for entry in self.layers]
+        for layer in layers:
+            state_of(layer)  # refuses what changed its class since
+        for layer in layers:
             restore(layer)
 
     def _released(self) -> list[str]:

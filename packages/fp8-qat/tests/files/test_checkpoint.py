@@ -3,6 +3,7 @@
 import copy
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,15 @@ def test_shared_layers_come_back_shared(tmp_path) -> None:
     load_fp8(other := make(), tmp_path / "model.safetensors", backend="reference")
     assert other["a"] is other["b"]
     assert torch.equal(other["b"](x), model["b"](x))
+
+
+def test_several_writers_of_one_file_leave_it_whole(tmp_path: Path) -> None:
+    path, (_, model) = tmp_path / f"{'long' * 60}.safetensors", deployed("rowwise")
+    with ThreadPoolExecutor(4) as writers:
+        for written in [writers.submit(save_fp8, model, path) for _ in range(24)]:
+            written.result()
+            assert load_file(path).keys() == model.state_dict().keys()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_disk_that_refuses_leaves_the_file_that_was_there(tmp_path, monkeypatch) -> None:

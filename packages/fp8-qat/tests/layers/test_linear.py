@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from fp8_qat import Spec, calibrate, convert, fake_quantize, prepare, recipes
 
@@ -47,6 +48,45 @@ def test_a_weight_that_was_quantized_once_is_refused_where_it_is_unfrozen() -> N
     prepare(model, recipes.rowwise(), frozen="keep")
     model(x).sum().backward()
     assert all(layer.weight.grad is not None for layer in (model[0], model[2]))
+
+
+def test_a_weight_that_was_overwritten_since_it_was_quantized_is_not_converted() -> None:
+    model, x = mlp().requires_grad_(False), torch.randn(3, 48)
+    prepare(model, recipes.rowwise(), frozen="keep")
+    model.to(torch.bfloat16).to(torch.float32)  # which keeps what it is
+    model[2].weight.data += 1  # as LoRA is merged
+    with pytest.raises(ValueError, match=r"weight of layer '2': changed=True; it was quantized"):
+        convert(model, backend="reference")
+    model.load_state_dict(model.state_dict())
+    plain = nn.functional.linear(model[1](model[0](x)), model[2].weight, model[2].bias)
+    convert(model, backend="reference")
+    assert (model(x) - plain).norm() < 0.1 * plain.norm()
+
+
+class Added(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.added = nn.Parameter(torch.zeros(80, 48))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + self.added
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: parametrize.register_parametrization(layer, "weight", Added()),
+        lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5),
+    ],
+)
+def test_a_weight_that_was_quantized_once_is_refused_where_it_is_made_anew(change) -> None:
+    model, x = mlp().requires_grad_(False), torch.randn(3, 48)
+    handle = prepare(model, recipes.rowwise(), frozen="keep")
+    change(model[0])
+    with pytest.raises(ValueError, match=r"weight of layer '0': kind=.* must not be made anew"):
+        model(x)
+    with handle.disabled():
+        assert model(x).shape == (3, 32)
 
 
 def test_weight_gradient_uses_the_quantized_input() -> None:

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from fp8_qat import convert, prepare, recipes, store
 from fp8_qat.layers.states import FP8, FROZEN, LINEAR, QUANT, RELEASED, STATES, become, state_of
@@ -90,6 +90,30 @@ def test_a_layer_whose_class_was_changed_is_refused_and_not_converted() -> None:
     parametrize.remove_parametrizations(layer, "weight")
     convert(layer, backend="reference")
     assert state_of(layer) is FP8
+
+
+@pytest.mark.parametrize("name", ["quant", "frozen"])
+def test_a_layer_whose_weight_a_hook_makes_is_refused_until_that_is_permanent(name: str) -> None:
+    model, x = nn.Sequential(nn.Linear(48, 48), nn.Linear(48, 32)), torch.randn(3, 48)
+    model.requires_grad_(name == "quant")
+    handle = prepare(model, recipes.rowwise(), frozen="keep")
+    prune.l1_unstructured(model[1], "weight", amount=0.5)
+    for change in (handle.undo, lambda: convert(model, backend="reference")):
+        with pytest.raises(ValueError, match=r"weight of layer '1': hooks=1; it must be a param"):
+            change()
+    assert [state_of(model[0]).name, type(model[1]).__name__] == [name, type(model[0]).__name__]
+    prune.remove(model[1], "weight")
+    handle.undo()
+    assert model(x).shape == (3, 32)
+
+
+def test_nothing_is_undone_where_one_layer_cannot_be() -> None:
+    model = nn.Sequential(nn.Linear(48, 48), nn.Linear(48, 32))
+    handle = prepare(model, recipes.rowwise())
+    parametrize.register_parametrization(model[1], "weight", nn.Identity())
+    with pytest.raises(ValueError, match="layer=ParametrizedQuantLinear"):
+        handle.undo()
+    assert state_of(model[0]) is QUANT
 
 
 def test_an_optimizer_trains_the_same_parameters_after_prepare() -> None:

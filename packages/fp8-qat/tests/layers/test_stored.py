@@ -193,6 +193,15 @@ def test_a_module_that_computes_with_a_list_of_its_weights_is_refused(kind) -> N
     assert type(model["a"]) is nn.Conv2d and type(model["b"]) is kind
 
 
+@pytest.mark.parametrize(("option", "value"), [("sparse", True), ("max_norm", 1.0)])
+def test_an_embedding_that_trains_past_rounding_is_refused_and_taken_frozen(option, value) -> None:
+    model = nn.Sequential(nn.Embedding(20, 8, **{option: value}))
+    with pytest.raises(ValueError, match=rf"names='0.weight'; .* an embedding with {option}="):
+        store(model, "0.weight")
+    store(model.requires_grad_(False), "0.weight")
+    assert model(torch.arange(5)).shape == (5, 8)
+
+
 def test_rows_without_a_value_are_refused_and_nothing_changes() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).requires_grad_(False)
     model[1].weight = nn.Parameter(torch.empty(4, 0))

@@ -330,6 +330,16 @@ def test_text_that_begins_with_a_mark_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.cloud.points, before.cloud.points)
 
 
+def test_comments_that_are_indented_are_none_of_the_model(tmp_path: Path) -> None:
+    write_colmap(tmp_path, cameras(), cloud(), observations(), kinds=("txt",))
+    before = read_colmap(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b" \t# by hand\r\n" + path.read_bytes())
+    after = read_colmap(tmp_path)
+    assert [camera.name for camera in after.cameras] == [camera.name for camera in before.cameras]
+    np.testing.assert_array_equal(after.cloud.points, before.cloud.points)
+
+
 @pytest.mark.parametrize("kinds", [(), ("ply",), ("bin", "ply")])
 def test_other_kinds_are_refused(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="they must be of bin, txt"):

@@ -65,9 +65,28 @@ def test_blender_states_an_angle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stated", "focal"),
+    [
+        ({"camera_angle_y": np.pi / 3}, 30 * 3**0.5),
+        ({"camera_angle_y": np.pi / 3, "fl_y": 50}, 50),
+        ({"fl_y": 50}, 50),
+    ],
+)
+def test_the_height_may_have_an_angle_of_its_own(
+    tmp_path: Path, stated: dict[str, float], focal: float
+) -> None:
+    frame = {"file_path": "a", "transform_matrix": np.eye(4).tolist()}
+    document = {"camera_angle_x": np.pi / 2, "w": 80, "h": 60, "frames": [frame], **stated}
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    (camera,) = read_transforms(tmp_path / "transforms.json")
+    np.testing.assert_allclose(camera.intrinsics, [[40, 0, 40], [0, focal, 30], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
     ("changes", "rule"),
     [
         ({"k1": 0.1}, "is distorted.*undistort them first"),
+        ({"is_fisheye": True}, "is distorted"),
         ({"camera_model": "OPENCV_FISHEYE"}, "is distorted"),
         ({"w": None}, "is no transforms.json"),
         ({"w": "many"}, "invalid literal"),

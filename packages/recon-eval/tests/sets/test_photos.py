@@ -30,6 +30,13 @@ def test_photographs_of_mixed_sizes_in_order_of_names(tmp_path: Path) -> None:
     assert len(photos) == 2
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_an_image_that_says_not_what_is_white_is_refused(tmp_path: Path, kind: type) -> None:
+    Image.fromarray((200 * np.random.rand(6, 8)).astype(kind)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: mode=[IF], 32 bits a pixel, .* save it so"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["png", "tif"])
 def test_the_exif_orientation_is_applied(tmp_path: Path, kind: str, orientation: int) -> None:

@@ -23,6 +23,7 @@ from sla_kernels.summary.rows import rows_of
 from sla_kernels.summary.weights import weights_of
 
 QUERIES = 512  # of each head of a call: what a few numbers are fitted to
+MOST = 8 * QUERIES  # of all calls together: of many calls fewer queries each
 RIDGE = 2e-3  # holds numbers that no query asks for
 TURNS = 40  # of the search for the nearest
 
@@ -39,7 +40,7 @@ class Moments:
     """The first two moments of keys, all heads side by side, over every call."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.key_heads = 0
         self.total: Tensor | None = None
         self.products: Tensor | None = None
         self.device = torch.device("cpu")
@@ -47,7 +48,7 @@ class Moments:
     def add(self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, _: float) -> None:
         """Count the keys of one call, pinned ones left out; what is not finite is zero, as in
         orders whose axes are computed anew."""
-        self.device = k.device
+        self.device, self.key_heads = k.device, _as_before(self.key_heads, k)
         tokens = k.detach().index_select(2, free(k, selection.outside)).nan_to_num(0, 0, 0)
         rows = rearrange(in_float64(tokens), "b g m d -> (b m) (g d)")
         if self.total is None or self.products is None:
@@ -68,10 +69,11 @@ class Moments:
 
 
 class Understated:
-    """What cells answered in every call, beside dense attention."""
+    """What cells answered in every call, beside dense attention; no more than `MOST` queries."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.every = 1  # of the queries, that is kept
         self.key_heads = 0
         self.answers: list[Answers] = []
         self.device = torch.device("cpu")
@@ -80,16 +82,40 @@ class Understated:
         self, q: Tensor, k: Tensor, v: Tensor, selection: SummarySelection, scale: float
     ) -> None:
         """Note the answers of one call; none where dense attention runs."""
-        self.device, self.key_heads = k.device, k.shape[1]
+        self.device, self.key_heads = k.device, _as_before(self.key_heads, k)
         self.count += 1
         if selection.summaries and not selection.keeps_all:
             with in_own_type(k):
                 found = answers_of(q.detach(), k.detach(), v.detach(), selection, scale)
-            self.answers += [one for one in found if one.dense.isfinite().all()]
+            finite = (one for one in found if one.dense.isfinite().all())
+            self.answers += [thinned(one, self.every) for one in finite]
+            self._bound()
+
+    def _bound(self) -> None:
+        counts = [one.dense.shape[1] for one in self.answers]
+        while sum(counts) > MOST and max(counts) > 1:
+            self.every *= 2
+            self.answers = [thinned(one, 2) for one in self.answers]
+            counts = [one.dense.shape[1] for one in self.answers]
 
     def offsets(self, sizes: int) -> Float[Tensor, "g sizes"]:
         """What to add to the log of the mass of cells, in float32; zero where none was met."""
         return fitted(self.answers, self.key_heads, sizes).to(self.device)
+
+
+def _as_before(heads: int, k: Float[Tensor, "b g m d"]) -> int:
+    """The heads of the keys. Raises ValueError where calls before had others, 0 for none."""
+    if heads not in (0, k.shape[1]):
+        raise ValueError(
+            f"k has {k.shape[1]} heads, and had {heads} in a call before; what is found is by "
+            "head, so they must agree: give each number of heads a module of its own"
+        )
+    return k.shape[1]
+
+
+def thinned(answers: Answers, every: int) -> Answers:
+    """Every so many of the queries, from the first on, in memory of their own."""
+    return answers if every == 1 else Answers(*(x[:, ::every].clone() for x in answers))
 
 
 def answers_of(
@@ -177,7 +203,8 @@ def _distance(calls: Sequence[Answers], offsets: Float[Tensor, "g sizes"]) -> Te
         shares = (masses + rearrange(added, "h parts -> h 1 parts")).softmax(2)
         gap = (rearrange(shares, "h n parts -> h n parts 1") * outputs).sum(2) - dense
         usual = dense.square().sum(2).mean(1)
-        far = (gap.square().sum(2) + 1e-6 * rearrange(usual, "h -> h 1")).sqrt().mean(1)
+        least = (1e-6 * usual).clamp_min(torch.finfo(usual.dtype).tiny)  # a root of 0 has no slope
+        far = (gap.square().sum(2) + rearrange(least, "h -> h 1")).sqrt().mean(1)
         total = total + (far / usual.sqrt().clamp_min(1e-12)).sum()
     return total / len(calls)
 

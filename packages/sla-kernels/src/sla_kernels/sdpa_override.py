@@ -1,5 +1,6 @@
 """Run any model's dense attention as sparse linear attention, its code unchanged."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -78,8 +79,7 @@ def sdpa_override(
             model(images)
     """
     overridden = Overridden()
-    stack = _Stack()
-    stack.mode = _Mode(overridden, stack, make)
+    stack = _Mode(overridden, make).stack
     handles = [
         handle
         for name, part in module.named_modules()
@@ -96,16 +96,15 @@ def sdpa_override(
         stack.clear()
 
 
-class _Stack:
-    """The submodules whose forward is running, with the calls each has made.
+class _Stack(threading.local):
+    """The submodules whose forward is running on this thread, with the calls each has made.
 
     The mode is on while one runs, not all the time: a backward pass that runs forwards anew would
     be one call of PyTorch that the mode catches, and a mode rests within what it catches.
     """
 
-    mode: AbstractContextManager[object]
-
-    def __init__(self) -> None:
+    def __init__(self, mode: AbstractContextManager[object]) -> None:
+        self.mode = mode
         self.names: list[str] = []
         self.calls: list[int] = []
 
@@ -143,11 +142,9 @@ class _Stack:
 class _Mode(TorchFunctionMode):
     """Catch `scaled_dot_product_attention` while a forward of the module runs."""
 
-    def __init__(
-        self, overridden: Overridden, stack: _Stack, make: Callable[[Site], Attention | None]
-    ) -> None:
+    def __init__(self, overridden: Overridden, make: Callable[[Site], Attention | None]) -> None:
         super().__init__()
-        self.overridden, self.stack, self.make = overridden, stack, make
+        self.overridden, self.stack, self.make = overridden, _Stack(self), make
         self.scales: dict[tuple[str, int], float] = {}
 
     def __torch_function__(
@@ -183,7 +180,8 @@ class _Mode(TorchFunctionMode):
                 head_dim=query.shape[-1],
                 scale=scale,
             )
-            self.overridden.attention[place] = self.make(site)
+            # threads that meet here go on with one replacement
+            self.overridden.attention.setdefault(place, self.make(site))
         attention = self.overridden.attention[place]
         if attention is None:
             rest = (attn_mask, dropout_p, is_causal)

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sla_kernels import SparseLinearAttention, corrected, select_rows, sla_attention
+from sla_kernels import (
+    SparseLinearAttention,
+    calibrated,
+    calibration,
+    corrected,
+    select_rows,
+    sla_attention,
+)
 from sla_kernels.calibration import Answers, fitted
 
 from ..cases import qkv
@@ -83,6 +90,51 @@ def test_the_numbers_that_were_taken_away_are_found_again() -> None:
     low = masses - torch.cat([torch.zeros(2, 1), taken], 1)[:, None]
     found = fitted([Answers(low, outputs, target)], 2, 2)
     torch.testing.assert_close(found, taken, atol=0.02, rtol=0)
+
+
+def test_a_head_whose_values_are_zero_is_asked_nothing_and_spoils_no_other() -> None:
+    q, k, v = sharp()
+    found = []
+    for factor in (1, 0):
+        v[:, 1] *= factor
+        module = made()
+        with corrected(module):
+            module(q, k, v)
+        found.append(module.offsets)
+    torch.testing.assert_close(found[1][1], torch.zeros(SIZES))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=0.05, rtol=0)
+    assert found[0][0].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("watching", [calibrated, corrected])
+def test_calls_with_other_heads_are_refused_and_nothing_is_stored(watching) -> None:  # type: ignore[no-untyped-def]
+    module = made()
+    with (
+        pytest.raises(ValueError, match="k has 4 heads, and had 2 in a call before"),
+        watching(module),
+    ):
+        module(*sharp())
+        module(*sharp(heads=4, groups=4))
+    assert module.directions is None and module.offsets is None and module.watch is None
+
+
+def test_many_calls_are_held_by_fewer_queries_each_and_tell_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for most in (10**9, 1000):
+        monkeypatch.setattr(calibration, "MOST", most)
+        torch.manual_seed(0)
+        module = made()
+        with corrected(module):
+            for _ in range(12):
+                module(*sharp())
+                assert isinstance(module.watch, calibration.Understated)
+                held = [one.dense.shape[1] for one in module.watch.answers]
+                assert sum(held) <= most
+            assert len(held) == 12 and max(held) == min(held)
+        found.append(module.offsets)
+    torch.testing.assert_close(*found, atol=0.05, rtol=0.1)
 
 
 def test_a_size_that_no_call_lists_gets_what_the_one_below_it_gets() -> None:

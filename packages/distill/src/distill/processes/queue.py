@@ -97,7 +97,8 @@ def work_off(
 
     - `jobs`: by name, what each is, as JSON holds it. A name becomes the name of a file.
     - `work`: takes a name and how many times the job was started, 1 at first; returns what JSON
-      can hold. A job that was started before may have left things half done.
+      can hold, and anything else is a ValueError of it. A job that was started before may have
+      left things half done.
     - `say`: takes sentences.
 
     Raises ValueError for a name that is no file's, for a queue of other settings or jobs, and for
@@ -177,7 +178,7 @@ def _done(
     handle: int,
 ) -> Note:
     try:
-        return Note(job=job, state="done", result=dict(work(name, start)))
+        return Note(job=job, state="done", result=_plain(name, work(name, start)))
     except KeyboardInterrupt:  # the job is not to blame
         _forget_start(handle)
         raise
@@ -186,6 +187,18 @@ def _done(
             _forget_start(handle)
             raise
         return Note(job=job, state="broken", why=str(error) or type(error).__name__)
+
+
+def _plain(name: str, found: Any) -> dict[str, Any]:
+    """What a work returned, as its note gives it back. Raises ValueError for what JSON has not."""
+    try:
+        result: dict[str, Any] = json.loads(json.dumps(dict(found), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"result of {name}={type(found).__name__}; it must be a mapping that JSON can hold "
+            f"({error}): give None for numbers that are not finite"
+        ) from error
+    return result
 
 
 def _told(note: Note) -> str:

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from distill.resume.hold import held_empty
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -45,16 +47,15 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file in a directory beside `path`, flush it to disk, rename."""
+    """Write a safetensors file in a directory beside `path`, flush it to disk, rename.
+
+    Processes that write one file take turns, where the disk has locks.
+    """
     beside = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)  # a killed writer's
-    beside.mkdir()
-    try:
+    with held_empty(beside):
         write_tensors(beside / path.name, tensors, metadata)
         os.replace(beside / path.name, path)
         sync_directory(path.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_tensors(

@@ -2,8 +2,9 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -53,6 +54,30 @@ def held_file(path: Path, *, wait: bool = False) -> Iterator[int | None]:
         raise NoLocksError(errno.ENOLCK, NONE_HERE, str(path))
     with _opened(path, os.O_RDWR | os.O_CREAT) as handle:
         yield handle if _locked(handle, wait=wait, needed=path) else None
+
+
+@contextmanager
+def held_empty(directory: Path) -> Iterator[None]:
+    """Make an empty directory, hold it while the block runs, and remove it; others wait meanwhile.
+
+    What a killed process left in it goes. Where nothing can be held, nobody waits.
+    """
+    while True:
+        directory.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                if os.name == "posix":
+                    handle = stack.enter_context(_opened(directory, os.O_RDONLY))
+                    _locked(handle, wait=True)
+                    if not os.path.samestat(os.fstat(handle), directory.stat()):
+                        continue
+                for left in directory.iterdir():
+                    left.unlink()
+            except FileNotFoundError:  # who held it before has removed it
+                continue
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            yield
+            return
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -123,10 +124,13 @@ def load_fp8(
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a file beside and rename it, as safetensors itself does not in all versions."""
-    beside = path.with_name(f".{path.name}.partial")
+    """Write a file beside and rename it, as safetensors itself does not in all versions.
+
+    Each writer has its own beside: several processes may write one file.
+    """
+    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
-        beside.touch()
+        beside.touch(exist_ok=False)
         mode = beside.stat().st_mode  # as the umask leaves it: safetensors writes for one alone
         save_file(tensors, str(beside), metadata=metadata)
         beside.chmod(mode)

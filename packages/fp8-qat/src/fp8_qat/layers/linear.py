@@ -110,13 +110,30 @@ class FrozenLinear(QuantizedLinear):
         return QuantizedTensor(codes=codes, scale=self.weight_scale, spec=spec)
 
     def check_frozen(self) -> None:
-        """Raise ValueError if the weight trains, which the codes would not follow."""
+        """Raise ValueError if the weight trains or is made anew: codes would not follow."""
         weight = self._parameters.get("weight")
+        if weight is None and not isinstance(self, ReleasedLinear):
+            raise ValueError(
+                f"weight of {self.where}: kind={type(self).__name__}; it was quantized once, and "
+                "must not be made anew, as pruning or a parametrization does: make it permanent or "
+                "remove it, undo() the handle and prepare the model again, with frozen='none' if "
+                "this is to train"
+            )
         if weight is not None and weight.requires_grad:
             raise ValueError(
                 f"weight of {self.where}: requires_grad=True; it was quantized once, as it did not "
                 "train when it was prepared, and must not now: freeze it, or undo() the handle and "
                 "prepare the model with weights that train"
+            )
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError if the weight was overwritten, which the codes do not know of."""
+        held = "weight" in self._parameters and not isinstance(self, ReleasedLinear)
+        if held and self._digest() != self.made_from:
+            raise ValueError(
+                f"weight of {self.where}: changed=True; it was quantized once, and must hold what "
+                "it held then: load_state_dict(state_dict()) quantizes what it holds now, or put "
+                "back what it was"
             )
 
     def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:

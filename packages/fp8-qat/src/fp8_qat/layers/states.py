@@ -88,16 +88,29 @@ STATES = (LINEAR, QUANT, FROZEN, RELEASED, FP8)
 def state_of(layer: nn.Linear) -> State:
     """Tell which state a layer is in.
 
-    Raises ValueError for a subclass that none of the states describes.
+    Raises ValueError for a subclass that none of the states describes, and where a hook makes
+    what should be a parameter, as it would go on doing in the next state.
     """
     for state in STATES:
         if type(layer) is state.kind or (state is FP8 and isinstance(layer, Fp8Linear)):
+            _check_parameters(layer, state)
             return state
     raise ValueError(
         f"layer={type(layer).__name__}; it must be an nn.Linear in one of the states "
         f"{', '.join(state.name for state in STATES)}: merge or remove what changed its class, "
         "such as a parametrization"
     )
+
+
+def _check_parameters(layer: nn.Linear, state: State) -> None:
+    lacking = [name for name in state.parameters if name not in layer._parameters]
+    if lacking:
+        where = getattr(layer, "where", "layer")
+        raise ValueError(
+            f"{lacking[0]} of {where}: hooks={len(layer._forward_pre_hooks)}; it must be a "
+            "parameter, and a hook makes it, as of pruning or a weight norm: make it permanent or "
+            "remove it (torch.nn.utils.prune.remove, remove_weight_norm)"
+        )
 
 
 def become(

@@ -82,8 +82,9 @@ def store(
     - `spec`: how they are rounded; rows of E4M3 unless given.
 
     Raises ValueError, before anything changes, for a pattern that matches no such parameter,
-    and for one that is stored already, is of a prepared layer or a recurrent one of PyTorch, has
-    rows without a value, or has another dtype than float32, bfloat16 or float16.
+    and for one that is stored already, is of a prepared layer, a recurrent one of PyTorch or, while
+    it trains, an embedding with `sparse` or `max_norm`, has rows without a value, or has another
+    dtype than float32, bfloat16 or float16.
     """
     patterns = (names,) if isinstance(names, str) else tuple(names)
     chosen = list(_matching(model, patterns))
@@ -240,6 +241,13 @@ def _check(full: str, module: nn.Module, name: str, held: Tensor) -> None:
             f"names={full!r}; it must not be of {type(module).__name__}, which computes with a "
             "list of its parameters and would go on with the original: leave it out"
         )
+    if isinstance(module, nn.Embedding) and held.requires_grad:
+        options = {"sparse": module.sparse, "max_norm": module.max_norm is not None}
+        for option in (option for option, on in options.items() if on):
+            raise ValueError(
+                f"names={full!r}; while it trains it must not be of an embedding with {option}=, "
+                "whose gradient or norm passes no rounding: leave it out, or freeze it first"
+            )
     if held.dtype not in HIGH_PRECISION or 0 in held.shape[1:]:
         raise ValueError(
             f"{full}: dtype={held.dtype} of shape {tuple(held.shape)}; it must be float32, "

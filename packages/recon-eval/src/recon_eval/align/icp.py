@@ -38,7 +38,7 @@ def icp(
         )
     for name, points in (("source", source), ("target", target)):
         Axes().check(points, name, "p 3")
-    start, goal = source.double().cpu(), target.double().cpu()
+    start, goal = (points.detach().double().cpu() for points in (source, target))
     tree = Neighbors(goal.numpy())
     fit: Similarity | None = None
     before = (-1.0, -1.0)

@@ -37,6 +37,11 @@ def open_image(path: str | Path) -> Image.Image:
     """Return an RGB image, upright. Raises ValueError where it is no image, broken or too large."""
     path = Path(path)
     with opened(path) as image:
+        if image.mode in ("I", "F"):  # Pillow would clip at 255: all white, or all black
+            raise ValueError(
+                f"{path}: mode={image.mode}, 32 bits a pixel, of which none says what is white; a "
+                "photograph has 8 or 16: save it so"
+            )
         try:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I;16"):  # sixteen bits a pixel: Pillow would clip at 255

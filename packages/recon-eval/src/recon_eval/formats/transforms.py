@@ -16,7 +16,7 @@ from recon_eval.formats.records import Camera, check_straight
 
 MAX_BYTES = 256 << 20
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # between OpenCV's and OpenGL's cameras, both ways
-DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2", "is_fisheye")  # the last is instant-ngp's
 MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
 
 
@@ -144,12 +144,17 @@ def _lens(
             f"says neither w nor h of {name}; both are needed: add its width and height"
         )
     width, height = int(frame["w"]), int(frame["h"])
-    if "fl_x" in frame:
-        fx = float(frame["fl_x"])
-    elif "camera_angle_x" in frame:
-        fx = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2)
-    else:
+    fx, fy = (_focal(frame, axis, side) for axis, side in (("x", width), ("y", height)))
+    if fx is None:
         raise ValueError(f"says neither fl_x nor camera_angle_x of {name}; one is needed: add it")
-    fy = float(frame.get("fl_y", fx))
+    fy = fx if fy is None else fy
     cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), (width, height)
+
+
+def _focal(frame: Mapping[str, Any], axis: str, side: int) -> float | None:
+    """The focal length along an axis, as itself or as the angle of that side of the image."""
+    if f"fl_{axis}" in frame:
+        return float(frame[f"fl_{axis}"])
+    angle = frame.get(f"camera_angle_{axis}")
+    return None if angle is None else side / 2 / math.tan(float(angle) / 2)

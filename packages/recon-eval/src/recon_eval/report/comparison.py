@@ -107,7 +107,7 @@ def _paired(
 
 
 def _mean(values: np.ndarray, partner: np.ndarray) -> float:
-    kept = values[~np.isnan(values + partner)]
+    kept = values[np.isfinite(values) & np.isfinite(partner)]
     return math.fsum(kept) / len(kept) if len(kept) else math.nan
 
 

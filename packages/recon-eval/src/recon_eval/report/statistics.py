@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 class Summary:
     """The mean of one metric over scenes, with a bootstrap interval over those scenes.
 
-    `undefined` counts the scenes whose value is NaN: they are left out of mean and interval.
+    `undefined` counts the scenes whose value is NaN or infinite, which a saved report does not tell
+    apart: they are left out of mean and interval.
     `level` is how often such intervals hold the true mean. With one scene there is no interval, and
     `low` and `high` are NaN.
     """
@@ -63,7 +64,7 @@ def summarize(
     seed: int,
 ) -> Summary:
     """Summarize one metric; `values` come in the order of the scenes' names."""
-    kept = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
+    kept = np.array([value for value in values if math.isfinite(value)], dtype=np.float64)
     low, high = bootstrap_interval(kept, level=level, resamples=resamples, seed=seed)
     return Summary(
         protocol=protocol,

@@ -133,7 +133,8 @@ def select_rows(
     - `summary`: the size of cells, or several, each a multiple of the one before; the first is the
       key block. None lists no summaries.
     - `opened`: cells opened at each larger size; more where `keep` needs them.
-    - `axes`: how many principal axes of the keys the order looks at, computed here, or the axes.
+    - `axes`: how many principal axes of the keys the order looks at, computed here from all scenes
+      of the batch together, or the axes, with which no scene depends on those beside it.
     - `offsets`: what is added to the log of the mass of cells, by key head and size; `corrected`
       finds them.
     - `pinned`: positions that every query attends and that attend every key, outside the order.

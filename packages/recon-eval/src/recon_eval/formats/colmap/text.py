@@ -125,4 +125,4 @@ def _lines(path: Path) -> Iterator[str]:
             "in binary"
         )
     with path.open(encoding="utf-8-sig") as file:  # Windows begins with a mark
-        yield from (line for line in file if not line.startswith("#"))
+        yield from (line for line in file if not line.lstrip().startswith("#"))
