@@ -54,6 +54,7 @@ def test_hub_weights_without_network(lite3r: Any, monkeypatch: pytest.MonkeyPatc
         (("--recipe", "tiles", "--block", "0", "4"), ("block=(0, 4)", "powers of two")),
         (("--recipe", "fast", "--block", "64", "8"), ("block=(64, 8)", "smallest cells")),
         (("--recipe", "fast", "--steps", "9"), ("steps=9", "trainable=lora")),
+        (("--recipe", "fast", "--steps", "0", "--match", "tokens"), ("match=tokens", "leave it out")),
         (("--set", "fp8_include=*.nothing.*"), ("*.nothing.*", "linear layer")),
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),

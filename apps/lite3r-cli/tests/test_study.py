@@ -83,6 +83,7 @@ def test_quality_measures_every_row_and_goes_on_where_it_was(
     words = (*SCENES, "--rows", rows, "--steps", "1", "--out", "q.json")
     done = lite3r("bench", "quality", *words)
     assert done.code == 0, done.err
+    assert ("steps=1 changes nothing: no row of study is trained" in done.err) == (rows == "study")
     before = json.loads(Path("q.json").read_text())
     names = {*lessons, *{"full": FULL, "study": STUDY, "taught": BESIDE_TAUGHT}[rows]}
     whole = {row["row"] for row in before["summary"] if "alone" not in row["row"]}
