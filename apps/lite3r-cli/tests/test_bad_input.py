@@ -54,7 +54,10 @@ def test_hub_weights_without_network(lite3r: Any, monkeypatch: pytest.MonkeyPatc
         (("--recipe", "tiles", "--block", "0", "4"), ("block=(0, 4)", "powers of two")),
         (("--recipe", "fast", "--block", "64", "8"), ("block=(64, 8)", "smallest cells")),
         (("--recipe", "fast", "--steps", "9"), ("steps=9", "trainable=lora")),
-        (("--recipe", "fast", "--steps", "0", "--match", "tokens"), ("match=tokens", "leave it out")),
+        (
+            ("--recipe", "fast", "--steps", "0", "--match", "tokens"),
+            ("match=tokens", "leave it out"),
+        ),
         (("--set", "fp8_include=*.nothing.*"), ("*.nothing.*", "linear layer")),
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),
@@ -289,3 +292,26 @@ def test_photos_too_large_for_memory_are_refused_before_they_are_made(
     words = ("reconstruct", photos, "--weights", "random", "--size", "1000000", "--out", "out")
     lite3r(*words).refuses("size=1000000", "are free", "use a smaller size")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--scenes", "1", "--views", "2", "--size", "56", "--model", "run"),
+        ("reconstruct", "Fotos à côté", "--size", "56", "--out", "out", "--model", "run"),
+        ("export", "run", "--out", "out"),
+        ("export", "run", "--out", "out", "--kind", "onnx", "--dense"),
+    ],
+)
+def test_a_backbone_beside_a_student_is_its_own(
+    lite3r: Any, photos: Path, finished: Any, words: tuple[str, ...]
+) -> None:
+    finished.copied()
+    answer = lite3r(*words, "--backbone", "vggt-tiny")
+    answer.refuses("backbone=vggt-tiny", "run is a student of da3-tiny", "leave it out")
+    assert not Path("out").exists()
+
+
+def test_a_backbone_that_the_student_has_is_no_contradiction(lite3r: Any, finished: Any) -> None:
+    done = lite3r("export", finished.copied(), "--out", "out", "--backbone", "da3-tiny")
+    assert done.code == 0, done.err

@@ -14,14 +14,8 @@ def make(asked: Make, terminal: Terminal) -> None:
         atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
         atomic.check_writable(asked.out)
         atomic.refuse_foreign(asked.out, "folder of drawn scenes", lambda n: n[:10] == "synthetic-")
-        drawn = SyntheticScenes(
-            asked.split,
-            count=asked.scenes,
-            views=asked.views,
-            height=asked.size,
-            width=asked.size,
-            seed=asked.seed,
-        )
+        shape = {"views": asked.views, "height": asked.size, "width": asked.size}
+        drawn = SyntheticScenes(asked.split, count=asked.scenes, seed=asked.seed, **shape)
     with reported(OSError), atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial:
         for scene in terminal.words.each("drawing", drawn, asked.scenes):
             write_blendedmvs(scene, partial)

@@ -10,9 +10,9 @@ from lite3r.options.export import Export
 from lite3r.shell import atomic
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
-from lite3r.student.deploy import export, load
+from lite3r.student.deploy import check_backbone, export, load
 from lite3r.student.files import CONFIG, DEPLOYED
-from lite3r.student.graph import GRAPH, to_write, write_graph
+from lite3r.student.graph import GRAPH, TEACHER, to_write, write_graph
 from lite3r.student.student import Student
 from recon_backbones.export import check_packages
 from recon_backbones.program import FIELDS, PROGRAM, Shape, write_program
@@ -24,6 +24,8 @@ WRITTEN = (CONFIG, DEPLOYED, "README.md", "report.json", PROGRAM, GRAPH, f"{GRAP
 def run(asked: Export, terminal: Terminal) -> None:
     """Load, deploy, write everything or nothing."""
     with reported():
+        if str(asked.model) != TEACHER:
+            check_backbone(asked.model, asked.backbone)
         atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
         atomic.check_writable(asked.out)
         atomic.refuse_foreign(asked.out, "export of lite3r", lambda name: name in WRITTEN)

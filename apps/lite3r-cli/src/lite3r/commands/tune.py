@@ -31,15 +31,10 @@ def run(asked: Tune, terminal: Terminal) -> None:
         views = asked.views or half_of(asked.data)
         teacher = spec.load(device=pick_device(asked.device))
         sets = photo_sets(asked.data, teacher, size=asked.size, views=views)
-        kept = kept_on(
-            teacher,
-            folder / MEASURED,
-            "lite3r tune",
-            anew=asked.overwrite,
-            views=views,
-            size=asked.size,
-            photos=told_apart(sets),  # which follow from the others
-        )
+        # photos, as they are read, follow from the others
+        setting = {"views": views, "size": asked.size, "photos": told_apart(sets)}
+        path = folder / MEASURED
+        kept = kept_on(teacher, path, "lite3r tune", anew=asked.overwrite, **setting)
     with reported(of=("recon_eval.report.kept",)):  # where another run writes
         found = tune(teacher, sets, allowed, kept, terminal.words)
         kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))

@@ -32,8 +32,8 @@ class Export(Command, work="lite3r.commands.export:run"):
     """Width of an image that it takes, in pixels."""
     dense: bool = False
     """In ONNX, dense attention in place of sparse: no choices, and no tie for runtimes to break."""
-    backbone: str = "da3-tiny"
-    """Which dense backbone, for ONNX of teacher."""
+    backbone: str | None = None
+    """Which dense backbone, for ONNX of teacher; da3-tiny unless given."""
     weights: str | None = None
     """The teacher's weights, when they are no longer where they were."""
     overwrite: bool = False

@@ -52,7 +52,7 @@ class Plan:
 
     photos: Sequence[str]
     model: str = "teacher"
-    backbone: str = "da3-tiny"
+    backbone: str | None = None
     weights: str | None = None
     seed: int = 0
     device: str = "cpu"
@@ -236,12 +236,5 @@ def title(inputs: Sequence[str]) -> str:
 
 
 def _load(plan: Plan) -> Loaded:
-    return load_model(
-        plan.model,
-        backbone=plan.backbone,
-        weights=plan.weights,
-        seed=plan.seed,
-        device=plan.device,
-        backend=plan.backend,
-        precision=plan.precision,
-    )
+    how = ("backbone", "weights", "seed", "device", "backend", "precision")
+    return load_model(plan.model, **{name: getattr(plan, name) for name in how})

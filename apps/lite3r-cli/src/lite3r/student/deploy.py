@@ -90,6 +90,17 @@ def described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str
     return teacher, digest, recipe
 
 
+def check_backbone(folder: str | Path, backbone: str | None) -> None:
+    """Raise ValueError where a folder's student is of another backbone than the one named."""
+    if backbone is None:
+        return
+    own = described(Path(folder), read_config(Path(folder)))[0].backbone
+    if backbone != own:
+        raise ValueError(
+            f"backbone={backbone}; {folder} is a student of {own}, and runs as such: leave it out"
+        )
+
+
 def deploy(
     student: Student,
     *,
@@ -266,7 +277,7 @@ class Loaded:
 def load_model(
     model: str,
     *,
-    backbone: str,
+    backbone: str | None,
     weights: str | None,
     seed: int,
     device: str,
@@ -275,9 +286,11 @@ def load_model(
 ) -> Loaded:
     """A deployed student from its folder, or the dense backbone for "teacher".
 
-    Raises ValueError for what cannot be loaded, and for a backend beside a teacher.
+    Raises ValueError for what cannot be loaded, for a backend beside a teacher, and for another
+    backbone than its own beside a student.
     """
     if model != "teacher":
+        check_backbone(model, backbone)
         student = load(model, device=device, weights=weights, backend=backend, precision=precision)
         ran = str(student.deployment)
         return Loaded(backbone=student.backbone, name=f"student {model}", ran=ran, student=True)
@@ -286,4 +299,4 @@ def load_model(
     dense = TeacherSpec.chosen(backbone, weights, seed).load(device=device)
     dtype = TYPES.get(precision, torch.float32)
     ran = str(dtype).removeprefix("torch.")
-    return Loaded(backbone=dense.to(dtype), name=backbone, ran=ran, student=False)
+    return Loaded(backbone=dense.to(dtype), name=dense.name, ran=ran, student=False)

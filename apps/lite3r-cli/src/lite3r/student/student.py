@@ -43,8 +43,9 @@ class TeacherSpec:
         return cls(backbone=backbone.name, weights=weights, seed=seed)
 
     @classmethod
-    def chosen(cls, backbone: str, weights: str | None, seed: int) -> "TeacherSpec":
-        """The backbone with the weights that it has unless somebody says otherwise."""
+    def chosen(cls, backbone: str | None, weights: str | None, seed: int) -> "TeacherSpec":
+        """The backbone (da3-tiny if None) with its usual weights unless somebody says otherwise."""
+        backbone = backbone or "da3-tiny"
         ships = backbone in list_backbones() and backbone_entry(backbone).bundled
         usual = "bundled" if ships else "hub"
         return cls(backbone=backbone, weights=weights or usual, seed=seed)
