@@ -2,6 +2,9 @@
 
 import inspect
 import json
+import re
+import shlex
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,6 +131,18 @@ def test_a_hub_folder_loads_and_its_card_says_what_was_measured(
     assert "| student | 0.120 | 0.880 |" in text
     assert "a CPU, 2 threads" in text
     assert "hf upload USER/light light" in text
+
+
+def test_what_is_shown_to_be_copied_takes_any_name(lite3r: Any, student: Any) -> None:
+    student.save("run")
+    name = 'my "light" \\new'
+    done = lite3r("export", "run", "--out", name)
+    assert done.code == 0, done.err
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(done.out.partition("\n\n")[2]), names)
+    assert names["student"].recipe == student.recipe
+    (command,) = re.findall("`(hf upload .*)` ", card(student, None, name="my students"))
+    assert shlex.split(command) == ["hf", "upload", "USER/my-students", "my students"]
 
 
 def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) -> None:

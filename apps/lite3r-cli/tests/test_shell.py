@@ -245,8 +245,9 @@ def test_a_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert shown.startswith(f"4 views in {path}\n{row}\n{row}\n")
     assert shown.count(path) == 4
-    terminal.say(path)
-    assert capsys.readouterr().err == f"{path}\n"
+    for line in (path, f"lite3r reconstruct PHOTOS --model {'a folder/' * 20}"):
+        terminal.say(line)
+        assert capsys.readouterr().err == f"{line}\n"
 
 
 ANSWER = """

@@ -77,7 +77,7 @@ def _more(
     terminal: Terminal,
 ) -> dict[str, Any]:
     if asked.kind == "hub":
-        text = card.card(student, measured, name=asked.out.name)
+        text = card.card(student, measured, name=asked.out.resolve().name)
         atomic.write_text(folder / "README.md", text)
         if measured is None:
             terminal.say(f"{asked.model} holds no report.json: the card says so")
@@ -98,5 +98,5 @@ def _shape(asked: Export) -> Shape:
 
 def _loading(asked: Export) -> str:
     if asked.kind == "program":
-        return f'program = lite3r.load_program("{asked.out}/program.pt2")'
-    return f'student = lite3r.load("{asked.out}")'
+        return f"program = lite3r.load_program({str(asked.out / PROGRAM)!r})"
+    return f"student = lite3r.load({str(asked.out)!r})"
