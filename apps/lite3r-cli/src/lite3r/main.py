@@ -55,7 +55,7 @@ def _answer(words: list[str]) -> int:
             return USER_ERROR
         except KeyboardInterrupt as stop:
             print("lite3r: stopped; no half-written file is left", file=sys.stderr)
-            return TERMINATED if stop.args else INTERRUPTED
+            return TERMINATED if signal.SIGTERM in stop.args else INTERRUPTED
         except SystemExit as left:  # which rich makes of it
             raise BrokenPipeError from left
     return DONE
