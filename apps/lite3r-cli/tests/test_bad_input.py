@@ -102,6 +102,20 @@ def test_folder_without_photos_says_what_it_holds(lite3r: Any) -> None:
     lite3r("reconstruct", "docs", "--weights", "random").refuses("notes.md", "photos end in")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("data", "check"), ("tune", "--data"), ("distill", "--data"), ("reconstruct", "1.png")],
+)
+def test_a_video_is_no_photo_and_no_folder_of_them(
+    lite3r: Any, photos: Path, words: tuple[str, ...]
+) -> None:
+    Path("1.png").write_bytes((photos / "1.png").read_bytes())
+    Path("walk.MOV").write_bytes(b"frames")
+    lite3r(*words, "walk.MOV").refuses("walk.MOV is a video; ", "photos")
+    if words != ("reconstruct", "1.png"):
+        lite3r(*words, "walk.MOV").refuses("reconstruct", "images")
+
+
 def test_one_photo_is_too_few_to_learn_from(lite3r: Any, photos: Path) -> None:
     Path("one").mkdir()
     (photos / "1.png").rename("one/1.png")

@@ -164,7 +164,10 @@ def test_a_reader_that_leaves_early_is_no_bug(say: str) -> None:
     running.stderr.close()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info", "--help"]])
+PRINTS = (["--help"], ["--version"], ["info", "--help"], ["--tyro-print-completion", "bash"])
+
+
+@pytest.mark.parametrize("words", PRINTS)
 def test_a_reader_of_help_may_leave_too(words: list[str]) -> None:
     code = f"import os, sys; from lite3r.main import main; os.close(0); sys.exit(main({words}))"
     reader, writer = os.pipe()
