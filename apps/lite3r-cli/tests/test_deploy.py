@@ -177,3 +177,12 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"rows": []}')
     with pytest.raises(ValueError, match=r"report\.json is damaged"):
         read_report(tmp_path)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_device_that_is_not_there_is_refused(
+    tmp_path: Path, student: Any, exported: bool
+) -> None:
+    export(student, tmp_path) if exported else student.save(tmp_path)
+    with pytest.raises(ValueError, match="device=cuda:99; PyTorch must find it here"):
+        module.load(tmp_path, device="cuda:99")

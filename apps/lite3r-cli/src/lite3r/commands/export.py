@@ -10,10 +10,10 @@ from lite3r.options.export import Export
 from lite3r.shell import atomic
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
-from lite3r.student.deploy import check_backbone, export, load
+from lite3r.student.deploy import export, load
 from lite3r.student.files import CONFIG, DEPLOYED
 from lite3r.student.graph import GRAPH, TEACHER, to_write, write_graph
-from lite3r.student.student import Student
+from lite3r.student.student import Student, check_backbone
 from recon_backbones.export import check_packages
 from recon_backbones.program import FIELDS, PROGRAM, Shape, write_program
 
