@@ -29,7 +29,7 @@ def run(asked: Quality, terminal: Terminal) -> None:
         kept = kept_on(teacher, asked.out, what, anew=asked.overwrite, **setting)
     if asked.steps is not None and wanted.rows not in TEACHES:
         terminal.say(f"steps={asked.steps} changes nothing: no row of {wanted.rows} is trained")
-    with reported(of=("recon_eval.report.kept",)):  # where another run writes
+    with reported(of=("recon_eval",)):  # where another run writes, or an answer is NaN
         document = measure(wanted, teacher, kept, terminal.words)
         kept.save(environment=environment(), backbone=asked.backbone)
     atomic.write_text(asked.out.with_suffix(".svg"), svg(panels(document, middle(wanted))))

@@ -35,7 +35,7 @@ def run(asked: Tune, terminal: Terminal) -> None:
         setting = {"views": views, "size": asked.size, "photos": told_apart(sets)}
         path = folder / MEASURED
         kept = kept_on(teacher, path, "lite3r tune", anew=asked.overwrite, **setting)
-    with reported(of=("recon_eval.report.kept",)):  # where another run writes
+    with reported(of=("recon_eval",)):  # where another run writes, or an answer is NaN
         found = tune(teacher, sets, allowed, kept, terminal.words)
         kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
     shown = tried_tables(found.rows, found.layers, found.choice.key if found.choice else None)

@@ -156,7 +156,8 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
 
 def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words) -> Report:
     """Hold a model against the truth of the judged scenes, all of them, as others are."""
-    with words.progress(f"measuring the {label}", len(taught.judged)) as advance:
+    progress = words.progress(f"measuring the {label}", len(taught.judged))
+    with reported(of=("recon_eval.protocols",)), progress as advance:
         about = {"model": label, "dataset": plan.data, "seed": plan.seed}
         report = evaluate(model, taught.judged, **about, advance=advance, say=words.say)
     if report.dropped:

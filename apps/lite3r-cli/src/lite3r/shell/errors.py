@@ -41,7 +41,7 @@ def sentence(error: Exception) -> str:
     """The text of an error, readable without its type."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    return ": ".join([*getattr(error, "__notes__", ()), str(error) or type(error).__name__])
 
 
 def _raised_in(error: Exception, modules: tuple[str, ...]) -> bool:
