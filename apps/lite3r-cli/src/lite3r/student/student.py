@@ -47,8 +47,7 @@ class TeacherSpec:
         """The backbone (da3-tiny if None) with its usual weights unless somebody says otherwise."""
         backbone = backbone or "da3-tiny"
         ships = backbone in list_backbones() and backbone_entry(backbone).bundled
-        usual = "bundled" if ships else "hub"
-        return cls(backbone=backbone, weights=weights or usual, seed=seed)
+        return cls(backbone=backbone, weights=weights or ("bundled" if ships else "hub"), seed=seed)
 
     def load(self, *, device: str = "cpu") -> Backbone:
         """Load the dense backbone. Raises ValueError as `load_backbone` does."""
@@ -156,10 +155,8 @@ def described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str
 
 def check_backbone(folder: str | Path, backbone: str | None) -> None:
     """Raise ValueError where a folder's student is of another backbone than the one named."""
-    if backbone is None:
-        return
     own = described(Path(folder), read_config(Path(folder)))[0].backbone
-    if backbone != own:
+    if backbone not in (None, own):
         raise ValueError(
             f"backbone={backbone}; {folder} is a student of {own}, and runs as such: leave it out"
         )
