@@ -282,6 +282,7 @@ def test_a_seed_that_draws_nothing(lite3r: Any, photos: Path, seed: str) -> None
         (("reconstruct", ".", "--shared-camera", "--cameras", "."), ("shared_camera=True",)),
         (("export", "teacher", "--out", "a"), ("kind=deployed", "--kind onnx")),
         (("reconstruct", ".", "--formats"), ("formats=()", "all of them")),
+        (("reconstruct", ".", "--metric-weights", "a"), ("metric_weights=a", "--metric-model")),
         (("bench", "speed", "--sizes"), ("sizes=()", "224")),
         (("bench", "speed", "--views", "2", "--sizes", "0"), ("sizes=0x0", "14x14")),
         (("data", "make", "scenes", "--size", "100000"), ("height=100000", "4096")),

@@ -183,16 +183,9 @@ def write(
         words.say(f"writing {name} ...")
         with reported():
             WRITERS[name](partial, scene)
-    atomic.write_json(
-        partial / MARK,
-        {
-            "format": "lite3r-reconstruction/1",
-            "views": list(made.photos),
-            "points": len(cloud),
-            "facts": [list(fact) for fact in facts],
-            "versions": versions(),
-        },
-    )
+    mark: dict[str, Any] = {"format": "lite3r-reconstruction/1", "views": list(made.photos)}
+    mark |= {"points": len(cloud), "facts": [list(fact) for fact in facts], "versions": versions()}
+    atomic.write_json(partial / MARK, mark)
     return len(cloud)
 
 
