@@ -178,6 +178,16 @@ def test_a_reader_of_help_may_leave_too(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (CLOSED_PIPE, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+@pytest.mark.parametrize("words", [*PRINTS[:3], ["info"], ["info", "--json"]])
+def test_a_result_that_finds_no_room_is_told_in_a_sentence(words: list[str]) -> None:
+    code = f"import sys; from lite3r.main import main; sys.exit(main({words}))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == USER_ERROR
+    assert done.stderr == b"lite3r: No space left on device: make room, or write elsewhere\n"
+
+
 def test_results_and_talk_go_to_different_streams(lite3r: Any) -> None:
     words = ("data", "make", "scenes", "--scenes", "1", "--views", "2", "--size", "28")
     done = lite3r(*words, "--json")
