@@ -76,6 +76,14 @@ def test_impossible_options(lite3r: Any, words: tuple[str, ...], parts: tuple[st
     assert not Path("runs").exists()
 
 
+def test_a_training_that_diverges_says_so(lite3r: Any) -> None:
+    answer = lite3r.distill("--attention-weight", "1e38", "--steps", "9")
+    answer.refuses("the gradient norm is ", "Lower learning_rate")
+    done = lite3r.distill("--learning-rate", "1e30", "--out", "large")  # its last step is undone
+    assert done.code == 0, done.err
+    assert json.loads(Path("large/report.json").read_text())["losses"][-1] is None
+
+
 @pytest.mark.parametrize("command", ["distill", "reconstruct"])
 def test_unwritable_output_is_found_before_the_work(
     lite3r: Any, photos: Path, command: str

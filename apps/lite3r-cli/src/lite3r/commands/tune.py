@@ -33,8 +33,7 @@ def run(asked: Tune, terminal: Terminal) -> None:
         sets = photo_sets(asked.data, teacher, size=asked.size, views=views)
         # photos, as they are read, follow from the others
         setting = {"views": views, "size": asked.size, "photos": told_apart(sets)}
-        path = folder / MEASURED
-        kept = kept_on(teacher, path, "lite3r tune", anew=asked.overwrite, **setting)
+        kept = kept_on(teacher, folder / MEASURED, "lite3r tune", anew=asked.overwrite, **setting)
     with reported(of=("recon_eval",)):  # where another run writes, or an answer is NaN
         found = tune(teacher, sets, allowed, kept, terminal.words)
         kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))

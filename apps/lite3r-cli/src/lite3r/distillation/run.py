@@ -136,7 +136,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
 
 def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Result | None:
     """Teach the student; a stop leaves a checkpoint and raises KeyboardInterrupt."""
-    checks = reported(of=("distill.resume",))  # a checkpoint may be damaged
+    checks = reported(ValueError, OSError, distill.Diverged, of=("distill.resume",))
     with words.progress("distilling", plan.training.steps or 0) as advance, checks:
         result = teach(
             ready.student,

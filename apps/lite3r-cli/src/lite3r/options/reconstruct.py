@@ -119,7 +119,8 @@ class Reconstruct(Command, work="lite3r.commands.reconstruct:run"):
         if self.scenes and self.overwrite:
             raise ValueError("scenes with overwrite; they contradict each other: change --out")
         if self.metric_model is None and self.metric_weights != "hub":
-            named = f"metric_weights={self.metric_weights}"
-            raise ValueError(f"{named}; their network must be named too: add --metric-model")
+            raise ValueError(
+                f"metric_weights={self.metric_weights}; whose must be said: add --metric-model"
+            )
         if self.metric_model is not None and self.known_distance is not None:
             raise ValueError("metric_model with known_distance; both give meters: give one of them")
