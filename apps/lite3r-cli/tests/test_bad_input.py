@@ -289,6 +289,8 @@ def test_a_seed_that_draws_nothing(lite3r: Any, photos: Path, seed: str) -> None
         (("reconstruct",), ("photos=()", "a folder")),
         (("reconstruct", ".", "--shared-camera", "--cameras", "."), ("shared_camera=True",)),
         (("export", "teacher", "--out", "a"), ("kind=deployed", "--kind onnx")),
+        (("export", "run", "--out", "a", "--views", "4"), ("kind=deployed", "--kind program")),
+        (("export", "run", "--out", "a", "--kind", "hub", "--width", "56"), ("kind=hub", "width")),
         (("reconstruct", ".", "--formats"), ("formats=()", "all of them")),
         (("reconstruct", ".", "--metric-weights", "a"), ("metric_weights=a", "--metric-model")),
         (("bench", "speed", "--sizes"), ("sizes=()", "224")),
