@@ -49,6 +49,8 @@ def blurred(image: Tensor) -> Tensor:
 
 def main(scenes: str = "4") -> None:
     """Judge a blurred depth by AbsRel, which hardly minds, and by its edges."""
+    if int(scenes) < 2:
+        sys.exit(f"SCENES={scenes}; an interval over scenes needs at least 2: 4 are usual")
     report = Report(model="the truth, blurred", dataset="synthetic/test", seed=0)
     for scene in SyntheticScenes("test", count=int(scenes), views=2, height=48, width=64):
         assert scene.depth is not None and scene.valid is not None

@@ -54,6 +54,10 @@ def test_hub_weights_without_network(lite3r: Any, monkeypatch: pytest.MonkeyPatc
         (("--recipe", "tiles", "--block", "0", "4"), ("block=(0, 4)", "powers of two")),
         (("--recipe", "fast", "--block", "64", "8"), ("block=(64, 8)", "smallest cells")),
         (("--recipe", "fast", "--steps", "9"), ("steps=9", "trainable=lora")),
+        (
+            ("--recipe", "fast", "--steps", "0", "--match", "tokens"),
+            ("match=tokens", "leave it out"),
+        ),
         (("--set", "fp8_include=*.nothing.*"), ("*.nothing.*", "linear layer")),
         (("--resume", "--overwrite"), ("contradict",)),
         (("--device", "cuda"), ("no GPU",)),
@@ -70,6 +74,14 @@ def test_hub_weights_without_network(lite3r: Any, monkeypatch: pytest.MonkeyPatc
 def test_impossible_options(lite3r: Any, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
     lite3r.distill(*words).refuses(*parts)
     assert not Path("runs").exists()
+
+
+def test_a_training_that_diverges_says_so(lite3r: Any) -> None:
+    answer = lite3r.distill("--attention-weight", "1e38", "--steps", "9")
+    answer.refuses("the gradient norm is ", "Lower learning_rate")
+    done = lite3r.distill("--learning-rate", "1e30", "--out", "large")  # its last step is undone
+    assert done.code == 0, done.err
+    assert json.loads(Path("large/report.json").read_text())["losses"][-1] is None
 
 
 @pytest.mark.parametrize("command", ["distill", "reconstruct"])
@@ -96,6 +108,20 @@ def test_folder_without_photos_says_what_it_holds(lite3r: Any) -> None:
     Path("docs").mkdir()
     Path("docs/notes.md").write_text("")
     lite3r("reconstruct", "docs", "--weights", "random").refuses("notes.md", "photos end in")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("data", "check"), ("tune", "--data"), ("distill", "--data"), ("reconstruct", "1.png")],
+)
+def test_a_video_is_no_photo_and_no_folder_of_them(
+    lite3r: Any, photos: Path, words: tuple[str, ...]
+) -> None:
+    Path("1.png").write_bytes((photos / "1.png").read_bytes())
+    Path("walk.MOV").write_bytes(b"frames")
+    lite3r(*words, "walk.MOV").refuses("walk.MOV is a video; ", "photos")
+    if words != ("reconstruct", "1.png"):
+        lite3r(*words, "walk.MOV").refuses("reconstruct", "images")
 
 
 def test_one_photo_is_too_few_to_learn_from(lite3r: Any, photos: Path) -> None:
@@ -263,7 +289,10 @@ def test_a_seed_that_draws_nothing(lite3r: Any, photos: Path, seed: str) -> None
         (("reconstruct",), ("photos=()", "a folder")),
         (("reconstruct", ".", "--shared-camera", "--cameras", "."), ("shared_camera=True",)),
         (("export", "teacher", "--out", "a"), ("kind=deployed", "--kind onnx")),
+        (("export", "run", "--out", "a", "--views", "4"), ("kind=deployed", "--kind program")),
+        (("export", "run", "--out", "a", "--kind", "hub", "--width", "56"), ("kind=hub", "width")),
         (("reconstruct", ".", "--formats"), ("formats=()", "all of them")),
+        (("reconstruct", ".", "--metric-weights", "a"), ("metric_weights=a", "--metric-model")),
         (("bench", "speed", "--sizes"), ("sizes=()", "224")),
         (("bench", "speed", "--views", "2", "--sizes", "0"), ("sizes=0x0", "14x14")),
         (("data", "make", "scenes", "--size", "100000"), ("height=100000", "4096")),
@@ -288,3 +317,26 @@ def test_photos_too_large_for_memory_are_refused_before_they_are_made(
     words = ("reconstruct", photos, "--weights", "random", "--size", "1000000", "--out", "out")
     lite3r(*words).refuses("size=1000000", "are free", "use a smaller size")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--scenes", "1", "--views", "2", "--size", "56", "--model", "run"),
+        ("reconstruct", "Fotos à côté", "--size", "56", "--out", "out", "--model", "run"),
+        ("export", "run", "--out", "out"),
+        ("export", "run", "--out", "out", "--kind", "onnx", "--dense"),
+    ],
+)
+def test_a_backbone_beside_a_student_is_its_own(
+    lite3r: Any, photos: Path, finished: Any, words: tuple[str, ...]
+) -> None:
+    finished.copied()
+    answer = lite3r(*words, "--backbone", "vggt-tiny")
+    answer.refuses("backbone=vggt-tiny", "run is a student of da3-tiny", "leave it out")
+    assert not Path("out").exists()
+
+
+def test_a_backbone_that_the_student_has_is_no_contradiction(lite3r: Any, finished: Any) -> None:
+    done = lite3r("export", finished.copied(), "--out", "out", "--backbone", "da3-tiny")
+    assert done.code == 0, done.err

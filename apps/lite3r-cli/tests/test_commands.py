@@ -75,8 +75,9 @@ def test_distill_leaves_a_student_that_loads_and_predicts_the_same(
 
 def test_a_run_without_training_says_so_and_measures_at_more_views(lite3r: Any) -> None:
     words = ("--recipe", "balanced", "--steps", "0", "--many-views", "3", "--many-scenes", "1")
-    done = lite3r.distill(*words, "--out", "a", "--json")
+    done = lite3r.distill(*words, "--out", "a b", "--json")
     assert done.code == 0, done.err
+    assert "lite3r reconstruct PHOTOS --model 'a b'" in done.err
     report = json.loads(done.out)
     labels = [row["label"] for row in report["rows"]]
     assert "student, trained" not in labels
@@ -85,7 +86,7 @@ def test_a_run_without_training_says_so_and_measures_at_more_views(lite3r: Any) 
     assert student["trained_parameters"] == 0
     assert student["latency_ms_many"] > 0 < student["abs_rel_many"]
     assert "understate: on drawn scenes" in done.err.replace("\n", " ")
-    with safe_open("a/adapter.safetensors", "pt") as adapter:
+    with safe_open("a b/adapter.safetensors", "pt") as adapter:
         kept = set(adapter.keys())
     assert {name for name in kept if not name.endswith(".weight_codes")} == {
         f"model.backbone.pretrained.blocks.{block}.attn.core.{found}"

@@ -2,6 +2,9 @@
 
 import inspect
 import json
+import re
+import shlex
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,18 @@ def test_a_hub_folder_loads_and_its_card_says_what_was_measured(
     assert "hf upload USER/light light" in text
 
 
+def test_what_is_shown_to_be_copied_takes_any_name(lite3r: Any, student: Any) -> None:
+    student.save("run")
+    name = 'my "light" \\new'
+    done = lite3r("export", "run", "--out", name)
+    assert done.code == 0, done.err
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(done.out.partition("\n\n")[2]), names)
+    assert names["student"].recipe == student.recipe
+    (command,) = re.findall("`(hf upload .*)` ", card(student, None, name="my students"))
+    assert shlex.split(command) == ["hf", "upload", "USER/my-students", "my students"]
+
+
 def test_a_card_without_a_report_says_that_nothing_was_measured(student: Any) -> None:
     text = card(student, None, name="light")
     assert "Nothing: the run holds no report.json." in text
@@ -162,3 +177,12 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"rows": []}')
     with pytest.raises(ValueError, match=r"report\.json is damaged"):
         read_report(tmp_path)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_device_that_is_not_there_is_refused(
+    tmp_path: Path, student: Any, exported: bool
+) -> None:
+    export(student, tmp_path) if exported else student.save(tmp_path)
+    with pytest.raises(ValueError, match="device=cuda:99; PyTorch must find it here"):
+        module.load(tmp_path, device="cuda:99")

@@ -88,3 +88,11 @@ def test_a_metric_of_ones_own_stands_in_the_report(
     said = capsys.readouterr().out
     values = dict(re.findall(r"(\w+): ([\d.]+) \(", said))
     assert float(values["abs_rel"]) < 0.1 < float(values["edge_sharpness"]) < 0.9
+
+
+@pytest.mark.parametrize("scenes", ["0", "1"])
+def test_own_metric_refuses_scenes_too_few_for_an_interval(
+    monkeypatch: pytest.MonkeyPatch, scenes: str
+) -> None:
+    with pytest.raises(SystemExit, match=f"SCENES={scenes}; .* at least 2"):
+        ran("own_metric", monkeypatch, scenes)

@@ -108,6 +108,8 @@ def test_what_would_mix_is_refused(lite3r: Any, scenes: list[Path]) -> None:
     assert "contradict each other" in done.err
     assert not Path("out").exists()
     assert lite3r("reconstruct", scenes[0], *words).code == 0
+    same = lite3r("reconstruct", scenes[0], *words, "--backbone", "da3-tiny")
+    assert same.code == 0, same.err
     done = lite3r("reconstruct", *scenes[:2], *words, "--max-points", "7")
     assert done.code == 2
     assert "max_points: 1000000 in the run, 7 now" in done.err

@@ -164,7 +164,10 @@ def test_a_reader_that_leaves_early_is_no_bug(say: str) -> None:
     running.stderr.close()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info", "--help"]])
+PRINTS = (["--help"], ["--version"], ["info", "--help"], ["--tyro-print-completion", "bash"])
+
+
+@pytest.mark.parametrize("words", PRINTS)
 def test_a_reader_of_help_may_leave_too(words: list[str]) -> None:
     code = f"import os, sys; from lite3r.main import main; os.close(0); sys.exit(main({words}))"
     reader, writer = os.pipe()
@@ -173,6 +176,16 @@ def test_a_reader_of_help_may_leave_too(words: list[str]) -> None:
     done = subprocess.run(running, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (CLOSED_PIPE, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+@pytest.mark.parametrize("words", [*PRINTS[:3], ["info"], ["info", "--json"]])
+def test_a_result_that_finds_no_room_is_told_in_a_sentence(words: list[str]) -> None:
+    code = f"import sys; from lite3r.main import main; sys.exit(main({words}))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == USER_ERROR
+    assert done.stderr == b"lite3r: No space left on device: make room, or write elsewhere\n"
 
 
 def test_results_and_talk_go_to_different_streams(lite3r: Any) -> None:
@@ -245,8 +258,9 @@ def test_a_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert shown.startswith(f"4 views in {path}\n{row}\n{row}\n")
     assert shown.count(path) == 4
-    terminal.say(path)
-    assert capsys.readouterr().err == f"{path}\n"
+    for line in (path, f"lite3r reconstruct PHOTOS --model {'a folder/' * 20}"):
+        terminal.say(line)
+        assert capsys.readouterr().err == f"{line}\n"
 
 
 ANSWER = """

@@ -1,6 +1,7 @@
 """`lite3r tune` and `lite3r bench quality`: what is measured, chosen, kept and said."""
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from lite3r.bench.scenes import photo_sets, told_apart
 from lite3r.shell.errors import UserError
@@ -83,6 +86,7 @@ def test_quality_measures_every_row_and_goes_on_where_it_was(
     words = (*SCENES, "--rows", rows, "--steps", "1", "--out", "q.json")
     done = lite3r("bench", "quality", *words)
     assert done.code == 0, done.err
+    assert ("steps=1 changes nothing: no row of study is trained" in done.err) == (rows == "study")
     before = json.loads(Path("q.json").read_text())
     names = {*lessons, *{"full": FULL, "study": STUDY, "taught": BESIDE_TAUGHT}[rows]}
     whole = {row["row"] for row in before["summary"] if "alone" not in row["row"]}
@@ -178,6 +182,38 @@ def test_a_student_trained_again_is_another_row(lite3r: Any, finished: Any) -> N
         assert len(rows) == steps
     for other in (("--backbone", "vggt-tiny"), ("--seed", "1")):
         lite3r(*words, *other, "--overwrite").refuses("students=light; its teacher must be")
+
+
+@pytest.fixture
+def broken(short: None) -> str:
+    """A file of weights of which one layer is NaN."""
+    network = load_backbone("da3-tiny", weights="random")
+    weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
+    weights[next(name for name in weights if name.endswith("attn.proj.weight"))].fill_(math.nan)
+    save_file(weights, "broken.safetensors")
+    return "broken.safetensors"
+
+
+def test_a_student_that_answers_nan_is_named_as_a_row(lite3r: Any, finished: Any) -> None:
+    path = finished.copied("light") / "adapter.safetensors"
+    with safe_open(path, "pt") as adapter:
+        told, names = adapter.metadata(), list(adapter.keys())
+        weights = {n: torch.full_like(adapter.get_tensor(n), math.nan) for n in names}
+    save_file(weights, path, told)
+    done = lite3r("bench", "quality", *SCENES, "--students", "light", "--out", "q.json")
+    done.refuses("row student light ", "2 views, scene 000: predicted: NaN")
+
+
+def test_a_network_that_answers_nan_ends_every_study_in_a_sentence(
+    lite3r: Any, folder: Path, broken: str
+) -> None:
+    how = ("--weights", broken, "--size", "56", "--views", "2", "--out")
+    done = lite3r("tune", "--data", folder, *how, "t")
+    done.refuses("the dense network: ", "NaN", "finite")
+    done = lite3r("bench", "quality", *how, "q.json", "--scenes", "2")
+    done.refuses("row dense, 2 views, scene 000: predicted: NaN")
+    done = lite3r("distill", *how, "d", "--eval-scenes", "1", "--many-views", "0")
+    done.refuses("teacher: no scene of synthetic can be measured", "predicted: NaN")
 
 
 def test_a_candidate_leaves_the_backbone_as_it_was(teacher: Backbone, sets: list[Scene]) -> None:

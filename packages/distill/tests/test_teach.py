@@ -77,7 +77,6 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     assert (gentle.steps, gentle.ema_decay, gentle.match) == (160, 0.97, "tokens")
     assert Training(match="outputs").of("gains").match == "outputs"
     assert Training().of("attn").match == "attention"
-    assert Training(attention_weight=0.0).of("gains").match == "tokens"
     with pytest.raises(ValueError, match=r"attention_weight=0\.0 with match=attention; "):
         Training(attention_weight=0.0).of("attn")
     asked = Training(steps=3, learning_rate=0.5, solve_batches=2, match="attention")
@@ -87,6 +86,37 @@ def test_a_training_fills_in_what_the_preset_wants() -> None:
     for trainable in ("none", "lora"):
         with pytest.raises(ValueError, match=f"solve_batches=2 with trainable={trainable}; "):
             Training(solve_batches=2).of(trainable)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate=0.5"),
+        ({"ema_decay": 0.9}, "ema_decay=0.9"),
+        ({"accumulation": 2}, "accumulation=2"),
+        ({"checkpoint_every": 1}, "checkpoint_every=1"),
+        ({"match": "outputs"}, "match=outputs"),
+        ({"attention_weight": 0.1}, "attention_weight=0.1"),
+        ({"recompute": True}, "recompute=True"),
+    ],
+)
+def test_what_says_how_steps_are_made_is_refused_where_none_is(given: dict, part: str) -> None:
+    for trainable in ("none", "out"):
+        with pytest.raises(ValueError, match=f"{part} with trainable={trainable}; "):
+            Training(**given).of(trainable)
+    with pytest.raises(ValueError, match=part):
+        Training(steps=0, **given).of("none")
+    assert Training(steps=0, **given).of("lora").steps == 0
+    for trainable in ("none", "out"):
+        usual = Training().of(trainable)
+        assert usual.of(trainable) == usual
+
+
+def test_a_weight_beside_tokens_which_have_none_is_refused() -> None:
+    for weight in (0.0, 1.0):
+        assert Training(attention_weight=weight).of("gains").match == "tokens"
+    with pytest.raises(ValueError, match=r"attention_weight=0\.1 with match=tokens; "):
+        Training(attention_weight=0.1).of("gains")
 
 
 @pytest.mark.parametrize(

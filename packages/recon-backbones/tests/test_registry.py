@@ -242,3 +242,9 @@ def test_random_weights_leave_the_random_state_of_every_device(
     load_backbone("da3-tiny", weights="random", seed=7)
     assert torch.equal(torch.get_rng_state(), before)
     assert not reseeded
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", torch.device("cuda", 99)])
+def test_a_device_that_is_not_there_is_refused_before_weights_are_read(device: object) -> None:
+    with pytest.raises(ValueError, match=r"^device=\S+; PyTorch must find it here .*: use cpu$"):
+        load_backbone("da3-tiny", weights="nowhere", device=device)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from recon_backbones import InputError, Masks, PhotoChoice, load_backbone, reconstruct
 from recon_backbones.da3.preprocess import DA3Preprocess
-from recon_backbones.photos import common_folder, files, find_photos
+from recon_backbones.photos import common_folder, files, find_photos, load_batch, preprocess
 from recon_backbones.photos.gather import gather
 from recon_backbones.photos.video import Clock, _places, extract_frames
 from recon_backbones.telling import Telling
@@ -230,3 +230,12 @@ def test_an_end_that_is_cut_off_is_refused_before_the_network_runs(
     known = KnownDistance.between("2.png", "0.png:48,1", 2.0)
     with pytest.raises(InputError, match=r"outside of what the network saw; .* nearer"):
         reconstruct(tmp_path, backbone, size=84, known_distance=known)
+
+
+@pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny", "da3metric-tiny"])
+def test_a_size_of_nothing_is_not_the_usual_one(folder: Path, name: str) -> None:
+    backbone = load_backbone(name, weights="random")
+    photos = [folder / "photos" / photo for photo in ("2.jpg", "10.jpg")]
+    for read in (load_batch, preprocess):
+        with pytest.raises(InputError, match="size=0; it must be "):
+            read(photos, backbone, size=0)

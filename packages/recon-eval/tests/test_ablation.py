@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from recon_eval import against_another
 from recon_eval.ablation import (
     Allowed,
     alone_row,
@@ -80,6 +81,31 @@ def test_every_row_is_measured_once_and_the_dense_one_first() -> None:
     assert kept.find(named("2 views", "light"), "000") == {"abs_rel": 5.0, "beside": "dense"}
     dense = kept.find(named("2 views", "dense"), "000")
     assert dense is not None and dense["depth_change"] == 0.0
+
+
+def test_what_cannot_be_judged_is_told_by_its_row() -> None:
+    def judge(network: str, scene: Scene, dense: Any) -> tuple[dict[str, Any], str]:
+        if network == "light":
+            raise ValueError("no number")
+        return {}, network
+
+    networks = {name: (lambda name=name: name) for name in ("dense", "light")}
+    scenes = SyntheticScenes("test", count=1, views=2, height=28, width=28)
+    with pytest.raises(ValueError, match="no number") as refused:
+        measure_rows("2 views", "000", lambda: scenes[0], networks, judge, Kept(None, "it", {}))
+    assert refused.value.__notes__ == ["row light, 2 views, scene 000"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_a_change_that_is_no_number_is_refused(value: float) -> None:
+    scene = SyntheticScenes("test", count=1, views=2, height=28, width=28)[0]
+    assert scene.depth is not None and scene.world_to_camera is not None
+    depth = scene.depth.clone()
+    known = depth, scene.world_to_camera
+    assert against_another(*known, *known)["depth_change"] == 0
+    depth[:] = value
+    with pytest.raises(ValueError, match="both must be finite"):
+        against_another(scene.depth, scene.world_to_camera, depth, scene.world_to_camera)
 
 
 def test_the_summary_is_a_table_and_panels(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from skimage.transform import SimilarityTransform
 
 from recon_eval import pose
 from recon_eval.align import camera_centers
+from recon_eval.pose.evaluation import _median
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -41,6 +42,29 @@ def in_world(cameras: torch.Tensor, seed: int, scale: float) -> torch.Tensor:
     rotation = cameras[:, :, :3] @ turn.T
     centers = scale * camera_centers(cameras) @ turn.T + shift
     return torch.cat([rotation, -rotation @ centers[..., None]], dim=-1)
+
+
+def test_pairs_compared_in_parts_are_those_compared_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = rig(3, views=9)
+    predicted = disturbed(target, 4, 5, 0.1)
+    predicted[1] = predicted[0]
+    whole = pose.pair_errors(predicted, target)
+    monkeypatch.setattr("recon_eval.pose.pairs.AT_ONCE", 7)
+    for name, found in vars(pose.pair_errors(predicted, target)).items():
+        torch.testing.assert_close(found, vars(whole)[name], rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_the_middle_of_pairs_is_the_median(count: int) -> None:
+    values = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+    assert _median(values) == float(values.quantile(0.5))
+
+
+def test_there_is_a_median_of_the_pairs_of_six_thousand_views() -> None:
+    count = 6000 * 5999 // 2  # more than `quantile` takes
+    assert _median(torch.arange(count, dtype=torch.float64)) == (count - 1) / 2
 
 
 @given(seed=seeds, scale=st.floats(0.01, 100))

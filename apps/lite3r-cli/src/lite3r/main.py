@@ -3,6 +3,7 @@
 Nothing here imports PyTorch, so that help is answered at once; see `commands.COMMANDS`.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 from lite3r.commands import COMMANDS, options_of
 from lite3r.shell.command import Command
-from lite3r.shell.errors import UserError
+from lite3r.shell.errors import UserError, sentence
 from lite3r.shell.terminal import Output
 
 DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE, TERMINATED = 0, 2, 130, 141, 143
@@ -35,9 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _answer(words)
         finally:
             print(end="", flush=True)  # also where there is no standard output
-    except BrokenPipeError:
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        if not full and not isinstance(error, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
-        return CLOSED_PIPE
+        if full:
+            print(f"lite3r: {sentence(error)}: make room, or write elsewhere", file=sys.stderr)
+        return USER_ERROR if full else CLOSED_PIPE
 
 
 def _answer(words: list[str]) -> int:
@@ -55,7 +61,7 @@ def _answer(words: list[str]) -> int:
             return USER_ERROR
         except KeyboardInterrupt as stop:
             print("lite3r: stopped; no half-written file is left", file=sys.stderr)
-            return TERMINATED if stop.args else INTERRUPTED
+            return TERMINATED if signal.SIGTERM in stop.args else INTERRUPTED
         except SystemExit as left:  # which rich makes of it
             raise BrokenPipeError from left
     return DONE

@@ -175,7 +175,7 @@ def _train(
     finally:
         listener.ended(why)
     world.wait()
-    return _result(run, archive, trainable, interrupted)
+    return replace(_result(run, archive, trainable, interrupted), signal=interrupt.signal)
 
 
 def _finish(run: Run, archive: Archive, interrupted: bool) -> None:

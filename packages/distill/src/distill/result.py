@@ -15,6 +15,8 @@ class Result:
     """What a run leaves behind; the student itself was trained in place.
 
     - `stopped`: "finished" all steps, "early" by patience, or "interrupted" by a signal.
+    - `signal`: the number of the signal that this process got meanwhile, if any; in the last step
+      it comes too late to interrupt.
     - `steps`: optimizer steps done, over all sessions of the run.
     - `losses`: losses of the last step by name: "loss" and every objective.
     - `metrics`: the last evaluation; empty where there was none.
@@ -41,3 +43,4 @@ class Result:
     averaged: bool
     history: list[dict[str, Any]]
     directory: Path | None
+    signal: int | None = None

@@ -87,13 +87,25 @@ class Training:
     def of(self, trainable: str) -> "Training":
         """The same with every number filled in for what trains: a preset of `train_only`, or none.
 
-        Raises ValueError for steps where nothing trains, and as `solved` does.
+        Raises ValueError for steps where nothing trains, for what has no effect, and as `solved`
+        does.
         """
         if trainable == "none" and self.steps:
             raise ValueError(
                 f"steps={self.steps} with trainable=none; something must train: add "
                 "trainable=lora, gains, attn or all"
             )
+        made = self._filled(trainable)
+        if trainable == "none" or (self.steps is None and not made.steps):
+            made._check_idle(trainable)
+        if made.match == "tokens" and made.attention_weight not in (0, 1):
+            raise ValueError(
+                f"attention_weight={made.attention_weight} with match=tokens; outputs of attention "
+                "must be matched too: take match=outputs, or leave it out"
+            )
+        return made
+
+    def _filled(self, trainable: str) -> "Training":
         return replace(
             self,
             steps=self.taught(trainable),
@@ -102,6 +114,16 @@ class Training:
             match=self.match or ("tokens" if trainable == "gains" else "attention"),
             solve_batches=self.solved(trainable),
         )
+
+    def _check_idle(self, trainable: str) -> None:
+        """Raise ValueError for the first field that says how steps are made, where none is."""
+        usual = Training(steps=self.steps, solve_batches=self.solve_batches)._filled(trainable)
+        for name, value in vars(self).items():
+            if value != getattr(usual, name):
+                raise ValueError(
+                    f"{name}={value} with trainable={trainable}; steps must be made for it to have "
+                    "an effect: leave it out, or take trainable=lora, gains, attn or all"
+                )
 
     def taught(self, trainable: str) -> int:
         """How many steps are made."""

@@ -190,11 +190,12 @@ def test_a_signal_saves_and_stops(models, batches, tmp_path, number):
     teacher, student = trainee(models)
     options = {"pairs": PAIRS, "config": CONFIG, "directory": tmp_path}
     result = distill(student, teacher, batches, reporter=Acting(signal_at_7), **options)
-    assert result.stopped == "interrupted" and result.steps == 8
+    assert result.stopped == "interrupted" and result.steps == 8 and result.signal == number
     assert steps(tmp_path)[-1] == 8
     assert signal.getsignal(number) == before
     _, again = trainee(models)
-    assert distill(again, teacher, batches, **options).stopped == "finished"
+    result = distill(again, teacher, batches, **options)
+    assert result.stopped == "finished" and result.signal is None
     _, whole = trainee(models)
     distill(whole, teacher, batches, pairs=PAIRS, config=CONFIG)
     assert same(whole, again)

@@ -1,4 +1,7 @@
-"""Arguments that hold tensors: shape, type and device, checked where a call enters the package."""
+"""Arguments that hold tensors: shape, type and device, checked where a call enters the package.
+
+Devices too: one that is not there is refused before anything is read for it.
+"""
 
 import torch
 from torch import Tensor
@@ -92,6 +95,15 @@ def check_device(value: Tensor, name: str, device: torch.device, other: str) -> 
             f"{name}=tensor on {value.device}; it must be on {device}, as {other} is: give "
             f"{name}.to({str(device)!r})"
         )
+
+
+def check_there(device: str | torch.device) -> None:
+    """Raise ValueError for a device on which PyTorch can make no tensor here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch has no CUDA
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"device={device}; PyTorch must find it here ({why}): use cpu") from error
 
 
 def is_readable(x: Tensor) -> bool:

@@ -8,6 +8,7 @@ import torch
 
 from recon_backbones.backbone import Backbone, WeightsSource
 from recon_backbones.catalog import CATALOG, BackboneEntry
+from recon_backbones.checks import check_there
 from recon_backbones.weights.checkpoint import find_checkpoint, fit, read_state
 
 MAX_SEED = (1 << 63) - 1  # what PyTorch takes
@@ -54,9 +55,11 @@ def load_backbone(
     (drawn from `seed`), or the path of a local file or directory. `revision` pins the Hub commit.
     Where the weights came from and their license stand in `backbone.weights`.
 
-    Raises ValueError if the name is unknown, the weights are not at hand, or they do not fit.
+    Raises ValueError if the name is unknown, the device is not there, the weights are not at hand,
+    or they do not fit.
     """
     entry = backbone_entry(name)
+    check_there(device)
     if revision is not None and weights != "hub":
         raise ValueError(
             f"revision={revision!r} with weights={str(weights)!r}; only the Hub has revisions: "

@@ -1,5 +1,6 @@
 """What a network answers for one scene, held against the truth or against another answer."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +52,16 @@ def against_another(
 
     - `depth_change`: median relative change of depth; `pose_agreement`: AUC@30 of the cameras with
       the other's as the truth, where there are two.
+
+    Raises ValueError where they are no finite numbers.
     """
     ratio = depth.float() / other_depth.float()
     found = {"depth_change": float((ratio - 1).abs().median())}
+    if not math.isfinite(found["depth_change"]):
+        raise ValueError(
+            "depth: NaN, infinite, or beside a depth of 0; both must be finite and positive: leave "
+            "such scenes out"
+        )
     if len(world_to_camera) > 1:
         cameras = world_to_camera.float(), other_world_to_camera.float()
         found["pose_agreement"] = pose.evaluate(*cameras).numbers()["auc30"]

@@ -140,7 +140,7 @@ def evaluate(
         advance()
     if report.dropped and not report.entries:
         name, reason = next(iter(report.dropped.items()))
-        raise ValueError(f"no scene of {dataset} can be measured; {name}: {reason}")
+        raise ValueError(f"{model}: no scene of {dataset} can be measured; {name}: {reason}")
     return report
 
 

@@ -121,7 +121,7 @@ def test_a_metric_brings_its_words() -> None:
         Column.of("speed")
 
 
-@pytest.mark.parametrize("loss", [[0.0, 0.0], [0.1, 0.0, 0.1], [0.1]])
-def test_a_loss_without_a_curve_leaves_the_page(page: Page, loss: list[float]) -> None:
+@pytest.mark.parametrize("loss", [[0.0, 0.0], [0.1, 0.0, 0.1], [0.1], [0.1, None]])
+def test_a_loss_without_a_curve_leaves_the_page(page: Page, loss: list[float | None]) -> None:
     text = render_page(replace(page, loss=loss))
     assert "distillation loss" not in text.lower() and "room &amp; garden" in text

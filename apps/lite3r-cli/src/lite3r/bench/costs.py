@@ -56,8 +56,4 @@ def time_parts(model: Backbone, images: Tensor, *, device: str, repeats: int) ->
 
 
 def _call(model: Any, images: Tensor) -> Callable[[], object]:
-    def run() -> object:
-        with torch.inference_mode():
-            return model(images)
-
-    return run
+    return torch.inference_mode()(lambda: model(images))

@@ -1,5 +1,7 @@
 """What `lite3r data make` and `lite3r data check` do."""
 
+from functools import partial
+
 from lite3r.bench.checking import check_folder
 from lite3r.options.data import Check, Make
 from lite3r.shell import atomic
@@ -14,17 +16,11 @@ def make(asked: Make, terminal: Terminal) -> None:
         atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
         atomic.check_writable(asked.out)
         atomic.refuse_foreign(asked.out, "folder of drawn scenes", lambda n: n[:10] == "synthetic-")
-        drawn = SyntheticScenes(
-            asked.split,
-            count=asked.scenes,
-            views=asked.views,
-            height=asked.size,
-            width=asked.size,
-            seed=asked.seed,
-        )
-    with reported(OSError), atomic.new_folder(asked.out, overwrite=asked.overwrite) as partial:
+        made = partial(SyntheticScenes, height=asked.size, width=asked.size, seed=asked.seed)
+        drawn = made(asked.split, count=asked.scenes, views=asked.views)
+    with reported(OSError), atomic.new_folder(asked.out, overwrite=asked.overwrite) as folder:
         for scene in terminal.words.each("drawing", drawn, asked.scenes):
-            write_blendedmvs(scene, partial)
+            write_blendedmvs(scene, folder)
     terminal.result(
         {"out": str(asked.out), "scenes": asked.scenes, "views": asked.views},
         f"{asked.scenes} scenes of {asked.views} views in {asked.out}",

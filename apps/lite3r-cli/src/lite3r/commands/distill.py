@@ -1,5 +1,6 @@
 """What `lite3r distill` does."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def run(asked: Distill, terminal: Terminal) -> None:
     terminal.say(report.get("about", ""))
     terminal.result(report, rich_table(METRICS, report["rows"], dict(report["facts"])["data"]))
     terminal.say(f"report: {folder / 'report.html'}")
-    terminal.say(f"photos of yours: lite3r reconstruct PHOTOS --model {folder}")
+    terminal.say(f"photos of yours: lite3r reconstruct PHOTOS --model {shlex.quote(str(folder))}")
 
 
 def plan_of(asked: Distill) -> Plan:

@@ -12,8 +12,8 @@ from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
 from lite3r.student.deploy import export, load
 from lite3r.student.files import CONFIG, DEPLOYED
-from lite3r.student.graph import GRAPH, to_write, write_graph
-from lite3r.student.student import Student
+from lite3r.student.graph import GRAPH, TEACHER, to_write, write_graph
+from lite3r.student.student import Student, check_backbone
 from recon_backbones.export import check_packages
 from recon_backbones.program import FIELDS, PROGRAM, Shape, write_program
 
@@ -24,6 +24,8 @@ WRITTEN = (CONFIG, DEPLOYED, "README.md", "report.json", PROGRAM, GRAPH, f"{GRAP
 def run(asked: Export, terminal: Terminal) -> None:
     """Load, deploy, write everything or nothing."""
     with reported():
+        if str(asked.model) != TEACHER:
+            check_backbone(asked.model, asked.backbone)
         atomic.refuse_existing(asked.out, overwrite=asked.overwrite)
         atomic.check_writable(asked.out)
         atomic.refuse_foreign(asked.out, "export of lite3r", lambda name: name in WRITTEN)
@@ -75,7 +77,7 @@ def _more(
     terminal: Terminal,
 ) -> dict[str, Any]:
     if asked.kind == "hub":
-        text = card.card(student, measured, name=asked.out.name)
+        text = card.card(student, measured, name=asked.out.resolve().name)
         atomic.write_text(folder / "README.md", text)
         if measured is None:
             terminal.say(f"{asked.model} holds no report.json: the card says so")
@@ -96,5 +98,5 @@ def _shape(asked: Export) -> Shape:
 
 def _loading(asked: Export) -> str:
     if asked.kind == "program":
-        return f'program = lite3r.load_program("{asked.out}/program.pt2")'
-    return f'student = lite3r.load("{asked.out}")'
+        return f"program = lite3r.load_program({str(asked.out / PROGRAM)!r})"
+    return f"student = lite3r.load({str(asked.out)!r})"

@@ -10,9 +10,9 @@ from lite3r.options.info import Info
 from lite3r.shell.environment import gpu_name, versions
 from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
-from lite3r.student.deploy import described
 from lite3r.student.files import ADAPTER, DEPLOYED, read_config
 from lite3r.student.recipes import NAMED
+from lite3r.student.student import described
 from recon_backbones import list_backbones
 from recon_backbones.registry import backbone_entry
 

@@ -7,7 +7,7 @@ from lite3r.shell.errors import reported
 from lite3r.shell.terminal import Terminal
 from lite3r.student.student import TeacherSpec
 from lite3r.study.prepare import kept_on
-from lite3r.study.quality import Question, measure, middle
+from lite3r.study.quality import TEACHES, Question, measure, middle
 from recon_eval.ablation import markdown, panels
 from recon_eval.report import svg
 
@@ -27,7 +27,9 @@ def run(asked: Quality, terminal: Terminal) -> None:
         what, setting = "lite3r bench quality", {"size": asked.size, "seed": asked.seed}
         setting |= {} if asked.steps is None else {"steps": asked.steps}
         kept = kept_on(teacher, asked.out, what, anew=asked.overwrite, **setting)
-    with reported(of=("recon_eval.report.kept",)):  # where another run writes
+    if asked.steps is not None and wanted.rows not in TEACHES:
+        terminal.say(f"steps={asked.steps} changes nothing: no row of {wanted.rows} is trained")
+    with reported(of=("recon_eval",)):  # where another run writes, or an answer is NaN
         document = measure(wanted, teacher, kept, terminal.words)
         kept.save(environment=environment(), backbone=asked.backbone)
     atomic.write_text(asked.out.with_suffix(".svg"), svg(panels(document, middle(wanted))))

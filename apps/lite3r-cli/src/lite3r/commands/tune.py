@@ -31,16 +31,10 @@ def run(asked: Tune, terminal: Terminal) -> None:
         views = asked.views or half_of(asked.data)
         teacher = spec.load(device=pick_device(asked.device))
         sets = photo_sets(asked.data, teacher, size=asked.size, views=views)
-        kept = kept_on(
-            teacher,
-            folder / MEASURED,
-            "lite3r tune",
-            anew=asked.overwrite,
-            views=views,
-            size=asked.size,
-            photos=told_apart(sets),  # which follow from the others
-        )
-    with reported(of=("recon_eval.report.kept",)):  # where another run writes
+        # photos, as they are read, follow from the others
+        setting = {"views": views, "size": asked.size, "photos": told_apart(sets)}
+        kept = kept_on(teacher, folder / MEASURED, "lite3r tune", anew=asked.overwrite, **setting)
+    with reported(of=("recon_eval",)):  # where another run writes, or an answer is NaN
         found = tune(teacher, sets, allowed, kept, terminal.words)
         kept.save(environment=environment(), rows=list(found.rows), layers=list(found.layers))
     shown = tried_tables(found.rows, found.layers, found.choice.key if found.choice else None)

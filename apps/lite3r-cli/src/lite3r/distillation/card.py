@@ -3,6 +3,7 @@
 Nothing is uploaded: the card's last section holds the command that does it.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
     """The model card: metadata in YAML, then Markdown."""
     entry = backbone_entry(student.teacher.backbone)
     recipe = student.recipe
+    upload = shlex.join(["hf", "upload", f"USER/{'-'.join(name.split())}", name])
     fp8 = "none" if recipe.fp8 == "none" else f"{recipe.fp8}, weights stored as FP8"
     lines = [
         _metadata(student, report),
@@ -49,7 +51,7 @@ def card(student: Student, report: Mapping[str, Any] | None, *, name: str) -> st
         *_measured(report),
         "## Upload",
         "",
-        f"`hf upload USER/{name} {name}` (it asks nobody else: look at the folder first).",
+        f"`{upload}` (it asks nobody else: look at the folder first).",
     ]
     return "\n".join(lines) + "\n"
 

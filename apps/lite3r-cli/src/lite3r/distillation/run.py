@@ -136,7 +136,7 @@ def prepare(plan: Plan, words: Words) -> Prepared:
 
 def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Result | None:
     """Teach the student; a stop leaves a checkpoint and raises KeyboardInterrupt."""
-    checks = reported(of=("distill.resume",))  # a checkpoint may be damaged
+    checks = reported(ValueError, OSError, distill.Diverged, of=("distill.resume",))
     with words.progress("distilling", plan.training.steps or 0) as advance, checks:
         result = teach(
             ready.student,
@@ -148,15 +148,16 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
             reporter=Watched(words, advance),
         )
     ready.student.backbone.eval()
-    if result is not None and result.stopped == "interrupted":
+    if result is not None and (result.signal or result.stopped == "interrupted"):
         words.say(f"stopped after step {result.steps}; go on with --resume")
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(result.signal)
     return result
 
 
 def judge(plan: Plan, model: Backbone, taught: Lessons, label: str, words: Words) -> Report:
     """Hold a model against the truth of the judged scenes, all of them, as others are."""
-    with words.progress(f"measuring the {label}", len(taught.judged)) as advance:
+    progress = words.progress(f"measuring the {label}", len(taught.judged))
+    with reported(of=("recon_eval.protocols",)), progress as advance:
         about = {"model": label, "dataset": plan.data, "seed": plan.seed}
         report = evaluate(model, taught.judged, **about, advance=advance, say=words.say)
     if report.dropped:

@@ -32,8 +32,8 @@ class Export(Command, work="lite3r.commands.export:run"):
     """Width of an image that it takes, in pixels."""
     dense: bool = False
     """In ONNX, dense attention in place of sparse: no choices, and no tie for runtimes to break."""
-    backbone: str = "da3-tiny"
-    """Which dense backbone, for ONNX of teacher."""
+    backbone: str | None = None
+    """Which dense backbone, for ONNX of teacher; da3-tiny unless given."""
     weights: str | None = None
     """The teacher's weights, when they are no longer where they were."""
     overwrite: bool = False
@@ -45,6 +45,7 @@ class Export(Command, work="lite3r.commands.export:run"):
         if (self.out / "model.safetensors").exists() and self.out.resolve() == self.model.resolve():
             raise ValueError(f"out={self.out}; the student there would be lost: name another --out")
         if self.kind != "onnx" and (self.dense or str(self.model) == "teacher"):
-            raise ValueError(
-                f"kind={self.kind}; it must be onnx for teacher and for --dense: add --kind onnx"
-            )
+            raise ValueError(f"kind={self.kind}; teacher and --dense need onnx: add --kind onnx")
+        shape = (self.views, self.height, self.width)
+        if self.kind in ("deployed", "hub") and shape != (8, 224, 224):
+            raise ValueError(f"kind={self.kind}; it has no width, height or views: --kind program")

@@ -36,8 +36,8 @@ class ModelOptions:
 
     model: str = "teacher"
     """A student's folder, as runs/da3-tiny, or teacher for the dense backbone."""
-    backbone: str = "da3-tiny"
-    """Which dense backbone, with --model teacher."""
+    backbone: str | None = None
+    """Which dense backbone, with --model teacher; da3-tiny unless given."""
     weights: str | None = None
     """The backbone's weights: bundled, hub, random, or a file."""
     backend: Backend = "auto"

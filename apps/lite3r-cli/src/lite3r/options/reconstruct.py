@@ -112,11 +112,12 @@ class Reconstruct(Command, work="lite3r.commands.reconstruct:run"):
         if not self.formats:
             raise ValueError("formats=(); some must be named: leave it out for all of them")
         if self.shared_camera and self.cameras is not None:
-            raise ValueError(
-                "shared_camera=True; it must be left out beside cameras, which say themselves "
-                "which photos share one: leave out one of the two"
-            )
+            raise ValueError("shared_camera=True; given cameras say it themselves: leave one out")
         if self.scenes and self.overwrite:
             raise ValueError("scenes with overwrite; they contradict each other: change --out")
+        if self.metric_model is None and self.metric_weights != "hub":
+            raise ValueError(
+                f"metric_weights={self.metric_weights}; whose must be said: add --metric-model"
+            )
         if self.metric_model is not None and self.known_distance is not None:
             raise ValueError("metric_model with known_distance; both give meters: give one of them")

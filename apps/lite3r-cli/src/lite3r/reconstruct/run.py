@@ -52,7 +52,7 @@ class Plan:
 
     photos: Sequence[str]
     model: str = "teacher"
-    backbone: str = "da3-tiny"
+    backbone: str | None = None
     weights: str | None = None
     seed: int = 0
     device: str = "cpu"
@@ -183,16 +183,9 @@ def write(
         words.say(f"writing {name} ...")
         with reported():
             WRITERS[name](partial, scene)
-    atomic.write_json(
-        partial / MARK,
-        {
-            "format": "lite3r-reconstruction/1",
-            "views": list(made.photos),
-            "points": len(cloud),
-            "facts": [list(fact) for fact in facts],
-            "versions": versions(),
-        },
-    )
+    mark: dict[str, Any] = {"format": "lite3r-reconstruction/1", "views": list(made.photos)}
+    mark |= {"points": len(cloud), "facts": [list(fact) for fact in facts], "versions": versions()}
+    atomic.write_json(partial / MARK, mark)
     return len(cloud)
 
 
@@ -236,12 +229,5 @@ def title(inputs: Sequence[str]) -> str:
 
 
 def _load(plan: Plan) -> Loaded:
-    return load_model(
-        plan.model,
-        backbone=plan.backbone,
-        weights=plan.weights,
-        seed=plan.seed,
-        device=plan.device,
-        backend=plan.backend,
-        precision=plan.precision,
-    )
+    how = ("backbone", "weights", "seed", "device", "backend", "precision")
+    return load_model(plan.model, **{name: getattr(plan, name) for name in how})

@@ -22,6 +22,7 @@ def run_scenes(plan: Plan, folder: Path, words: Words) -> dict[str, Any]:
     """
     scenes = _named(plan)
     settings = {name: value for name, value in asdict(plan).items() if name not in NOT_OF_A_SCENE}
+    settings["backbone"] = plan.backbone or "da3-tiny"  # named or not, it is the same
 
     def work(name: str, start: int) -> dict[str, Any]:
         words.say(f"scene {name}")

@@ -39,9 +39,9 @@ def check_least(options: object, least: int, *names: str) -> None:
 
 def sentence(error: Exception) -> str:
     """The text of an error, readable without its type."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return ": ".join([*getattr(error, "__notes__", ()), str(error) or type(error).__name__])
 
 
 def _raised_in(error: Exception, modules: tuple[str, ...]) -> bool:

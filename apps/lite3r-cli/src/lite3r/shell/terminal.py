@@ -71,7 +71,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line about what happens."""
-        self.console.print(text, markup=False, emoji=False)
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)  # to be copied
         self._output.log(text)
 
     @property

@@ -1,9 +1,7 @@
 """What a user runs: a student loaded from its folder and brought into its deployed form."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,8 +14,9 @@ from lite3r.student.compose import sparsify, unread
 from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, read_config
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.recipes import Recipe
-from lite3r.student.student import Deployment, Student, TeacherSpec
+from lite3r.student.student import Deployment, Student, TeacherSpec, check_backbone, described
 from recon_backbones import Backbone, build_on_meta, half_type, steps_before_layers
+from recon_backbones.checks import check_there
 from sla_kernels import change_dtype
 
 AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
@@ -44,8 +43,9 @@ def load(
       form that trains.
 
     Raises ValueError when a file is missing, damaged or of another model, naming what differs,
-    and for a backend that cannot run the student.
+    for a device that is not there, and for a backend that cannot run the student.
     """
+    check_there(device)
     folder = Path(folder)
     config = read_config(folder)
     teacher, digest, recipe = described(folder, config)
@@ -68,26 +68,6 @@ def load(
     if backend is None:
         return student
     return deploy(student, backend=backend, precision=precision, device=torch.device(device))
-
-
-def described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str, Recipe]:
-    """The teacher, the digest of its weights and the recipe that a `config.json` names.
-
-    Raises ValueError for one that is not whole.
-    """
-    try:
-        dict(config["versions"])
-        spec = dict(config["teacher"])
-        digest = str(spec.pop("sha256"))
-        teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ValueError(
-            f"{folder / CONFIG} describes no student ({error}); it must be whole: copy or "
-            "distill it again"
-        ) from error
-    if [type(value) for value in vars(teacher).values()] != [str, str, int]:
-        raise ValueError(f"{folder / CONFIG}: teacher={spec}; it must be text: copy it again")
-    return teacher, digest, recipe
 
 
 def deploy(
@@ -266,7 +246,7 @@ class Loaded:
 def load_model(
     model: str,
     *,
-    backbone: str,
+    backbone: str | None,
     weights: str | None,
     seed: int,
     device: str,
@@ -275,9 +255,11 @@ def load_model(
 ) -> Loaded:
     """A deployed student from its folder, or the dense backbone for "teacher".
 
-    Raises ValueError for what cannot be loaded, and for a backend beside a teacher.
+    Raises ValueError for what cannot be loaded, for a backend beside a teacher, and for another
+    backbone than its own beside a student.
     """
     if model != "teacher":
+        check_backbone(model, backbone)
         student = load(model, device=device, weights=weights, backend=backend, precision=precision)
         ran = str(student.deployment)
         return Loaded(backbone=student.backbone, name=f"student {model}", ran=ran, student=True)
@@ -286,4 +268,4 @@ def load_model(
     dense = TeacherSpec.chosen(backbone, weights, seed).load(device=device)
     dtype = TYPES.get(precision, torch.float32)
     ran = str(dtype).removeprefix("torch.")
-    return Loaded(backbone=dense.to(dtype), name=backbone, ran=ran, student=False)
+    return Loaded(backbone=dense.to(dtype), name=dense.name, ran=ran, student=False)

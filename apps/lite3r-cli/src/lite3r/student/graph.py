@@ -14,7 +14,7 @@ GRAPH, TEACHER = "model.onnx", "teacher"
 SPARSE = 0.05  # of the median depth: where a choice of keys is near a tie, runtimes may differ
 
 
-def to_write(model: str, *, backbone: str, weights: str | None) -> Backbone:
+def to_write(model: str, *, backbone: str | None, weights: str | None) -> Backbone:
     """The network of a student's folder or of a teacher, on the CPU in float32, without FP8.
 
     FP8 weights are multiplied back; activations are not rounded, as with backend "weight_only".

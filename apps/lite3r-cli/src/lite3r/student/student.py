@@ -1,6 +1,6 @@
 """A light student as a value: the backbone it became, the recipe, and the teacher it is from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import distill
 from fp8_qat import fixed_codes
 from lite3r.shell import atomic
 from lite3r.shell.environment import versions
-from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, FORMAT
+from lite3r.student.files import ADAPTER, CONFIG, DEPLOYED, FORMAT, read_config
 from lite3r.student.recipes import Recipe
 from recon_backbones import Backbone, Prediction, list_backbones, load_backbone
 from recon_backbones.photos import load_batch
@@ -43,11 +43,11 @@ class TeacherSpec:
         return cls(backbone=backbone.name, weights=weights, seed=seed)
 
     @classmethod
-    def chosen(cls, backbone: str, weights: str | None, seed: int) -> "TeacherSpec":
-        """The backbone with the weights that it has unless somebody says otherwise."""
+    def chosen(cls, backbone: str | None, weights: str | None, seed: int) -> "TeacherSpec":
+        """The backbone (da3-tiny if None) with its usual weights unless somebody says otherwise."""
+        backbone = backbone or "da3-tiny"
         ships = backbone in list_backbones() and backbone_entry(backbone).bundled
-        usual = "bundled" if ships else "hub"
-        return cls(backbone=backbone, weights=weights or usual, seed=seed)
+        return cls(backbone=backbone, weights=weights or ("bundled" if ships else "hub"), seed=seed)
 
     def load(self, *, device: str = "cpu") -> Backbone:
         """Load the dense backbone. Raises ValueError as `load_backbone` does."""
@@ -131,3 +131,32 @@ class Student:
             "recipe": self.recipe.to_dict(),
             "versions": versions(),
         }
+
+
+def described(folder: Path, config: Mapping[str, Any]) -> tuple[TeacherSpec, str, Recipe]:
+    """The teacher, the digest of its weights and the recipe that a `config.json` names.
+
+    Raises ValueError for one that is not whole.
+    """
+    try:
+        dict(config["versions"])
+        spec = dict(config["teacher"])
+        digest = str(spec.pop("sha256"))
+        teacher, recipe = TeacherSpec(**spec), Recipe.from_dict(config["recipe"])
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} describes no student ({error}); it must be whole: copy or "
+            "distill it again"
+        ) from error
+    if [type(value) for value in vars(teacher).values()] != [str, str, int]:
+        raise ValueError(f"{folder / CONFIG}: teacher={spec}; it must be text: copy it again")
+    return teacher, digest, recipe
+
+
+def check_backbone(folder: str | Path, backbone: str | None) -> None:
+    """Raise ValueError where a folder's student is of another backbone than the one named."""
+    own = described(Path(folder), read_config(Path(folder)))[0].backbone
+    if backbone not in (None, own):
+        raise ValueError(
+            f"backbone={backbone}; {folder} is a student of {own}, and runs as such: leave it out"
+        )

@@ -21,26 +21,24 @@ def judge(network: Backbone, scene: Scene, dense: Prediction | None) -> tuple[Fi
       the cameras with those of `dense` as the truth.
     - `exact`: share of the keys that a query attends exactly; `seen`: with summaries.
     - `latency_ms`: this one pass.
+
+    Raises ValueError for an answer that is no finite number.
     """
     with observed_selections(network) as found:
         begun = time.perf_counter()
         answer = predict(network, scene)
         latency = 1e3 * (time.perf_counter() - begun)
     figures: Figures = {"latency_ms": latency, **_against_truth(answer, scene)}
-    if dense is not None:
-        figures |= changes(answer, dense)
+    figures |= changes(answer, answer if dense is None else dense)
     return figures | _shares(found), answer
 
 
 def _against_truth(answer: Prediction, scene: Scene) -> Figures:
     if scene.depth is None and scene.world_to_camera is None:
         return {}
-    numbers = [
-        pair
-        for result in PROTOCOLS["median"].results(answer_of(answer), scene)
-        for pair in result.numbers().items()
-    ]
-    return {k: None if v != v else v for k, v in numbers if k in ("abs_rel", "auc30")}
+    results = PROTOCOLS["median"].results(answer_of(answer), scene)
+    numbers = {k: v for result in results for k, v in result.numbers().items()}
+    return {k: None if v != v else v for k, v in numbers.items() if k in ("abs_rel", "auc30")}
 
 
 def _shares(found: Sequence[Any]) -> Figures:

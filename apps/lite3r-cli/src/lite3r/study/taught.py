@@ -138,8 +138,8 @@ def _teach(
     result = teach(
         student, teacher, images, lesson.training, seed=seed, directory=folder, reporter=watched
     )
-    if result is not None and result.stopped == "interrupted":
-        raise KeyboardInterrupt
+    if result is not None and (result.signal or result.stopped == "interrupted"):
+        raise KeyboardInterrupt(result.signal)
 
 
 def _key(teacher: Backbone, lesson: Lesson, size: int, seed: int) -> str:

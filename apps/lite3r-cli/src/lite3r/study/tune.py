@@ -22,7 +22,7 @@ from recon_backbones import Backbone
 from recon_eval import efficiency
 from recon_eval.ablation import Allowed, means_of
 from recon_eval.data import Scene
-from recon_eval.report import Kept, Trials, mean_of
+from recon_eval.report import Kept, Trials, mean_of, told_of
 
 HELD = 2  # every second set of views
 
@@ -48,6 +48,8 @@ def tune(
             "held out: take fewer views, or more photos"
         )
     if "dense_gflop" not in kept.document:
+        with told_of("the dense network"):
+            judge(teacher, sets[0], None)
         kept.save(dense_gflop=_gflop(teacher, sets[0]))
     trials = Trials(kept, partial(_measure, teacher, sets[0].images[None], {}))
     dense, tuned, held = kept.document["dense_gflop"], sets[::HELD], sets[1::HELD]

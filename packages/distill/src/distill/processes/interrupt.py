@@ -14,7 +14,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.signal: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -31,8 +31,13 @@ class Interrupt:
     ) -> None:
         self._restore()
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal was noted."""
+        return self.signal is not None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.signal = number
         self._restore()
 
     def _restore(self) -> None:

@@ -6,6 +6,7 @@ from recon_backbones.photos.decode import decode_photo as decode_photo
 from recon_backbones.photos.decode import read_photos as read_photos
 from recon_backbones.photos.files import common_folder as common_folder
 from recon_backbones.photos.files import find_photos as find_photos
+from recon_backbones.photos.files import is_video as is_video
 from recon_backbones.photos.files import photos_digest as photos_digest
 from recon_backbones.photos.gather import CamerasOf as CamerasOf
 from recon_backbones.photos.held_out import held_out as held_out
@@ -16,4 +17,3 @@ from recon_backbones.photos.prepare import preprocess as preprocess
 from recon_backbones.photos.select import Selection as Selection
 from recon_backbones.photos.select import select_views as select_views
 from recon_backbones.photos.video import extract_frames as extract_frames
-from recon_backbones.photos.video import is_video as is_video

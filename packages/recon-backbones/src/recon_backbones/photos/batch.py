@@ -51,7 +51,7 @@ def load_batch(
         )
     if not paths:
         raise InputError("paths is empty; there must be one photo at least: name some")
-    size = size or backbone.photo_size
+    size = backbone.photo_size if size is None else size
     method = backbone.preprocessing(size)
     on_host = next(backbone.parameters()).device.type != "cuda"
     limit = parse_bytes(budget) if on_host and budget is not None else None

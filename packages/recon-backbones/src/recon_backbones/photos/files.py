@@ -11,6 +11,7 @@ from pathlib import Path
 from recon_backbones.errors import InputError
 from recon_backbones.photos.opening import SUFFIXES
 
+VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
 MAX_LIST = 16 << 20  # bytes
 SIDECAR = "._"  # how a Mac begins the name of what it keeps beside a file
 MADE = "reconstruction.json"  # in a folder that a reconstruction was written to
@@ -32,7 +33,8 @@ def find_photos(
     into a folder below, as depth maps, are no photos. Without `copies` no file is taken that is
     byte for byte one before it: a photo must not be held out and learned from.
 
-    Raises InputError when an input names nothing, or all together fewer than `at_least`.
+    Raises InputError when an input names nothing or is a video, or all together name fewer than
+    `at_least`.
     """
     found: dict[Path, Path] = {}
     for given in inputs:
@@ -53,6 +55,11 @@ def find_photos(
             f"{'views of the same scene are' if at_least > 1 else 'is'} needed: name more"
         )
     return photos
+
+
+def is_video(path: Path) -> bool:
+    """Whether a name is that of a video."""
+    return path.suffix.lower() in VIDEOS
 
 
 def without_copies(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -104,6 +111,11 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         return _folder(path, recursive)
     if path.suffix.lower() == ".txt" and path.is_file():
         return _listed(path)
+    if path.is_file() and is_video(path):
+        raise InputError(
+            f"{path} is a video; photos must be named here: reconstruct it, and give the folder "
+            "images of its frames that this leaves"
+        )
     if path.is_file() or os.path.islink(path):
         return [path]
     matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_folder_first)

@@ -13,10 +13,10 @@ from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import PixelMap, Preprocess
 from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.decode import decode_photo
-from recon_backbones.photos.files import common_folder, find_photos, straight
+from recon_backbones.photos.files import common_folder, find_photos, is_video, straight
 from recon_backbones.photos.given import GivenCamera
 from recon_backbones.photos.select import Selection, select_views
-from recon_backbones.photos.video import extract_frames, is_video
+from recon_backbones.photos.video import extract_frames
 from recon_backbones.telling import Telling
 
 LITTLE, HALF = 0.9, 0.5  # shares of photos that must be left unless it is said, or at all

@@ -18,7 +18,6 @@ from recon_backbones.photos.choice import PhotoChoice
 from recon_backbones.photos.select import thumbnail
 from recon_backbones.telling import SILENT, Telling
 
-SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
 CANDIDATES = 3  # frames that compete for one place
 DEFAULT_FRAMES = 32
 QUALITY = 95  # of the JPEG files
@@ -37,11 +36,6 @@ class Clock:
         """The highest rate anywhere in the video."""
         gaps = [after - before for before, after in pairwise(self.times) if after > before]
         return 1 / min(gaps) if gaps else 0.0
-
-
-def is_video(path: Path) -> bool:
-    """Whether a name is that of a video."""
-    return path.suffix.lower() in SUFFIXES
 
 
 def extract_frames(

@@ -267,7 +267,9 @@ class Vggt(Backbone):
 
     def preprocessing(self, size: int | None = None) -> Preprocess:
         """Photos as the family reads them; `size` is the side in pixels."""
-        return VggtPreprocess(patch_size=self.patch_size, size=size or self.photo_size)
+        return VggtPreprocess(
+            patch_size=self.patch_size, size=self.photo_size if size is None else size
+        )
 
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the trunk."""

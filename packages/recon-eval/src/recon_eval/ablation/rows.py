@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from recon_eval.report import Interval, Kept, difference, mean, ratio
+from recon_eval.report import Interval, Kept, difference, mean, ratio, told_of
 from recon_eval.sets.scene import Scene
 
 DENSE, MASS = "dense", "mass"
@@ -42,18 +42,20 @@ def measure_rows(
     - `draw`: makes the scene, if it is needed.
     - `networks`: makes each row's network when it is needed.
     - `judge`: gives the figures of a network on a scene and its answer, beside dense's answer,
-      which is None for dense itself.
+      which is None for dense itself. A ValueError of it says, as a note, of which row.
     """
     missing = [row for row in networks if kept.find(named(group, row), scene) is None]
     if not missing:
         return
-    drawn = draw()
-    known, dense = judge(networks[DENSE](), drawn, None)
+    drawn, place = draw(), f"{group}, scene {scene}"
+    with told_of(f"row {DENSE}, {place}"):
+        known, dense = judge(networks[DENSE](), drawn, None)
     if DENSE in missing:
         kept.add(named(group, DENSE), scene, {**known, **SAME})
     for row in missing:
         if row != DENSE:
-            kept.add(named(group, row), scene, judge(networks[row](), drawn, dense)[0])
+            with told_of(f"row {row}, {place}"):
+                kept.add(named(group, row), scene, judge(networks[row](), drawn, dense)[0])
     kept.save()
 
 

@@ -37,7 +37,7 @@ class Page:
 
     - `summary`: one sentence, which comes first; `about`: what a reader must know beside it.
     - `facts`: labels and texts; `rows`: the table's models, `columns` its figures.
-    - `loss`: by step; empty for none.
+    - `loss`: by step, None where it was no number; empty for none.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Page:
     facts: Sequence[tuple[str, str]]
     columns: Sequence[Column]
     rows: Sequence[Row]
-    loss: Sequence[float]
+    loss: Sequence[float | None]
     scenes: Sequence[SceneFigure]
     notes: Sequence[str] = ()
 
@@ -73,10 +73,11 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     )
 
 
-def _curve(loss: Sequence[float]) -> str:
-    if len(loss) < 2 or not all(isfinite(value) and value > 0 for value in loss):
+def _curve(loss: Sequence[float | None]) -> str:
+    values = [value for value in loss if value is not None and isfinite(value) and value > 0]
+    if len(values) < max(2, len(loss)):
         return ""  # a student that equals its teacher has a loss of 0, and a page still
-    drawing = loss_curve(loss, label="distillation loss")
+    drawing = loss_curve(values, label="distillation loss")
     return f"<section><h2>Distillation loss</h2><figure class='card'>{drawing}</figure></section>"
 
 

@@ -90,7 +90,7 @@ def summarize(
     rotation, worst = errors.rotation_degrees, errors.worst_degrees
     translation = errors.direction_degrees[~errors.undefined]
     return PoseResult(
-        rotation_median_degrees=float(rotation.quantile(0.5)),
+        rotation_median_degrees=_median(rotation),
         rotation_mean_degrees=float(rotation.mean()),
         direction_median_degrees=_median(translation),
         direction_mean_degrees=float(translation.mean()),
@@ -105,7 +105,11 @@ def summarize(
 
 
 def _median(values: Tensor) -> float:
-    return float(values.quantile(0.5)) if len(values) else torch.nan
+    """As `quantile(0.5)`, which takes no more than 16 million values."""
+    if not len(values):
+        return torch.nan
+    ordered = values.sort().values
+    return float(torch.lerp(ordered[(len(values) - 1) // 2], ordered[len(values) // 2], 0.5))
 
 
 def _recall(errors: Tensor, threshold: int) -> float:

@@ -18,6 +18,7 @@ from recon_eval.pose.cameras import check_rigs
 
 Direction = Literal["signed", "folded"]
 ZERO_BASELINE = 1e-9  # of the largest distance in the rig
+AT_ONCE = 1 << 20  # pairs, whose relative poses take half a gigabyte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,29 +55,45 @@ def pair_errors(
         raise ValueError(f"direction={direction!r}; it must be known: pass 'signed' or 'folded'")
     predicted, target = check_rigs(predicted, target, at_least=2)
     pairs = torch.combinations(torch.arange(len(target), device=target.device))
-    (rotation, baseline, zero), (true_rotation, true_baseline, undefined) = (
-        _relative(cameras, pairs) for cameras in (predicted, target)
-    )
-    angle = direction_angle_degrees(baseline, true_baseline)
+    parts = [_compared(predicted, target, part) for part in pairs.split(AT_ONCE)]
+    rotation, angle, length, true_length = (torch.cat(part) for part in zip(*parts, strict=True))
+    zero, undefined = _is_zero(length, predicted), _is_zero(true_length, target)
     angle = torch.minimum(angle, 180 - angle) if direction == "folded" else angle
     worst = 90.0 if direction == "folded" else 180.0
     angle = torch.where(zero, torch.full_like(angle, worst), angle)
     return PairErrors(
         pairs=pairs,
-        rotation_degrees=rotation_angle_degrees(true_rotation, rotation),
+        rotation_degrees=rotation,
         direction_degrees=torch.where(undefined, torch.full_like(angle, torch.nan), angle),
         undefined=undefined,
     )
 
 
-def _relative(cameras: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotation and translation of E_j E_i^-1, and where that translation is zero."""
-    r, t = cameras[:, :, :3].double(), cameras[:, :, 3].double()
+def _compared(predicted: Tensor, target: Tensor, pairs: Tensor) -> tuple[Tensor, ...]:
+    """Angles between rotations and between directions, and lengths of both translations."""
+    rotation, baseline = _relative(predicted, pairs)
+    true_rotation, true_baseline = _relative(target, pairs)
+    return (
+        rotation_angle_degrees(true_rotation, rotation),
+        direction_angle_degrees(baseline, true_baseline),
+        baseline.norm(dim=-1),
+        true_baseline.norm(dim=-1),
+    )
+
+
+def _relative(cameras: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation and translation of E_j E_i^-1."""
+    r = cameras[:, :, :3].double()
     centers = camera_centers(cameras)
     i, j = pairs.T
     rotation = r[j] @ r[i].mT
     # t_j - R t_i, written with the centers: a far origin cancels before the rotation, not after
     baseline = (r[j] @ (centers[i] - centers[j])[..., None])[..., 0]
-    length = baseline.norm(dim=-1)
+    return rotation, baseline
+
+
+def _is_zero(length: Tensor, cameras: Tensor) -> Tensor:
+    """Where the translation between two cameras is no longer than what rounding makes of none."""
+    t = cameras[:, :, 3].double()
     rounding = 16 * torch.finfo(cameras.dtype).eps * t.norm(dim=-1).max()
-    return rotation, baseline, length <= torch.maximum(ZERO_BASELINE * length.max(), rounding)
+    return length <= torch.maximum(ZERO_BASELINE * length.max(), rounding)

@@ -19,3 +19,4 @@ from recon_eval.report.statistics import Summary as Summary
 from recon_eval.report.statistics import bootstrap_interval as bootstrap_interval
 from recon_eval.report.trials import Trials as Trials
 from recon_eval.report.trials import mean_of as mean_of
+from recon_eval.report.trials import told_of as told_of

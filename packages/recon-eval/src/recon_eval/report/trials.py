@@ -1,11 +1,22 @@
 """Candidates tried on scenes, each once, and the cheapest of those that are good enough."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from recon_eval.report.kept import Kept
 
 Figures = Mapping[str, Any]
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Let a ValueError from inside say, as a note, what was measured."""
+    try:
+        yield
+    except ValueError as error:
+        error.add_note(what)
+        raise
 
 
 def mean_of(figures: Iterable[Figures], name: str) -> float:
@@ -29,8 +40,9 @@ class Trials:
         """Measure what is missing, keep it, and return all figures of these scenes."""
         missing = [s for s in scenes if self._kept.find(candidate.key, s.name) is None]
         if missing:
-            for scene, found in zip(missing, self._measure(candidate, missing), strict=True):
-                self._kept.add(candidate.key, scene.name, found)
+            with told_of(f"candidate {candidate.key}"):
+                for scene, found in zip(missing, self._measure(candidate, missing), strict=True):
+                    self._kept.add(candidate.key, scene.name, found)
             self._kept.save()
         return self.figures(candidate, scenes)
 

@@ -100,7 +100,9 @@ class MonoDepthAnything3(Backbone):
 
     def preprocessing(self, size: int | None = None) -> Preprocess:
         """Photos as the family reads them; `size` is the side in pixels."""
-        return DA3Preprocess(patch_size=self.patch_size, size=size or self.photo_size)
+        return DA3Preprocess(
+            patch_size=self.patch_size, size=self.photo_size if size is None else size
+        )
 
     def set_token_order(self, order: TokenOrder) -> None:
         """Choose "raster" or "tile8" order of patch tokens inside the transformer."""
