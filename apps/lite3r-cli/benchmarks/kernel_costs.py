@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lite3r.student.recipes import Recipe
 from recon_eval.efficiency.counting import Again, Formula
-from sla_kernels.order.median import OWN, TURNS
+from sla_kernels.order.median import TURNS
 from sla_kernels.search.launch import ASKED, LARGEST, PARTS
 from sla_kernels.summary.layout import Layout, budget_of
 
@@ -115,18 +115,17 @@ def larger_rows(tensors: Sequence[Tensor], lengths: Sequence[int]) -> Cost:
 def halve(tensors: Sequence[Tensor], lengths: Sequence[int]) -> Cost:
     """Every step reads features and places and writes places, and sorts in registers.
 
-    Short segments read their features once more for each turn of their direction, from a cache.
+    They read their features once more for each turn of their direction, from a cache.
     """
     features, order, bounds = tensors
     steps = (bounds.shape[1] // 2 + 1).bit_length() - 1
     width = -(-order.numel() // len(bounds))
     stages = sum(n * (n + 1) // 2 for n in range(width.bit_length(), 0, -1)[:steps])
-    passes = 1 + TURNS if width <= OWN else 1
     idle = max(1, PROCESSORS // len(bounds))
     once = bytes_of(features) + 2 * bytes_of(order)
     again = Again(bytes=(steps - 1) * once, table=once // len(bounds))
     tokens = 2 * order.numel() * idle
-    work = EXCHANGE * stages + steps * passes * SPREAD * features.shape[2]
+    work = EXCHANGE * stages + steps * (1 + TURNS) * SPREAD * features.shape[2]
     return once + bytes_of(bounds), (again,), tokens * work
 
 

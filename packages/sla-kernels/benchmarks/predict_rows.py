@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sla_kernels.linear.launch import SPANS
 from sla_kernels.order.launch import MOST
+from sla_kernels.order.median import TURNS
 from sla_kernels.order.plan import halvings
 from sla_kernels.search.launch import LARGEST
 from sla_kernels.search.walk import PART
@@ -92,13 +93,13 @@ class Part:
 def order(case: Case) -> Part:
     """Features of all heads' keys, then steps: long segments are sorted, short ones in registers.
 
-    A sort takes 64-bit keys and their places, by 8 bits at a time.
+    A sort takes 64-bit keys and their places, by 8 bits at a time; each turn reads features anew.
     """
     steps = halvings(case.tokens, case.sizes)
     long = sum(max(end - start for start, end in segments) > MOST for segments in steps)
     features, places = case.tokens * case.axes * FLOAT, case.tokens * FLOAT
     sort = LONG * 2 * case.tokens * 2 * LONG
-    moved = long * (2 * features + sort + 5 * places) + (len(steps) - long) * (
+    moved = long * ((2 + TURNS) * (features + places) + sort + 3 * places) + (len(steps) - long) * (
         features + 2 * places
     )
     products = 2 * case.elements * max(PADDED, case.axes)
