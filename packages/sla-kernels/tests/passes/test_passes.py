@@ -263,3 +263,23 @@ def test_a_numba_that_compiles_nothing_is_left_out() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert done.stdout.strip() == b"True"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_stands_in_order_is_put_back_where_its_tokens_stand(
+    dtype: torch.dtype, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = torch.randn(2, 3, 5120, 7).to(dtype)[:, :, :5003]  # padding is left out
+        order = torch.stack([torch.randperm(5010)[:5003] for _ in range(2)])  # some are pinned
+        out = torch.full((2, 5, 5010, 7), torch.nan, dtype=dtype)
+        calls.put_back(found, order, out[:, 1:4])
+        expected = torch.full_like(out, torch.nan)
+        for scene in range(2):
+            expected[scene, 1:4, order[scene]] = found[scene]
+        torch.testing.assert_close(out, expected, equal_nan=True, rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(before)

@@ -24,6 +24,7 @@ __all__ = [
     "is_whole",
     "laid_out",
     "mean_queries",
+    "put_back",
     "soften",
     "tilts",
     "walked",
@@ -130,6 +131,22 @@ def laid_out(
 
     in_cells(heads, layout, work)
     return made[0], made[1], bias
+
+
+def put_back(
+    found: Float[Tensor, "b h padded d"],
+    order: Int64[Tensor, "b free"],
+    out: Float[Tensor, "b h n d"],
+) -> None:
+    """Write what stands in order to where its tokens stand."""
+    rows, tokens, heads = flat(found.to(out)), Tokens(out, order), found.shape[1]
+
+    def work(head: int, lo: int, hi: int) -> None:
+        scene, inner = divmod(head, heads)
+        first = scene * found.stride(0) + inner * found.stride(1)
+        cells.put_back(rows, first, *tokens.of(head), lo, hi, found.shape[3])
+
+    in_runs(len(found) * heads, order.shape[1], LEAST, work)
 
 
 def soften(

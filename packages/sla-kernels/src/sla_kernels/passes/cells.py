@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from sla_kernels.passes.scalar import compiled, finite, number, part, put
+from sla_kernels.passes.scalar import AHEAD, compiled, fetch_tokens, finite, number, part, put
 
 
 @compiled
@@ -18,10 +18,10 @@ def average_cells(x, start, step, order, means, spreads, sizes, firsts, lo, hi, 
     small, tokens = sizes[0], len(order)
     first, last = lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))
     totals, squares = np.zeros((len(sizes), d), np.float32), np.zeros(len(sizes), np.float32)
-    powers = np.empty(d, np.float32)
     for cell in range(first, last):
         end = min((cell + 1) * small, tokens)
-        squares[0] = _sum_up(x, start, step, order, cell * small, end, totals[0], powers)
+        fetch_tokens(x, start, step, order, cell * small, end, d)
+        squares[0] = _sum_up(x, start, step, order, cell * small, end, totals[0])
         for level in range(len(sizes)):
             begin = (end - 1) // sizes[level] * sizes[level]
             if end < min(begin + sizes[level], tokens):
@@ -38,19 +38,26 @@ def average_cells(x, start, step, order, means, spreads, sizes, firsts, lo, hi, 
 
 @part
 @no_type_check
-def _sum_up(x, start, step, order, begin, end, total, powers):
-    """Sum ordered tokens, and their squared lengths."""
-    powers[:] = 0
-    for i in range(begin, end):
+def _sum_up(x, start, step, order, begin, end, total):
+    """Sum ordered tokens and their squared lengths, four a turn, so that sums stay in registers."""
+    square, whole = np.float32(0), begin + (end - begin) // 4 * 4
+    for i in range(begin, whole, 4):
+        one, two = np.uint64(start + order[i] * step), np.uint64(start + order[i + 1] * step)
+        three, four = np.uint64(start + order[i + 2] * step), np.uint64(start + order[i + 3] * step)
+        for j in range(len(total)):
+            at = np.uint64(j)
+            a, b = number(x[one + at]), number(x[two + at])
+            c, e = number(x[three + at]), number(x[four + at])
+            total[j] += (a + b) + (c + e)
+            square += (a * a + b * b) + (c * c + e * e)
+    for i in range(whole, end):
         source = np.uint64(start + order[i] * step)
         for j in range(len(total)):
             value = number(x[source + np.uint64(j)])
             total[j] += value
-            powers[j] += value * value
-    square = np.float32(0)
+            square += value * value
     for j in range(len(total)):
         total[j] = finite(total[j])
-        square += powers[j]
     return finite(square)
 
 
@@ -76,6 +83,7 @@ def average_runs(x, start, step, order, means, scale, size, lo, hi, d):
     for run in range(lo, hi):
         begin, end = run * size, min((run + 1) * size, len(order))
         total[:] = 0
+        fetch_tokens(x, start, step, order, begin, end, d)
         for i in range(begin, end):
             source = np.uint64(start + order[i] * step)
             for j in range(d):
@@ -84,6 +92,19 @@ def average_runs(x, start, step, order, means, scale, size, lo, hi, d):
         at = np.uint64(run * d)
         for j in range(d):
             means[at + np.uint64(j)] = finite(total[j] * share)
+
+
+@compiled
+@no_type_check
+def put_back(rows, first, x, start, step, order, lo, hi, d):
+    """Write rows `lo` to `hi`, which stand in order, to where their tokens stand."""
+    for begin in range(lo, hi, AHEAD):
+        end = min(begin + AHEAD, hi)
+        fetch_tokens(x, start, step, order, begin, end, d)
+        for i in range(begin, end):
+            source, target = np.uint64(first + i * d), np.uint64(start + order[i] * step)
+            for j in range(d):
+                x[target + np.uint64(j)] = rows[source + np.uint64(j)]
 
 
 @compiled
@@ -99,12 +120,14 @@ def lay_out(x, start, step, order, shares, totals, rows, sizes, firsts, lo, hi, 
     sums, total = np.empty((last - first) * d, np.float32), np.empty(d, np.float32)
     for cell in range(first, last):
         total[:] = 0
-        for i in range(cell * small, min((cell + 1) * small, tokens)):
-            source, target = np.uint64(start + order[i] * step), np.uint64(i * d)
+        begin, end = cell * small, min((cell + 1) * small, tokens)
+        fetch_tokens(x, start, step, order, begin, end, d)
+        for i in range(begin, end):
+            source, target, share = np.uint64(start + order[i] * step), np.uint64(i * d), shares[i]
             for j in range(d):
-                rows[target + np.uint64(j)] = x[source + np.uint64(j)]
-            for j in range(d):
-                total[j] += shares[i] * number(rows[target + np.uint64(j)])
+                value = x[source + np.uint64(j)]
+                rows[target + np.uint64(j)] = value
+                total[j] += share * number(value)
         at = np.uint64((cell - first) * d)
         for j in range(d):
             sums[at + np.uint64(j)] = total[j]

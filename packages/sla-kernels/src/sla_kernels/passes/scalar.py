@@ -16,6 +16,8 @@ from numba.extending import intrinsic, overload
 
 FREE = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order; NaN and infinity stay
 _SETTINGS: dict[str, Any] = {"fastmath": FREE, "error_model": "numpy"}
+AHEAD = 16  # tokens that are brought near before they are read
+LINE = 64  # bytes that come together
 _EXPONENT = np.uint32(0x7F800000)
 _HALF = np.uint32(0x7FFF)
 _NAN = np.uint16(0x7FC0)
@@ -62,6 +64,23 @@ def as_bits(context, number):
     return types.uint32(types.float32), made
 
 
+@intrinsic
+@no_type_check
+def fetch(context, x, at):
+    """Bring what stands there near, since it is read soon; a place out of range does no harm."""
+
+    def made(kind, builder, signature, arguments):
+        array = kind.make_array(signature.args[0])(kind, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(8).as_pointer())
+        whole = ir.IntType(32)
+        taken = ir.FunctionType(ir.VoidType(), [place.type, whole, whole, whole])
+        called = builder.module.declare_intrinsic("llvm.prefetch", [place.type], taken)
+        builder.call(called, [place, whole(0), whole(3), whole(1)])  # to read, often, as data
+        return kind.get_dummy_value()
+
+    return types.void(x, at), made
+
+
 @no_type_check
 def number(x):
     """A float32 of what an array holds."""
@@ -98,6 +117,15 @@ def _put(out, at, value):
         out[at] = value
 
     return whole
+
+
+@part
+@no_type_check
+def fetch_tokens(x, start, step, order, begin, end, d):
+    """Bring ordered tokens near: they lie anywhere, and processors foresee straight lines alone."""
+    for i in range(min(begin + AHEAD, len(order)), min(end + AHEAD, len(order))):
+        for j in range(0, d, LINE // x.itemsize):
+            fetch(x, start + order[i] * step + j)
 
 
 @part

@@ -145,6 +145,10 @@ def _rows_on_cpu(q: Tensor, k: Tensor, v: Tensor, lists: RowLists) -> Rows:
 
 def _put(out: Tensor, found: Tensor, order: Tensor) -> None:
     """Write what queries in order found to where they stand."""
+    passes = passes_for(out, found)
+    if passes:
+        passes.put_back(found, order, out)
+        return
     for part, here, made in zip(out, order, found, strict=True):
         part.index_copy_(1, here, made[:, : len(here)])
 
