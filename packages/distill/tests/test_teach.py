@@ -183,6 +183,16 @@ def test_steps_bring_the_student_nearer() -> None:
     assert result.losses["loss"] < 0.5 * first
 
 
+@dataclass
+class Same:
+    """One batch, again and again."""
+
+    batch: Tensor | dict[str, Tensor]
+
+    def at(self, index: int) -> Tensor | dict[str, Tensor]:
+        return self.batch
+
+
 def test_batches_are_what_the_forward_takes_and_images_are_counted_where_they_are_some() -> None:
     images, counted = torch.rand(1, 3, 4, 2, 2), []
     for batch in (images, {"images": images}, images.flatten(2)):
@@ -193,9 +203,9 @@ def test_batches_are_what_the_forward_takes_and_images_are_counted_where_they_ar
             found = given["images"] if isinstance(given, dict) else given
             return run(model, found.reshape(1, 3, 4, 2, 2))
 
-        way = Training(steps=1, solve_batches=1)
+        way, made = Training(steps=1, solve_batches=1), Same(batch)
         result = teach(
-            student, teacher, [batch], way, trainable="proj", sites=[Site()], forward=forward
+            student, teacher, made, way, trainable="proj", sites=[Site()], forward=forward
         )
         assert result is not None
         counted.append(result.history[0]["images"])
