@@ -76,7 +76,7 @@ ORDER = {
     **dict.fromkeys(HALVES, order.halve_kernel),
 }
 HALVED = dict(  # tokens that a program begins with, and how often it halves them
-    zip(HALVES, zip(BEGIN, (1, 2, 3, 4), strict=True), strict=True)
+    zip(HALVES, zip(BEGIN, (1, 2, 4, 3), strict=True), strict=True)
 )
 NAMES = (*SPARSE, *LINEAR, *ROWS, *ORDER)
 ROWS_BLOCK_Q = 64  # the default block of `select_rows`

@@ -22,7 +22,7 @@ MOST = 4096  # tokens that one program sorts
 PIECE = Tile(m=512, n=64, warps=4, stages=1)  # tokens, and sums that are added in a turn
 FEATURES = Tile(m=128, n=16, warps=4, stages=3)  # tokens, and the least axes that a product takes
 OF_PIECE = 7  # numbers that say what a piece is
-BEGIN = (MOST, 2048, 512, 64)  # with so many each: fewer steps keep what they need in registers
+BEGIN = (MOST, 2048, 512, 32)  # with so many each: fewer steps keep what they need in registers
 AXES = 64  # more are left to PyTorch's operations
 
 
@@ -43,7 +43,7 @@ def fits(features: Tensor, sizes: tuple[int, ...]) -> bool:
 
 def warps(width: int) -> int:
     """Of a program that sorts so many tokens: by compiling, the most that spill no register."""
-    return min(16, width // 128) if width > 512 else max(1, width // 256)
+    return min(16, max(1, width // 64))
 
 
 def piece_warps(axes: int) -> int:
