@@ -1,0 +1,44 @@
+"""One order, whoever makes it: PyTorch's operations, passes on a CPU, kernels of a GPU."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sla_kernels.order.launch import halved_order
+from sla_kernels.order.median import median_order
+
+SIZES = (4, 64)
+
+
+def by_passes(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """By Numba."""
+    calls = pytest.importorskip("sla_kernels.passes.calls", reason="needs Numba")
+    found: Tensor = calls.halved(features, sizes)
+    return found
+
+
+def by_kernels(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """By Triton's interpreter."""
+    if torch.cuda.is_available():
+        pytest.skip("the interpreter is for machines without a GPU")
+    return halved_order(features, sizes)
+
+
+def drawn(seed: int, axes: int = 5) -> Tensor:
+    """Features of a scene."""
+    return torch.randn(1, 150, axes, generator=torch.Generator().manual_seed(seed))
+
+
+each = pytest.mark.parametrize("make", [by_passes, by_kernels])
+
+
+@each
+@pytest.mark.parametrize(("middle", "apart"), [(1000, 1e-3), (10, 1e-5), (1e6, 1)])
+@pytest.mark.parametrize("axes", [5, 16])
+def test_nearly_equal_tokens(
+    make: Callable[..., Tensor], middle: float, apart: float, axes: int
+) -> None:
+    features = middle + apart * drawn(0, axes)
+    assert torch.equal(make(features, SIZES), median_order(features, SIZES))
