@@ -42,3 +42,10 @@ def test_nearly_equal_tokens(
 ) -> None:
     features = middle + apart * drawn(0, axes)
     assert torch.equal(make(features, SIZES), median_order(features, SIZES))
+
+
+@each
+@pytest.mark.parametrize("size", [1e30, 1e19, 1e-15, 1e-19, 1e-22, 1e-23, 1e-41])
+def test_numbers_of_any_size(make: Callable[..., Tensor], size: float) -> None:
+    features = size * drawn(1)
+    assert torch.equal(make(features, SIZES), median_order(features, SIZES))

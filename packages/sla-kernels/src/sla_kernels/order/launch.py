@@ -11,7 +11,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.order.captured import held_for_graphs
-from sla_kernels.order.median import STEEP, TURNS
+from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import Segment, halvings
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power, strided
@@ -75,6 +75,7 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
             STEPS=steps,
             TURNS=TURNS,
             STEEP=STEEP,
+            TINY=TINY,
             num_warps=warps(width),
         )
     first = torch.arange(scenes, device=features.device)[:, None] * tokens
@@ -131,7 +132,7 @@ def _sorted(
     launched("order.kernels:spread_kernel")[(len(pieces),)](
         rows, order, pieces, sums, axes, **common
     )
-    common["STEP"] = PIECE.n
+    common |= {"STEP": PIECE.n, "TINY": TINY}
     for turn in range(TURNS):
         launched("order.kernels:turn_kernel")[(len(pieces),)](
             rows, order, pieces, sums, turned, axes, TURN=turn, STEEP=STEEP, **common

@@ -24,9 +24,9 @@ def place(features, starts, ends, places, turns, steep, tiny):
     for segment in range(len(starts)):
         start, count = starts[segment], ends[segment] - starts[segment]
         rows = features[start : start + count]
-        scale = _widest(rows, middle, along, turned)
+        scale = _widest(rows, middle, along, turned, tiny)
         for _ in range(turns):
-            scale = _turn(rows, middle, along, turned, steep / max(scale, tiny))
+            scale = _turn(rows, middle, along, turned, steep / max(scale, tiny), tiny)
         for i in range(count):
             value = np.float32(0)
             for j in range(axes):
@@ -45,7 +45,7 @@ def _apart(one, other):
 
 @compiled
 @no_type_check
-def _widest(rows, middle, along, squares):
+def _widest(rows, middle, along, squares, tiny):
     """The mean of tokens about the first one, the axis of most variance, and its deviation."""
     count, axes = rows.shape
     middle[:] = 0
@@ -59,17 +59,17 @@ def _widest(rows, middle, along, squares):
     for j in range(axes):
         middle[j] /= np.float32(count)
         spread = squares[j] / np.float32(count) - middle[j] * middle[j]
-        spread = spread if spread == spread else np.float32(np.inf)
+        spread = max(spread, tiny) if spread == spread else np.float32(np.inf)
         if spread > most:
             widest, most = j, spread
     along[:] = 0
     along[widest] = 1
-    return np.sqrt(max(most, np.float32(0)))
+    return np.sqrt(most)
 
 
 @compiled
 @no_type_check
-def _turn(rows, middle, along, turned, steep):
+def _turn(rows, middle, along, turned, steep, tiny):
     """Turn a direction once; how far tokens stood along it before, mean."""
     count, axes = rows.shape
     turned[:] = 0
@@ -84,7 +84,7 @@ def _turn(rows, middle, along, turned, steep):
             turned[j] += weight * _apart(_apart(rows[i, j], rows[0, j]), middle[j])
     for j in range(axes):
         square += turned[j] * turned[j]
-    if square > 0 and square < np.inf:
+    if square > tiny and square < np.inf:
         length = np.sqrt(square)
         for j in range(axes):
             along[j] = turned[j] / length
