@@ -9,6 +9,8 @@ from torch import Tensor
 from sla_kernels.order.launch import halved_order
 from sla_kernels.order.median import median_order
 
+from ..cases import LAYOUTS
+
 SIZES = (4, 64)
 
 
@@ -49,3 +51,10 @@ def test_nearly_equal_tokens(
 def test_numbers_of_any_size(make: Callable[..., Tensor], size: float) -> None:
     features = size * drawn(1)
     assert torch.equal(make(features, SIZES), median_order(features, SIZES))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equal_tokens_wherever_their_features_lie(layout: str) -> None:
+    features = (3 * drawn(2) + 1)[:, torch.arange(150) * 7 % 40]
+    found = median_order(LAYOUTS[layout](features), SIZES)
+    assert torch.equal(found, median_order(features, SIZES))

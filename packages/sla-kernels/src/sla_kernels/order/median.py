@@ -28,7 +28,7 @@ def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
     Nothing is read back to the host.
     """
     steps = held_for_graphs(cuts(features.shape[1], sizes, features.device), features.device)
-    return torch.stack([_of_scene(scene, steps) for scene in features])
+    return torch.stack([_of_scene(scene, steps) for scene in features.contiguous()])
 
 
 def _of_scene(features: Float[Tensor, "n a"], steps: tuple[Cut, ...]) -> Int64[Tensor, " n"]:
