@@ -58,3 +58,9 @@ def test_equal_tokens_wherever_their_features_lie(layout: str) -> None:
     features = (3 * drawn(2) + 1)[:, torch.arange(150) * 7 % 40]
     found = median_order(LAYOUTS[layout](features), SIZES)
     assert torch.equal(found, median_order(features, SIZES))
+
+
+@each
+def test_numbers_whose_difference_overflows(make: Callable[..., Tensor]) -> None:
+    features = drawn(3).clamp(-1, 1) * torch.finfo(torch.float32).max
+    assert torch.equal(make(features, SIZES), median_order(features, SIZES))

@@ -260,7 +260,9 @@ def halve_kernel(
             mean = tl.sum(apart, 1) / count
             spread = tl.sum(apart * apart, 1) / count - mean * mean
             spread = _told(spread, TINY)
-            values = tl.where((spread > most)[:, None], apart, values)
+            wider = (spread > most)[:, None]
+            # infinite along any axis: NaN, as a product with a direction is
+            values = tl.where(wider, apart, values) + 0.0 * tl.where(wider, values, apart)
             most = tl.maximum(most, spread)
         scale = tl.sqrt(most)
         for _ in tl.static_range(TURNS):
