@@ -122,7 +122,7 @@ def _sorted(
 ) -> Int32[Tensor, " rows"]:
     """Sort each segment along its own direction."""
     axes = rows.shape[2]
-    common = {"AXES": next_power(axes), "TILE": PIECE.m, "OF_PIECE": OF_PIECE}
+    common: dict[str, float] = {"AXES": next_power(axes), "TILE": PIECE.m, "OF_PIECE": OF_PIECE}
     common |= {"num_warps": piece_warps(axes), "num_stages": PIECE.stages}
     found = torch.empty(
         (1 + TURNS, len(pieces), 2, next_power(axes)), dtype=torch.float32, device=rows.device
