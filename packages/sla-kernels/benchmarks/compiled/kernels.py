@@ -9,7 +9,7 @@ import torch
 from sla_kernels.linear import kernels as linear
 from sla_kernels.order import kernels as order
 from sla_kernels.order.launch import BEGIN, OF_PIECE, PIECE, featuring, warps
-from sla_kernels.order.median import STEEP, TURNS
+from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.runtime.grid import next_power
 from sla_kernels.runtime.tiles import Tile, Tiles, precision, tiles_of
 from sla_kernels.search import kernels as search
@@ -170,8 +170,8 @@ def _of_order(dtype: torch.dtype, width: int) -> Iterator[Variant]:
         if name in HALVED:
             tile = Tile(m=most, n=1, warps=warps(most), stages=ADDS.stages)
         sizes = {"AXES": AXES, "TILE": tile.m, "STEP": tile.n, "OF_PIECE": OF_PIECE}
-        halved = {"WIDTH": most, "STEPS": steps, "TURN": 1, "TURNS": TURNS, "STEEP": STEEP}
-        yield name, kernel, tile, sizes | halved
+        halved = {"WIDTH": most, "STEPS": steps, "TURN": 1, "TURNS": TURNS}
+        yield name, kernel, tile, sizes | halved | {"STEEP": STEEP, "TINY": TINY}
 
 
 def _of_linear(tiles: Tiles, width: int) -> Iterator[Variant]:

@@ -12,7 +12,7 @@ and feature maps count as nothing.
   times sum for each query; in the backward pass the states again, and two gradients a product.
 - Selection: the products of block means.
 - Listed rows: as the sparse branch, a listed row counting as a key; pinned queries read every key.
-- Order: the covariances from which segments get directions of their own.
+- Order: the turns of the direction along which each segment is cut.
 - Choice of rows: the order and its features, the products of mean queries and mean keys, and of the
   queries that coarse cells are asked by and keys.
 """

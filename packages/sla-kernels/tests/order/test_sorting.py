@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,3 +32,17 @@ def test_the_largest_are_no_smaller_than_the_others(row: list[float], data: st.D
         assert rest.tolist() == sorted(rest.tolist())
         if 0 < count < len(row):
             assert values[0, best].min() >= values[0, rest].max()
+
+
+def test_passes_take_zeros_of_either_sign_for_one_and_nan_for_the_largest() -> None:
+    numba = pytest.importorskip("numba")
+    scalar = pytest.importorskip("sla_kernels.passes.scalar")
+
+    def pack(values, found):  # type: ignore[no-untyped-def]
+        for i in range(len(values)):
+            found[i] = packed(values[i], i)
+
+    packed, found = scalar.packed, np.empty(6, np.int64)
+    values = np.array([math.nan, 0.0, -0.0, -1e-45, -math.nan, 1e-45], np.float32)
+    numba.njit(pack, **scalar._SETTINGS)(values, found)
+    assert found.argsort().tolist() == [3, 1, 2, 5, 0, 4]

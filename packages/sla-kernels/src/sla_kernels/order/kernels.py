@@ -99,16 +99,17 @@ def turn_kernel(
     OF_PIECE: tl.constexpr,
     TURN: tl.constexpr,
     STEEP: tl.constexpr,
+    TINY: tl.constexpr,
 ):
     """What a piece adds to its segment's next direction, and how far its tokens stand apart."""
     piece = tl.program_id(0).to(tl.int64)
     numbers = Pieces + piece * OF_PIECE
     pieces = tl.num_programs(0).to(tl.int64)
-    mean, along, scale = _direction(Sums, Turned, pieces, numbers, axes, AXES, STEP, TURN)
+    mean, along, scale = _direction(Sums, Turned, pieces, numbers, axes, AXES, STEP, TURN, TINY)
     apart, inside = _of_piece(Features, Order, numbers, axes, AXES, TILE)
     centered = tl.where(inside[:, None], apart - mean[None, :], 0.0)
     values = tl.sum(centered * along[None, :], 1)
-    weights = _bounded(values, scale, STEEP)
+    weights = _bounded(values, scale, STEEP, TINY)
     axis = tl.arange(0, AXES)
     found = Turned + (TURN * pieces + piece) * 2 * AXES + axis
     tl.store(found, tl.sum(weights[:, None] * centered, 0))
@@ -130,11 +131,12 @@ def keys_kernel(
     STEP: tl.constexpr,
     OF_PIECE: tl.constexpr,
     TURNS: tl.constexpr,
+    TINY: tl.constexpr,
 ):
     """What to sort a piece by: its segment's number, then the values along its direction."""
     numbers = Pieces + tl.program_id(0).to(tl.int64) * OF_PIECE
     pieces = tl.num_programs(0).to(tl.int64)
-    _, along, _ = _direction(Sums, Turned, pieces, numbers, axes, AXES, STEP, TURNS)
+    _, along, _ = _direction(Sums, Turned, pieces, numbers, axes, AXES, STEP, TURNS, TINY)
     apart, inside = _of_piece(Features, Order, numbers, axes, AXES, TILE)
     values = tl.sum(apart * along[None, :], 1)
     place = tl.load(numbers) + tl.arange(0, TILE)
@@ -167,6 +169,7 @@ def _direction(
     AXES: tl.constexpr,
     STEP: tl.constexpr,
     TURNS: tl.constexpr,
+    TINY: tl.constexpr,
 ):
     """Of a piece's segment the mean, the direction after so many turns, and the scale along it."""
     count = (tl.load(numbers + 3) - tl.load(numbers + 2)).to(tl.float32)
@@ -174,15 +177,15 @@ def _direction(
     sums, squares = _summed(Sums, first, last, AXES, STEP)
     mean = sums / count
     spread = squares / count - mean * mean
-    spread = tl.where(spread == spread, spread, float("inf"))
+    spread = _told(spread, TINY)
     axis = tl.arange(0, AXES)
     spread = tl.where(axis < axes, spread, float("-inf"))
     along = tl.where(axis == tl.argmax(spread, 0), 1.0, 0.0)
-    scale = tl.sqrt(tl.maximum(tl.max(spread, 0), 0.0))
+    scale = tl.sqrt(tl.max(spread, 0))
     if TURNS > 0:
         turned, far = _summed(Turned + (TURNS - 1) * pieces * 2 * AXES, first, last, AXES, STEP)
         square = tl.sum(turned * turned, 0)
-        told = (square > 0) & (square < float("inf"))
+        told = (square > TINY) & (square < float("inf"))
         along = tl.where(told, turned / tl.sqrt(tl.where(told, square, 1.0)), along)
         scale = tl.max(far, 0) / count
     return mean, along, scale
@@ -205,9 +208,16 @@ def _summed(Sums, first, last, AXES: tl.constexpr, STEP: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _bounded(values, scale, STEEP: tl.constexpr):
+def _told(spread, TINY: tl.constexpr):
+    """A variance, infinite where it is NaN, and no less than what tells axes apart."""
+    return tl.where(spread == spread, tl.maximum(spread, TINY), float("inf"))
+
+
+@triton.jit
+@no_type_check
+def _bounded(values, scale, STEEP: tl.constexpr, TINY: tl.constexpr):
     """The weights of tokens in a turn."""
-    steep = STEEP / tl.maximum(scale, 1e-30)
+    steep = STEEP / tl.maximum(scale, TINY)
     return tl.minimum(tl.maximum(values * steep, -1.0), 1.0)
 
 
@@ -230,6 +240,7 @@ def halve_kernel(
     STEPS: tl.constexpr,
     TURNS: tl.constexpr,
     STEEP: tl.constexpr,
+    TINY: tl.constexpr,
 ):
     """Sort a segment, then its halves, and so on; `Bounds` says where each begins and ends."""
     bounds = Bounds + tl.program_id(0).to(tl.int64) * 2 * (2**STEPS - 1)
@@ -248,14 +259,16 @@ def halve_kernel(
             apart = _apart(Features + axis, row, first, inside)
             mean = tl.sum(apart, 1) / count
             spread = tl.sum(apart * apart, 1) / count - mean * mean
-            spread = tl.where(spread == spread, spread, float("inf"))
-            values = tl.where((spread > most)[:, None], apart, values)
+            spread = _told(spread, TINY)
+            wider = (spread > most)[:, None]
+            # infinite along any axis: NaN, as a product with a direction is
+            values = tl.where(wider, apart, values) + 0.0 * tl.where(wider, values, apart)
             most = tl.maximum(most, spread)
-        scale = tl.sqrt(tl.maximum(most, 0.0))
+        scale = tl.sqrt(most)
         for _ in tl.static_range(TURNS):
             middle = tl.sum(values, 1) / count
             centered = tl.where(inside, values - middle[:, None], 0.0)
-            weights = _bounded(centered, scale[:, None], STEEP)
+            weights = _bounded(centered, scale[:, None], STEEP, TINY)
             scale = tl.sum(tl.abs(centered), 1) / count
             middle = tl.sum(weights, 1) / count
             weights = tl.where(inside, weights - middle[:, None], 0.0)
@@ -266,7 +279,7 @@ def halve_kernel(
                 along = tl.sum(apart * weights, 1)
                 turned += along[:, None] * apart
                 square += along * along
-            told = (square > 0) & (square < float("inf"))
+            told = (square > TINY) & (square < float("inf"))
             length = tl.sqrt(tl.where(told, square, 1.0))
             values = tl.where(told[:, None], turned / length[:, None], values)
         keys = (_ascending(values).to(tl.int64) << 32) | lane[None, :]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.order.captured import held_for_graphs
-from sla_kernels.order.median import STEEP, TURNS
+from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import Segment, halvings
 from sla_kernels.runtime.dry import launched
 from sla_kernels.runtime.grid import LIMIT, grid, next_power, strided
@@ -75,6 +75,7 @@ def halved_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
             STEPS=steps,
             TURNS=TURNS,
             STEEP=STEEP,
+            TINY=TINY,
             num_warps=warps(width),
         )
     first = torch.arange(scenes, device=features.device)[:, None] * tokens
@@ -121,7 +122,7 @@ def _sorted(
 ) -> Int32[Tensor, " rows"]:
     """Sort each segment along its own direction."""
     axes = rows.shape[2]
-    common = {"AXES": next_power(axes), "TILE": PIECE.m, "OF_PIECE": OF_PIECE}
+    common: dict[str, float] = {"AXES": next_power(axes), "TILE": PIECE.m, "OF_PIECE": OF_PIECE}
     common |= {"num_warps": piece_warps(axes), "num_stages": PIECE.stages}
     found = torch.empty(
         (1 + TURNS, len(pieces), 2, next_power(axes)), dtype=torch.float32, device=rows.device
@@ -131,7 +132,7 @@ def _sorted(
     launched("order.kernels:spread_kernel")[(len(pieces),)](
         rows, order, pieces, sums, axes, **common
     )
-    common["STEP"] = PIECE.n
+    common |= {"STEP": PIECE.n, "TINY": TINY}
     for turn in range(TURNS):
         launched("order.kernels:turn_kernel")[(len(pieces),)](
             rows, order, pieces, sums, turned, axes, TURN=turn, STEEP=STEEP, **common

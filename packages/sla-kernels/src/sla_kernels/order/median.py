@@ -19,7 +19,7 @@ from sla_kernels.order.sorting import stable_argsort
 
 TURNS = 3  # of a segment's direction
 STEEP = 2.0  # the weight of a token at the mean distance from the middle, were it not at most one
-TINY = 1e-30  # keeps divisions finite
+TINY = 1e-30  # squares up to it say nothing; nothing is divided by less
 
 
 def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
@@ -28,7 +28,7 @@ def median_order(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> In
     Nothing is read back to the host.
     """
     steps = held_for_graphs(cuts(features.shape[1], sizes, features.device), features.device)
-    return torch.stack([_of_scene(scene, steps) for scene in features])
+    return torch.stack([_of_scene(scene, steps) for scene in features.contiguous()])
 
 
 def _of_scene(features: Float[Tensor, "n a"], steps: tuple[Cut, ...]) -> Int64[Tensor, " n"]:
@@ -63,12 +63,12 @@ def _along(rows: Float[Tensor, "s w a"], cut: Cut) -> Float[Tensor, "s w"]:
         count = cut.inside.sum(1, keepdim=True)
     mean = apart.sum(1) / count
     spread = (apart.square().sum(1) / count - mean.square()).nan_to_num(math.inf, math.inf)
-    most, widest = spread.max(1, keepdim=True)
+    most, widest = spread.clamp_min(TINY).max(1, keepdim=True)
     found = torch.zeros_like(mean).scatter(1, widest, 1)
     centered = apart - rearrange(mean, "s a -> s 1 a")
     if cut.inside is not None:
         centered = centered.masked_fill(rearrange(~cut.inside, "s w -> s w 1"), 0)
-    scale = most.clamp_min(0).sqrt()
+    scale = most.sqrt()
     for _ in range(TURNS):
         found, scale = _turned(centered, found, scale, count)
     return _dot(apart, found)
@@ -88,7 +88,7 @@ def _turned(
     weights = (values * (STEEP / scale.clamp_min(TINY))).clamp(-1, 1)
     turned = (rearrange(weights, "s w -> s 1 w") @ centered)[:, 0]
     square = turned.square().sum(1, keepdim=True)
-    told = (square > 0) & (square < math.inf)
+    told = (square > TINY) & (square < math.inf)
     return torch.where(told, turned / square.sqrt(), direction), values.abs().sum(1, True) / count
 
 

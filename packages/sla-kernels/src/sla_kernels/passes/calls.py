@@ -13,6 +13,7 @@ from sla_kernels.order.plan import halvings
 from sla_kernels.passes import cells, halving, softmax, weights
 from sla_kernels.passes.tokens import LEAST, Tokens, flat, in_cells, in_runs
 from sla_kernels.passes.walk import walked
+from sla_kernels.runtime.grid import strided
 from sla_kernels.runtime.team import is_whole, size
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Layout
@@ -139,12 +140,13 @@ def put_back(
     out: Float[Tensor, "b h n d"],
 ) -> None:
     """Write what stands in order to where its tokens stand."""
-    rows, tokens, heads = flat(found.to(out)), Tokens(out, order), found.shape[1]
+    found = strided(found.to(out))
+    rows, tokens, heads, across = flat(found), Tokens(out, order), found.shape[1], found.stride(2)
 
     def work(head: int, lo: int, hi: int) -> None:
         scene, inner = divmod(head, heads)
         first = scene * found.stride(0) + inner * found.stride(1)
-        cells.put_back(rows, first, *tokens.of(head), lo, hi, found.shape[3])
+        cells.put_back(rows, first, across, *tokens.of(head), lo, hi, found.shape[3])
 
     in_runs(len(found) * heads, order.shape[1], LEAST, work)
 

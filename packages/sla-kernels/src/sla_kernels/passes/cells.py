@@ -96,13 +96,13 @@ def average_runs(x, start, step, order, means, scale, size, lo, hi, d):
 
 @compiled
 @no_type_check
-def put_back(rows, first, x, start, step, order, lo, hi, d):
+def put_back(rows, first, across, x, start, step, order, lo, hi, d):
     """Write rows `lo` to `hi`, which stand in order, to where their tokens stand."""
     for begin in range(lo, hi, AHEAD):
         end = min(begin + AHEAD, hi)
         fetch_tokens(x, start, step, order, begin, end, d)
         for i in range(begin, end):
-            source, target = np.uint64(first + i * d), np.uint64(start + order[i] * step)
+            source, target = np.uint64(first + i * across), np.uint64(start + order[i] * step)
             for j in range(d):
                 x[target + np.uint64(j)] = rows[source + np.uint64(j)]
 

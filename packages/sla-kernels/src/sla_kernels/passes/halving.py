@@ -2,6 +2,7 @@
 
 from typing import no_type_check
 
+import numba
 import numpy as np
 
 from sla_kernels.passes.scalar import compiled, packed
@@ -23,46 +24,52 @@ def place(features, starts, ends, places, turns, steep, tiny):
     for segment in range(len(starts)):
         start, count = starts[segment], ends[segment] - starts[segment]
         rows = features[start : start + count]
-        scale = _widest(rows, middle, along, turned)
+        scale = _widest(rows, middle, along, turned, tiny)
         for _ in range(turns):
-            scale = _turn(rows, middle, along, turned, steep / max(scale, tiny))
+            scale = _turn(rows, middle, along, turned, steep / max(scale, tiny), tiny)
         for i in range(count):
             value = np.float32(0)
             for j in range(axes):
-                value += (rows[i, j] - rows[0, j]) * along[j]
+                value += _apart(rows[i, j], rows[0, j]) * along[j]
             places[segment, i] = packed(value, i)
         for i in range(count, places.shape[1]):
             places[segment, i] = _BEHIND
 
 
+@numba.njit(fastmath=False)
+@no_type_check
+def _apart(one, other):
+    """A difference that is made as it stands: it is exact where tokens are nearly equal."""
+    return one - other
+
+
 @compiled
 @no_type_check
-def _widest(rows, middle, along, squares):
-    """The mean of tokens, the axis of most variance, and its deviation."""
+def _widest(rows, middle, along, squares, tiny):
+    """The mean of tokens about the first one, the axis of most variance, and its deviation."""
     count, axes = rows.shape
     middle[:] = 0
     squares[:] = 0
     for i in range(count):
         for j in range(axes):
-            apart = rows[i, j] - rows[0, j]
+            apart = _apart(rows[i, j], rows[0, j])
             middle[j] += apart
             squares[j] += apart * apart
     widest, most = 0, np.float32(-np.inf)
     for j in range(axes):
         middle[j] /= np.float32(count)
         spread = squares[j] / np.float32(count) - middle[j] * middle[j]
-        spread = spread if spread == spread else np.float32(np.inf)
+        spread = max(spread, tiny) if spread == spread else np.float32(np.inf)
         if spread > most:
             widest, most = j, spread
-        middle[j] += rows[0, j]
     along[:] = 0
     along[widest] = 1
-    return np.sqrt(max(most, np.float32(0)))
+    return np.sqrt(most)
 
 
 @compiled
 @no_type_check
-def _turn(rows, middle, along, turned, steep):
+def _turn(rows, middle, along, turned, steep, tiny):
     """Turn a direction once; how far tokens stood along it before, mean."""
     count, axes = rows.shape
     turned[:] = 0
@@ -70,14 +77,14 @@ def _turn(rows, middle, along, turned, steep):
     for i in range(count):
         value = np.float32(0)
         for j in range(axes):
-            value += (rows[i, j] - middle[j]) * along[j]
+            value += _apart(_apart(rows[i, j], rows[0, j]), middle[j]) * along[j]
         far += np.abs(value)
         weight = min(max(value * steep, np.float32(-1)), np.float32(1))
         for j in range(axes):
-            turned[j] += weight * (rows[i, j] - middle[j])
+            turned[j] += weight * _apart(_apart(rows[i, j], rows[0, j]), middle[j])
     for j in range(axes):
         square += turned[j] * turned[j]
-    if square > 0 and square < np.inf:
+    if square > tiny and square < np.inf:
         length = np.sqrt(square)
         for j in range(axes):
             along[j] = turned[j] / length

@@ -167,5 +167,9 @@ def ascending(value):
 @part
 @no_type_check
 def packed(value, place):
-    """An integer that ascends as values do, then as places do; -0 is 0, NaN above everything."""
-    return (np.int64(ascending(value + np.float32(0))) << np.int64(32)) | np.int64(place)
+    """An integer that ascends as values do, then as places do; -0 is 0, NaN above everything.
+
+    As an integer -0 is -1, and is told there: compilers leave out a sum with 0.
+    """
+    bits = ascending(value)
+    return (np.int64(bits if bits != -1 else 0) << np.int64(32)) | np.int64(place)
