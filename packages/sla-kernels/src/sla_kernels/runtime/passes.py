@@ -9,6 +9,7 @@ from warnings import warn
 import torch
 from torch import Tensor
 
+from sla_kernels.runtime.library import is_writing_out
 from sla_kernels.runtime.products import product_type
 
 TYPES = (torch.float32, torch.bfloat16)
@@ -17,9 +18,10 @@ TYPES = (torch.float32, torch.bfloat16)
 def passes_for(*tokens: Tensor) -> ModuleType | None:
     """The passes, where they are compiled and can read such tokens, and all threads take part.
 
-    They read tokens on a CPU, in the types that it multiplies them in.
+    They read tokens on a CPU, in the types that it multiplies them in, and are no operators of
+    PyTorch, which a graph that is written out holds alone.
     """
-    if not _installed() or not all(map(_reads, tokens)):
+    if is_writing_out() or not _installed() or not all(map(_reads, tokens)):
         return None
     passes = _passes()
     return passes if passes.is_whole() else None

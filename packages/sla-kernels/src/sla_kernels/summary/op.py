@@ -127,7 +127,7 @@ def _fill(
     queries = permuted(q, lists.order, lists.block_q) if own else q
     found = run(queries, rows, lists.rows, lists.block_q, scale)
     if own:
-        _put(out, found, lists.order, backend)
+        _put(out, found, lists.order)
     else:
         out.copy_(found)
 
@@ -143,9 +143,9 @@ def _rows_on_cpu(q: Tensor, k: Tensor, v: Tensor, lists: RowLists) -> Rows:
     return shifted(rows, lists.offsets, layout)
 
 
-def _put(out: Tensor, found: Tensor, order: Tensor, backend: str) -> None:
+def _put(out: Tensor, found: Tensor, order: Tensor) -> None:
     """Write what queries in order found to where they stand."""
-    passes = passes_for(out, found) if backend == "eager" else None
+    passes = passes_for(out, found)
     if passes:
         passes.put_back(found, order, out)
         return
@@ -176,7 +176,7 @@ def _backward(
     if not work.own:
         return dq, dk.to(k.dtype), dv.to(v.dtype)
     whole = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
-    _put(whole, dq, lists.order, backend)
+    _put(whole, dq, lists.order)
     if lists.outside.shape[0]:
         found = _pull_back_pinned(grad, q, k, v, lists.outside, scale)
         whole.index_copy_(2, lists.outside, found[0])
