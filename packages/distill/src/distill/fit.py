@@ -29,7 +29,7 @@ identity, shows that the output is affine in the layer. Training then starts fro
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +48,7 @@ from distill.record.recorder import PassEnded, Recorder
 from distill.record.settings import check_choice, check_number
 from distill.resume.rng import isolated_rng, seed_all
 from distill.step.modes import own_modes_after
+from distill.trainable.freeze import parameter_ids
 
 Start = Literal["zero", "as_is"]
 
@@ -128,7 +129,8 @@ def fit_projections(
             "layers"
         )
     source = as_batches(batches, seed=seed)
-    probes = [_Probe(student, fit, teacher) for fit in fits]
+    theirs = parameter_ids(teacher)
+    probes = [_Probe(student, fit, theirs) for fit in fits]
     with isolated_rng(), own_modes_after(student, teacher), torch.no_grad():
         student.eval()
         teacher.eval()
@@ -141,7 +143,7 @@ def fit_projections(
 class _Probe:
     """Collects the normal equations of one layer while the student runs."""
 
-    def __init__(self, student: nn.Module, fit: Fit, teacher: nn.Module) -> None:
+    def __init__(self, student: nn.Module, fit: Fit, theirs: Set[int]) -> None:
         self.fit = fit
         self.module = find_module(student, fit.pair.student, "student")
         layer = find_module(student, fit.layer, "student")
@@ -150,8 +152,7 @@ class _Probe:
                 f"layer={fit.layer!r}; it must be a square linear layer, and is {layer}: name "
                 "another"
             )
-        theirs = {id(parameter) for parameter in teacher.parameters()}
-        if any(id(parameter) in theirs for parameter in layer.parameters()):
+        if parameter_ids(layer) & theirs:
             raise ValueError(
                 f"layer={fit.layer!r}; it is a layer of the teacher too, which would change with "
                 "it: give a copy.deepcopy of the teacher"

@@ -44,3 +44,8 @@ class Result:
     history: list[dict[str, Any]]
     directory: Path | None
     signal: int | None = None
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether a signal came to this process, or stopped the run through another one."""
+        return self.signal is not None or self.stopped == "interrupted"

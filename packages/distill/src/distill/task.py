@@ -12,7 +12,7 @@ from distill.objectives.objective import Objective, reading_of
 from distill.observe.reading import Reading
 from distill.processes.world import World
 from distill.record.pairs import Pair
-from distill.trainable.freeze import trainable_parameters
+from distill.trainable.freeze import parameter_ids, trainable_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Task:
             )
 
     def _check_trainable(self) -> None:
-        theirs = {id(parameter) for parameter in self.teacher.parameters()}
+        theirs = parameter_ids(self.teacher)
         for name, parameter in trainable_parameters(self.student).items():
             if id(parameter) in theirs:
                 raise ValueError(

@@ -148,7 +148,7 @@ def learn(plan: Plan, ready: Prepared, folder: Path, words: Words) -> distill.Re
             reporter=Watched(words, advance),
         )
     ready.student.backbone.eval()
-    if result is not None and (result.signal or result.stopped == "interrupted"):
+    if result is not None and result.told_to_stop:
         words.say(f"stopped after step {result.steps}; go on with --resume")
         raise KeyboardInterrupt(result.signal)
     return result

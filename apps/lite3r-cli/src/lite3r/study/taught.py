@@ -138,7 +138,7 @@ def _teach(
     result = teach(
         student, teacher, images, lesson.training, seed=seed, directory=folder, reporter=watched
     )
-    if result is not None and (result.signal or result.stopped == "interrupted"):
+    if result is not None and result.told_to_stop:
         raise KeyboardInterrupt(result.signal)
 
 

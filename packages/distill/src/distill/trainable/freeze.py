@@ -79,3 +79,8 @@ def trainable_report(model: nn.Module) -> TrainableReport:
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that require gradients, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def parameter_ids(model: nn.Module) -> frozenset[int]:
+    """Which parameters a model has, to tell whether another one shares some."""
+    return frozenset(map(id, model.parameters()))
