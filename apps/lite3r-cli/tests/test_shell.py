@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,27 @@ from lite3r.options.info import Info
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.terminal import Output, Terminal
 from lite3r.student.recipes import Recipe
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="spins are counted in x86's pauses")
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [
+        ((), "1000"),
+        (("GOMP_SPINCOUNT=7",), "7"),
+        (("OMP_WAIT_POLICY=active",), "30000000000"),
+    ],
+)
+def test_threads_that_wait_sleep_soon_unless_told_otherwise(
+    given: tuple[str, ...], spins: str
+) -> None:
+    """Asked of PyTorch's OpenMP itself: it reads its settings once, as it is loaded."""
+    clean = ("env", "-u", "GOMP_SPINCOUNT", "-u", "OMP_WAIT_POLICY", "OMP_DISPLAY_ENV=VERBOSE")
+    command = [*clean, *given, sys.executable, "-m", "lite3r", "info"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("this PyTorch has another OpenMP")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 @pytest.fixture(scope="module")

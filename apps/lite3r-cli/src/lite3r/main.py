@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from platform import machine
 from typing import Any
 
 from lite3r.commands import COMMANDS, options_of
@@ -53,6 +54,7 @@ def _answer(words: list[str]) -> int:
         print(overview())
     else:
         command = parse(words)
+        _spin_briefly()
         try:
             with _terminable():
                 command.run()
@@ -65,6 +67,13 @@ def _answer(words: list[str]) -> int:
         except SystemExit as left:  # which rich makes of it
             raise BrokenPipeError from left
     return DONE
+
+
+def _spin_briefly() -> None:
+    """Let threads that wait sleep soon: a core on which they spin is one that busy ones lack."""
+    told = os.environ  # noqa: TID251  read as PyTorch is loaded, which takes no argument
+    if machine() == "x86_64" and "OMP_WAIT_POLICY" not in told:  # a spin is long there
+        told.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def overview() -> str:

@@ -15,17 +15,13 @@ class Advance(Protocol):
     def __call__(self, *, to: int | None = None, note: str = "") -> None: ...
 
 
-def _say_nothing(text: str) -> None:
-    pass
-
-
-def _stand_still(*, to: int | None = None, note: str = "") -> None:
+def _nothing(*args: object, **named: object) -> None:
     pass
 
 
 @contextmanager
 def _no_progress(what: str, total: int) -> Iterator[Advance]:
-    yield _stand_still
+    yield _nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +32,7 @@ class Words:
     - `progress`: takes what is done and in how many steps; its block gets an `Advance`.
     """
 
-    say: Callable[[str], None] = _say_nothing
+    say: Callable[[str], None] = _nothing
     progress: Callable[[str, int], AbstractContextManager[Advance]] = _no_progress
 
     def each(self, what: str, items: Iterable[One], total: int) -> Iterator[One]:
