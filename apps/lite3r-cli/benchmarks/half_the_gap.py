@@ -135,7 +135,7 @@ class Study:
                 directory=folder,
                 reporter=Watched(self.terminal.words, advance),
             )
-        if result.stopped == "interrupted":
+        if result.told_to_stop:
             raise KeyboardInterrupt
         found = self._measure(student.backbone.eval(), judged, name)
         return {

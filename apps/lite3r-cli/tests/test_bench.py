@@ -67,6 +67,24 @@ def test_a_variant_that_strays_is_not_timed(monkeypatch: pytest.MonkeyPatch, lit
     assert all("latency_ms" not in row for row in result["rows"])
 
 
+def test_no_setting_is_left_uncompiled_because_of_those_before(
+    monkeypatch: pytest.MonkeyPatch, lite3r: Any
+) -> None:
+    """PyTorch compiles one function for so many shapes and models, and then runs it as it is."""
+
+    def compile_soon(model: nn.Module) -> None:
+        model._compiled_call_impl = torch.compile(model._call_impl, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_soon)
+    tiny = ("--sizes", "56x42", "--repeats", "1", "--fp8", "none")
+    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+        done = lite3r("bench", "speed", "--views", "2", "3", *tiny, "--json")
+    assert done.code == 0, done.err
+    for result in json.loads(done.out)["results"]:
+        timed = {row["variant"] for row in result["rows"] if "latency_ms" in row}
+        assert {"dense bfloat16, compiled", "SLA bfloat16, compiled"} <= timed
+
+
 def test_every_row_of_the_comparison_is_there() -> None:
     rows = variants("da3-large", Recipe(), device="cpu", with_compile=True)
     plain = {"dense float32", "dense bfloat16", "SLA bfloat16", "FP8", "SLA + FP8"}

@@ -19,7 +19,7 @@ from lite3r.student.axes import _drawn, run_on_drawn  # as they are, whatever te
 from lite3r.student.compose import lighten
 from lite3r.student.deploy import AGREES, deploy, export, load
 from lite3r.student.files import DEPLOYED
-from lite3r.student.recipes import NAMED, Recipe, by_name, paper, tiles
+from lite3r.student.recipes import NAMED, Recipe, by_name, fast, paper, tiles
 from lite3r.student.student import TeacherSpec
 from recon_backbones import Backbone, load_backbone, weights_digest
 from sla_kernels import SparseLinearAttention, stored_calibration
@@ -64,6 +64,14 @@ def test_frozen_weights_are_shared_with_the_teacher(teacher: Backbone) -> None:
     for name, parameter in student.backbone.named_parameters():
         assert parameter.requires_grad == (".core." in name)
         assert parameter.requires_grad or parameter is theirs[name]
+
+
+def test_gains_share_the_matrices_of_the_teacher_and_nothing_that_trains(teacher: Backbone) -> None:
+    student = lighten(teacher, replace(fast(), trainable="gains", fp8="none"))
+    theirs = dict(teacher.named_parameters())
+    own = {n: p for n, p in student.backbone.named_parameters() if p is not theirs.get(n)}
+    assert set(student.trained()) <= set(own)
+    assert all(parameter.ndim < 2 for parameter in own.values())
 
 
 def test_the_same_tokens_are_compared_in_any_order(teacher: Backbone) -> None:

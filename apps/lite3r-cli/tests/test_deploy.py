@@ -179,6 +179,12 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
         read_report(tmp_path)
 
 
+def test_weights_beside_an_exported_student_are_refused(tmp_path: Path, student: Any) -> None:
+    export(student, tmp_path)
+    with pytest.raises(ValueError, match=r"weights=w; .* was exported and holds its own"):
+        module.load(tmp_path, weights="w")
+
+
 @pytest.mark.parametrize("exported", [False, True])
 def test_a_device_that_is_not_there_is_refused(
     tmp_path: Path, student: Any, exported: bool

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from fp8_qat.numerics.quantize import QuantizedTensor, dequantize
 from fp8_qat.on_data.measure import layer_sqnr
 from fp8_qat.on_data.runs import Run, call
 from fp8_qat.report import ConvertedLayer, Report, sqnr
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @torch.inference_mode(False)  # else nothing could be loaded into what is made here
@@ -80,7 +82,7 @@ def convert(
     )
 
 
-def dequantized(model: nn.Module) -> nn.Module:
+def dequantized(model: Model) -> Model:
     """Copy a model so that each prepared or deployed layer is a plain `nn.Linear` again.
 
     Its weight holds the values that FP8 stands for, in the dtype of the product, and so does every

@@ -72,6 +72,7 @@ def bench(
     - `base`: the backbone that `setting` names, loaded.
     - `seconds`: what the timed rounds may take together; at least one is made.
     """
+    torch.compiler.reset()  # it gives up after some shapes, and what runs then is not compiled
     device = next(base.parameters()).device.type
     images = setting.images().to(device)
     chosen = variants(
@@ -82,8 +83,7 @@ def bench(
     costs = compare_costs(ready, images, repeats=repeats, device=device, seconds=seconds)
     compiled = {v.name for v in chosen if v.compiled}
     for row in rows:
-        name = row["variant"]
-        if name in costs:
+        if (name := row["variant"]) in costs:
             held = weight_bytes(ready[name])
             row |= cost_row(costs[name], weight_bytes=held, views=setting.views)
             if name not in compiled and hasattr(ready[name], "attention_sites"):

@@ -5,6 +5,7 @@ fp8_qat; distill says which of its parameters train.
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
@@ -65,10 +66,10 @@ def _lightened(
     digest = weights_digest(teacher)
     check_recipe(recipe, teacher)
     teacher.requires_grad_(False)
-    # Where the teacher's own weights stay frozen.
-    adds_only = recipe.trainable in ("none", "proj", "lora")
-    shared = {id(p): p for p in teacher.parameters()} if adds_only else {}
-    light = copy.deepcopy(teacher, memo=dict(shared))
+    # Where the teacher's own weights stay frozen, as matrices do beside gains.
+    axes = {"none": 0, "proj": 0, "lora": 0, "gains": 2}.get(recipe.trainable, math.inf)
+    shared = {id(p): p for p in teacher.parameters() if p.ndim >= axes}
+    light = copy.deepcopy(teacher, memo=shared)
     sparsify(light, recipe)
     moments = None if calibrate is None else fit(light, recipe, calibrate, axes=recipe.calibrates)
     _choose_trained(light, recipe, moments)

@@ -38,20 +38,27 @@ def load(
 ) -> Student:
     """Load a student that `Student.save` or `export` wrote, strictly, and deploy it.
 
-    - `weights`: the teacher's weights, when they are no longer where they were.
+    - `weights`: the teacher's weights, when they are no longer where they were; an exported
+      student needs none.
     - `backend`, `precision`: as `deploy` takes them; backend None leaves a saved student in the
       form that trains.
 
     Raises ValueError when a file is missing, damaged or of another model, naming what differs,
-    for a device that is not there, and for a backend that cannot run the student.
+    for a device that is not there, for a backend that cannot run the student, and for weights
+    beside an exported one.
     """
     check_there(device)
     folder = Path(folder)
     config = read_config(folder)
     teacher, digest, recipe = described(folder, config)
+    exported = (folder / DEPLOYED).is_file()
+    if weights is not None and exported:
+        raise ValueError(
+            f"weights={weights}; {folder} was exported and holds its own: leave weights out"
+        )
     if weights is not None:
         teacher = replace(teacher, weights=str(weights))
-    if (folder / DEPLOYED).is_file():
+    if exported:
         return _load_exported(
             folder / DEPLOYED, recipe, teacher, digest, device, backend or "auto", precision
         )
@@ -111,7 +118,7 @@ def deploy(
         if report.backend == "scaled_mm":
             join_steps(backbone, report)
         if not stored:
-            backbone = _plain(backbone)
+            backbone = fp8_qat.dequantized(backbone)
     _answer_soon(backbone.to(device), backend, device)
     return replace(student, backbone=backbone, deployment=_deployment(used, dtype, layers))
 
@@ -139,12 +146,6 @@ def join_steps(backbone: Backbone, report: fp8_qat.Report) -> None:
     """Let deployed layers do the norm or activation before them as they quantize."""
     deployed = {layer.name for layer in report.layers}
     fp8_qat.fuse(backbone, [pair for pair in steps_before_layers(backbone) if pair[1] in deployed])
-
-
-def _plain(backbone: Backbone) -> Backbone:
-    made = fp8_qat.dequantized(backbone)
-    assert isinstance(made, Backbone)
-    return made
 
 
 def _home(device: str) -> str:
@@ -214,7 +215,7 @@ def _load_exported(
     if report.backend == "scaled_mm":
         join_steps(backbone, report)
     if not stored:
-        backbone = _plain(backbone).to(where)
+        backbone = fp8_qat.dequantized(backbone).to(where)
     _answer_soon(backbone.requires_grad_(False).eval(), backend, where)
     return Student(
         backbone=backbone,

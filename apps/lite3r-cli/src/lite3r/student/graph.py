@@ -23,9 +23,7 @@ def to_write(model: str, *, backbone: str | None, weights: str | None) -> Backbo
     if model == TEACHER:
         return TeacherSpec.chosen(backbone, weights, 0).load().eval()
     student = load(model, weights=weights, backend="weight_only", precision="float32")
-    made = fp8_qat.dequantized(student.backbone)
-    assert isinstance(made, Backbone)
-    return made.eval()
+    return fp8_qat.dequantized(student.backbone).eval()
 
 
 def write_graph(path: Path, backbone: Backbone, shape: Shape, *, dense: bool) -> Written:
