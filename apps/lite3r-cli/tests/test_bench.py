@@ -68,7 +68,7 @@ def test_a_variant_that_strays_is_not_timed(monkeypatch: pytest.MonkeyPatch, lit
 
 
 def test_no_setting_is_left_uncompiled_because_of_those_before(
-    monkeypatch: pytest.MonkeyPatch, lite3r: Any
+    monkeypatch: pytest.MonkeyPatch, lite3r: Any, short: None
 ) -> None:
     """PyTorch compiles one function for so many shapes and models, and then runs it as it is."""
 
@@ -77,7 +77,7 @@ def test_no_setting_is_left_uncompiled_because_of_those_before(
 
     monkeypatch.setattr(nn.Module, "compile", compile_soon)
     tiny = ("--sizes", "56x42", "--repeats", "1", "--fp8", "none")
-    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+    with torch._dynamo.config.patch(recompile_limit=4, fail_on_recompile_limit_hit=True):
         done = lite3r("bench", "speed", "--views", "2", "3", *tiny, "--json")
     assert done.code == 0, done.err
     for result in json.loads(done.out)["results"]:
