@@ -91,6 +91,14 @@ def test_big_endian_doubles(tmp_path: Path) -> None:
         (HEADER.replace(b"float x", b"quad x"), "is not understood"),
         (HEADER.replace(b"float x", b"list uchar int x"), "list property"),
         (HEADER.replace(b"float x", b"int x"), "must be float"),
+        (
+            HEADER.replace(b"end_", b"property uchar red\nend_") + b"1 2 3 300 1 2 3 4",
+            "red of a vertex does not fit",
+        ),
+        (
+            HEADER.replace(b"end_", b"property uchar red\nend_") + b"1 2 3 nan 1 2 3 4",
+            "fit in uint8",
+        ),
         (HEADER.replace(b"format ascii 1.0\n", b""), "needs a format"),
         (HEADER.replace(b"property float y\n", b"property float x\n"), "each once"),
     ],

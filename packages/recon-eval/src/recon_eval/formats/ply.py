@@ -171,8 +171,17 @@ def _read_ascii(
     rows = values.reshape(count, len(fields))
     table = np.empty(count, dtype=[(name, kind) for name, kind in fields])
     for column, (name, _) in enumerate(fields):
+        kind = table[name].dtype
+        if kind.kind != "f" and not _fits(rows[:, column], np.iinfo(kind)):
+            raise ValueError(
+                f"{path}: {name} of a vertex does not fit in {kind}; all must: mend it"
+            )
         table[name] = rows[:, column]
     return table
+
+
+def _fits(values: np.ndarray, kind: np.iinfo) -> bool:
+    return bool(((values >= kind.min) & (values <= kind.max)).all())
 
 
 def _words(file: BinaryIO, path: Path) -> Iterator[list[bytes]]:
