@@ -96,16 +96,20 @@ def test_what_cannot_be_judged_is_told_by_its_row() -> None:
     assert refused.value.__notes__ == ["row light, 2 views, scene 000"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), 0.0])
-def test_a_change_that_is_no_number_is_refused(value: float) -> None:
+@pytest.mark.parametrize("pixels", [1, 28])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_change_that_is_no_number_is_refused(value: float, pixels: int) -> None:
     scene = SyntheticScenes("test", count=1, views=2, height=28, width=28)[0]
     assert scene.depth is not None and scene.world_to_camera is not None
     depth = scene.depth.clone()
-    known = depth, scene.world_to_camera
+    known = scene.depth, scene.world_to_camera
     assert against_another(*known, *known)["depth_change"] == 0
-    depth[:] = value
+    depth[:, 0, :pixels] = value
     with pytest.raises(ValueError, match="both must be finite"):
         against_another(scene.depth, scene.world_to_camera, depth, scene.world_to_camera)
+    if value:
+        with pytest.raises(ValueError, match="both must be finite"):
+            against_another(depth, scene.world_to_camera, scene.depth, scene.world_to_camera)
 
 
 def test_the_summary_is_a_table_and_panels(tmp_path: Path) -> None:
