@@ -54,9 +54,13 @@ def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Pa
         Kept(path, "a benchmark", {"views": (2,)})
     with pytest.raises(ValueError, match="they must be of another"):
         Kept(path, "another", {"views": (2, 8)})
-    path.write_text("{")
-    with pytest.raises(ValueError, match="holds no results"):
-        Kept(path, "a benchmark", {})
+    whole = '{"what": "a benchmark", "setting": {}, "measured": {"row": {"scene": {}}}}'
+    path.write_text(whole)
+    assert Kept(path, "a benchmark", {}).find("row", "scene") == {}
+    for part in ("", '{"row": {"scene": {}}}', '{"scene": {}}', "{}}"):
+        path.write_text(whole.replace(part, "3") if part else "{")
+        with pytest.raises(ValueError, match="holds no results"):
+            Kept(path, "a benchmark", {})
 
 
 def test_two_runs_at_once_keep_what_both_measured(tmp_path: Path) -> None:

@@ -258,6 +258,25 @@ def test_other_files_are_not_read_as_reports(tmp_path: Path) -> None:
         Report.load(tmp_path / "b.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("numbers", {"abs_rel": 10**400}),
+        ("frames", [1, True]),
+        ("provenance", [1]),
+        ("scene", 3),
+    ],
+)
+def test_a_damaged_report_is_refused_as_it_is_read(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    stored = report(range(2)).to_dict()
+    stored["entries"][0][name] = value
+    (tmp_path / "a.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"a\.json: is not a report written by Report\.save"):
+        Report.load(tmp_path / "a.json")
+
+
 def test_a_metric_that_no_entry_has_is_refused_with_those_there_are() -> None:
     report = Report(model="m", dataset="d")
     assert report.values("depth/median/sequence", "abs_rel") == {}
