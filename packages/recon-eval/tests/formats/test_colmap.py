@@ -73,6 +73,16 @@ def as_set(seen: Observations) -> set[tuple[int, int, float, float]]:
     return {(camera, point, x, y) for camera, point, (x, y) in rows}
 
 
+@pytest.mark.parametrize("kind", ["bin", "txt"])
+def test_numbers_of_small_types_are_counted_from_one_too(tmp_path: Path, kind: str) -> None:
+    many = [replace(cameras()[0], name=f"{i}.jpg") for i in range(128)]
+    ends = np.array([0, 127], np.int8)
+    seen = Observations(camera=ends, point=ends, xy=np.ones((2, 2)))
+    assert seen.behind(1).point.tolist() == [1, 128]
+    write_colmap(tmp_path, many, cloud(129), seen, kinds=[kind])
+    assert as_set(read_colmap(tmp_path).observations) == as_set(seen)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_comes_back_whole(tmp_path: Path, kind: str) -> None:
     write_colmap(tmp_path, cameras(), cloud(), observations())
