@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_eval import Report, depth, efficiency, pose
+from recon_eval.conventions import NamedResult
 from recon_eval.report import bootstrap_interval, compare
 
 
@@ -275,6 +276,15 @@ def test_a_damaged_report_is_refused_as_it_is_read(
     (tmp_path / "a.json").write_text(json.dumps(stored))
     with pytest.raises(ValueError, match=r"a\.json: is not a report written by Report\.save"):
         Report.load(tmp_path / "a.json")
+
+
+def test_numbers_of_any_library_are_saved(tmp_path: Path) -> None:
+    report = Report(model="m", dataset="d")
+    values = {"abs_rel": np.float32(0.5), "delta1": torch.tensor(0.25), "rmse": np.int64(3)}
+    report.add("a", NamedResult(protocol="mine", values=values))  # type: ignore[arg-type]
+    report.save(tmp_path / "a.json")
+    numbers = Report.load(tmp_path / "a.json").entries["mine", "a"].numbers
+    assert numbers == {"abs_rel": 0.5, "delta1": 0.25, "rmse": 3.0}
 
 
 def test_a_metric_that_no_entry_has_is_refused_with_those_there_are() -> None:

@@ -40,7 +40,7 @@ class Entry:
         return cls(
             scene=scene,
             protocol=result.protocol,
-            numbers=dict(result.numbers()),
+            numbers={name: float(value) for name, value in result.numbers().items()},
             provenance=plain(result.provenance()),
             frames=frames,
         )
