@@ -171,6 +171,20 @@ def test_candidates_stand_by_cost_and_the_chosen_one_is_named() -> None:
     assert poses.points[0].y == 0.876
 
 
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
+    scenes = [SimpleNamespace(name=name) for name in "ab"]
+
+    def measure(candidate: Any, scenes: Any) -> Any:
+        yield figures(0.1, 0.9)
+        raise ValueError("no number")
+
+    trials = Trials(Kept(tmp_path / "a.json", "x", {}), measure)
+    with pytest.raises(ValueError, match="no number"):
+        trials.try_on(SimpleNamespace(key="one"), scenes)
+    kept = Kept(tmp_path / "a.json", "x", {})
+    assert [kept.find("one", scene.name) is None for scene in scenes] == [False, True]
+
+
 def test_candidates_are_tried_once_each() -> None:
     one, scene = SimpleNamespace(key="one"), SimpleNamespace(name="s")
     measured: list[str] = []
