@@ -15,8 +15,9 @@ class Summary:
 
     `undefined` counts the scenes whose value is NaN or infinite, which a saved report does not tell
     apart: they are left out of mean and interval.
-    `level` is how often such intervals hold the true mean. With one scene there is no interval, and
-    `low` and `high` are NaN.
+    `level` is how often such intervals of many scenes hold the true mean; those of few do less
+    often (at 0.95: 93 % of 20 scenes, 84 % of 5, 50 % of 2, of normal values). With one scene there
+    is no interval, and `low` and `high` are NaN.
     """
 
     protocol: str
