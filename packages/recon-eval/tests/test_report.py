@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
         low, high = bootstrap_interval(values, level=0.9, resamples=400, seed=trial)
         hits += low <= 0 <= high
     assert 0.83 <= hits / 200 <= 0.96
+
+
+def test_intervals_of_thousands_of_scenes_are_those_of_one_draw_in_little_memory() -> None:
+    values, draws = np.random.default_rng(0).normal(size=3000), 2000
+    index = np.random.default_rng(5).integers(len(values), size=(draws, len(values)))
+    wanted = np.quantile(values[index].mean(axis=1), [0.025, 0.975])
+    tracemalloc.start()
+    found = bootstrap_interval(values, level=0.95, resamples=draws, seed=5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, wanted)
+    assert peak < index.nbytes  # which were held twice
 
 
 def test_one_scene_has_no_interval() -> None:
