@@ -70,7 +70,7 @@ class Entry:
 def text(value: Any) -> str:
     """Return `value` if it is text, else raise TypeError."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r:.60} must be text")
+        raise TypeError(f"{value!r:.60}; it must be text: write it so")
     return value
 
 
