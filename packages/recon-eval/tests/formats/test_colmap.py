@@ -1,5 +1,6 @@
 """COLMAP models: what is written pycolmap reads, and what pycolmap writes is read, tracks too."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recon_eval.formats import (
     read_colmap_cameras,
     write_colmap,
 )
+from recon_eval.formats.colmap import text
 
 on_disk = settings.get_profile("on_disk")
 NAMES = ["links/a.jpg", "rechts/a.jpg", "schön_und_gut.png", "b.jpg"]
@@ -262,6 +264,20 @@ def test_a_name_listed_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n2 1 0 0 0 0 0 0 1 a.jpg\n\n")
     with pytest.raises(ValueError, match=r"images\.txt: the image 'a\.jpg' is listed twice"):
         read_colmap_cameras(tmp_path)
+
+
+def test_points_of_text_are_read_in_little_more_memory_than_they_take(tmp_path: Path) -> None:
+    write_colmap(tmp_path, cameras(), cloud(20_000), kinds=("txt",))
+    path = tmp_path / "points3D.txt"
+    tracemalloc.start()
+    _, read = text.read_points(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(read.points.astype(np.float32), cloud(20_000).points)
+    assert peak < 3 * path.stat().st_size
+    path.write_text("1 0 0 0 1 2\n2 0 0 0 1 2 3 4\n")
+    with pytest.raises(ValueError, match=r"points3D\.txt: a point has 6 numbers; it has 7"):
+        read_colmap(tmp_path)
 
 
 @given(data=st.binary(max_size=400))
