@@ -172,7 +172,7 @@ def test_candidates_stand_by_cost_and_the_chosen_one_is_named() -> None:
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
-    scenes = [SimpleNamespace(name=name) for name in "ab"]
+    one, scenes = SimpleNamespace(key="one"), [SimpleNamespace(name=name) for name in "ab"]
 
     def measure(candidate: Any, scenes: Any) -> Any:
         yield figures(0.1, 0.9)
@@ -180,9 +180,17 @@ def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
 
     trials = Trials(Kept(tmp_path / "a.json", "x", {}), measure)
     with pytest.raises(ValueError, match="no number"):
-        trials.try_on(SimpleNamespace(key="one"), scenes)
+        trials.try_on(one, scenes)
     kept = Kept(tmp_path / "a.json", "x", {})
     assert [kept.find("one", scene.name) is None for scene in scenes] == [False, True]
+    before = (tmp_path / "a.json").read_bytes()
+
+    def fail(candidate: Any, scenes: Any) -> Any:
+        raise ValueError("no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        Trials(Kept(tmp_path / "a.json", "x", {}, anew=True), fail).try_all([one], scenes)
+    assert (tmp_path / "a.json").read_bytes() == before
 
 
 def test_candidates_are_tried_once_each() -> None:

@@ -46,7 +46,8 @@ class Trials:
                     for scene, found in zip(missing, measured, strict=True):
                         self._kept.add(candidate.key, scene.name, found)
             finally:
-                self._kept.save()
+                if self.figures(candidate, missing):
+                    self._kept.save()
         return self.figures(candidate, scenes)
 
     def try_all(self, candidates: Iterable[Any], scenes: Sequence[Any]) -> list[Any]:
