@@ -96,16 +96,20 @@ def test_what_cannot_be_judged_is_told_by_its_row() -> None:
     assert refused.value.__notes__ == ["row light, 2 views, scene 000"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), 0.0])
-def test_a_change_that_is_no_number_is_refused(value: float) -> None:
+@pytest.mark.parametrize("pixels", [1, 28])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_change_that_is_no_number_is_refused(value: float, pixels: int) -> None:
     scene = SyntheticScenes("test", count=1, views=2, height=28, width=28)[0]
     assert scene.depth is not None and scene.world_to_camera is not None
     depth = scene.depth.clone()
-    known = depth, scene.world_to_camera
+    known = scene.depth, scene.world_to_camera
     assert against_another(*known, *known)["depth_change"] == 0
-    depth[:] = value
+    depth[:, 0, :pixels] = value
     with pytest.raises(ValueError, match="both must be finite"):
         against_another(scene.depth, scene.world_to_camera, depth, scene.world_to_camera)
+    if value:
+        with pytest.raises(ValueError, match="both must be finite"):
+            against_another(depth, scene.world_to_camera, scene.depth, scene.world_to_camera)
 
 
 def test_the_summary_is_a_table_and_panels(tmp_path: Path) -> None:
@@ -165,6 +169,28 @@ def test_candidates_stand_by_cost_and_the_chosen_one_is_named() -> None:
     depth, poses = tried_panels(rows)
     assert [(p.x, p.y) for p in depth.points] == [(0.5, 0.0123), (0.25, 0.0123)]
     assert poses.points[0].y == 0.876
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
+    one, scenes = SimpleNamespace(key="one"), [SimpleNamespace(name=name) for name in "ab"]
+
+    def measure(candidate: Any, scenes: Any) -> Any:
+        yield figures(0.1, 0.9)
+        raise ValueError("no number")
+
+    trials = Trials(Kept(tmp_path / "a.json", "x", {}), measure)
+    with pytest.raises(ValueError, match="no number"):
+        trials.try_on(one, scenes)
+    kept = Kept(tmp_path / "a.json", "x", {})
+    assert [kept.find("one", scene.name) is None for scene in scenes] == [False, True]
+    before = (tmp_path / "a.json").read_bytes()
+
+    def fail(candidate: Any, scenes: Any) -> Any:
+        raise ValueError("no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        Trials(Kept(tmp_path / "a.json", "x", {}, anew=True), fail).try_all([one], scenes)
+    assert (tmp_path / "a.json").read_bytes() == before
 
 
 def test_candidates_are_tried_once_each() -> None:

@@ -192,6 +192,10 @@ def test_icp_finds_a_small_motion(scale: float) -> None:
     with pytest.raises(DegenerateAlignment, match="lie within"):
         icp(source + 50, target, max_distance=0.1)
     assert (found.method, found.support) == ("icp", 1.0)
+    with pytest.raises(ValueError, match="max_distance=inf, steps=30; they must be above 0, fin"):
+        icp(source, target, max_distance=float("inf"))
+    with pytest.raises(ValueError, match=r"source: 1 of .* points are not finite"):
+        icp(source.index_fill(0, torch.tensor([2]), torch.nan), target, max_distance=0.1)
 
 
 @given(seed=seeds)

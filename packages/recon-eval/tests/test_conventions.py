@@ -152,6 +152,15 @@ def test_a_pair_without_a_true_baseline_is_published_as_90_degrees_off(conventio
     assert found["rra30"] == 1
 
 
+def test_published_thresholds_are_whole_degrees() -> None:
+    target = rig(0, 3)
+    found = conventions.evaluate_pose(target, target, convention="vggt", thresholds=[5.0])  # type: ignore[list-item]
+    assert set(found.values) == {"auc5", "rra5", "rta5"}
+    for wrong in ([2.5], [float("inf")], []):
+        with pytest.raises(ValueError, match="must be whole degrees"):
+            conventions.evaluate_pose(target, target, convention="vggt", thresholds=wrong)
+
+
 def test_da3_depends_on_the_first_camera_and_calls_good_cameras_worse() -> None:
     target = rig(4, 20)
     predicted = disturbed(target, 4, 0.5, 0.01)

@@ -151,6 +151,13 @@ def test_l1_scale_withstands_outliers_that_move_l2() -> None:
     assert depth.evaluate(predicted, target, alignment="scale_l2").scales[0] < 0.9
 
 
+@pytest.mark.parametrize("alignment", ["median", "scale_l1", "scale_l2"])
+def test_depth_behind_the_camera_is_refused_and_not_turned(alignment: depth.Alignment) -> None:
+    truth = torch.rand(1, 4, 4) + 1
+    with pytest.raises(ValueError, match=r"predicted: its .* it must be above 0"):
+        depth.evaluate(-truth, truth, alignment=alignment)
+
+
 def test_one_scale_for_the_sequence_shows_a_drift_between_views() -> None:
     _, target, valid = maps(6)
     drifting = target * torch.tensor([1.0, 2.0])[:, None, None]

@@ -42,6 +42,13 @@ def test_one_scene_has_no_interval_and_shows_nothing() -> None:
     assert json.loads(json.dumps(found.to_dict()))["low"] is None
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_networks_without_any_error_on_a_scene_are_not_surely_different() -> None:
+    figures = {"a": {"x": 0.0}, "b": {"x": 1.0}}
+    found = ratio(figures, figures, "x")
+    assert found is not None and found.value == 1 and not found.without(1.0)
+
+
 def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     kept = Kept(path, "a benchmark", {"views": (2, 8)})
@@ -54,9 +61,13 @@ def test_what_is_kept_is_found_again_and_other_settings_are_refused(tmp_path: Pa
         Kept(path, "a benchmark", {"views": (2,)})
     with pytest.raises(ValueError, match="they must be of another"):
         Kept(path, "another", {"views": (2, 8)})
-    path.write_text("{")
-    with pytest.raises(ValueError, match="holds no results"):
-        Kept(path, "a benchmark", {})
+    whole = '{"what": "a benchmark", "setting": {}, "measured": {"row": {"scene": {}}}}'
+    path.write_text(whole)
+    assert Kept(path, "a benchmark", {}).find("row", "scene") == {}
+    for part in ("", '{"row": {"scene": {}}}', '{"scene": {}}', "{}}"):
+        path.write_text(whole.replace(part, "3") if part else "{")
+        with pytest.raises(ValueError, match="holds no results"):
+            Kept(path, "a benchmark", {})
 
 
 def test_two_runs_at_once_keep_what_both_measured(tmp_path: Path) -> None:

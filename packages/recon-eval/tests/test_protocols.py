@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recon_eval import PROTOCOLS, Answer, Protocol, evaluate, means
+from recon_eval import PROTOCOLS, Answer, Protocol, Report, evaluate, means
+from recon_eval.conventions import NamedResult
 from recon_eval.data import (
     Scene,
     drawn_scenes,
@@ -45,6 +46,17 @@ def test_the_truth_is_perfect_by_every_protocol(protocol: Protocol) -> None:
     assert found["abs_rel"] == pytest.approx(0, abs=1e-4)
     assert found["delta1"] == 1
     assert {column.key for column in PROTOCOLS[protocol].columns} == found.keys()
+
+
+def test_a_mean_counts_no_infinity_as_in_a_report_that_was_saved(tmp_path: Path) -> None:
+    report = Report(model="it", dataset="synthetic")
+    for name, value in (("a", float("inf")), ("b", 0.5)):
+        for kind in set(PROTOCOLS["median"].sources.values()):
+            keys = [k for k, source in PROTOCOLS["median"].sources.items() if source == kind]
+            report.add(name, NamedResult(protocol=kind, values=dict.fromkeys(keys, value)))
+    report.save(tmp_path / "a.json")
+    assert means(report) == means(Report.load(tmp_path / "a.json"))
+    assert means(report)["abs_rel"] == 0.5
 
 
 def test_a_figure_without_truth_is_unknown() -> None:

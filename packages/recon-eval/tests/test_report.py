@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_eval import Report, depth, efficiency, pose
+from recon_eval.conventions import NamedResult
 from recon_eval.report import bootstrap_interval, compare
 
 
@@ -105,6 +107,18 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
         low, high = bootstrap_interval(values, level=0.9, resamples=400, seed=trial)
         hits += low <= 0 <= high
     assert 0.83 <= hits / 200 <= 0.96
+
+
+def test_intervals_of_thousands_of_scenes_are_those_of_one_draw_in_little_memory() -> None:
+    values, draws = np.random.default_rng(0).normal(size=3000), 2000
+    index = np.random.default_rng(5).integers(len(values), size=(draws, len(values)))
+    wanted = np.quantile(values[index].mean(axis=1), [0.025, 0.975])
+    tracemalloc.start()
+    found = bootstrap_interval(values, level=0.95, resamples=draws, seed=5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, wanted)
+    assert peak < index.nbytes  # which were held twice
 
 
 def test_one_scene_has_no_interval() -> None:
@@ -256,6 +270,34 @@ def test_other_files_are_not_read_as_reports(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("hello")
     with pytest.raises(ValueError, match=r"b\.json: is no JSON"):
         Report.load(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("numbers", {"abs_rel": 10**400}),
+        ("frames", [1, True]),
+        ("provenance", [1]),
+        ("scene", 3),
+    ],
+)
+def test_a_damaged_report_is_refused_as_it_is_read(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    stored = report(range(2)).to_dict()
+    stored["entries"][0][name] = value
+    (tmp_path / "a.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"a\.json: is not a report written by Report\.save"):
+        Report.load(tmp_path / "a.json")
+
+
+def test_numbers_of_any_library_are_saved(tmp_path: Path) -> None:
+    report = Report(model="m", dataset="d")
+    values = {"abs_rel": np.float32(0.5), "delta1": torch.tensor(0.25), "rmse": np.int64(3)}
+    report.add("a", NamedResult(protocol="mine", values=values))  # type: ignore[arg-type]
+    report.save(tmp_path / "a.json")
+    numbers = Report.load(tmp_path / "a.json").entries["mine", "a"].numbers
+    assert numbers == {"abs_rel": 0.5, "delta1": 0.25, "rmse": 3.0}
 
 
 def test_a_metric_that_no_entry_has_is_refused_with_those_there_are() -> None:

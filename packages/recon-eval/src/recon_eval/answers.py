@@ -1,6 +1,5 @@
 """What a network answers for one scene, held against the truth or against another answer."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +54,14 @@ def against_another(
 
     Raises ValueError where they are no finite numbers.
     """
-    ratio = depth.float() / other_depth.float()
-    found = {"depth_change": float((ratio - 1).abs().median())}
-    if not math.isfinite(found["depth_change"]):
+    other = other_depth.float()
+    ratio = depth.float() / other
+    if not bool((ratio.isfinite() & other.isfinite()).all()):  # a median overlooks a few
         raise ValueError(
             "depth: NaN, infinite, or beside a depth of 0; both must be finite and positive: leave "
             "such scenes out"
         )
+    found = {"depth_change": float((ratio - 1).abs().median())}
     if len(world_to_camera) > 1:
         cameras = world_to_camera.float(), other_world_to_camera.float()
         found["pose_agreement"] = pose.evaluate(*cameras).numbers()["auc30"]

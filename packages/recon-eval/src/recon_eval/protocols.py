@@ -1,5 +1,6 @@
 """Protocols by which answers are held against the truth, and the columns that show them."""
 
+import math
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -151,6 +152,6 @@ def means(report: Report, protocol: Protocol = "median") -> dict[str, float | No
     """
     found: dict[str, float | None] = {}
     for key, source in PROTOCOLS[protocol].sources.items():
-        values = [v for v in report.values(source, key).values() if v == v]
+        values = [v for v in report.values(source, key).values() if math.isfinite(v)]
         found[key] = statistics.fmean(values) if values else None
     return found

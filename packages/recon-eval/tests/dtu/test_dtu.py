@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from recon_eval import align, dtu
-from recon_eval.dtu.thinning import thin_in_order
+from recon_eval.dtu.thinning import _remove, thin_in_order
 from recon_eval.formats import PointCloud, write_ply
 
 seeds = st.integers(0, 2**31 - 1)
@@ -111,6 +112,21 @@ def test_thinning_equals_the_literal_loop_bit_for_bit(
     order = rng.permutation(count)
     kept = thin_in_order(points, order, radius=radius)
     assert np.array_equal(kept, literal_thinning(points, order, radius))
+
+
+def test_a_cloud_whose_points_all_are_neighbors_is_thinned_in_little_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = []
+
+    def count(alive: Any, visited: Any, found: Any, members: Any) -> int:
+        held.append(sum(map(len, found)))
+        return _remove(alive, visited, found, members)
+
+    monkeypatch.setattr("recon_eval.dtu.thinning._remove", count)
+    points = np.random.default_rng(0).uniform(0, 1e-3, (5000, 3))  # meters taken for millimeters
+    assert dtu.thin(points, radius=0.2, seed=0).sum() == 1
+    assert max(held) == len(points)
 
 
 def test_thinning_in_many_chunks_equals_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,12 +132,21 @@ def test_a_camera_with_words_put_in_is_read_or_refused(
 
 def test_pairs_leave_out_the_view_itself_and_scores_of_zero(tmp_path: Path) -> None:
     path = tmp_path / "pair.txt"
-    path.write_text("3\n0\n3 0 9.5 1 8.0 2 0.0\n1\n1 0 8.0\n2\n0\n")
+    path.write_text("3\n0\n4 0 9.5 1 8.0 2 0.0 -1 0\n1\n1 0 8.0\n2\n0\n")
     assert read_pairs(path) == {0: [(1, 8.0)], 1: [(0, 8.0)], 2: []}
 
 
 @pytest.mark.parametrize(
-    "text", ["2\n0\n1 1 3.0\n", "1\n0\n2 1 3.0\n", "1\n0\n0\n5\n", "-1\n", "a"]
+    "text",
+    [
+        "2\n0\n1 1 3.0\n",
+        "1\n0\n2 1 3.0\n",
+        "1\n0\n1 1.7 3.0\n",
+        "1\n0\n1 -1 3.0\n",
+        "1\n0\n0\n5\n",
+        "-1\n",
+        "a",
+    ],
 )
 def test_cut_off_or_longer_pairs_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pair.txt"

@@ -1,5 +1,6 @@
 """COLMAP models: what is written pycolmap reads, and what pycolmap writes is read, tracks too."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recon_eval.formats import (
     read_colmap_cameras,
     write_colmap,
 )
+from recon_eval.formats.colmap import text
 
 on_disk = settings.get_profile("on_disk")
 NAMES = ["links/a.jpg", "rechts/a.jpg", "schön_und_gut.png", "b.jpg"]
@@ -71,6 +73,16 @@ def spaced(name: str) -> str:
 def as_set(seen: Observations) -> set[tuple[int, int, float, float]]:
     rows = zip(seen.camera.tolist(), seen.point.tolist(), seen.xy.round(6).tolist(), strict=True)
     return {(camera, point, x, y) for camera, point, (x, y) in rows}
+
+
+@pytest.mark.parametrize("kind", ["bin", "txt"])
+def test_numbers_of_small_types_are_counted_from_one_too(tmp_path: Path, kind: str) -> None:
+    many = [replace(cameras()[0], name=f"{i}.jpg") for i in range(128)]
+    ends = np.array([0, 127], np.int8)
+    seen = Observations(camera=ends, point=ends, xy=np.ones((2, 2)))
+    assert seen.behind(1).point.tolist() == [1, 128]
+    write_colmap(tmp_path, many, cloud(129), seen, kinds=[kind])
+    assert as_set(read_colmap(tmp_path).observations) == as_set(seen)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -252,6 +264,20 @@ def test_a_name_listed_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n2 1 0 0 0 0 0 0 1 a.jpg\n\n")
     with pytest.raises(ValueError, match=r"images\.txt: the image 'a\.jpg' is listed twice"):
         read_colmap_cameras(tmp_path)
+
+
+def test_points_of_text_are_read_in_little_more_memory_than_they_take(tmp_path: Path) -> None:
+    write_colmap(tmp_path, cameras(), cloud(20_000), kinds=("txt",))
+    path = tmp_path / "points3D.txt"
+    tracemalloc.start()
+    _, read = text.read_points(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(read.points.astype(np.float32), cloud(20_000).points)
+    assert peak < 3 * path.stat().st_size
+    path.write_text("1 0 0 0 1 2\n2 0 0 0 1 2 3 4\n")
+    with pytest.raises(ValueError, match=r"points3D\.txt: a point has 6 numbers; it has 7"):
+        read_colmap(tmp_path)
 
 
 @given(data=st.binary(max_size=400))

@@ -44,6 +44,13 @@ def test_what_is_known_never_becomes_unknown(tmp_path: Path) -> None:
     assert read_depth(tmp_path / "b.png", unknown=65535).tolist() == [[7, 0]]
 
 
+def test_the_farthest_depth_that_fits_is_not_unknown(tmp_path: Path) -> None:
+    unit = 0.00027956389957139197
+    farthest = np.float32(18.321359634399414)  # 65535.4989 units
+    write_depth(tmp_path / "a.png", np.full((1, 1), farthest), unit=unit)
+    assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[65535]]
+
+
 def test_a_unit_that_is_too_small_is_refused_with_one_that_is_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.png: unit=1e-05; .* give at least 0\.000137"):
         write_depth(tmp_path / "a.png", np.full((2, 2), 9.0), unit=1e-5)

@@ -9,7 +9,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon_eval.formats import Camera, PointCloud, read_glb, write_glb
+from recon_eval.formats import Camera, PointCloud, glb, read_glb, write_glb
 from recon_eval.formats.glb import linear_of, srgb_of
 
 on_disk = settings.get_profile("on_disk")
@@ -119,6 +119,23 @@ def test_what_trimesh_writes_is_read(tmp_path: Path) -> None:
     box = trimesh.creation.icosphere(1)
     (tmp_path / "b.glb").write_bytes(trimesh.Scene(box).export(file_type="glb"))
     assert len(read_glb(tmp_path / "b.glb")) == len(box.vertices)
+
+
+@pytest.mark.parametrize("part", ["views", "accessors"])
+def test_positions_that_are_not_in_the_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    add = glb._Buffer.add
+
+    def changed(self: glb._Buffer, array: np.ndarray, **accessor: object) -> int:
+        number = add(self, array, **accessor)
+        getattr(self, part)[number] |= {"buffer": 1, "sparse": {"count": 1}}
+        return number
+
+    monkeypatch.setattr(glb._Buffer, "add", changed)
+    write_glb(tmp_path / "a.glb", cloud())
+    with pytest.raises(ValueError, match=r"a\.glb: .* sparse or of another file"):
+        read_glb(tmp_path / "a.glb")
 
 
 def test_an_empty_cloud_and_a_camera_without_a_size_are_refused(tmp_path: Path) -> None:

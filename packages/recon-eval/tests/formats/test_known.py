@@ -125,6 +125,18 @@ def test_damaged_files_are_refused(tmp_path: Path, file: str, content: str, part
         read_cameras(tmp_path / file)
 
 
+def test_sizes_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    arrays = {
+        "names": np.array(["a"]),
+        "world_to_camera": np.eye(4)[None],
+        "intrinsics": np.eye(3)[None],
+    }
+    for side in (np.inf, np.nan):
+        write_npz(tmp_path / "a.npz", arrays | {"original_size": np.array([[side, 2]])})
+        with pytest.raises(ValueError, match=r"a\.npz: cannot convert float"):
+            read_cameras(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(
     "arrays",
     [

@@ -53,6 +53,18 @@ def test_meshes_with_normals_and_colors_give_their_vertices(tmp_path: Path, enco
     assert np.array_equal(cloud.colors, box.visual.vertex_colors[:, :3])
 
 
+def test_a_comment_may_hold_any_words(tmp_path: Path) -> None:
+    points = np.ones((2, 3), np.float32)
+    for comment in ("Åre … scan", "until end_header"):
+        write_ply(tmp_path / "a.ply", PointCloud(points=points), comment=comment)
+        assert np.array_equal(read_ply(tmp_path / "a.ply").points, points)
+    header = HEADER.replace(b"end_header", b"comment before end_header\nend_header")
+    (tmp_path / "b.ply").write_bytes(
+        header.replace(b"ascii", b"binary_little_endian") + points.tobytes()
+    )
+    assert np.array_equal(read_ply(tmp_path / "b.ply").points, points)
+
+
 def test_big_endian_doubles(tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(5, 3))
     header = HEADER.replace(b"ascii", b"binary_big_endian").replace(b"float", b"double")
@@ -79,6 +91,14 @@ def test_big_endian_doubles(tmp_path: Path) -> None:
         (HEADER.replace(b"float x", b"quad x"), "is not understood"),
         (HEADER.replace(b"float x", b"list uchar int x"), "list property"),
         (HEADER.replace(b"float x", b"int x"), "must be float"),
+        (
+            HEADER.replace(b"end_", b"property uchar red\nend_") + b"1 2 3 300 1 2 3 4",
+            "red of a vertex does not fit",
+        ),
+        (
+            HEADER.replace(b"end_", b"property uchar red\nend_") + b"1 2 3 nan 1 2 3 4",
+            "fit in uint8",
+        ),
         (HEADER.replace(b"format ascii 1.0\n", b""), "needs a format"),
         (HEADER.replace(b"property float y\n", b"property float x\n"), "each once"),
     ],

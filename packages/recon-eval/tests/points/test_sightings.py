@@ -37,6 +37,12 @@ def test_unknown_depth_sees_nothing() -> None:
     assert find_sightings(np.array([[0.1, 0, 2.0]]), rig(4), depths).tolist() == [[3, -1, -1, -1]]
 
 
+@pytest.mark.parametrize("sightings", [[[0, 7], [1, -1]], [[0, 1]]])
+def test_sightings_of_other_points_or_cameras_are_refused(sightings: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="points are 2 and cameras 2, counted from 0"):
+        observe(np.ones((2, 3)), np.array(sightings), rig(2))
+
+
 def test_depth_is_looked_up_and_not_copied() -> None:
     depths = np.full((50, 200, 200), 2.0, np.float32)
     tracemalloc.start()

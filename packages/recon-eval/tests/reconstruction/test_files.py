@@ -221,7 +221,7 @@ def test_masked_pixels_become_neither_points_nor_depth(views: list[View], tmp_pa
     assert not np.asarray(Image.open(tmp_path / "a.png"))[:, 7:].any()
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "half", "objects", "other shapes"])
+@pytest.mark.parametrize("damage", ["missing", "text", "half", "objects", "other shapes", "types"])
 def test_a_bad_archive_is_refused_by_name(written: Path, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "prediction.npz"
     whole = (written / "prediction.npz").read_bytes()
@@ -233,6 +233,8 @@ def test_a_bad_archive_is_refused_by_name(written: Path, tmp_path: Path, damage:
         path.write_bytes(whole[: len(whole) // 2])
     elif damage == "objects":
         np.savez(path, **arrays | {"names": np.array([{}], dtype=object)})
+    elif damage == "types":
+        np.savez(path, **arrays | {"known": arrays["known"].astype(np.int8)})
     elif damage == "other shapes":
         np.savez(path, **arrays | {"depth": arrays["depth"][:, :-1]})
     with pytest.raises(ValueError, match=r"prediction\.npz"):

@@ -3,6 +3,7 @@
 Source: P. Besl, N. McKay, "A method for registration of 3-D shapes", PAMI 14(2), 1992.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from recon_eval.align.similarity import DegenerateAlignment, Similarity, umeyama
 from recon_eval.checks import Axes
-from recon_eval.neighbors import Neighbors
+from recon_eval.neighbors import Neighbors, check_cloud
 
 
 def icp(
@@ -31,14 +32,16 @@ def icp(
     align coarsely first (`Similarity.then` joins the two). The result's `support` is the share of
     paired points.
     """
-    if not max_distance > 0 or steps < 1:
+    if not 0 < max_distance < math.inf or steps < 1:  # the end is told by distances over it
         raise ValueError(
-            f"max_distance={max_distance}, steps={steps}; they must be above 0 and at "
+            f"max_distance={max_distance}, steps={steps}; they must be above 0, finite, and at "
             "least 1: give a length in the unit of the points, and 20 steps"
         )
     for name, points in (("source", source), ("target", target)):
         Axes().check(points, name, "p 3")
     start, goal = (points.detach().double().cpu() for points in (source, target))
+    for name, cloud in (("source", start), ("target", goal)):
+        check_cloud(cloud.numpy(), name)
     tree = Neighbors(goal.numpy())
     fit: Similarity | None = None
     before = (-1.0, -1.0)

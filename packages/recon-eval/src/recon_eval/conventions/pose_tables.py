@@ -19,7 +19,7 @@ from torch import Tensor
 
 from recon_eval.conventions.named import NamedResult
 from recon_eval.pose.angles import direction_angle_degrees, rotation_angle_degrees
-from recon_eval.pose.auc import auc_histogram
+from recon_eval.pose.auc import auc_histogram, whole_degrees
 from recon_eval.pose.cameras import check_rigs
 
 PoseConvention = Literal["vggt", "da3"]
@@ -36,15 +36,16 @@ def evaluate_pose(
     if convention not in get_args(PoseConvention):
         known = ", ".join(get_args(PoseConvention))
         raise ValueError(f"convention={convention!r}; it must be known: pass one of {known}")
+    whole = whole_degrees(thresholds)
     rigs = check_rigs(predicted_world_to_camera, target_world_to_camera, at_least=2)
     pose, truth = (_relative(cameras.double(), convention) for cameras in rigs)
     rotation = rotation_angle_degrees(truth[:, :3, :3], pose[:, :3, :3])
     angle = direction_angle_degrees(pose[:, :3, 3], truth[:, :3, 3])
     angle = torch.minimum(angle, 180 - angle).nan_to_num(90.0)
     worst = torch.maximum(rotation, angle)
-    values = {f"auc{k}": auc_histogram(worst, k) for k in thresholds}
+    values = {f"auc{k}": auc_histogram(worst, k) for k in whole}
     for name, errors in (("rra", rotation), ("rta", angle)):
-        values |= {f"{name}{k}": float((errors < k).double().mean()) for k in thresholds}
+        values |= {f"{name}{k}": float((errors < k).double().mean()) for k in whole}
     facts: dict[str, object] = {"alignment": "none", "pairs": len(worst)}
     return NamedResult(protocol=f"{convention}/pose", values=values, facts=facts)
 

@@ -66,11 +66,20 @@ def _scale_l1(d: Tensor, g: Tensor) -> tuple[float, float]:
         )
     ratios, order = torch.sort(g / d)
     weights = torch.cumsum(d.abs()[order], 0)
-    return float(ratios[torch.searchsorted(weights, weights[-1] / 2)]), 0.0
+    return _forwards(float(ratios[torch.searchsorted(weights, weights[-1] / 2)])), 0.0
 
 
 def _scale_l2(d: Tensor, g: Tensor) -> tuple[float, float]:
-    return _ratio(float((d * g).sum()), float((d * d).sum()), "mean square"), 0.0
+    return _forwards(_ratio(float((d * g).sum()), float((d * d).sum()), "mean square")), 0.0
+
+
+def _forwards(scale: float) -> float:
+    if not scale > 0:  # depth behind the camera would be perfect
+        raise ValueError(
+            f"predicted: its scale to the truth is {scale:.3g}; it must be above 0, in front of "
+            "the camera: give z-depth that grows forwards"
+        )
+    return scale
 
 
 def _affine_l2(d: Tensor, g: Tensor) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
 PAIRS = 2_000_000  # neighbors held at once, about 80 MB
-FIRST_CHUNK = 1000
+FIRST_CHUNK = 1  # in the wrong unit all points may be neighbors of each
 
 
 def thin(
@@ -34,13 +34,13 @@ def thin_in_order(
     """Return which points stay when they are visited in a given order."""
     alive = np.ones(len(points), dtype=bool)
     tree, members = _tree(points, alive)
-    position, chunk = 0, FIRST_CHUNK
-    while position < len(order):
-        visited = order[position : position + chunk]
-        position += len(visited)
+    chunk = FIRST_CHUNK
+    while len(order):
+        visited, order = order[:chunk], order[chunk:]
         visited = visited[alive[visited]]
         if len(members) > 2 * (living := int(alive.sum())) and living:
             tree, members = _tree(points, alive)  # the removed no longer cost time or memory
+            order = order[alive[order]]
         found = tree.query_ball_point(points[visited], radius, workers=workers)
         total = _remove(alive, visited, found, members)
         if len(visited):

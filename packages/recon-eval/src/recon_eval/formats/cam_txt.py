@@ -165,8 +165,11 @@ def read_pairs(path: str | Path) -> dict[int, list[tuple[int, float]]]:
                 f"{path}: view {view} is listed twice, or its {count} sources are cut off; "
                 "each view stands once, whole: copy it again"
             )
-        scored = zip((int(source) for source in sources[::2]), sources[1::2], strict=True)
-        pairs[view] = [(other, score) for other, score in scored if other != view and score > 0]
+        pairs[view] = [
+            (_count(values, place, path), values[place + 1])
+            for place in range(position + 2, position + 2 + 2 * count, 2)
+            if values[place] != view and values[place + 1] > 0
+        ]
         position += 2 + 2 * count
     if position != len(values):
         raise ValueError(

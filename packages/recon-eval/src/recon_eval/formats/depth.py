@@ -72,7 +72,8 @@ def _steps(path: Path, values: Float32[np.ndarray, "y x"], unit: float) -> np.nd
             f"{path}: unit={unit}; the farthest depth, {farthest:.6g}, must be at most {LARGEST} "
             f"units: give at least {farthest / LARGEST:.6g}"
         )
-    return np.maximum((values / unit).round(), values > 0).astype(np.uint16)
+    steps = (values / np.float64(unit)).round()  # in float32, 65535.499 became 65536, and that 0
+    return np.maximum(steps, values > 0).astype(np.uint16)
 
 
 def _read_picture(path: Path, unit: float, unknown: int) -> np.ndarray:

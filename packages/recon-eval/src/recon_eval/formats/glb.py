@@ -284,6 +284,8 @@ def _rows(
         )
     cell = np.dtype((KINDS[accessor["componentType"]], (int(accessor["type"][3]),)))
     view = scene["bufferViews"][accessor["bufferView"]]
+    if view.get("buffer", 0) or "sparse" in accessor:
+        raise _Malformed("an accessor is sparse or of another file, and neither is read")
     stride = int(view.get("byteStride", cell.itemsize))
     start = int(view.get("byteOffset", 0)) + int(accessor.get("byteOffset", 0))
     count = int(accessor["count"])

@@ -81,7 +81,7 @@ def read_npz_cameras(path: str | Path) -> list[Camera]:
             )
             for i in range(count)
         ]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 

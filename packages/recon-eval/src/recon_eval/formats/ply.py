@@ -93,16 +93,16 @@ def write_ply(path: str | Path, cloud: PointCloud, *, comment: str = "") -> None
 
 def _read_header(raw: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]], int]:
     """Byte order, number of vertices, their fields, and where they start."""
-    end = raw.find(b"end_header")
+    end = raw.find(b"\nend_header") + 1  # a comment may hold the word
     stop = raw.find(b"\n", end)
-    if not raw.startswith((b"ply\n", b"ply\r\n")) or end < 0 or stop < 0:
+    if not raw.startswith((b"ply\n", b"ply\r\n")) or end < 1 or stop < 0:
         raise ValueError(
             f"{path}: is no PLY file; it begins with {raw[:16]!r} or has no end_header: "
             "copy it again"
         )
     order, count, fields, elements = "", -1, [], 0
-    for line in raw[:end].decode("latin-1").splitlines()[1:]:
-        words = line.split()
+    for row in raw[:end].split(b"\n")[1:]:  # as bytes: letters of UTF-8 hold the 85 of a new line
+        line, words = row.decode("latin-1"), [word.decode("latin-1") for word in row.split()]
         match words:
             case ["format", kind, "1.0"] if kind in _ORDERS:
                 order = _ORDERS[kind]
@@ -171,8 +171,17 @@ def _read_ascii(
     rows = values.reshape(count, len(fields))
     table = np.empty(count, dtype=[(name, kind) for name, kind in fields])
     for column, (name, _) in enumerate(fields):
+        kind = table[name].dtype
+        if kind.kind != "f" and not _fits(rows[:, column], np.iinfo(kind)):
+            raise ValueError(
+                f"{path}: {name} of a vertex does not fit in {kind}; all must: mend it"
+            )
         table[name] = rows[:, column]
     return table
+
+
+def _fits(values: np.ndarray, kind: np.iinfo) -> bool:
+    return bool(((values >= kind.min) & (values <= kind.max)).all())
 
 
 def _words(file: BinaryIO, path: Path) -> Iterator[list[bytes]]:

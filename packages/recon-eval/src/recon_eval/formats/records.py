@@ -134,7 +134,7 @@ class Observations:
 
     def behind(self, points: int) -> "Observations":
         """The same, where so many points were put before those that are seen."""
-        return replace(self, point=self.point + points)
+        return replace(self, point=self.point.astype(np.int64) + points)
 
     @staticmethod
     def concatenate(parts: "Sequence[Observations]") -> "Observations":

@@ -63,7 +63,15 @@ def observe(
 
     - `sightings`: positions of cameras, -1 for none, as `find_sightings` returns them.
     - `cameras`: in the pixels that are wanted, which may be those of larger photos.
+
+    Raises ValueError where sightings are not of these points and cameras.
     """
+    last = int(sightings.max(initial=-1))
+    if len(sightings) != len(points) or last >= len(cameras):
+        raise ValueError(
+            f"sightings: {len(sightings)} rows of cameras up to {last}; points are {len(points)} "
+            f"and cameras {len(cameras)}, counted from 0: give those that were looked at"
+        )
     point, _ = np.nonzero(sightings >= 0)
     camera = sightings[sightings >= 0].astype(np.int64)
     xy = np.empty((len(point), 2))

@@ -1,5 +1,7 @@
 """Area under the curve of recall over error threshold: two definitions, never to be mixed."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +16,7 @@ def auc_histogram(errors: Float[Tensor, " p"], threshold: int) -> float:
     threshold, its last bin closed, cumulated and averaged. An error of 0.9 counts like one of 0.
     """
     e = _check(errors, threshold).clone()
+    (threshold,) = whole_degrees([threshold])
     e[e == threshold] = threshold - 0.5  # the last bin holds its right edge
     return sum(float((e < k).double().mean()) for k in range(1, threshold + 1)) / threshold
 
@@ -29,6 +32,16 @@ def auc_exact(errors: Float[Tensor, " p"], threshold: float | int) -> float:
     recall = torch.arange(len(below) + 1, dtype=torch.float64, device=e.device) / len(e)
     x = torch.cat([e.new_zeros(1), below, e.new_tensor([threshold])])
     return float(torch.trapezoid(torch.cat([recall, recall[-1:]]), x)) / threshold
+
+
+def whole_degrees(thresholds: Sequence[int | float]) -> list[int]:
+    """Return thresholds as whole numbers. Raises ValueError where one is none, or none is given."""
+    if not thresholds or any(k < 1 or not float(k).is_integer() for k in thresholds):
+        raise ValueError(
+            f"thresholds={thresholds}; they must be whole degrees of at least 1: (5, 15, 30) "
+            "are usual"
+        )
+    return [int(k) for k in thresholds]
 
 
 def _check(errors: Tensor, threshold: float | int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon_eval.pose.auc import auc_exact, auc_histogram
+from recon_eval.pose.auc import auc_exact, auc_histogram, whole_degrees
 from recon_eval.pose.pairs import Direction, PairErrors, pair_errors
 
 THRESHOLDS = (3, 5, 10, 15, 20, 30)
@@ -74,13 +74,9 @@ def evaluate(
     matters. Matrices may be 3 x 4, or 4 x 4 with 0 0 0 1 below. Raises ValueError for fewer than
     two views, other shapes, and matrices that are not rotations.
     """
-    if not thresholds or any(k < 1 or k != int(k) for k in thresholds):
-        raise ValueError(
-            f"thresholds={thresholds}; they must be whole degrees of at least 1: (5, 15, 30) "
-            "are usual"
-        )
+    whole = whole_degrees(thresholds)
     errors = pair_errors(predicted_world_to_camera, target_world_to_camera, direction=direction)
-    return summarize(errors, direction=direction, thresholds=[int(k) for k in thresholds])
+    return summarize(errors, direction=direction, thresholds=whole)
 
 
 def summarize(

@@ -19,6 +19,7 @@ FIELDS = {
 }
 LARGEST = 64 << 30  # bytes
 ARRAYS = ("names", "original_size", "known", *FIELDS)
+KINDS = {"names": "U", "original_size": "iu", "known": "b", "images": "u"}  # others are floats
 
 
 def write_archive(path: Path, views: Sequence[View]) -> None:
@@ -94,4 +95,10 @@ def _check(path: Path, arrays: dict[str, Any]) -> None:
             raise ValueError(
                 f"{path}: {name} has shape {arrays[name].shape}; it must have {shape}: "
                 "reconstruct again"
+            )
+    for name in ARRAYS:
+        if arrays[name].dtype.kind not in KINDS.get(name, "f"):
+            raise ValueError(
+                f"{path}: {name} is of {arrays[name].dtype}; it must have the type that was "
+                "written: reconstruct again"
             )

@@ -40,7 +40,7 @@ class Entry:
         return cls(
             scene=scene,
             protocol=result.protocol,
-            numbers=dict(result.numbers()),
+            numbers={name: float(value) for name, value in result.numbers().items()},
             provenance=plain(result.provenance()),
             frames=frames,
         )
@@ -57,14 +57,21 @@ class Entry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Entry":
-        """Read what `to_dict` wrote."""
+        """Read what `to_dict` wrote. Raises TypeError, ValueError or the like for anything else."""
         return cls(
-            scene=values["scene"],
-            protocol=values["protocol"],
-            frames=tuple(values["frames"]),
+            scene=text(values["scene"]),
+            protocol=text(values["protocol"]),
+            frames=tuple(map(text, values["frames"])),
             numbers={k: math.nan if v is None else float(v) for k, v in values["numbers"].items()},
-            provenance=values["provenance"],
+            provenance=plain(dict(values["provenance"])),
         )
+
+
+def text(value: Any) -> str:
+    """Return `value` if it is text, else raise TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.60}; it must be text: write it so")
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -95,9 +95,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _read(path: Path, what: str, setting: Mapping[str, Any]) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found, before = document["what"], document["setting"]
-        document["measured"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        found, before = document["what"], dict(document["setting"])
+        document["measured"] = {
+            name: {scene: dict(figures) for scene, figures in scenes.items()}
+            for name, scenes in document["measured"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} holds no results of {what}; they would be lost: choose another --out"
         ) from error

@@ -30,7 +30,9 @@ class Interval:
 
     def without(self, value: float) -> bool:
         """Whether the interval leaves a value out, as one scene's never does."""
-        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+        if self.low is None or self.high is None:
+            return False
+        return self.low > value or self.high < value  # false of NaN, as where all is 0
 
     def to_dict(self) -> dict[str, float | None]:
         """For JSON."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recon_eval.formats.files import parse_json, read_bounded, write_text
-from recon_eval.report.entry import Entry, Result, plain
+from recon_eval.report.entry import Entry, Result, plain, text
 from recon_eval.report.markdown import render
 from recon_eval.report.statistics import Summary, summarize
 
@@ -141,10 +141,12 @@ class Report:
                 f"format={values.get('format')!r}; it must be {FORMAT!r}: measure again with "
                 "this version"
             )
-        report = cls(model=values["model"], dataset=values["dataset"], seed=values["seed"])
-        report.versions = dict(values["versions"])
+        model, dataset = text(values["model"]), text(values["dataset"])
+        report = cls(model=model, dataset=dataset, seed=plain(values["seed"]))
+        report.versions = {name: text(number) for name, number in values["versions"].items()}
         report._insert(Entry.from_dict(entry) for entry in values["entries"])
-        report.dropped = dict(values["dropped"])
+        for scene, reason in values["dropped"].items():
+            report.drop(scene, text(reason))
         return report
 
     def save(self, path: str | Path) -> None:
@@ -167,7 +169,7 @@ class Report:
         stored = parse_json(read_bounded(path, MAX_BYTES), path)
         try:
             return cls.from_dict(stored)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             raise ValueError(
                 f"{path}: is not a report written by Report.save; {error}: give one that is"
             ) from error

@@ -1,12 +1,14 @@
 """Means over scenes and how far they can be trusted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, UInt
+
+AT_ONCE = 1 << 20  # scenes drawn, 8 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +17,9 @@ class Summary:
 
     `undefined` counts the scenes whose value is NaN or infinite, which a saved report does not tell
     apart: they are left out of mean and interval.
-    `level` is how often such intervals hold the true mean. With one scene there is no interval, and
-    `low` and `high` are NaN.
+    `level` is how often such intervals of many scenes hold the true mean; those of few do less
+    often (at 0.95: 93 % of 20 scenes, 84 % of 5, 50 % of 2, of normal values). With one scene there
+    is no interval, and `low` and `high` are NaN.
     """
 
     protocol: str
@@ -44,14 +47,26 @@ def bootstrap_interval(
         )
     if len(values) < 2:
         return math.nan, math.nan
-    means = values[_draws(len(values), resamples, seed)].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    drawn = _draws(len(values), resamples, seed)
+    means = [values[drawn[part]].mean(axis=1) for part in _parts(*drawn.shape)]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=1)  # every metric of a report draws the same scenes
-def _draws(count: int, resamples: int, seed: int) -> Int[np.ndarray, "resamples scenes"]:
-    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+def _draws(count: int, resamples: int, seed: int) -> UInt[np.ndarray, "resamples scenes"]:
+    rng, drawn = (
+        np.random.default_rng(seed),
+        np.empty((resamples, count), np.min_scalar_type(count)),
+    )
+    for part in _parts(resamples, count):
+        drawn[part] = rng.integers(count, size=drawn[part].shape)
+    return drawn
+
+
+def _parts(resamples: int, count: int) -> Iterator[slice]:
+    step = max(1, AT_ONCE // count)
+    return (slice(start, start + step) for start in range(0, resamples, step))
 
 
 def summarize(

@@ -40,10 +40,14 @@ class Trials:
         """Measure what is missing, keep it, and return all figures of these scenes."""
         missing = [s for s in scenes if self._kept.find(candidate.key, s.name) is None]
         if missing:
-            with told_of(f"candidate {candidate.key}"):
-                for scene, found in zip(missing, self._measure(candidate, missing), strict=True):
-                    self._kept.add(candidate.key, scene.name, found)
-            self._kept.save()
+            try:
+                with told_of(f"candidate {candidate.key}"):
+                    measured = self._measure(candidate, missing)
+                    for scene, found in zip(missing, measured, strict=True):
+                        self._kept.add(candidate.key, scene.name, found)
+            finally:
+                if self.figures(candidate, missing):
+                    self._kept.save()
         return self.figures(candidate, scenes)
 
     def try_all(self, candidates: Iterable[Any], scenes: Sequence[Any]) -> list[Any]:

@@ -36,7 +36,8 @@ def tracks_of(seen: Observations, *, cameras: int, points: int) -> Tracks:
             )
     order = by_number(seen.point, points)
     order = order[by_number(seen.camera[order], cameras)]
-    camera, point = seen.camera[order], seen.point[order]
+    # files count from 1, for which small types have no room
+    camera, point = (index[order].astype(np.int64) for index in (seen.camera, seen.point))
     starts = np.concatenate([[0], np.cumsum(np.bincount(camera, minlength=cameras))])
     return Tracks(
         xy=seen.xy[order],
