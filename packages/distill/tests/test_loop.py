@@ -489,6 +489,14 @@ class TestOtherRuns:
         assert "objectives.attention.pairs.0.weight: 1.0 in the run, 2.0 now" in text
         assert "keep_last" not in text
 
+    def test_a_number_written_in_another_way_is_the_same_setting(self, models, batches, tmp_path):
+        teacher, student = trainee(models)
+        options = {"pairs": PAIRS, "directory": tmp_path}
+        for clip, on in ((1, True), (1.0, 1)):
+            config = dataclasses.replace(CONFIG, clip_norm=clip, deterministic=on)
+            result = distill(student, teacher, batches, config=config, **options)
+            assert len(result.history) == result.steps == CONFIG.steps
+
     def test_a_run_without_a_checkpoint_starts_anew_with_other_settings(
         self, models, batches, tmp_path
     ):

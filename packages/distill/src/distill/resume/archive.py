@@ -80,7 +80,9 @@ class Archive:
         _check_resume(run, resume)
         found = list_checkpoints(self.directory / "checkpoints")
         if found and run.exists():  # without a checkpoint there is nothing to go on with
-            self._check(read_identity(self.directory))
+            before = read_identity(self.directory)
+            self._check(before)
+            self._identity = before  # a digest tells 1 from 1.0, which are one setting
         checkpoint = load_checkpoint(found[-1]) if found else None
         if checkpoint and checkpoint.state["run"] != digest(self._identity):
             raise ValueError(
