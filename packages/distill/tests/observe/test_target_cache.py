@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from torch import nn
 
 from distill import (
     AttentionOutputs,
@@ -112,6 +113,23 @@ def test_targets_of_something_else_are_refused(models, batches, tmp_path):
     others[2] += 1
     with pytest.raises(ValueError, match=r"key='2'.*another batch"):
         run(models, others, TargetCache(tmp_path))
+
+
+def test_targets_and_runs_of_a_teacher_with_other_buffers_are_refused(batches, tmp_path):
+    def go(mean, **options):
+        torch.manual_seed(0)
+        teacher = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(6), nn.Linear(8, 8))
+        student = copy.deepcopy(teacher)
+        teacher[1].running_mean.fill_(mean)
+        freeze_except(student, "2.*")
+        pairs = [Pair(teacher="2", student="2")]
+        return distill(student, teacher, batches, pairs=pairs, config=CONFIG, **options)
+
+    for options in ({"store": TargetCache(tmp_path / "a")}, {"directory": tmp_path / "b"}):
+        losses = go(0.0, **options).losses
+        assert go(0.0, **options).losses == losses
+        with pytest.raises(ValueError, match="teacher weights: "):
+            go(5.0, **options)
 
 
 def test_a_source_without_keys_is_refused(models, batches, tmp_path):

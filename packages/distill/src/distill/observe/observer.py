@@ -14,7 +14,7 @@ from distill.observe.reading import Reading
 from distill.observe.target_store import Targets, TargetStore
 from distill.record.pairs import Tap
 from distill.record.recorder import Recorder, usable
-from distill.resume.fingerprint import fingerprint
+from distill.resume.fingerprint import fingerprint_model
 from distill.resume.rng import seed_all
 
 Autocast = Literal["bfloat16"]
@@ -149,12 +149,12 @@ class Observer:
     def _bind_store(self) -> None:
         if self._store is None:
             return
-        teacher = dict(self._models["teacher"].named_parameters())
+        teacher = fingerprint_model(self._models["teacher"])
         self._store.bind(
             self._recorders["teacher"].taps,
             list(self.fields),
             device=str(next(self._models["student"].parameters()).device),
-            identity={"teacher weights": fingerprint(teacher), "autocast": self._autocast},
+            identity={"teacher weights": teacher, "autocast": self._autocast},
         )
 
     def comparing(self) -> AbstractContextManager[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from distill.record.settings import plain
-from distill.resume.fingerprint import fingerprint
+from distill.resume.fingerprint import fingerprint, fingerprint_model
 from distill.trainable.freeze import trainable_parameters
 
 FREE = ("config.keep_last",)
@@ -34,7 +34,7 @@ def identify(
         "objectives": {name: _describe(value) for name, value in objectives.items()},
         "trainable": {name: list(p.shape) for name, p in trainable.items()},
         "frozen weights": fingerprint(frozen),
-        "teacher weights": fingerprint(dict(teacher.named_parameters())),
+        "teacher weights": fingerprint_model(teacher),
     }
     return dict(json.loads(json.dumps(identity)))
 
