@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import errno
+import shutil
 from pathlib import Path
 
 import numpy
@@ -130,6 +131,27 @@ def test_targets_and_runs_of_a_teacher_with_other_buffers_are_refused(batches, t
         assert go(0.0, **options).losses == losses
         with pytest.raises(ValueError, match="teacher weights: "):
             go(5.0, **options)
+
+
+def test_what_waits_when_a_run_fails_is_not_given_to_a_run_of_another_teacher(
+    models, batches, tmp_path
+):
+    def fail(student):
+        raise RuntimeError("an evaluation that fails")
+
+    def go(scale, store=None, evaluate=None):
+        teacher, student = trainee(models)
+        teacher.head.weight.data.mul_(scale)
+        options = {"pairs": PAIRS, "objectives": OBJECTIVES, "config": CONFIG, "store": store}
+        return distill(student, teacher, batches, evaluate=evaluate, **options)
+
+    store = TargetCache(tmp_path / "targets")
+    with pytest.raises(RuntimeError, match="fails"):
+        go(1.0, store, fail)
+    with pytest.raises(ValueError, match="remove this one"):
+        go(3.0, store)
+    shutil.rmtree(tmp_path / "targets")
+    assert go(3.0, store).losses == go(3.0).losses
 
 
 def test_a_source_without_keys_is_refused(models, batches, tmp_path):

@@ -40,6 +40,7 @@ class TargetCache:
         self._taps: list[Tap] = []
         self._fields: list[str] = []
         self._device = "cpu"
+        self._whose: dict[str, Any] = {}
         self._table: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._waiting: dict[str, Tensor] = {}
         self._entries: dict[str, dict[str, Any]] = {}
@@ -58,9 +59,13 @@ class TargetCache:
         """
         self._taps, self._fields, self._device = taps, fields, device
         world = World.current()
+        whose = {**identity, "taps": [str(tap) for tap in taps], "fields": fields}
         if world.leads:
-            self._claim({**identity, "taps": [str(tap) for tap in taps], "fields": fields})
+            self._claim(whose)
         world.wait()
+        if whose != self._whose:  # an error left what waits, and it is of something else
+            self._waiting, self._entries = {}, {}
+        self._whose = whose
         self._table.clear()
         for path in sorted(self._directory.glob("targets-*.safetensors")):
             self._read(path)
