@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from distill.batches import as_batches
 from distill.observe.observer import Forward, call
+from distill.observe.parts import left_whole
 from distill.processes.world import World
 from distill.record.names import find_module
 from distill.record.pairs import Pair
@@ -289,8 +290,9 @@ def _collect(
             for index in World.current().share(count):
                 seed_all(seed, "fit", index)
                 batch = at(index)
-                with recorder.recording():
-                    forward(teacher, batch)
-                probe.match(recorder.take()[tap], partial(forward, student, batch))
+                with left_whole(batch):
+                    with recorder.recording():
+                        forward(teacher, batch)
+                    probe.match(recorder.take()[tap], partial(forward, student, batch))
     finally:
         handle.remove()

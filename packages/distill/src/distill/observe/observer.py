@@ -1,6 +1,6 @@
 """Run teacher and student on a batch and collect what the objectives compare."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from torch import nn
 
 from distill.observe.local_sites import LocalSites
 from distill.observe.observation import Observation, read_field
+from distill.observe.parts import form, left_whole
 from distill.observe.reading import Reading
 from distill.observe.target_store import Targets, TargetStore
 from distill.record.pairs import Tap
@@ -103,11 +104,14 @@ class Observer:
         - `calls`: tensors that a pass of "teacher" and "student" puts out on batches of a form;
           each pass ends with the last of them. Without it, and on a new form, passes run to their
           end.
+
+        Raises ValueError if a model overwrites the batch.
         """
         self._local.learns = torch.is_grad_enabled()
-        targets = self._targets(batch, seed, key, calls)
-        local = self._local.take()
-        outputs = self._run("student", batch, seed, calls) if self._student_runs else None
+        with left_whole(batch):
+            targets = self._targets(batch, seed, key, calls)
+            local = self._local.take()
+            outputs = self._run("student", batch, seed, calls) if self._student_runs else None
         return Observation(
             batch=batch,
             outputs=outputs,
@@ -168,17 +172,6 @@ class Observer:
     @property
     def _device(self) -> str:
         return next(self._models["student"].parameters()).device.type
-
-
-def form(batch: Any, depth: int = 4) -> str:
-    """Return the shapes in a batch: where they are others, modules may run more or less often."""
-    shape = getattr(batch, "shape", None)
-    if isinstance(shape, tuple):
-        return str(tuple(shape))
-    parts = batch.values() if isinstance(batch, Mapping) else batch
-    if not isinstance(batch, Mapping | list | tuple):
-        parts = getattr(batch, "__dict__", {}).values()
-    return f"[{','.join(form(part, depth - 1) for part in parts)}]" if depth else ""
 
 
 def _unique(taps: Iterable[Tap]) -> list[Tap]:

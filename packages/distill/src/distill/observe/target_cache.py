@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from distill.observe.parts import parts_of
 from distill.observe.target_store import Targets
 from distill.processes.world import World
 from distill.record.pairs import Tap
@@ -170,10 +171,5 @@ def _tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
             sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)].tobytes().hex()
             return [(f"{name}={array.dtype} {array.shape} {sample}", torch.empty(0))]
         value = array.tolist()
-    if isinstance(value, Mapping):
-        parts = list(value.items())
-    elif isinstance(value, list | tuple):
-        parts = list(enumerate(value))
-    else:
-        parts = list(getattr(value, "__dict__", {}).items())
+    parts = parts_of(value).items()
     return [found for key, part in parts for found in _tensors(part, f"{name}.{key}")]
