@@ -236,12 +236,13 @@ class _Probe:
 
     def solve(self, ridge: float, start: Start) -> None:
         world = World.current()
-        if not world.any(self._checked):
-            raise ValueError(
-                f"student={self.fit.pair.student!r}; it did not run in the pass of the student, so "
-                "nothing can be solved for: leave it out, or feed the input it needs"
-            )
         squares, products = world.sum(self._squares), world.sum(self._products)
+        if not squares.diagonal()[:-1].sum():
+            raise ValueError(
+                f"student={self.fit.pair.student!r}; it did not run in the pass of the student, or "
+                f"{self.fit.layer!r} changes nothing of it, so nothing can be solved for: leave it "
+                "out, feed the input it needs, or merge a low-rank update first"
+            )
         target, teacher = world.sum(self._energies).tolist()
         if not all(map(math.isfinite, (target, teacher, float(squares.sum())))):
             raise ValueError(
