@@ -33,9 +33,15 @@ def save_adapter(
 def load_adapter(path: str | Path, into: Mapping[str, Tensor]) -> None:
     """Put the values of a file into tensors of the same names, in place.
 
-    Raises ValueError when the file is missing, damaged, or holds other names or shapes.
+    Raises ValueError when the file is missing, damaged, or holds other names or shapes, and for a
+    tensor that holds no values.
     """
     path = Path(path)
+    if hollow := sorted(name for name, tensor in into.items() if tensor.is_meta):
+        raise ValueError(
+            f"{hollow[0]}=tensor on meta; it takes no values: bring the model to a device first, "
+            "with model.to_empty(device=...)"
+        )
     if not path.is_file():
         raise ValueError(f"{path} does not exist; it must hold what trained: write it again")
     try:
