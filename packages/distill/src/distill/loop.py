@@ -152,7 +152,7 @@ def _train(
     progress = Progress.from_dict(checkpoint.state["progress"]) if checkpoint else None
     run.begin(checkpoint.tensors if checkpoint else None, progress)
     _check_processes(run)
-    archive.prepare(run.progress.step)
+    archive.prepare(run.progress.step, closed=run.progress.closed)
     world.wait()
     listener.started(
         Start(

@@ -298,6 +298,25 @@ def test_an_error_in_an_evaluation_repeats_it_on_resume(models, batches, tmp_pat
     assert evaluated == [5, 10, 15, 20]
 
 
+def test_an_evaluation_that_is_repeated_is_logged_once(models, batches, tmp_path):
+    class Broken(Quiet):
+        def evaluated(self, step, metrics):
+            raise OSError("no network")
+
+    config = dataclasses.replace(CONFIG, evaluate_every=5)
+    options = {"pairs": PAIRS, "config": config, "held_out": batches[:2]}
+    teacher, student = trainee(models)
+    whole = distill(student, teacher, batches, **options).history
+    for reporter in (Broken(), Broken(), None):
+        _, student = trainee(models)
+        with contextlib.suppress(OSError):
+            found = distill(
+                student, teacher, batches, directory=tmp_path, reporter=reporter, **options
+            )
+    plain = [[{**entry, "seconds": 0} for entry in log] for log in (whole, found.history)]
+    assert plain[0] == plain[1]
+
+
 @contextlib.contextmanager
 def largest_file(size):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -91,8 +91,8 @@ class Archive:
             )
         return checkpoint
 
-    def prepare(self, step: int) -> None:
-        """Clear what a killed process left half done, and cut the log back to `step`."""
+    def prepare(self, step: int, *, closed: bool) -> None:
+        """Clear what a killed process left half done, and cut the log back, see `Journal.cut`."""
         if self.directory is None or not self._writes:
             return
         checkpoints = self.directory / "checkpoints"
@@ -101,7 +101,7 @@ class Archive:
             remove_partial(place)
         write_atomically(self.directory / "run.json", json.dumps(self._identity, indent=1))
         self._journal = Journal(self.directory / "log.jsonl")
-        self._journal.cut(step)
+        self._journal.cut(step, closed=closed)
 
     def save(
         self, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
