@@ -541,6 +541,10 @@ class TestOtherRuns:
         options = {"pairs": PAIRS, "config": CONFIG, "directory": tmp_path}
         with pytest.raises(ValueError, match=r"no run to resume"):
             distill(student, teacher, batches, resume="continue", **options)
+        with pytest.raises(ValueError, match="directory=None; there is no run"):
+            distill(student, teacher, batches, resume="continue", **options | {"directory": None})
+        with pytest.raises(ValueError, match="resume='restart'; it must be known"):
+            distill(student, teacher, batches, resume="restart", **options)
         distill(student, teacher, batches, resume="new", **options)
         with pytest.raises(ValueError, match="already"):
             distill(student, teacher, batches, resume="new", **options)
