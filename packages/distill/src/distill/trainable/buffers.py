@@ -1,5 +1,6 @@
 """Buffers of a model that change while it trains, such as running maxima of FP8 scales."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 SMALL_BYTES = 2**20
+Held = dict[nn.Module, dict[str, Tensor | None]]  # buffers of each part, by name
 Marks = dict[nn.Module, list[tuple[Tensor, int]]]  # each buffer, and how often overwritten
 
 
@@ -143,7 +145,7 @@ class Unfinished:
     def __init__(self, model: nn.Module) -> None:
         self._model, self._changing = model, set[nn.Module]()
         self._before: Marks = {}
-        self._kept: dict[nn.Module, dict[str, Tensor | None]] = {}
+        self._kept: Held = {}
         self._begun = False
 
     def begin(self) -> None:
@@ -151,14 +153,7 @@ class Unfinished:
         if self._before:
             self._changing.update(touched(self._model, self._before))
         self._before, self._begun = marks(self._model), True
-        copies: dict[int, Tensor] = {}  # of those that parts share, once
-        for part in self._changing:
-            held = [b for b in part._buffers.values() if b is not None]
-            copies |= {id(b): b.clone() for b in held if id(b) not in copies}
-        self._kept = {
-            part: {name: b if b is None else copies[id(b)] for name, b in part._buffers.items()}
-            for part in self._changing
-        }
+        self._kept = copied({part: part._buffers for part in self._changing})
 
     def end(self) -> None:
         """Leave the buffers as they are."""
@@ -173,6 +168,19 @@ class Unfinished:
             part._buffers.clear()
             part._buffers.update(kept)
         return whole
+
+
+def copied(held: Held, largest: float = math.inf) -> Held:
+    """Return copies of buffers, one of what parts share; above `largest` bytes, what was given."""
+    known: dict[int, Tensor] = {}
+    for buffers in held.values():
+        for b in buffers.values():
+            if b is not None and id(b) not in known:
+                known[id(b)] = b.clone() if b.nbytes <= largest else b
+    return {
+        part: {name: b if b is None else known[id(b)] for name, b in buffers.items()}
+        for part, buffers in held.items()
+    }
 
 
 def marks(model: nn.Module) -> Marks:
