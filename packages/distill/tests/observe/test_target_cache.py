@@ -154,6 +154,23 @@ def test_what_waits_when_a_run_fails_is_not_given_to_a_run_of_another_teacher(
     assert go(3.0, store).losses == go(3.0).losses
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]", "x" * 99])
+def test_damaged_targets_are_named_and_may_be_removed(models, batches, tmp_path, text):
+    run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    for name in names[:2]:  # shards, and others behind them
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=f"{name}'; it is damaged .*: remove it, "):
+            run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+        (tmp_path / name).unlink()
+        run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+        assert run(models, batches, TargetCache(tmp_path, shard_bytes=1))[1] == 0
+    (tmp_path / "targets.json").write_text(text)
+    with pytest.raises(ValueError, match=r"targets.json'; it is damaged .*: remove this directory"):
+        run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+
+
 def test_a_source_without_keys_is_refused(models, batches, tmp_path):
     with pytest.raises(ValueError, match=r"batches=Streamed; .* needs `key\(index\)`"):
         run(models, iter(batches), TargetCache(tmp_path))

@@ -6,12 +6,13 @@ DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in 
 
 import json
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from distill.observe.parts import parts_of
@@ -114,9 +115,9 @@ class TargetCache:
         """Write what is waiting as a shard, or forget it where the disk is full, and say so."""
         if not self._entries:
             return None
-        prefix = f"targets-{World.current().rank}-"
-        number = len(list(self._directory.glob(f"{prefix}*.safetensors")))
-        path = self._directory / f"{prefix}{number:05d}.safetensors"
+        prefix = self._directory / f"targets-{World.current().rank}-"
+        paths = (Path(f"{prefix}{number:05d}.safetensors") for number in count())
+        path = next(path for path in paths if not path.exists())
         waiting, entries = self._waiting, self._entries
         self._waiting, self._entries = {}, {}
         try:
@@ -137,7 +138,11 @@ class TargetCache:
         path = self._directory / "targets.json"
         if not path.exists():
             write_atomically(path, json.dumps(identity, indent=1))
-        if changed := differences(json.loads(path.read_text(encoding="utf-8")), identity):
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _damaged(path, error, "this directory") from error
+        if changed := differences(before, identity):
             raise ValueError(
                 f"directory={str(self._directory)!r}; its targets are not this run's:\n  "
                 + "\n  ".join(changed)
@@ -145,9 +150,19 @@ class TargetCache:
             )
 
     def _read(self, path: Path) -> None:
-        shard: Any = safe_open(path, framework="pt", device=self._device)
-        for key, entry in json.loads(shard.metadata()["entries"]).items():
-            self._table[key] = (shard, entry)
+        try:
+            shard: Any = safe_open(path, framework="pt", device=self._device)
+            entries = json.loads(shard.metadata()["entries"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error, "it") from error
+        self._table |= {key: (shard, entry) for key, entry in entries.items()}
+
+
+def _damaged(path: Path, error: Exception, what: str) -> ValueError:
+    return ValueError(
+        f"targets={str(path)!r}; it is damaged ({error}): remove {what}, and the teacher is asked "
+        "again"
+    )
 
 
 def _copy(tensor: Tensor) -> Tensor:
