@@ -5,6 +5,8 @@ import copy
 import dataclasses
 import json
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -515,6 +517,32 @@ class TestOtherRuns:
         nn.init.zeros_(teacher.head.weight)
         with pytest.raises(ValueError, match="teacher weights"):
             distill(student, teacher, batches, **options)
+
+    @pytest.mark.parametrize(
+        ("one", "other", "told"),
+        [
+            ({"a": 1.0}, {"a": 2.0}, "own.aim.a: 1.0 in the run, 2.0 now"),
+            (torch.ones(3), torch.zeros(3), "own.aim: "),
+            (torch.float32, torch.float64, "own.aim: 'torch.float32' in the run"),
+            (Path("a"), Path("b"), "own.aim: 'a' in the run, 'b' now"),
+        ],
+    )
+    def test_what_an_objective_of_ones_own_holds_is_named(
+        self, models, batches, tmp_path, one, other, told
+    ):
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class Own(AttentionOutputs):
+            name: str = "own"
+            aim: object
+
+        teacher, student = trainee(models)
+        options = {"config": CONFIG, "directory": tmp_path}
+        for aim in (one, copy.deepcopy(one)):
+            objectives = [Own(pairs=tuple(PAIRS), aim=aim)]
+            distill(student, teacher, batches, objectives=objectives, **options)
+        objectives = [Own(pairs=tuple(PAIRS), aim=other)]
+        with pytest.raises(ValueError, match=re.escape(told)):
+            distill(student, teacher, batches, objectives=objectives, **options)
 
     def test_a_checkpoint_of_another_run_is_refused(self, models, batches, tmp_path):
         for place, rate in (("one", 1e-2), ("two", 2e-2)):
