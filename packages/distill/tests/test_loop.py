@@ -478,6 +478,14 @@ class TestBadInput:
                 GuardConfig(**change)
 
 
+@pytest.mark.parametrize("hollow", ["student", "teacher"])
+def test_models_on_meta_are_refused(models, batches, hollow):
+    both = dict(zip(("teacher", "student"), trainee(models), strict=True))
+    both[hollow].head.to("meta")
+    with pytest.raises(ValueError, match=f"{hollow}='head.weight' on meta; its parameters must"):
+        distill(both["student"], both["teacher"], batches, pairs=PAIRS, config=CONFIG)
+
+
 class TestOtherRuns:
     def test_changed_settings_are_named(self, models, batches, tmp_path):
         teacher, student = trainee(models)
