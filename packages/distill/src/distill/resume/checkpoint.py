@@ -8,7 +8,6 @@ The directory appears by one rename after everything in it is on the disk.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,13 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from distill.resume.files import new_directory, write_atomically, write_tensors, write_text
+from distill.resume.files import (
+    new_directory,
+    remove,
+    write_atomically,
+    write_tensors,
+    write_text,
+)
 
 FORMAT = 1
 
@@ -104,7 +109,7 @@ def prune_checkpoints(directory: Path, *, keep_last: int, keep: Collection[int])
         if int(path.name.removeprefix("step-")) not in keep:
             doomed = path.with_name(f".{path.name}.partial")
             path.rename(doomed)
-            shutil.rmtree(doomed)
+            remove(doomed)
 
 
 def _digest(path: Path) -> str:

@@ -110,10 +110,15 @@ def sync_directory(path: Path) -> None:
 def remove_partial(directory: Path) -> None:
     """Remove what a killed writer left half done."""
     for path in directory.glob(".*.partial"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory; of a link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def is_full(error: OSError) -> bool:
