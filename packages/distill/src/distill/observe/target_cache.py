@@ -5,6 +5,7 @@ DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path, PurePath
@@ -133,6 +134,12 @@ class TargetCache:
         return None
 
     def _claim(self, identity: Mapping[str, Any]) -> None:
+        name = os.fsencode(self._directory)
+        if name.decode("utf-8", "replace").encode() != name:
+            raise ValueError(
+                f"directory={str(self._directory)!r}; its name must be UTF-8, as safetensors opens "
+                "no other: name it otherwise"
+            )
         self._directory.mkdir(parents=True, exist_ok=True)
         remove_partial(self._directory)
         path = self._directory / "targets.json"

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from distill.record.checks import check_kind
-from distill.resume.files import replace_tensors
+from distill.resume.files import read_tensors, replace_tensors
 
 
 def save_adapter(
@@ -45,7 +44,7 @@ def load_adapter(path: str | Path, into: Mapping[str, Tensor]) -> None:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; it must hold what trained: write it again")
     try:
-        values = load_file(path)
+        values = read_tensors(path)
     except SafetensorError as error:
         raise ValueError(
             f"{path} is damaged ({error}); it must be whole: copy or distill it again"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from distill.resume.files import (
     new_directory,
+    read_tensors,
     remove,
     write_atomically,
     write_tensors,
@@ -94,7 +94,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path, f"state.json lacks {', '.join(missing)}")
     if _digest(tensors) != content["sha256"]:
         raise _damaged(path, "tensors.safetensors is not what was written")
-    return Checkpoint(step=content["step"], tensors=load_file(tensors), state=content["state"])
+    return Checkpoint(step=content["step"], tensors=read_tensors(tensors), state=content["state"])
 
 
 def list_checkpoints(directory: Path) -> list[Path]:

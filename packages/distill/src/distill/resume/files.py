@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from distill.resume.hold import held_empty
@@ -73,6 +73,18 @@ def write_tensors(
         raise _system_error(error, path) from error
     path.chmod(allowed)
     sync_file(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, also where its name is no UTF-8, which safetensors cannot open.
+
+    Raises SafetensorError if it is damaged.
+    """
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return load(path.read_bytes())
+    return load_file(path)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
