@@ -275,6 +275,39 @@ def test_an_error_within_a_step_leaves_the_buffers_of_the_last_whole_one(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_sessions_with_one_student_leave_what_others_read(models, batches, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def begin():
+        teacher, student = trainee(models)
+        student.head = torch.nn.Sequential(Largest(), torch.nn.BatchNorm1d(6), student.head)
+        return teacher, student
+
+    def go(teacher, student, stop=None, **options):
+        calls = []
+
+        def forward(model, batch):
+            calls.append(model)
+            outputs = model(batch)
+            if len(calls) == stop:
+                raise Stop
+            return outputs
+
+        with contextlib.suppress(Stop):
+            distill(
+                student, teacher, batches, pairs=PAIRS, config=CONFIG, forward=forward, **options
+            )
+        return student.state_dict()
+
+    whole, first = go(*begin()), begin()
+    for stop in (2, 11, 9):  # within the first step, and two later ones
+        go(*first, stop=stop, directory=tmp_path)
+    resumed = go(*begin(), directory=tmp_path)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_an_error_in_an_evaluation_repeats_it_on_resume(models, batches, tmp_path):
     config = dataclasses.replace(CONFIG, evaluate_every=5, monitor="m")
 

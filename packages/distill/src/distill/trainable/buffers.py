@@ -1,8 +1,8 @@
 """Buffers of a model that change while it trains, such as running maxima of FP8 scales."""
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from jaxtyping import Shaped
@@ -45,7 +45,7 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model, self._restored = model, set[str]()
+        self._model, self._restored, self._made = model, set[str](), set[str]()
         self._originals = {
             name: _Original(
                 buffer, version_of(buffer), buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
@@ -72,12 +72,12 @@ class Buffers:
         }
 
     def unsaved(self) -> set[str]:
-        """Name the buffers that the model has made since, and that its state dict leaves out."""
+        """Name the buffers that the model has made in the run, and its state dict leaves out."""
         return {
             _name(path, leaf)
             for path, module in self._model.named_modules()
             for leaf in module._non_persistent_buffers_set
-        } - self._filled.keys()
+        } - (self._filled.keys() - self._made)
 
     @torch.no_grad()
     def restore(
@@ -101,6 +101,7 @@ class Buffers:
             alone = [other for other in names.get(name, []) if other not in tensors]
             self._set([name, *alone], tensor, saved=name not in unsaved)
         self._restored |= tensors.keys()
+        self._made |= set(unsaved)  # a former session in this process has made them, too
 
     def _tied(self) -> dict[str, list[str]]:
         """All names of the tensor that stands under a name: modules may share one."""
@@ -137,7 +138,8 @@ class Buffers:
 class Unfinished:
     """Buffers as they were when a step began, for one that does not end.
 
-    What no step before has changed is not copied, and cannot be given back.
+    In the first step all small ones are copied, in each later one those that a step before it
+    changed; others cannot be given back.
 
     - `model`: its buffers may change in any forward pass.
     """
@@ -150,10 +152,12 @@ class Unfinished:
 
     def begin(self) -> None:
         """Note all buffers, and copy those that change."""
-        if self._before:
+        first = not self._before
+        if not first:
             self._changing.update(touched(self._model, self._before))
         self._before, self._begun = marks(self._model), True
-        self._kept = copied({part: part._buffers for part in self._changing})
+        parts = self._model.modules() if first else self._changing
+        self._kept = copied({part: part._buffers for part in parts}, SMALL_BYTES if first else inf)
 
     def end(self) -> None:
         """Leave the buffers as they are."""
@@ -163,14 +167,14 @@ class Unfinished:
         """Give back what a step changed that began and did not end; return whether that is all."""
         if not self._begun:
             return True
-        whole = self._changing.issuperset(touched(self._model, self._before))
-        for part, kept in self._kept.items():
+        now = set(touched(self._model, self._before))
+        for part in self._kept.keys() & (self._changing | now):
             part._buffers.clear()
-            part._buffers.update(kept)
-        return whole
+            part._buffers.update(self._kept[part])
+        return self._kept.keys() >= now
 
 
-def copied(held: Held, largest: float = math.inf) -> Held:
+def copied(held: Held, largest: float = inf) -> Held:
     """Return copies of buffers, one of what parts share; above `largest` bytes, what was given."""
     known: dict[int, Tensor] = {}
     for buffers in held.values():
