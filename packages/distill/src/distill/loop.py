@@ -74,7 +74,8 @@ def distill(
     - `config`: see `DistillConfig`.
     - `forward`: `forward(model, batch)` runs either model, moves the batch to its device, and
       returns outputs whose tensors are mapping keys or attributes.
-    - `directory`: where log and checkpoints go; None keeps nothing on disk.
+    - `directory`: where log and checkpoints go; None keeps nothing on disk. Who goes on with a run
+      gives the same batches and functions: these, unlike settings and models, are not compared.
     - `resume`: "auto" goes on where a run is and starts one where none is; "new" and "continue"
       demand one of these.
     - `held_out`: batches on which the objectives are evaluated, dealt out over the processes.
