@@ -134,6 +134,7 @@ def distill(
             forward=forward,
             autocast=config.autocast,
             store=store,
+            spread=() if sharding is None else ("student",) if store else ("student", "teacher"),
         ) as observer,
     ):
         run = Run(task, observer, archive, listener)

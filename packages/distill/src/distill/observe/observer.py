@@ -1,6 +1,6 @@
 """Run teacher and student on a batch and collect what the objectives compare."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
@@ -13,6 +13,8 @@ from distill.observe.observation import Observation, read_field
 from distill.observe.parts import form, left_whole
 from distill.observe.reading import Reading
 from distill.observe.target_store import Targets, TargetStore
+from distill.processes.world import World
+from distill.record.names import Role
 from distill.record.pairs import Tap
 from distill.record.recorder import Recorder, usable
 from distill.resume.fingerprint import fingerprint_model
@@ -36,6 +38,7 @@ class Observer:
     - `forward`: `forward(model, batch)` for both models.
     - `autocast`: "bfloat16", or None for the models' own precision.
     - `store`: where the teacher's targets are kept, if anywhere.
+    - `spread`: which models are spread over the processes.
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class Observer:
         forward: Forward = call,
         autocast: Autocast | None = None,
         store: TargetStore | None = None,
+        spread: Sequence[Role] = (),
     ) -> None:
         self._models = {"teacher": teacher, "student": student}
         self._forward, self._autocast, self._store = forward, autocast, store
+        self._spread = spread
         self._local = LocalSites(student, reading.local)
         self._student_runs = reading.student_runs
         self.fields = tuple(reading.fields)
@@ -144,6 +149,8 @@ class Observer:
         recorder, outputs = self._recorders[role], None
         name = f"{role} {form(batch)}"
         expected = calls.get(name) if calls else None
+        if calls is not None and role in self._spread and World.current().any(expected is None):
+            expected = None  # all processes gather the weights of the same modules
         torch.clear_autocast_cache()  # which a caller's own autocast would keep from step to step
         with self._precision(), recorder.recording(expected):
             outputs = self._forward(self._models[role], batch)
