@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from distill import DistillConfig, Fit, Pair, distill, fit_projections, freeze_except
+from distill import (
+    DistillConfig,
+    Fit,
+    Pair,
+    add_lora,
+    distill,
+    fit_projections,
+    freeze_except,
+    merge_lora,
+)
 
 PAIRS = [Pair(teacher=f"blocks.{i}.attn.mix", student=f"blocks.{i}.attn.mix") for i in range(3)]
 FITS = [Fit(pair=pair, layer=f"{pair.student}.proj_l") for pair in PAIRS]
@@ -221,6 +230,17 @@ def test_numbers_without_an_end_are_refused_and_leave_the_layer(attentive, batch
     with pytest.raises(ValueError, match=r"student='blocks.0.attn.mix'; .* finite"):
         fit_projections(student, teacher, batches, FITS[:1], count=2)
     assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+
+def test_a_layer_that_changes_nothing_is_refused_and_left(attentive, batches):
+    teacher, student = attentive
+    add_lora(student, "blocks.0.attn.mix.proj_l")
+    before = copy.deepcopy(student.state_dict())
+    with pytest.raises(ValueError, match=r"'blocks.0.attn.mix.proj_l' changes nothing of it"):
+        fit_projections(student, teacher, batches, FITS[:1], count=2)
+    assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+    merge_lora(student)
+    fit_projections(student, teacher, batches, FITS[:1], count=2)
 
 
 def test_a_pair_of_inputs_is_refused(attentive, batches):

@@ -5,6 +5,8 @@ import copy
 import dataclasses
 import json
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -476,6 +478,14 @@ class TestBadInput:
                 GuardConfig(**change)
 
 
+@pytest.mark.parametrize("hollow", ["student", "teacher"])
+def test_models_on_meta_are_refused(models, batches, hollow):
+    both = dict(zip(("teacher", "student"), trainee(models), strict=True))
+    both[hollow].head.to("meta")
+    with pytest.raises(ValueError, match=f"{hollow}='head.weight' on meta; its parameters must"):
+        distill(both["student"], both["teacher"], batches, pairs=PAIRS, config=CONFIG)
+
+
 class TestOtherRuns:
     def test_changed_settings_are_named(self, models, batches, tmp_path):
         teacher, student = trainee(models)
@@ -488,6 +498,14 @@ class TestOtherRuns:
         assert "config.learning_rate: 0.01 in the run, 0.02 now" in text
         assert "objectives.attention.pairs.0.weight: 1.0 in the run, 2.0 now" in text
         assert "keep_last" not in text
+
+    def test_a_number_written_in_another_way_is_the_same_setting(self, models, batches, tmp_path):
+        teacher, student = trainee(models)
+        options = {"pairs": PAIRS, "directory": tmp_path}
+        for clip, on in ((1, True), (1.0, 1)):
+            config = dataclasses.replace(CONFIG, clip_norm=clip, deterministic=on)
+            result = distill(student, teacher, batches, config=config, **options)
+            assert len(result.history) == result.steps == CONFIG.steps
 
     def test_a_run_without_a_checkpoint_starts_anew_with_other_settings(
         self, models, batches, tmp_path
@@ -507,6 +525,32 @@ class TestOtherRuns:
         nn.init.zeros_(teacher.head.weight)
         with pytest.raises(ValueError, match="teacher weights"):
             distill(student, teacher, batches, **options)
+
+    @pytest.mark.parametrize(
+        ("one", "other", "told"),
+        [
+            ({"a": 1.0}, {"a": 2.0}, "own.aim.a: 1.0 in the run, 2.0 now"),
+            (torch.ones(3), torch.zeros(3), "own.aim: "),
+            (torch.float32, torch.float64, "own.aim: 'torch.float32' in the run"),
+            (Path("a"), Path("b"), "own.aim: 'a' in the run, 'b' now"),
+        ],
+    )
+    def test_what_an_objective_of_ones_own_holds_is_named(
+        self, models, batches, tmp_path, one, other, told
+    ):
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class Own(AttentionOutputs):
+            name: str = "own"
+            aim: object
+
+        teacher, student = trainee(models)
+        options = {"config": CONFIG, "directory": tmp_path}
+        for aim in (one, copy.deepcopy(one)):
+            objectives = [Own(pairs=tuple(PAIRS), aim=aim)]
+            distill(student, teacher, batches, objectives=objectives, **options)
+        objectives = [Own(pairs=tuple(PAIRS), aim=other)]
+        with pytest.raises(ValueError, match=re.escape(told)):
+            distill(student, teacher, batches, objectives=objectives, **options)
 
     def test_a_checkpoint_of_another_run_is_refused(self, models, batches, tmp_path):
         for place, rate in (("one", 1e-2), ("two", 2e-2)):
@@ -533,6 +577,10 @@ class TestOtherRuns:
         options = {"pairs": PAIRS, "config": CONFIG, "directory": tmp_path}
         with pytest.raises(ValueError, match=r"no run to resume"):
             distill(student, teacher, batches, resume="continue", **options)
+        with pytest.raises(ValueError, match="directory=None; there is no run"):
+            distill(student, teacher, batches, resume="continue", **options | {"directory": None})
+        with pytest.raises(ValueError, match="resume='restart'; it must be known"):
+            distill(student, teacher, batches, resume="restart", **options)
         distill(student, teacher, batches, resume="new", **options)
         with pytest.raises(ValueError, match="already"):
             distill(student, teacher, batches, resume="new", **options)

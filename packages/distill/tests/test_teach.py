@@ -1,6 +1,7 @@
 """What a training fills in for what trains, and what it makes of two small networks."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,6 +182,27 @@ def test_steps_bring_the_student_nearer() -> None:
     assert result is not None
     first = result.history[0]["losses"]["loss"]
     assert result.losses["loss"] < 0.5 * first
+
+
+def test_a_run_that_was_begun_with_other_scenes_solved_on_is_refused(tmp_path: Path) -> None:
+    def go(folder: Path, solved: int | None) -> None:
+        teacher, student = network(1.0), network(0.25)
+        train_only(student, "proj")
+        way = Training(steps=2, solve_batches=solved)
+        teach(
+            student, teacher, BATCHES, way, trainable="proj", sites=[Site()], forward=run,
+            directory=folder,
+        )  # fmt: skip
+
+    for begun, other, words in (
+        (2, 3, "2 in the run, 3 now"),
+        (2, None, "2 in the run, 'absent' now"),
+        (0, 2, "'absent' in the run, 2 now"),
+    ):
+        go(tmp_path / str(begun), begun)
+        with pytest.raises(ValueError, match=f"config.solve_batches: {words}"):
+            go(tmp_path / str(begun), other)
+    go(tmp_path / "0", None)
 
 
 @dataclass

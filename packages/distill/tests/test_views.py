@@ -25,3 +25,18 @@ def test_views_are_drawn_without_repetition() -> None:
     assert len({float(x) for x in drawn[0, :, 0, 0, 0]}) == 3
     with pytest.raises(ValueError, match="count=0; it must be at least 1"):
         Views(lambda _: photos, count=0)
+
+
+def test_scenes_that_are_drawn_are_the_same_whenever_they_are_made() -> None:
+    def batch(batches: Views, index: int) -> torch.Tensor:
+        torch.manual_seed(index)
+        return batches.at(index)
+
+    def drawn(number: int) -> torch.Tensor:
+        return torch.rand(5, 3, 2, 2)
+
+    whole = Views(drawn, count=2, views=3)
+    seen = [batch(whole, index) for index in range(6)]
+    for index, expected in enumerate(seen):
+        assert torch.equal(batch(Views(drawn, count=2, views=3), index), expected)
+    assert not torch.equal(drawn(0), drawn(0))

@@ -8,7 +8,7 @@ from torch.utils.data import IterableDataset, default_collate
 
 from distill.record.checks import check_tensor
 from distill.record.settings import check_number
-from distill.resume.rng import seed_all, seed_for
+from distill.resume.rng import isolated_rng, seed_all, seed_for
 
 
 @runtime_checkable
@@ -182,7 +182,8 @@ def is_indexed(value: Any) -> bool:
 class Views:
     """Images `1 v 3 y x` by number: scenes in turn, their views shuffled anew each time.
 
-    Each scene is made when it is first asked for, and kept.
+    Each scene is made when it is first asked for, and kept; what it draws from the global
+    generators follows from its number, so that a resumed run and other processes make the same.
 
     - `scene`: gives the images `v 3 y x` of a scene by number; `count`: how many scenes there are.
     - `views`: how many of a scene's views are drawn; all of them unless given.
@@ -207,7 +208,9 @@ class Views:
         """
         number = index % self._count
         if number not in self._images:
-            name = f"scene({number})"
-            self._images[number] = check_tensor(name, self._scene(number), "v c y x")
+            with isolated_rng():  # the views that are drawn must not tell when it was made
+                seed_all(0, "scene", number)
+                images = self._scene(number)
+            self._images[number] = check_tensor(f"scene({number})", images, "v c y x")
         images = self._images[number]
         return images[torch.randperm(len(images))[: self._views]][None]

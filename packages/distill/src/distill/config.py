@@ -32,7 +32,8 @@ class DistillConfig:
     - `deterministic`: refuse PyTorch operations that have no deterministic algorithm; on CUDA the
       environment needs `CUBLAS_WORKSPACE_CONFIG=:4096:8` before Python starts.
     - `checkpoint_every`: steps between checkpoints.
-    - `keep_last`: newest checkpoints to keep, besides the best.
+    - `keep_last`: newest checkpoints to keep, besides the best; of all settings, the one that may
+      change when a run goes on.
     - `evaluate_every`: steps between evaluations; None for one at the end.
     - `monitor`: which metric decides what is best; "loss" is known where there are held-out
       batches, or `evaluate` names it.

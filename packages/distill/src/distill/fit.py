@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from distill.batches import as_batches
 from distill.observe.observer import Forward, call
+from distill.observe.parts import left_whole
 from distill.processes.world import World
 from distill.record.names import find_module
 from distill.record.pairs import Pair
@@ -235,12 +236,13 @@ class _Probe:
 
     def solve(self, ridge: float, start: Start) -> None:
         world = World.current()
-        if not world.any(self._checked):
-            raise ValueError(
-                f"student={self.fit.pair.student!r}; it did not run in the pass of the student, so "
-                "nothing can be solved for: leave it out, or feed the input it needs"
-            )
         squares, products = world.sum(self._squares), world.sum(self._products)
+        if not squares.diagonal()[:-1].sum():
+            raise ValueError(
+                f"student={self.fit.pair.student!r}; it did not run in the pass of the student, or "
+                f"{self.fit.layer!r} changes nothing of it, so nothing can be solved for: leave it "
+                "out, feed the input it needs, or merge a low-rank update first"
+            )
         target, teacher = world.sum(self._energies).tolist()
         if not all(map(math.isfinite, (target, teacher, float(squares.sum())))):
             raise ValueError(
@@ -289,8 +291,9 @@ def _collect(
             for index in World.current().share(count):
                 seed_all(seed, "fit", index)
                 batch = at(index)
-                with recorder.recording():
-                    forward(teacher, batch)
-                probe.match(recorder.take()[tap], partial(forward, student, batch))
+                with left_whole(batch):
+                    with recorder.recording():
+                        forward(teacher, batch)
+                    probe.match(recorder.take()[tap], partial(forward, student, batch))
     finally:
         handle.remove()

@@ -74,7 +74,8 @@ def distill(
     - `config`: see `DistillConfig`.
     - `forward`: `forward(model, batch)` runs either model, moves the batch to its device, and
       returns outputs whose tensors are mapping keys or attributes.
-    - `directory`: where log and checkpoints go; None keeps nothing on disk.
+    - `directory`: where log and checkpoints go; None keeps nothing on disk. Who goes on with a run
+      gives the same batches and functions: these, unlike settings and models, are not compared.
     - `resume`: "auto" goes on where a run is and starts one where none is; "new" and "continue"
       demand one of these.
     - `held_out`: batches on which the objectives are evaluated, dealt out over the processes.
@@ -133,6 +134,7 @@ def distill(
             forward=forward,
             autocast=config.autocast,
             store=store,
+            spread=() if sharding is None else ("student",) if store else ("student", "teacher"),
         ) as observer,
     ):
         run = Run(task, observer, archive, listener)
@@ -152,7 +154,7 @@ def _train(
     progress = Progress.from_dict(checkpoint.state["progress"]) if checkpoint else None
     run.begin(checkpoint.tensors if checkpoint else None, progress)
     _check_processes(run)
-    archive.prepare(run.progress.step)
+    archive.prepare(run.progress.step, closed=run.progress.closed)
     world.wait()
     listener.started(
         Start(

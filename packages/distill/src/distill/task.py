@@ -43,6 +43,7 @@ class Task:
         return self.held_out is not None or self.evaluate is not None
 
     def __post_init__(self) -> None:
+        self._check_values()
         self._check_trainable()
         self._check_evaluation()
         self._check_passes()
@@ -52,6 +53,15 @@ class Task:
                 f"accumulation={accumulation}; it counts the batches of a step over all "
                 f"processes, and must be a multiple of their number: give a multiple of {size}"
             )
+
+    def _check_values(self) -> None:
+        for role, model in (("student", self.student), ("teacher", self.teacher)):
+            for name, parameter in model.named_parameters():
+                if parameter.is_meta:
+                    raise ValueError(
+                        f"{role}={name!r} on meta; its parameters must hold values: build it on a "
+                        "device, or fill it after model.to_empty(device=...)"
+                    )
 
     def _check_trainable(self) -> None:
         theirs = parameter_ids(self.teacher)

@@ -1,6 +1,7 @@
 """Teach a student of many views to answer as its teacher does, attention by attention."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,6 +25,13 @@ from distill.training import Training
 RIDGE = 0.01  # keeps solutions small, so that training goes on from them
 NEAR = 0.3  # keeps layers near what they were, so that other scenes are answered as before
 DEPTH, POSE = 2.0, 5.0  # weights of the outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Solved(DistillConfig):
+    """The settings of steps that begin where layers were solved for, so that a run knows it."""
+
+    solve_batches: int
 
 
 def teach(
@@ -52,7 +60,8 @@ def teach(
     - `blocks`: names of the blocks whose activations may be recomputed.
     - `projection`, `last`: layers of a site, solved for where "proj" or "out" trains.
     - `forward`: as `distill` takes it.
-    - `directory`: where log and checkpoints go; a run that is there already is continued.
+    - `directory`: where log and checkpoints go; a run that is there already is continued, with the
+      same settings, `solve_batches` among them.
 
     Raises ValueError as `distill` and `fit_projections` do.
     """
@@ -74,13 +83,14 @@ def teach(
     if not training.taught(trainable):
         return None
     training = training.of(trainable)
+    config = _config(training, blocks, seed)
     return distill(
         student,
         teacher,
         batches,
         pairs=pair_sites(sites) if _matches_attention(training) else (),
         objectives=objectives(training, sites),
-        config=_config(training, blocks, seed),
+        config=_Solved(**vars(config), solve_batches=count) if count else config,
         forward=forward,
         directory=directory,
         count_images=_images_in,

@@ -3,11 +3,13 @@
 import copy
 import dataclasses
 import errno
+import shutil
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from torch import nn
 
 from distill import (
     AttentionOutputs,
@@ -112,6 +114,61 @@ def test_targets_of_something_else_are_refused(models, batches, tmp_path):
     others[2] += 1
     with pytest.raises(ValueError, match=r"key='2'.*another batch"):
         run(models, others, TargetCache(tmp_path))
+
+
+def test_targets_and_runs_of_a_teacher_with_other_buffers_are_refused(batches, tmp_path):
+    def go(mean, **options):
+        torch.manual_seed(0)
+        teacher = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(6), nn.Linear(8, 8))
+        student = copy.deepcopy(teacher)
+        teacher[1].running_mean.fill_(mean)
+        freeze_except(student, "2.*")
+        pairs = [Pair(teacher="2", student="2")]
+        return distill(student, teacher, batches, pairs=pairs, config=CONFIG, **options)
+
+    for options in ({"store": TargetCache(tmp_path / "a")}, {"directory": tmp_path / "b"}):
+        losses = go(0.0, **options).losses
+        assert go(0.0, **options).losses == losses
+        with pytest.raises(ValueError, match="teacher weights: "):
+            go(5.0, **options)
+
+
+def test_what_waits_when_a_run_fails_is_not_given_to_a_run_of_another_teacher(
+    models, batches, tmp_path
+):
+    def fail(student):
+        raise RuntimeError("an evaluation that fails")
+
+    def go(scale, store=None, evaluate=None):
+        teacher, student = trainee(models)
+        teacher.head.weight.data.mul_(scale)
+        options = {"pairs": PAIRS, "objectives": OBJECTIVES, "config": CONFIG, "store": store}
+        return distill(student, teacher, batches, evaluate=evaluate, **options)
+
+    store = TargetCache(tmp_path / "targets")
+    with pytest.raises(RuntimeError, match="fails"):
+        go(1.0, store, fail)
+    with pytest.raises(ValueError, match="remove this one"):
+        go(3.0, store)
+    shutil.rmtree(tmp_path / "targets")
+    assert go(3.0, store).losses == go(3.0).losses
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "x" * 99])
+def test_damaged_targets_are_named_and_may_be_removed(models, batches, tmp_path, text):
+    run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    for name in names[:2]:  # shards, and others behind them
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=f"{name}'; it is damaged .*: remove it, "):
+            run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+        (tmp_path / name).unlink()
+        run(models, batches, TargetCache(tmp_path, shard_bytes=1))
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+        assert run(models, batches, TargetCache(tmp_path, shard_bytes=1))[1] == 0
+    (tmp_path / "targets.json").write_text(text)
+    with pytest.raises(ValueError, match=r"targets.json'; it is damaged .*: remove this directory"):
+        run(models, batches, TargetCache(tmp_path, shard_bytes=1))
 
 
 def test_a_source_without_keys_is_refused(models, batches, tmp_path):

@@ -254,6 +254,14 @@ def test_names_that_are_no_files_are_refused(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("job", [Path("photos"), math.nan, {"of": {1}}])
+def test_jobs_that_json_has_not_are_refused_before_any_is_done(tmp_path, job):
+    work, done = once("ab")
+    with pytest.raises(ValueError, match=r"b=.*; a job must be what JSON can hold"):
+        work_off(Queue(folder=tmp_path), {"a": 1, "b": job}, work)
+    assert not done
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{}", "[" * 100_000])
 def test_a_damaged_note_is_named(tmp_path, text):
     work, _ = once(["a"])

@@ -59,6 +59,17 @@ def test_a_listener_hears_everything_in_order(models, batches):
     assert one.calls[-2][1:] == (4, result.metrics) and one.calls[-1] == ("ended", "finished")
 
 
+def test_the_end_is_told_to_all_where_one_fails(models, batches):
+    class Broken(Everything):
+        def ended(self, why):
+            raise ConnectionError("no network")
+
+    one, other = Everything(), Everything()
+    with pytest.raises(ConnectionError):
+        run(models, batches, Together(one, Broken(), other))
+    assert one.calls[-1] == other.calls[-1] == ("ended", "finished")
+
+
 def test_a_student_that_differs_from_its_teacher_is_counted(models, batches):
     heard = Everything()
     teacher, student = models()

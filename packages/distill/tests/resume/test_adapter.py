@@ -86,3 +86,9 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"is damaged .*: copy or distill it again"):
         load_adapter(path, trained())
+
+
+def test_a_tensor_that_takes_no_values_is_named(tmp_path):
+    save_adapter(tmp_path / "adapter", {"weight": torch.ones(3)})
+    with pytest.raises(ValueError, match="weight=tensor on meta; it takes no values"):
+        load_adapter(tmp_path / "adapter", {"weight": torch.empty(3, device="meta")})

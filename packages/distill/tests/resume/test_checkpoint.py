@@ -13,6 +13,7 @@ from distill.resume.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from distill.resume.files import remove_partial
 from distill.resume.state import _check
 
 
@@ -62,6 +63,19 @@ def test_the_newest_and_those_asked_for_are_kept(tmp_path):
     prune_checkpoints(tmp_path, keep_last=2, keep=[3])
     assert [int(path.name[5:]) for path in list_checkpoints(tmp_path)] == [3, 5, 6]
     assert load_checkpoint(copy).step == 1  # somebody's, who made it by hand
+
+
+def test_of_a_checkpoint_that_was_moved_the_link_is_removed(tmp_path):
+    here, far = tmp_path / "here", tmp_path / "far"
+    for step in (1, 2):
+        save_checkpoint(here, step, {"a": torch.zeros(1)}, {})
+    shutil.move(here / "step-00000001", far)
+    (here / "step-00000001").symlink_to(far)
+    (here / ".step-00000000.partial").symlink_to(far)  # as an earlier version left it
+    remove_partial(here)
+    prune_checkpoints(here, keep_last=1, keep=[])
+    assert [path.name for path in here.iterdir()] == ["step-00000002"]
+    assert load_checkpoint(far).step == 1
 
 
 def test_tensors_of_another_student_are_told_by_name_and_shape():

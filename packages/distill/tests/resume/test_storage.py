@@ -275,6 +275,39 @@ def test_an_error_within_a_step_leaves_the_buffers_of_the_last_whole_one(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_sessions_with_one_student_leave_what_others_read(models, batches, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def begin():
+        teacher, student = trainee(models)
+        student.head = torch.nn.Sequential(Largest(), torch.nn.BatchNorm1d(6), student.head)
+        return teacher, student
+
+    def go(teacher, student, stop=None, **options):
+        calls = []
+
+        def forward(model, batch):
+            calls.append(model)
+            outputs = model(batch)
+            if len(calls) == stop:
+                raise Stop
+            return outputs
+
+        with contextlib.suppress(Stop):
+            distill(
+                student, teacher, batches, pairs=PAIRS, config=CONFIG, forward=forward, **options
+            )
+        return student.state_dict()
+
+    whole, first = go(*begin()), begin()
+    for stop in (2, 11, 9):  # within the first step, and two later ones
+        go(*first, stop=stop, directory=tmp_path)
+    resumed = go(*begin(), directory=tmp_path)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_an_error_in_an_evaluation_repeats_it_on_resume(models, batches, tmp_path):
     config = dataclasses.replace(CONFIG, evaluate_every=5, monitor="m")
 
@@ -296,6 +329,25 @@ def test_an_error_in_an_evaluation_repeats_it_on_resume(models, batches, tmp_pat
     assert len(count) == 4 and result.best_step == 5
     evaluated = [e["step"] for e in result.history if e["kind"] == "evaluation"]
     assert evaluated == [5, 10, 15, 20]
+
+
+def test_an_evaluation_that_is_repeated_is_logged_once(models, batches, tmp_path):
+    class Broken(Quiet):
+        def evaluated(self, step, metrics):
+            raise OSError("no network")
+
+    config = dataclasses.replace(CONFIG, evaluate_every=5)
+    options = {"pairs": PAIRS, "config": config, "held_out": batches[:2]}
+    teacher, student = trainee(models)
+    whole = distill(student, teacher, batches, **options).history
+    for reporter in (Broken(), Broken(), None):
+        _, student = trainee(models)
+        with contextlib.suppress(OSError):
+            found = distill(
+                student, teacher, batches, directory=tmp_path, reporter=reporter, **options
+            )
+    plain = [[{**entry, "seconds": 0} for entry in log] for log in (whole, found.history)]
+    assert plain[0] == plain[1]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """What a run left on disk is what its student held at the end."""
 
+import os
+
 import pytest
 import torch
 
@@ -101,3 +103,22 @@ def test_a_damaged_or_missing_description_is_named(models, batches, tmp_path):
         with pytest.raises(ValueError, match=r"run=.*run.json'; it is missing or damaged"):
             load_weights(tmp_path)
         (tmp_path / "run.json").unlink(missing_ok=True)
+
+
+def test_a_folder_whose_name_is_no_unicode_holds_a_run_and_no_targets(models, batches, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    pairs = [Pair(teacher="blocks.0.attn", student="blocks.0.attn")]
+    config = DistillConfig(steps=2, checkpoint_every=1)
+    for _ in range(2):
+        teacher, student = models()
+        freeze_except(student, "*.proj_l.*")
+        distill(student, teacher, batches, pairs=pairs, config=config, directory=folder)
+    weights, held = load_weights(folder), student.state_dict()
+    assert weights and all(torch.equal(tensor, held[name]) for name, tensor in weights.items())
+    package.save_adapter(folder / "adapter", weights)
+    into = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    package.load_adapter(folder / "adapter", into)
+    assert all(torch.equal(into[name], tensor) for name, tensor in weights.items())
+    store = package.TargetCache(folder / "targets")
+    with pytest.raises(ValueError, match="its name must be UTF-8"):
+        distill(student, teacher, batches, pairs=pairs, config=config, store=store)

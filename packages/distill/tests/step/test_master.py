@@ -101,6 +101,22 @@ def test_a_state_of_other_hidden_matrices_is_refused_before_anything_changes() -
     assert all(torch.equal(value, before[name]) for name, value in other.state().items())
 
 
+def test_moments_of_other_matrices_of_one_shape_are_not_mixed_up() -> None:
+    def square(hidden: str) -> MasterOptimizer:
+        network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+        return MasterOptimizer(network, hidden=[hidden])
+
+    one, other = square("0.weight"), square("1.weight")
+    one.step({name: torch.ones_like(master) for name, master in one.masters.items()}, 1.0)
+    before = {n: v.clone() for n, v in other.state().items()}
+    with pytest.raises(ValueError, match="of other `hidden` matrices"):
+        other.load(one.state())
+    with pytest.raises(ValueError, match=r"state=\['steps'\]; "):
+        other.load({n: v for n, v in other.state().items() if n != "steps"})
+    assert all(torch.equal(value, before[name]) for name, value in other.state().items())
+    square("1.weight").load({n: v for n, v in before.items() if n != "hidden"})  # of before
+
+
 @pytest.mark.parametrize(
     ("hidden", "match"),
     [

@@ -1,6 +1,6 @@
 """Run teacher and student on a batch and collect what the objectives compare."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
@@ -10,11 +10,14 @@ from torch import nn
 
 from distill.observe.local_sites import LocalSites
 from distill.observe.observation import Observation, read_field
+from distill.observe.parts import form, left_whole
 from distill.observe.reading import Reading
 from distill.observe.target_store import Targets, TargetStore
+from distill.processes.world import World
+from distill.record.names import Role
 from distill.record.pairs import Tap
 from distill.record.recorder import Recorder, usable
-from distill.resume.fingerprint import fingerprint
+from distill.resume.fingerprint import fingerprint_model
 from distill.resume.rng import seed_all
 
 Autocast = Literal["bfloat16"]
@@ -35,6 +38,7 @@ class Observer:
     - `forward`: `forward(model, batch)` for both models.
     - `autocast`: "bfloat16", or None for the models' own precision.
     - `store`: where the teacher's targets are kept, if anywhere.
+    - `spread`: which models are spread over the processes.
     """
 
     def __init__(
@@ -46,9 +50,11 @@ class Observer:
         forward: Forward = call,
         autocast: Autocast | None = None,
         store: TargetStore | None = None,
+        spread: Sequence[Role] = (),
     ) -> None:
         self._models = {"teacher": teacher, "student": student}
         self._forward, self._autocast, self._store = forward, autocast, store
+        self._spread = spread
         self._local = LocalSites(student, reading.local)
         self._student_runs = reading.student_runs
         self.fields = tuple(reading.fields)
@@ -103,11 +109,14 @@ class Observer:
         - `calls`: tensors that a pass of "teacher" and "student" puts out on batches of a form;
           each pass ends with the last of them. Without it, and on a new form, passes run to their
           end.
+
+        Raises ValueError if a model overwrites the batch.
         """
         self._local.learns = torch.is_grad_enabled()
-        targets = self._targets(batch, seed, key, calls)
-        local = self._local.take()
-        outputs = self._run("student", batch, seed, calls) if self._student_runs else None
+        with left_whole(batch):
+            targets = self._targets(batch, seed, key, calls)
+            local = self._local.take()
+            outputs = self._run("student", batch, seed, calls) if self._student_runs else None
         return Observation(
             batch=batch,
             outputs=outputs,
@@ -140,6 +149,8 @@ class Observer:
         recorder, outputs = self._recorders[role], None
         name = f"{role} {form(batch)}"
         expected = calls.get(name) if calls else None
+        if calls is not None and role in self._spread and World.current().any(expected is None):
+            expected = None  # all processes gather the weights of the same modules
         torch.clear_autocast_cache()  # which a caller's own autocast would keep from step to step
         with self._precision(), recorder.recording(expected):
             outputs = self._forward(self._models[role], batch)
@@ -149,12 +160,12 @@ class Observer:
     def _bind_store(self) -> None:
         if self._store is None:
             return
-        teacher = dict(self._models["teacher"].named_parameters())
+        teacher = fingerprint_model(self._models["teacher"])
         self._store.bind(
             self._recorders["teacher"].taps,
             list(self.fields),
             device=str(next(self._models["student"].parameters()).device),
-            identity={"teacher weights": fingerprint(teacher), "autocast": self._autocast},
+            identity={"teacher weights": teacher, "autocast": self._autocast},
         )
 
     def comparing(self) -> AbstractContextManager[Any]:
@@ -168,17 +179,6 @@ class Observer:
     @property
     def _device(self) -> str:
         return next(self._models["student"].parameters()).device.type
-
-
-def form(batch: Any, depth: int = 4) -> str:
-    """Return the shapes in a batch: where they are others, modules may run more or less often."""
-    shape = getattr(batch, "shape", None)
-    if isinstance(shape, tuple):
-        return str(tuple(shape))
-    parts = batch.values() if isinstance(batch, Mapping) else batch
-    if not isinstance(batch, Mapping | list | tuple):
-        parts = getattr(batch, "__dict__", {}).values()
-    return f"[{','.join(form(part, depth - 1) for part in parts)}]" if depth else ""
 
 
 def _unique(taps: Iterable[Tap]) -> list[Tap]:

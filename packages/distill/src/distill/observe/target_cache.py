@@ -5,15 +5,18 @@ DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in 
 """
 
 import json
+import os
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from distill.observe.parts import parts_of
 from distill.observe.target_store import Targets
 from distill.processes.world import World
 from distill.record.pairs import Tap
@@ -40,6 +43,7 @@ class TargetCache:
         self._taps: list[Tap] = []
         self._fields: list[str] = []
         self._device = "cpu"
+        self._whose: dict[str, Any] = {}
         self._table: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._waiting: dict[str, Tensor] = {}
         self._entries: dict[str, dict[str, Any]] = {}
@@ -58,9 +62,13 @@ class TargetCache:
         """
         self._taps, self._fields, self._device = taps, fields, device
         world = World.current()
+        whose = {**identity, "taps": [str(tap) for tap in taps], "fields": fields}
         if world.leads:
-            self._claim({**identity, "taps": [str(tap) for tap in taps], "fields": fields})
+            self._claim(whose)
         world.wait()
+        if whose != self._whose:  # an error left what waits, and it is of something else
+            self._waiting, self._entries = {}, {}
+        self._whose = whose
         self._table.clear()
         for path in sorted(self._directory.glob("targets-*.safetensors")):
             self._read(path)
@@ -108,9 +116,9 @@ class TargetCache:
         """Write what is waiting as a shard, or forget it where the disk is full, and say so."""
         if not self._entries:
             return None
-        prefix = f"targets-{World.current().rank}-"
-        number = len(list(self._directory.glob(f"{prefix}*.safetensors")))
-        path = self._directory / f"{prefix}{number:05d}.safetensors"
+        prefix = self._directory / f"targets-{World.current().rank}-"
+        paths = (Path(f"{prefix}{number:05d}.safetensors") for number in count())
+        path = next(path for path in paths if not path.exists())
         waiting, entries = self._waiting, self._entries
         self._waiting, self._entries = {}, {}
         try:
@@ -126,12 +134,22 @@ class TargetCache:
         return None
 
     def _claim(self, identity: Mapping[str, Any]) -> None:
+        name = os.fsencode(self._directory)
+        if name.decode("utf-8", "replace").encode() != name:
+            raise ValueError(
+                f"directory={str(self._directory)!r}; its name must be UTF-8, as safetensors opens "
+                "no other: name it otherwise"
+            )
         self._directory.mkdir(parents=True, exist_ok=True)
         remove_partial(self._directory)
         path = self._directory / "targets.json"
         if not path.exists():
             write_atomically(path, json.dumps(identity, indent=1))
-        if changed := differences(json.loads(path.read_text(encoding="utf-8")), identity):
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _damaged(path, error, "this directory") from error
+        if changed := differences(before, identity):
             raise ValueError(
                 f"directory={str(self._directory)!r}; its targets are not this run's:\n  "
                 + "\n  ".join(changed)
@@ -139,9 +157,19 @@ class TargetCache:
             )
 
     def _read(self, path: Path) -> None:
-        shard: Any = safe_open(path, framework="pt", device=self._device)
-        for key, entry in json.loads(shard.metadata()["entries"]).items():
-            self._table[key] = (shard, entry)
+        try:
+            shard: Any = safe_open(path, framework="pt", device=self._device)
+            entries = json.loads(shard.metadata()["entries"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error, "it") from error
+        self._table |= {key: (shard, entry) for key, entry in entries.items()}
+
+
+def _damaged(path: Path, error: Exception, what: str) -> ValueError:
+    return ValueError(
+        f"targets={str(path)!r}; it is damaged ({error}): remove {what}, and the teacher is asked "
+        "again"
+    )
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -165,10 +193,5 @@ def _tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
             sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)].tobytes().hex()
             return [(f"{name}={array.dtype} {array.shape} {sample}", torch.empty(0))]
         value = array.tolist()
-    if isinstance(value, Mapping):
-        parts = list(value.items())
-    elif isinstance(value, list | tuple):
-        parts = list(enumerate(value))
-    else:
-        parts = list(getattr(value, "__dict__", {}).items())
+    parts = parts_of(value).items()
     return [found for key, part in parts for found in _tensors(part, f"{name}.{key}")]

@@ -101,10 +101,11 @@ def work_off(
       left things half done.
     - `say`: takes sentences.
 
-    Raises ValueError for a name that is no file's, for a queue of other settings or jobs, and for
-    a damaged note; OSError where the disk refuses, or has no locks (`NoLocksError`).
+    Raises ValueError for a name that is no file's, a job that JSON cannot hold, a queue of other
+    settings or jobs, and a damaged note; OSError where the disk refuses, or has no locks
+    (`NoLocksError`).
     """
-    _check_names(jobs)
+    _check_jobs(jobs)
     _open(queue)
     notes: dict[str, Note] = {}
     own: list[str] = []
@@ -230,14 +231,20 @@ def _forget_start(handle: int) -> None:
     os.ftruncate(handle, sum(map(len, lines[:-1])))
 
 
-def _check_names(jobs: Mapping[str, Any]) -> None:
-    for name in jobs:
+def _check_jobs(jobs: Mapping[str, Any]) -> None:
+    for name, job in jobs.items():
         odd = Path(name).name != name or name in ("", ".", "..", "queue") or "\0" in name
         if odd or len(os.fsencode(name)) > LONGEST_NAME:
             raise ValueError(
                 f"name={name!r}; a job's name must be that of a file, other than queue, of at most "
                 f"{LONGEST_NAME} bytes: name it otherwise"
             )
+        try:
+            json.dumps(job, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name}={job!r}; a job must be what JSON can hold ({error}): describe it by text"
+            ) from error
 
 
 def _open(queue: Queue) -> None:

@@ -1,6 +1,7 @@
 """What a run tells, and who may listen: the library itself never prints."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -130,6 +131,7 @@ class Together:
             reporter.warned(text)
 
     def ended(self, why: str) -> None:
-        """Tell every reporter."""
-        for reporter in self._reporters:
-            reporter.ended(why)
+        """Tell every reporter, also where one of them fails: each has something to close."""
+        with ExitStack() as stack:
+            for reporter in reversed(self._reporters):
+                stack.callback(reporter.ended, why)

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from distill.record.checks import check_kind
-from distill.resume.files import replace_tensors
+from distill.resume.files import read_tensors, replace_tensors
 
 
 def save_adapter(
@@ -33,13 +32,19 @@ def save_adapter(
 def load_adapter(path: str | Path, into: Mapping[str, Tensor]) -> None:
     """Put the values of a file into tensors of the same names, in place.
 
-    Raises ValueError when the file is missing, damaged, or holds other names or shapes.
+    Raises ValueError when the file is missing, damaged, or holds other names or shapes, and for a
+    tensor that holds no values.
     """
     path = Path(path)
+    if hollow := sorted(name for name, tensor in into.items() if tensor.is_meta):
+        raise ValueError(
+            f"{hollow[0]}=tensor on meta; it takes no values: bring the model to a device first, "
+            "with model.to_empty(device=...)"
+        )
     if not path.is_file():
         raise ValueError(f"{path} does not exist; it must hold what trained: write it again")
     try:
-        values = load_file(path)
+        values = read_tensors(path)
     except SafetensorError as error:
         raise ValueError(
             f"{path} is damaged ({error}); it must be whole: copy or distill it again"

@@ -9,10 +9,11 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from distill.record.settings import check_choice
 from distill.resume.checkpoint import (
     Checkpoint,
     list_checkpoints,
@@ -71,16 +72,18 @@ class Archive:
         """Return the newest checkpoint to go on from, or None for a new start.
 
         Raises ValueError if a run is there and `resume` is "new"; none is there and it is
-        "continue"; it is another run (every differing setting is named); or its newest checkpoint
-        is damaged.
+        "continue"; `resume` is unknown; it is another run (every differing setting is named); or
+        its newest checkpoint is damaged.
         """
+        _check_resume(self.directory, resume)
         if self.directory is None:
             return None
         run = self.directory / "run.json"
-        _check_resume(run, resume)
         found = list_checkpoints(self.directory / "checkpoints")
         if found and run.exists():  # without a checkpoint there is nothing to go on with
-            self._check(read_identity(self.directory))
+            before = read_identity(self.directory)
+            self._check(before)
+            self._identity = before  # a digest tells 1 from 1.0, which are one setting
         checkpoint = load_checkpoint(found[-1]) if found else None
         if checkpoint and checkpoint.state["run"] != digest(self._identity):
             raise ValueError(
@@ -89,8 +92,8 @@ class Archive:
             )
         return checkpoint
 
-    def prepare(self, step: int) -> None:
-        """Clear what a killed process left half done, and cut the log back to `step`."""
+    def prepare(self, step: int, *, closed: bool) -> None:
+        """Clear what a killed process left half done, and cut the log back, see `Journal.cut`."""
         if self.directory is None or not self._writes:
             return
         checkpoints = self.directory / "checkpoints"
@@ -99,7 +102,7 @@ class Archive:
             remove_partial(place)
         write_atomically(self.directory / "run.json", json.dumps(self._identity, indent=1))
         self._journal = Journal(self.directory / "log.jsonl")
-        self._journal.cut(step)
+        self._journal.cut(step, closed=closed)
 
     def save(
         self, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
@@ -165,14 +168,16 @@ class Archive:
         )
 
 
-def _check_resume(run: Path, resume: Resume) -> None:
-    if resume == "new" and run.exists():
+def _check_resume(directory: Path | None, resume: Resume) -> None:
+    check_choice("resume", resume, get_args(Resume))
+    there = directory is not None and (directory / "run.json").exists()
+    if resume == "new" and there:
         raise ValueError(
-            f"resume='new'; there is a run in {run.parent} already: resume it, or choose another "
+            f"resume='new'; there is a run in {directory} already: resume it, or choose another "
             "directory"
         )
-    if resume == "continue" and not run.exists():
+    if resume == "continue" and not there:
         raise ValueError(
-            f"resume='continue'; there is no run to resume in {run.parent}, run.json is missing: "
-            "give the directory of a run, or resume='auto'"
+            f"resume='continue' with directory={directory and str(directory)!r}; there is no run "
+            "to resume, run.json is missing: give the directory of a run, or resume='auto'"
         )

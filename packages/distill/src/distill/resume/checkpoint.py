@@ -8,16 +8,21 @@ The directory appears by one rename after everything in it is on the disk.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
-from distill.resume.files import new_directory, write_atomically, write_tensors, write_text
+from distill.resume.files import (
+    new_directory,
+    read_tensors,
+    remove,
+    write_atomically,
+    write_tensors,
+    write_text,
+)
 
 FORMAT = 1
 
@@ -89,7 +94,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path, f"state.json lacks {', '.join(missing)}")
     if _digest(tensors) != content["sha256"]:
         raise _damaged(path, "tensors.safetensors is not what was written")
-    return Checkpoint(step=content["step"], tensors=load_file(tensors), state=content["state"])
+    return Checkpoint(step=content["step"], tensors=read_tensors(tensors), state=content["state"])
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
@@ -104,7 +109,7 @@ def prune_checkpoints(directory: Path, *, keep_last: int, keep: Collection[int])
         if int(path.name.removeprefix("step-")) not in keep:
             doomed = path.with_name(f".{path.name}.partial")
             path.rename(doomed)
-            shutil.rmtree(doomed)
+            remove(doomed)
 
 
 def _digest(path: Path) -> str:

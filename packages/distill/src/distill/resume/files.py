@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from distill.resume.hold import held_empty
@@ -75,6 +75,18 @@ def write_tensors(
     sync_file(path)
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, also where its name is no UTF-8, which safetensors cannot open.
+
+    Raises SafetensorError if it is damaged.
+    """
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return load(path.read_bytes())
+    return load_file(path)
+
+
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as the format holds them: in order, and copied where one has two names."""
     places: set[int] = set()
@@ -110,10 +122,15 @@ def sync_directory(path: Path) -> None:
 def remove_partial(directory: Path) -> None:
     """Remove what a killed writer left half done."""
     for path in directory.glob(".*.partial"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory; of a link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def is_full(error: OSError) -> bool:

@@ -4,13 +4,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from numbers import Real
+from pathlib import PurePath
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from distill.record.settings import plain
-from distill.resume.fingerprint import fingerprint
+from distill.resume.fingerprint import fingerprint, fingerprint_model
 from distill.trainable.freeze import trainable_parameters
 
 FREE = ("config.keep_last",)
@@ -34,7 +37,7 @@ def identify(
         "objectives": {name: _describe(value) for name, value in objectives.items()},
         "trainable": {name: list(p.shape) for name, p in trainable.items()},
         "frozen weights": fingerprint(frozen),
-        "teacher weights": fingerprint(dict(teacher.named_parameters())),
+        "teacher weights": fingerprint_model(teacher),
     }
     return dict(json.loads(json.dumps(identity)))
 
@@ -60,8 +63,14 @@ def _describe(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__} | fields
+    if isinstance(value, Mapping):
+        return {str(key): _describe(element) for key, element in value.items()}
     if isinstance(value, list | tuple):
         return [_describe(element) for element in value]
+    if isinstance(value, Tensor):
+        return fingerprint({"": value})
+    if isinstance(value, PurePath | Enum | torch.dtype | torch.device):
+        return str(value)
     if value is None or isinstance(value, str | int | float | bool | Real):
         return plain(value)
     if isinstance(value, Callable):  # type: ignore[arg-type]

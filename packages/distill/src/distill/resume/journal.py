@@ -19,9 +19,16 @@ class Journal:
         self._path = path
         self._waiting: list[str] = []
 
-    def cut(self, step: int) -> None:
-        """Remove everything after `step`, and a half-written last line."""
-        kept = [entry for entry in read_journal(self._path) if entry["step"] <= step]
+    def cut(self, step: int, *, closed: bool = True) -> None:
+        """Remove everything after `step`, and a half-written last line.
+
+        - `closed`: whether the evaluation of that step is done; it goes if it is to come again.
+        """
+        kept = [
+            entry
+            for entry in read_journal(self._path)
+            if entry["step"] < step + (closed or entry["kind"] != "evaluation")
+        ]
         write_atomically(self._path, "".join(map(_line, kept)))
 
     def write(self, **entry: Any) -> None:

@@ -111,7 +111,11 @@ class MasterOptimizer:
         for kind, optimizer in (("muon", self._muon), ("adam", self._adam)):
             for place, values in _states(optimizer).items():
                 tensors |= {f"{kind}.{place}.{key}": value for key, value in values.items()}
-        return tensors | {"steps": torch.tensor(self.steps)}
+        return tensors | {"steps": torch.tensor(self.steps), "hidden": self._hidden()}
+
+    def _hidden(self) -> Tensor:
+        """Which parameters go to Muon, in order; moments are known by their place among them."""
+        return torch.tensor([name in self._parts for name in self.masters])
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -119,8 +123,8 @@ class MasterOptimizer:
 
         Raises ValueError, before anything changes, if it is of another network.
         """
-        expected = {f"{k}.{n}" for k in ("master", "average") for n in self.masters}
-        found = {n for n in tensors if n.startswith(("master.", "average."))}
+        expected = {f"{k}.{n}" for k in ("master", "average") for n in self.masters} | {"steps"}
+        found = {n for n in tensors if n == "steps" or n.startswith(("master.", "average."))}
         if expected != found:
             odd = sorted(expected ^ found)[:5]
             raise ValueError(
@@ -132,6 +136,11 @@ class MasterOptimizer:
                 check_shape(f"{kind}.{name}", value, tuple(master.shape), "the parameter")
         for kind, optimizer in (("muon", self._muon), ("adam", self._adam)):
             _check_moments(optimizer, kind, tensors)
+        if not torch.equal(tensors.get("hidden", self._hidden()).cpu(), self._hidden()):
+            raise ValueError(
+                f"hidden={sorted(self._parts)[:3]}; the state is of other `hidden` matrices, whose "
+                "moments would be mixed up: name the same"
+            )
         for name in self.masters:
             self.masters[name].copy_(tensors[f"master.{name}"])
             self.averages[name].copy_(tensors[f"average.{name}"])

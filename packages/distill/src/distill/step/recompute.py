@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from distill.record.names import matching
 from distill.record.recorder import PassEnded
-from distill.trainable.buffers import marks, touched
+from distill.trainable.buffers import SMALL_BYTES, Held, copied, marks, touched
 
 
 @contextmanager
@@ -53,6 +53,7 @@ class _Recomputed:
             return self._forward(*args, **kwargs)
         ended: list[PassEnded] = []
         before, changed = marks(self._module), list[nn.Module]()
+        begun = copied({part: part._buffers for part in self._module.modules()}, SMALL_BYTES)
 
         def inside(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -61,7 +62,7 @@ class _Recomputed:
                 ended.append(end)
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), _spared(changed)
+            return nullcontext(), _spared(changed, begun)
 
         out = checkpoint(inside, *args, use_reentrant=False, context_fn=contexts, **kwargs)
         changed += touched(self._module, before)
@@ -71,13 +72,17 @@ class _Recomputed:
 
 
 @contextmanager
-def _spared(changed: list[nn.Module]) -> Iterator[None]:
-    """Let the second pass change copies: a batch norm would learn from its batch twice."""
-    kept = [(part._buffers, dict(part._buffers)) for part in changed]
-    for buffers, own in kept:
-        buffers.update({name: None if b is None else b.clone() for name, b in own.items()})
+def _spared(changed: list[nn.Module], begun: Held) -> Iterator[None]:
+    """Let the second pass begin as the first did and change copies alone: it is no further step."""
+    now = {part: dict(part._buffers) for part in changed}
+    _put(copied({part: begun.get(part, {}) for part in changed}))
     try:
         yield
     finally:
-        for buffers, own in kept:
-            buffers.update(own)
+        _put(now)
+
+
+def _put(held: Held) -> None:
+    for part, buffers in held.items():
+        part._buffers.clear()
+        part._buffers.update(buffers)

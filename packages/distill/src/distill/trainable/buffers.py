@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
 SMALL_BYTES = 2**20
+Held = dict[nn.Module, dict[str, Tensor | None]]  # buffers of each part, by name
 Marks = dict[nn.Module, list[tuple[Tensor, int]]]  # each buffer, and how often overwritten
 
 
@@ -43,7 +45,7 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model, self._restored = model, set[str]()
+        self._model, self._restored, self._made = model, set[str](), set[str]()
         self._originals = {
             name: _Original(
                 buffer, version_of(buffer), buffer.clone() if buffer.nbytes <= SMALL_BYTES else None
@@ -70,12 +72,12 @@ class Buffers:
         }
 
     def unsaved(self) -> set[str]:
-        """Name the buffers that the model has made since, and that its state dict leaves out."""
+        """Name the buffers that the model has made in the run, and its state dict leaves out."""
         return {
             _name(path, leaf)
             for path, module in self._model.named_modules()
             for leaf in module._non_persistent_buffers_set
-        } - self._filled.keys()
+        } - (self._filled.keys() - self._made)
 
     @torch.no_grad()
     def restore(
@@ -99,6 +101,7 @@ class Buffers:
             alone = [other for other in names.get(name, []) if other not in tensors]
             self._set([name, *alone], tensor, saved=name not in unsaved)
         self._restored |= tensors.keys()
+        self._made |= set(unsaved)  # a former session in this process has made them, too
 
     def _tied(self) -> dict[str, list[str]]:
         """All names of the tensor that stands under a name: modules may share one."""
@@ -135,7 +138,8 @@ class Buffers:
 class Unfinished:
     """Buffers as they were when a step began, for one that does not end.
 
-    What no step before has changed is not copied, and cannot be given back.
+    In the first step all small ones are copied, in each later one those that a step before it
+    changed; others cannot be given back.
 
     - `model`: its buffers may change in any forward pass.
     """
@@ -143,22 +147,17 @@ class Unfinished:
     def __init__(self, model: nn.Module) -> None:
         self._model, self._changing = model, set[nn.Module]()
         self._before: Marks = {}
-        self._kept: dict[nn.Module, dict[str, Tensor | None]] = {}
+        self._kept: Held = {}
         self._begun = False
 
     def begin(self) -> None:
         """Note all buffers, and copy those that change."""
-        if self._before:
+        first = not self._before
+        if not first:
             self._changing.update(touched(self._model, self._before))
         self._before, self._begun = marks(self._model), True
-        copies: dict[int, Tensor] = {}  # of those that parts share, once
-        for part in self._changing:
-            held = [b for b in part._buffers.values() if b is not None]
-            copies |= {id(b): b.clone() for b in held if id(b) not in copies}
-        self._kept = {
-            part: {name: b if b is None else copies[id(b)] for name, b in part._buffers.items()}
-            for part in self._changing
-        }
+        parts = self._model.modules() if first else self._changing
+        self._kept = copied({part: part._buffers for part in parts}, SMALL_BYTES if first else inf)
 
     def end(self) -> None:
         """Leave the buffers as they are."""
@@ -168,11 +167,24 @@ class Unfinished:
         """Give back what a step changed that began and did not end; return whether that is all."""
         if not self._begun:
             return True
-        whole = self._changing.issuperset(touched(self._model, self._before))
-        for part, kept in self._kept.items():
+        now = set(touched(self._model, self._before))
+        for part in self._kept.keys() & (self._changing | now):
             part._buffers.clear()
-            part._buffers.update(kept)
-        return whole
+            part._buffers.update(self._kept[part])
+        return self._kept.keys() >= now
+
+
+def copied(held: Held, largest: float = inf) -> Held:
+    """Return copies of buffers, one of what parts share; above `largest` bytes, what was given."""
+    known: dict[int, Tensor] = {}
+    for buffers in held.values():
+        for b in buffers.values():
+            if b is not None and id(b) not in known:
+                known[id(b)] = b.clone() if b.nbytes <= largest else b
+    return {
+        part: {name: b if b is None else known[id(b)] for name, b in buffers.items()}
+        for part, buffers in held.items()
+    }
 
 
 def marks(model: nn.Module) -> Marks:
