@@ -112,6 +112,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[AbsentGpu]:
     monkeypatch.setattr(cuda, "get_device_capability", lambda device=None: HOPPER)
     monkeypatch.setattr(cuda, "is_current_stream_capturing", lambda: True)
     monkeypatch.setattr(cuda, "device_of", made.kernel.device_of)
+    monkeypatch.setattr(cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(cuda.amp.common, "amp_definitely_not_available", lambda: False)
     for name, stand_in in _THROUGH_OPERATIONS.items():
         monkeypatch.setattr(Tensor, name, stand_in(getattr(Tensor, name)))
     monkeypatch.setattr(backend, "without_triton", lambda device: None)

@@ -86,6 +86,22 @@ def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(found.depth, last.reconstruct(images).depth)
 
 
+@pytest.mark.parametrize("trainable", ["out", "lora", "all"])
+def test_what_was_trained_has_the_same_codes_exported_or_not(
+    tmp_path: Path, trainable: Any
+) -> None:
+    recipe = replace(by_name("balanced"), trainable=trainable, fp8_stored=())
+    one = module.lighten(load_backbone("da3-tiny", weights="random"), recipe)
+    one.save(tmp_path / "run")
+    export(module.load(tmp_path / "run", backend=None), tmp_path / "light")
+    run, light = (
+        module.load(tmp_path / name, precision="bfloat16").backbone.state_dict()
+        for name in ("run", "light")
+    )
+    assert run.keys() == light.keys()
+    assert [name for name in run if not torch.equal(run[name].float(), light[name].float())] == []
+
+
 def test_an_unknown_precision_is_refused() -> None:
     unchecked = inspect.unwrap(number_type)  # as callers get it, whose types nobody checks
     with pytest.raises(ValueError, match="precision=fp16; it must be known: auto, float32"):

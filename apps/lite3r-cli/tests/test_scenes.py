@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,6 +96,20 @@ def test_a_broken_scene_is_noted_and_the_others_are_made(lite3r: Any, scenes: li
     done = lite3r(*words)
     assert done.code == 0, done.err
     assert "3 scenes in out, 1 of them by this process" in done.out
+
+
+def test_frames_are_those_of_videos_beside_folders_of_photos(
+    lite3r: Any, scenes: list[Path]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 60, 90, 3), dtype=np.uint8)
+    video = cv2.VideoWriter("walk.avi", cv2.VideoWriter.fourcc(*"MJPG"), 5, (90, 60))
+    for frame in pixels:
+        video.write(frame)
+    video.release()
+    words = ("--scenes", *QUICK, "--frames", "3", "--out", "out")
+    done = lite3r("reconstruct", scenes[0], "walk.avi", *words)
+    assert done.code == 0, done.err
+    assert [len(depth(Path("out") / name)) for name in ("attic", "walk")] == [2, 3]
 
 
 def test_what_would_mix_is_refused(lite3r: Any, scenes: list[Path]) -> None:

@@ -1,6 +1,7 @@
 """Photos by one camera get one: fitted to the rays of all views, unmoved by a few wrong ones."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from recon_backbones import Backbone, GivenCamera, InputError, load_backbone, reconstruct
+from recon_backbones import (
+    Backbone,
+    GivenCamera,
+    InputError,
+    Refinement,
+    load_backbone,
+    reconstruct,
+)
 from recon_backbones.geometry.cameras import pinhole
 from recon_backbones.geometry.one_camera import (
     fit_one_camera,
@@ -205,3 +213,14 @@ def test_given_cameras_are_not_shared_as_well(photos: Path, backbone: Backbone) 
 
     with pytest.raises(InputError, match=r"shared_camera=True; .*: leave out one of the two"):
         reconstruct(photos, backbone, size=56, cameras=cameras, shared_camera=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("shared_camera", {"shared_camera": True}), ("refine", {"refine": Refinement()})],
+)
+def test_two_focal_lengths_are_refused_beside_what_takes_pixels_for_square(
+    photos: Path, backbone: Backbone, name: str, asked: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=rf"square_pixels=False with {name}; .*: leave one"):
+        reconstruct(photos, backbone, size=56, square_pixels=False, **asked)

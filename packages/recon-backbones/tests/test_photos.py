@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageFilter
+from PIL import Image, ImageFile, ImageFilter, features
 
 from recon_backbones import PhotoChoice, load_backbone
 from recon_backbones.da3 import DepthAnything3, da3_tiny
@@ -124,6 +124,16 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "animated.webp": (
         lambda path: picture(1).save(path, save_all=True, append_images=[picture(2)]),
         "animation of 2 frames",
+    ),
+    **(
+        {
+            "animated.avif": (
+                lambda path: picture(1).save(path, save_all=True, append_images=[picture(2)]),
+                "animation of 2 frames",
+            )
+        }
+        if features.check("avif")
+        else {}
     ),
     "tiny.png": (lambda path: picture(1, (5, 40)).save(path), "5 x 40 pixels"),
     "float.tiff": (lambda path: picture(1).convert("F").save(path), "32-bit pixels"),

@@ -72,7 +72,8 @@ def reconstruct(
     - `choice`: which photos or frames are taken. `masks`: which pixels are kept.
     - `cameras`: gives the camera of each of some paths, or None; photos without are left out.
     - `square_pixels`: the two focal lengths that the network says of a view become one
-      (`geometry.one_camera`); without it they stay two. Those of given cameras always stay.
+      (`geometry.one_camera`); without it they stay two, which `shared_camera` and `refine` do not
+      know. Those of given cameras always stay.
     - `shared_camera`: one camera took all photos: one focal length in pixels of the photos, square
       pixels, the principal point in the middle (`geometry.one_camera` has how it is fitted).
     - `known_distance`, or `metric`, which loads a network that sees meters, fixes the unit.
@@ -89,6 +90,8 @@ def reconstruct(
         budget=budget, window=window, overlap=overlap, close_loops=close_loops, precision=precision
     )
     meters = Meters(distance=known_distance, network=metric)
+    if not square_pixels and cameras is None:
+        _check_square(shared_camera=shared_camera, refine=refine is not None)
     named = [photos] if isinstance(photos, (str, Path)) else list(photos)
     taught = _taught(backbone, telling)
     with _folder(frames) as folder:
@@ -167,6 +170,15 @@ def _check_free(shared_camera: bool) -> None:
         raise InputError(
             "shared_camera=True; it must be left out beside cameras, which say themselves which "
             "photos share one: leave out one of the two"
+        )
+
+
+def _check_square(**asked: bool) -> None:
+    """Refuse pixels that may not be square beside what takes them for square."""
+    for name in (name for name, wanted in asked.items() if wanted):
+        raise InputError(
+            f"square_pixels=False with {name}; that takes pixels for square: leave one of the two "
+            "out, or bring stretched photos back to their shape"
         )
 
 

@@ -158,6 +158,26 @@ def test_photos_are_linked_and_turned_ones_are_written_upright(
     assert Image.open(tmp_path / "moved/images/plain.jpg").size == (40, 30)
 
 
+def test_what_is_transparent_is_white_beside_the_cameras(tmp_path: Path, views: list[View]) -> None:
+    (tmp_path / "photos").mkdir()
+    names = ["alpha.png", "key.png", "palette.png"]
+    clear = Image.new("RGBA", (40, 30), (200, 0, 0, 0))
+    clear.paste((0, 0, 200, 255), (0, 0, 20, 30))
+    clear.save(tmp_path / "photos/alpha.png")
+    clear.convert("RGB").save(tmp_path / "photos/key.png", transparency=(200, 0, 0))
+    palette = clear.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
+    palette.save(tmp_path / "photos/palette.png", transparency=palette.getpixel((39, 0)))
+    link_photos(
+        tmp_path / "out", [View(**vars(views[0]) | {"name": n}) for n in names], Path("../photos")
+    )
+    for name in names:
+        with Image.open(tmp_path / "out/images" / name) as image:
+            assert image.mode == "RGB"
+            assert "transparency" not in image.info
+            assert image.getpixel((5, 5)) == (0, 0, 200)
+            assert image.getpixel((35, 5)) == (255, 255, 255)
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_photos_that_few_programs_read_are_written_as_jpeg(

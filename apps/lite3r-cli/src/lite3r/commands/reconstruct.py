@@ -36,9 +36,7 @@ def plan_of(asked: Reconstruct) -> Plan:
     """The same as one value, without words of the command line. Raises UserError."""
     metric = None
     if asked.metric_model is not None:
-        metric = TeacherSpec(
-            backbone=asked.metric_model, weights=asked.metric_weights, seed=asked.seed
-        )
+        metric = TeacherSpec.chosen(asked.metric_model, asked.metric_weights, asked.seed)
     pixels = dict(vars(asked.masks))
     with reported():
         Memory(**vars(asked.memory))

@@ -19,12 +19,9 @@ def cameras_from(path: Path) -> CamerasOf:
 
     def of(paths: Sequence[Path]) -> list[GivenCamera | None]:
         try:
-            found = match_cameras(source, known, paths, at_least=min(2, len(paths)))
+            own = match_cameras(source, known, paths, at_least=min(2, len(paths)))
         except ValueError as error:
             raise InputError(str(error)) from error
-        return [
-            None if c is None else GivenCamera(**{name: getattr(c, name) for name in FIELDS})
-            for c in found
-        ]
+        return [c if c is None else GivenCamera(**{n: getattr(c, n) for n in FIELDS}) for c in own]
 
     return of

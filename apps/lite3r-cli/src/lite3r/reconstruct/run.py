@@ -1,9 +1,9 @@
 """A reconstruction from photos to files: what `lite3r reconstruct` does."""
 
-import functools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial as bound
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             square_pixels=plan.square_pixels,
             shared_camera=plan.shared_camera,
             known_distance=distance,
-            metric=functools.partial(metric.load, device=plan.device) if metric else None,
+            metric=bound(metric.load, device=plan.device) if metric else None,
             refine=Refinement() if plan.refine else None,
             frames=partial / FRAMES,
             say=words.say,
@@ -202,9 +202,7 @@ def to_views(made: recon_backbones.Reconstruction) -> list[View]:
             original_intrinsics=made.intrinsics[i],
             original_size=made.sizes[i],
             keep=made.keep[i],
-            mask=functools.partial(read_mask, made.masks[i], made.root / name)
-            if made.masks
-            else None,
+            mask=bound(read_mask, made.masks[i], made.root / name) if made.masks else None,
         )
         for i, name in enumerate(made.photos)
     ]
@@ -218,6 +216,14 @@ def _tracked(made: recon_backbones.Reconstruction) -> Tracked | None:
         cloud=PointCloud(points=seen.points, colors=seen.colors),
         observations=Observations(camera=seen.view, point=seen.point, xy=seen.xy),
     )
+
+
+def of_one(plan: Plan, given: str) -> Plan:
+    """The plan for one of its inputs alone; rates of frames are for videos, where there are any."""
+    videos = [one for one in plan.photos if is_video(Path(one))]
+    if not videos or given in videos:
+        return replace(plan, photos=(given,))
+    return replace(plan, photos=(given,), choice=replace(plan.choice, fps=None, frames=None))
 
 
 def title(inputs: Sequence[str]) -> str:

@@ -1,12 +1,12 @@
 """Many scenes, each whole by itself: any number of processes take them from one queue."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from distill import Queue, forget_done, use_own_gpu, work_off
-from lite3r.reconstruct.run import Plan, run, title
+from lite3r.reconstruct.run import Plan, of_one, run, title
 from lite3r.shell import atomic
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.words import Words
@@ -26,8 +26,7 @@ def run_scenes(plan: Plan, folder: Path, words: Words) -> dict[str, Any]:
 
     def work(name: str, start: int) -> dict[str, Any]:
         words.say(f"scene {name}")
-        alone = replace(plan, photos=(scenes[name],))
-        return run(alone, folder / name, overwrite=start > 1, words=words)
+        return run(of_one(plan, scenes[name]), folder / name, overwrite=start > 1, words=words)
 
     use_own_gpu()
     with reported(ValueError, OSError):

@@ -99,21 +99,21 @@ def deploy(
     Raises ValueError for a student that is deployed already, and for a backend that cannot run it.
     """
     if student.deployment is not None:
-        raise ValueError(
-            f"deployment={student.deployment}; a student is deployed once: load it again"
-        )
+        raise ValueError(f"deployment={student.deployment}; it is deployed once: load it again")
     backbone = student.backbone
     device = device or next(backbone.parameters()).device
     backend = _able(backend, device)
     if student.recipe.trainable == "lora":
         distill.merge_lora(backbone)
-    dtype = number_type(precision, device)
+    dtype, report = number_type(precision, device), None
+    if student.recipe.fp8 != "none":  # before weights are cast: codes are those of training
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            report = fp8_qat.convert(backbone, backend=backend)
     if dtype != torch.float32:
         change_dtype(backbone, dtype)
     used, layers = "none", 0
-    if student.recipe.fp8 != "none":
+    if report is not None:
         stored = device.type not in NO_FP8
-        report = fp8_qat.convert(backbone, backend=backend)
         used, layers = report.backend if stored else PLAIN, len(report.layers)
         if report.backend == "scaled_mm":
             join_steps(backbone, report)

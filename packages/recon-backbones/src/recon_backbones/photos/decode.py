@@ -90,7 +90,7 @@ def _check(path: Path, image: Image.Image) -> None:
             f"{path}: is {width} x {height} pixels; a photo needs {SMALLEST} on each side: "
             "leave it out"
         )
-    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
+    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP", "AVIF") else 1
     if frames > 1:
         raise InputError(
             f"{path}: is an animation of {frames} frames; a photo has one: give a video "

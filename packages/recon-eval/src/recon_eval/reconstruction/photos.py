@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from recon_eval.formats import new_file, open_image
 from recon_eval.formats.images import ORIENTATION, opened
@@ -40,7 +40,7 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
     """Fill `out/images` with links to the photos; a file that is there already stays.
 
     COLMAP and splat trainers read neither AVIF, HEIC and WebP nor EXIF turns nor CMYK, so such
-    photos are written upright in RGB, under their `image_names`.
+    photos are written upright in RGB, under their `image_names`. What is transparent is white.
     Links are relative. Where the file system has no links, photos are copied.
     - `photos`: their folder, relative to `out`. Raises ValueError when a photo is gone.
     """
@@ -57,7 +57,7 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
             _link(photo, link)
         else:
             with new_file(link) as partial:  # Pillow takes no quality beside a TIFF's own LZW
-                open_image(photo).save(partial, quality=95, compression="raw")
+                _on_white(photo).save(partial, quality=95, compression="raw")
 
 
 def write_masks(out: Path, views: Sequence[View]) -> list[str]:
@@ -82,7 +82,18 @@ def _plain(photo: Path) -> bool:
         return False
     with opened(photo) as image:
         upright = image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
-        return upright and image.mode == "RGB" and image.format in PLAIN
+        solid = image.mode == "RGB" and "transparency" not in image.info
+        return upright and solid and image.format in PLAIN
+
+
+def _on_white(photo: Path) -> Image.Image:
+    """A photo as networks see it: upright, in RGB, with white where it is transparent."""
+    plain = open_image(photo)
+    with opened(photo) as image:
+        if not image.has_transparency_data or image.mode.startswith("I"):  # read as gray
+            return plain
+        alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    return Image.composite(plain, Image.new("RGB", plain.size, "white"), alpha)
 
 
 def _link(photo: Path, link: Path) -> None:
