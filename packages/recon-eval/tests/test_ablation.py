@@ -36,24 +36,27 @@ def row(auc: float, *, depth: float = 0.1) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("auc", "word"), [(0.9, "poses better"), (0.5, "poses unchanged")])
+@pytest.mark.parametrize(("auc", "word"), [(0.9, "poses better"), (0.5, "poses not told apart")])
 def test_the_verdict_names_what_a_part_earned(auc: float, word: str) -> None:
     measured = {"8 views|64 blocks": row(auc), "8 views|sequence order": row(0.5)}
     said = verdict(measured, "8 views", PARTS, ())
     (sentence,) = [s for s in said if s.startswith("The order by content")]
     assert word in sentence
-    assert "depth unchanged" in sentence
+    assert "depth not told apart" in sentence
+    assert "too few" not in sentence
 
 
-def test_one_scene_is_called_neither_better_nor_worse() -> None:
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_few_scenes_are_called_neither_better_nor_worse(count: int) -> None:
     measured = {
-        f"8 views|{name}": {"0": row(auc)["0"]}
+        f"8 views|{name}": {scene: row(auc)[scene] for scene in map(str, range(count))}
         for name, auc in (("64 blocks", 0.9), ("sequence order", 0.5), ("dense", 0.6))
     }
     said = verdict(measured, "8 views", PARTS, ())
-    assert "poses unchanged (AUC@30 +40.00 points)" in said[1]
+    assert "poses not told apart (AUC@30 +40.00" in said[1]
+    assert said[1].endswith("too few scenes to tell.")
     document = {"summary": summarize(measured), "measured": measured, "verdict": said}
-    assert "| 1.000x |" in markdown(document)
+    assert ("| 1.000x |" in markdown(document)) == (count == 1)  # one scene has no interval
     ElementTree.fromstring(svg(panels(document, "8 views")))
 
 

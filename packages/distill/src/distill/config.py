@@ -51,7 +51,7 @@ class DistillConfig:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    clip_norm: float | None = 1.0
+    clip_norm: float | int | None = 1.0
     accumulation: int = 1
     ema_decay: float | None = None
     autocast: Autocast | None = None

@@ -174,7 +174,7 @@ class Unfinished:
         return self._kept.keys() >= now
 
 
-def copied(held: Held, largest: float = inf) -> Held:
+def copied(held: Held, largest: float | int = inf) -> Held:
     """Return copies of buffers, one of what parts share; above `largest` bytes, what was given."""
     known: dict[int, Tensor] = {}
     for buffers in held.values():
