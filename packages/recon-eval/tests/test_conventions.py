@@ -154,7 +154,7 @@ def test_a_pair_without_a_true_baseline_is_published_as_90_degrees_off(conventio
 
 def test_published_thresholds_are_whole_degrees() -> None:
     target = rig(0, 3)
-    found = conventions.evaluate_pose(target, target, convention="vggt", thresholds=[5.0])  # type: ignore[list-item]
+    found = conventions.evaluate_pose(target, target, convention="vggt", thresholds=[5.0])
     assert set(found.values) == {"auc5", "rra5", "rta5"}
     for wrong in ([2.5], [float("inf")], []):
         with pytest.raises(ValueError, match="must be whole degrees"):

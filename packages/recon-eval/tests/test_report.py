@@ -5,6 +5,7 @@ import math
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_eval import Report, depth, efficiency, pose
-from recon_eval.conventions import NamedResult
 from recon_eval.report import bootstrap_interval, compare
 
 
@@ -291,10 +291,21 @@ def test_a_damaged_report_is_refused_as_it_is_read(
         Report.load(tmp_path / "a.json")
 
 
+class Mine:
+    """A result of a metric that someone else wrote."""
+
+    protocol = "mine"
+
+    def numbers(self) -> Any:
+        return {"abs_rel": np.float32(0.5), "delta1": torch.tensor(0.25), "rmse": np.int64(3)}
+
+    def provenance(self) -> dict[str, object]:
+        return {}
+
+
 def test_numbers_of_any_library_are_saved(tmp_path: Path) -> None:
     report = Report(model="m", dataset="d")
-    values = {"abs_rel": np.float32(0.5), "delta1": torch.tensor(0.25), "rmse": np.int64(3)}
-    report.add("a", NamedResult(protocol="mine", values=values))  # type: ignore[arg-type]
+    report.add("a", Mine())
     report.save(tmp_path / "a.json")
     numbers = Report.load(tmp_path / "a.json").entries["mine", "a"].numbers
     assert numbers == {"abs_rel": 0.5, "delta1": 0.25, "rmse": 3.0}

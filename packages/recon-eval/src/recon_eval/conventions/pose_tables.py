@@ -30,7 +30,7 @@ def evaluate_pose(
     target_world_to_camera: Float[Tensor, "v _ 4"],
     *,
     convention: PoseConvention,
-    thresholds: Sequence[int] = (3, 5, 15, 30),
+    thresholds: Sequence[int | float] = (3, 5, 15, 30),
 ) -> NamedResult:
     """Return `auc30`, `rra30`, `rta30` and their like of one scene under a published convention."""
     if convention not in get_args(PoseConvention):

@@ -56,7 +56,7 @@ def find_sightings(
 
 def observe(
     points: Float[np.ndarray, "p 3"],
-    sightings: Int[np.ndarray, "p k"],
+    sightings: Int[np.ndarray, "_ k"],
     cameras: Sequence[Camera],
 ) -> Observations:
     """Return the pixel of each sighting, by projecting each point into the cameras that see it.
