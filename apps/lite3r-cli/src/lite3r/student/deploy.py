@@ -51,17 +51,16 @@ def load(
     folder = Path(folder)
     config = read_config(folder)
     teacher, digest, recipe = described(folder, config)
-    exported = (folder / DEPLOYED).is_file()
-    if weights is not None and exported:
-        raise ValueError(
-            f"weights={weights}; {folder} was exported and holds its own: leave weights out"
-        )
-    if weights is not None:
-        teacher = replace(teacher, weights=str(weights))
-    if exported:
+    if (folder / DEPLOYED).is_file():
+        if weights is not None:
+            raise ValueError(
+                f"weights={weights}; {folder} was exported and holds its own: leave weights out"
+            )
         return _load_exported(
             folder / DEPLOYED, recipe, teacher, digest, device, backend or "auto", precision
         )
+    if weights is not None:
+        teacher = replace(teacher, weights=str(weights))
     home = device if backend is None else _home(device)
     student = unread(teacher.load(device=home), recipe, teacher)
     if student.weights_sha256 != digest:

@@ -5,7 +5,6 @@ DIRECTORY/targets-0-00003.safetensors     shard 3 of process 0, with a table in 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path, PurePath
@@ -20,7 +19,13 @@ from distill.observe.parts import parts_of
 from distill.observe.target_store import Targets
 from distill.processes.world import World
 from distill.record.pairs import Tap
-from distill.resume.files import is_full, remove_partial, replace_tensors, write_atomically
+from distill.resume.files import (
+    is_full,
+    is_utf8,
+    remove_partial,
+    replace_tensors,
+    write_atomically,
+)
 from distill.resume.fingerprint import SAMPLE, fingerprint
 from distill.resume.identity import differences
 
@@ -134,8 +139,7 @@ class TargetCache:
         return None
 
     def _claim(self, identity: Mapping[str, Any]) -> None:
-        name = os.fsencode(self._directory)
-        if name.decode("utf-8", "replace").encode() != name:
+        if not is_utf8(self._directory):
             raise ValueError(
                 f"directory={str(self._directory)!r}; its name must be UTF-8, as safetensors opens "
                 "no other: name it otherwise"

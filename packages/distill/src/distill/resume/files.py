@@ -80,11 +80,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises SafetensorError if it is damaged.
     """
+    return load_file(path) if is_utf8(path) else load(path.read_bytes())
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a name is UTF-8, without which safetensors opens nothing."""
     try:
         os.fsencode(path).decode("utf-8")
     except UnicodeDecodeError:
-        return load(path.read_bytes())
-    return load_file(path)
+        return False
+    return True
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

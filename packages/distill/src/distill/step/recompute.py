@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from distill.record.names import matching
 from distill.record.recorder import PassEnded
-from distill.trainable.buffers import SMALL_BYTES, Held, copied, marks, touched
+from distill.trainable.buffers import SMALL_BYTES, Held, copied, marks, put, touched
 
 
 @contextmanager
@@ -75,14 +75,8 @@ class _Recomputed:
 def _spared(changed: list[nn.Module], begun: Held) -> Iterator[None]:
     """Let the second pass begin as the first did and change copies alone: it is no further step."""
     now = {part: dict(part._buffers) for part in changed}
-    _put(copied({part: begun.get(part, {}) for part in changed}))
+    put(copied({part: begun.get(part, {}) for part in changed}))
     try:
         yield
     finally:
-        _put(now)
-
-
-def _put(held: Held) -> None:
-    for part, buffers in held.items():
-        part._buffers.clear()
-        part._buffers.update(buffers)
+        put(now)

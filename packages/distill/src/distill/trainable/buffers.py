@@ -168,9 +168,7 @@ class Unfinished:
         if not self._begun:
             return True
         now = set(touched(self._model, self._before))
-        for part in self._kept.keys() & (self._changing | now):
-            part._buffers.clear()
-            part._buffers.update(self._kept[part])
+        put({part: self._kept[part] for part in self._kept.keys() & (self._changing | now)})
         return self._kept.keys() >= now
 
 
@@ -185,6 +183,13 @@ def copied(held: Held, largest: float | int = inf) -> Held:
         part: {name: b if b is None else known[id(b)] for name, b in buffers.items()}
         for part, buffers in held.items()
     }
+
+
+def put(held: Held) -> None:
+    """Let these be all buffers of their parts."""
+    for part, buffers in held.items():
+        part._buffers.clear()
+        part._buffers.update(buffers)
 
 
 def marks(model: nn.Module) -> Marks:

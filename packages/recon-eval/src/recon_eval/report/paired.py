@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from recon_eval.report.statistics import draws
+
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
 
 Figures = Mapping[str, Mapping[str, Any]]
@@ -68,7 +70,7 @@ def _paired(
     value = float(compare(*whole.mean(axis=0)))
     if len(whole) == 1:  # it says nothing about the spread over scenes
         return Interval(value, None, None)
-    drawn = np.random.default_rng(SEED).integers(len(whole), size=(RESAMPLES, len(whole)))
+    drawn = draws(len(whole), RESAMPLES, SEED)
     spread = compare(whole[drawn, 0].mean(axis=1), whole[drawn, 1].mean(axis=1))
     return Interval(value, *_ends(spread))
 

@@ -47,18 +47,17 @@ def bootstrap_interval(
         )
     if len(values) < 2:
         return math.nan, math.nan
-    drawn = _draws(len(values), resamples, seed)
+    drawn = draws(len(values), resamples, seed)
     means = [values[drawn[part]].mean(axis=1) for part in _parts(*drawn.shape)]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=1)  # every metric of a report draws the same scenes
-def _draws(count: int, resamples: int, seed: int) -> UInt[np.ndarray, "resamples scenes"]:
-    rng, drawn = (
-        np.random.default_rng(seed),
-        np.empty((resamples, count), np.min_scalar_type(count)),
-    )
+def draws(count: int, resamples: int, seed: int) -> UInt[np.ndarray, "resamples scenes"]:
+    """Return the same numbers below `count` for the same arguments."""
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((resamples, count), np.min_scalar_type(count))
     for part in _parts(resamples, count):
         drawn[part] = rng.integers(count, size=drawn[part].shape)
     return drawn
