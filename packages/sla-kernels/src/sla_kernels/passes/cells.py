@@ -4,16 +4,51 @@ from typing import no_type_check
 
 import numpy as np
 
-from sla_kernels.passes.scalar import AHEAD, compiled, fetch_tokens, finite, number, part, put
+from sla_kernels.passes.scalar import (
+    AHEAD,
+    body,
+    compiled,
+    fetch_tokens,
+    finite,
+    number,
+    of_head,
+    part,
+    put,
+)
+from sla_kernels.passes.team import run_of, runs_of, shared
+from sla_kernels.passes.weights import weigh_tokens
 
 
 @compiled
 @no_type_check
-def average_cells(x, start, step, order, means, spreads, sizes, firsts, lo, hi, d):
-    """Average ordered tokens over cells of every size, within cells `lo` to `hi` of the largest.
+def average_cells(tokens, means, spreads, sizes, firsts, d, threads):
+    """Average ordered keys over cells of every size, those of size `l` from `firsts[l]` on.
 
-    The cells of size `l` stand from `firsts[l]` on. `spreads` are multiplied by how far tokens lie
-    from their mean; means are not kept where there is no room. What is not finite is zero.
+    `tokens` are keys and values; `spreads` become how far keys lie from their mean times how far
+    values do.
+    """
+    cells = -(-tokens[0].orders.shape[1] // sizes[-1])
+    runs = len(means) * runs_of(cells, sizes[-1])
+    _average(runs, threads, (tokens, means, spreads, sizes, firsts, d))
+
+
+@shared
+@no_type_check
+def _average(run, tokens, means, spreads, sizes, firsts, d):
+    count = tokens[0].orders.shape[1]
+    head, lo, hi = run_of(run, -(-count // sizes[-1]), sizes[-1])
+    for of, made in zip(tokens, (means[head], means[head][:0])):
+        x, start, step, order = of_head(of, head)
+        _average_tokens(x, start, step, order, made, spreads[head], sizes, firsts, lo, hi, d)
+
+
+@body
+@no_type_check
+def _average_tokens(x, start, step, order, means, spreads, sizes, firsts, lo, hi, d):
+    """Average within cells `lo` to `hi` of the largest size.
+
+    Spreads are multiplied by how far tokens lie from their mean; means are not kept where there is
+    no room. What is not finite is zero.
     """
     small, tokens = sizes[0], len(order)
     first, last = lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))
@@ -32,7 +67,8 @@ def average_cells(x, start, step, order, means, spreads, sizes, firsts, lo, hi, 
                 squares[level + 1] += squares[level]
                 for j in range(d):
                     totals[level + 1, j] += totals[level, j]
-            totals[level] = 0
+            for j in range(d):
+                totals[level, j] = 0
             squares[level] = 0
 
 
@@ -77,11 +113,20 @@ def _keep(means, spreads, cell, total, square, count):
 
 @compiled
 @no_type_check
-def average_runs(x, start, step, order, means, scale, size, lo, hi, d):
-    """Means of runs `lo` to `hi` of ordered tokens times `scale`; what is not finite is zero."""
+def average_runs(tokens, means, scale, size, d, threads):
+    """Means of runs of `size` ordered tokens times `scale`; what is not finite is zero."""
+    runs = len(means) * runs_of(means.shape[1] // d, size)
+    _mean(runs, threads, (tokens, means, scale, size, d))
+
+
+@shared
+@no_type_check
+def _mean(run, tokens, means, scale, size, d):
+    head, lo, hi = run_of(run, means.shape[1] // d, size)
+    x, start, step, order = of_head(tokens, head)
     total = np.empty(d, np.float32)
-    for run in range(lo, hi):
-        begin, end = run * size, min((run + 1) * size, len(order))
+    for cell in range(lo, hi):
+        begin, end = cell * size, min((cell + 1) * size, len(order))
         total[:] = 0
         fetch_tokens(x, start, step, order, begin, end, d)
         for i in range(begin, end):
@@ -89,15 +134,25 @@ def average_runs(x, start, step, order, means, scale, size, lo, hi, d):
             for j in range(d):
                 total[j] += number(x[source + np.uint64(j)])
         share = scale / np.float32(max(end - begin, 1))
-        at = np.uint64(run * d)
+        at = np.uint64(cell * d)
         for j in range(d):
-            means[at + np.uint64(j)] = finite(total[j] * share)
+            means[head, at + np.uint64(j)] = finite(total[j] * share)
 
 
 @compiled
 @no_type_check
-def put_back(rows, first, across, x, start, step, order, lo, hi, d):
-    """Write rows `lo` to `hi`, which stand in order, to where their tokens stand."""
+def put_back(rows, firsts, across, tokens, d, threads):
+    """Write rows that stand in order, `across` apart, to where their tokens stand."""
+    runs = len(firsts) * runs_of(tokens.orders.shape[1], 1)
+    _put(runs, threads, (rows, firsts, across, tokens, d))
+
+
+@shared
+@no_type_check
+def _put(run, rows, firsts, across, tokens, d):
+    head, lo, hi = run_of(run, tokens.orders.shape[1], 1)
+    x, start, step, order = of_head(tokens, head)
+    first = firsts[head]
     for begin in range(lo, hi, AHEAD):
         end = min(begin + AHEAD, hi)
         fetch_tokens(x, start, step, order, begin, end, d)
@@ -109,11 +164,36 @@ def put_back(rows, first, across, x, start, step, order, lo, hi, d):
 
 @compiled
 @no_type_check
-def lay_out(x, start, step, order, shares, totals, rows, sizes, firsts, lo, hi, d):
-    """Put tokens in order, and behind them the weighted means of cells, see `Layout`.
+def lay_out(tokens, rows, tilts, weights, entropies, sizes, firsts, d, threads):
+    """Put keys and values in order, and behind them the weighted means of cells, see `Layout`.
 
-    `shares` are the weights of the tokens, `totals` their sums over the cells of every size, those
-    of size `l` from `firsts[l] - firsts[0]` on.
+    `tokens` and `rows` are those of both. `weights` is room for the shares of tokens, and for their
+    sums over cells; `entropies` become those of the shares.
+    """
+    cells = -(-tokens[0].orders.shape[1] // sizes[-1])
+    given = tokens, rows, tilts, weights, entropies, sizes, firsts, d
+    _lay_out(len(tilts) * runs_of(cells, sizes[-1]), threads, given)
+
+
+@shared
+@no_type_check
+def _lay_out(run, tokens, rows, tilts, weights, entropies, sizes, firsts, d):
+    count = tokens[0].orders.shape[1]
+    head, lo, hi = run_of(run, -(-count // sizes[-1]), sizes[-1])
+    shares, totals = weights[0][head], weights[1][head]
+    weigh_tokens(tilts[head], shares, totals, entropies[head], sizes, firsts, count, lo, hi)
+    for of, room in zip(tokens, rows):
+        x, start, step, order = of_head(of, head)
+        made = room[head]
+        _lay_out_tokens(x, start, step, order, shares, totals, made, sizes, firsts, lo, hi, d)
+
+
+@body
+@no_type_check
+def _lay_out_tokens(x, start, step, order, shares, totals, rows, sizes, firsts, lo, hi, d):
+    """Those of cells `lo` to `hi` of the largest size.
+
+    `totals` are the sums of `shares` over cells, those of size `l` from `firsts[l] - firsts[0]` on.
     """
     small, tokens = sizes[0], len(order)
     first, last = lo * (sizes[-1] // small), min(hi * (sizes[-1] // small), -(-tokens // small))

@@ -5,23 +5,32 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-from sla_kernels.passes.scalar import compiled, packed
+from sla_kernels.passes.scalar import body, compiled, packed
+from sla_kernels.passes.team import run_of, runs_of, shared
 
 _BEHIND = np.iinfo(np.int64).max
 
 
 @compiled
 @no_type_check
-def place(features, starts, ends, places, turns, steep, tiny):
+def place(features, starts, ends, places, turning, threads):
     """Write the value of each token of each segment, packed with its place there.
 
     The value is that along the segment's own direction, its widest axis turned so many times.
     Places beyond the segment sort behind all others.
     """
-    axes = features.shape[1]
+    runs = runs_of(len(starts), places.shape[1])
+    _place(runs, threads, (features, starts, ends, places, turning))
+
+
+@shared
+@no_type_check
+def _place(number, features, starts, ends, places, turning):
+    axes, (turns, steep, tiny) = features.shape[1], turning
     middle, along = np.empty(axes, np.float32), np.empty(axes, np.float32)
     turned = np.empty(axes, np.float32)
-    for segment in range(len(starts)):
+    _, lo, hi = run_of(number, len(starts), places.shape[1])
+    for segment in range(lo, hi):
         start, count = starts[segment], ends[segment] - starts[segment]
         rows = features[start : start + count]
         scale = _widest(rows, middle, along, turned, tiny)
@@ -43,7 +52,7 @@ def _apart(one, other):
     return one - other
 
 
-@compiled
+@body
 @no_type_check
 def _widest(rows, middle, along, squares, tiny):
     """The mean of tokens about the first one, the axis of most variance, and its deviation."""
@@ -67,7 +76,7 @@ def _widest(rows, middle, along, squares, tiny):
     return np.sqrt(most)
 
 
-@compiled
+@body
 @no_type_check
 def _turn(rows, middle, along, turned, steep, tiny):
     """Turn a direction once; how far tokens stood along it before, mean."""
@@ -93,9 +102,17 @@ def _turn(rows, middle, along, turned, steep, tiny):
 
 @compiled
 @no_type_check
-def move(order, features, starts, ends, places, moved, rows):
+def move(now, then, starts, ends, places, threads):
     """Put the tokens of segments where their sorted places say, and their features."""
-    for segment in range(len(starts)):
+    runs = runs_of(len(starts), places.shape[1])
+    _move(runs, threads, (*now, *then, starts, ends, places))
+
+
+@shared
+@no_type_check
+def _move(number, order, features, moved, rows, starts, ends, places):
+    _, lo, hi = run_of(number, len(starts), places.shape[1])
+    for segment in range(lo, hi):
         start = starts[segment]
         for i in range(ends[segment] - start):
             came = start + (places[segment, i] & np.int64(0xFFFFFFFF))

@@ -1,50 +1,49 @@
-"""The mass that blocks of queries give to cells, see `sla_kernels.search.walk`."""
+"""The mass that a block of queries gives to cells, see `sla_kernels.search.walk`."""
 
 from typing import no_type_check
 
 import numpy as np
 
-from sla_kernels.passes.scalar import compiled, packed, power
+from sla_kernels.passes.scalar import body, packed, power
 
 
-@compiled
+@body
 @no_type_check
-def weigh(parts, pinned, heads, keys, spreads, logs, room, runs, fanout, mass, wrong, r, d):
-    """Weigh the candidates of blocks: runs of `fanout` cells each.
+def weigh(asking, block, table, runs, fanout, room):
+    """Weigh a block's candidates, runs of `fanout` cells each.
 
-    `logs` are those of the tokens in each of the `room` cells that every head has. `wrong` becomes
-    mass times spread, packed with the candidate's place, below all others where there is no cell.
+    Of `room` the mass becomes what the block gives to each, and `wrong` that times its spread,
+    packed with the candidate's place, below all others where there is no cell.
     """
-    scores = np.empty((4, runs.shape[1] * fanout), np.float32)
-    for block in range(len(runs)):
-        mass[block] = 0
-        first_key = heads[block] * room
-        for first in range(0, r, 4):
-            some = min(r - first, 4)
-            at = (block * r + first) * d
-            _score(parts, at, keys, first_key, logs, runs[block], fanout, scores, some, d)
-            for part in range(some):
-                limit = pinned[block * r + first + part]
-                if limit < np.inf:
-                    _add_shares(scores[part], limit, mass[block])
-        for run in range(runs.shape[1]):
-            for inner in range(fanout):
-                c, cell = run * fanout + inner, runs[block, run] * fanout + inner
-                found = mass[block, c] * spreads[first_key + cell]
-                found = found if np.abs(found) < np.inf else np.float32(0)
-                wrong[block, c] = packed(found if logs[cell] > -np.inf else np.float32(-1), c)
-
-
-@compiled
-@no_type_check
-def _score(parts, at, keys, first, logs, runs, fanout, scores, some, d):
-    """Score a block's candidates for up to four parts of it at once."""
-    second, third = at + min(1, some - 1) * d, at + min(2, some - 1) * d
-    fourth = at + (some - 1) * d
+    r, d, first_key = asking.pinned.shape[1], asking.width, asking.head[block] * table.room
+    total, scores, mass, wrong = len(runs) * fanout, room.scores, room.mass, room.wrong
+    mass[:total] = 0
+    for first in range(0, r, 4):
+        some = min(r - first, 4)
+        at = (block * r + first) * d
+        _score(asking.parts, at, table, first_key, runs, fanout, scores, some, d)
+        for piece in range(some):
+            limit = asking.pinned[block, first + piece]
+            if limit < np.inf:
+                _add_shares(scores[piece, :total], limit, mass[:total])
     for run in range(len(runs)):
         for inner in range(fanout):
             c, cell = run * fanout + inner, runs[run] * fanout + inner
-            source = (first + cell) * d
+            found = mass[c] * table.spread[first_key + cell]
+            found = found if np.abs(found) < np.inf else np.float32(0)
+            wrong[c] = packed(found if table.logs[cell] > -np.inf else np.float32(-1), c)
+
+
+@body
+@no_type_check
+def _score(parts, at, table, first, runs, fanout, scores, some, d):
+    """Score a block's candidates for up to four parts of it at once."""
+    second, third = at + min(1, some - 1) * d, at + min(2, some - 1) * d
+    fourth, keys = at + (some - 1) * d, table.keys
+    for run in range(len(runs)):
+        for inner in range(fanout):
+            c, cell = run * fanout + inner, runs[run] * fanout + inner
+            source, log = (first + cell) * d, table.logs[cell]
             w, x, y, z = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for j in range(d):
                 key = keys[np.uint64(source + j)]
@@ -52,13 +51,11 @@ def _score(parts, at, keys, first, logs, runs, fanout, scores, some, d):
                 x += parts[np.uint64(second + j)] * key
                 y += parts[np.uint64(third + j)] * key
                 z += parts[np.uint64(fourth + j)] * key
-            scores[0, c] = w + logs[cell]
-            scores[1, c] = x + logs[cell]
-            scores[2, c] = y + logs[cell]
-            scores[3, c] = z + logs[cell]
+            scores[0, c], scores[1, c] = w + log, x + log
+            scores[2, c], scores[3, c] = y + log, z + log
 
 
-@compiled
+@body
 @no_type_check
 def _add_shares(scores, limit, mass):
     """Add the softmax over candidates and pinned tokens, whose log mass is `limit`."""
@@ -74,39 +71,22 @@ def _add_shares(scores, limit, mass):
         mass[c] += scores[c] * share
 
 
-@compiled
+@body
 @no_type_check
-def split(wrong, least, runs, fanout, first, exist, nothing, opened, cells, rows):
-    """Open the candidates of which a summary gets at least `least` wrong; write rows of the others.
-
-    `opened` become their places, `cells` their cells. Of all cells of this size, the first of which
-    is row `first`, so many `exist`; `rows` may have no room for any.
-    """
-    listing = rows.shape[1] > 0
-    for block in range(len(wrong)):
-        taken, left = 0, 0
-        for run in range(runs.shape[1]):
-            for inner in range(fanout):
-                c, cell = run * fanout + inner, runs[block, run] * fanout + inner
-                if wrong[block, c] >= least[block]:
-                    opened[block, taken], cells[block, taken] = c, cell
-                    taken += 1
-                elif listing:
-                    rows[block, left] = first + cell if cell < exist else nothing
-                    left += 1
-
-
-@compiled
-@no_type_check
-def name_tokens(opened, cells, mass, size, tokens, nothing, rows, left, coarse):
-    """Write the rows of the tokens in exact blocks, and take their mass from what is `left`.
-
-    A block holds `size` tokens, and a cell of the coarsest size `coarse` blocks.
-    """
-    last = left.shape[1] - 1
-    for block in range(len(cells)):
-        for i in range(cells.shape[1]):
-            for inner in range(size):
-                token = cells[block, i] * size + inner
-                rows[block, i * size + inner] = token if token < tokens else nothing
-            left[block, min(cells[block, i] // coarse, last)] -= mass[block, opened[block, i]]
+def least_of(wrong, count):
+    """A number that just so many of `wrong`, which are all different, reach."""
+    low = high = wrong[0]
+    for c in range(len(wrong)):
+        low, high = min(low, wrong[c]), max(high, wrong[c])  # all reach one, a single one the other
+    while low < high and count < len(wrong):
+        middle = (low | high) - ((low ^ high) >> 1)  # half way, and no sum overflows
+        reach = 0
+        for c in range(len(wrong)):
+            reach += wrong[c] >= middle
+        if reach == count:
+            return middle
+        if reach > count:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 FREE = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order; NaN and infinity stay
-_SETTINGS: dict[str, Any] = {"fastmath": FREE, "error_model": "numpy"}
+_SETTINGS: dict[str, Any] = {"fastmath": FREE, "error_model": "numpy", "no_cfunc_wrapper": True}
 AHEAD = 16  # tokens that are brought near before they are read
 LINE = 64  # bytes that come together
 _EXPONENT = np.uint32(0x7F800000)
@@ -35,6 +35,11 @@ def compiled(body: Callable[..., None]) -> Callable[..., None]:
         return numba.njit(body, nogil=True, cache=True, **_SETTINGS)
     except RuntimeError:  # no folder can be written
         return numba.njit(body, nogil=True, **_SETTINGS)
+
+
+def body(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a piece of passes by itself."""
+    return numba.njit(body, nogil=True, no_cpython_wrapper=True, **_SETTINGS)
 
 
 def part(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,6 +122,14 @@ def _put(out, at, value):
         out[at] = value
 
     return whole
+
+
+@part
+@no_type_check
+def of_head(tokens, head):
+    """A head of `Tokens`: numbers, where they start, how far apart tokens are, and their order."""
+    scene = head * len(tokens.orders) // len(tokens.starts)
+    return tokens.numbers, tokens.starts[head], tokens.step, tokens.orders[scene]
 
 
 @part

@@ -5,18 +5,28 @@ from typing import no_type_check
 import numpy as np
 
 from sla_kernels.passes.scalar import as_float, ascending, compiled, number, power, put
+from sla_kernels.passes.team import run_of, runs_of, shared
 
 _LEAST = np.int32(-(2**31))
 _MAGNITUDE = np.int32(0x7FFFFFFF)
+_ROW = 16  # tokens that a row of scores counts for where rows are shared
 
 
 @compiled
 @no_type_check
-def soften(scores, bias, scale, queries, lo, hi, listed):
-    """Replace rows `lo` to `hi` of scores by the softmax of scale * score + bias.
+def soften(scores, bias, scale, queries, listed, threads):
+    """Replace rows of scores by the softmax of scale * score + bias.
 
     `bias` has a row for so many `queries`. Rows whose largest is not finite become NaN.
     """
+    rows = len(scores) // listed
+    _soften(runs_of(rows, _ROW), threads, (scores, bias, scale, queries, listed))
+
+
+@shared
+@no_type_check
+def _soften(run, scores, bias, scale, queries, listed):
+    _, lo, hi = run_of(run, len(scores) // listed, _ROW)
     row = np.empty(listed, np.float32)
     for r in range(lo, hi):
         at, of_block = np.uint64(r * listed), np.uint64(r // queries * listed)

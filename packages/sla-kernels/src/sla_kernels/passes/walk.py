@@ -1,109 +1,143 @@
 """The way of query blocks down from the coarsest cells to exact blocks, see `search.walk`."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int32, Int64
-from torch import Tensor
 
-from sla_kernels.passes import mass
-from sla_kernels.passes.tokens import flat, in_runs
-from sla_kernels.summary.layout import Budget, Layout
+from sla_kernels.passes.mass import least_of, weigh
+from sla_kernels.passes.scalar import body, compiled
+from sla_kernels.passes.team import run_of, runs_of, shared
 
-BLOCKS = 64  # of queries, for each thread: fewer are done as soon as they are shared
-AT_ONCE = 256  # of them, whose candidates are held at a time
+_BLOCK = 64  # tokens that a query block counts for where blocks are shared
 
 
-class Opened(NamedTuple):
-    """What some blocks open of their candidates: places, cells, and the mass of all candidates."""
+class Asking(NamedTuple):
+    """The queries, as `search.walk.Asking`; parts and rows have `width` numbers."""
 
-    places: np.ndarray
-    cells: np.ndarray
-    mass: np.ndarray
-
-
-def walked(
-    parts: Float[Tensor, "blocks r d"],
-    pinned: Float[Tensor, "blocks r 1"],
-    head: Int64[Tensor, "blocks 1"],
-    levels: Sequence[tuple[Tensor, Tensor, Tensor]],
-    layout: Layout,
-    budget: Budget,
-    *,
-    summaries: bool,
-) -> tuple[Int32[Tensor, "blocks listed"], Float[Tensor, "blocks coarse"]]:
-    """Lists of rows, and the mass that each block leaves to the summaries of each coarse cell."""
-    blocks, top = len(parts), len(layout.sizes) - 1
-    rows = torch.empty(blocks, budget.listed(layout, summaries), dtype=torch.int32, device="cpu")
-    left = torch.empty(blocks, layout.cells(top), dtype=torch.float32, device="cpu")
-    asking = _Asking(parts.flatten(1).numpy(), pinned.flatten(1).numpy(), head.flatten().numpy())
-    tables = [_Table(flat(k), flat(s), x.numpy(), s.stride(0)) for k, x, s in levels]
-    walk = _Walk(asking, tables, layout, budget, summaries, parts.shape[2])
-
-    def work(_: int, lo: int, hi: int) -> None:
-        for start in range(lo, hi, AT_ONCE):
-            here = slice(start, min(start + AT_ONCE, hi))
-            walk.down(here, rows.numpy()[here], left.numpy()[here])
-
-    in_runs(1, blocks, BLOCKS, work)
-    return rows, left
+    parts: np.ndarray  # blocks r d, flat
+    pinned: np.ndarray  # blocks r
+    head: np.ndarray  # blocks
+    width: int
 
 
-class _Table(NamedTuple):
-    """The cells of one size; every head has room for `room` of them."""
+class Table(NamedTuple):
+    """The cells of one size; every head has room for `room` of them.
+
+    The first is row `first`; so many `exist`, `opened` are opened, and each holds `fanout` of the
+    size below, or tokens.
+    """
 
     keys: np.ndarray
     spread: np.ndarray
     logs: np.ndarray
     room: int
+    first: int
+    exist: int
+    opened: int
+    fanout: int
 
 
-class _Asking(NamedTuple):
-    """The queries, as `search.walk.Asking`."""
+class Lists(NamedTuple):
+    """What is written: lists of rows, and the mass left to each coarse cell.
 
-    parts: np.ndarray  # blocks (r d)
-    pinned: np.ndarray  # blocks r
-    head: np.ndarray  # blocks
+    Lists begin with so many `pinned` rows, from row `first` on; of other tokens there are `tokens`.
+    `coarse` exact blocks make a coarse cell. Row `nothing` stands for nothing.
+    """
 
-
-class _Walk(NamedTuple):
-    """Who asks, and what all blocks have in common."""
-
-    asking: _Asking
-    tables: list[_Table]
-    layout: Layout
-    budget: Budget
+    rows: np.ndarray  # blocks listed
+    left: np.ndarray  # blocks coarse
+    pinned: int
+    first: int
+    tokens: int
+    nothing: int
+    coarse: int
     summaries: bool
-    width: int
 
-    def down(self, here: slice, rows: np.ndarray, left: np.ndarray) -> None:
-        """Write what some blocks list, and leave."""
-        layout, at, top = self.layout, self.layout.pinned, len(self.layout.sizes) - 1
-        rows[:, :at] = np.arange(at) + layout.first(top + 1)
-        runs, fanout = np.zeros((len(rows), 1), np.int64), layout.cells(top)
-        for level in range(top, -1, -1):
-            stay = runs.shape[1] * fanout - self.budget.chosen[level] if self.summaries else 0
-            found = self._open(here, level, runs, fanout, rows[:, at : at + stay])
-            if level == top:
-                left[:] = found.mass
-            at += stay
-            runs, fanout = np.minimum(found.cells, layout.cells(level)), layout.fanout(level)
-        size, coarse = layout.sizes[0], layout.sizes[top] // layout.sizes[0]
-        mass.name_tokens(*found, size, layout.tokens, layout.nothing, rows[:, at:], left, coarse)
 
-    def _open(
-        self, here: slice, level: int, runs: np.ndarray, fanout: int, rows: np.ndarray
-    ) -> Opened:
-        """Weigh the candidates of a level, runs of `fanout` cells, and write those that stay."""
-        blocks, total, count = len(runs), runs.shape[1] * fanout, self.budget.chosen[level]
-        layout, table, r = self.layout, self.tables[level], self.asking.pinned.shape[1]
-        found, wrong = (np.empty((blocks, total), kind) for kind in (np.float32, np.int64))
-        asking = (x[here].reshape(-1) for x in self.asking)
-        mass.weigh(*asking, *table, runs, fanout, found, wrong, r, self.width)
-        least = np.partition(wrong, total - count, axis=1)[:, total - count].copy()
-        places, cells = (np.empty((blocks, count), np.int64) for _ in range(2))
-        named = (layout.first(level), layout.cells(level), layout.nothing)
-        mass.split(wrong, least, runs, fanout, *named, places, cells, rows)
-        return Opened(places, cells, found)
+class Room(NamedTuple):
+    """Room for the candidates of a block."""
+
+    scores: np.ndarray  # 4 candidates
+    mass: np.ndarray
+    wrong: np.ndarray
+    places: np.ndarray  # of those that are opened, and their cells
+    cells: np.ndarray
+    runs: np.ndarray  # of candidates, by the cell that held them
+
+
+@compiled
+@no_type_check
+def walk(asking, tables, steps, most, lists, threads):
+    """Write the lists of all blocks, in so many steps of at most so many candidates.
+
+    `tables` are those of the steps, the coarsest first; what comes behind them is not read.
+    """
+    runs = runs_of(len(asking.head), _BLOCK)
+    _walk_run(runs, threads, (asking, tables, steps, most, lists))
+
+
+@shared
+@no_type_check
+def _walk_run(number, asking, tables, steps, most, lists):
+    _, lo, hi = run_of(number, len(asking.head), _BLOCK)
+    floats, whole = np.empty((5, most), np.float32), np.empty((4, most), np.int64)
+    room = Room(floats[:4], floats[4], whole[0], whole[1], whole[2], whole[3])
+    for block in range(lo, hi):
+        _down(block, asking, tables, steps, lists, room)
+
+
+@body
+@no_type_check
+def _down(block, asking, tables, steps, lists, room):
+    """Write what a block lists, and leaves."""
+    rows, at = lists.rows[block], lists.pinned
+    for i in range(at):
+        rows[i] = lists.first + i
+    runs, fanout = room.runs[:1], tables[0].exist
+    runs[0] = 0
+    for level in range(steps):
+        table = tables[level]
+        total = len(runs) * fanout
+        weigh(asking, block, table, runs, fanout, room)
+        for c in range(total if level == 0 else 0):
+            lists.left[block, c] = room.mass[c]
+        least = least_of(room.wrong[:total], table.opened)
+        stay = rows[at : at + (total - table.opened if lists.summaries else 0)]
+        _split(room, least, runs, fanout, table, lists.nothing, stay)
+        at += len(stay)
+        runs, fanout = room.runs[: table.opened], table.fanout
+        for i in range(table.opened):
+            runs[i] = min(room.cells[i], table.exist)
+    _name_tokens(room, tables[steps - 1], lists, rows[at:], lists.left[block])
+
+
+@body
+@no_type_check
+def _split(room, least, runs, fanout, table, nothing, rows):
+    """Open the candidates of which a summary gets at least `least` wrong; write rows of the others.
+
+    Their places and cells are kept in `room`; `rows` may have no room for any.
+    """
+    taken, left = 0, 0
+    for run in range(len(runs)):
+        for inner in range(fanout):
+            c, cell = run * fanout + inner, runs[run] * fanout + inner
+            if room.wrong[c] >= least:
+                room.places[taken], room.cells[taken] = c, cell
+                taken += 1
+            elif len(rows):
+                rows[left] = table.first + cell if cell < table.exist else nothing
+                left += 1
+
+
+@body
+@no_type_check
+def _name_tokens(room, table, lists, rows, left):
+    """Write the rows of the tokens in exact blocks, and take their mass from what is `left`."""
+    size, last = table.fanout, len(left) - 1
+    for i in range(table.opened):
+        cell = room.cells[i]
+        for inner in range(size):
+            token = cell * size + inner
+            rows[i * size + inner] = token if token < lists.tokens else lists.nothing
+        left[min(cell // lists.coarse, last)] -= room.mass[room.places[i]]

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_RUN = ctypes.CFUNCTYPE(None, _CALLBACK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+_ALONE = _RUN(lambda work, given, threads, flags: work(given))  # where there is no team
 _own = threading.local()  # `member`: whether this thread is doing a part of a team's work
 
 
@@ -71,6 +73,12 @@ class _Kept:
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> bool:
         self.failure = self.failure or failure
         return True
+
+
+def entry() -> int:
+    """The address of what runs a function on threads, for what is compiled."""
+    address: int | None = ctypes.cast(_team() or _ALONE, ctypes.c_void_p).value
+    return address or 0
 
 
 def is_whole() -> bool:
