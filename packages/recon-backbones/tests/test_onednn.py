@@ -23,10 +23,8 @@ def operations(run: Callable[[], object]) -> set[str]:
 LAYER = nn.Linear(128, 256)
 
 
-@onednn.by_onednn
 def forward(x: Tensor, layer: nn.Module = LAYER) -> Tensor:
-    y: Tensor = layer(x)
-    return y
+    return onednn.by_onednn(layer, x)
 
 
 @torch.no_grad()
@@ -60,15 +58,18 @@ def test_gradients_small_layers_and_other_types_go_the_usual_way() -> None:
     LAYER.zero_grad()
 
 
-def test_only_a_forward_of_tensors_on_a_cpu_is_watched() -> None:
-    """To watch costs microseconds a call, for which a GPU would wait."""
+def test_only_layers_on_a_cpu_are_watched() -> None:
+    """To watch costs microseconds a call, for which a GPU, and all other calls, would wait."""
+    seen = []
 
-    @onednn.by_onednn
-    def watched(x: Tensor, *, mask: Tensor | None = None) -> int:
-        return torch._C._len_torch_function_stack()
+    class Watched(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch._C._len_torch_function_stack())
+            return x
 
-    here, elsewhere = torch.empty(1), torch.empty(1, device="meta")
-    assert watched(elsewhere) == 0 < watched(here) == watched(elsewhere, mask=here)
+    for device in ("cpu", "meta"):
+        onednn.by_onednn(Watched(), torch.empty(1, device=device))
+    assert seen == [1, 0] and torch._C._len_torch_function_stack() == 0
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from recon_backbones.blocks.onednn import by_onednn
 from recon_backbones.blocks.precision import multiplies_bfloat16
 from recon_backbones.blocks.rope import RotaryTable, rotate
 
@@ -119,7 +120,8 @@ class Attention(nn.Module):
         """
         slices = [slice(None)] if slice_tokens is None else _slices(x.shape[:2], slice_tokens)
         mixed = self.core(*self._heads(x, rope, slices), pinned=pinned)
-        out = [self.proj(rearrange(mixed[:, :, i], "b h n d -> b n (h d)")) for i in slices]
+        rows = (rearrange(mixed[:, :, i], "b h n d -> b n (h d)") for i in slices)
+        out = [by_onednn(self.proj, x) for x in rows]
         return out[0] if len(out) == 1 else torch.cat(out, dim=1)
 
     def _heads(self, x: Tensor, rope: RotaryTable | None, slices: list[slice]) -> list[Tensor]:
@@ -140,7 +142,7 @@ class Attention(nn.Module):
 
     def _heads_of(self, x: Tensor, rope: RotaryTable | None) -> list[Tensor]:
         q, k, v = rearrange(
-            self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.num_heads
+            by_onednn(self.qkv, x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.num_heads
         ).unbind(0)
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:

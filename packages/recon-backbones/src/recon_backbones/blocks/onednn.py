@@ -7,9 +7,8 @@ hooks, replaced layers and state dicts do too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
 from math import prod
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,31 +18,23 @@ from torch.utils.flop_counter import register_flop_formula
 
 from recon_backbones.blocks.precision import multiplies_bfloat16
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 _LARGE = 2**20  # multiplications from which the call into oneDNN pays
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def by_onednn(forward: Callable[P, R]) -> Callable[P, R]:
-    """Run a network's forward with its large linear layers computed by oneDNN, where it can."""
+def by_onednn(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a linear layer, or what stands in its place, by oneDNN where it can.
 
-    @wraps(forward)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if torch.compiler.is_compiling() or traced or not AVAILABLE:  # a compiler chooses itself
-            return forward(*args, **kwargs)
-        if not _any_on_cpu(*args, *kwargs.values()):  # every call would cost a GPU's host more
-            return forward(*args, **kwargs)
-        with _LinearByOneDnn():
-            return forward(*args, **kwargs)
-
-    return run
-
-
-def _any_on_cpu(*given: object) -> bool:
-    return any(isinstance(x, Tensor) and x.device.type == "cpu" for x in given)
+    All that is called is watched, at microseconds a call, so no more than this.
+    """
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    compiled = torch.compiler.is_compiling() or traced  # a compiler chooses itself
+    if compiled or not AVAILABLE or x.device.type != "cpu":
+        made: Tensor = layer(x)
+        return made
+    with _LinearByOneDnn():
+        found: Tensor = layer(x)
+        return found
 
 
 class _LinearByOneDnn(TorchFunctionMode):

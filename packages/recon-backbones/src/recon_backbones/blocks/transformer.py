@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from recon_backbones.blocks.attention import Attention
+from recon_backbones.blocks.onednn import by_onednn
 from recon_backbones.blocks.rope import RotaryTable
 
 
@@ -22,7 +23,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch e"]:
         """Transform each token by itself."""
-        return self.fc2(self.act(self.fc1(x)))
+        return by_onednn(self.fc2, self.act(by_onednn(self.fc1, x)))
 
 
 class SwiGlu(nn.Module):
@@ -36,8 +37,8 @@ class SwiGlu(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
         """Transform each token by itself."""
-        gate, value = self.w12(x).chunk(2, dim=-1)
-        return self.w3(F.silu(gate) * value)
+        gate, value = by_onednn(self.w12, x).chunk(2, dim=-1)
+        return by_onednn(self.w3, F.silu(gate) * value)
 
 
 class LayerScale(nn.Module):

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from recon_backbones.backbone import Reference
-from recon_backbones.blocks.onednn import by_onednn
 from recon_backbones.blocks.precision import without_autocast
 from recon_backbones.blocks.transformer import init_transformer
 from recon_backbones.da3.cameras import CameraDecoder, CameraEncoder
@@ -61,7 +60,6 @@ class DA3Net(nn.Module):
         if config.gaussian_head:
             self.gs_head = GaussianDpt(config)
 
-    @by_onednn
     def forward(
         self,
         images: Float[Tensor, "b v 3 y x"],

@@ -17,7 +17,6 @@ from recon_backbones.backbone import (
     check_heads,
     check_images,
 )
-from recon_backbones.blocks.onednn import by_onednn
 from recon_backbones.blocks.patches import imagenet_normalize
 from recon_backbones.blocks.precision import without_autocast
 from recon_backbones.blocks.token_order import TokenOrder, check_order
@@ -121,13 +120,11 @@ class Vggt(Backbone):
         check_images(images, self.patch_size)
         return self._run(images, heads, head_chunk)
 
-    @by_onednn
     def _run(self, images: Tensor, heads: Sequence[str], head_chunk: int) -> VggtOutput:
         """`internals` of images that were checked: a GPU waits for each reading."""
         check_heads(heads, ("depth", "points"), head_chunk)
         return self.read(self.trunk(images), images, heads, head_chunk)
 
-    @by_onednn
     def track(
         self,
         images: Float[Tensor, "b v 3 y x"],

@@ -1,7 +1,6 @@
 """The passes as functions of tensors."""
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,107 +9,101 @@ from torch import Tensor
 
 from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import halvings
-from sla_kernels.passes import cells, halving, softmax, walk, weights
+from sla_kernels.passes import cells, finding, halving, softmax
+from sla_kernels.passes.finding import Asking, Cells, Lists
 from sla_kernels.passes.tokens import Tokens, flat
-from sla_kernels.passes.walk import Asking, Lists, Table
-from sla_kernels.runtime.grid import strided
 from sla_kernels.runtime.team import is_whole, size
+from sla_kernels.search.walk import part_of
+from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Budget, Layout
 from sla_kernels.summary.rows import room_for
+from sla_kernels.summary.weights import DEEPEST, LEAST_MASS
 
-__all__ = [
-    "averages",
-    "halved",
-    "is_whole",
-    "laid_out",
-    "mean_queries",
-    "put_back",
-    "soften",
-    "tilts",
-    "walked",
-]
-STEPS = 4  # of a walk: fewer are compiled with those of more
+__all__ = ["found_rows", "halved", "is_whole", "laid_out", "put_back", "soften"]
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 _TURNING = TURNS, np.float32(STEEP), np.float32(TINY)
 
 
-def averages(
-    k: Float[Tensor, "b g n d"],
-    v: Float[Tensor, "b g n d"],
-    order: Int64[Tensor, "b free"],
-    layout: Layout,
-) -> list[tuple[Float[Tensor, "heads room d"], Float[Tensor, "heads room"]]]:
-    """For each size the mean keys of cells, and how far their keys times their values spread."""
-    d, heads, rooms = k.shape[3], k.shape[0] * k.shape[1], layout.rooms
-    means, spreads = EMPTY.new_empty(heads, sum(rooms), d), EMPTY.new_ones(heads, sum(rooms))
-    tokens = Tokens.of(k, order), Tokens.of(v, order)
-    found = means.flatten(1).numpy(), spreads.numpy()
-    firsts = np.cumsum([0, *rooms[:-1]])
-    cells.average_cells(tokens, *found, np.array(layout.sizes), firsts, d, size())
-    made = means.split(rooms, 1)
-    for level, table in enumerate(made):
-        table[:, layout.cells(level) :] = 0
-    return list(zip(made, spreads.split(rooms, 1), strict=True))
-
-
-def mean_queries(
+def found_rows(
     q: Float[Tensor, "b h n d"],
-    order: Int64[Tensor, "b free"],
-    parts: int,
-    length: int,
-    scale: float,
-) -> Float[Tensor, "b h parts d"]:
-    """Means of `parts` runs of `length` ordered queries, times `scale`."""
-    made = EMPTY.new_empty(*q.shape[:2], parts, q.shape[3])
-    rows, tokens = made.flatten(0, 1).flatten(1).numpy(), Tokens.of(q, order)
-    cells.average_runs(tokens, rows, np.float32(scale), length, q.shape[3], size())
-    return made
-
-
-def walked(
-    parts: Float[Tensor, "blocks r d"],
-    pinned: Float[Tensor, "blocks r 1"],
-    head: Int64[Tensor, "blocks 1"],
-    levels: Sequence[tuple[Tensor, Tensor, Tensor]],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    orders: tuple[Int64[Tensor, "b queries"], Int64[Tensor, "b free"]],
+    outside: Int64[Tensor, " pinned"],
     layout: Layout,
     budget: Budget,
     *,
+    block_q: int,
     summaries: bool,
-) -> tuple[Int32[Tensor, "blocks listed"], Float[Tensor, "blocks coarse"]]:
-    """Lists of rows, and the mass that each block leaves to the summaries of each coarse cell."""
-    blocks, top = len(parts), len(layout.sizes) - 1
-    rows = torch.empty(blocks, budget.listed(layout, summaries), dtype=torch.int32, device="cpu")
-    left = EMPTY.new_empty(blocks, layout.cells(top))
-    given = (x.flatten(start).numpy() for x, start in ((parts, 0), (pinned, 1), (head, 0)))
-    asking = Asking(*given, parts.shape[2])
-    tables = [
-        Table(
-            flat(keys), flat(spread), logs.numpy(), spread.stride(0), layout.first(level),
-            layout.cells(level), budget.chosen[level], layout.fanout(level),
-        )
-        for level, (keys, logs, spread) in reversed(list(enumerate(levels)))
-    ]  # fmt: skip
-    named = layout.pinned, layout.first(top + 1), layout.tokens, layout.nothing
-    coarse = layout.sizes[top] // layout.sizes[0]
-    lists = Lists(rows.numpy(), left.numpy(), *named, coarse, summaries)
-    given = tuple(tables + tables[-1:] * (STEPS - len(tables)))
-    walk.walk(asking, given, len(tables), max(budget.candidates), lists, size())
-    return rows, left
-
-
-def tilts(
-    q: Float[Tensor, "b g cells d"],
-    k: Float[Tensor, "b g n d"],
-    order: Int64[Tensor, "b free"],
     scale: float,
-    layout: Layout,
-) -> Float[Tensor, "b g padded"]:
-    """Score each token by the query of its coarse cell; padding scores minus infinity."""
-    made = EMPTY.new_full((*k.shape[:2], layout.padded), -torch.inf)
-    asked = q.to(k.dtype).float().flatten(0, 1).flatten(1).numpy()
-    given = Tokens.of(k, order), asked, made.flatten(0, 1).numpy(), np.float32(scale)
-    weights.score_tokens(*given, layout.sizes[-1], k.shape[3], size())
-    return made
+) -> tuple[Int32[Tensor, "b h i listed"], Float[Tensor, "b g padded"]]:
+    """Lists of rows, and tilts; `orders` are those of queries and of keys."""
+    of_queries, of_keys = orders
+    blocks = num_blocks(of_queries.shape[1], block_q)
+    listed = budget.listed(layout, summaries)
+    rows = torch.empty((*q.shape[:2], blocks, listed), dtype=torch.int32, device="cpu")
+    tilts = EMPTY.new_full((*k.shape[:2], layout.padded), -torch.inf)
+    finding.find(
+        (Tokens.of(k, of_keys), Tokens.of(v, of_keys)),
+        Tokens.of(q, of_queries),
+        _asking(q, of_queries.shape[1], k.index_select(2, outside), block_q),
+        _cells(k, layout),
+        _steps_down(layout, budget),
+        _lists(rows.flatten(0, 2), layout, summaries),
+        tilts.flatten(0, 1).numpy(),
+        np.float32(scale),
+        (np.float32(LEAST_MASS), np.float32(DEEPEST)),
+        size(),
+    )
+    return rows, tilts
+
+
+def _asking(q: Tensor, queries: int, pinned: Tensor, block_q: int) -> Asking:
+    """Room for the means of parts, and the pinned keys."""
+    length = part_of(block_q)
+    parts = num_blocks(queries, block_q) * (block_q // length)
+    room = np.empty((q.shape[0] * q.shape[1], parts, q.shape[3]), np.float32)
+    keys = pinned.float().flatten(0, 1).contiguous().numpy()
+    return Asking(room, queries, length, block_q // length, keys)
+
+
+def _lists(rows: Tensor, layout: Layout, summaries: bool) -> Lists:
+    """Room for what blocks leave, and where rows stand."""
+    top = len(layout.sizes) - 1
+    left = np.empty((len(rows), layout.cells(top)), np.float32)
+    coarse = layout.sizes[top] // layout.sizes[0]
+    places = layout.pinned, layout.first(top + 1), layout.tokens, layout.nothing
+    return Lists(rows.numpy(), left, *places, coarse, summaries)
+
+
+def _cells(k: Tensor, layout: Layout) -> Cells:
+    """Room for the cells of all sizes; keys of those that do not exist are zero."""
+    sizes, firsts, logs = _counted(layout)
+    heads, room = k.shape[0] * k.shape[1], len(logs)
+    keys = np.zeros((heads, room * k.shape[3]), np.float32)
+    return Cells(sizes, firsts, keys, logs, np.ones((heads, room), np.float32))
+
+
+@functools.lru_cache(maxsize=128)
+def _counted(layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes, where the cells of each begin, and the logs of how many tokens each holds."""
+    logs = np.full(sum(layout.rooms), -np.inf, np.float32)
+    firsts = np.cumsum([0, *layout.rooms[:-1]])
+    for level, (first, length) in enumerate(zip(firsts, layout.sizes, strict=True)):
+        held = layout.tokens - np.arange(layout.cells(level)) * length
+        logs[first : first + len(held)] = np.log(np.minimum(held, length).astype(np.float32))
+    return np.array(layout.sizes), firsts, logs
+
+
+@functools.lru_cache(maxsize=128)
+def _steps_down(layout: Layout, budget: Budget) -> np.ndarray:
+    """The steps from the coarsest cells to exact blocks, as `passes.finding.find` takes them."""
+    _, at, _ = _counted(layout)
+    levels = reversed(range(len(layout.sizes)))
+    return np.array([
+        (at[i], layout.first(i), layout.cells(i), budget.chosen[i], layout.fanout(i))
+        for i in levels
+    ])  # fmt: skip
 
 
 def laid_out(
@@ -155,24 +148,34 @@ def soften(
 
 def halved(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
     """Positions by halving each segment along its own direction."""
-    made, threads = torch.empty(features.shape[:2], dtype=torch.int64), size()
+    made = torch.empty(features.shape[:2], dtype=torch.int64, device="cpu")
     for scene, out in zip(features.contiguous().numpy(), made.numpy(), strict=True):
-        now = np.arange(len(scene)), scene.copy()
-        then = np.empty_like(now[0]), np.empty_like(scene)
-        for starts, ends, width in _steps(len(scene), tuple(sizes)):
-            places = np.empty((len(starts), width), np.int64)
-            halving.place(now[1], starts, ends, places, _TURNING, threads)
-            places.sort(axis=1)  # NumPy's takes a tenth of what a compiled one would
-            halving.move(now, then, starts, ends, places, threads)
-            now, then = then, now
-        out[:] = now[0]
+        out[:] = _halved(scene, tuple(sizes))
     return made
+
+
+def _halved(features: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    count, threads = len(features), size()
+    now, step = (
+        (np.arange(count), features),
+        (np.array([0]), np.array([count]), np.arange(count)[None]),
+    )
+    free = [(np.empty_like(now[0]), np.empty_like(features)) for _ in range(2)]
+    for starts, ends, width in _steps(count, sizes):
+        after = starts, ends, np.empty((len(starts), width), np.int64)
+        halving.halve(now, free[0], step, after, _TURNING, threads)
+        after[2].sort(axis=1)  # NumPy's takes a tenth of what a compiled one would
+        now, step, free = free[0], after, free[::-1]
+    return now[0]
 
 
 @functools.lru_cache(maxsize=128)
 def _steps(tokens: int, sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, np.ndarray, int], ...]:
-    """Of every step the first places of the segments, those behind their last, and the longest."""
-    return tuple(
-        (starts.copy(), ends.copy(), int((ends - starts).max()))
-        for starts, ends in (np.array(step).T for step in halvings(tokens, sizes))
-    )
+    """Of every step the first places of the segments, those behind their last, and the longest.
+
+    The last step has no segments: tokens are only moved.
+    """
+    made = [np.array(step).T for step in halvings(tokens, sizes)]
+    steps = [(starts.copy(), ends.copy(), int((ends - starts).max())) for starts, ends in made]
+    none = np.empty(0, np.int64)
+    return (*steps, (none, none, 1))

@@ -19,27 +19,25 @@ from sla_kernels.passes.team import run_of, runs_of, shared
 from sla_kernels.passes.weights import weigh_tokens
 
 
-@compiled
+@part
 @no_type_check
-def average_cells(tokens, means, spreads, sizes, firsts, d, threads):
-    """Average ordered keys over cells of every size, those of size `l` from `firsts[l]` on.
-
-    `tokens` are keys and values; `spreads` become how far keys lie from their mean times how far
-    values do.
-    """
-    cells = -(-tokens[0].orders.shape[1] // sizes[-1])
-    runs = len(means) * runs_of(cells, sizes[-1])
-    _average(runs, threads, (tokens, means, spreads, sizes, firsts, d))
+def average_cells(tokens, cells, threads):
+    """Average ordered keys over cells of every size, and say how far they and values spread."""
+    runs = runs_of(-(-tokens[0].orders.shape[1] // cells.sizes[-1]), cells.sizes[-1])
+    _average(len(cells.keys) * runs, threads, (tokens, cells))
 
 
 @shared
 @no_type_check
-def _average(run, tokens, means, spreads, sizes, firsts, d):
-    count = tokens[0].orders.shape[1]
-    head, lo, hi = run_of(run, -(-count // sizes[-1]), sizes[-1])
-    for of, made in zip(tokens, (means[head], means[head][:0])):
-        x, start, step, order = of_head(of, head)
-        _average_tokens(x, start, step, order, made, spreads[head], sizes, firsts, lo, hi, d)
+def _average(run, tokens, cells):
+    count, last = tokens[0].orders.shape[1], cells.sizes[-1]
+    head, lo, hi = run_of(run, -(-count // last), last)
+    means, spreads = cells.keys[head], cells.spreads[head]
+    d = len(means) // len(spreads)
+    for i in range(2):  # keys, then values, whose means are not kept
+        x, start, step, order = of_head(tokens[i], head)
+        made = means if i == 0 else means[:0]
+        _average_tokens(x, start, step, order, made, spreads, cells.sizes, cells.firsts, lo, hi, d)
 
 
 @body
@@ -111,22 +109,24 @@ def _keep(means, spreads, cell, total, square, count):
             means[at + np.uint64(j)] = total[j] * share
 
 
-@compiled
+@part
 @no_type_check
-def average_runs(tokens, means, scale, size, d, threads):
-    """Means of runs of `size` ordered tokens times `scale`; what is not finite is zero."""
-    runs = len(means) * runs_of(means.shape[1] // d, size)
-    _mean(runs, threads, (tokens, means, scale, size, d))
+def average_queries(queries, asking, scale, threads):
+    """Average parts of query blocks, times `scale`; what is not finite is zero."""
+    heads, parts, _ = asking.parts.shape
+    _mean(heads * runs_of(parts, asking.size), threads, (queries, asking, scale))
 
 
 @shared
 @no_type_check
-def _mean(run, tokens, means, scale, size, d):
-    head, lo, hi = run_of(run, means.shape[1] // d, size)
-    x, start, step, order = of_head(tokens, head)
+def _mean(run, queries, asking, scale):
+    _, parts, d = asking.parts.shape
+    size, (head, lo, hi) = asking.size, run_of(run, parts, asking.size)
+    x, start, step, order = of_head(queries, head)
+    means = asking.parts[head]
     total = np.empty(d, np.float32)
     for cell in range(lo, hi):
-        begin, end = cell * size, min((cell + 1) * size, len(order))
+        begin, end = min(cell * size, len(order)), min((cell + 1) * size, len(order))
         total[:] = 0
         fetch_tokens(x, start, step, order, begin, end, d)
         for i in range(begin, end):
@@ -134,9 +134,8 @@ def _mean(run, tokens, means, scale, size, d):
             for j in range(d):
                 total[j] += number(x[source + np.uint64(j)])
         share = scale / np.float32(max(end - begin, 1))
-        at = np.uint64(cell * d)
         for j in range(d):
-            means[head, at + np.uint64(j)] = finite(total[j] * share)
+            means[cell, j] = finite(total[j] * share)
 
 
 @compiled
@@ -182,9 +181,9 @@ def _lay_out(run, tokens, rows, tilts, weights, entropies, sizes, firsts, d):
     head, lo, hi = run_of(run, -(-count // sizes[-1]), sizes[-1])
     shares, totals = weights[0][head], weights[1][head]
     weigh_tokens(tilts[head], shares, totals, entropies[head], sizes, firsts, count, lo, hi)
-    for of, room in zip(tokens, rows):
-        x, start, step, order = of_head(of, head)
-        made = room[head]
+    for i in range(2):
+        x, start, step, order = of_head(tokens[i], head)
+        made = rows[i][head]
         _lay_out_tokens(x, start, step, order, shares, totals, made, sizes, firsts, lo, hi, d)
 
 

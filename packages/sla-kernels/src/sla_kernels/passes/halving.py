@@ -13,14 +13,16 @@ _BEHIND = np.iinfo(np.int64).max
 
 @compiled
 @no_type_check
-def place(features, starts, ends, places, turning, threads):
-    """Write the value of each token of each segment, packed with its place there.
+def halve(now, then, before, after, turning, threads):
+    """Move tokens to where the sorted places of one step say, and place them for the next.
 
-    The value is that along the segment's own direction, its widest axis turned so many times.
-    Places beyond the segment sort behind all others.
+    `now` and `then` are positions and features; a step is where segments begin, where they end, and
+    the places of their tokens, of which those of `after` are written: the value of each token, and
+    its place in its segment. The value is that along the segment's own direction, its widest axis
+    turned so many times. Places beyond a segment sort behind all others.
     """
-    runs = runs_of(len(starts), places.shape[1])
-    _place(runs, threads, (features, starts, ends, places, turning))
+    _move(runs_of(len(before[0]), before[2].shape[1]), threads, (*now, *then, *before))
+    _place(runs_of(len(after[0]), after[2].shape[1]), threads, (then[1], *after, turning))
 
 
 @shared
@@ -98,14 +100,6 @@ def _turn(rows, middle, along, turned, steep, tiny):
         for j in range(axes):
             along[j] = turned[j] / length
     return far / np.float32(count)
-
-
-@compiled
-@no_type_check
-def move(now, then, starts, ends, places, threads):
-    """Put the tokens of segments where their sorted places say, and their features."""
-    runs = runs_of(len(starts), places.shape[1])
-    _move(runs, threads, (*now, *then, starts, ends, places))
 
 
 @shared

@@ -9,48 +9,67 @@ from sla_kernels.passes.scalar import body, packed, power
 
 @body
 @no_type_check
-def weigh(asking, block, table, runs, fanout, room):
-    """Weigh a block's candidates, runs of `fanout` cells each.
+def weigh(block, asking, cells, place, runs, fanout, room):
+    """Weigh a block's candidates, runs of `fanout` cells each; those of a size begin at `place`.
 
     Of `room` the mass becomes what the block gives to each, and `wrong` that times its spread,
     packed with the candidate's place, below all others where there is no cell.
     """
-    r, d, first_key = asking.pinned.shape[1], asking.width, asking.head[block] * table.room
-    total, scores, mass, wrong = len(runs) * fanout, room.scores, room.mass, room.wrong
-    mass[:total] = 0
-    for first in range(0, r, 4):
-        some = min(r - first, 4)
-        at = (block * r + first) * d
-        _score(asking.parts, at, table, first_key, runs, fanout, scores, some, d)
-        for piece in range(some):
-            limit = asking.pinned[block, first + piece]
-            if limit < np.inf:
-                _add_shares(scores[piece, :total], limit, mass[:total])
+    heads, parts = asking.parts.shape[:2]
+    head, first = divmod(block * asking.per_block, parts)
+    key_head, total = head * len(cells.keys) // heads, len(runs) * fanout
+    keys, spreads, logs = cells.keys[key_head], cells.spreads[key_head], cells.logs[place:]
+    room.mass[:total] = 0
+    exist = min(-(-asking.queries // asking.size), first + asking.per_block)
+    for one in range(first, exist, 4):
+        some = asking.parts[head, one : min(one + 4, exist)]
+        _score(some, keys, place, logs, runs, fanout, room.scores)
+        for piece in range(len(some)):
+            limit = _log_mass(some[piece], asking.pinned[key_head])
+            _add_shares(room.scores[piece, :total], limit, room.mass[:total])
     for run in range(len(runs)):
         for inner in range(fanout):
             c, cell = run * fanout + inner, runs[run] * fanout + inner
-            found = mass[c] * table.spread[first_key + cell]
+            found = room.mass[c] * spreads[place + cell]
             found = found if np.abs(found) < np.inf else np.float32(0)
-            wrong[c] = packed(found if table.logs[cell] > -np.inf else np.float32(-1), c)
+            room.wrong[c] = packed(found if logs[cell] > -np.inf else np.float32(-1), c)
 
 
 @body
 @no_type_check
-def _score(parts, at, table, first, runs, fanout, scores, some, d):
+def _log_mass(query, keys):
+    """The log of the mass that a query gives to pinned keys; nothing where that cannot be told."""
+    scores, top = np.empty(len(keys), np.float32), np.float32(-np.inf)
+    for i in range(len(keys)):
+        scores[i] = 0
+        for j in range(len(query)):
+            scores[i] += query[j] * keys[i, j]
+        top = max(top, scores[i])
+    total = np.float32(0)
+    for i in range(len(keys)):
+        total += power(scores[i] - top)
+    found = top + np.log(total)
+    return found if found == found else np.float32(-np.inf)
+
+
+@body
+@no_type_check
+def _score(some, keys, place, logs, runs, fanout, scores):
     """Score a block's candidates for up to four parts of it at once."""
-    second, third = at + min(1, some - 1) * d, at + min(2, some - 1) * d
-    fourth, keys = at + (some - 1) * d, table.keys
+    last, d = len(some) - 1, some.shape[1]
+    first, second, third = some[0], some[min(1, last)], some[min(2, last)]
+    fourth = some[last]
     for run in range(len(runs)):
         for inner in range(fanout):
             c, cell = run * fanout + inner, runs[run] * fanout + inner
-            source, log = (first + cell) * d, table.logs[cell]
+            source, log = (place + cell) * d, logs[cell]
             w, x, y, z = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for j in range(d):
                 key = keys[np.uint64(source + j)]
-                w += parts[np.uint64(at + j)] * key
-                x += parts[np.uint64(second + j)] * key
-                y += parts[np.uint64(third + j)] * key
-                z += parts[np.uint64(fourth + j)] * key
+                w += first[np.uint64(j)] * key
+                x += second[np.uint64(j)] * key
+                y += third[np.uint64(j)] * key
+                z += fourth[np.uint64(j)] * key
             scores[0, c], scores[1, c] = w + log, x + log
             scores[2, c], scores[3, c] = y + log, z + log
 

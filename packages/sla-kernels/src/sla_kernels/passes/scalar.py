@@ -16,6 +16,7 @@ from numba.extending import intrinsic, overload
 
 FREE = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order; NaN and infinity stay
 _SETTINGS: dict[str, Any] = {"fastmath": FREE, "error_model": "numpy", "no_cfunc_wrapper": True}
+_INNER = {**_SETTINGS, "no_cpython_wrapper": True}
 AHEAD = 16  # tokens that are brought near before they are read
 LINE = 64  # bytes that come together
 _EXPONENT = np.uint32(0x7F800000)
@@ -39,7 +40,7 @@ def compiled(body: Callable[..., None]) -> Callable[..., None]:
 
 def body(body: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a piece of passes by itself."""
-    return numba.njit(body, nogil=True, no_cpython_wrapper=True, **_SETTINGS)
+    return numba.njit(body, nogil=True, **_INNER)
 
 
 def part(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -90,10 +90,8 @@ def _both_reach(builder, count, threads):
 
 @no_type_check
 def _member(work, kind, module, given, held):
-    """What each thread runs: it takes numbers as long as there are, and leaves a mark if it fails."""
-    called = types.Dispatcher(work).get_call_type(
-        kind.typing_context, (types.int64, *given), {}
-    )
+    """What each thread runs: it takes numbers while there are, and leaves a mark where it fails."""
+    called = types.Dispatcher(work).get_call_type(kind.typing_context, (types.int64, *given), {})
     compiled = work.get_compile_result(called)
     kind.active_code_library.add_linking_library(compiled.library)
     name = module.get_unique_name("member")

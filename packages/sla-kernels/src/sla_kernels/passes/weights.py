@@ -4,31 +4,62 @@ from typing import no_type_check
 
 import numpy as np
 
-from sla_kernels.passes.scalar import compiled, number, of_head, part, power
+from sla_kernels.passes.scalar import body, number, of_head, part, power, put
 from sla_kernels.passes.team import run_of, runs_of, shared
 
 
-@compiled
+@part
 @no_type_check
-def score_tokens(tokens, queries, tilts, scale, size, d, threads):
-    """Score ordered tokens by the query of their cell of `size`; what is not finite is zero."""
-    runs = len(tilts) * runs_of(-(-tokens.orders.shape[1] // size), size)
-    _score(runs, threads, (tokens, queries, tilts, scale, size, d))
+def score_tokens(keys, asking, size, left, tilts, scale, bounds, threads):
+    """Score ordered tokens by the mean query of those who leave mass to their cell of `size`.
+
+    What is not finite is zero.
+    """
+    runs = len(tilts) * runs_of(-(-keys.orders.shape[1] // size), size)
+    _score(runs, threads, (keys, asking, size, left, tilts, scale, bounds))
 
 
 @shared
 @no_type_check
-def _score(run, tokens, queries, tilts, scale, size, d):
-    head, lo, hi = run_of(run, -(-tokens.orders.shape[1] // size), size)
-    x, start, step, order = of_head(tokens, head)
+def _score(run, keys, asking, size, left, tilts, scale, bounds):
+    head, lo, hi = run_of(run, -(-keys.orders.shape[1] // size), size)
+    x, start, step, order = of_head(keys, head)
+    d, found = asking.parts.shape[2], tilts[head]
+    query, rounded = np.empty(d, np.float32), np.empty(d, x.dtype)
     for cell in range(lo, hi):
-        at = np.uint64(cell * d)
-        for i in range(cell * size, min((cell + 1) * size, len(order))):
-            found, source = np.float32(0), np.uint64(start + order[i] * step)
+        _ask(asking, left, bounds[0], (head, len(tilts), cell), scale, query)
+        for j in range(d):
+            put(rounded, j, query[j])
+            query[j] = number(rounded[j])
+        begin, end, top = cell * size, min((cell + 1) * size, len(order)), np.float32(-np.inf)
+        for i in range(begin, end):
+            score, source = np.float32(0), np.uint64(start + order[i] * step)
             for j in range(d):
-                found += number(x[source + np.uint64(j)]) * queries[head, at + np.uint64(j)]
-            found *= scale
-            tilts[head, i] = found if np.abs(found) < np.inf else np.float32(0)
+                score += number(x[source + np.uint64(j)]) * query[np.uint64(j)]
+            score *= scale
+            found[i] = score if np.abs(score) < np.inf else np.float32(0)
+            top = max(top, found[i])
+        for i in range(begin, end):
+            found[i] = max(found[i], top - bounds[1])
+
+
+@body
+@no_type_check
+def _ask(asking, left, least, asked, scale, query):
+    """The mean query of a key head's blocks, by what they leave to a cell: `least`, at least."""
+    head, key_heads, cell = asked
+    blocks, parts = len(left) // key_heads, asking.parts.shape[1]
+    total = np.float32(0)
+    query[:] = 0
+    for block in range(head * blocks, (head + 1) * blocks):
+        of, first = divmod(block * asking.per_block, parts)
+        mass = max(left[block, cell], least)
+        total += mass
+        for one in range(first, first + asking.per_block):
+            for j in range(len(query)):
+                query[j] += mass * asking.parts[of, one, j]
+    for j in range(len(query)):
+        query[j] /= total * np.float32(asking.per_block) * scale
 
 
 @part

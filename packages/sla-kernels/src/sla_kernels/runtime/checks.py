@@ -202,12 +202,13 @@ def check_pinned(pinned: Tensor, num_queries: int, num_keys: int, device: torch.
             "for dense attention pass keep=1.0"
         )
     if pinned.device.type == "cpu" and not torch.compiler.is_compiling() and pinned.numel():
-        low, high = int(pinned.min()), int(pinned.max())
+        named = pinned.tolist()
+        low, high = min(named), max(named)
         if low < 0 or high >= num_keys:
             raise ValueError(
                 f"pinned spans {low} to {high}; positions must lie in [0, {num_keys}): correct them"
             )
-        if torch.unique(pinned).numel() != pinned.numel():
+        if len(set(named)) != len(named):
             raise ValueError(
                 "pinned names a position twice; positions must be distinct: pass pinned.unique()"
             )

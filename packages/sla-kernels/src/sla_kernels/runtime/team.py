@@ -9,6 +9,7 @@ import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -77,7 +78,8 @@ class _Kept:
 
 def entry() -> int:
     """The address of what runs a function on threads, for what is compiled."""
-    address: int | None = ctypes.cast(_team() or _ALONE, ctypes.c_void_p).value
+    run: Any = _team() or _ALONE
+    address: int | None = ctypes.cast(run, ctypes.c_void_p).value
     return address or 0
 
 

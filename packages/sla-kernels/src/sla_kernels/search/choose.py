@@ -14,7 +14,7 @@ from sla_kernels.runtime.library import is_writing_out, register
 from sla_kernels.runtime.parts import by_heads
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32
-from sla_kernels.search.walk import Asking, Cells, log_mass, logs_of, part_of, walk
+from sla_kernels.search.walk import Asking, Cells, log_mass, part_of, walk
 from sla_kernels.select.blocks import free_positions, num_blocks
 from sla_kernels.summary.cells import counts, mean_queries, means_and_spreads
 from sla_kernels.summary.layout import Layout, budget_of
@@ -65,8 +65,7 @@ def choose_rows(
             "every key (keep=1.0)"
         )
     order = _order(k, outside, directions, plan) if given is None else free(k, outside)[given]
-    rows, tilt = _found(q, k, v, outside, order, plan)
-    return order, rows, lifted(tilt, _layout(k, outside, plan))
+    return order, *_found(q, k, v, outside, order, plan)
 
 
 def _found(
@@ -78,11 +77,11 @@ def _found(
         kernels = import_module("sla_kernels.search.launch")
         budget = budget_of(plan.exact, plan.opened, layout)
         if kernels.fits(q, layout, budget, plan.block_q):
-            found: tuple[Tensor, Tensor] = kernels.found_rows(
+            rows, tilt = kernels.found_rows(
                 q, k, v, order, outside, layout, budget,
                 block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
             )  # fmt: skip
-            return found
+            return rows, lifted(tilt, layout)
     parts = by_heads(q, k)
     if len(parts) == 1:
         return _of_heads(q, k, v, outside, order, plan)
@@ -100,28 +99,30 @@ def _of_heads(
 ) -> tuple[Tensor, Tensor]:
     """Lists of rows and tilts of some heads."""
     layout = _layout(k, outside, plan)
-    asking = _asking(q, order if q.shape[2] == k.shape[2] else None, k, outside, plan)
     budget = budget_of(plan.exact, plan.opened, layout)
+    own = order if q.shape[2] == k.shape[2] else None
+    passes = passes_for(q, k, v)
+    if passes:
+        as_they_come = torch.arange(q.shape[2], device=q.device).expand(len(q), -1)
+        made: tuple[Tensor, Tensor] = passes.found_rows(
+            q, k, v, (as_they_come if own is None else own, order), outside, layout, budget,
+            block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
+        )  # fmt: skip
+        return made
+    asking = _asking(q, own, k, outside, plan)
     levels = _levels(k, v, order, layout)
     found = walk(asking, levels, layout, budget, summaries=plan.summaries)
     shape = {"b": q.shape[0], "h": q.shape[1]}
     left = rearrange(found.left, "(b h i) c -> b h i c", **shape)
     blocks = rearrange(asking.parts.mean(1), "(b h i) d -> b h i d", **shape) / plan.scale
     tilt = _tilts(asked(left, blocks, q.shape[1] // k.shape[1]), k, order, plan.scale, layout)
-    return rearrange(found.rows, "(b h i) r -> b h i r", **shape).int(), tilt
+    return rearrange(found.rows, "(b h i) r -> b h i r", **shape).int(), lifted(tilt, layout)
 
 
 def _levels(k: Tensor, v: Tensor, order: Tensor, layout: Layout) -> list[Cells]:
     """The cells of every size."""
     like = k.new_empty(0, dtype=at_least_float32(k))
     held = [counts(layout, level, like) for level in range(len(layout.sizes))]
-    passes = passes_for(k, v)
-    if passes:
-        made = passes.averages(k, v, order, layout)
-        return [
-            Cells(means, logs_of(count, len(means[0]) - len(count)), spread)
-            for (means, spread), count in zip(made, held, strict=True)
-        ]
     tokens = (ordered(x, order, layout.sizes[0]) for x in (k, v))
     (means, one), (_, other) = (means_and_spreads(x, layout) for x in tokens)
     more = [room - len(count) for room, count in zip(layout.rooms, held, strict=True)]
@@ -131,10 +132,6 @@ def _levels(k: Tensor, v: Tensor, order: Tensor, layout: Layout) -> list[Cells]:
 
 def _tilts(asked: Tensor, k: Tensor, order: Tensor, scale: float, layout: Layout) -> Tensor:
     """How each token scores in its coarse cell; minus infinity on padding."""
-    passes = passes_for(k)
-    if passes:
-        found: Tensor = passes.tilts(asked, k, order, scale, layout)
-        return found
     tilt = tilts(asked, ordered(k, order, layout.sizes[0]), scale, layout.sizes[-1])
     tilt[:, :, layout.tokens :] = -torch.inf
     return tilt
@@ -186,12 +183,8 @@ def _asking(q: Tensor, own: Tensor | None, k: Tensor, outside: Tensor, plan: Pla
     """Means of parts of query blocks, and what each gives to pinned tokens."""
     size, count = part_of(plan.block_q), q.shape[2] if own is None else own.shape[1]
     blocks, per_block = num_blocks(count, plan.block_q), plan.block_q // size
-    passes = passes_for(q) if own is not None else None
-    if passes:
-        parts = passes.mean_queries(q, own, blocks * per_block, size, plan.scale)
-    else:
-        queries = q if own is None else permuted(q, own)
-        parts = mean_queries(queries, blocks * per_block, size) * plan.scale
+    queries = q if own is None else permuted(q, own)
+    parts = mean_queries(queries, blocks * per_block, size) * plan.scale
     group = q.shape[1] // k.shape[1]
     pinned = log_mass(
         parts, repeat(k.index_select(2, outside).to(parts), "b g p d -> b (g r) p d", r=group)

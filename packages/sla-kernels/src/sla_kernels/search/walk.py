@@ -23,7 +23,6 @@ from torch import Tensor
 
 from sla_kernels.order.sorting import split_largest
 from sla_kernels.runtime.parts import at_once
-from sla_kernels.runtime.passes import passes_for
 from sla_kernels.summary.layout import Budget, Layout
 
 PART = 16  # queries, at most, whose mean speaks for them when blocks are chosen
@@ -100,9 +99,6 @@ def walk(
     asking: Asking, levels: list[Cells], layout: Layout, budget: Budget, *, summaries: bool
 ) -> Found:
     """Walk the cells down from the coarsest size."""
-    passes = passes_for(asking.parts, *(cells.keys for cells in levels))
-    if passes:
-        return Found(*passes.walked(*asking, levels, layout, budget, summaries=summaries))
     top = len(layout.sizes) - 1
     at = torch.arange(layout.cells(top), device=asking.parts.device).expand(len(asking.head), -1)
     mass = left = _mass_of_all(asking, levels[top], layout.cells(top))

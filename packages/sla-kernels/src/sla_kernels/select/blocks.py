@@ -26,6 +26,11 @@ def free_positions(tokens: int, pinned: Int64[Tensor, " pinned"]) -> Int64[Tenso
     """Positions of the tokens that are not pinned, in sequence."""
     if not pinned.shape[0]:
         return torch.arange(tokens, device=pinned.device)
+    if pinned.device.type == "cpu" and not torch.compiler.is_compiling():  # nobody waits for it
+        left = torch.ones(tokens, dtype=torch.bool, device=pinned.device).index_fill_(
+            0, pinned, False
+        )
+        return left.nonzero()[:, 0]
     return pinned_last(tokens, pinned)[: tokens - pinned.shape[0]]
 
 

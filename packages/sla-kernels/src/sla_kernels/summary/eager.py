@@ -176,14 +176,13 @@ def _flat(rows: Rows, lists: Int[Tensor, "b h i r"]) -> _Flat:
     group = lists.shape[1] // key_heads
     reach = torch.int32 if batch * key_heads * count < 2**31 else torch.int64
     starts = torch.arange(batch * key_heads, dtype=reach, device=lists.device) * count
-    starts = starts.repeat_interleave(group * lists.shape[2])
-    keys, values = (rearrange(x, "b g m d -> (b g m) d") for x in rows[:2])
+    keys, values, bias = (x.flatten(0, 2) for x in rows)
     return _Flat(
         keys=keys,
         values=values,
-        bias=rearrange(rows.bias, "b g m -> (b g m)"),
-        lists=rearrange(lists, "b h i r -> (b h i) r"),  # one list of all blocks stays one
-        starts=rearrange(starts, "blocks -> blocks 1"),
+        bias=bias,
+        lists=lists.flatten(0, 2),  # one list of all blocks stays one
+        starts=starts[:, None].expand(-1, group * lists.shape[2]).reshape(-1, 1),
     )
 
 

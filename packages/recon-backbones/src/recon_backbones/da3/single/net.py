@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon_backbones.blocks.dpt import DptTrunk, Size
-from recon_backbones.blocks.onednn import by_onednn
 from recon_backbones.blocks.patches import PatchEmbed, embed_patches, resize_positions
 from recon_backbones.blocks.precision import at_least_float32, without_autocast
 from recon_backbones.blocks.token_order import TokenOrder, order_index
@@ -116,7 +115,6 @@ class MonoNet(nn.Module):
         self.backbone = _Pretrained(config)
         self.head = SkyDpt(config)
 
-    @by_onednn
     def forward(self, images: Float[Tensor, "b v 3 y x"], *, head_chunk: int = 8) -> MonoDepth:
         """Run the whole network on `head_chunk` views at a time: views do not meet."""
         size, patch = (images.shape[-2], images.shape[-1]), self.config.patch_size
