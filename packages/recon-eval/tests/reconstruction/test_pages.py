@@ -221,8 +221,11 @@ def test_photos_that_few_programs_read_are_written_as_jpeg(
 def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path, views: list[View]) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "photos/a.png", format="WEBP")
+    (tmp_path / "out/images").mkdir(parents=True)
+    (tmp_path / "out/images/a.png").symlink_to("../../where a photo was.png")
     link_photos(tmp_path / "out", [replace(views[0], name="a.png")], Path("../photos"))
     assert Image.open(tmp_path / "out/images/a.png").format == "PNG"
+    assert not (tmp_path / "where a photo was.png").exists()
 
 
 @pytest.mark.parametrize(

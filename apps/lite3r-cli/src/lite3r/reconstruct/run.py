@@ -168,7 +168,7 @@ def write(
         confidence_percentile=0.0, edge_tolerance=float("inf"), max_points=plan.max_points
     )  # views say themselves which pixels to keep
     own = made.root.is_relative_to(partial.absolute())
-    photos = Path(FRAMES if own else os.path.relpath(made.root, folder.absolute()))
+    photos = Path(FRAMES if own else os.path.relpath(made.root, partial.absolute()))
     views = to_views(made)
     cloud = gather_points(views, everything)
     scene = Reconstruction(

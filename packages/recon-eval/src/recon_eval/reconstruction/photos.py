@@ -53,6 +53,7 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
                 f"{photo} is gone; cameras are written beside their photos: put it back"
             )
         link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # one to where a photo was must not be written through
         if _plain(photo):
             _link(photo, link)
         else:
