@@ -86,7 +86,7 @@ PARTS = {
     "resume": Part(
         package="distill",
         sources=("resume/archive.py", "resume/checkpoint.py", "resume/state.py"),
-        tests=("resume/test_storage.py", "resume/test_disk.py", "test_loop.py"),
+        tests=("resume/test_storage.py", "resume/test_disk.py", "loop"),
     ),
 }
 COMPARED = {
