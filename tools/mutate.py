@@ -47,6 +47,7 @@ class Part:
     tests: tuple[str, ...]
 
 
+SUMMARY = ("laws", "execution", "every_key", "module", "refusals", "explain", "offsets")
 PARTS = {
     "order": Part(
         package="sla-kernels",
@@ -61,12 +62,12 @@ PARTS = {
     "summaries": Part(
         package="sla-kernels",
         sources=("summary/rows.py", "summary/weights.py", "summary/reference.py", "search/walk.py"),
-        tests=("summary/test_summary.py", "summary/test_offsets.py"),
+        tests=tuple(f"summary/test_{n}.py" for n in SUMMARY),
     ),
     "search": Part(
         package="sla-kernels",
         sources=("search/choice.py", "search/choose.py"),
-        tests=("summary/test_summary.py", "summary/test_offsets.py", "test_fuzz.py"),
+        tests=(*(f"summary/test_{n}.py" for n in SUMMARY), "test_fuzz.py"),
     ),
     "references": Part(
         package="sla-kernels",
