@@ -47,6 +47,7 @@ class Part:
     tests: tuple[str, ...]
 
 
+STORED = ("best", "stopped", "buffers", "disk")
 SUMMARY = ("laws", "execution", "every_key", "module", "refusals", "explain", "offsets")
 PARTS = {
     "order": Part(
@@ -87,7 +88,7 @@ PARTS = {
     "resume": Part(
         package="distill",
         sources=("resume/archive.py", "resume/checkpoint.py", "resume/state.py"),
-        tests=("resume/test_storage.py", "resume/test_disk.py", "loop"),
+        tests=(*(f"resume/test_{n}.py" for n in STORED), "loop"),
     ),
 }
 COMPARED = {
