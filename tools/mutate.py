@@ -47,6 +47,8 @@ class Part:
     tests: tuple[str, ...]
 
 
+STORED = ("best", "stopped", "buffers", "disk")
+SUMMARY = ("laws", "execution", "every_key", "module", "refusals", "explain", "offsets")
 PARTS = {
     "order": Part(
         package="sla-kernels",
@@ -61,12 +63,12 @@ PARTS = {
     "summaries": Part(
         package="sla-kernels",
         sources=("summary/rows.py", "summary/weights.py", "summary/reference.py", "search/walk.py"),
-        tests=("summary/test_summary.py", "summary/test_offsets.py"),
+        tests=tuple(f"summary/test_{n}.py" for n in SUMMARY),
     ),
     "search": Part(
         package="sla-kernels",
         sources=("search/choice.py", "search/choose.py"),
-        tests=("summary/test_summary.py", "summary/test_offsets.py", "test_fuzz.py"),
+        tests=(*(f"summary/test_{n}.py" for n in SUMMARY), "test_fuzz.py"),
     ),
     "references": Part(
         package="sla-kernels",
@@ -86,7 +88,7 @@ PARTS = {
     "resume": Part(
         package="distill",
         sources=("resume/archive.py", "resume/checkpoint.py", "resume/state.py"),
-        tests=("resume/test_storage.py", "resume/test_disk.py", "test_loop.py"),
+        tests=(*(f"resume/test_{n}.py" for n in STORED), "loop"),
     ),
 }
 COMPARED = {

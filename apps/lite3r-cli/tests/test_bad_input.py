@@ -110,6 +110,12 @@ def test_folder_without_photos_says_what_it_holds(lite3r: Any) -> None:
     lite3r("reconstruct", "docs", "--weights", "random").refuses("notes.md", "photos end in")
 
 
+def test_a_pattern_of_videos_says_how_videos_are_named(lite3r: Any) -> None:
+    Path("walk.MOV").write_bytes(b"frames")
+    for words in (("data", "check"), ("reconstruct",), ("reconstruct", "--fps", "2")):
+        lite3r(*words, "*.MOV").refuses("walk.MOV is a video; ", "by its own name")
+
+
 @pytest.mark.parametrize(
     "words",
     [("data", "check"), ("tune", "--data"), ("distill", "--data"), ("reconstruct", "1.png")],

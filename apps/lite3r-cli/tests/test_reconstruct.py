@@ -242,6 +242,21 @@ def test_links_of_the_reconstruction_itself_are_no_photos_for_its_successor(
     assert "reconstructing" not in again.err
 
 
+def test_where_a_link_leads_a_reconstruction_is_written_and_finds_its_photos(
+    lite3r: Any, room: Path
+) -> None:
+    Path("disk/deep/out").mkdir(parents=True)
+    Path("way").symlink_to("disk/deep")
+    Path("link").symlink_to("disk/deep/out")
+    words = ("--weights", "random", "--size", "28", "--formats", "transforms", "--overwrite")
+    for out in ("link", "way/other"):
+        done = lite3r("reconstruct", room, *words, "--out", out)
+        assert done.code == 0, done.err
+        links = [link for link in Path(out, "images").iterdir() if link.is_symlink()]
+        assert links and all(link.is_file() for link in links)
+    assert Path("link").is_symlink() and Path("disk/deep/out/images").is_dir()
+
+
 def test_all_that_was_left_out_is_told_to_a_script(lite3r: Any, room: Path) -> None:
     (room / "copy.png").write_bytes((room / NAMES[0]).read_bytes())
     (room / "bad.png").write_bytes(b"no photo")

@@ -47,6 +47,17 @@ def test_a_backbone_in_training_trains_on_after_it(tmp_path: Path) -> None:
     assert [part.training for part in backbone.modules()] == before
 
 
+def test_of_a_link_what_it_leads_to_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Path
+) -> None:
+    traced, link = torch.export.load(written), tmp_path / "link.pt2"
+    link.symlink_to("disk/program.pt2")
+    monkeypatch.setattr(torch.export, "export", lambda *given, **named: traced)
+    write_program(link, short("da3-tiny"), SHAPE, {})
+    assert link.is_symlink()
+    assert load_program(tmp_path / "disk" / "program.pt2").shape == SHAPE
+
+
 def test_a_program_takes_images_of_its_own_shape_alone(written: Path) -> None:
     with pytest.raises(ValueError, match="this program takes 2 views of 42 x 28 pixels"):
         load_program(written)(torch.rand(3, 3, 28, 42))

@@ -181,6 +181,17 @@ def test_frames_are_chosen_of_videos_alone(folder: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("fps", [None, 2.0])
+@pytest.mark.parametrize("given", ["*.mp4", "names.txt"])
+def test_videos_behind_a_pattern_or_in_a_list_are_refused_by_name(
+    folder: Path, given: str, fps: float | None
+) -> None:
+    (folder / "walk.mp4").write_bytes(b"")
+    (folder / "names.txt").write_text("walk.mp4")
+    with pytest.raises(InputError, match=r"walk\.mp4 is a video; .*reconstruct it by its own name"):
+        gather([folder / given], PhotoChoice(fps=fps), folder, cameras=None, telling=Telling())
+
+
 def test_masks_that_keep_nothing_are_refused(folder: Path) -> None:
     (folder / "masks").mkdir()
     for name in ("2.jpg", "10.jpg"):

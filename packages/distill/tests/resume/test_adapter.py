@@ -37,6 +37,17 @@ def test_an_adapter_is_for_those_whom_the_umask_leaves(tmp_path):
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_of_a_link_what_it_leads_to_is_written(tmp_path, there):
+    link, target = tmp_path / "adapter.safetensors", tmp_path / "disk" / "other.safetensors"
+    link.symlink_to("disk/other.safetensors")
+    if there:
+        save_adapter(target, {"old": torch.zeros(1)})
+    save_adapter(link, trained())
+    assert link.is_symlink() and list(target.parent.iterdir()) == [target]
+    load_adapter(target, trained())
+
+
 def test_what_a_killed_writer_left_half_done_is_in_nobodys_way(tmp_path):
     path = tmp_path / "adapter.safetensors"
     half = tmp_path / ".adapter.safetensors.partial"

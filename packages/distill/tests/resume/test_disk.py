@@ -79,6 +79,27 @@ def test_a_disk_that_refuses_at_any_moment_costs_no_whole_step(run, tmp_path, mo
         assert not list(directory.rglob(".*partial"))
 
 
+def test_the_log_is_on_disk_before_a_checkpoint_that_counts_on_it(run, tmp_path, monkeypatch):
+    """After a power cut a run goes on from the checkpoint, and writes no row before it again."""
+    log, flushed, found = tmp_path / "log.jsonl", [], []
+    sync, rename = os.fsync, os.rename
+
+    def syncing(handle):
+        sync(handle)
+        if log.exists() and os.path.samestat(os.fstat(handle), log.stat()):
+            flushed.append(log.read_bytes())
+
+    def renaming(before, after):
+        if after.name.startswith("step-"):
+            found.append((flushed[-1:], log.read_bytes()))
+        rename(before, after)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "rename", renaming)
+    run(tmp_path, evaluate=lambda model: {"error": 1.0}, evaluate_every=2)
+    assert len(found) == 4 and all(on_disk == [told] for on_disk, told in found)
+
+
 def test_a_disk_that_is_full_at_the_best_step_costs_no_run(run, tmp_path, monkeypatch):
     """The best that was written counts; the run ends, and is the same when it is asked again."""
 

@@ -34,6 +34,18 @@ def test_a_file_is_for_those_whom_the_umask_leaves(tmp_path) -> None:
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_of_a_link_what_it_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+    link, target = tmp_path / "link.safetensors", tmp_path / "disk" / "model.safetensors"
+    target.parent.mkdir()
+    link.symlink_to("disk/model.safetensors")
+    if there:
+        target.write_bytes(b"old")
+    save_fp8(deployed("rowwise")[1], link)
+    assert link.is_symlink() and list(target.parent.iterdir()) == [target]
+    assert "0.weight_scale" in load_file(target)
+
+
 def test_what_bfloat16_holds_exactly_is_written_as_such_and_nothing_else(tmp_path: Path) -> None:
     model, path = mlp().eval(), tmp_path / "model.safetensors"
     with torch.no_grad():

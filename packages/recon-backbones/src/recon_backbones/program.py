@@ -111,6 +111,8 @@ class Program:
 def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[str, Any]) -> float:
     """Trace a backbone, write the program, read it back, and compare it with the backbone.
 
+    A link stays, and what it leads to is written.
+
     Returns the largest difference between the depths of both, on noise, as a share of the median
     depth: linear layers may sum in another order, so it need not be zero. Attention that chooses
     what it attends, and so may choose otherwise for a last digit, is held against what rounding
@@ -127,6 +129,7 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
         expected = backbone(images).depth
         nudged = backbone(images * (1 - torch.finfo(like).eps)).depth
         traced = torch.export.export(whole, (images,), strict=False)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
         partial = Path(beside) / path.name

@@ -194,6 +194,13 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def test_weights_go_where_a_link_leads(begun: Run, tmp_path: Path) -> None:
+    link = tmp_path / "weights.safetensors"
+    link.symlink_to("disk/step1.safetensors")
+    assert export_weights(begun.folder, link) == 1
+    assert link.is_symlink() and load_file(tmp_path / "disk" / "step1.safetensors")
+
+
 @pytest.mark.parametrize(
     ("run", "shape", "said"),
     [

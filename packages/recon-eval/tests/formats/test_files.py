@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from recon_eval.formats import check_writable, new_file, replaced_folder, write_json, write_text
+from recon_eval.formats import (
+    check_takes_file,
+    check_writable,
+    new_file,
+    replaced_folder,
+    write_json,
+    write_text,
+)
 
 
 @pytest.fixture(params=[0o077, 0o027, 0o022, 0o002])
@@ -31,6 +38,36 @@ def test_a_file_is_for_no_more_while_it_is_written(tmp_path: Path, umask: int) -
     with new_file(tmp_path / "a.txt") as partial:
         assert partial.parent == tmp_path and partial.suffix == ".txt"
         assert partial.stat().st_mode & umask == 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_of_a_link_what_it_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+    link, target = tmp_path / "a.json", tmp_path / "disk" / "b.other"
+    link.symlink_to("disk/b.other")
+    if there:
+        write_text(target, "old")
+    check_takes_file(link)
+    with new_file(link) as partial:
+        assert (partial.parent, partial.suffix) == (target.parent, ".json")
+        partial.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_where_a_link_leads_must_take_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/proc/a.json")
+    with pytest.raises(OSError, match="cannot write in /proc"):
+        check_takes_file(tmp_path / "a.json")
+
+
+def test_of_a_link_to_a_folder_that_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "old").mkdir(parents=True)
+    (tmp_path / "out").symlink_to("disk")
+    with replaced_folder(tmp_path / "out") as partial:
+        write_text(partial / "new", "text")
+    assert (tmp_path / "out").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
 
 
 def test_writing_below_a_file_or_a_system_folder_is_refused(tmp_path: Path) -> None:

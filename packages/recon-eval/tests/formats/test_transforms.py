@@ -76,7 +76,9 @@ def test_the_height_may_have_an_angle_of_its_own(
     tmp_path: Path, stated: dict[str, float], focal: float
 ) -> None:
     frame = {"file_path": "a", "transform_matrix": np.eye(4).tolist()}
+    straight = {"k1": 0, "k6": 0.0, "b1": 0, "distortion_params": [0, 0], "is_fisheye": False}
     document = {"camera_angle_x": np.pi / 2, "w": 80, "h": 60, "frames": [frame], **stated}
+    document |= straight
     (tmp_path / "transforms.json").write_text(json.dumps(document))
     (camera,) = read_transforms(tmp_path / "transforms.json")
     np.testing.assert_allclose(camera.intrinsics, [[40, 0, 40], [0, focal, 30], [0, 0, 1]])
@@ -86,6 +88,8 @@ def test_the_height_may_have_an_angle_of_its_own(
     ("changes", "rule"),
     [
         ({"k1": 0.1}, "is distorted.*undistort them first"),
+        *[({key: 1e-3}, "is distorted") for key in ("k5", "k6", "p3", "b1", "b2", "s4")],
+        ({"distortion_params": [0.0, 0.1]}, "is distorted"),
         ({"is_fisheye": True}, "is distorted"),
         ({"camera_model": "OPENCV_FISHEYE"}, "is distorted"),
         ({"w": None}, "is no transforms.json"),

@@ -158,7 +158,9 @@ def test_photos_are_linked_and_turned_ones_are_written_upright(
     assert Image.open(tmp_path / "moved/images/plain.jpg").size == (40, 30)
 
 
-def test_what_is_transparent_is_white_beside_the_cameras(tmp_path: Path, views: list[View]) -> None:
+def test_what_is_transparent_is_white_beside_the_cameras(
+    tmp_path: Path, views: list[View], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "photos").mkdir()
     names = ["alpha.png", "key.png", "palette.png"]
     clear = Image.new("RGBA", (40, 30), (200, 0, 0, 0))
@@ -167,9 +169,11 @@ def test_what_is_transparent_is_white_beside_the_cameras(tmp_path: Path, views: 
     clear.convert("RGB").save(tmp_path / "photos/key.png", transparency=(200, 0, 0))
     palette = clear.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
     palette.save(tmp_path / "photos/palette.png", transparency=palette.getpixel((39, 0)))
-    link_photos(
-        tmp_path / "out", [View(**vars(views[0]) | {"name": n}) for n in names], Path("../photos")
-    )
+    opened, really = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, **k: opened.append(path) or really(path, **k))
+    seen = [replace(views[0], name=name) for name in names]
+    link_photos(tmp_path / "out", seen, Path("../photos"))
+    assert len(opened) == 2 * len(names)  # to look what it is, and to read it
     for name in names:
         with Image.open(tmp_path / "out/images" / name) as image:
             assert image.mode == "RGB"
@@ -221,8 +225,11 @@ def test_photos_that_few_programs_read_are_written_as_jpeg(
 def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path, views: list[View]) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "photos/a.png", format="WEBP")
+    (tmp_path / "out/images").mkdir(parents=True)
+    (tmp_path / "out/images/a.png").symlink_to("../../where a photo was.png")
     link_photos(tmp_path / "out", [replace(views[0], name="a.png")], Path("../photos"))
     assert Image.open(tmp_path / "out/images/a.png").format == "PNG"
+    assert not (tmp_path / "where a photo was.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sla_kernels import (
 from sla_kernels.calibration import Answers, fitted
 
 from ..cases import qkv
-from .test_summary import by_definition, dense
+from .selections import by_definition, dense
 
 SETTINGS = {"keep": 2, "block": (16, 4), "order": "content", "summary": (4, 16), "opened": 3}
 SIZES = len(SETTINGS["summary"])  # type: ignore[arg-type]

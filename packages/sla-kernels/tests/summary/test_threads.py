@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from .test_summary import by_operator, draw, few
+from .selections import by_operator, draw, few
 
 MODES = [torch.inference_mode, torch.no_grad, torch.enable_grad]
 

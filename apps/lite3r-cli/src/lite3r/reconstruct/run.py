@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial as bound
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,9 @@ def run(plan: Plan, folder: Path, *, overwrite: bool, words: Words) -> dict[str,
     """
     with reported(UserError, ValueError, OSError):
         check_folder(folder, _inputs(plan), overwrite=overwrite)
-    with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as partial:
-        made, facts = make(plan, partial, words)
-        points = write(plan, partial, folder, made, facts, words)
+    with reported(OSError), atomic.new_folder(folder, overwrite=overwrite) as beside:
+        made, facts = make(plan, beside, words)
+        points = write(plan, beside, folder, made, facts, words)
     told = {label: "; ".join(text for of, text in facts if of == label) for label, _ in facts}
     return told | {"out": str(folder), "views": len(made), "points": points}
 
@@ -117,8 +117,8 @@ def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     atomic.refuse_foreign(folder, "reconstruction of lite3r", lambda name: name in own)
 
 
-def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Reconstruction, Facts]:
-    """Reconstruct, with what was decided on the way. Frames of a video go to `partial`."""
+def make(plan: Plan, beside: Path, words: Words) -> tuple[recon_backbones.Reconstruction, Facts]:
+    """Reconstruct, with what was decided on the way. Frames of a video go to `beside`."""
     with reported():
         cameras = None if plan.cameras is None else cameras_from(plan.cameras)
         known, metric = plan.known_distance, plan.metric
@@ -143,9 +143,9 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
             square_pixels=plan.square_pixels,
             shared_camera=plan.shared_camera,
             known_distance=distance,
-            metric=bound(metric.load, device=plan.device) if metric else None,
+            metric=partial(metric.load, device=plan.device) if metric else None,
             refine=Refinement() if plan.refine else None,
-            frames=partial / FRAMES,
+            frames=beside / FRAMES,
             say=words.say,
             progress=words.progress,
         )
@@ -157,18 +157,18 @@ def make(plan: Plan, partial: Path, words: Words) -> tuple[recon_backbones.Recon
 
 def write(
     plan: Plan,
-    partial: Path,
+    beside: Path,
     folder: Path,
     made: recon_backbones.Reconstruction,
     facts: Facts,
     words: Words,
 ) -> int:
-    """Write the chosen formats into `partial`, which becomes `folder`; the number of points."""
+    """Write the chosen formats into `beside`, which becomes `folder`; the number of points."""
     everything = PointOptions(
         confidence_percentile=0.0, edge_tolerance=float("inf"), max_points=plan.max_points
     )  # views say themselves which pixels to keep
-    own = made.root.is_relative_to(partial.absolute())
-    photos = Path(FRAMES if own else os.path.relpath(made.root, folder.absolute()))
+    own = made.root.is_relative_to(beside.absolute())
+    photos = Path(FRAMES if own else os.path.relpath(made.root, beside.absolute()))
     views = to_views(made)
     cloud = gather_points(views, everything)
     scene = Reconstruction(
@@ -182,10 +182,10 @@ def write(
     for name in sorted(plan.formats, key="report".__eq__):  # which lists the other files, last
         words.say(f"writing {name} ...")
         with reported():
-            WRITERS[name](partial, scene)
+            WRITERS[name](beside, scene)
     mark: dict[str, Any] = {"format": "lite3r-reconstruction/1", "views": list(made.photos)}
     mark |= {"points": len(cloud), "facts": [list(fact) for fact in facts], "versions": versions()}
-    atomic.write_json(partial / MARK, mark)
+    atomic.write_json(beside / MARK, mark)
     return len(cloud)
 
 
@@ -202,7 +202,7 @@ def to_views(made: recon_backbones.Reconstruction) -> list[View]:
             original_intrinsics=made.intrinsics[i],
             original_size=made.sizes[i],
             keep=made.keep[i],
-            mask=bound(read_mask, made.masks[i], made.root / name) if made.masks else None,
+            mask=partial(read_mask, made.masks[i], made.root / name) if made.masks else None,
         )
         for i, name in enumerate(made.photos)
     ]

@@ -23,10 +23,8 @@ def save_adapter(
             raise ValueError(
                 f"{name}=tensor on meta; it must hold values: save what trained on a device"
             )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     values = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
-    replace_tensors(path, values, metadata or {})
+    replace_tensors(Path(path), values, metadata or {})
 
 
 def load_adapter(path: str | Path, into: Mapping[str, Tensor]) -> None:

@@ -108,10 +108,11 @@ class Archive:
         self, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
     ) -> str | None:
         """Write a checkpoint; return a warning where the disk is full, else None."""
-        if self.directory is None or not self._writes:
+        if self.directory is None or self._journal is None:
             return None
         state = {"run": digest(self._identity), "progress": progress}
         try:
+            self._journal.flush()
             path = save_checkpoint(self.directory / "checkpoints", step, tensors, state)
             if progress["stopped"]:  # one that an error left says that the run goes on
                 restate(path, state)

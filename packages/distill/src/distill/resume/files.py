@@ -18,7 +18,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file: write beside it, flush to disk, rename."""
+    """Replace a text file: write beside it, flush to disk, rename; of a link, what it leads to."""
+    path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name}.partial")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -49,8 +50,11 @@ def new_directory(path: Path) -> Iterator[Path]:
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file in a directory beside `path`, flush it to disk, rename.
 
-    Processes that write one file take turns, where the disk has locks.
+    A link stays, and what it leads to is written. Processes that write one file take turns, where
+    the disk has locks.
     """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
     with held_empty(beside):
         write_tensors(beside / path.name, tensors, metadata)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from distill.resume.files import is_full, write_atomically
+from distill.resume.files import is_full, sync_file, write_atomically
 
 
 class Journal:
@@ -34,6 +34,14 @@ class Journal:
     def write(self, **entry: Any) -> None:
         """Append an entry, or keep it for later where the disk is full."""
         self._waiting.append(_line(entry))
+        self._write_waiting()
+
+    def flush(self) -> None:
+        """Flush all entries to disk, as what a checkpoint counts on is not written again."""
+        self._write_waiting()
+        sync_file(self._path)
+
+    def _write_waiting(self) -> None:
         if _append(self._path, "".join(self._waiting).encode()):
             self._waiting.clear()
 

@@ -126,8 +126,9 @@ def load_fp8(
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a file beside and rename it, as safetensors itself does not in all versions.
 
-    Each writer has its own beside: several processes may write one file.
+    Each writer has its own beside: several processes may write one file. A link stays.
     """
+    path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
         beside.touch(exist_ok=False)

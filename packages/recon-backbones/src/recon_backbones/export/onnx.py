@@ -1,5 +1,6 @@
 """A backbone as an ONNX graph, for a fixed number of views of a fixed size."""
 
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,7 +46,8 @@ def write_onnx(
 
     The graph takes `images` (1, views, 3, height, width) in [0, 1] and gives `program.FIELDS`, with
     the axes of `Prediction`. Views and size are fixed: attention over all views, grids of patches
-    and positions are worked out for them. Weights above 2 GiB lie in a second file beside it.
+    and positions are worked out for them. Weights above 2 GiB lie in a second file beside it. A
+    link stays, and what it leads to is written.
 
     - `backbone`: on the CPU in float32; its attention may have been replaced.
     - `allowed`: the largest difference, as `Written` has it.
@@ -53,7 +55,7 @@ def write_onnx(
     Raises InputError where a package is missing, the shape does not fit, the backbone is of another
     type or elsewhere, its graph holds operators that ONNX does not know, or the graph strays.
     """
-    path = Path(path)
+    given, path = Path(path), Path(os.path.realpath(path))
     check_packages()
     like = next(backbone.parameters())
     if like.dtype != torch.float32 or like.device.type != "cpu":
@@ -84,7 +86,7 @@ def write_onnx(
         total = sum(file.stat().st_size for file in files)
         for file in files:
             file.replace(path.parent / file.name)
-    return Written(path=path, difference=difference, bytes=total)
+    return Written(path=given, difference=difference, bytes=total)
 
 
 def check_packages() -> None:

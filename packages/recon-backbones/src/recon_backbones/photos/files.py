@@ -33,7 +33,7 @@ def find_photos(
     into a folder below, as depth maps, are no photos. Without `copies` no file is taken that is
     byte for byte one before it: a photo must not be held out and learned from.
 
-    Raises InputError when an input names nothing or is a video, or all together name fewer than
+    Raises InputError when an input names nothing or a video, or all together name fewer than
     `at_least`.
     """
     found: dict[Path, Path] = {}
@@ -45,6 +45,11 @@ def find_photos(
                 what = "is a link to nothing" if os.path.islink(path) else "is no file"
                 raise InputError(
                     f"{_shown(path)} {what}; a photo must be a file that can be read: leave it out"
+                )
+            if is_video(path):
+                raise InputError(
+                    f"{path} is a video; photos must be named here: reconstruct it by its own "
+                    "name, or give the folder images of its frames that this leaves"
                 )
             found.setdefault(path.resolve(), path)
     photos = list(found.values()) if copies else without_copies(list(found.values()))[0]
@@ -111,11 +116,6 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         return _folder(path, recursive)
     if path.suffix.lower() == ".txt" and path.is_file():
         return _listed(path)
-    if path.is_file() and is_video(path):
-        raise InputError(
-            f"{path} is a video; photos must be named here: reconstruct it, and give the folder "
-            "images of its frames that this leaves"
-        )
     if path.is_file() or os.path.islink(path):
         return [path]
     matches = sorted((Path(m) for m in glob.glob(given, recursive=True)), key=_folder_first)

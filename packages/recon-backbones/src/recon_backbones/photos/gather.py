@@ -221,14 +221,15 @@ def _named(
     inputs: Sequence[str | Path], choice: PhotoChoice, frames: Path, facts: _Facts, telling: Telling
 ) -> list[Path]:
     """The photos that the inputs name, or the frames of the one video among them."""
-    videos = [Path(given) for given in inputs if is_video(Path(given))]
+    videos = [Path(given) for given in inputs if is_video(Path(given)) and Path(given).is_file()]
     if not videos:
+        photos = find_photos(inputs, at_least=1, recursive=choice.recursive)
         if choice.fps is not None or choice.frames is not None:
             raise InputError(
                 "fps or frames without a video; they choose its frames: for photos there "
                 "is max_views"
             )
-        return find_photos(inputs, at_least=1, recursive=choice.recursive)
+        return photos
     if len(inputs) > 1:
         raise InputError(
             f"{videos[0]} is a video; it makes a scene by itself: give it alone, or only photos"

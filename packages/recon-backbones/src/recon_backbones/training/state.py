@@ -1,6 +1,7 @@
 """A training's state on disk, and the weights that come out of it."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def export_weights(folder: Path, destination: Path, *, averaged: bool = True) ->
     """Write weights in bf16 under the names of the public checkpoints; return the step.
 
     `averaged` takes the running mean of the weights, which needs no annealing; otherwise it is the
-    weights of the last step. Raises FileNotFoundError if `folder` holds no training state.
+    weights of the last step. A link stays, and what it leads to is written. Raises
+    FileNotFoundError if `folder` holds no training state.
     """
     state = load_file(folder / NAME)
     prefix = ("average." if averaged else "master.") + NETWORK
@@ -88,6 +90,7 @@ def export_weights(folder: Path, destination: Path, *, averaged: bool = True) ->
     }
     step = int(state["step"])
     metadata = {"format": "pt", "steps": str(step), "made_by": "recon_backbones.training"}
+    destination = Path(os.path.realpath(destination))
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_suffix(".partial")
     _write(partial, weights, metadata)

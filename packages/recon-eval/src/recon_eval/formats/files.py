@@ -88,9 +88,11 @@ def require_file(path: Path, partner: Path) -> Path:
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds.
 
-    Who may read it is what the process's umask leaves.
+    A link stays, and what it leads to is written. Who may read it is what the process's umask
+    leaves.
     """
-    partial = _beside(path, path.suffix)
+    suffix, path = path.suffix, Path(os.path.realpath(path))
+    partial = _beside(path, suffix)
     partial.touch(exist_ok=False)
     try:
         yield partial
@@ -105,14 +107,15 @@ def new_file(path: Path) -> Iterator[Path]:
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the name `path` when the block succeeds.
 
-    What was at `path` is removed only then, so a failure keeps it. Who may read it is what the
-    process's umask leaves. Raises OSError at once where a disk is mounted at `path`, and where
-    `path` ends in no name.
+    What was at `path` is removed only then, so a failure keeps it. A link stays, and what it leads
+    to is replaced. Who may read it is what the process's umask leaves. Raises OSError at once where
+    a disk is mounted at `path`, and where `path` ends in no name.
     """
     if path.name in ("", ".."):
         raise OSError(
             f"{path} is no name; a folder that is written whole takes one: name it from outside"
         )
+    path = Path(os.path.realpath(path))
     if os.path.ismount(path):
         raise OSError(
             f"{path} is where a disk is mounted; such a folder cannot be replaced: choose one in it"
@@ -190,7 +193,7 @@ def check_takes_file(path: Path) -> None:
     """Raise OSError, before any work, where no file can take the name `path`."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; a file must go there: name a file in it")
-    check_writable(path.parent)
+    check_writable(Path(os.path.realpath(path)).parent)  # of a link, of what it leads to
 
 
 def refuse_foreign(folder: Path, what: str, own: Callable[[str], bool]) -> None:

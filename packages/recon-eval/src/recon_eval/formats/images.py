@@ -37,20 +37,25 @@ def open_image(path: str | Path) -> Image.Image:
     """Return an RGB image, upright. Raises ValueError where it is no image, broken or too large."""
     path = Path(path)
     with opened(path) as image:
-        if image.mode in ("I", "F"):  # Pillow would clip at 255: all white, or all black
-            raise ValueError(
-                f"{path}: mode={image.mode}, 32 bits a pixel, of which none says what is white; a "
-                "photograph has 8 or 16: save it so"
-            )
-        try:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # sixteen bits a pixel: Pillow would clip at 255
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return upright.convert("RGB")
-        except BROKEN as error:
-            raise ValueError(
-                f"{path}: is broken and cannot be decoded; {error}: copy it again"
-            ) from error
+        return decoded(image, path)
+
+
+def decoded(image: Image.Image, path: Path) -> Image.Image:
+    """Return an opened image in RGB, upright; its errors are those of `open_image`."""
+    if image.mode in ("I", "F"):  # Pillow would clip at 255: all white, or all black
+        raise ValueError(
+            f"{path}: mode={image.mode}, 32 bits a pixel, of which none says what is white; a "
+            "photograph has 8 or 16: save it so"
+        )
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # sixteen bits a pixel: Pillow would clip at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return upright.convert("RGB")
+    except BROKEN as error:
+        raise ValueError(
+            f"{path}: is broken and cannot be decoded; {error}: copy it again"
+        ) from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -4,6 +4,7 @@
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from recon_eval.formats.records import Camera, check_straight
 
 MAX_BYTES = 256 << 20
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # between OpenCV's and OpenGL's cameras, both ways
-DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2", "is_fisheye")  # the last is instant-ngp's
+# Coefficients of any model, as k5 and k6 of OpenCV's and b1 and b2 of Metashape's.
+DISTORTION = re.compile(r"[bkps]\d+|distortion_params|is_fisheye")  # the last is instant-ngp's
 MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
 
 
@@ -109,7 +111,8 @@ def _frame(camera: Camera) -> dict[str, object]:
 
 def _camera(frame: Mapping[str, Any]) -> Camera:
     name = str(frame["file_path"])
-    bent = {key: frame[key] for key in DISTORTION if frame.get(key)}
+    stated = {key: value for key, value in frame.items() if DISTORTION.fullmatch(key)}
+    bent = {k: v for k, v in stated.items() if any(v if isinstance(v, list) else [v])}
     if bent or frame.get("camera_model", MODELS[0]) not in MODELS:
         raise ValueError(
             f"the camera of {name} is distorted ({bent or frame['camera_model']}); the "

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
-from recon_eval.formats import new_file, open_image
-from recon_eval.formats.images import ORIENTATION, opened
+from recon_eval.formats import new_file
+from recon_eval.formats.images import ORIENTATION, decoded, opened
 from recon_eval.reconstruction.view import View
 
 FOLDER, MASKS = "images", "masks"
@@ -53,6 +53,7 @@ def link_photos(out: Path, views: Sequence[View], photos: Path) -> None:
                 f"{photo} is gone; cameras are written beside their photos: put it back"
             )
         link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # one to where a photo was must not be written through
         if _plain(photo):
             _link(photo, link)
         else:
@@ -88,8 +89,8 @@ def _plain(photo: Path) -> bool:
 
 def _on_white(photo: Path) -> Image.Image:
     """A photo as networks see it: upright, in RGB, with white where it is transparent."""
-    plain = open_image(photo)
     with opened(photo) as image:
+        plain = decoded(image, photo)
         if not image.has_transparency_data or image.mode.startswith("I"):  # read as gray
             return plain
         alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
