@@ -17,6 +17,7 @@ from sla_kernels import select_rows, sla_attention
 from sla_kernels.order.median import median_order
 from sla_kernels.runtime import passes as where
 from sla_kernels.runtime.products import product_type
+from sla_kernels.summary.rows import permuted
 
 from ..cases import qkv, turned
 
@@ -273,5 +274,20 @@ def test_what_stands_in_order_is_put_back_where_its_tokens_stand(
         for scene in range(2):
             expected[scene, 1:4, order[scene]] = found[scene]
         torch.testing.assert_close(out, expected, equal_nan=True, rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("poisoned_empty")
+def test_tokens_are_put_in_order_as_pytorch_would(dtype: torch.dtype, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x = turned(torch.randn(2, 3, 1301, 7).to(dtype))
+        order = torch.stack([torch.randperm(1301)[:1290] for _ in range(2)])  # some are pinned
+        for size in (1, 64):
+            assert torch.equal(calls.put_in_order(x, order, size), permuted(x, order, size))
     finally:
         torch.set_num_threads(before)

@@ -12,14 +12,15 @@ from sla_kernels.order.plan import halvings
 from sla_kernels.passes import cells, finding, halving, softmax
 from sla_kernels.passes.finding import Asking, Cells, Lists
 from sla_kernels.passes.tokens import Tokens, flat
-from sla_kernels.runtime.team import is_whole, size
+from sla_kernels.runtime.team import is_whole
+from sla_kernels.runtime.team import size as size_of_team
 from sla_kernels.search.walk import part_of
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Budget, Layout
 from sla_kernels.summary.rows import room_for
 from sla_kernels.summary.weights import DEEPEST, LEAST_MASS
 
-__all__ = ["found_rows", "halved", "is_whole", "laid_out", "put_back", "soften"]
+__all__ = ["found_rows", "halved", "is_whole", "laid_out", "put_back", "put_in_order", "soften"]
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 _TURNING = TURNS, np.float32(STEEP), np.float32(TINY)
 
@@ -53,7 +54,7 @@ def found_rows(
         tilts.flatten(0, 1).numpy(),
         np.float32(scale),
         (np.float32(LEAST_MASS), np.float32(DEEPEST)),
-        size(),
+        size_of_team(),
     )
     return rows, tilts
 
@@ -123,8 +124,19 @@ def laid_out(
     rows = tuple(flat(x).reshape(heads, -1) for x in (keys, values))
     tokens, entropies = (Tokens.of(k, order), Tokens.of(v, order)), bias.flatten(0, 1).numpy()
     given = tokens, rows, tilted, tuple(room), entropies, np.array(layout.sizes), firsts
-    cells.lay_out(*given, k.shape[3], size())
+    cells.lay_out(*given, k.shape[3], size_of_team())
     return keys, values, bias
+
+
+def put_in_order(
+    x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], size: int
+) -> Float[Tensor, "b h padded d"]:
+    """Tokens in order, padded with zeros to whole runs of `size`."""
+    padded = num_blocks(order.shape[1], size) * size
+    made = torch.empty((*x.shape[:2], padded, x.shape[3]), dtype=x.dtype, device="cpu")
+    rows = flat(made).reshape(x.shape[0] * x.shape[1], -1)
+    cells.put_in_order(Tokens.of(x, order), rows, x.shape[3], size_of_team())
+    return made
 
 
 def put_back(
@@ -135,7 +147,7 @@ def put_back(
     """Write what stands in order to where its tokens stand."""
     rows = Tokens.of(found.to(out), order)
     given = rows.numbers, rows.starts, rows.step, Tokens.of(out, order)
-    cells.put_back(*given, found.shape[3], size())
+    cells.put_back(*given, found.shape[3], size_of_team())
 
 
 def soften(
@@ -143,7 +155,7 @@ def soften(
 ) -> None:
     """Replace scores by the softmax of scale * score + bias over what is listed."""
     _, queries, listed = scores.shape
-    softmax.soften(flat(scores), flat(bias), np.float32(scale), queries, listed, size())
+    softmax.soften(flat(scores), flat(bias), np.float32(scale), queries, listed, size_of_team())
 
 
 def halved(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:
@@ -155,7 +167,7 @@ def halved(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Te
 
 
 def _halved(features: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    count, threads = len(features), size()
+    count, threads = len(features), size_of_team()
     now, step = (
         (np.arange(count), features),
         (np.array([0]), np.array([count]), np.arange(count)[None]),

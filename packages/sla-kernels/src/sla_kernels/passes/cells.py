@@ -140,6 +140,30 @@ def _mean(run, queries, asking, scale):
 
 @compiled
 @no_type_check
+def put_in_order(tokens, rows, d, threads):
+    """Write tokens side by side as they stand in order, head by head; zeros behind the last."""
+    _arrange(len(rows) * runs_of(rows.shape[1] // d, 1), threads, (tokens, rows, d))
+
+
+@shared
+@no_type_check
+def _arrange(run, tokens, rows, d):
+    head, lo, hi = run_of(run, rows.shape[1] // d, 1)
+    x, start, step, order = of_head(tokens, head)
+    made, last = rows[head], min(hi, len(order))
+    for begin in range(lo, last, AHEAD):
+        end = min(begin + AHEAD, last)
+        fetch_tokens(x, start, step, order, begin, end, d)
+        for i in range(begin, end):
+            source, target = np.uint64(start + order[i] * step), np.uint64(i * d)
+            for j in range(d):
+                made[target + np.uint64(j)] = x[source + np.uint64(j)]
+    for i in range(max(lo, last) * d, hi * d):
+        made[i] = 0
+
+
+@compiled
+@no_type_check
 def put_back(rows, firsts, across, tokens, d, threads):
     """Write rows that stand in order, `across` apart, to where their tokens stand."""
     runs = len(firsts) * runs_of(tokens.orders.shape[1], 1)
