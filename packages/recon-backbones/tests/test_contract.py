@@ -386,6 +386,19 @@ def test_unknown_words_and_blocks_are_refused() -> None:
             build_on_meta("vggt-tiny").track(images, wrong)
 
 
+@pytest.mark.parametrize(("name", "side"), [("vggt-tiny", 14), ("vggt-1b", 126)])
+def test_images_too_small_to_track_in_are_refused(name: str, side: int) -> None:
+    queries: Any = torch.ones(1, 1, 2)
+    with pytest.raises(ValueError, match=r"images have shape .*; .* tracks in sides of at least"):
+        build_on_meta(name).track(torch.rand(1, 2, 3, 224, side), queries)
+
+
+@torch.inference_mode()
+def test_the_smallest_images_can_be_tracked_in() -> None:
+    net = load_backbone("vggt-tiny", weights="random")
+    assert net.track(torch.rand(1, 2, 3, 28, 28), torch.ones(1, 1, 2)).visibility.shape == (1, 2, 1)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.no_grad()
