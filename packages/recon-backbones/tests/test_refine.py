@@ -1,7 +1,9 @@
 """Refined cameras land on what the photos show: laws with exact matches, then with real ones."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ from torch import Tensor
 from recon_backbones import InputError, Reconstruction, Refinement, refine_cameras
 from recon_backbones.geometry.cameras import first_is_origin
 from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.refine import run as run_module
 from recon_backbones.refine.bundle import A_PAIR, Loss, adjust
 from recon_backbones.refine.gauge import in_frame_of, in_frame_of_all
 from recon_backbones.refine.grow import Views, _pairs, grow
-from recon_backbones.refine.keypoints import find_keypoints
+from recon_backbones.refine.keypoints import Keypoints, find_keypoints
 from recon_backbones.refine.lenses import Focal, Lenses
 from recon_backbones.refine.matching import choose_pairs, match_pair
 from recon_backbones.refine.model import (
@@ -317,6 +320,38 @@ def test_photos_of_a_room_make_its_cameras_exact(scene: tuple[Reconstruction, Te
     ratio = found.intrinsics[:, :2] / found.intrinsics_seen[:, :2].clip(1e-9)
     np.testing.assert_allclose(ratio[:, [0, 1], [0, 1]], 2.0)
     np.testing.assert_allclose(np.median(found.depth / made.depth), 1.0, atol=0.05)
+
+
+def test_photos_of_another_size_than_were_reconstructed_are_refused(
+    scene: tuple[Reconstruction, Tensor], tmp_path: Path
+) -> None:
+    made, _ = scene
+    for name in made.photos:
+        with Image.open(made.root / name) as photo:
+            photo.resize((640, 480)).save(tmp_path / name)
+    with pytest.raises(InputError, match=r"0\.png: is 640 x 480 pixels; it must be .* 320 x 240"):
+        refine_cameras(replace(made, root=tmp_path))
+
+
+def test_keypoints_are_gone_while_cameras_are_adjusted(
+    scene: tuple[Reconstruction, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    def find(*args: Any, **options: Any) -> Keypoints:
+        found = find_keypoints(*args, **options)
+        held.append(weakref.ref(found.descriptors))
+        return found
+
+    def solved(*args: Any) -> Any:
+        alive.append(sum(descriptors() is not None for descriptors in held))
+        return solve(*args)
+
+    monkeypatch.setattr(run_module, "find_keypoints", find)
+    monkeypatch.setattr(run_module, "solve", solved)
+    refine_cameras(scene[0], Refinement(size=240))
+    assert len(held) == 4 and alive == [0]
 
 
 def test_the_frame_is_that_of_the_first_view_also_where_it_shows_nothing(
