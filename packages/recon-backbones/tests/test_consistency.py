@@ -1,5 +1,6 @@
 """With known cameras the unit of depth is the one in which views agree."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from recon_backbones import Prediction
 from recon_backbones.views.agreement import agreeing_factor
 
+from .allocations import peak_allocated
 from .rooms import Room, room
 
 
@@ -32,6 +34,28 @@ def test_true_depth_in_any_unit_is_brought_to_the_cameras(scene: Room, factor: f
     found = agreeing_factor(*exact(scene, factor))
     assert found.clear
     assert found.factor * factor == pytest.approx(1, rel=0.04)
+
+
+def test_what_is_taken_beside_the_views_does_not_grow_with_them() -> None:
+    """A pair holds two views, and pairs are few."""
+    views, height, width = 200, 28, 42
+    turn = torch.linspace(0, 0.5, views)
+    still = torch.zeros_like(turn)
+    shift = torch.stack((turn, still, still), dim=1)[:, :, None]
+    many = Prediction(
+        depth=torch.ones(1, views, height, width),
+        depth_conf=torch.ones(1, views, height, width),
+        world_to_camera=torch.cat((torch.eye(3).expand(views, 3, 3), shift), dim=2)[None],
+        intrinsics=torch.tensor([[40.0, 0, 21], [0, 40, 14], [0, 0, 1]]).expand(1, views, 3, 3),
+    )
+    pictures = np.zeros((views, height, width, 3), dtype=np.uint8)
+    assert peak_allocated(lambda: agreeing_factor(many, pictures)) < many.depth.nbytes / 2
+    tracemalloc.start()
+    try:
+        agreeing_factor(many, pictures)
+        assert tracemalloc.get_traced_memory()[1] < many.depth.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_wrong_depth_is_brought_near(scene: Room) -> None:

@@ -39,6 +39,22 @@ def test_values_agree(bias: bool, dtype: torch.dtype, monkeypatch: pytest.Monkey
     torch.testing.assert_close(forward(x, layer), layer(x), rtol=near, atol=near)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_that_lie_apart_in_memory_give_the_same(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a checkpoint do, which are taken as they are."""
+    monkeypatch.setattr(onednn, "multiplies_bfloat16", lambda: True)
+    layer, apart = nn.Linear(128, 256).to(dtype), nn.Linear(128, 256)
+    apart.weight = nn.Parameter(layer.weight.T.contiguous().T)
+    apart.bias = nn.Parameter(torch.stack((layer.bias, torch.ones_like(layer.bias)), dim=1)[:, 0])
+    x = torch.randn(128, 150).to(dtype).T
+    assert operations(lambda: forward(x, apart)) == {"mkldnn._linear_pointwise.default"}
+    near = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(forward(x, apart), layer(x), rtol=near, atol=near)
+
+
 def test_gradients_small_layers_and_other_types_go_the_usual_way() -> None:
     large = torch.randn(200, 128)
     usual = [lambda: forward(large)]

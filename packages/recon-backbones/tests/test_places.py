@@ -3,10 +3,12 @@
 import sys
 from collections import namedtuple
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from recon_backbones import load_backbone
 from recon_backbones.blocks import precision
@@ -14,6 +16,7 @@ from recon_backbones.blocks.precision import half_type, in_float64, without_auto
 from recon_backbones.blocks.transformer import slice_blocks, steps_before_layers
 from recon_backbones.da3.upstream import Upstream, upstream
 from recon_backbones.machine import free
+from recon_backbones.registry import build_on_meta
 from recon_backbones.weights.digest import weights_digest
 
 
@@ -47,6 +50,47 @@ def test_float64_and_autocast_where_a_device_has_none(monkeypatch: pytest.Monkey
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     with without_autocast(torch.ones(1, device="meta")):
         assert not torch.is_autocast_enabled("cpu")
+
+
+class _WithoutFloat64(TorchFunctionMode):
+    """Makes of the meta device one that has no float64, as Apple's, and whose tensors hold ones."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.cpu and args[0].is_meta:
+            return torch.ones(args[0].shape, dtype=args[0].dtype)
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.is_meta and made.dtype == torch.float64:
+            raise TypeError(f"{func} makes float64, which this device has not")
+        return made
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("da3-tiny", {"given": True}),
+        ("da3-tiny", {"cameras": "rays"}),
+        ("da3nested-tiny", {}),
+        ("da3nested-tiny", {"given": True}),
+        ("da3metric-tiny", {"given": True}),
+        ("vggt-tiny", {}),
+    ],
+)
+@torch.inference_mode()
+def test_networks_run_where_a_device_has_no_float64(
+    monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(precision, "NO_FLOAT64", ("meta",))
+    options, known = dict(options), {}
+    if options.pop("given", False):
+        known["world_to_camera"] = torch.empty(1, 3, 3, 4, device="meta")
+        known["intrinsics"] = torch.empty(1, 3, 3, 3, device="meta")
+    images = torch.empty(1, 3, 3, 28, 42, device="meta")
+    with _WithoutFloat64():
+        found = build_on_meta(name)(images, **known, **options)
+    assert found.depth.dtype == found.world_to_camera.dtype == torch.float32
+    assert found.depth.is_meta and found.world_to_camera.is_meta
 
 
 def test_memory_that_may_be_taken_is_most_of_the_least_limit(

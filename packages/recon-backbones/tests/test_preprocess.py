@@ -142,6 +142,19 @@ def test_intrinsics_there_and_back_are_the_same(seed: int) -> None:
     torch.testing.assert_close(prepared.intrinsics_to_photos(there), k)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bits_find_their_way_back_as_float32_does(dtype: torch.dtype) -> None:
+    mapping = PixelMap(photo=(1500, 2000), size=(378, 504), scale_x=0.252, scale_y=0.252)
+    depth = torch.linspace(1, 2, 504).expand(378, -1).to(dtype)
+    lens = torch.tensor([[400.0, 0, 252], [0, 400, 189], [0, 0, 1]], dtype=dtype)
+    for there, value in (
+        (mapping.depth_to_photo, depth),
+        (mapping.intrinsics_to_photo, lens),
+        (mapping.intrinsics_from_photo, 4 * lens),
+    ):
+        assert torch.equal(there(value), there(value.float()).to(dtype))
+
+
 def test_depth_of_another_size_is_refused() -> None:
     mapping = PixelMap(photo=(20, 20), size=(14, 14))
     with pytest.raises(ValueError, match=r"\(13, 14\)"):

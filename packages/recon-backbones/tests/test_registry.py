@@ -3,13 +3,14 @@
 import ctypes
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from recon_backbones import (
     BackboneEntry,
@@ -19,6 +20,7 @@ from recon_backbones import (
     register_backbone,
 )
 from recon_backbones import registry as registry_module
+from recon_backbones.weights.checkpoint import fit
 
 KEYS = Path(__file__).parent / "fixtures" / "keys"
 PUBLIC = (
@@ -183,6 +185,39 @@ def test_a_wrong_shape_is_named(tiny: dict[str, Tensor], tmp_path: Path) -> None
     save_file(tiny | {name: tiny[name][:, :10].clone()}, tmp_path / "short.safetensors")
     with pytest.raises(ValueError, match=r"pos_embed: \(1, 10, 192\) instead of \(1, 1370, 192\)"):
         load_backbone("da3-tiny", weights=tmp_path / "short.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weight: weight.to(torch.int8),
+        lambda weight: weight > 0,
+        lambda weight: weight.to(torch.complex64),
+        lambda weight: weight.to_sparse(),
+        lambda weight: weight.to("meta"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_named(
+    tiny: dict[str, Tensor], tmp_path: Path, change: Callable[[Tensor], Tensor]
+) -> None:
+    name = "model.backbone.pretrained.blocks.0.attn.qkv.weight"
+    torch.save(tiny | {name: change(tiny[name])}, tmp_path / "model.pt")
+    with pytest.raises(
+        ValueError, match=r"1 not dense floating point, first .*qkv\.weight: torch\."
+    ):
+        load_backbone("da3-tiny", weights=tmp_path)
+
+
+def test_integers_stay_where_the_network_has_integers(tmp_path: Path) -> None:
+    norm = nn.BatchNorm2d(3)
+    fit(norm, norm.state_dict() | {"num_batches_tracked": torch.tensor(7)}, source="here")
+    assert norm.num_batches_tracked == 7
+
+
+def test_tensors_by_other_things_than_names_are_refused(tmp_path: Path) -> None:
+    torch.save({0: torch.ones(2), 1: torch.ones(2)}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt holds no dictionary of tensors"):
+        load_backbone("da3-tiny", weights=tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["absent", "cut", "text", "suffix", "folder", "cut pickle"])

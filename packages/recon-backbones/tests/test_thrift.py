@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from recon_backbones import Backbone, build_on_meta, load_backbone, slice_blocks
 from recon_backbones.blocks.transformer import Block, Mlp
 from recon_backbones.da3 import DepthAnything3
+from recon_backbones.geometry.pixels import PixelMap
+from recon_backbones.photos.prepare import Prepared
+from recon_backbones.reconstruct import _pictures
 from recon_backbones.vggt import Vggt, vggt_1b
 
+from .allocations import peak_allocated
 from .short import short
 
 
@@ -172,3 +176,12 @@ def test_a_whole_backbone_compiles_to_one_graph(family: str) -> None:
     command = [sys.executable, "-c", COMPILED, family]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_photos_become_bytes_without_a_second_copy_in_float32() -> None:
+    images = torch.rand(1, 12, 3, 56, 84)
+    whole = PixelMap(photo=(56, 84), size=(56, 84))
+    batch = Prepared(images=images, maps=(whole,) * 12)
+    assert peak_allocated(lambda: _pictures(batch)) < images.nbytes / 4
+    expected = (images[0] * 255).round().byte().permute(0, 2, 3, 1)
+    assert torch.equal(torch.from_numpy(_pictures(batch)), expected)

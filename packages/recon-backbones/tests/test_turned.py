@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from recon_backbones import InputError
 from recon_backbones.photos import decode_photo, read_mask
+from recon_backbones.photos.decode import read_photos
 
 ORIENTATION = 0x0112
 TURNS = range(1, 9)
@@ -45,6 +46,32 @@ def test_sizes_and_masks_are_those_of_the_upright_photo_in_every_format(
         Image.new("L", upright[::-1], 255).save(tmp_path / "mask.png")
         with pytest.raises(InputError, match=r"mask\.png: is 30 x 40 pixels; it must be 40 x 30"):
             read_mask(tmp_path / "mask.png", path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "P", "I;16"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_plain_tiffs_of_every_mode_are_turned_whole(tmp_path: Path, mode: str, turn: int) -> None:
+    """Pillow maps files without compression into memory, but for RGB."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
+    as_shown = Image.fromarray(noise)
+    if mode == "I;16":
+        as_shown = Image.fromarray(noise.astype(np.uint16) << 8)
+    elif mode != "L":
+        as_shown = as_shown.convert("RGB").convert(mode)
+    tag = Image.Exif()
+    tag[ORIENTATION] = {6: 8, 8: 6}.get(turn, turn)  # the turn that undoes it
+    stored = as_shown.copy()
+    stored.info["exif"] = tag.tobytes()
+    stored = ImageOps.exif_transpose(stored)
+    tag[ORIENTATION] = turn
+    stored.save(tmp_path / "a.tif", exif=tag)
+    found = decode_photo(tmp_path / "a.tif", at_least=100)
+    assert found.size == as_shown.size
+    expected = noise[..., None] if mode == "I;16" else np.asarray(as_shown.convert("RGB"))
+    np.testing.assert_array_equal(found.image, np.broadcast_to(expected, found.image.shape))
+    with Image.open(tmp_path / "a.tif") as image:
+        (whole,) = read_photos([image])
+    np.testing.assert_array_equal(whole[..., :3], found.image)
 
 
 @given(

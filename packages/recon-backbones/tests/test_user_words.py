@@ -192,6 +192,13 @@ def test_videos_behind_a_pattern_or_in_a_list_are_refused_by_name(
         gather([folder / given], PhotoChoice(fps=fps), folder, cameras=None, telling=Telling())
 
 
+def test_a_folder_that_is_named_like_a_video_is_a_folder_of_photos(folder: Path) -> None:
+    """As one of its frames may be."""
+    frames = (folder / "photos").rename(folder / "walk.mp4")
+    found = gather([frames], PhotoChoice(), folder / "none", cameras=None, telling=Telling())
+    assert found.root == frames and found.names == ("2.jpg", "10.jpg")
+
+
 def test_masks_that_keep_nothing_are_refused(folder: Path) -> None:
     (folder / "masks").mkdir()
     for name in ("2.jpg", "10.jpg"):

@@ -255,3 +255,31 @@ def test_calibration_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ValueError, match="static and delayed quantizers=0"):
         calibrate(other, [torch.randn(2, 4)])
     assert isinstance(model["used"].input_quantizer, StaticQuantizer)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("name", "method"), [("delayed", "max"), ("static", "max"), ("static", "mse")]
+)
+def test_the_default_type_of_a_program_changes_no_scale(
+    name: str, method: str, default: torch.dtype
+) -> None:
+    plain, x = mlp(), torch.randn(9, 48)
+
+    def run() -> list[torch.Tensor]:
+        model = copy.deepcopy(plain)
+        prepare(model, recipes.by_name(name))
+        calibrate(model, [x], method=method)
+        steps = [model(x), model(3 * x), model(x)]
+        convert(model, backend="reference")
+        return [*steps, model(x), *model.buffers()]
+
+    expected = run()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        found = run()
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(expected, found, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one.float(), other.float())

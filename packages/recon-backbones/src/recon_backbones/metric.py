@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon_backbones.blocks.precision import in_float64
 from recon_backbones.checks import Axes, is_readable
 from recon_backbones.errors import InputError
 from recon_backbones.prediction import SKY, Prediction
@@ -105,7 +106,8 @@ def masked_quantile(
 ) -> Float[Tensor, " b"]:
     """Quantile of each scene's masked values, linear between neighbors; infinite for none."""
     ordered = torch.where(mask, values, torch.inf).flatten(1).sort(dim=1).values
-    at = q * (mask.flatten(1).sum(1, keepdim=True) - 1).clamp_min(0).to(torch.float64)
-    low, high = (ordered.gather(1, index.long()) for index in (at.floor(), at.ceil()))
-    part = (at - at.floor()).to(values.dtype)
+    at = q * (in_float64(mask.flatten(1).sum(1, keepdim=True)) - 1).clamp_min(0)
+    places = (index.long().to(values.device) for index in (at.floor(), at.ceil()))
+    low, high = (ordered.gather(1, place) for place in places)
+    part = (at - at.floor()).to(values)
     return torch.where(part > 0, low + (high - low) * part, low)[:, 0]

@@ -237,9 +237,12 @@ def _views(given: Given | None, batch: Prepared) -> Views:
 
 
 def _pictures(batch: Prepared) -> np.ndarray:
-    """The views as bytes, `v y x 3`."""
-    pixels = (batch.images[0] * 255).round().byte()
-    return np.ascontiguousarray(rearrange(pixels.numpy(), "v c y x -> v y x c"))
+    """The views as bytes, `v y x 3`, one after another: all in float32 are large already."""
+    views, _, height, width = batch.images[0].shape
+    pictures = np.empty((views, height, width, 3), dtype=np.uint8)
+    for picture, image in zip(pictures, batch.images[0], strict=True):
+        picture[:] = rearrange((image * 255).round().byte().numpy(), "c y x -> y x c")
+    return pictures
 
 
 def _made(

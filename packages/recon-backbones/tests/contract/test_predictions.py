@@ -97,6 +97,12 @@ def test_shapes_can_be_had_without_computing(backbone: Backbone) -> None:
     assert out.depth.is_meta and out.depth.shape == full.depth.shape
 
 
+@torch.inference_mode()
+def test_the_smallest_images_can_be_tracked_in() -> None:
+    net = load_backbone("vggt-tiny", weights="random")
+    assert net.track(torch.rand(1, 2, 3, 28, 28), torch.ones(1, 1, 2)).visibility.shape == (1, 2, 1)
+
+
 @given(data=st.data())
 @settings(max_examples=10)
 def test_photos_of_any_size_run(backbone: Backbone, data: Any) -> None:

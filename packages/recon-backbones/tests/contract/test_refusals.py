@@ -88,3 +88,10 @@ def test_unknown_words_and_blocks_are_refused() -> None:
     for wrong in queries:
         with pytest.raises((ValueError, TypeError), match="queries"):
             build_on_meta("vggt-tiny").track(images, wrong)
+
+
+@pytest.mark.parametrize(("name", "side"), [("vggt-tiny", 14), ("vggt-1b", 126)])
+def test_images_too_small_to_track_in_are_refused(name: str, side: int) -> None:
+    queries: Any = torch.ones(1, 1, 2)
+    with pytest.raises(ValueError, match=r"images have shape .*; .* tracks in sides of at least"):
+        build_on_meta(name).track(torch.rand(1, 2, 3, 224, side), queries)

@@ -80,6 +80,19 @@ def test_progress_ends_where_it_should(backbone: Backbone) -> None:
     assert len(done) == 2 * blocks
 
 
+@pytest.mark.parametrize("returned", [0, False, "", True])
+def test_what_a_step_of_progress_returns_changes_no_result(
+    backbone: Backbone, returned: object
+) -> None:
+    @contextmanager
+    def progress(what: str, steps: int) -> Iterator[Advance]:
+        yield lambda: returned
+
+    scene, plan = Views(images=torch.rand(2, 3, 28, 42)), Plan(views=2, window=2, overlap=1)
+    told = run_plan(backbone, scene, plan, Telling(progress=progress)).prediction
+    assert torch.equal(told.depth, run_plan(backbone, scene, plan).prediction.depth)
+
+
 def test_the_allocator_s_own_error_is_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**46, dtype=torch.uint8)

@@ -97,6 +97,24 @@ def test_photos_read_one_by_one_are_those_read_together(tmp_path: Path, name: st
     assert found.sizes == tuple(sizes.values())
 
 
+@pytest.mark.parametrize("name", ["da3-tiny", "vggt-tiny"])
+@pytest.mark.parametrize("size", [(1600, 1200), (400, 900), (260, 1500), (1500, 260), (150, 1700)])
+def test_no_photo_is_read_at_fewer_pixels_than_the_network_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int]
+) -> None:
+    """Whatever its shape: what a family cuts off is not what it makes the size of."""
+    picture(1, size).save(tmp_path / "a.png")
+    read: list[Reduced] = []
+
+    def decoded(path: Path, *, at_least: int) -> Reduced:
+        read.append(decode_photo(path, at_least=at_least))
+        return read[-1]
+
+    monkeypatch.setattr("recon_backbones.photos.batch.decode_photo", decoded)
+    mapping = load_batch([tmp_path / "a.png"], load_backbone(name, weights="random"), 112).maps[0]
+    assert mapping.scale_x * read[0].factor < 1.05 and mapping.scale_y * read[0].factor < 1.05
+
+
 def test_one_photo_is_in_memory_as_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

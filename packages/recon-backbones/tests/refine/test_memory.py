@@ -1,13 +1,18 @@
 """Refining takes the memory that is asked for, and is refused where it is not there."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
 
-from recon_backbones import InputError, Reconstruction, refine_cameras
+from recon_backbones import InputError, Reconstruction, Refinement, refine_cameras
+from recon_backbones.refine import run as run_module
 from recon_backbones.refine.bundle import A_PAIR, Loss, adjust
+from recon_backbones.refine.keypoints import Keypoints, find_keypoints
+from recon_backbones.refine.solve import solve
 
 from ..allocations import peak_allocated
 from .rings import noisy, ring, views_of
@@ -41,3 +46,24 @@ def test_cameras_that_memory_does_not_hold_are_refused_before_photos_are_read(
     monkeypatch.setattr("recon_backbones.refine.run.available", lambda _: A_PAIR * 4**2 - 1)
     with pytest.raises(InputError, match=r"refine with 4 photos; .* are free: leave refine out"):
         refine_cameras(replace(made, root=Path("nowhere")))
+
+
+def test_keypoints_are_gone_while_cameras_are_adjusted(
+    scene: tuple[Reconstruction, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    def find(*args: Any, **options: Any) -> Keypoints:
+        found = find_keypoints(*args, **options)
+        held.append(weakref.ref(found.descriptors))
+        return found
+
+    def solved(*args: Any) -> Any:
+        alive.append(sum(descriptors() is not None for descriptors in held))
+        return solve(*args)
+
+    monkeypatch.setattr(run_module, "find_keypoints", find)
+    monkeypatch.setattr(run_module, "solve", solved)
+    refine_cameras(scene[0], Refinement(size=240))
+    assert len(held) == 4 and alive == [0]

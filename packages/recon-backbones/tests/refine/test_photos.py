@@ -47,6 +47,17 @@ def test_photos_of_a_room_make_its_cameras_exact(scene: tuple[Reconstruction, Te
     np.testing.assert_allclose(np.median(found.depth / made.depth), 1.0, atol=0.05)
 
 
+def test_photos_of_another_size_than_were_reconstructed_are_refused(
+    scene: tuple[Reconstruction, Tensor], tmp_path: Path
+) -> None:
+    made, _ = scene
+    for name in made.photos:
+        with Image.open(made.root / name) as photo:
+            photo.resize((640, 480)).save(tmp_path / name)
+    with pytest.raises(InputError, match=r"0\.png: is 640 x 480 pixels; it must be .* 320 x 240"):
+        refine_cameras(replace(made, root=tmp_path))
+
+
 def test_the_frame_is_that_of_the_first_view_also_where_it_shows_nothing(
     scene: tuple[Reconstruction, Tensor], tmp_path: Path
 ) -> None:

@@ -61,6 +61,22 @@ def test_the_exif_orientation_is_applied(tmp_path: Path, kind: str, orientation:
     assert np.array_equal(upright, undo[orientation])
 
 
+@pytest.mark.parametrize(("orientation", "quarters"), [(6, -1), (8, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
+def test_plain_tiffs_of_every_mode_are_turned_whole(
+    tmp_path: Path, mode: str, orientation: int, quarters: int
+) -> None:
+    """Pillow maps such files into memory, but for RGB."""
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    deep = mode == "I;16"
+    image = Image.fromarray(gray.astype(np.uint16) << 8 if deep else gray)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (image if deep else image.convert(mode)).save(tmp_path / "a.tif", exif=exif)
+    upright = np.asarray(open_image(tmp_path / "a.tif"))
+    assert np.array_equal(upright[..., 0], np.rot90(gray, quarters))
+
+
 def test_gray_alpha_palette_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
     gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
     Image.fromarray(gray).save(tmp_path / "gray.png")

@@ -82,8 +82,9 @@ class DelayedQuantizer(Quantizer):
 
     def __init__(self, spec: Spec, where: str, device: torch.device | None = None) -> None:
         super().__init__(spec, where)
-        self.register_buffer("amax_history", torch.zeros(spec.history, device=device))
-        self.register_buffer("multiplier", torch.ones(1, 1, device=device))
+        kind: dict[str, Any] = {"dtype": torch.float32, "device": device}
+        self.register_buffer("amax_history", torch.zeros(spec.history, **kind))
+        self.register_buffer("multiplier", torch.ones(1, 1, **kind))
 
     def current_scale(self) -> Scale:
         return Scale(self.multiplier, 1.0 / self.multiplier)
@@ -121,7 +122,8 @@ class StaticQuantizer(Quantizer):
     def __init__(self, spec: Spec, where: str, device: torch.device | None = None) -> None:
         super().__init__(spec, where)
         self.known = False  # that the scale is set, so that later forwards need not ask
-        self.register_buffer("scale", torch.full((1, 1), torch.nan, device=device))
+        unknown = torch.full((1, 1), torch.nan, dtype=torch.float32, device=device)
+        self.register_buffer("scale", unknown)
 
     def current_scale(self) -> Scale:
         if not self.known and not torch.compiler.is_compiling():  # else compilation ends here

@@ -94,7 +94,8 @@ class _Watcher:
         sample = torch.cat(self.samples).sort().values
         if self.method == "percentile":
             return sample[int((sample.numel() - 1) * percentile / 100)]
-        candidates = self.largest * torch.linspace(0.2, 1.0, 81, device=sample.device)
+        shares = torch.linspace(0.2, 1.0, 81, dtype=torch.float32, device=sample.device)
+        candidates = self.largest * shares
         errors = [_squared_error(sample, amax / format.max, format) for amax in candidates]
         return candidates[int(torch.stack(errors).argmin())]
 

@@ -27,7 +27,7 @@ def add_position(
     half, height, width = x.shape[1] // 2, x.shape[-2], x.shape[-1]
     diagonal = (aspect * aspect + 1) ** 0.5
     count = half // 2
-    frequency = 100.0 ** -(torch.arange(count, device=x.device) / count)
+    frequency = 100.0 ** -(torch.arange(count, dtype=torch.float32, device=x.device) / count)
     columns = gain * _wave(width, aspect / diagonal, frequency)
     rows = gain * _wave(height, 1 / diagonal, frequency)
     if x.stride(1) == 1:  # channels stand side by side, as convolutions on a CPU leave them
@@ -50,7 +50,7 @@ def _plane(
 def _wave(count: int, span: float, frequency: Tensor) -> Tensor:
     """Sin and cos of `count` cell centers that spread over (-span, span): `2k count`."""
     edge = span * (count - 1) / count
-    at = torch.linspace(-edge, edge, count, device=frequency.device)
+    at = torch.linspace(-edge, edge, count, dtype=frequency.dtype, device=frequency.device)
     angle = torch.outer(frequency, at)
     return torch.cat((angle.sin(), angle.cos()))
 

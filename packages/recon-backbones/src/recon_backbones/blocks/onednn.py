@@ -66,6 +66,8 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if bias is not None:
+        bias = bias.contiguous()  # numbers that lie apart would be read as if they lay in a row
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

@@ -285,4 +285,4 @@ def _unit(
     centers = (invert_rigid(w2c.detach())[..., 3] for w2c in (given, predicted))
     pairs = zip(*centers, strict=True)
     fit = robust_umeyama if given.shape[1] >= _ROBUST_FROM else umeyama
-    return torch.stack([fit(a, b).scale for a, b in pairs]).to(given.device)
+    return torch.stack([fit(a, b).scale for a, b in pairs]).to(predicted)

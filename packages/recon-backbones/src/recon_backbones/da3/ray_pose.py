@@ -5,6 +5,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon_backbones.blocks.precision import in_float64
 from recon_backbones.geometry.cameras import invert_rigid
 
 _TRIALS, _SAMPLE, _CONFIDENT, _THRESHOLD, _MAX_INLIERS = 100, 8, 0.3, 0.2, 8000
@@ -27,21 +28,21 @@ def cameras_from_rays(
     """
     b, v, y, x, _ = rays.shape
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    plane = _plane(y, x, rays.device)
-    flat = rearrange(rays.double(), "b v y x c -> (b v) (y x) c")
-    weights = rearrange(confidence.double(), "b v y x -> (b v) (y x)")
+    flat = rearrange(in_float64(rays), "b v y x c -> (b v) (y x) c")
+    weights = rearrange(in_float64(confidence), "b v y x -> (b v) (y x)")
+    plane = _plane(y, x, flat.device)
     fitted = [_one_view(plane, r, w, generator) for r, w in zip(flat, weights, strict=True)]
     rotation, center, lower = (torch.stack(part) for part in zip(*fitted, strict=True))
     camera_to_world = rearrange(
         torch.cat((rotation, center[..., None]), dim=-1), "(b v) i j -> b v i j", b=b
     )
     half = (image_size[1] / 2, image_size[0] / 2)
-    k = torch.eye(3, dtype=torch.float64, device=rays.device).repeat(b * v, 1, 1)
+    k = torch.eye(3, dtype=torch.float64, device=flat.device).repeat(b * v, 1, 1)
     for axis in (0, 1):
         k[:, axis, axis] = half[axis] / lower[:, axis, axis]
         k[:, axis, 2] = half[axis] * (lower[:, 2, axis] + 1)
     k = rearrange(k, "(b v) i j -> b v i j", b=b)
-    return invert_rigid(camera_to_world).to(rays.dtype), k.to(rays.dtype)
+    return invert_rigid(camera_to_world).to(rays), k.to(rays)
 
 
 def _plane(height: int, width: int, device: torch.device) -> Float[Tensor, "n 2"]:

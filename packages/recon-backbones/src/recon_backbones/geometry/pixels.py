@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from recon_backbones.blocks.precision import at_least_float32
+
 Pixels = UInt8[np.ndarray, "_ _ _"]  # height, width, channels (3, or 4 with transparency)
 
 
@@ -54,14 +56,16 @@ class PixelMap:
         self, intrinsics: Float[Tensor, "*batch 3 3"]
     ) -> Float[Tensor, "*batch 3 3"]:
         """Intrinsics of the photo to those of the processed image."""
-        return self._matrix(intrinsics) @ intrinsics
+        wide = at_least_float32(intrinsics)
+        return (self._matrix(wide) @ wide).to(intrinsics.dtype)
 
     def intrinsics_to_photo(
         self, intrinsics: Float[Tensor, "*batch 3 3"]
     ) -> Float[Tensor, "*batch 3 3"]:
         """Intrinsics of the processed image to those of the photo."""
-        inverse: Tensor = torch.linalg.inv(self._matrix(intrinsics))
-        return inverse @ intrinsics
+        wide = at_least_float32(intrinsics)
+        inverse: Tensor = torch.linalg.inv(self._matrix(wide))
+        return (inverse @ wide).to(intrinsics.dtype)
 
     def depth_to_photo(self, depth: Float[Tensor, "y x"]) -> Float[Tensor, "Y X"]:
         """Resample depth, or any map, to the photo's pixels; NaN where the network saw nothing.
@@ -73,21 +77,22 @@ class PixelMap:
                 f"depth has size {tuple(depth.shape)}; it must be this photo's, {self.size}: "
                 "give that of the same view"
             )
-        x = self._centers(self.photo[1], self.scale_x, self.shift_x, depth)
-        y = self._centers(self.photo[0], self.scale_y, self.shift_y, depth)
+        wide = at_least_float32(depth)  # 16 bits do not count the pixels of a photo
+        x = self._centers(self.photo[1], self.scale_x, self.shift_x, wide)
+        y = self._centers(self.photo[0], self.scale_y, self.shift_y, wide)
         height, width = self.size
         inside = ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))
         across = (2 * x / width - 1).expand(len(y), -1)
         down = (2 * y / height - 1)[:, None].expand(-1, len(x))
         grid = torch.stack((across, down), dim=-1)
         sampled = F.grid_sample(
-            depth[None, None],
+            wide[None, None],
             grid[None],
             mode="bilinear",
             padding_mode="border",
             align_corners=False,
         )[0, 0]
-        return sampled.masked_fill(~inside, float("nan"))
+        return sampled.masked_fill(~inside, float("nan")).to(depth.dtype)
 
     def seen(self) -> tuple[int, int, int, int]:
         """Box (top, left, bottom, right) of processed pixels that show the photo, not padding."""

@@ -1,5 +1,6 @@
 """Photos at the size of the network, read one by one."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from recon_backbones.backbone import Backbone
 from recon_backbones.errors import InputError
-from recon_backbones.geometry.pixels import PixelMap, Pixels, Processed
+from recon_backbones.geometry.pixels import PixelMap, Pixels, Preprocess, Processed
 from recon_backbones.machine.amounts import parse_bytes, readable
 from recon_backbones.machine.free import available
 from recon_backbones.photos.decode import SMALLEST, decode_photo
@@ -55,9 +56,11 @@ def load_batch(
     method = backbone.preprocessing(size)
     on_host = next(backbone.parameters()).device.type != "cuda"
     limit = parse_bytes(budget) if on_host and budget is not None else None
-    _check_memory([_shape(Path(path)) for path in paths], backbone, size, limit)
+    shapes = [_shape(Path(path)) for path in paths]
+    _check_memory(shapes, backbone, size, limit)
+    sides = {shape: max(2 * size, _longer_side(shape, method, size)) for shape in set(shapes)}
     with telling.progress("reading photos", len(paths)) as advance:
-        reading = _Reading(paths, 2 * size, advance)
+        reading = _Reading(paths, [sides[shape] for shape in shapes], advance)
         done = method(reading)
     if reading.broken is not None:
         raise reading.broken
@@ -69,14 +72,15 @@ def load_batch(
 class _Reading(Sequence[Pixels]):
     """Photos that are decoded when their turn comes, and not kept.
 
+    - `sides`: at least how many pixels the longer side of each is decoded with.
     - `found`: the size of each whole photo, and the factor by which it was reduced.
     - `broken`: why a photo that was asked for by its place, as checks of types do, is blank.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], at_least: int, advance: Callable[[], object]
+        self, paths: Sequence[str | Path], sides: Sequence[int], advance: Callable[[], object]
     ) -> None:
-        self._paths, self._at_least, self._advance = paths, at_least, advance
+        self._paths, self._sides, self._advance = paths, sides, advance
         self.found: dict[int, tuple[tuple[int, int], int]] = {}
         self.broken: InputError | None = None
 
@@ -96,7 +100,7 @@ class _Reading(Sequence[Pixels]):
             self._advance()
 
     def _decoded(self, index: int) -> Pixels:
-        photo = decode_photo(self._paths[index], at_least=self._at_least)
+        photo = decode_photo(self._paths[index], at_least=self._sides[index])
         self.found[index] = (photo.size, photo.factor)
         return photo.image
 
@@ -104,7 +108,7 @@ class _Reading(Sequence[Pixels]):
 def _images(done: Sequence[Processed]) -> Tensor:
     """Images of one size as `v c y x`, in [0, 1]."""
     height, width = done[0][0].shape[:2]
-    images = torch.empty(len(done), 3, height, width)
+    images = torch.empty(len(done), 3, height, width, dtype=torch.float32)
     for to, (image, _) in zip(images, done, strict=True):
         to.copy_(rearrange(torch.tensor(image), "y x c -> c y x"))
     return images.div_(255)
@@ -118,6 +122,13 @@ def _shape(path: Path) -> tuple[int, int]:
         except BROKEN:  # decoding tells what is
             width, height = image.size
     return height, width
+
+
+def _longer_side(shape: tuple[int, int], method: Preprocess, size: int) -> int:
+    """Pixels to which the longer side of a photo is brought, before much of it may be cut off."""
+    small = [max(1, round(side * size / max(shape))) for side in shape]
+    _, mapping = method([np.zeros((*small, 3), dtype=np.uint8)])[0]
+    return math.ceil(max(mapping.scale_y * small[0], mapping.scale_x * small[1]))
 
 
 def _check_memory(

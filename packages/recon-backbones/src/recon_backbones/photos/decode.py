@@ -15,7 +15,13 @@ from PIL import Image, ImageOps
 
 from recon_backbones.errors import InputError
 from recon_backbones.geometry.pixels import Pixels
-from recon_backbones.photos.opening import BROKEN, ORIENTATION, open_photo, upright_size
+from recon_backbones.photos.opening import (
+    BROKEN,
+    ORIENTATION,
+    QUARTER_TURNS,
+    open_photo,
+    upright_size,
+)
 
 SMALLEST = 14  # pixels a side: one patch of the networks
 Photo = str | Path | Image.Image | np.ndarray
@@ -154,6 +160,8 @@ def upright(image: Image.Image) -> Image.Image:
 
     Sixteen bits become eight by their upper half.
     """
+    if getattr(image, "tag_v2", {}).get(ORIENTATION) in QUARTER_TURNS:
+        image.filename = ""  # type: ignore[attr-defined]  # else Pillow maps it, its sides swapped
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
         return Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8)).convert("RGB")

@@ -63,8 +63,8 @@ def find_photos(
 
 
 def is_video(path: Path) -> bool:
-    """Whether a name is that of a video."""
-    return path.suffix.lower() in VIDEOS
+    """Whether a name is that of a video; a folder, as of its frames, is none."""
+    return path.suffix.lower() in VIDEOS and not path.is_dir()
 
 
 def without_copies(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -57,7 +57,7 @@ class Lenses:
             column=numbers - int(used[0] == FIXED),
             start=torch.cat([logs, cameras.lens[:, 2:]], dim=1),
             share=1 / torch.bincount(alike)[alike].double(),
-            near=CENTERED * torch.tensor([float(max(size)) for size in sizes]).double(),
+            near=CENTERED * torch.tensor([float(max(size)) for size in sizes], dtype=torch.float64),
         )
 
     @property
@@ -88,7 +88,7 @@ class Lenses:
         side = torch.zeros(len(cameras), LOCAL, dtype=torch.float64)
         if self.free:
             rows = torch.zeros(len(cameras), 4, 4, dtype=torch.float64)
-            rows[:, 0, :2] = torch.tensor([1 / SQUARE, -1 / SQUARE])
+            rows[:, 0, 0], rows[:, 0, 1] = 1 / SQUARE, -1 / SQUARE
             rows[:, 1, :2] = 0.5 / LIKELY
             rows[:, 2, 2] = rows[:, 3, 3] = 1 / self.near
             matrix[:, 6:, 6:] = self.share[:, None, None] * (rows.mT @ rows)

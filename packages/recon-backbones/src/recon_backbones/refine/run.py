@@ -55,8 +55,8 @@ def refine_cameras(
       and the unit that of depth.
 
     Where photos share too little, or nothing fits better than what there is, that is told and
-    `made` comes back as it is but for `facts`. Raises InputError for a photo that cannot be read,
-    and as `check_memory` does.
+    `made` comes back as it is but for `facts`. Raises InputError for a photo that cannot be read or
+    has another size since, and as `check_memory` does.
     """
     check_memory(len(made))
     keypoints = _keypoints(made, options, telling)
@@ -72,6 +72,7 @@ def refine_cameras(
         pixel=torch.tensor([found.pixel for found in keypoints], dtype=torch.float64),
         focal=options.focal,
     )
+    del keypoints  # two megabytes a photo, which nothing reads any more
     telling.say(f"adjusting cameras to {len(tracks):,} points that photos share ...")
     solved = solve(tracks, views)
     if not solved.better:
@@ -89,6 +90,12 @@ def _keypoints(made: Reconstruction, options: Refinement, telling: Telling) -> l
     with telling.progress("looking for keypoints", len(made)) as advance:
         for view, name in enumerate(made.photos):
             photo = decode_photo(made.root / name, at_least=options.size)
+            if photo.size != made.sizes[view]:
+                raise InputError(
+                    f"{name}: is {photo.size[0]} x {photo.size[1]} pixels; it must be the photo "
+                    f"that was reconstructed, of {made.sizes[view][0]} x {made.sizes[view][1]}: "
+                    "put it back, or reconstruct anew"
+                )
             factor = float(photo.factor)
             keypoints = find_keypoints(photo.image, factor=factor, most=options.keypoints)
             if made.masks:

@@ -42,10 +42,10 @@ class Tracks:
 
     def shared(self, views: int) -> Float32[Tensor, "v v"]:
         """How many points each of so many views shares with each other, above the diagonal."""
-        counts = torch.zeros(views, views)
+        counts = torch.zeros(views, views, dtype=torch.float32)
         for first in range(0, len(self), AT_ONCE):  # every view by every point is no small table
             start, end = torch.searchsorted(self.point, torch.tensor([first, first + AT_ONCE]))
-            sees = torch.zeros(views, AT_ONCE)
+            sees = torch.zeros(views, AT_ONCE, dtype=torch.float32)
             sees[self.view[start:end], self.point[start:end] - first] = 1.0
             counts += sees @ sees.T
         return counts.triu(diagonal=1)

@@ -138,6 +138,12 @@ class Vggt(Backbone):
         """
         check_heads((), (), head_chunk)
         check_images(images, self.patch_size)
+        least = 2**self.config.track.levels  # half the images, and half of that at each level
+        if min(images.shape[-2:]) < least:
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; {self.name} tracks in sides of at least "
+                f"{least} pixels: give larger images"
+            )
         shape = tuple(queries.shape)
         fits = len(shape) == 3 and shape[0] == len(images) and shape[1] > 0 and shape[2] == 2
         if not (fits and queries.isfinite().all()):

@@ -98,7 +98,7 @@ def sample(
 ) -> Float[Tensor, "s c p k"]:
     """Read maps bilinearly at pixel positions (x, y), 0 at the first sample's center."""
     last = torch.tensor([maps.shape[-1] - 1, maps.shape[-2] - 1], device=at.device).clamp_min(1)
-    grid = (at * (2 / last) - 1).to(maps.dtype)
+    grid = (at * (2 / last.float()) - 1).to(maps.dtype)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode=padding, align_corners=True)
 
 

@@ -6,13 +6,14 @@ decades: coarsely, then finely round the best. Depths are not compared with each
 of a network err alike in neighboring views, and agree best in a wrong unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from recon_backbones.blocks.precision import at_least_float32
 from recon_backbones.prediction import Prediction
 
 SPAN, COARSE, FINE = 33.0, 41, 11  # largest factor either way; steps of the two searches
@@ -33,7 +34,7 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class _Views:
-    gray: Float32[np.ndarray, "v y x"]
+    gray: Mapping[int, Float32[np.ndarray, "y x"]]  # of those that pairs hold
     depth: Float[np.ndarray, "v y x"]
     world_to_camera: Float[np.ndarray, "v 3 4"]
     intrinsics: Float[np.ndarray, "v 3 3"]
@@ -47,15 +48,18 @@ def agreeing_factor(prediction: Prediction, pictures: UInt8[np.ndarray, "v y x 3
     Without two views that see the same, or where
     the cost has no clear minimum (cameras in one place, nothing to see), `clear` is False.
     """
-    views = _Views(
-        gray=np.stack([_smooth(picture) for picture in pictures]),
-        depth=prediction.depth[0].double().numpy(),
-        world_to_camera=prediction.world_to_camera[0].double().numpy(),
-        intrinsics=prediction.intrinsics[0].double().numpy(),
-    )
-    pairs = _pairs(views.world_to_camera)
+    cameras = prediction.world_to_camera[0].double().numpy()
+    pairs = _pairs(cameras)
     if not pairs:
         return Agreement(factor=1.0, clear=False)
+    views = _Views(
+        gray={
+            view: _smooth(pictures[view]) for view in sorted({v for pair in pairs for v in pair})
+        },
+        depth=at_least_float32(prediction.depth[0]).numpy(),
+        world_to_camera=cameras,
+        intrinsics=prediction.intrinsics[0].double().numpy(),
+    )
     factors = np.geomspace(1 / SPAN, SPAN, COARSE)
     costs = np.array([_cost(views, pairs, factor) for factor in factors])
     best = int(costs.argmin())
@@ -97,7 +101,7 @@ def _disagreement(views: _Views, i: int, j: int, factor: float) -> float:
     """Between view i and what view j shows there; at most 1, as where nothing is shared."""
     height, width = views.depth.shape[1:]
     rows, columns = np.mgrid[STRIDE // 2 : height : STRIDE, STRIDE // 2 : width : STRIDE]
-    depth = views.depth[i][rows, columns].ravel() * factor
+    depth = views.depth[i][rows, columns].ravel().astype(np.float64) * factor
     pixels = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5, np.ones(depth.size)], axis=1)
     inside_i = (pixels @ np.linalg.inv(views.intrinsics[i]).T) * depth[:, None]
     one, other = views.world_to_camera[i], views.world_to_camera[j]

@@ -154,7 +154,8 @@ def _followed(backbone: Backbone, works: Sequence[Work], kind: str) -> list[Foot
 
 
 def _simulated(twin: Backbone, work: Work, kind: str) -> Footprint:
-    images = torch.empty(1, work.views, 3, work.height, work.width, device="meta")
+    size = (1, work.views, 3, work.height, work.width)
+    images = torch.empty(size, dtype=torch.float32, device="meta")
     counter = LiveBytes(workspaces=kind == "cuda")
     run: Any = twin.internals if twin.needs_cameras else twin  # with images alone
     with streamed(twin, work.stream), _parts(twin, counter), torch.no_grad(), counter:

@@ -212,10 +212,11 @@ def _layers(backbone: Backbone) -> list[str]:
 @contextmanager
 def _told(backbone: Backbone, layers: list[str], advance: Advance) -> Iterator[None]:
     """One step of progress for each layer that is done."""
-    handles = [
-        backbone.get_submodule(name).register_forward_hook(lambda *_: advance() and None)
-        for name in layers
-    ]
+
+    def done(*_: object) -> None:
+        advance()  # what it returns would stand for what the layer did
+
+    handles = [backbone.get_submodule(name).register_forward_hook(done) for name in layers]
     try:
         yield
     finally:

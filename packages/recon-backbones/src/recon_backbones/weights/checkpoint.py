@@ -57,7 +57,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    ):
         raise ValueError(
             f"{path} holds no dictionary of tensors; it must be a state dict: export that alone"
         )
@@ -67,9 +69,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Put a whole state into a module; tensors are taken as they are, not copied.
 
-    Raises ValueError naming the first missing and unexpected names and differing shapes.
+    Raises ValueError naming the first missing and unexpected names, differing shapes, and tensors
+    of another kind than weights are.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    own = module.state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
     missing = [name for name in expected if name not in state]
     extra = [name for name in state if name not in expected]
     shapes = [
@@ -77,12 +81,18 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
         for name, shape in expected.items()
         if name in state and tuple(state[name].shape) != shape
     ]
+    kinds = [
+        f"{name}: {state[name].dtype}"
+        for name, tensor in own.items()
+        if name in state and tensor.is_floating_point() and not _is_weight(state[name])
+    ]
     problems = [
         f"{len(names)} {kind}, first {', '.join(names[:3])}"
         for kind, names in (
             ("missing", missing),
             ("unexpected", extra),
             ("of another shape", shapes),
+            ("not dense floating point", kinds),
         )
         if names
     ]
@@ -92,3 +102,9 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
             "it under the name of the backbone that it was made for"
         )
     module.load_state_dict(dict(state), assign=True)
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    """Whether a tensor holds floating-point numbers, each in its place."""
+    dense = tensor.layout == torch.strided and not tensor.is_meta
+    return dense and tensor.is_floating_point()

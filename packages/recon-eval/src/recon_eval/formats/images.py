@@ -120,4 +120,6 @@ def opened(path: Path) -> Image.Image:
             f"{path}: is {width} x {height}; an image has at least one pixel and no more "
             f"than {MAX_PIXELS:,} pixels: make it smaller"
         )
+    if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in (5, 6, 7, 8):
+        image.filename = ""  # with a name Pillow maps the pixels, by the sides of the turned image
     return image
