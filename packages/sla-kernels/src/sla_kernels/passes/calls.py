@@ -61,17 +61,18 @@ def found_rows(
 
 def _asking(q: Tensor, queries: int, pinned: Tensor, block_q: int) -> Asking:
     """Room for the means of parts, and the pinned keys."""
-    length = part_of(block_q)
-    parts = num_blocks(queries, block_q) * (block_q // length)
-    room = np.empty((q.shape[0] * q.shape[1], parts, q.shape[3]), np.float32)
+    length, blocks, heads = part_of(block_q), num_blocks(queries, block_q), q.shape[0] * q.shape[1]
+    each = block_q // length
+    parts = EMPTY.new_empty(heads, blocks * each, q.shape[3]).numpy()
+    means = EMPTY.new_empty(heads * blocks, q.shape[3]).numpy()
     keys = pinned.float().flatten(0, 1).contiguous().numpy()
-    return Asking(room, queries, length, block_q // length, keys)
+    return Asking(parts, means, queries, length, each, keys)
 
 
 def _lists(rows: Tensor, layout: Layout, summaries: bool) -> Lists:
     """Room for what blocks leave, and where rows stand."""
     top = len(layout.sizes) - 1
-    left = np.empty((len(rows), layout.cells(top)), np.float32)
+    left = EMPTY.new_empty(len(rows), layout.cells(top)).numpy()
     coarse = layout.sizes[top] // layout.sizes[0]
     places = layout.pinned, layout.first(top + 1), layout.tokens, layout.nothing
     return Lists(rows.numpy(), left, *places, coarse, summaries)
@@ -81,8 +82,8 @@ def _cells(k: Tensor, layout: Layout) -> Cells:
     """Room for the cells of all sizes; keys of those that do not exist are zero."""
     sizes, firsts, logs = _counted(layout)
     heads, room = k.shape[0] * k.shape[1], len(logs)
-    keys = np.zeros((heads, room * k.shape[3]), np.float32)
-    return Cells(sizes, firsts, keys, logs, np.ones((heads, room), np.float32))
+    keys = EMPTY.new_zeros(heads, room * k.shape[3]).numpy()
+    return Cells(sizes, firsts, keys, logs, EMPTY.new_ones(heads, room).numpy())
 
 
 @functools.lru_cache(maxsize=128)

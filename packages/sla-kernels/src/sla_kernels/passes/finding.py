@@ -13,12 +13,13 @@ from sla_kernels.passes.weights import score_tokens
 class Asking(NamedTuple):
     """Who asks: blocks of queries, all heads in turn, by the means of their parts.
 
-    - `parts`: mean queries times the scale, head by head.
+    - `parts`: mean queries times the scale, head by head; `means` are those of whole blocks.
     - `queries`: how many; `size` of them are a part, and `per_block` parts a block.
     - `pinned`: the keys of pinned tokens, by key head.
     """
 
     parts: np.ndarray  # heads parts d
+    means: np.ndarray  # blocks d
     queries: int
     size: int
     per_block: int

@@ -13,21 +13,26 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sla_kernels.passes.scalar import body, part
-from sla_kernels.runtime.team import entry
+from sla_kernels.runtime.team import entries
 
 GRAIN = 512  # tokens that are worked on at a time
-_TEAM = "sla_kernels_team"  # what is compiled, and kept, knows the team by this name
+MOST = 64  # threads
+_NAMES = "sla_kernels_team", "sla_kernels_member"  # by which what is compiled, and kept, knows them
 _WORD, _NUMBER = ir.IntType(32), ir.IntType(64)
+_LINE = 8  # numbers in a line of a cache: what threads count in lies in lines of their own
 
-llvmlite.binding.add_symbol(_TEAM, entry())
+for _name, _entry in zip(_NAMES, entries(), strict=True):
+    llvmlite.binding.add_symbol(_name, _entry)
 
 
 @no_type_check
 def shared(work):
     """Compile `work(number, *given)` into a function that calls it for all numbers below a count.
 
-    That is called with the count, how many threads take part, and what is given; who is free takes
-    the next number. What is kept cannot hold functions as values, so there is one for each `work`.
+    That is called with the count, how many threads take part, and what is given. Each thread takes
+    numbers of a range of its own, then what is left of others': who did a range in one pass finds
+    it in its cache in the next. What is kept cannot hold functions as values, so there is one for
+    each `work`.
     """
     done = body(work)
 
@@ -40,7 +45,7 @@ def shared(work):
 
     @part
     def all_done(count, threads, given):
-        if on_team(np.int64(count), np.int64(threads), given):
+        if on_team(np.int64(count), np.int64(min(count, threads, MOST)), given):
             raise MemoryError  # nothing else fails in passes
 
     return all_done
@@ -64,28 +69,21 @@ def run_of(number, count, each):
 
 @no_type_check
 def _shared(work, kind, builder, signature, arguments):
-    """Do it on as many threads as have something to do; whether it failed on one of them."""
-    count, threads, given = arguments
-    next_one, failed = (cgutils.alloca_once_value(builder, _NUMBER(0)) for _ in range(2))
-    held = cgutils.pack_struct(builder, (next_one, failed, count, given))
+    """Do it on so many threads; whether it failed on one of them."""
+    failed = cgutils.alloca_once_value(builder, _NUMBER(0))
+    taken = cgutils.alloca_once_value(builder, ir.ArrayType(_NUMBER, MOST * _LINE)(None))
+    held = cgutils.pack_struct(builder, (taken, failed, *arguments))
     place = cgutils.alloca_once_value(builder, held)
     member = _member(work, kind, builder.module, signature.args[2], held.type)
-    room = builder.bitcast(place, cgutils.voidptr_t)
-    with builder.if_else(_both_reach(builder, count, threads)) as (several, one):
+    room, threads = builder.bitcast(place, cgutils.voidptr_t), builder.trunc(arguments[1], _WORD)
+    with builder.if_else(builder.icmp_signed(">", threads, _WORD(1))) as (several, one):
         with several:
             team = ir.FunctionType(ir.VoidType(), [member.type, room.type, _WORD, _WORD])
-            run = cgutils.get_or_insert_function(builder.module, team, _TEAM)
-            most = builder.select(builder.icmp_signed("<", count, threads), count, threads)
-            builder.call(run, [member, room, builder.trunc(most, _WORD), _WORD(0)])
+            run = cgutils.get_or_insert_function(builder.module, team, _NAMES[0])
+            builder.call(run, [member, room, threads, _WORD(0)])
         with one:
             builder.call(member, [room])
     return builder.icmp_signed("!=", builder.load(failed), _NUMBER(0))
-
-
-@no_type_check
-def _both_reach(builder, count, threads):
-    reach = (builder.icmp_signed(">", number, _NUMBER(1)) for number in (count, threads))
-    return builder.and_(*reach)
 
 
 @no_type_check
@@ -94,23 +92,51 @@ def _member(work, kind, module, given, held):
     called = types.Dispatcher(work).get_call_type(kind.typing_context, (types.int64, *given), {})
     compiled = work.get_compile_result(called)
     kind.active_code_library.add_linking_library(compiled.library)
-    name = module.get_unique_name("member")
-    member = ir.Function(module, ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t]), name)
+    kinds, name = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t]), "member"
+    member = ir.Function(module, kinds, module.get_unique_name(name))
     member.linkage = "internal"
-    start, take, do, done = (member.append_basic_block() for _ in range(4))
-    builder = ir.IRBuilder(start)
+    builder = ir.IRBuilder(member.append_basic_block())
     found = builder.load(builder.bitcast(member.args[0], held.as_pointer()))
-    next_one, failed, count, packed = cgutils.unpack_tuple(builder, found)
+    taken, failed, count, threads, packed = cgutils.unpack_tuple(builder, found)
     parts = cgutils.unpack_tuple(builder, packed)
-    builder.branch(take)
-    builder.position_at_end(take)
-    number = builder.atomic_rmw("add", next_one, _NUMBER(1), "monotonic")
-    builder.cbranch(builder.icmp_signed("<", number, count), do, done)
-    builder.position_at_end(do)
-    arguments = [number, *parts]
-    status, _ = kind.call_internal_no_propagate(builder, compiled.fndesc, called, arguments)
-    with builder.if_then(status.is_error):
-        builder.store(_NUMBER(1), failed)
-    builder.branch(take)
-    ir.IRBuilder(done).ret_void()
+
+    def do(number):
+        status, _ = kind.call_internal_no_propagate(
+            builder, compiled.fndesc, called, [number, *parts]
+        )
+        with builder.if_then(status.is_error):
+            builder.store(_NUMBER(1), failed)
+
+    _take_all(builder, taken, count, builder.select(_any(builder, threads), threads, _NUMBER(1)), do)
+    builder.ret_void()
     return member
+
+
+@no_type_check
+def _take_all(builder, taken, count, threads, do):
+    """Take numbers of one's own range, then of the ranges of the threads behind, in turn."""
+    number = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_WORD, []), _NAMES[1]
+    )
+    own = builder.zext(builder.call(number, []), _NUMBER)
+    with cgutils.for_range(builder, threads) as turn:
+        whose = builder.urem(builder.add(own, turn.index), threads)
+        ends = (builder.mul(count, builder.add(whose, _NUMBER(i))) for i in (0, 1))
+        first, behind = (builder.udiv(end, threads) for end in ends)
+        line = builder.mul(whose, _NUMBER(_LINE))
+        place = builder.gep(taken, [_NUMBER(0), line])
+        take, done = (builder.append_basic_block() for _ in range(2))
+        builder.branch(take)
+        builder.position_at_end(take)
+        after = builder.atomic_rmw("add", place, _NUMBER(1), "monotonic")
+        now = builder.add(first, after)
+        with builder.if_then(builder.icmp_signed("<", now, behind)):
+            do(now)
+            builder.branch(take)
+        builder.branch(done)
+        builder.position_at_end(done)
+
+
+@no_type_check
+def _any(builder, threads):
+    return builder.icmp_signed(">", threads, _NUMBER(0))

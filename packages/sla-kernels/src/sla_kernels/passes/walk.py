@@ -39,7 +39,20 @@ def _walk(run, asking, cells, steps, most, lists):
     floats, whole = np.empty((5, most), np.float32), np.empty((4, most), np.int64)
     room = Room(floats[:4], floats[4], whole[0], whole[1], whole[2], whole[3])
     for block in range(lo, hi):
+        _average(block, asking)
         _down(block, asking, cells, steps, lists, room)
+
+
+@body
+@no_type_check
+def _average(block, asking):
+    """The mean of a block's parts, those without queries too, which are zero."""
+    head, first = divmod(block * asking.per_block, asking.parts.shape[1])
+    made, share = asking.means[block], np.float32(1) / np.float32(asking.per_block)
+    made[:] = 0
+    for one in range(first, first + asking.per_block):
+        for j in range(len(made)):
+            made[j] += asking.parts[head, one, j] * share
 
 
 @body

@@ -48,18 +48,15 @@ def _score(run, keys, asking, size, left, tilts, scale, bounds):
 def _ask(asking, left, least, asked, scale, query):
     """The mean query of a key head's blocks, by what they leave to a cell: `least`, at least."""
     head, key_heads, cell = asked
-    blocks, parts = len(left) // key_heads, asking.parts.shape[1]
-    total = np.float32(0)
+    blocks, total = len(left) // key_heads, np.float32(0)
     query[:] = 0
     for block in range(head * blocks, (head + 1) * blocks):
-        of, first = divmod(block * asking.per_block, parts)
         mass = max(left[block, cell], least)
         total += mass
-        for one in range(first, first + asking.per_block):
-            for j in range(len(query)):
-                query[j] += mass * asking.parts[of, one, j]
+        for j in range(len(query)):
+            query[j] += mass * asking.means[block, np.uint64(j)]
     for j in range(len(query)):
-        query[j] /= total * np.float32(asking.per_block) * scale
+        query[j] /= total * scale
 
 
 @part

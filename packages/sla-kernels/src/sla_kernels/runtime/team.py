@@ -8,20 +8,23 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _RUN = ctypes.CFUNCTYPE(None, _CALLBACK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
 _ALONE = _RUN(lambda work, given, threads, flags: work(given))  # where there is no team
+_FIRST = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0)
 _own = threading.local()  # `member`: whether this thread is doing a part of a team's work
 
 
 def shared(work: Callable[[int], None], count: int, most: int | None = None) -> None:
-    """Do `work` for every number below `count`, in any order; whoever is free takes the next.
+    """Do `work` for every number below `count`, in any order.
 
+    Each thread takes numbers of a range of its own, then what is left of others': who did a range
+    before finds it in its cache.
     The caller does all of it where there is no team, and where it is work of a team itself. PyTorch
     computes without gradients in here, and on a team each of its operations on one thread.
 
@@ -29,15 +32,18 @@ def shared(work: Callable[[int], None], count: int, most: int | None = None) -> 
 
     Raises what `work` raises first; numbers that nobody has taken by then are left out.
     """
-    numbers, kept, inference = iter(range(count)), _Kept(), torch.is_inference_mode_enabled()
+    kept, inference, team = _Kept(), torch.is_inference_mode_enabled(), _team()
+    helpers = max(1, min(size(), count, most or count))
+    ends = [count * i // helpers for i in range(helpers + 1)]
+    ranges = [iter(range(*pair)) for pair in pairwise(ends)]
 
     def take() -> None:
+        own = _number() if helpers > 1 else 0
         with kept, torch.inference_mode(inference), torch.no_grad():
-            for number in numbers:
+            for number in chain(*ranges[own:], *ranges[:own]):
                 if kept.failure is None:
                     work(number)
 
-    helpers, team = min(size(), count, most or count), _team()
     if helpers > 1 and team is not None:
         team(_CALLBACK(_as_member(take)), None, helpers, 0)
     else:
@@ -50,6 +56,12 @@ def size() -> int:
     """How many threads take part in what is shared here."""
     alone = getattr(_own, "member", False) or _team() is None
     return 1 if alone else torch.get_num_threads()
+
+
+def _number() -> int:
+    """Which of the team's threads this is."""
+    library = _library()
+    return 0 if library is None else int(library.omp_get_thread_num())
 
 
 def _as_member(take: Callable[[], None]) -> Callable[[int | None], None]:
@@ -76,11 +88,12 @@ class _Kept:
         return True
 
 
-def entry() -> int:
-    """The address of what runs a function on threads, for what is compiled."""
-    run: Any = _team() or _ALONE
-    address: int | None = ctypes.cast(run, ctypes.c_void_p).value
-    return address or 0
+def entries() -> tuple[int, int]:
+    """For what is compiled: where a function is run on threads, and where one learns its number."""
+    library = _library()
+    own = (_ALONE, _FIRST) if library is None else (library.GOMP_parallel, library.omp_get_thread_num)
+    found = [ctypes.cast(call, ctypes.c_void_p).value or 0 for call in own]
+    return found[0], found[1]
 
 
 def is_whole() -> bool:
@@ -88,14 +101,18 @@ def is_whole() -> bool:
     return _team() is not None or torch.get_num_threads() == 1
 
 
-@functools.cache
 def _team() -> Callable[..., None] | None:
-    """What runs a function on each thread of GNU OpenMP, of the copy that PyTorch brings along."""
+    """What runs a function on each thread of GNU OpenMP."""
+    library = _library()
+    return None if library is None else library.GOMP_parallel
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """GNU OpenMP, of the copy that PyTorch brings along."""
     home = Path(torch.__file__).parent
     for folder in (home / "lib", home.parent / "torch.libs"):
         for library in sorted(folder.glob("libgomp*.so*")):
-            run: Callable[..., None] | None = getattr(
-                ctypes.CDLL(str(library)), "GOMP_parallel", None
-            )
-            return run
+            found = ctypes.CDLL(str(library))
+            return found if hasattr(found, "GOMP_parallel") else None
     return None
