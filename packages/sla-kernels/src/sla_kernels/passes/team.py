@@ -45,7 +45,7 @@ def shared(work):
 
     @part
     def all_done(count, threads, given):
-        if on_team(np.int64(count), np.int64(min(count, threads, MOST)), given):
+        if on_team(np.int64(count), np.int64(max(1, min(count, threads, MOST))), given):
             raise MemoryError  # nothing else fails in passes
 
     return all_done
@@ -107,7 +107,7 @@ def _member(work, kind, module, given, held):
         with builder.if_then(status.is_error):
             builder.store(_NUMBER(1), failed)
 
-    _take_all(builder, taken, count, builder.select(_any(builder, threads), threads, _NUMBER(1)), do)
+    _take_all(builder, taken, count, threads, do)
     builder.ret_void()
     return member
 
@@ -115,9 +115,7 @@ def _member(work, kind, module, given, held):
 @no_type_check
 def _take_all(builder, taken, count, threads, do):
     """Take numbers of one's own range, then of the ranges of the threads behind, in turn."""
-    number = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_WORD, []), _NAMES[1]
-    )
+    number = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WORD, []), _NAMES[1])
     own = builder.zext(builder.call(number, []), _NUMBER)
     with cgutils.for_range(builder, threads) as turn:
         whose = builder.urem(builder.add(own, turn.index), threads)
@@ -135,8 +133,3 @@ def _take_all(builder, taken, count, threads, do):
             builder.branch(take)
         builder.branch(done)
         builder.position_at_end(done)
-
-
-@no_type_check
-def _any(builder, threads):
-    return builder.icmp_signed(">", threads, _NUMBER(0))

@@ -8,7 +8,6 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable
-from itertools import chain, pairwise
 from pathlib import Path
 
 import torch
@@ -21,10 +20,8 @@ _own = threading.local()  # `member`: whether this thread is doing a part of a t
 
 
 def shared(work: Callable[[int], None], count: int, most: int | None = None) -> None:
-    """Do `work` for every number below `count`, in any order.
+    """Do `work` for every number below `count`, in any order; whoever is free takes the next.
 
-    Each thread takes numbers of a range of its own, then what is left of others': who did a range
-    before finds it in its cache.
     The caller does all of it where there is no team, and where it is work of a team itself. PyTorch
     computes without gradients in here, and on a team each of its operations on one thread.
 
@@ -32,18 +29,15 @@ def shared(work: Callable[[int], None], count: int, most: int | None = None) -> 
 
     Raises what `work` raises first; numbers that nobody has taken by then are left out.
     """
-    kept, inference, team = _Kept(), torch.is_inference_mode_enabled(), _team()
-    helpers = max(1, min(size(), count, most or count))
-    ends = [count * i // helpers for i in range(helpers + 1)]
-    ranges = [iter(range(*pair)) for pair in pairwise(ends)]
+    numbers, kept, inference = iter(range(count)), _Kept(), torch.is_inference_mode_enabled()
 
     def take() -> None:
-        own = _number() if helpers > 1 else 0
         with kept, torch.inference_mode(inference), torch.no_grad():
-            for number in chain(*ranges[own:], *ranges[:own]):
+            for number in numbers:
                 if kept.failure is None:
                     work(number)
 
+    helpers, team = min(size(), count, most or count), _team()
     if helpers > 1 and team is not None:
         team(_CALLBACK(_as_member(take)), None, helpers, 0)
     else:
@@ -56,12 +50,6 @@ def size() -> int:
     """How many threads take part in what is shared here."""
     alone = getattr(_own, "member", False) or _team() is None
     return 1 if alone else torch.get_num_threads()
-
-
-def _number() -> int:
-    """Which of the team's threads this is."""
-    library = _library()
-    return 0 if library is None else int(library.omp_get_thread_num())
 
 
 def _as_member(take: Callable[[], None]) -> Callable[[int | None], None]:
@@ -91,7 +79,9 @@ class _Kept:
 def entries() -> tuple[int, int]:
     """For what is compiled: where a function is run on threads, and where one learns its number."""
     library = _library()
-    own = (_ALONE, _FIRST) if library is None else (library.GOMP_parallel, library.omp_get_thread_num)
+    own = (
+        (_ALONE, _FIRST) if library is None else (library.GOMP_parallel, library.omp_get_thread_num)
+    )
     found = [ctypes.cast(call, ctypes.c_void_p).value or 0 for call in own]
     return found[0], found[1]
 
