@@ -41,25 +41,15 @@ def test_the_newest_and_the_best_are_kept(models, batches, tmp_path):
 def test_a_run_whose_last_evaluation_failed_goes_on_to_its_best_weights(models, batches, tmp_path):
     teacher, student = trainee(models)
     config = dataclasses.replace(CONFIG, monitor="error", keep="best")
-
-    def run(evaluate):
-        return distill(
-            student,
-            teacher,
-            batches,
-            pairs=PAIRS,
-            config=config,
-            directory=tmp_path,
-            evaluate=evaluate,
-        )
+    options = {"pairs": PAIRS, "config": config, "directory": tmp_path}
 
     def fails(model):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        run(fails)
+        distill(student, teacher, batches, evaluate=fails, **options)
     for _ in range(2):
-        result = run(lambda model: {"error": 1.0})
+        result = distill(student, teacher, batches, evaluate=lambda m: {"error": 1.0}, **options)
         assert (result.stopped, result.best_step) == ("finished", 20)
 
 

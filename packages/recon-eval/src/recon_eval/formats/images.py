@@ -15,6 +15,7 @@ from torch import Tensor
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")  # the last two where Pillow can
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 ORIENTATION = 0x0112  # the EXIF tag
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap the sides
 MAX_PIXELS = 170_000_000
 
 # what Pillow raises on damaged files
@@ -63,9 +64,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     with opened(path) as image:
         try:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = image.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
             # Pillow has turned the size of a TIFF as it opened it
-            turned ^= getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in (5, 6, 7, 8)
+            turned ^= getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in QUARTER_TURNS
         except BROKEN as error:
             raise ValueError(f"{path}: has a broken EXIF block; {error}: remove it") from error
         width, height = image.size
@@ -120,6 +121,6 @@ def opened(path: Path) -> Image.Image:
             f"{path}: is {width} x {height}; an image has at least one pixel and no more "
             f"than {MAX_PIXELS:,} pixels: make it smaller"
         )
-    if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in (5, 6, 7, 8):
+    if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) in QUARTER_TURNS:
         image.filename = ""  # with a name Pillow maps the pixels, by the sides of the turned image
     return image

@@ -63,7 +63,7 @@ def runs_of(count, each):
 def run_of(number, count, each):
     """The head of a run, counted through all heads, and its first thing and that behind it."""
     step = max(1, GRAIN // each)
-    head, run = divmod(number, -(-count // step))
+    head, run = divmod(number, runs_of(count, each))
     return head, run * step, min((run + 1) * step, count)
 
 
@@ -92,8 +92,8 @@ def _member(work, kind, module, given, held):
     called = types.Dispatcher(work).get_call_type(kind.typing_context, (types.int64, *given), {})
     compiled = work.get_compile_result(called)
     kind.active_code_library.add_linking_library(compiled.library)
-    kinds, name = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t]), "member"
-    member = ir.Function(module, kinds, module.get_unique_name(name))
+    kinds = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t])
+    member = ir.Function(module, kinds, module.get_unique_name("member"))
     member.linkage = "internal"
     builder = ir.IRBuilder(member.append_basic_block())
     found = builder.load(builder.bitcast(member.args[0], held.as_pointer()))

@@ -103,9 +103,11 @@ def _of_heads(
     own = order if q.shape[2] == k.shape[2] else None
     passes = passes_for(q, k, v)
     if passes:
-        as_they_come = torch.arange(q.shape[2], device=q.device).expand(len(q), -1)
+        of_queries = own
+        if of_queries is None:
+            of_queries = torch.arange(q.shape[2], device=q.device).expand(len(q), -1)
         made: tuple[Tensor, Tensor] = passes.found_rows(
-            q, k, v, (as_they_come if own is None else own, order), outside, layout, budget,
+            q, k, v, (of_queries, order), outside, layout, budget,
             block_q=plan.block_q, summaries=plan.summaries, scale=plan.scale,
         )  # fmt: skip
         return made

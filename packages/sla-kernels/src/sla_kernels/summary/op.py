@@ -124,9 +124,7 @@ def _fill(
     own = q.shape[2] == k.shape[2]
     rows = _rows_on_cpu(q, k, v, lists) if backend == "eager" else _work(q, k, v, lists, None).rows
     run = summary_reference if backend == "reference" else eager.summary_attention_forward
-    passes = passes_for(q) if own and backend == "eager" else None
-    arrange = passes.put_in_order if passes else permuted
-    queries = arrange(q, lists.order, lists.block_q) if own else q
+    queries = permuted(q, lists.order, lists.block_q) if own else q
     found = run(queries, rows, lists.rows, lists.block_q, scale)
     if own:
         _put(out, found, lists.order)

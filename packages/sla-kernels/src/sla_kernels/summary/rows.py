@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32, product_type
 from sla_kernels.summary.cells import cell_sums, raised
 from sla_kernels.summary.layout import Layout
@@ -34,6 +35,10 @@ def permuted(
     x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"], size: int = 1
 ) -> Float[Tensor, "b h free_and_more d"]:
     """Tokens in each scene's own order, padded with zeros to whole runs of `size`."""
+    passes = passes_for(x)
+    if passes:
+        found: Tensor = passes.put_in_order(x, order, size)
+        return found
     if len(x) == 1:  # nothing to stack: saves a copy
         made = x[0].index_select(1, order[0])[None]
     else:
