@@ -230,7 +230,7 @@ def test_an_edit_of_what_passes_are_made_of_compiles_them_anew(tmp_path: Path) -
         kept.unlink()
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "import numpy as np; from sla_kernels.passes.softmax import soften\n"
+        "import numpy as np; from sla_kernels.passes.attention.softmax import soften\n"
         "x = np.zeros(8, np.float32)\n"
         "soften(x, np.zeros(8, np.float32), np.float32(1), 1, 8, 1)\n"
         "print(x[0], len(soften.stats.cache_hits))\n"

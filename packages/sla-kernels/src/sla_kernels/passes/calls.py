@@ -4,12 +4,14 @@ import functools
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import halvings
-from sla_kernels.passes import cells, finding, halving, softmax
+from sla_kernels.passes import cells, finding, halving
+from sla_kernels.passes.attention import blocks, lanes, softmax
 from sla_kernels.passes.finding import Asking, Cells, Lists
 from sla_kernels.passes.tokens import Tokens, flat
 from sla_kernels.runtime.team import is_whole
@@ -20,8 +22,20 @@ from sla_kernels.summary.layout import Budget, Layout
 from sla_kernels.summary.rows import room_for
 from sla_kernels.summary.weights import DEEPEST, LEAST_MASS
 
-__all__ = ["found_rows", "halved", "is_whole", "laid_out", "put_back", "put_in_order", "soften"]
+__all__ = [
+    "attend",
+    "attend_all",
+    "attends",
+    "found_rows",
+    "halved",
+    "is_whole",
+    "laid_out",
+    "put_back",
+    "put_in_order",
+    "soften",
+]
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
+QUERIES = 64  # in a block where all attend the same
 _TURNING = TURNS, np.float32(STEEP), np.float32(TINY)
 
 
@@ -149,6 +163,70 @@ def put_back(
     rows = Tokens.of(found.to(out), order)
     given = rows.numbers, rows.starts, rows.step, Tokens.of(out, order)
     cells.put_back(*given, found.shape[3], size_of_team())
+
+
+def attends(x: Float[Tensor, "b h n d"], block_q: int = QUERIES) -> bool:
+    """Whether such queries attend in passes: this processor multiplies them as passes do.
+
+    Blocks that fill less than half of what is multiplied at a time are left to PyTorch's products.
+    """
+    if 2 * block_q < lanes.STRIP:
+        return False
+    if x.dtype == torch.bfloat16:
+        return lanes.MULTIPLIES_BFLOAT16 and x.shape[3] % 2 == 0
+    return lanes.MULTIPLIES_FLOAT32
+
+
+def attend(
+    q: Float[Tensor, "b h n d"],
+    rows: tuple[Float[Tensor, "b g rows d"], Float[Tensor, "b g rows d"], Float[Tensor, "b g rows"]],
+    lists: Int32[Tensor, "b h i listed"],
+    orders: tuple[Int64[Tensor, "b few"], Int64[Tensor, "b many"]],
+    layout: Layout,
+    block_q: int,
+    scale: float,
+    out: Float[Tensor, "b h n d"],
+) -> None:
+    """Write what queries find in rows (keys, values, bias) where they stand.
+
+    Of the `orders` of queries the first, few, attend all tokens, the others in blocks their lists.
+    """
+    of_blocks = lists.flatten(0, 2).contiguous().numpy()
+    few, many = (
+        blocks.Asked(Tokens.of(q, order), Tokens.of(out, order), listed)
+        for order, listed in zip(orders, (_all_tokens(layout), of_blocks), strict=True)
+    )
+    keys, values = (Tokens.of(x, orders[0]) for x in rows[:2])
+    table = blocks.Table(keys, values, rows[2].flatten(0, 1).numpy())
+    blocks.attend(few, many, table, block_q, q.shape[3], np.float32(scale), size_of_team())
+
+
+@functools.lru_cache(maxsize=8)
+def _all_tokens(layout: Layout) -> np.ndarray:
+    """One list of the rows of all tokens."""
+    pinned = np.arange(layout.first(len(layout.sizes)), layout.nothing)
+    return np.concatenate([np.arange(layout.tokens), pinned]).astype(np.int32)[None]
+
+
+def attend_all(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    scale: float,
+) -> Float[Tensor, "b h n d"]:
+    """What queries find in all keys; it lies token by token."""
+    b, h, n, d = q.shape
+    out = rearrange(torch.empty((b, n, h, d), dtype=q.dtype, device="cpu"), "b n h d -> b h n d")
+    order = torch.arange(n, device="cpu").expand(b, n).contiguous()
+    all_keys = np.arange(k.shape[2], dtype=np.int32)[None]
+    none, many = (
+        blocks.Asked(Tokens.of(q, asked), Tokens.of(out, asked), all_keys)
+        for asked in (order[:, :0], order)
+    )
+    keys, values = Tokens.of(k, order), Tokens.of(v, order)
+    table = blocks.Table(keys, values, np.zeros((1, k.shape[2]), np.float32))
+    blocks.attend(none, many, table, QUERIES, d, np.float32(scale), size_of_team())
+    return out
 
 
 def soften(

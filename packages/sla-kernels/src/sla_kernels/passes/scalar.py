@@ -22,7 +22,7 @@ LINE = 64  # bytes that come together
 _EXPONENT = np.uint32(0x7F800000)
 _HALF = np.uint32(0x7FFF)
 _NAN = np.uint16(0x7FC0)
-_TEXTS = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+_TEXTS = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 _SOURCES = sha256(b"".join(_TEXTS)).hexdigest()[:8]
 
 

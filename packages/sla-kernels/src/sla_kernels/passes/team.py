@@ -67,6 +67,24 @@ def run_of(number, count, each):
     return head, run * step, min((run + 1) * step, count)
 
 
+@intrinsic
+@no_type_check
+def member(context, threads):
+    """Which of so many threads this is."""
+
+    def made(_, builder, __, arguments):
+        return builder.urem(_own_number(builder), arguments[0])
+
+    return types.int64(types.int64), made
+
+
+@no_type_check
+def _own_number(builder):
+    kind = ir.FunctionType(_WORD, [])
+    number = cgutils.get_or_insert_function(builder.module, kind, _NAMES[1])
+    return builder.zext(builder.call(number, []), _NUMBER)
+
+
 @no_type_check
 def _shared(work, kind, builder, signature, arguments):
     """Do it on so many threads; whether it failed on one of them."""
@@ -115,8 +133,7 @@ def _member(work, kind, module, given, held):
 @no_type_check
 def _take_all(builder, taken, count, threads, do):
     """Take numbers of one's own range, then of the ranges of the threads behind, in turn."""
-    number = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WORD, []), _NAMES[1])
-    own = builder.zext(builder.call(number, []), _NUMBER)
+    own = _own_number(builder)
     with cgutils.for_range(builder, threads) as turn:
         whose = builder.urem(builder.add(own, turn.index), threads)
         ends = (builder.mul(count, builder.add(whose, _NUMBER(i))) for i in (0, 1))

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from einops import reduce, repeat
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from sla_kernels.runtime.library import register, register_gradient
 from sla_kernels.runtime.parts import HEAD_BYTES, Heads, by_heads
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32, product_type
+from sla_kernels.sparse.dense import dense_attention
 from sla_kernels.summary import eager
 from sla_kernels.summary.layout import Layout
 from sla_kernels.summary.reference import summary_reference
@@ -78,10 +78,14 @@ def summary_attention_forward(
         out, lse = _attend_in_place(q, k, v, lists, scale, own)
     else:
         out, lse = torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(0).float()
+        passes = passes_for(q, k, v) if backend == "eager" else None
+        fill = _fill_by_passes if passes and passes.attends(q, lists.block_q) else _fill
         for part in _in_parts(q, k, backend, HEAD_BYTES):
             keys, queries = part
             given = (q[:, queries], k[:, keys], v[:, keys], lists.of(part))
-            _fill(out[:, queries], *given, scale, backend)
+            fill(out[:, queries], *given, scale, backend)
+        if fill is _fill_by_passes:
+            return out, lse
     if own and lists.outside.shape[0]:
         out.index_copy_(2, lists.outside, _of_pinned(q, k, v, lists.outside, scale))
     return out, lse
@@ -130,6 +134,19 @@ def _fill(
         _put(out, found, lists.order)
     else:
         out.copy_(found)
+
+
+def _fill_by_passes(
+    out: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, _: str
+) -> None:
+    """Write the output of all queries, pinned ones too, where they stand."""
+    orders = lists.outside.expand(len(q), -1), lists.order
+    if q.shape[2] != k.shape[2]:
+        sequence = torch.arange(q.shape[2], device=q.device).expand(len(q), -1)
+        orders = sequence[:, :0], sequence
+    passes, rows = passes_for(q, k, v), _rows_on_cpu(q, k, v, lists)
+    given = q, rows, lists.rows, orders, _layout(k, lists), lists.block_q, scale, out
+    passes.attend(*given)
 
 
 def _rows_on_cpu(q: Tensor, k: Tensor, v: Tensor, lists: RowLists) -> Rows:
@@ -235,9 +252,7 @@ def _layout(k: Tensor, lists: RowLists) -> Layout:
 
 def _of_pinned(q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float) -> Tensor:
     """Dense attention of the pinned queries."""
-    group = q.shape[1] // k.shape[1]
-    k, v = (repeat(x, "b g m d -> b (g r) m d", r=group) if group > 1 else x for x in (k, v))
-    return F.scaled_dot_product_attention(q.index_select(2, outside), k, v, scale=scale)
+    return dense_attention(q.index_select(2, outside), k, v, scale)
 
 
 def _pull_back_pinned(

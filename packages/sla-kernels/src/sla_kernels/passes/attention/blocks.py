@@ -1,0 +1,285 @@
+"""Blocks of queries attend rows, which are read where they lie, as are queries and outputs.
+
+Rows are taken some at a time, so that what is made of them stays in the nearest caches: scores
+become weights, weights outputs, and outputs shrink as larger scores are met.
+"""
+
+from typing import NamedTuple, no_type_check
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from sla_kernels.passes.attention.lanes import ROWS, STRIP
+from sla_kernels.passes.attention.products import add_up, score, weigh, word
+from sla_kernels.passes.scalar import (
+    AHEAD,
+    as_float,
+    body,
+    compiled,
+    fetch_tokens,
+    of_head,
+    part,
+    power,
+    put,
+)
+from sla_kernels.passes.team import member, shared
+from sla_kernels.passes.tokens import Tokens
+
+_TAKEN = 128  # rows at a time
+_LOG2E, _LN2 = np.float32(np.log2(np.e)), np.float32(np.log(2))
+_ABSENT = np.float32(-1e30)  # a bias that no score makes up for
+_LOWEST = np.float32(-3e38)
+_LINE, _WORD = 64, 4  # bytes of a line of a cache, where vectors begin, and of what they hold
+
+
+class Table(NamedTuple):
+    """Rows by key head, counted through scenes; `bias` is of every row, for each head or for all.
+
+    Rows stand as tokens do, and are not put in order.
+    """
+
+    keys: Tokens
+    values: Tokens
+    bias: np.ndarray
+
+
+class Room(NamedTuple):
+    """What each thread works in: lines of strips.
+
+    - `packed`: queries side by side, number by number. `outputs`: one below the other.
+    - `weights`: of the rows that were taken, one below the other: scores at first.
+    - `values`: of these rows. `places` of their keys and values, and their `biases`.
+    - `tallies`: of each query the largest score, that before the last rows, the total of its
+      weights, and by how much what it found before shrinks.
+    """
+
+    packed: np.ndarray
+    outputs: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
+    places: np.ndarray
+    biases: np.ndarray
+    tallies: np.ndarray
+
+
+class Asked(NamedTuple):
+    """Who asks: queries in order, where what they find is written, and lists of rows.
+
+    Each block of queries has a list, or all have one.
+    """
+
+    queries: Tokens
+    found: Tokens
+    lists: np.ndarray
+
+
+@compiled
+@no_type_check
+def attend(few, many, table, size, d, scale, threads):
+    """Write what both find, in blocks of `size` queries: softmax over scale * score + bias.
+
+    Those of `few`, whose lists may be long, come first.
+    """
+    wide, across = -(-size // STRIP) * STRIP, -(-d // STRIP) * STRIP
+    each = _WORD // table.keys.numbers.itemsize
+    room = Room(
+        _lines(threads, d // each, wide),
+        _lines(threads, wide, across),
+        _lines(threads, _TAKEN, wide),
+        _lines(threads, _TAKEN // each, across),
+        np.empty((threads, 2, _TAKEN), np.int64),
+        np.empty((threads, 1, _TAKEN), np.float32),
+        _lines(threads, 4, wide),
+    )
+    blocks = _blocks(few, size) + _blocks(many, size)
+    _attend(blocks, threads, (few, many, table, size, d, scale, room))
+
+
+@part
+@no_type_check
+def _blocks(asked, size):
+    """How many there are, of all heads."""
+    return len(asked.queries.starts) * -(-asked.queries.orders.shape[1] // size)
+
+
+@body
+@no_type_check
+def _lines(threads, rows, wide):
+    """Lines of numbers that begin where those of a cache do."""
+    count = threads * rows * wide
+    room = np.empty(count + _LINE // _WORD, np.float32)
+    first = -np.int64(room.ctypes.data) % _LINE // _WORD
+    return room[first : first + count].reshape(threads, rows, wide)
+
+
+@shared
+@no_type_check
+def _attend(number, few, many, table, size, d, scale, rooms):
+    first = _blocks(few, size)
+    asked, block = (few, number) if number < first else (many, number - first)
+    heads, count = len(asked.queries.starts), asked.queries.orders.shape[1]
+    blocks = -(-count // size)
+    head, begin = block // blocks, block % blocks * size
+    end = min(begin + size, count)
+    room = _own(rooms)
+    x, start, step, order = of_head(asked.queries, head)
+    _pack_queries(x, start, step, order, begin, end, d, room.packed)
+    _attend_rows(
+        table,
+        head * len(table.keys.starts) // heads,
+        asked.lists[block * len(asked.lists) // (heads * blocks)],
+        d,
+        scale * _LOG2E,
+        room,
+    )
+    y, start, step, order = of_head(asked.found, head)
+    _write(room.outputs, room.tallies[2], y, start, step, order, begin, end, d)
+
+
+@body
+@no_type_check
+def _attend_rows(table, head, listed, d, scale, room):
+    """Add to the outputs what listed rows of a head of keys give."""
+    for first in range(0, len(listed), _TAKEN):
+        whole = _take(table, head, listed[first : first + _TAKEN], room)
+        _attend_taken(table.keys.numbers, table.values.numbers, whole, d, scale, room)
+
+
+@body
+@no_type_check
+def _own(rooms):
+    """The room of the thread that asks, as a block begins."""
+    packed, outputs, weights, values, places, biases, tallies = rooms
+    i = member(len(packed))
+    outputs[i], tallies[i, :2], tallies[i, 2] = 0, _LOWEST, 0
+    return Room(packed[i], outputs[i], weights[i], values[i], places[i], biases[i, 0], tallies[i])
+
+
+@body
+@no_type_check
+def _take(table, head, taken, room):
+    """Note where rows stand, and their bias; how many there are then.
+
+    The last is repeated, absent, until they are a multiple of `ROWS`.
+    """
+    bias = table.bias[head * len(table.bias) // len(table.keys.starts)]
+    whole = -(-len(taken) // ROWS) * ROWS
+    for j in range(whole):
+        row = taken[min(j, len(taken) - 1)]
+        room.places[0, j] = table.keys.starts[head] + row * table.keys.step
+        room.places[1, j] = table.values.starts[head] + row * table.values.step
+        room.biases[j] = bias[row] * _LOG2E if j < len(taken) else _ABSENT
+    return whole
+
+
+@body
+@no_type_check
+def _attend_taken(keys, values, count, d, scale, room):
+    """Add to the outputs what so many rows give, a multiple of `ROWS`."""
+    pairs = count * keys.itemsize // _WORD
+    _score_all(keys, count, d, scale, room)
+    _shrink(room.tallies)
+    down, across = _line(room.weights), _line(room.values)
+    for i in range(0, down, STRIP * _WORD):
+        tops, totals = _place(room.tallies, 0) + i, _place(room.tallies, 2) + i
+        weigh(keys, _place(room.weights, 0) + i, down, pairs, tops, totals)
+    _pack_values(values, room.places[1], pairs, d, room.values)
+    for i in range(0, room.weights.shape[1], ROWS):
+        weights = _place(room.weights, 0) + i * _WORD
+        factors = _place(room.tallies, 3) + i * _WORD
+        for j in range(0, across, STRIP * _WORD):
+            taken, outputs = _place(room.values, 0) + j, _place(room.outputs, i) + j
+            add_up(keys, weights, down, taken, across, pairs, factors, outputs)
+
+
+@part
+@no_type_check
+def _score_all(keys, count, d, scale, room):
+    """Score the keys of the rows that were taken, `ROWS` at a time."""
+    base, size, steps = np.int64(keys.ctypes.data), keys.itemsize, d * keys.itemsize // _WORD
+    at, add, down = room.places[0], room.biases, _line(room.packed)
+    for row in range(0, count, ROWS):
+        one, two = base + at[row] * size, base + at[row + 1] * size
+        three, four = base + at[row + 2] * size, base + at[row + 3] * size
+        biases = add[row], add[row + 1], add[row + 2], add[row + 3]
+        for i in range(0, down, STRIP * _WORD):
+            packed, tops = _place(room.packed, 0) + i, _place(room.tallies, 0) + i
+            scores = _place(room.weights, row) + i
+            score(keys, (one, two, three, four), packed, down, steps, scale, biases, scores, tops)
+
+
+@body
+@no_type_check
+def _shrink(tallies):
+    """By how much what was found shrinks, since tops have risen."""
+    for i in range(tallies.shape[1]):
+        factor = power((tallies[1, i] - tallies[0, i]) * _LN2)
+        tallies[1, i] = tallies[0, i]
+        tallies[2, i] *= factor
+        tallies[3, i] = factor
+
+
+@body
+@no_type_check
+def _pack_queries(x, start, step, order, begin, end, d, packed):
+    """Write queries side by side, number by number, those of bfloat16 in pairs."""
+    each = _WORD // x.itemsize
+    for first in range(begin, end, AHEAD):
+        last = min(first + AHEAD, end)
+        fetch_tokens(x, start, step, order, first, last, d)
+        for i in range(first, last):
+            source = start + order[i] * step
+            for t in range(len(packed)):
+                packed[t, i - begin] = word(x, source + each * t)
+
+
+@body
+@no_type_check
+def _pack_values(x, places, count, d, packed):
+    """Write values, those of bfloat16 in pairs of two rows."""
+    each = _WORD // x.itemsize
+    for t in range(count):
+        one, two = np.uint64(places[each * t]), np.uint64(places[each * t + each - 1])
+        for i in range(d):
+            packed[t, i] = both(x, one + np.uint64(i), two + np.uint64(i))
+
+
+@body
+@no_type_check
+def _write(outputs, totals, y, start, step, order, begin, end, d):
+    """Write the outputs of a block where its queries stand."""
+    for i in range(begin, end):
+        share = np.float32(1) / totals[i - begin]
+        for j in range(d):
+            put(y, np.uint64(start + order[i] * step + j), outputs[i - begin, j] * share)
+
+
+@part
+@no_type_check
+def _place(lines, row):
+    """The address of a line."""
+    return np.int64(lines.ctypes.data) + row * _line(lines)
+
+
+@part
+@no_type_check
+def _line(lines):
+    """Bytes of a line."""
+    return lines.shape[1] * _WORD
+
+
+@no_type_check
+def both(x, one, two):
+    """What is multiplied in one lane: a number, or two of bfloat16."""
+    raise NotImplementedError
+
+
+@overload(both, inline="always")
+@no_type_check
+def _both(x, one, two):
+    if x.dtype == types.uint16:
+        return lambda x, one, two: as_float(
+            np.uint32(x[one]) | (np.uint32(x[two]) << np.uint32(16))
+        )
+    return lambda x, one, two: x[one]

@@ -1,0 +1,178 @@
+"""The two products of attention, and the weights between them, a strip of numbers at a time.
+
+A strip is as many float32 as some vectors hold side by side: queries where scores are made, numbers
+of values where outputs are. Sums stay in registers, and rows are read where they lie, by their
+addresses. bfloat16 is multiplied in pairs, which take the place of one float32.
+"""
+
+from typing import no_type_check
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from sla_kernels.passes.attention.lanes import (
+    ACROSS,
+    BYTES,
+    FLOAT,
+    NUMBER,
+    ROWS,
+    WORD,
+    WORDS,
+    ZERO,
+    behind,
+    in_pairs,
+    larger,
+    plus_pairs,
+    plus_product,
+    power_of_two,
+    read,
+    spread,
+    write,
+)
+
+_WORD_BYTES = NUMBER(4)
+_PLACE = types.int64  # an address, or how far apart addresses are
+
+
+@intrinsic
+@no_type_check
+def score(context, like, keys, queries, apart, count, scale, biases, scores, most):
+    """Score `ROWS` keys for a strip of queries: scale * product + bias; raise `most` to it.
+
+    Numbers `count` of a key stand side by side, those of the queries `apart`, as do rows of scores.
+    """
+
+    def made(_, builder, signature, arguments):
+        _, keys, queries, apart, count, scale, biases, scores, most = arguments
+        sums = [_sums(builder, [ZERO] * ACROSS) for _ in range(ROWS)]
+        starts = cgutils.unpack_tuple(builder, keys)
+        factors = starts, _WORD_BYTES, queries, apart, count
+        _add_products(builder, _in_halves(signature), sums, *factors)
+        scale, tops = spread(builder, scale), _strip(builder, most)
+        for row, bias in enumerate(cgutils.unpack_tuple(builder, biases)):
+            bias = spread(builder, bias)
+            products = (builder.load(total) for total in sums[row])
+            found = [plus_product(builder, bias, x, scale) for x in products]
+            _write_strip(builder, found, behind(builder, scores, NUMBER(row), apart))
+            tops = [larger(builder, *pair) for pair in zip(found, tops, strict=True)]
+        _write_strip(builder, tops, most)
+
+    places = _PLACE, _PLACE, _PLACE
+    given = (like, keys, *places, types.float32, biases, _PLACE, _PLACE)
+    return types.void(*given), _returning_nothing(made)
+
+
+@intrinsic
+@no_type_check
+def weigh(context, like, scores, apart, count, tops, totals):
+    """Replace scores of a strip by powers of two of how far they lie below the tops; add up totals.
+
+    Where numbers are halves, two rows become one, with as many words.
+    """
+
+    def made(_, builder, signature, arguments):
+        _, scores, apart, count, tops, totals = arguments
+        halves, tops = _in_halves(signature), _strip(builder, tops)
+        each, sums = 2 if halves else 1, _sums(builder, _strip(builder, totals))
+        with cgutils.for_range(builder, count) as turn:
+            source = behind(builder, scores, builder.mul(turn.index, NUMBER(each)), apart)
+            rows = [
+                [power_of_two(builder, builder.fsub(x, top)) for x, top in zip(row, tops)]
+                for row in (
+                    _strip(builder, behind(builder, source, NUMBER(i), apart)) for i in range(each)
+                )
+            ]
+            for row in rows:
+                for total, x in zip(sums, row, strict=True):
+                    builder.store(builder.fadd(builder.load(total), x), total)
+            found = [in_pairs(builder, *pair) for pair in zip(*rows)] if halves else rows[0]
+            _write_strip(builder, found, behind(builder, scores, turn.index, apart))
+        _write_strip(builder, [builder.load(total) for total in sums], totals)
+
+    return types.void(like, *[_PLACE] * 5), _returning_nothing(made)
+
+
+@intrinsic
+@no_type_check
+def add_up(context, like, weights, apart, values, across, count, factors, outputs):
+    """Add to the outputs of `ROWS` queries, once multiplied by `factors`, weights times values.
+
+    There are `count` values, or pairs of them, `across` apart, as outputs are; weights `apart`.
+    """
+
+    def made(_, builder, signature, arguments):
+        _, weights, apart, values, across, count, factors, outputs = arguments
+        lines = [behind(builder, outputs, NUMBER(row), across) for row in range(ROWS)]
+        starts = [behind(builder, weights, NUMBER(row), _WORD_BYTES) for row in range(ROWS)]
+        sums = []
+        for row, line in enumerate(lines):
+            place = behind(builder, factors, NUMBER(row), _WORD_BYTES)
+            factor = spread(builder, read(builder, place, FLOAT))
+            sums.append(_sums(builder, [builder.fmul(x, factor) for x in _strip(builder, line)]))
+        _add_products(builder, _in_halves(signature), sums, starts, apart, values, across, count)
+        for line, row in zip(lines, sums, strict=True):
+            _write_strip(builder, [builder.load(total) for total in row], line)
+
+    return types.void(like, *[_PLACE] * 7), _returning_nothing(made)
+
+
+@intrinsic
+@no_type_check
+def word(context, x, at):
+    """What is multiplied in one lane, from there on: a number, or two of bfloat16."""
+
+    def made(kind, builder, signature, arguments):
+        array = kind.make_array(signature.args[0])(kind, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), FLOAT.as_pointer())
+        return builder.load(place, align=2)
+
+    return types.float32(x, at), made
+
+
+@no_type_check
+def _add_products(builder, halves, sums, starts, step, strips, apart, count):
+    """Add to a row of sums for each of `starts` the products of numbers from there with strips."""
+    with cgutils.for_range(builder, count) as turn:
+        strip = _strip(builder, behind(builder, strips, turn.index, apart), WORDS)
+        for start, row in zip(starts, sums, strict=True):
+            word = spread(builder, read(builder, behind(builder, start, turn.index, step), WORD))
+            for total, words in zip(row, strip, strict=True):
+                added = (plus_pairs if halves else plus_product)(
+                    builder, builder.load(total), word, words
+                )
+                builder.store(added, total)
+
+
+@no_type_check
+def _sums(builder, values):
+    """Vectors that change, which compilers keep in registers."""
+    return [cgutils.alloca_once_value(builder, value) for value in values]
+
+
+@no_type_check
+def _strip(builder, address, kind=ZERO.type):
+    return [
+        read(builder, builder.add(address, NUMBER(BYTES * i)), kind) for i in range(ACROSS)
+    ]
+
+
+@no_type_check
+def _write_strip(builder, vectors, address):
+    for i, vector in enumerate(vectors):
+        write(builder, vector, builder.add(address, NUMBER(BYTES * i)))
+
+
+@no_type_check
+def _in_halves(signature):
+    """Whether numbers are of bfloat16."""
+    return signature.args[0].dtype == types.uint16
+
+
+@no_type_check
+def _returning_nothing(made):
+    def whole(kind, builder, signature, arguments):
+        made(kind, builder, signature, arguments)
+        return kind.get_dummy_value()
+
+    return whole
