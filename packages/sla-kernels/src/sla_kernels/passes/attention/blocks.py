@@ -26,7 +26,7 @@ from sla_kernels.passes.scalar import (
 from sla_kernels.passes.team import member, shared
 from sla_kernels.passes.tokens import Tokens
 
-_TAKEN = 128  # rows at a time
+_TAKEN = 96  # rows at a time
 _LOG2E, _LN2 = np.float32(np.log2(np.e)), np.float32(np.log(2))
 _ABSENT = np.float32(-1e30)  # a bias that no score makes up for
 _LOWEST = np.float32(-3e38)
@@ -250,9 +250,9 @@ def _pack_values(x, places, count, d, packed):
 def _write(outputs, totals, y, start, step, order, begin, end, d):
     """Write the outputs of a block where its queries stand."""
     for i in range(begin, end):
-        share = np.float32(1) / totals[i - begin]
+        target, share = np.uint64(start + order[i] * step), np.float32(1) / totals[i - begin]
         for j in range(d):
-            put(y, np.uint64(start + order[i] * step + j), outputs[i - begin, j] * share)
+            put(y, target + np.uint64(j), outputs[i - begin, j] * share)
 
 
 @part

@@ -53,8 +53,8 @@ class _Bfloat16(ir.Type):
 
 
 FLOATS, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(WORD, LANES)
-_HALVES = ir.VectorType(ir.IntType(16), LANES)
-_BFLOAT16S, _PAIRS = (ir.VectorType(_Bfloat16(), LANES * i) for i in (1, 2))
+_PAIRS = ir.VectorType(_Bfloat16(), 2 * LANES)
+_HALVES = ir.VectorType(ir.IntType(16), 2 * LANES)
 BYTES = 4 * LANES
 ZERO = FLOATS(None)
 
@@ -94,7 +94,7 @@ def spread(builder, number):
 def plus_product(builder, total, x, y):
     """Sums, with the products of two vectors added."""
     x, y = (builder.bitcast(z, FLOATS) for z in (x, y))
-    return builder.fadd(builder.fmul(x, y, _FUSED), total, _FUSED)
+    return builder.fadd(builder.fmul(x, y, flags=_FUSED), total, flags=_FUSED)
 
 
 @no_type_check
@@ -111,28 +111,42 @@ def larger(builder, x, y):
 
 
 @no_type_check
-def power_of_two(builder, x):
-    """Two to the power of what is not above zero, right to a few last bits; NaN stays."""
+def power_of_two(builder, x, factors=_TAYLOR):
+    """Two to the power of what is not above zero, right to a few last bits.
+
+    NaN stays, if its lowest bits are zero, as those of bfloat16 are.
+    """
     x = builder.select(builder.fcmp_ordered("<", x, same(_LEAST)), same(_LEAST), x)
     whole = _called(builder, f"llvm.rint.v{LANES}f32", FLOATS, (x,))
     raised = builder.fadd(x, same(_WHOLE))  # its lowest bits are those of the whole number
-    rest, found = builder.fsub(x, whole), same(_TAYLOR[0])
-    for factor in _TAYLOR[1:]:
+    rest, found = builder.fsub(x, whole), same(factors[0])
+    for factor in factors[1:]:
         found = plus_product(builder, same(factor), found, rest)
     up = builder.shl(builder.bitcast(raised, WORDS), ir.Constant(WORDS, [_EXPONENT] * LANES))
-    found = builder.bitcast(builder.add(builder.bitcast(found, WORDS), up), FLOATS)
-    return builder.select(builder.fcmp_unordered("uno", x, x), x, found)
+    return builder.bitcast(builder.add(builder.bitcast(found, WORDS), up), FLOATS)
+
+
+@no_type_check
+def rough_power_of_two(builder, x):
+    """The same, right to more bits than bfloat16 has."""
+    return power_of_two(builder, x, _TAYLOR[1:])
+
+
+@no_type_check
+def full_power_of_two(builder, x):
+    """The same, whatever is not a number."""
+    return builder.select(builder.fcmp_unordered("uno", x, x), x, power_of_two(builder, x))
 
 
 @no_type_check
 def in_pairs(builder, x, y):
     """Two vectors rounded to bfloat16, the second in the upper halves of the lanes."""
-    x, y = (
-        builder.zext(builder.bitcast(builder.fptrunc(z, _BFLOAT16S), _HALVES), WORDS)
-        for z in (x, y)
-    )
-    both = builder.or_(x, builder.shl(y, ir.Constant(WORDS, [16] * LANES)))
-    return builder.bitcast(both, FLOATS)
+    kind = ir.VectorType(WORD, 2 * LANES)
+    side_by_side = builder.shuffle_vector(x, y, ir.Constant(kind, list(range(2 * LANES))))
+    rounded = builder.bitcast(builder.fptrunc(side_by_side, _PAIRS), _HALVES)
+    turns = [half * LANES + lane for lane in range(LANES) for half in (0, 1)]
+    pairs = builder.shuffle_vector(rounded, rounded, ir.Constant(kind, turns))
+    return builder.bitcast(pairs, FLOATS)
 
 
 @no_type_check

@@ -25,7 +25,8 @@ from sla_kernels.passes.attention.lanes import (
     larger,
     plus_pairs,
     plus_product,
-    power_of_two,
+    rough_power_of_two,
+    full_power_of_two,
     read,
     spread,
     write,
@@ -74,11 +75,12 @@ def weigh(context, like, scores, apart, count, tops, totals):
     def made(_, builder, signature, arguments):
         _, scores, apart, count, tops, totals = arguments
         halves, tops = _in_halves(signature), _strip(builder, tops)
-        each, sums = 2 if halves else 1, _sums(builder, _strip(builder, totals))
+        each, power = (2, rough_power_of_two) if halves else (1, full_power_of_two)
+        sums = _sums(builder, _strip(builder, totals))
         with cgutils.for_range(builder, count) as turn:
             source = behind(builder, scores, builder.mul(turn.index, NUMBER(each)), apart)
             rows = [
-                [power_of_two(builder, builder.fsub(x, top)) for x, top in zip(row, tops)]
+                [power(builder, builder.fsub(x, top)) for x, top in zip(row, tops)]
                 for row in (
                     _strip(builder, behind(builder, source, NUMBER(i), apart)) for i in range(each)
                 )
