@@ -40,8 +40,8 @@ from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.op import Settings, scores_nothing, select_blocks
 from sla_kernels.select.scores import SUBBLOCKS
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
-from sla_kernels.summary.layout import Layout, budget_of
-from sla_kernels.summary.op import RowLists, summary_attention_backward, summary_attention_forward
+from sla_kernels.summary.layout import Layout, RowLists, budget_of
+from sla_kernels.summary.op import summary_attention_backward, summary_attention_forward
 
 
 def _sparse(*, products: int, q: Tensor, k: Tensor, lists: BlockLists, **_: object) -> int:

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import torch
-from torch import Tensor
 
 from .selections import by_operator, draw, few
 
@@ -36,16 +35,3 @@ def test_answers_are_those_of_one_thread(
         with threads(count):
             found = by_operator(*leaves, selection)
     torch.testing.assert_close(found, expected)
-
-
-def test_a_failure_on_any_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sla_kernels.summary import eager
-
-    def fail(*_: object) -> Tensor:
-        raise torch.OutOfMemoryError("no room")
-
-    leaves = draw(700, 700)
-    selection = few(*leaves)
-    monkeypatch.setattr(eager, "_weights", fail)
-    with threads(2), torch.no_grad(), pytest.raises(torch.OutOfMemoryError, match="no room"):
-        by_operator(*leaves, selection)

@@ -15,7 +15,7 @@ from sla_kernels.search import choice, launch_cells
 from sla_kernels.search import launch as search_launch
 from sla_kernels.search.choose import Plan, choose_rows
 from sla_kernels.summary import eager, launch, op
-from sla_kernels.summary.op import RowLists
+from sla_kernels.summary.layout import RowLists
 from sla_kernels.summary.rows import ABSENT, Rows
 
 from ..cases import LAYOUTS, apart, errors, named, qkv, value_and_gradients

@@ -11,7 +11,7 @@ from torch import Tensor
 from sla_kernels.order.median import STEEP, TINY, TURNS
 from sla_kernels.order.plan import halvings
 from sla_kernels.passes import cells, finding, halving
-from sla_kernels.passes.attention import blocks, lanes, softmax
+from sla_kernels.passes.attention import blocks, lanes
 from sla_kernels.passes.finding import Asking, Cells, Lists
 from sla_kernels.passes.tokens import Tokens, flat
 from sla_kernels.runtime.team import is_whole
@@ -19,7 +19,7 @@ from sla_kernels.runtime.team import size as size_of_team
 from sla_kernels.search.walk import part_of
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import Budget, Layout
-from sla_kernels.summary.rows import room_for
+from sla_kernels.summary.rows import Rows, room_for
 from sla_kernels.summary.weights import DEEPEST, LEAST_MASS
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "laid_out",
     "put_back",
     "put_in_order",
-    "soften",
 ]
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever PyTorch makes unless told
 QUERIES = 64  # in a block where all attend the same
@@ -179,7 +178,7 @@ def attends(x: Float[Tensor, "b h n d"], block_q: int = QUERIES) -> bool:
 
 def attend(
     q: Float[Tensor, "b h n d"],
-    rows: tuple[Float[Tensor, "b g rows d"], Float[Tensor, "b g rows d"], Float[Tensor, "b g rows"]],
+    rows: Rows,
     lists: Int32[Tensor, "b h i listed"],
     orders: tuple[Int64[Tensor, "b few"], Int64[Tensor, "b many"]],
     layout: Layout,
@@ -187,7 +186,7 @@ def attend(
     scale: float,
     out: Float[Tensor, "b h n d"],
 ) -> None:
-    """Write what queries find in rows (keys, values, bias) where they stand.
+    """Write what queries find in rows where they stand.
 
     Of the `orders` of queries the first, few, attend all tokens, the others in blocks their lists.
     """
@@ -196,8 +195,8 @@ def attend(
         blocks.Asked(Tokens.of(q, order), Tokens.of(out, order), listed)
         for order, listed in zip(orders, (_all_tokens(layout), of_blocks), strict=True)
     )
-    keys, values = (Tokens.of(x, orders[0]) for x in rows[:2])
-    table = blocks.Table(keys, values, rows[2].flatten(0, 1).numpy())
+    keys, values = (Tokens.of(x, orders[0]) for x in (rows.keys, rows.values))
+    table = blocks.Table(keys, values, rows.bias.flatten(0, 1).numpy())
     blocks.attend(few, many, table, block_q, q.shape[3], np.float32(scale), size_of_team())
 
 
@@ -227,14 +226,6 @@ def attend_all(
     table = blocks.Table(keys, values, np.zeros((1, k.shape[2]), np.float32))
     blocks.attend(none, many, table, QUERIES, d, np.float32(scale), size_of_team())
     return out
-
-
-def soften(
-    scores: Float[Tensor, "i q listed"], bias: Float[Tensor, "i 1 listed"], scale: float
-) -> None:
-    """Replace scores by the softmax of scale * score + bias over what is listed."""
-    _, queries, listed = scores.shape
-    softmax.soften(flat(scores), flat(bias), np.float32(scale), queries, listed, size_of_team())
 
 
 def halved(features: Float[Tensor, "b n a"], sizes: tuple[int, ...]) -> Int64[Tensor, "b n"]:

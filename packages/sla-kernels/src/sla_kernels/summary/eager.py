@@ -1,12 +1,12 @@
 """Listed rows without kernels: gathered whole, many blocks at a time, in matrix products.
 
-On a CPU each thread attends blocks of its own, as many at a time as fill a core's cache, so that
-what is gathered need not move from core to core, and threads seldom wait for each other, also where
-other processes take a share of the cores.
-Products run in bfloat16 for bfloat16 where the processor multiplies it, else in at least float32.
+On a CPU as many as fit a core's cache. Where passes attend rows (`sla_kernels.passes.attention`)
+the backward pass alone comes here. Products run in bfloat16 for bfloat16 where the processor
+multiplies it, else in at least float32.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from sla_kernels.runtime.parts import at_once
 from sla_kernels.runtime.passes import passes_for
-from sla_kernels.runtime.team import shared
+from sla_kernels.runtime.products import product_type
 from sla_kernels.select.blocks import num_blocks
-from sla_kernels.summary.rows import Rows
+from sla_kernels.summary.layout import RowLists
+from sla_kernels.summary.rows import ABSENT, Rows, rows_of, shifted
+from sla_kernels.summary.weights import weights_of
 
 BATCH_BYTES = 4 << 20  # of gathered keys, values and scores: about what a core's cache holds
-MOST = 8  # threads that attend blocks: each holds a batch, and runs Python in turn with the others
 
 
 class _Flat(NamedTuple):
@@ -75,56 +76,52 @@ class _Room(NamedTuple):
         )
 
 
-def _step(flat: _Flat, block_q: int, threads: int) -> int:
-    """How many query blocks are attended at a time: on a CPU as many as fit a core's cache."""
+def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
+    """Runs of query blocks, gathered into the same memory; none is much smaller than others."""
     blocks, listed = flat.lists.shape
     each = listed * (2 * flat.keys.shape[1] + 2 * block_q) * flat.keys.element_size()
-    step = min(at_once(each, flat.keys, BATCH_BYTES), num_blocks(blocks, threads))
-    return num_blocks(blocks, num_blocks(blocks, step))  # none much smaller than others
-
-
-def _runs(blocks: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, blocks)) for start in range(0, blocks, step)]
-
-
-def _batches(flat: _Flat, block_q: int) -> Iterator[_Batch]:
-    """Runs of query blocks, gathered into the same memory."""
-    step = _step(flat, block_q, threads=1)
+    runs = num_blocks(blocks, at_once(each, flat.keys, BATCH_BYTES))
+    step = num_blocks(blocks, runs)
     room = _Room.of(flat, step, block_q)
-    for here in _runs(len(flat.lists), step):
-        yield room.gather(flat, here)
-
-
-def _share_batches(flat: _Flat, block_q: int, attend: Callable[[_Batch], None]) -> None:
-    """Attend runs of query blocks, on a CPU each on one thread, which gathers into its own room."""
-    if flat.keys.device.type != "cpu":
-        for batch in _batches(flat, block_q):
-            attend(batch)
-        return
-    step = _step(flat, block_q, min(MOST, torch.get_num_threads()))
-    runs, rooms = _runs(len(flat.lists), step), list[_Room]()
-
-    def work(number: int) -> None:
-        try:
-            room = rooms.pop()
-        except IndexError:
-            room = _Room.of(flat, step, block_q)
-        attend(room.gather(flat, runs[number]))
-        rooms.append(room)
-
-    shared(work, len(runs), MOST)
+    for start in range(0, blocks, step):
+        yield room.gather(flat, slice(start, min(start + step, blocks)))
 
 
 def _weights(batch: _Batch, queries: Float[Tensor, "i q d"], scale: float) -> Tensor:
     """Softmax of the scores, in the memory of the scores."""
-    passes = passes_for(batch.scores)
-    if passes:
-        torch.bmm(queries, batch.keys.mT, out=batch.scores)
-        passes.soften(batch.scores, batch.bias, scale)
-        return batch.scores
     bias = batch.bias.to(batch.scores)
     scores = torch.baddbmm(bias, queries, batch.keys.mT, alpha=scale, out=batch.scores)
     return torch.softmax(scores, -1, out=scores)
+
+
+def attend_by_passes(
+    out: Float[Tensor, "b h n d"],
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    lists: RowLists,
+    scale: float,
+) -> None:
+    """Write what all queries find, pinned ones too, where they stand."""
+    orders = lists.outside.expand(len(q), -1), lists.order
+    if q.shape[2] != k.shape[2]:
+        sequence = torch.arange(q.shape[2], device=q.device).expand(len(q), -1)
+        orders = sequence[:, :0], sequence
+    rows, layout = rows_on_cpu(k, v, lists), lists.layout(k.shape[2])
+    passes = import_module("sla_kernels.passes.calls")
+    passes.attend(q, rows, lists.rows, orders, layout, lists.block_q, scale, out)
+
+
+def rows_on_cpu(k: Float[Tensor, "b g m d"], v: Float[Tensor, "b g m d"], lists: RowLists) -> Rows:
+    """Rows in the type that they are multiplied in, where no gradient is asked for."""
+    passes, layout = passes_for(k, v), lists.layout(k.shape[2])
+    if passes:
+        rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
+        rows.bias[:, :, layout.nothing] = ABSENT
+    else:
+        weights = weights_of(lists.tilt, layout)
+        rows = rows_of(k, v, lists.order, lists.outside, weights, layout, product_type(k))
+    return shifted(rows, lists.offsets, layout)
 
 
 def summary_attention_forward(
@@ -137,12 +134,9 @@ def summary_attention_forward(
     """Attend the listed rows with ordered queries."""
     flat, blocks = _flat(rows, lists), _blocked(q, block_q).to(rows.keys)
     out = torch.empty_like(blocks)
-
-    def attend(batch: _Batch) -> None:
+    for batch in _batches(flat, block_q):
         weights = _weights(batch, blocks[batch.blocks], scale)
         torch.bmm(weights, batch.values, out=out[batch.blocks])
-
-    _share_batches(flat, block_q, attend)
     return _joined(out, q).to(q.dtype)
 
 

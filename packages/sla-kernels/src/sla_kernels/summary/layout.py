@@ -8,6 +8,9 @@ are shorter than others are filled up with it, and its bias keeps it out of ever
 
 from typing import NamedTuple
 
+from torch import Tensor
+
+from sla_kernels.runtime.parts import Heads
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.select.ranks import larger, smaller
 
@@ -91,3 +94,28 @@ def budget_of(exact: int, opened: int, layout: Layout) -> Budget:
         chosen.insert(0, smaller(asked[level], found))
         found = chosen[0] * layout.fanout(level)
     return Budget(tuple(candidates), tuple(chosen))
+
+
+class RowLists(NamedTuple):
+    """A selection, as the operators take it: see `SummarySelection`."""
+
+    order: Tensor
+    rows: Tensor
+    tilt: Tensor
+    outside: Tensor
+    block_q: int
+    sizes: tuple[int, ...]
+    offsets: Tensor | None
+
+    def of(self, heads: Heads) -> "RowLists":
+        """The lists of some heads."""
+        return self._replace(
+            rows=self.rows[:, heads.queries],
+            tilt=self.tilt[:, heads.keys],
+            offsets=None if self.offsets is None else self.offsets[heads.keys],
+        )
+
+    def layout(self, num_keys: int) -> Layout:
+        """Where rows of so many keys stand."""
+        pinned = self.outside.shape[0]
+        return Layout(num_keys - pinned, pinned, tuple(self.sizes))

@@ -4,47 +4,28 @@ The kernels of a GPU take up in the backward pass what the forward pass leaves: 
 the caller holds too, and one number a query. The CPU makes both anew, batch by batch.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import reduce, repeat
 from torch import Tensor
 
 from sla_kernels.runtime.library import register, register_gradient
 from sla_kernels.runtime.parts import HEAD_BYTES, Heads, by_heads
 from sla_kernels.runtime.passes import passes_for
-from sla_kernels.runtime.products import at_least_float32, product_type
-from sla_kernels.sparse.dense import dense_attention
+from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.summary import eager
-from sla_kernels.summary.layout import Layout
+from sla_kernels.summary.layout import Layout, RowLists
 from sla_kernels.summary.reference import summary_reference
-from sla_kernels.summary.rows import ABSENT, Rows, back_to_tokens, permuted, rows_of, shifted
+from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, rows_of, shifted
 from sla_kernels.summary.weights import Weights, weights_of
 
 TABLES = 4  # as much as the forward pass holds a head: keys, values, gradients, in float32
-
-
-class RowLists(NamedTuple):
-    """A selection, as the operators take it: see `SummarySelection`."""
-
-    order: Tensor
-    rows: Tensor
-    tilt: Tensor
-    outside: Tensor
-    block_q: int
-    sizes: tuple[int, ...]
-    offsets: Tensor | None
-
-    def of(self, heads: Heads) -> "RowLists":
-        """The lists of some heads."""
-        return self._replace(
-            rows=self.rows[:, heads.queries],
-            tilt=self.tilt[:, heads.keys],
-            offsets=None if self.offsets is None else self.offsets[heads.keys],
-        )
 
 
 class _Work(NamedTuple):
@@ -73,22 +54,20 @@ def summary_attention_forward(
 
     And the log-sum-exp of the ordered queries in powers of two, empty where nothing takes it up.
     """
-    own = q.shape[2] == k.shape[2]
     if takes_up(backend):
-        out, lse = _attend_in_place(q, k, v, lists, scale, own)
-    else:
-        out, lse = torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(0).float()
-        passes = passes_for(q, k, v) if backend == "eager" else None
-        fill = _fill_by_passes if passes and passes.attends(q, lists.block_q) else _fill
-        for part in _in_parts(q, k, backend, HEAD_BYTES):
-            keys, queries = part
-            given = (q[:, queries], k[:, keys], v[:, keys], lists.of(part))
-            fill(out[:, queries], *given, scale, backend)
-        if fill is _fill_by_passes:
-            return out, lse
-    if own and lists.outside.shape[0]:
-        out.index_copy_(2, lists.outside, _of_pinned(q, k, v, lists.outside, scale))
-    return out, lse
+        out, lse = _attend_in_place(q, k, v, lists, scale)
+        _attend_pinned(out, q, k, v, lists, scale)
+        return out, lse
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    attend: Callable[..., None] = functools.partial(_attend, backend=backend)
+    passes = passes_for(q, k, v) if backend == "eager" else None
+    if passes and passes.attends(q, lists.block_q):
+        attend = eager.attend_by_passes
+    for part in _in_parts(q, k, backend, HEAD_BYTES):
+        keys, queries = part
+        given = (q[:, queries], k[:, keys], v[:, keys], lists.of(part))
+        attend(out[:, queries], *given, scale)
+    return out, q.new_empty(0).float()
 
 
 def summary_attention_backward(
@@ -121,43 +100,30 @@ def _in_parts(q: Tensor, k: Tensor, backend: str, most: int) -> list[Heads]:
     return by_heads(q, k, most) if backend == "eager" else [Heads(slice(None), slice(None))]
 
 
-def _fill(
+def _attend(
     out: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, backend: str
 ) -> None:
-    """Write the output of ordinary queries where they stand."""
+    """Write the output of queries where they stand."""
+    if backend == "eager":
+        run, rows = eager.summary_attention_forward, eager.rows_on_cpu(k, v, lists)
+    else:
+        run, rows = summary_reference, _work(q, k, v, lists, None).rows
     own = q.shape[2] == k.shape[2]
-    rows = _rows_on_cpu(q, k, v, lists) if backend == "eager" else _work(q, k, v, lists, None).rows
-    run = summary_reference if backend == "reference" else eager.summary_attention_forward
     queries = permuted(q, lists.order, lists.block_q) if own else q
     found = run(queries, rows, lists.rows, lists.block_q, scale)
     if own:
         _put(out, found, lists.order)
+        _attend_pinned(out, q, k, v, lists, scale)
     else:
         out.copy_(found)
 
 
-def _fill_by_passes(
-    out: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, _: str
+def _attend_pinned(
+    out: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float
 ) -> None:
-    """Write the output of all queries, pinned ones too, where they stand."""
-    orders = lists.outside.expand(len(q), -1), lists.order
-    if q.shape[2] != k.shape[2]:
-        sequence = torch.arange(q.shape[2], device=q.device).expand(len(q), -1)
-        orders = sequence[:, :0], sequence
-    passes, rows = passes_for(q, k, v), _rows_on_cpu(q, k, v, lists)
-    given = q, rows, lists.rows, orders, _layout(k, lists), lists.block_q, scale, out
-    passes.attend(*given)
-
-
-def _rows_on_cpu(q: Tensor, k: Tensor, v: Tensor, lists: RowLists) -> Rows:
-    """Rows in the type that they are multiplied in, where no gradient is asked for."""
-    passes = passes_for(k, v)
-    if not passes:
-        return _work(q, k, v, lists, product_type(k)).rows
-    layout = _layout(k, lists)
-    rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
-    rows.bias[:, :, layout.nothing] = ABSENT
-    return shifted(rows, lists.offsets, layout)
+    """Write the output of pinned queries, which attend every key."""
+    if q.shape[2] == k.shape[2] and lists.outside.shape[0]:
+        out.index_copy_(2, lists.outside, _of_pinned(q, k, v, lists.outside, scale))
 
 
 def _put(out: Tensor, found: Tensor, order: Tensor) -> None:
@@ -202,17 +168,17 @@ def _backward(
 
 
 def _attend_in_place(
-    q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float, own: bool
+    q: Tensor, k: Tensor, v: Tensor, lists: RowLists, scale: float
 ) -> tuple[Tensor, Tensor]:
     """By the kernels of a GPU, which put nothing in order; pinned queries get no output."""
     launch = kernels_of("triton")
     if launch.lays_out(tuple(lists.sizes)):
-        layout = _layout(k, lists)
+        layout = lists.layout(k.shape[2])
         rows = launch.rows_of(k, v, lists.order, lists.outside, lists.tilt, layout)
         rows = shifted(rows, lists.offsets, layout)
     else:
         rows = _work(q, k, v, lists, k.dtype).rows
-    order = lists.order if own else None
+    order = lists.order if q.shape[2] == k.shape[2] else None
     made: tuple[Tensor, Tensor] = launch.summary_attention_forward(
         q, rows, lists.rows, lists.block_q, scale, order
     )
@@ -238,21 +204,18 @@ def _pull_back(
 
 def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, dtype: torch.dtype | None) -> _Work:
     """Weights and rows, keys and values in `dtype` or else in at least float32."""
-    layout = _layout(k, lists)
+    layout = lists.layout(k.shape[2])
     weights = weights_of(lists.tilt, layout)
     rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
     rows = shifted(rows, lists.offsets, layout)
     return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
 
 
-def _layout(k: Tensor, lists: RowLists) -> Layout:
-    pinned = lists.outside.shape[0]
-    return Layout(k.shape[2] - pinned, pinned, tuple(lists.sizes))
-
-
 def _of_pinned(q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float) -> Tensor:
     """Dense attention of the pinned queries."""
-    return dense_attention(q.index_select(2, outside), k, v, scale)
+    group = q.shape[1] // k.shape[1]
+    k, v = (repeat(x, "b g m d -> b (g r) m d", r=group) if group > 1 else x for x in (k, v))
+    return F.scaled_dot_product_attention(q.index_select(2, outside), k, v, scale=scale)
 
 
 def _pull_back_pinned(

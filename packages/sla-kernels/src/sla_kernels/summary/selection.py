@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from sla_kernels.select.blocks import block_sizes, free_positions, num_blocks
-from sla_kernels.summary.layout import Layout
-from sla_kernels.summary.op import RowLists
+from sla_kernels.summary.layout import Layout, RowLists
 
 
 @dataclass(frozen=True, kw_only=True)

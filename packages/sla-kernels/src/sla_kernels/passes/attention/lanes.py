@@ -24,22 +24,22 @@ _TAYLOR = (  # of two to the power of what lies between -1/2 and 1/2
 
 def _features() -> frozenset[str]:
     """What Numba compiles for, as LLVM names it."""
-    named = config.CPU_FEATURES
+    named: str | None = vars(config)["CPU_FEATURES"]
     if named is None:
         named = llvmlite.binding.get_host_cpu_features().flatten()
     return frozenset(name[1:] for name in named.split(",") if name.startswith("+"))
 
 
 _KNOWN = _features()
-LANES, ACROSS = (16, 4) if "avx512f" in _KNOWN else (8, 2)  # of a vector; vectors in a strip
+# Of a vector; and vectors in a strip: as many as registers hold beside the rest.
+LANES, ACROSS = (16, 4) if "avx512f" in _KNOWN else (4, 4) if "neon" in _KNOWN else (8, 2)
 STRIP = LANES * ACROSS
 ROWS = 4  # that are multiplied with a strip at a time: 16 or 8 sums, which registers hold
-MULTIPLIES_FLOAT32 = {"avx2", "fma"} <= _KNOWN
-# Where there are tiles too (AMX), PyTorch's products use them, and do many times as much at once.
-MULTIPLIES_BFLOAT16 = "avx512bf16" in _KNOWN and "amx-bf16" not in _KNOWN
+MULTIPLIES_FLOAT32 = {"avx2", "fma"} <= _KNOWN or "neon" in _KNOWN
+MULTIPLIES_BFLOAT16 = "avx512bf16" in _KNOWN
 
 
-class _Bfloat16(ir.Type):
+class _Bfloat16(ir.Type):  # type: ignore[misc]
     """The type, which llvmlite lacks."""
 
     def _to_string(self) -> str:

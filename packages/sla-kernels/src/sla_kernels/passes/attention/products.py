@@ -21,13 +21,13 @@ from sla_kernels.passes.attention.lanes import (
     WORDS,
     ZERO,
     behind,
+    full_power_of_two,
     in_pairs,
     larger,
     plus_pairs,
     plus_product,
-    rough_power_of_two,
-    full_power_of_two,
     read,
+    rough_power_of_two,
     spread,
     write,
 )
@@ -79,20 +79,22 @@ def weigh(context, like, scores, apart, count, tops, totals):
         sums = _sums(builder, _strip(builder, totals))
         with cgutils.for_range(builder, count) as turn:
             source = behind(builder, scores, builder.mul(turn.index, NUMBER(each)), apart)
-            rows = [
-                [power(builder, builder.fsub(x, top)) for x, top in zip(row, tops)]
-                for row in (
-                    _strip(builder, behind(builder, source, NUMBER(i), apart)) for i in range(each)
-                )
-            ]
-            for row in rows:
-                for total, x in zip(sums, row, strict=True):
-                    builder.store(builder.fadd(builder.load(total), x), total)
-            found = [in_pairs(builder, *pair) for pair in zip(*rows)] if halves else rows[0]
+            rows = [_strip(builder, behind(builder, source, NUMBER(i), apart)) for i in range(each)]
+            columns = list(zip(sums, tops, *rows, strict=True))
+            found = [_weigh(builder, power, *column) for column in columns]
             _write_strip(builder, found, behind(builder, scores, turn.index, apart))
         _write_strip(builder, [builder.load(total) for total in sums], totals)
 
     return types.void(like, *[_PLACE] * 5), _returning_nothing(made)
+
+
+@no_type_check
+def _weigh(builder, power, total, top, *scores):
+    """The weights of one score or two, in the place of one, added to the total."""
+    found = [power(builder, builder.fsub(x, top)) for x in scores]
+    for weight in found:
+        builder.store(builder.fadd(builder.load(total), weight), total)
+    return found[0] if len(found) == 1 else in_pairs(builder, *found)
 
 
 @intrinsic
@@ -154,9 +156,7 @@ def _sums(builder, values):
 
 @no_type_check
 def _strip(builder, address, kind=ZERO.type):
-    return [
-        read(builder, builder.add(address, NUMBER(BYTES * i)), kind) for i in range(ACROSS)
-    ]
+    return [read(builder, builder.add(address, NUMBER(BYTES * i)), kind) for i in range(ACROSS)]
 
 
 @no_type_check
