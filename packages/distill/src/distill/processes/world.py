@@ -71,7 +71,8 @@ class World:
     def same(self, value: int) -> bool:
         """Return whether all processes hold the same number."""
         parts = _told([value & 0xFFFFFF, value >> 24 & 0xFFFFFF])
-        return torch.equal(self.sum(parts), parts * self.size)
+        like_the_mean = torch.equal(self.sum(parts), parts * self.size)
+        return not self.any(not like_the_mean)  # one among many may hold the mean of others
 
     def first(self, names: list[str] | None) -> list[str]:
         """Return the names that the first process holds, in every process."""
