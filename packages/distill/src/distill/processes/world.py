@@ -111,7 +111,7 @@ class World:
                 grad.copy_(part.view_as(grad))
 
 
-def _told(numbers: float | Sequence[float]) -> Tensor:
+def _told(numbers: float | int | Sequence[float | int]) -> Tensor:
     """Numbers as a message, exact up to 2^53, wherever PyTorch makes tensors by default."""
     return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
