@@ -28,6 +28,14 @@ BRITISH = re.compile(
 GENERATED = re.compile(r"<!-- table.*?<!-- end -->", re.S)  # what was measured, as it was said then
 REFUSALS = {"ValueError", "UserError", "InputError", "TypeError", "Damaged", "FileExistsError"}
 GRAMMAR = re.compile(r".+; .+: .+", re.S)
+FACTORIES = {
+    f"torch.{name}"
+    for name in (
+        *("arange", "as_tensor", "asarray", "empty", "eye", "full", "linspace", "ones", "rand"),
+        *("randint", "randn", "randperm", "tensor", "zeros"),
+    )
+}
+PLACED = {"sla_kernels", "distill", "fp8_qat"}  # packages whose tensors all lie where they are told
 PASSED_ON = {  # what begins with a text that stands elsewhere
     "{}: {}",
     "{} or {}: {}",
@@ -80,6 +88,32 @@ def test_imports_are_absolute() -> None:
         if isinstance(node, ast.ImportFrom) and (node.level or node.module == "__future__")
     ]
     assert not relative
+
+
+def unplaced(tree: ast.Module) -> Iterator[int]:
+    """Lines that make a tensor wherever PyTorch does by default, but for what modules own."""
+    owned = {
+        node
+        for part in ast.walk(tree)
+        if isinstance(part, ast.ClassDef) and any("Module" in ast.unparse(b) for b in part.bases)
+        for made in part.body
+        if isinstance(made, ast.FunctionDef) and made.name == "__init__"
+        for node in ast.walk(made)
+    }
+    for node in ast.walk(tree):
+        made = isinstance(node, ast.Call) and ast.unparse(node.func) in FACTORIES
+        if made and not ({"device", None} & {k.arg for k in node.keywords} or node in owned):
+            yield node.lineno
+
+
+def test_tensors_lie_where_they_are_meant_whatever_device_is_the_default() -> None:
+    found = [
+        f"{file}:{line}"
+        for file, tree in trees()
+        if file.parts[3] in PLACED
+        for line in unplaced(tree)
+    ]
+    assert not found
 
 
 def names_of(node: ast.AST) -> set[str]:

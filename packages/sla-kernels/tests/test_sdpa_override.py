@@ -80,6 +80,20 @@ def test_what_cannot_be_replaced_is_refused_by_name_and_nothing_stays(options: d
     assert F.scaled_dot_product_attention(q, q, q).shape == q.shape
 
 
+@pytest.mark.parametrize("shape", [(5, 8), (3, 5, 8)])
+def test_a_place_without_heads_has_one_and_can_stay_dense(shape: tuple[int, ...]) -> None:
+    class Plain(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(x, x, x)
+
+    model, x, heads = Plain(), torch.randn(shape), []
+    with sdpa_override(model, lambda site: heads.append(site.heads)):
+        assert torch.equal(model(x), F.scaled_dot_product_attention(x, x, x))
+    assert heads == [1]
+    with sdpa_override(model, make), pytest.raises(ValueError, match=f"query of {len(shape)} axes"):
+        model(x)
+
+
 def test_calls_outside_the_model_are_left_alone() -> None:
     q = torch.randn(1, 2, 100, 32)
     dense = F.scaled_dot_product_attention(q, q, q)

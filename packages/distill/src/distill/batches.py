@@ -103,7 +103,7 @@ class Shuffled:
 
     def _permutation(self, length: int, place: int | str) -> list[int]:
         generator = torch.Generator().manual_seed(seed_for(self._seed, "order", place))
-        return torch.randperm(length, generator=generator).tolist()
+        return torch.randperm(length, generator=generator, device="cpu").tolist()
 
 
 class Streamed:
@@ -213,4 +213,4 @@ class Views:
                 images = self._scene(number)
             self._images[number] = check_tensor(f"scene({number})", images, "v c y x")
         images = self._images[number]
-        return images[torch.randperm(len(images))[: self._views]][None]
+        return images[torch.randperm(len(images), device="cpu")[: self._views]][None]

@@ -78,9 +78,9 @@ def _merge(
     world: World, count: int, rows: Mapping[int, Sequence[float]], names: list[str] | None
 ) -> Metrics:
     names = world.first(names)
-    table = torch.zeros(count, len(names), dtype=torch.float64)
+    table = torch.zeros(count, len(names), dtype=torch.float64, device="cpu")
     for item, values in rows.items():
-        table[item] = torch.tensor(values, dtype=torch.float64)
+        table[item] = torch.tensor(values, dtype=torch.float64, device="cpu")
     columns = world.sum(table).T.tolist()
     return {
         name: math.fsum(column) / count if all(map(math.isfinite, column)) else math.nan

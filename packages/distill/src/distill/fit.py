@@ -166,9 +166,10 @@ class _Probe:
         self._layer, self.aims = layer, list[Tensor]()
         self.result = FitResult(layer=fit.layer, before=math.nan, after=math.nan)
         size = layer.in_features + 1
-        self._squares = torch.zeros(size, size, dtype=torch.float64)
-        self._products = torch.zeros(size, size - 1, dtype=torch.float64)
-        self._energies = torch.zeros(2, dtype=torch.float64)  # of target and teacher
+        self._squares, self._products, self._energies = (
+            torch.zeros(shape, dtype=torch.float64, device="cpu")
+            for shape in ((size, size), (size, size - 1), (2,))  # the last of target and teacher
+        )
         self._checked = False
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -203,7 +204,7 @@ class _Probe:
         layer = self._layer
         kept = layer.weight.clone(), None if layer.bias is None else layer.bias.clone()
         try:
-            layer.weight.copy_(scale * torch.eye(layer.in_features).to(layer.weight))
+            layer.weight.copy_(scale * torch.eye(layer.in_features, device=layer.weight.device))
             if layer.bias is not None:
                 layer.bias.zero_()
             torch.clear_autocast_cache()  # which knows the layer as it was
@@ -250,7 +251,7 @@ class _Probe:
                 "numbers on all batches: leave out those that hold others"
             )
         damping = ridge * squares.diagonal().mean().clamp_min(1e-30)
-        damped = squares + damping * torch.eye(len(squares), dtype=squares.dtype)
+        damped = squares + damping.expand(len(squares)).diag()
         begun = self._now() if start == "as_is" else torch.zeros_like(products)
         step, failed = torch.linalg.solve_ex(damped, products - squares @ begun)
         if failed:

@@ -83,7 +83,7 @@ class Mixture:
         whole, turn = divmod(index, len(self._turns))
         if whole != self._round:
             generator = torch.Generator().manual_seed(seed_for(self._seed, "turns", whole))
-            order = torch.randperm(len(self._turns), generator=generator).tolist()
+            order = torch.randperm(len(self._turns), generator=generator, device="cpu").tolist()
             self._round, self._order = whole, [self._turns[place] for place in order]
         source = self._order[turn]
         return source, whole * self._weights[source] + self._order[:turn].count(source)

@@ -130,7 +130,7 @@ class Run:
     def _gradients(self, step: int, interrupt: Interrupt) -> tuple[dict[str, float], int, bool]:
         config, world, images = self.task.config, self._world, 0
         names: list[str] = []
-        total = torch.zeros(0)
+        total = torch.zeros(0, device="cpu")
         for micro in world.share(config.accumulation):
             index = step * config.accumulation + micro
             seed_all(config.seed, index)

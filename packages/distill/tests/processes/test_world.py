@@ -4,10 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
+from torch import distributed
 
 import distill
 from distill.processes.world import World
@@ -144,3 +147,24 @@ def test_a_mean_is_exact_and_the_same_in_any_order():
         distill.sharded_mean(0, lambda item: {})
     with pytest.raises(ValueError, match="of item 1; all items must have the same"):
         distill.sharded_mean(2, lambda item: {str(item): 0.0})
+
+
+@pytest.mark.parametrize(("held", "same"), [((50, 100, 0), False), ((7, 7, 7), True)])
+def test_all_processes_say_alike_whether_they_hold_the_same(held, same, monkeypatch):
+    """Threads stand in for processes; the first holds the mean of all three."""
+    meeting, told = Barrier(3), {}
+
+    def all_reduce(message):
+        told[id(message)] = message.clone()
+        meeting.wait()
+        total = sum(told.values())
+        meeting.wait()
+        message.copy_(total)
+        told.pop(id(message))
+        meeting.wait()
+
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(distributed, "get_backend", lambda: "gloo")
+    with ThreadPoolExecutor(3) as threads:
+        said = threads.map(lambda rank: World(rank, 3).same(held[rank]), range(3))
+        assert list(said) == [same] * 3

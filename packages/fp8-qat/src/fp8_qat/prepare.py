@@ -10,10 +10,11 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from fp8_qat.layers.inputs import named
-from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear, digest
+from fp8_qat.layers.linear import PREPARED, FrozenLinear, QuantLinear, ReleasedLinear
 from fp8_qat.layers.quantizers import Quantizer, input_quantizer, make_quantizer
 from fp8_qat.layers.selection import Choice, Skipped, select_layers
 from fp8_qat.layers.states import FROZEN, LINEAR, QUANT, RELEASED, become, state_of
+from fp8_qat.layers.unchanged import digest, writes_to
 from fp8_qat.numerics.errors import check_choice
 from fp8_qat.numerics.fitted import quantize_fitted
 from fp8_qat.numerics.quantize import HIGH_PRECISION, QuantizedTensor, dequantize, quantize
@@ -219,8 +220,8 @@ def _prepare_layer(
         become(layer, QUANT, weight_quantizer=made.train(layer.training), **given)
     elif frozen == "keep":
         kind = "frozen"
-        made_from = digest(weight, *codes.values())
-        become(layer, FROZEN, made_from=made_from, **codes, **given)
+        given |= {"made_from": digest(weight, *codes.values()), "seen": writes_to(weight)}
+        become(layer, FROZEN, **codes, **given)
     else:
         kind = "released"
         become(layer, RELEASED, like=weight.new_empty(0), **codes, **given)

@@ -63,6 +63,31 @@ def test_a_weight_that_was_overwritten_since_it_was_quantized_is_not_converted()
     assert (model(x) - plain).norm() < 0.1 * plain.norm()
 
 
+def test_a_weight_that_is_overwritten_is_refused_by_the_next_call() -> None:
+    model, x = mlp().requires_grad_(False), torch.randn(3, 48)
+    handle = prepare(model, recipes.rowwise(), frozen="keep")
+    answer = model(x)
+    with torch.no_grad():
+        model[2].weight *= 2
+    with pytest.raises(ValueError, match=r"weight of layer '2': changed=True; it was quantized"):
+        model(x)
+    with handle.disabled():
+        model(x)
+    with torch.no_grad():
+        model[2].weight /= 2  # back to what it was
+    assert torch.equal(model(x), answer)
+    assert torch.equal(copy.deepcopy(model)(x), answer)
+
+
+def test_a_weight_that_is_overwritten_and_cast_is_not_converted() -> None:
+    model = mlp().requires_grad_(False)
+    prepare(model, recipes.rowwise(), frozen="keep")
+    model[2].weight.data += 1  # as LoRA is merged
+    model.to(torch.bfloat16)
+    with pytest.raises(ValueError, match=r"weight of layer '2': changed=True; it was quantized"):
+        convert(model, backend="reference")
+
+
 class Added(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """Running a model on batches: what is kept meanwhile, and how outputs are compared."""
 
+import copy
 import weakref
 from collections.abc import Callable
 
@@ -84,3 +85,18 @@ def test_outputs_that_are_no_numbers_are_infinitely_wrong(where: str, bad: float
     given = [[right, wrong if where != "expected" else right]]
     assert relative_error(expected, given) == float("inf")
     assert relative_error([[right, right]], [[right, right]]) == 0.0
+
+
+def test_what_looks_at_data_finds_the_same_whatever_device_is_the_default() -> None:
+    def found() -> list[float | None]:
+        model = copy.deepcopy(plain)
+        prepare(model, recipes.static())
+        return [*calibrate(model, [x]).values(), *layer_sqnr(model, [x]).values()]
+
+    plain, x = nn.Sequential(nn.Linear(8, 8)), torch.randn(4, 8)
+    expected = found()
+    torch.set_default_device("meta")  # a device without numbers stands in for a GPU
+    try:
+        assert found() == expected
+    finally:
+        torch.set_default_device(None)

@@ -176,7 +176,7 @@ class _Mode(TorchFunctionMode):
             site = Site(
                 name=place[0],
                 call=place[1],
-                heads=query.shape[-3],
+                heads=query.shape[-3] if query.dim() > 3 else 1,
                 head_dim=query.shape[-1],
                 scale=scale,
             )

@@ -167,3 +167,16 @@ def test_features_that_are_not_finite_are_refused() -> None:
         check_features(torch.randn(20, 5))
     with pytest.raises(ValueError, match=r"axes has shape \(4, 2\)"):
         check_given(torch.randn(4, 2), 5)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_tokens_keep_their_order_along_any_number_of_axes(
+    axes: int, dtype: torch.dtype
+) -> None:
+    for _ in range(20):
+        for tokens in (17, 129):  # one more than processors take together
+            kinds = torch.randint(5, (tokens,))
+            x = torch.randn(5, 8, dtype=dtype)[kinds][None]
+            places = order_tokens(x, 4, axes=axes).places()[0]
+            assert all((places[kinds == kind].diff() > 0).all() for kind in range(5))

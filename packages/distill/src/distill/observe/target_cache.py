@@ -190,12 +190,12 @@ def _tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(name, value)]
     if isinstance(value, str | bytes | int | float | PurePath):
-        return [(f"{name}={value!r}", torch.empty(0))]
+        return [(f"{name}={value!r}", torch.empty(0, device="cpu"))]
     if hasattr(value, "__array_interface__"):  # of NumPy, or an image of PIL
         array = numpy.asarray(value)
         if not array.dtype.hasobject:
             sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)].tobytes().hex()
-            return [(f"{name}={array.dtype} {array.shape} {sample}", torch.empty(0))]
+            return [(f"{name}={array.dtype} {array.shape} {sample}", torch.empty(0, device="cpu"))]
         value = array.tolist()
     parts = parts_of(value).items()
     return [found for key, part in parts for found in _tensors(part, f"{name}.{key}")]

@@ -66,23 +66,22 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process."""
-        return bool(self.sum(torch.tensor(float(flag))).item())
+        return bool(self.sum(_told(float(flag))).item())
 
     def same(self, value: int) -> bool:
         """Return whether all processes hold the same number."""
-        parts = torch.tensor([value & 0xFFFFFF, value >> 24 & 0xFFFFFF], dtype=torch.float64)
-        return torch.equal(self.sum(parts), parts * self.size)
+        parts = _told([value & 0xFFFFFF, value >> 24 & 0xFFFFFF])
+        like_the_mean = torch.equal(self.sum(parts), parts * self.size)
+        return not self.any(not like_the_mean)  # one among many may hold the mean of others
 
     def first(self, names: list[str] | None) -> list[str]:
         """Return the names that the first process holds, in every process."""
         if self.size == 1:
             return names or []
         text = "\n".join(names or []).encode()
-        length = self.sum(torch.tensor(len(text) if self.leads else 0))
-        message = torch.zeros(int(length), dtype=torch.int32)
-        if self.leads:
-            message[:] = torch.tensor(list(text), dtype=torch.int32)
-        told = bytes(self.sum(message).tolist()).decode()
+        length = self.sum(_told(len(text) if self.leads else 0))
+        message = _told(list(text) if self.leads else [0] * int(length))
+        told = bytes(map(int, self.sum(message).tolist())).decode()
         return told.split("\n") if told else []
 
     def of_first(self, numbers: Mapping[str, float]) -> dict[str, float]:
@@ -90,9 +89,7 @@ class World:
         if self.size == 1:
             return dict(numbers)
         names = self.first(list(numbers))
-        values = torch.zeros(len(names), dtype=torch.float64)
-        if self.leads:
-            values[:] = torch.tensor(list(numbers.values()), dtype=torch.float64)
+        values = _told(list(numbers.values()) if self.leads else [0.0] * len(names))
         return dict(zip(names, self.sum(values).tolist(), strict=True))
 
     def wait(self) -> None:
@@ -104,7 +101,7 @@ class World:
         """Sum the gradients over all processes, in one message for each number format."""
         if self.size == 1:
             return
-        used = self.sum(torch.tensor([float(p.grad is not None) for p in parameters]))
+        used = self.sum(_told([float(p.grad is not None) for p in parameters]))
         chosen = [p for p, count in zip(parameters, used.tolist(), strict=True) if count]
         for dtype in sorted({p.dtype for p in chosen}, key=str):
             grads = [_gradient(p) for p in chosen if p.dtype == dtype]
@@ -112,6 +109,11 @@ class World:
             parts = torch.split(total, [grad.numel() for grad in grads])
             for grad, part in zip(grads, parts, strict=True):
                 grad.copy_(part.view_as(grad))
+
+
+def _told(numbers: float | int | Sequence[float | int]) -> Tensor:
+    """Numbers as a message, exact up to 2^53, wherever PyTorch makes tensors by default."""
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
 
 def _gradient(parameter: Tensor) -> Tensor:

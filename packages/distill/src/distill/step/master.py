@@ -111,11 +111,11 @@ class MasterOptimizer:
         for kind, optimizer in (("muon", self._muon), ("adam", self._adam)):
             for place, values in _states(optimizer).items():
                 tensors |= {f"{kind}.{place}.{key}": value for key, value in values.items()}
-        return tensors | {"steps": torch.tensor(self.steps), "hidden": self._hidden()}
+        return tensors | {"steps": torch.tensor(self.steps, device="cpu"), "hidden": self._hidden()}
 
     def _hidden(self) -> Tensor:
         """Which parameters go to Muon, in order; moments are known by their place among them."""
-        return torch.tensor([name in self._parts for name in self.masters])
+        return torch.tensor([name in self._parts for name in self.masters], device="cpu")
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:

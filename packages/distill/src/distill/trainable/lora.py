@@ -98,7 +98,7 @@ def _sees_its_weight(layer: nn.Linear) -> bool:
     probe = copy.deepcopy(layer)
     weight = probe.weight.requires_grad_(True)
     with torch.enable_grad():
-        output = probe(torch.ones(1, layer.in_features).to(weight))
+        output = probe(weight.new_ones(1, layer.in_features))
         if not output.requires_grad:
             return False
         (gradient,) = torch.autograd.grad(output.sum(), weight, allow_unused=True)

@@ -4,7 +4,6 @@
 parameters, the same names in its state dict. `fp8_qat.layers.states` has the table.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from fp8_qat.layers.inputs import layer_input
 from fp8_qat.layers.quantizers import Quantizer, keep_dtype
+from fp8_qat.layers.unchanged import digest, whole, writes_to
 from fp8_qat.numerics.quantize import QuantizedTensor, dequantize, quantize
 from fp8_qat.numerics.spec import Recipe, Spec
 
@@ -85,17 +85,20 @@ class FrozenLinear(QuantizedLinear):
 
     - `weight_bytes` (n, k) and `weight_scale`: buffers outside the state dict.
     - `made_from`: a digest of the weight that they were made from, and of them.
+    - `seen`: how many writes to the weight were counted when that was last looked at.
     """
 
     enabled: bool
     weight_bytes: Tensor
     weight_scale: Tensor
     made_from: bytes
+    seen: int
 
     def forward(self, input: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead n"]:
         if not self.enabled:
             return F.linear(input, self.weight, self.bias)
         self.check_frozen()
+        self._check_written()
         x = self.quantized_input(input)
         spec = self.recipe.weight.once()
         y: Tensor = _FrozenLinear.apply(  # type: ignore[no-untyped-call]
@@ -129,12 +132,23 @@ class FrozenLinear(QuantizedLinear):
     def check_unchanged(self) -> None:
         """Raise ValueError if the weight was overwritten, which the codes do not know of."""
         held = "weight" in self._parameters and not isinstance(self, ReleasedLinear)
-        if held and self._digest() != self.made_from:
+        if held and not self._made_from(self.weight):
             raise ValueError(
                 f"weight of {self.where}: changed=True; it was quantized once, and must hold what "
                 "it held then: load_state_dict(state_dict()) quantizes what it holds now, or put "
                 "back what it was"
             )
+
+    def _check_written(self) -> None:
+        """Look at the weight where a write was counted; `convert` sees those to `weight.data` too.
+
+        Compiled code does not look.
+        """
+        weight = self._parameters.get("weight")
+        if weight is None or torch.compiler.is_compiling() or writes_to(weight) == self.seen:
+            return
+        self.check_unchanged()
+        self.seen = writes_to(weight)
 
     def quantize_again(self, weight: Float[Tensor, "n k"]) -> None:
         """Replace the bytes and scales by those of another weight."""
@@ -148,11 +162,12 @@ class FrozenLinear(QuantizedLinear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenLinear":
         before = {"weight_bytes": self.weight_bytes, "weight_scale": self.weight_scale}
-        dtype = self.weight_dtype
+        held = self._parameters.get("weight")
+        old = None if held is None else held.detach()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         keep_dtype(self, before)
-        if self.weight_dtype != dtype and "weight" in self._parameters:
-            self.made_from = self._digest()  # of the same numbers, rounded
+        if old is not None and old.dtype != self.weight_dtype and self._made_from(old):
+            self.made_from = self._digest(self.weight)  # of the same numbers, rounded
         return self
 
     def _load_from_state_dict(
@@ -160,12 +175,17 @@ class FrozenLinear(QuantizedLinear):
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         # A module that shares the weight may have loaded it before; codes are lost on "meta".
-        if self._digest() != self.made_from:  # or its codes, perhaps fitted, stay
-            self.quantize_again(_whole(self.weight))
-            self.made_from = self._digest()
+        if not self._made_from(self.weight):  # or its codes, perhaps fitted, stay
+            self.quantize_again(whole(self.weight))
+            self.made_from = self._digest(self.weight)
+        self.seen = writes_to(self.weight)
 
-    def _digest(self) -> bytes:
-        return digest(_whole(self.weight), self.weight_bytes, self.weight_scale)
+    def _made_from(self, weight: Tensor) -> bool:
+        """Whether the codes that are held were made from this weight."""
+        return self._digest(weight) == self.made_from
+
+    def _digest(self, weight: Tensor) -> bytes:
+        return digest(whole(weight), self.weight_bytes, self.weight_scale)
 
 
 class ReleasedLinear(FrozenLinear):
@@ -227,21 +247,6 @@ class ReleasedLinear(FrozenLinear):
 def _same(one: Tensor, other: Tensor) -> bool:
     alike = one.device == other.device and one.dtype == other.dtype and not one.is_meta
     return alike and torch.equal(one, other)
-
-
-def digest(*tensors: Tensor) -> bytes:
-    """Tell a weight and its codes from others; what is without data has none of its own."""
-    found = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        if tensor.is_meta:
-            return b""
-        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return found.digest()
-
-
-def _whole(weight: Tensor) -> Tensor:
-    """The weight itself where each process holds a part of it."""
-    return (weight.full_tensor() if hasattr(weight, "full_tensor") else weight).detach()
 
 
 PREPARED = (QuantLinear, FrozenLinear)

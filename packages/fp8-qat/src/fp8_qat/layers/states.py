@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | linear | weight, bias | | | |
 | quant | weight, bias | | | what all share, weight_quantizer, enabled |
-| frozen | weight, bias | | weight_bytes, weight_scale | what all share, enabled, made_from |
+| frozen | weight, bias | | weight_bytes, weight_scale | what all share, enabled, made_from, seen |
 | released | bias | | weight_bytes, weight_scale, like | what all share, enabled |
 | fp8 | bias | weight, weight_scale | like | what all share |
 
@@ -65,7 +65,7 @@ FROZEN = State(
     kind=FrozenLinear,
     parameters=("weight", "bias"),
     unsaved=("weight_bytes", "weight_scale"),
-    besides=(*_SHARED, "enabled", "made_from"),
+    besides=(*_SHARED, "enabled", "made_from", "seen"),
 )
 RELEASED = State(
     name="released",

@@ -112,7 +112,8 @@ def _check_seen(seen: Mapping[str, _Watcher]) -> None:
             "reach every one: give batches that use them, or exclude their layers in prepare"
         )
     for name, watcher in seen.items():
-        if not bool(torch.isfinite(torch.as_tensor(watcher.largest))):
+        assert watcher.largest is not None
+        if not bool(watcher.largest.isfinite()):
             raise ValueError(
                 f"largest magnitude at {name}={watcher.largest}; it must be a finite number for a "
                 "scale to cover it: leave such batches out, or exclude the layer in prepare"

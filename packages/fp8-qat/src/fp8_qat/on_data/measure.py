@@ -63,4 +63,4 @@ def _adder(name: str, sums: dict[str, tuple[float, float]]) -> Any:
 def _decibel(signal: float, noise: float) -> float:
     if noise == 0:
         return float("inf")
-    return float(10 * torch.log10(torch.tensor(signal / noise, dtype=torch.float64)))
+    return float(10 * torch.log10(torch.tensor(signal / noise, dtype=torch.float64, device="cpu")))

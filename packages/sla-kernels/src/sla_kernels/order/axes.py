@@ -29,6 +29,19 @@ def principal_axes(x: Float[Tensor, "b n c"], axes: int) -> Float[Tensor, "c axe
     return axes_of(rows.T @ rows, axes).to(x.dtype).to(x.device)
 
 
+def along(
+    x: Float[Tensor, "*lead n c"], axes: Float[Tensor, "*more c a"]
+) -> Float[Tensor, "*lead n a"]:
+    """Tokens along axes, in the type of x; equal tokens get equal features.
+
+    Products with one column round rows in different ways, so one axis is taken twice.
+    """
+    axes, number = axes.to(x), axes.shape[-1]
+    if number > 1:
+        return x @ axes
+    return (x @ axes.expand(*axes.shape[:-1], 2))[..., :1].contiguous()
+
+
 def in_float64(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """The same in float64, on the CPU where a device has none."""
     return (x.cpu() if x.device.type in NO_FLOAT64 else x).double()

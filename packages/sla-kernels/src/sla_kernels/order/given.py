@@ -25,7 +25,9 @@ class SharedOrder:
 
     An order for each attention follows its keys more closely; a shared one is made once.
     Attentions that a checkpoint runs anew take the one that was made last: call backward before the
-    next pass, and share no order between layers behind a second `make`.
+    next pass, and share no order between layers behind a second `make`. Nor between layers of a
+    model that attends its scenes in several calls each, as in slices: `last` knows not which of
+    them asks, and gives all the order of the last one.
     """
 
     def __init__(self, sizes: tuple[int, ...], *, axes: int | Float[Tensor, "c a"] = 8) -> None:

@@ -175,17 +175,17 @@ def _pieces(segments: list[Segment], firsts: list[int]) -> Int32[Tensor, "pieces
             (at, min(at + PIECE.m, end), start, end, begun, last, number)
             for at in range(start, end, PIECE.m)
         ]
-    return torch.tensor(found, dtype=torch.int32)
+    return torch.tensor(found, dtype=torch.int32, device="cpu")
 
 
 def _halved(steps: list[list[Segment]], firsts: list[int]) -> Halved:
     """One row for each segment: the ends of itself, of its two parts, of their four, and so on."""
-    rows = torch.zeros((len(steps[0]), 2 ** len(steps) - 1, 2), dtype=torch.int32)
-    starts = torch.tensor(steps[0])[:, 0].contiguous()
+    rows = torch.zeros((len(steps[0]), 2 ** len(steps) - 1, 2), dtype=torch.int32, device="cpu")
+    starts = torch.tensor(steps[0], device="cpu")[:, 0].contiguous()
     for i, segments in enumerate(steps):
-        parts = torch.tensor(segments, dtype=torch.int32)
+        parts = torch.tensor(segments, dtype=torch.int32, device="cpu")
         of = torch.searchsorted(starts, parts[:, 0].long(), right=True) - 1
-        nth = torch.arange(len(parts)) - torch.searchsorted(of, of)
+        nth = torch.arange(len(parts), device="cpu") - torch.searchsorted(of, of)
         rows[of, 2**i - 1 + nth] = parts
     width = next_power(max(end - start for start, end in steps[0]))
     everywhere = torch.cat([rows + first * (rows[..., 1:] > 0) for first in firsts])

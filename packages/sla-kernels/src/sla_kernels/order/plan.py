@@ -55,8 +55,8 @@ def _halves(start: int, end: int, size: int) -> list[Segment]:
 
 
 def _cut(segments: list[Segment], device: torch.device) -> Cut:
-    starts, ends = torch.tensor(segments).T[:, :, None]
-    places = starts + torch.arange(int((ends - starts).max()))
+    starts, ends = torch.tensor(segments, device="cpu").T[:, :, None]
+    places = starts + torch.arange(int((ends - starts).max()), device="cpu")
     inside = places < ends
     if bool(inside.all()):
         return Cut(places=places.to(device), inside=None, kept=None)

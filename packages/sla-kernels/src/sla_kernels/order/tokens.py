@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sla_kernels.order.axes import check_axes, principal_axes
+from sla_kernels.order.axes import along, check_axes, principal_axes
 from sla_kernels.runtime.autocast import in_own_type
 from sla_kernels.runtime.checks import check_tensor
 from sla_kernels.runtime.products import at_least_float32
@@ -68,7 +68,7 @@ def order_tokens(
             )
     with torch.no_grad(), in_own_type(x):
         given = axes if isinstance(axes, Tensor) else principal_axes(x, axes)
-        positions = positions_of(x @ given.to(x), sizes)
+        positions = positions_of(along(x, given), sizes)
     return TokenOrder(positions=positions, sizes=sizes)
 
 

@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from sla_kernels.backend import has_kernels
-from sla_kernels.order.axes import principal_axes
+from sla_kernels.order.axes import along, principal_axes
 from sla_kernels.order.tokens import positions_of
 from sla_kernels.runtime.library import is_writing_out, register
 from sla_kernels.runtime.parts import by_heads
@@ -173,7 +173,7 @@ def _features(k: Tensor, directions: Tensor) -> Tensor:
             found: Tensor = kernels.features_of(k, directions)
             return found
     by_head = rearrange(directions, "(g d) a -> g d a", g=k.shape[1])
-    return (k @ by_head).sum(1).nan_to_num(0, 0, 0)
+    return along(k, by_head).sum(1).nan_to_num(0, 0, 0)
 
 
 def free(k: Tensor, outside: Tensor) -> Tensor:
