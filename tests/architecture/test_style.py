@@ -28,6 +28,14 @@ BRITISH = re.compile(
 GENERATED = re.compile(r"<!-- table.*?<!-- end -->", re.S)  # what was measured, as it was said then
 REFUSALS = {"ValueError", "UserError", "InputError", "TypeError", "Damaged", "FileExistsError"}
 GRAMMAR = re.compile(r".+; .+: .+", re.S)
+FACTORIES = {
+    f"torch.{name}"
+    for name in (
+        *("arange", "as_tensor", "asarray", "empty", "eye", "full", "linspace", "ones", "rand"),
+        *("randint", "randn", "randperm", "scalar_tensor", "tensor", "tril_indices", "zeros"),
+    )
+}
+PLACED = ("recon-backbones", "recon-eval")  # torch.set_default_device changes nothing in these
 PASSED_ON = {  # what begins with a text that stands elsewhere
     "{}: {}",
     "{} or {}: {}",
@@ -115,6 +123,26 @@ def test_docstrings_name_parameters_in_bullets() -> None:
         for line in other_dialects(node)
     ]
     assert not found
+
+
+def unplaced(tree: ast.Module) -> Iterator[str]:
+    """New tensors that are where PyTorch's default device is, but for what modules begin with."""
+    begins = [
+        range(node.lineno, (node.end_lineno or 0) + 1)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in FACTORIES:
+            said = {keyword.arg for keyword in node.keywords}
+            if "device" not in said and not any(node.lineno in lines for lines in begins):
+                yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+def test_new_tensors_say_where_they_are() -> None:
+    seen = [(file, tree) for file, tree in trees() if file.parts[1] in PLACED]
+    assert seen
+    assert not [f"{file}:{found}" for file, tree in seen for found in unplaced(tree)]
 
 
 def test_spelling_is_american() -> None:

@@ -74,7 +74,7 @@ def robust_umeyama(
     p, q = in_float64(source), in_float64(target)
     threshold = torch.cdist(_moved(everything, p), q).amin(1).quantile(0.5)
     generator = np.random.default_rng(seed)
-    best, best_score = torch.ones(len(p), dtype=torch.bool), (-1, 0.0)
+    best, best_score = p.new_ones(len(p), dtype=torch.bool), (-1, 0.0)
     for _ in range(trials):
         sample = generator.choice(len(p), size=max(3, (len(p) + 1) // 2), replace=False)
         fit = umeyama(p[sample], q[sample])

@@ -124,8 +124,8 @@ def _relative(world_to_camera: Tensor) -> Float[Tensor, "b v 3 4"]:
 def _grid(
     rows: int, columns: int, step_x: float, step_y: float, offset: float, like: Tensor
 ) -> Float[Tensor, "p 3"]:
-    y = (torch.arange(rows, device=like.device) + offset) * step_y
-    x = (torch.arange(columns, device=like.device) + offset) * step_x
+    y = (torch.arange(rows, dtype=like.dtype, device=like.device) + offset) * step_y
+    x = (torch.arange(columns, dtype=like.dtype, device=like.device) + offset) * step_x
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x.flatten(), y.flatten(), torch.ones_like(x.flatten())], dim=-1)
 
