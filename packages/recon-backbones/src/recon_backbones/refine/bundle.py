@@ -200,9 +200,9 @@ def _through_points(
 
 
 def _damped(blocks: Float64[Tensor, "n k k"], damping: float) -> Float64[Tensor, "n k k"]:
+    """Each unknown by a share of its own diagonal, so that units do not matter."""
     diagonal = blocks.diagonal(dim1=-2, dim2=-1)
-    least = 1e-12 * diagonal.amax(dim=-1, keepdim=True) + 1e-12
-    return blocks + torch.diag_embed(diagonal * damping + least)
+    return blocks + torch.diag_embed(torch.where(diagonal > 0, damping * diagonal, 1.0))
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -159,10 +159,13 @@ def _with(grown: Grown, view: int, views: Views) -> Grown | None:
     flat = ((tracks.xy[here] - lens[2:]) / lens[:2]).numpy()
     far = 2 * FAR_OFF * float(views.pixel[view] / lens[0])
     cv2.setRNGSeed(0)
-    done, turn, shift, kept = cv2.solvePnPRansac(
-        points, flat, np.eye(3), None,
-        iterationsCount=1000, reprojectionError=far, confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP,
-    )  # fmt: skip
+    try:
+        done, turn, shift, kept = cv2.solvePnPRansac(
+            points, flat, np.eye(3), None, iterationsCount=1000, reprojectionError=far,
+            confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+    except cv2.error:  # OpenCV refuses what lies in one place
+        return None
     if not done or kept is None or len(kept) < max(FEWEST, len(flat) // 5):
         return None
     rows = kept[:, 0]

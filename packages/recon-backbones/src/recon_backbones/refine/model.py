@@ -95,7 +95,7 @@ class Linear:
 def errors(cameras: Cameras, tracks: Tracks) -> tuple[Float64[Tensor, "o 2"], Bool[Tensor, " o"]]:
     """How far each observation lies from where its point lands, and whether it is ahead."""
     local = _local(cameras, tracks)
-    ahead = local[:, 2] > NEAR
+    ahead = local[:, 2] > NEAR * local.norm(dim=1)
     z = torch.where(ahead, local[:, 2], 1.0)
     lens = cameras.lens[tracks.view]
     landed = lens[:, :2] * local[:, :2] / z[:, None] + lens[:, 2:]

@@ -44,7 +44,7 @@ def make_targets(
     points = _unproject(depth[:, :, 3::8, 3::8], intrinsics, camera_to_first, offset=3.5, stride=8)
     seen = rearrange(valid[:, :, 3::8, 3::8], "b v y x -> b v (y x)")
     total = (points.norm(dim=-1) * seen).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1)
-    unit = rearrange(total.clamp_min(1e-3), "b -> b 1 1 1")
+    unit = rearrange(torch.where(total > 0, total, 1.0), "b -> b 1 1 1")
     scaled = torch.cat([camera_to_first[..., :3], camera_to_first[..., 3:] / unit], dim=-1)
     depth = torch.where(valid, depth / unit, 1.0)
     return Targets(
