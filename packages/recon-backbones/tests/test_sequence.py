@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recon_backbones import Prediction, load_backbone, umeyama
-from recon_backbones.chain.join import join
+from recon_backbones.chain.join import join, views_of
 from recon_backbones.geometry.similarity import SimilarityMap, camera_centers
 from recon_backbones.views.windows import predict_windows, windows
 
@@ -208,3 +210,30 @@ def test_windows_of_the_bundled_network_agree_with_its_single_pass() -> None:
     ratio = (stitched.depth / whole.depth).log()
     ratio = ratio - ratio.median()
     assert float(ratio.abs().median()) < 0.1
+
+
+def test_windows_are_joined_in_one_copy(scene: Room) -> None:
+    """Of many windows too: each join by itself copied all that was joined before."""
+    long, copied = 40, []
+    depth = scene.depth[:1].expand(long, -1, -1)[None]
+    still = Prediction(
+        depth=depth,
+        depth_conf=torch.ones_like(depth),
+        world_to_camera=torch.eye(3, 4).expand(1, long, 3, 4),
+        intrinsics=torch.eye(3).expand(1, long, 3, 3),
+    )
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            copied.append(out.numel() if "cat" in str(func) else 0)
+            return out
+
+    with Copies():
+        found = predict_windows(
+            lambda part: views_of(still, part[0], part[-1] + 1), windows(long, 2, 1)
+        ).prediction
+    assert torch.equal(found.depth, depth)
+    assert sum(copied) < 2.5 * depth.numel()

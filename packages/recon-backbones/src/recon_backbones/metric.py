@@ -47,7 +47,8 @@ def metric_scale(
     ground = sky < SKY
     middle = masked_quantile(prediction.depth_conf, ground, 0.5)
     used = ground & (prediction.depth_conf >= middle[:, None, None, None])
-    used = used & (meters > _NEAREST_METERS) & (prediction.depth > _NEAREST)
+    nearest = _NEAREST * masked_quantile(prediction.depth, used, 0.5)[:, None, None, None]
+    used = used & (meters > _NEAREST_METERS) & (prediction.depth > nearest)
     used = used & meters.isfinite() & prediction.depth.isfinite()
     if is_readable(used):
         count = used.flatten(1).sum(1)

@@ -123,7 +123,8 @@ def write_program(path: Path, backbone: Backbone, shape: Shape, facts: Mapping[s
     like = next(backbone.parameters()).dtype
     generator = torch.Generator().manual_seed(0)
     size = (1, shape.views, 3, shape.height, shape.width)
-    images = torch.rand(size, generator=generator).to(device=device, dtype=like)
+    images = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
+    images = images.to(device=device, dtype=like)
     told = dict(facts) | {"format": FORMAT, "shape": asdict(shape), "device": device.type}
     with evaluated(backbone) as whole, torch.no_grad():
         expected = backbone(images).depth

@@ -1,5 +1,7 @@
 """Backbones by name: what is known, and how to load one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -83,12 +85,24 @@ def build_on_meta(name: str) -> Backbone:
 def _random(entry: BackboneEntry, seed: int) -> tuple[Backbone, WeightsSource]:
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed={seed!r}; it must be a whole number from 0 to {MAX_SEED}: give 0")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _plain_defaults():
         torch.default_generator.manual_seed(seed)  # torch.manual_seed reseeds GPUs too, for good
         backbone = entry.build()
         backbone.init_weights()
     source = WeightsSource(kind="random", location=f"seed {seed}", license="none", seed=seed)
     return backbone, source
+
+
+@contextmanager
+def _plain_defaults() -> Iterator[None]:
+    """What PyTorch makes unless told is float32 on the CPU: other numbers would be drawn."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _from_file(entry: BackboneEntry, path: Path) -> Backbone:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recon_backbones.refine.bundle import Loss, adjust
 from recon_backbones.refine.gauge import in_frame_of, in_frame_of_all
-from recon_backbones.refine.grow import grow
+from recon_backbones.refine.grow import Grown, _with, grow
 from recon_backbones.refine.lenses import Focal, Lenses
 from recon_backbones.refine.model import LOCAL, Cameras, errors, linearize, rotation_of, triangulate
 from recon_backbones.refine.solve import solve
@@ -69,7 +69,7 @@ def test_a_third_of_wrong_matches_harms_nothing() -> None:
 
 def test_cameras_that_are_wholly_wrong_are_built_anew_from_matches() -> None:
     truth, tracks = ring(5, points=120)
-    start = noisy(truth, 1.0)  # turned by a radian, anywhere
+    start = noisy(truth, 2.0)  # turned by two radians, anywhere
     start = replace(start, lens=truth.lens * torch.tensor([1.15, 0.85, 1, 1]))
     solved = solve(tracks, views_of(start))
     assert solved.anew
@@ -148,3 +148,16 @@ def test_frame_and_unit_are_those_of_the_start() -> None:
         assert back is not None
         torch.testing.assert_close(back[0].world_to_camera, start.world_to_camera)
         torch.testing.assert_close(back[1].points, tracks.points)
+
+
+def test_a_view_that_sees_all_in_one_place_is_not_placed() -> None:
+    truth, tracks = ring(5)
+    xy = torch.where(tracks.view[:, None] == 2, 300.0, tracks.xy)
+    grown = Grown(
+        cameras=truth,
+        tracks=replace(tracks, xy=xy),
+        placed=torch.arange(VIEWS) < 2,
+        known=torch.ones(POINTS, dtype=torch.bool),
+        near=torch.ones(len(xy), dtype=torch.bool),
+    )
+    assert _with(grown, 2, views_of(truth)) is None

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from recon_eval.formats import (
-    Camera,
     Observations,
     PointCloud,
     quaternion_wxyz,
@@ -22,57 +21,9 @@ from recon_eval.formats import (
 )
 from recon_eval.formats.colmap import text
 
+from .colmap_cases import KINDS, NAMES, as_set, cameras, cloud, observations, only, spaced
+
 on_disk = settings.get_profile("on_disk")
-NAMES = ["links/a.jpg", "rechts/a.jpg", "schön_und_gut.png", "b.jpg"]
-KINDS = ["bin", "txt"]
-
-
-def cameras() -> list[Camera]:
-    rng = np.random.default_rng(0)
-    rotations = Rotation.random(len(NAMES), random_state=1).as_matrix()
-    return [
-        Camera(
-            name=name,
-            world_to_camera=np.concatenate([turn, rng.normal(size=(3, 1))], axis=1),
-            intrinsics=np.array([[90.0 + i, 0, 41.5], [0, 95.0, 30.5], [0, 0, 1]]),
-            size=(80 + i, 60),
-        )
-        for i, (name, turn) in enumerate(zip(NAMES, rotations, strict=True))
-    ]
-
-
-def cloud(count: int = 30) -> PointCloud:
-    rng = np.random.default_rng(0)
-    return PointCloud(
-        points=rng.normal(size=(count, 3)).astype(np.float32),
-        colors=rng.integers(0, 256, (count, 3), dtype=np.uint8),
-    )
-
-
-def observations(count: int = 30, *, seed: int = 0) -> Observations:
-    """A random choice of pairs, in no order; some points and a camera may have none."""
-    rng = np.random.default_rng(seed)
-    camera, point = np.nonzero(rng.random((len(NAMES) - 1, count)) < 0.4)
-    order = rng.permutation(len(camera))
-    xy = rng.uniform(0, 60, (len(camera), 2)).round(3)
-    return Observations(camera=camera[order], point=point[order], xy=xy)
-
-
-def only(folder: Path, kind: str) -> Path:
-    """The folder without the files of the other kind."""
-    for file in folder.iterdir():
-        if file.suffix != f".{kind}":
-            file.unlink()
-    return folder
-
-
-def spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def as_set(seen: Observations) -> set[tuple[int, int, float, float]]:
-    rows = zip(seen.camera.tolist(), seen.point.tolist(), seen.xy.round(6).tolist(), strict=True)
-    return {(camera, point, x, y) for camera, point, (x, y) in rows}
 
 
 @pytest.mark.parametrize("kind", ["bin", "txt"])
@@ -230,42 +181,6 @@ def test_a_model_without_observations_or_colors_is_one(tmp_path: Path) -> None:
     assert read.cloud.colors is not None and not read.cloud.colors.any()
 
 
-def test_observations_of_what_is_not_there_are_refused(tmp_path: Path) -> None:
-    for camera, point, rule in (
-        (4, 0, r"camera: is 4 to 4; there are 4"),
-        (-1, 0, "camera: is -1"),
-        (0, 30, r"point: is 30 to 30; there are 30"),
-    ):
-        one = Observations(camera=np.array([camera]), point=np.array([point]), xy=np.zeros((1, 2)))
-        with pytest.raises(ValueError, match=rf"observations\.{rule}"):
-            write_colmap(tmp_path, cameras(), cloud(), one)
-    assert not list(tmp_path.iterdir())
-    silent = Camera(
-        name="a", world_to_camera=cameras()[0].world_to_camera, intrinsics=cameras()[0].intrinsics
-    )
-    with pytest.raises(ValueError, match="size=None; a COLMAP model needs"):
-        write_colmap(tmp_path, [silent], cloud())
-
-
-def test_distorted_cameras_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "cameras.txt").write_text("1 SIMPLE_RADIAL 80 60 90 40 30 0.1\n")
-    (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n")
-    with pytest.raises(ValueError, match=r"cameras\.txt: .*distorted.*image_undistorter"):
-        read_colmap_cameras(tmp_path)
-    (tmp_path / "cameras.txt").write_text("1 SIMPLE_RADIAL 80 60 90 40 30 0\n")
-    assert read_colmap_cameras(tmp_path)[0].intrinsics[1, 1] == 90
-    (tmp_path / "cameras.txt").write_text("1 OPENCV_FISHEYE 80 60 90 90 40 30 0 0 0 0\n")
-    with pytest.raises(ValueError, match="a camera is 'OPENCV_FISHEYE'"):
-        read_colmap_cameras(tmp_path)
-
-
-def test_a_name_listed_twice_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "cameras.txt").write_text("1 PINHOLE 80 60 90 90 40 30\n")
-    (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n2 1 0 0 0 0 0 0 1 a.jpg\n\n")
-    with pytest.raises(ValueError, match=r"images\.txt: the image 'a\.jpg' is listed twice"):
-        read_colmap_cameras(tmp_path)
-
-
 def test_points_of_text_are_read_in_little_more_memory_than_they_take(tmp_path: Path) -> None:
     write_colmap(tmp_path, cameras(), cloud(20_000), kinds=("txt",))
     path = tmp_path / "points3D.txt"
@@ -278,37 +193,6 @@ def test_points_of_text_are_read_in_little_more_memory_than_they_take(tmp_path: 
     path.write_text("1 0 0 0 1 2\n2 0 0 0 1 2 3 4\n")
     with pytest.raises(ValueError, match=r"points3D\.txt: a point has 6 numbers; it has 7"):
         read_colmap(tmp_path)
-
-
-@given(data=st.binary(max_size=400))
-@on_disk
-def test_any_bytes_give_cameras_or_one_sentence(tmp_path: Path, data: bytes) -> None:
-    for name in ("cameras.bin", "images.bin"):
-        (tmp_path / name).write_bytes(b"\1" + 7 * b"\0" + data)
-    with pytest.raises(ValueError, match=r"\.bin: "):
-        read_colmap_cameras(tmp_path)
-
-
-@given(
-    place=st.floats(0, 1),
-    content=st.binary(min_size=1, max_size=9),
-    cut=st.booleans(),
-    name=st.sampled_from(["cameras", "images", "points3D"]),
-    kind=st.sampled_from(KINDS),
-)
-@on_disk
-def test_damaged_models_are_read_or_refused(
-    tmp_path: Path, place: float, content: bytes, cut: bool, name: str, kind: str
-) -> None:
-    write_colmap(tmp_path, cameras(), cloud(), observations())
-    path = only(tmp_path, kind) / f"{name}.{kind}"
-    raw = path.read_bytes()
-    start = int(place * (len(raw) - 1))
-    path.write_bytes(raw[:start] + content + (b"" if cut else raw[start + len(content) :]))
-    try:
-        assert read_colmap(tmp_path).cloud.points.shape[1] == 3
-    except ValueError as error:
-        assert str(tmp_path) in str(error)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e-3, 1.0, np.pi]))
@@ -364,16 +248,3 @@ def test_comments_that_are_indented_are_none_of_the_model(tmp_path: Path) -> Non
     after = read_colmap(tmp_path)
     assert [camera.name for camera in after.cameras] == [camera.name for camera in before.cameras]
     np.testing.assert_array_equal(after.cloud.points, before.cloud.points)
-
-
-@pytest.mark.parametrize("kinds", [(), ("ply",), ("bin", "ply")])
-def test_other_kinds_are_refused(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="they must be of bin, txt"):
-        write_colmap(tmp_path, cameras(), cloud(), kinds=kinds)
-
-
-def test_text_alone_is_refused_where_it_would_cut_a_name(tmp_path: Path) -> None:
-    given = [replace(camera, name=spaced(camera.name)) for camera in cameras()]
-    with pytest.raises(ValueError, match=r"'schön und gut\.png' has a space"):
-        write_colmap(tmp_path, given, cloud(), kinds=("txt",))
-    assert not list(tmp_path.iterdir())

@@ -101,6 +101,14 @@ def test_cameras_see_what_they_saw(tmp_path: Path) -> None:
     assert 80 / 2 / wide == pytest.approx(90)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_cameras_see_the_scene_in_any_unit(tmp_path: Path, unit: float) -> None:
+    points = unit * cloud().points
+    write_glb(tmp_path / "a.glb", PointCloud(points=points), [camera("a.jpg", unit)])
+    (one,) = document(tmp_path / "a.glb")[0]["cameras"]
+    assert 0 < one["perspective"]["znear"] < 0.01 * unit  # type: ignore[index]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_point_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
     points = cloud().points

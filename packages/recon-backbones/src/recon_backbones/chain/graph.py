@@ -40,8 +40,8 @@ def settle(places: Sequence[SimilarityMap], edges: Sequence[Edge]) -> list[Simil
     unit = _unit(edges)
     at = torch.stack([_in_unit(place, unit).matrix for place in places])
     known = torch.stack([_in_unit(edge.similarity, unit).matrix for edge in edges])
-    ends = torch.tensor([[edge.first, edge.second] for edge in edges])
-    weight = torch.tensor([[edge.weight] for edge in edges], dtype=torch.float64)
+    ends = torch.tensor([[edge.first, edge.second] for edge in edges], device="cpu")
+    weight = torch.tensor([[edge.weight] for edge in edges], dtype=torch.float64, device="cpu")
     cost, damping = _cost(at, known, ends, weight), 1e-6
     for _ in range(STEPS):
         matrix, side = _equations(at, known, ends, weight)
@@ -98,9 +98,9 @@ def _equations(
 ) -> tuple[Float64[Tensor, "m m"], Float64[Tensor, " m"]]:
     """Normal equations of all places but the first."""
     error = weight * _errors(at[ends[:, 0]], at[ends[:, 1]], known)
-    moves = similarity_exp(SMALL * torch.eye(7, dtype=torch.float64))
-    back = similarity_exp(-SMALL * torch.eye(7, dtype=torch.float64))
-    rows = torch.zeros(len(ends), 7, 7 * len(at), dtype=torch.float64)
+    moves = similarity_exp(SMALL * torch.eye(7, dtype=torch.float64, device="cpu"))
+    back = similarity_exp(-SMALL * torch.eye(7, dtype=torch.float64, device="cpu"))
+    rows = torch.zeros(len(ends), 7, 7 * len(at), dtype=torch.float64, device="cpu")
     for side in (0, 1):
         pair = [at[ends[:, 0]][:, None], at[ends[:, 1]][:, None]]
         changed = []
@@ -110,7 +110,7 @@ def _equations(
             moved.append(known[:, None])
             changed.append(_errors(*(m.expand(-1, 7, 4, 4) for m in moved)))
         by = ((changed[0] - changed[1]) / (2 * SMALL)).mT
-        columns = 7 * ends[:, side, None] + torch.arange(7)
+        columns = 7 * ends[:, side, None] + torch.arange(7, device="cpu")
         rows.scatter_add_(2, columns[:, None].expand(-1, 7, -1), by)
     flat = (weight[..., None] * rows).flatten(0, 1)[:, 7:]
     return flat.T @ flat, flat.T @ error.flatten()

@@ -95,7 +95,7 @@ def _sky(prediction: Prediction, view: int) -> Bool[Tensor, " n"]:
 
 def _mean_rotation(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, "3 3"]:
     u, _, vt = torch.linalg.svd(rotations.sum(0))
-    sign = torch.ones(3, dtype=u.dtype)
+    sign = u.new_ones(3)
     sign[2] = torch.sign(torch.det(u @ vt))
     return u @ torch.diag(sign) @ vt
 

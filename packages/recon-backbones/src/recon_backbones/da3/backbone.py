@@ -123,7 +123,7 @@ class AnyView(Backbone):
         """Everything a trainer needs: the raw pose encoding, depth, rays, and block features.
 
         `heads` is any of "depth", "rays", "gaussians"; `features` are block numbers. Given cameras
-        are first expressed in the first camera's frame at unit median distance.
+        are first expressed in the first camera's frame, `normalize_scene` says in which unit.
         """
         check_images(images, self.patch_size)
         check_cameras(images, world_to_camera, intrinsics)

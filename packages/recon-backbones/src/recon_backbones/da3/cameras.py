@@ -61,7 +61,8 @@ class CameraDecoder(nn.Module):
     def init(self) -> None:
         """Start training from no turn and a field of view of one radian, both with gradient."""
         with torch.no_grad():
-            self.fc_qvec.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+            bias = self.fc_qvec.bias
+            bias.copy_(bias.new_tensor([0.0, 0.0, 0.0, 1.0]))
             nn.init.ones_(self.fc_fov[0].get_parameter("bias"))
 
 

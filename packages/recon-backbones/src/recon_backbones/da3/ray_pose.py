@@ -81,7 +81,9 @@ def _ransac(
     """Inliers of the best of many fits to samples of the most confident rays."""
     count = max(_SAMPLE, int(len(plane) * _CONFIDENT))
     confident = weights.argsort(descending=True)[:count]
-    draws = [torch.randperm(count, generator=generator)[:_SAMPLE] for _ in range(_TRIALS)]
+    draws = [
+        torch.randperm(count, generator=generator, device="cpu")[:_SAMPLE] for _ in range(_TRIALS)
+    ]
     picked = confident[torch.stack(draws).to(plane.device)]
     trials = _fit(plane[picked], target[picked], weights[picked])  # [t 3 3]
     mapped = torch.cat((plane, torch.ones_like(plane[:, :1])), dim=1) @ trials.mT
@@ -91,7 +93,7 @@ def _ransac(
     if best.sum() <= _MAX_INLIERS:
         return best
     strongest = torch.where(best, weights, -1).argsort(descending=True)[: int(0.95 * best.sum())]
-    chosen = torch.randperm(len(strongest), generator=generator)[:_MAX_INLIERS]
+    chosen = torch.randperm(len(strongest), generator=generator, device="cpu")[:_MAX_INLIERS]
     kept = torch.zeros_like(best)
     kept[strongest[chosen.to(strongest.device)]] = True
     return kept

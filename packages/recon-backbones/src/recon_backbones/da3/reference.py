@@ -28,7 +28,7 @@ def reference_view(class_tokens: Float[Tensor, "b v c"], rule: Reference) -> Int
     unit = tokens / length.unsqueeze(-1)
     similarity = unit @ unit.mT  # [b v v]
     if rule == "saddle_sim_range":
-        off = similarity - torch.eye(v, device=tokens.device)
+        off = similarity - torch.eye(v, dtype=tokens.dtype, device=tokens.device)
         return (off.amax(-1) - off.amin(-1)).argmax(-1)
     mean = (similarity.sum(-1) - 1) / (v - 1)
     scores = torch.stack((mean, length, unit.var(dim=-1)))

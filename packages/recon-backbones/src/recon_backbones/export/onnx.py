@@ -64,7 +64,9 @@ def write_onnx(
             "ONNX: give backbone.float().cpu(); runtimes convert graphs to half precision"
         )
     size = (1, shape.views, 3, shape.height, shape.width)
-    images = torch.rand(size, generator=torch.Generator().manual_seed(0), dtype=like.dtype)
+    images = torch.rand(
+        size, generator=torch.Generator().manual_seed(0), dtype=like.dtype, device="cpu"
+    )
     try:
         check_images(images, backbone.patch_size)
     except ValueError as error:

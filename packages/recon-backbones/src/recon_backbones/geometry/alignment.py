@@ -10,6 +10,8 @@ from torch import Tensor
 from recon_backbones.blocks.precision import in_float64
 from recon_backbones.checks import Axes
 
+MISSING = 1e-9  # of the largest covariance: a direction with less is none
+
 
 class Similarity(NamedTuple):
     """target = scale * rotation @ source + translation; `rank` of the centers' covariance."""
@@ -39,7 +41,8 @@ def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Simil
     covariance = (q - q_mean).T @ (p - p_mean) / len(p)
     u, d, vt = torch.linalg.svd(covariance)
     spread = (p - p_mean).square().sum(-1).mean()
-    rank = int((d > _negligible(source, target)).sum())
+    least = min(_directions(source), _directions(target))
+    rank = min(least, int((d > MISSING * d[0]).sum()))
     sign = torch.ones_like(d)
     if torch.linalg.det(u) * torch.linalg.det(vt) < 0:
         sign[2] = -1
@@ -50,14 +53,12 @@ def umeyama(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Simil
     return Similarity(scale, rotation, q_mean - scale * rotation @ p_mean, rank)
 
 
-def _negligible(source: Float[Tensor, "p 3"], target: Float[Tensor, "p 3"]) -> Float[Tensor, ""]:
-    """Covariance at which a direction is missing: by size, far from the origin by rounding too."""
-    p, q = in_float64(source), in_float64(target)
-    far_p, far_q, wide_p, wide_q = (x.abs().max() for x in (p, q, p - p.mean(0), q - q.mean(0)))
-    step_p, step_q = (torch.finfo(x.dtype).eps for x in (source, target))
-    rounding = 8 * (step_p * far_p * wide_q + step_q * far_q * wide_p)
-    whole, apart = (a.clamp_min(1) * b.clamp_min(1) for a, b in ((far_p, far_q), (wide_p, wide_q)))
-    return torch.minimum(1e-9 * whole, torch.maximum(1e-9 * apart, rounding))
+def _directions(points: Float[Tensor, "p 3"]) -> int:
+    """In how many directions points are further apart than their type resolves where they are."""
+    x = in_float64(points)
+    rounding = torch.finfo(points.dtype).eps * x.abs().max()
+    apart = torch.linalg.svdvals(x - x.mean(0)) / len(x) ** 0.5
+    return int((apart > 8 * rounding).sum())
 
 
 def robust_umeyama(
@@ -74,7 +75,7 @@ def robust_umeyama(
     p, q = in_float64(source), in_float64(target)
     threshold = torch.cdist(_moved(everything, p), q).amin(1).quantile(0.5)
     generator = np.random.default_rng(seed)
-    best, best_score = torch.ones(len(p), dtype=torch.bool), (-1, 0.0)
+    best, best_score = p.new_ones(len(p), dtype=torch.bool), (-1, 0.0)
     for _ in range(trials):
         sample = generator.choice(len(p), size=max(3, (len(p) + 1) // 2), replace=False)
         fit = umeyama(p[sample], q[sample])

@@ -184,14 +184,17 @@ def normalize_scene(
 ) -> Float[Tensor, "b v 3 4"]:
     """Express cameras in the first camera's frame, at a median camera distance of one.
 
-    The translation is divided by max(0.1, lower median over views of |camera center|).
+    Distances are those from the first camera. Of an even number the lower median counts; where
+    that is nothing, as of two views, 0.1 does, as upstream. Upstream divides by no less than that,
+    so that what it answers depends on the unit; here it does for two views alone.
     """
     full = F.pad(world_to_camera, (0, 0, 0, 1))
     full[..., 3, 3] = 1
     first = F.pad(invert_rigid(world_to_camera[:, :1]), (0, 0, 0, 1))
     first[..., 3, 3] = 1
     relative = (full @ first)[..., :3, :]
-    distance = invert_rigid(relative)[..., 3].norm(dim=-1)  # [b v]
-    middle = (distance.shape[1] - 1) // 2
-    scale = distance.sort(dim=1).values[:, middle].clamp_min(0.1)  # a median of PyTorch may vary
-    return torch.cat((relative[..., :3], relative[..., 3:] / scale[:, None, None, None]), dim=-1)
+    distance = invert_rigid(relative)[..., 3].norm(dim=-1).sort(dim=1).values  # [b v]
+    resolved = 16 * torch.finfo(distance.dtype).eps * world_to_camera[..., 3].abs().amax((1, 2))
+    unit = distance[:, (distance.shape[1] - 1) // 2]  # a median of PyTorch may vary
+    unit = torch.where(unit > resolved, unit, 0.1)
+    return torch.cat((relative[..., :3], relative[..., 3:] / unit[:, None, None, None]), dim=-1)

@@ -132,8 +132,8 @@ def _single(
     seen = torch.from_numpy(pixels.seen_pixels())
     weight = torch.where(seen & confidence.isfinite(), confidence, 0)
     weight = weight if weight.any() else seen.double()
-    u = torch.arange(weight.shape[1], dtype=torch.float64) + 0.5
-    v = torch.arange(weight.shape[0], dtype=torch.float64) + 0.5
+    u = torch.arange(weight.shape[1], dtype=torch.float64, device="cpu") + 0.5
+    v = torch.arange(weight.shape[0], dtype=torch.float64, device="cpu") + 0.5
     off_x = (u - pixels.shift_x) / pixels.scale_x - center[0]
     off_y = (v - pixels.shift_y) / pixels.scale_y - center[1]
     ray_x, ray_y = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]

@@ -37,7 +37,7 @@ class SimilarityMap:
     @property
     def matrix(self) -> Float64[Tensor, "4 4"]:
         """[[s R, t], [0, 1]]."""
-        matrix = torch.eye(4, dtype=torch.float64)
+        matrix = torch.eye(4, dtype=torch.float64, device="cpu")
         matrix[:3, :3] = self.scale * self.rotation
         matrix[:3, 3] = self.translation
         return matrix
@@ -47,8 +47,8 @@ class SimilarityMap:
         """The map that changes nothing."""
         return SimilarityMap(
             scale=1.0,
-            rotation=torch.eye(3, dtype=torch.float64),
-            translation=torch.zeros(3, dtype=torch.float64),
+            rotation=torch.eye(3, dtype=torch.float64, device="cpu"),
+            translation=torch.zeros(3, dtype=torch.float64, device="cpu"),
         )
 
     @staticmethod
@@ -86,7 +86,7 @@ def camera_centers(world_to_camera: Float[Tensor, "v 3 4"]) -> Float[Tensor, "v 
 
 def similarity_exp(logarithm: Float64[Tensor, "*b 7"]) -> Float64[Tensor, "*b 4 4"]:
     """The matrix of a similarity from its logarithm."""
-    matrix = torch.zeros(*logarithm.shape[:-1], 4, 4, dtype=torch.float64)
+    matrix = logarithm.new_zeros(*logarithm.shape[:-1], 4, 4)
     matrix[..., :3, :3] = _generator(logarithm[..., 3:6], logarithm[..., 6])
     matrix[..., :3, 3] = logarithm[..., :3]
     return torch.linalg.matrix_exp(matrix)
@@ -96,9 +96,9 @@ def similarity_log(matrix: Float64[Tensor, "*b 4 4"]) -> Float64[Tensor, "*b 7"]
     """The logarithm of a similarity, of its turn by less than 180 degrees."""
     growth = torch.linalg.det(matrix[..., :3, :3]).log() / 3
     turn = _turn(matrix[..., :3, :3] / growth.exp()[..., None, None])
-    both = torch.zeros(*growth.shape, 6, 6, dtype=torch.float64)
+    both = growth.new_zeros(*growth.shape, 6, 6)
     both[..., :3, :3] = _generator(turn, growth)
-    both[..., :3, 3:] = torch.eye(3, dtype=torch.float64)
+    both[..., :3, 3:] = torch.eye(3, dtype=both.dtype, device=both.device)
     integral = torch.linalg.matrix_exp(both)[..., :3, 3:]
     shift = torch.linalg.solve(integral, matrix[..., :3, 3:])[..., 0]
     return torch.cat([shift, turn, growth[..., None]], dim=-1)

@@ -108,9 +108,9 @@ class _Reading(Sequence[Pixels]):
 def _images(done: Sequence[Processed]) -> Tensor:
     """Images of one size as `v c y x`, in [0, 1]."""
     height, width = done[0][0].shape[:2]
-    images = torch.empty(len(done), 3, height, width, dtype=torch.float32)
+    images = torch.empty(len(done), 3, height, width, dtype=torch.float32, device="cpu")
     for to, (image, _) in zip(images, done, strict=True):
-        to.copy_(rearrange(torch.tensor(image), "y x c -> c y x"))
+        to.copy_(rearrange(torch.tensor(image, device="cpu"), "y x c -> c y x"))
     return images.div_(255)
 
 

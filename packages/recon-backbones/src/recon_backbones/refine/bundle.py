@@ -162,7 +162,7 @@ def _camera_step(
 ) -> Float64[Tensor, "v 10"]:
     views = len(blocks.cameras)
     reduced = -_through_points(tracks, blocks.between, inverse, views)
-    diagonal = torch.arange(views) * (views + 1)
+    diagonal = torch.arange(views, device="cpu") * (views + 1)
     reduced.index_add_(0, diagonal, _damped(blocks.cameras, damping))
     eased = (inverse @ blocks.point_side[..., None])[tracks.point]
     side = -blocks.camera_side.index_add(0, tracks.view, -(blocks.between @ eased)[..., 0])
@@ -189,7 +189,7 @@ def _through_points(
     for length in counts.unique().tolist():
         group = (counts == length).nonzero()[:, 0]
         for part in group.split(max(1, AT_ONCE // max(1, length * length))):
-            rows: Int64[Tensor, "g n"] = first[part, None] + torch.arange(length)
+            rows: Int64[Tensor, "g n"] = first[part, None] + torch.arange(length, device="cpu")
             own = between[rows]
             eased = own @ inverse[part, None]
             pairs = torch.einsum("gaix,gbjx->gabij", eased, own)
@@ -200,10 +200,10 @@ def _through_points(
 
 
 def _damped(blocks: Float64[Tensor, "n k k"], damping: float) -> Float64[Tensor, "n k k"]:
+    """Each unknown by a share of its own diagonal, so that units do not matter."""
     diagonal = blocks.diagonal(dim1=-2, dim2=-1)
-    least = 1e-12 * diagonal.amax(dim=-1, keepdim=True) + 1e-12
-    return blocks + torch.diag_embed(diagonal * damping + least)
+    return blocks + torch.diag_embed(torch.where(diagonal > 0, damping * diagonal, 1.0))
 
 
 def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(*shape, dtype=torch.float64)
+    return torch.zeros(*shape, dtype=torch.float64, device="cpu")

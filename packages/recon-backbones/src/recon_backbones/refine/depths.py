@@ -7,6 +7,7 @@ fitted to no better than one factor, one factor it is; where they are too few fo
 of all views.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,7 +75,8 @@ def fit_depth(made: Reconstruction, ratios: Ratios) -> tuple[Reconstruction, str
     """Depth of each view brought to the points that it sees, and what was done, for people."""
     height, width = made.depth.shape[1:]
     down, across = (
-        (torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1 for n in (height, width)
+        (torch.arange(n, dtype=torch.float64, device="cpu") + 0.5) / n * 2 - 1
+        for n in (height, width)
     )
     depth, fitted, left = made.depth.copy(), 0, torch.zeros_like(ratios.log)
     middle = ratios.factor or 1.0
@@ -99,8 +101,8 @@ def fit_depth(made: Reconstruction, ratios: Ratios) -> tuple[Reconstruction, str
 def places(made: Reconstruction, tracks: Tracks) -> Float64[Tensor, "o 2"]:
     """Where in what the network saw each observation lies: from -1 to 1 inside it."""
     rows = [(m.scale_x, m.scale_y, m.shift_x, m.shift_y) for m in made.maps]
-    maps = torch.tensor(rows, dtype=torch.float64)[tracks.view]
-    size = torch.tensor(made.depth.shape[:0:-1], dtype=torch.float64)
+    maps = tracks.xy.new_tensor(rows)[tracks.view]
+    size = tracks.xy.new_tensor(made.depth.shape[:0:-1])
     return (tracks.xy * maps[:, :2] + maps[:, 2:]) / size * 2 - 1
 
 
@@ -108,7 +110,7 @@ def _sampled(
     maps: Shaped[Tensor, "v y x"], xy: Float64[Tensor, "o 2"], view: Int64[Tensor, " o"]
 ) -> Float64[Tensor, " o"]:
     """Values of each observation's view between its pixels."""
-    found = torch.zeros(len(xy), dtype=torch.float64)
+    found = xy.new_zeros(len(xy))
     for number, values in enumerate(maps):
         own = view == number
         grid = rearrange(xy[own], "o c -> 1 1 o c")
@@ -121,14 +123,14 @@ def _sampled(
 
 def _plane(seen: Ratios, middle: float) -> Float64[Tensor, "3"]:
     """The logarithm of a view's factor in its middle, and how it grows across and down."""
-    level = torch.zeros(3, dtype=torch.float64)
+    level = seen.log.new_zeros(3)
     if len(seen.log) < FEW:
-        level[0] = torch.tensor(middle, dtype=torch.float64).log()
+        level[0] = math.log(middle)
         return level
     if len(seen.log) < MANY:
         return _level(seen)
     halves = [seen.point % 2 == 0, seen.point % 2 == 1]
-    missed = torch.zeros(2, dtype=torch.float64)
+    missed = seen.log.new_zeros(2)
     for one, other in (halves, halves[::-1]):
         if int(one.sum()) < FEW:
             return _level(seen)
@@ -139,7 +141,7 @@ def _plane(seen: Ratios, middle: float) -> Float64[Tensor, "3"]:
 
 
 def _level(seen: Ratios) -> Float64[Tensor, "3"]:
-    level = torch.zeros(3, dtype=torch.float64)
+    level = seen.log.new_zeros(3)
     level[0] = seen.log.median()
     return level
 
@@ -148,8 +150,8 @@ def _tilted(seen: Ratios) -> Float64[Tensor, "3"]:
     """Cauchy's loss by least squares with weights that are computed anew in each round."""
     start = _level(seen)
     sides = torch.cat([torch.ones_like(seen.xy[:, :1]), seen.xy], dim=1)
-    doubt = torch.diag(torch.tensor([0.0, DOUBT, DOUBT], dtype=torch.float64))
-    plane, target = torch.zeros(3, dtype=torch.float64), seen.log - start[0]
+    doubt = torch.diag(seen.log.new_tensor([0.0, DOUBT, DOUBT]))
+    plane, target = seen.log.new_zeros(3), seen.log - start[0]
     for _ in range(ROUNDS):
         off = target - sides @ plane
         typical = off.abs().median().clamp_min(1e-9)

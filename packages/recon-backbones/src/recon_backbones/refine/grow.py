@@ -93,13 +93,13 @@ def _begin(tracks: Tracks, views: Views) -> Grown | None:
     pairs = list(_pairs(tracks, len(views.start)))
     for factor in FOCALS if lenses.free else (1.0,):
         start = lenses.together(views.start)
-        factors = torch.tensor([factor, factor, 1, 1], dtype=torch.float64)
+        factors = start.lens.new_tensor([factor, factor, 1, 1])
         start = replace(start, lens=start.lens * factors)
         for i, j in pairs:
             cameras = _two(start, tracks, i, j, views)
             if cameras is None:
                 continue
-            placed = torch.zeros(len(start), dtype=torch.bool)
+            placed = torch.zeros(len(start), dtype=torch.bool, device="cpu")
             placed[[i, j]] = True
             found = _renewed(cameras, tracks, placed, views, bound=TIGHT)
             wide = 2 * angles(cameras, found.tracks, found.near)[found.known]
@@ -135,8 +135,9 @@ def _two(start: Cameras, tracks: Tracks, i: int, j: int, views: Views) -> Camera
     _, rotation, translation, _ = cv2.recoverPose(
         essential, one, other, np.eye(3), mask=kept.copy()
     )
-    cameras = start.take(torch.arange(len(start)))
-    cameras.rotation[i], cameras.translation[i] = torch.eye(3).double(), torch.zeros(3).double()
+    cameras = start.take(torch.arange(len(start), device="cpu"))
+    cameras.rotation[i] = torch.eye(3, dtype=torch.float64, device="cpu")
+    cameras.translation[i] = 0
     cameras.rotation[j] = torch.from_numpy(rotation)
     cameras.translation[j] = torch.from_numpy(translation[:, 0])
     return cameras
@@ -158,15 +159,18 @@ def _with(grown: Grown, view: int, views: Views) -> Grown | None:
     flat = ((tracks.xy[here] - lens[2:]) / lens[:2]).numpy()
     far = 2 * FAR_OFF * float(views.pixel[view] / lens[0])
     cv2.setRNGSeed(0)
-    done, turn, shift, kept = cv2.solvePnPRansac(
-        points, flat, np.eye(3), None,
-        iterationsCount=1000, reprojectionError=far, confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP,
-    )  # fmt: skip
+    try:
+        done, turn, shift, kept = cv2.solvePnPRansac(
+            points, flat, np.eye(3), None, iterationsCount=1000, reprojectionError=far,
+            confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+    except cv2.error:  # OpenCV refuses what lies in one place
+        return None
     if not done or kept is None or len(kept) < max(FEWEST, len(flat) // 5):
         return None
     rows = kept[:, 0]
     turn, shift = cv2.solvePnPRefineLM(points[rows], flat[rows], np.eye(3), None, turn, shift)
-    cameras = grown.cameras.take(torch.arange(len(grown.cameras)))
+    cameras = grown.cameras.take(torch.arange(len(grown.cameras), device="cpu"))
     cameras.rotation[view] = torch.from_numpy(cv2.Rodrigues(turn)[0])
     cameras.translation[view] = torch.from_numpy(shift[:, 0])
     placed = grown.placed.clone()
@@ -196,7 +200,7 @@ def _renewed(
 ) -> Grown:
     """Points that the placed views now tell, and the observations that agree with them."""
     near = placed[tracks.view]
-    stays = torch.zeros(len(tracks), dtype=torch.bool) if known is None else known
+    stays = near.new_zeros(len(tracks)) if known is None else known
     for far in (4 * bound, bound, bound):
         points = torch.where(stays[:, None], tracks.points, triangulate(cameras, tracks, near))
         tracks = tracks.at(points)

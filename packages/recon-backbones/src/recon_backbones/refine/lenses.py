@@ -40,24 +40,25 @@ class Lenses:
         too; one focal length also where photos are turned. "each": a focal length each.
         """
         views = len(cameras)
-        turned = torch.tensor([width < height for width, height in sizes]).long()
-        alike, same = torch.arange(views), torch.arange(views)
+        numbers = torch.arange(max(views, LOCAL), device="cpu")
+        turned = torch.tensor([width < height for width, height in sizes], device="cpu").long()
+        alike, same = numbers[:views], numbers[:views]
         if focal == "shared":
             alike = _first([(min(size), max(size)) for size in sizes])
             same = _first(sizes)
-        column = torch.full((views, LOCAL), FIXED)
-        column[:, :6] = torch.arange(views)[:, None] * 6 + torch.arange(6)
+        column = torch.full((views, LOCAL), FIXED, device="cpu")
+        column[:, :6] = numbers[:views, None] * 6 + numbers[:6]
         if focal != "fixed":
             column[:, 6:8] = 6 * views + 2 * alike[:, None] + torch.stack([turned, 1 - turned], 1)
         if focal == "shared":
-            column[:, 8:] = 8 * views + 2 * same[:, None] + torch.arange(2)
-        used, numbers = torch.unique(column, return_inverse=True)
+            column[:, 8:] = 8 * views + 2 * same[:, None] + numbers[:2]
+        used, places = torch.unique(column, return_inverse=True)
         logs = cameras.lens[:, :2].log().mean(dim=1, keepdim=True)
         return Lenses(
-            column=numbers - int(used[0] == FIXED),
+            column=places - int(used[0] == FIXED),
             start=torch.cat([logs, cameras.lens[:, 2:]], dim=1),
             share=1 / torch.bincount(alike)[alike].double(),
-            near=CENTERED * torch.tensor([float(max(size)) for size in sizes], dtype=torch.float64),
+            near=CENTERED * cameras.lens.new_tensor([max(size) for size in sizes]),
         )
 
     @property
@@ -72,7 +73,7 @@ class Lenses:
         lens = cameras.lens.clone()
         _, group = torch.unique(self.column[:, 6:8].amin(dim=1), return_inverse=True)
         logs = lens[:, :2].log().mean(dim=1) * self.share
-        mean = torch.zeros(len(lens), dtype=torch.float64).index_add_(0, group, logs)[group]
+        mean = lens.new_zeros(len(lens)).index_add_(0, group, logs)[group]
         lens[:, :2] = mean.exp()[:, None]
         return replace(cameras, lens=lens)
 
@@ -84,10 +85,11 @@ class Lenses:
 
     def prior(self, cameras: Cameras) -> tuple[Float64[Tensor, "v 10 10"], Float64[Tensor, "v 10"]]:
         """The normal equations of that cost."""
-        matrix = torch.zeros(len(cameras), LOCAL, LOCAL, dtype=torch.float64)
-        side = torch.zeros(len(cameras), LOCAL, dtype=torch.float64)
+        lens = cameras.lens
+        matrix = lens.new_zeros(len(cameras), LOCAL, LOCAL)
+        side = lens.new_zeros(len(cameras), LOCAL)
         if self.free:
-            rows = torch.zeros(len(cameras), 4, 4, dtype=torch.float64)
+            rows = lens.new_zeros(len(cameras), 4, 4)
             rows[:, 0, 0], rows[:, 0, 1] = 1 / SQUARE, -1 / SQUARE
             rows[:, 1, :2] = 0.5 / LIKELY
             rows[:, 2, 2] = rows[:, 3, 3] = 1 / self.near
@@ -126,4 +128,4 @@ class Lenses:
 
 def _first(kinds: Sequence[tuple[int, int]]) -> Int64[Tensor, " v"]:
     """For each view, the first that is of its kind."""
-    return torch.tensor([kinds.index(kind) for kind in kinds])
+    return torch.tensor([kinds.index(kind) for kind in kinds], device="cpu")

@@ -48,11 +48,11 @@ def match_pair(one: Keypoints, other: Keypoints) -> Int64[Tensor, "m 2"]:
 def alike(one: Keypoints, other: Keypoints) -> Int64[Tensor, "m 2"]:
     """Rows of keypoints that are each other's best, and better than the second by `RATIO`."""
     if min(len(one), len(other)) < 2:
-        return torch.zeros(0, 2, dtype=torch.int64)
+        return torch.zeros(0, 2, dtype=torch.int64, device="cpu")
     likeness = one.descriptors @ other.descriptors.T
     top, place = likeness.topk(2, dim=1)
     back = likeness.argmax(dim=0)
-    here = torch.arange(len(one))
+    here = torch.arange(len(one), device=place.device)
     apart = (2 - 2 * top).clamp_min(0).sqrt()  # distances of unit vectors
     kept = (back[place[:, 0]] == here) & (apart[:, 0] < RATIO * apart[:, 1])
     return torch.stack([here[kept], place[kept, 0]], dim=1)
@@ -70,7 +70,7 @@ def epipolar(one: Float64[Tensor, "m 2"], other: Float64[Tensor, "m 2"]) -> Bool
     except cv2.error:  # OpenCV has no model of a degenerate sample
         kept = cv2.findHomography(here, there, cv2.RANSAC, TOLERANCE)[1]
     if kept is None:
-        return torch.zeros(len(one), dtype=torch.bool)
+        return torch.zeros(len(one), dtype=torch.bool, device="cpu")
     return torch.from_numpy(kept[:, 0] > 0)
 
 

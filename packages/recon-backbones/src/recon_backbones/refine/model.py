@@ -44,7 +44,7 @@ class Cameras:
     @property
     def intrinsics(self) -> Float64[Tensor, "v 3 3"]:
         """The lenses as matrices."""
-        matrix = torch.zeros(len(self.lens), 3, 3, dtype=torch.float64)
+        matrix = self.lens.new_zeros(len(self.lens), 3, 3)
         matrix[:, [0, 1, 0, 1], [0, 1, 2, 2]] = self.lens
         matrix[:, 2, 2] = 1
         return matrix
@@ -95,7 +95,7 @@ class Linear:
 def errors(cameras: Cameras, tracks: Tracks) -> tuple[Float64[Tensor, "o 2"], Bool[Tensor, " o"]]:
     """How far each observation lies from where its point lands, and whether it is ahead."""
     local = _local(cameras, tracks)
-    ahead = local[:, 2] > NEAR
+    ahead = local[:, 2] > NEAR * local.norm(dim=1)
     z = torch.where(ahead, local[:, 2], 1.0)
     lens = cameras.lens[tracks.view]
     landed = lens[:, :2] * local[:, :2] / z[:, None] + lens[:, 2:]
@@ -119,7 +119,7 @@ def linearize(cameras: Cameras, tracks: Tracks) -> Linear:
     by_local = torch.stack(rows, dim=-1).unflatten(-1, (2, 3))
     turn = -_cross(local)
     focal = torch.stack((fx * x, zero, zero, fy * y), dim=-1).unflatten(-1, (2, 2))
-    middle = torch.eye(2, dtype=torch.float64).expand(len(x), 2, 2)
+    middle = torch.eye(2, dtype=x.dtype, device=x.device).expand(len(x), 2, 2)
     return Linear(
         error=error,
         by_camera=torch.cat([by_local @ turn, by_local, focal, middle], dim=-1),
@@ -137,14 +137,14 @@ def triangulate(
     ray = torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)
     ray = (cameras.rotation[tracks.view].mT @ ray[..., None])[..., 0]
     ray = ray / ray.norm(dim=1, keepdim=True)
-    aside = torch.eye(3, dtype=torch.float64) - ray[:, :, None] * ray[:, None]
+    aside = torch.eye(3, dtype=ray.dtype, device=ray.device) - ray[:, :, None] * ray[:, None]
     if used is not None:
         aside = aside * used[:, None, None]
     count = len(tracks)
-    matrix = torch.zeros(count, 3, 3, dtype=torch.float64).index_add_(0, tracks.point, aside)
+    matrix = aside.new_zeros(count, 3, 3).index_add_(0, tracks.point, aside)
     against = (aside @ cameras.centers[tracks.view][..., None])[..., 0]
-    right = torch.zeros(count, 3, dtype=torch.float64).index_add_(0, tracks.point, against)
-    slightly = 1e-9 * torch.eye(3, dtype=torch.float64)
+    right = aside.new_zeros(count, 3).index_add_(0, tracks.point, against)
+    slightly = 1e-9 * torch.eye(3, dtype=aside.dtype, device=aside.device)
     return torch.linalg.solve(matrix + slightly, right)
 
 
@@ -157,12 +157,12 @@ def angles(
     if used is not None:
         ray = ray * used[:, None]
     count = len(tracks)
-    total = torch.zeros(count, 3, dtype=torch.float64).index_add_(0, tracks.point, ray)
+    total = ray.new_zeros(count, 3).index_add_(0, tracks.point, ray)
     middle = total / total.norm(dim=1, keepdim=True).clamp_min(1e-12)
     apart = torch.rad2deg((ray * middle[tracks.point]).sum(1).clamp(-1, 1).arccos())
     if used is not None:
         apart = apart * used
-    widest = torch.zeros(count, dtype=torch.float64)
+    widest = apart.new_zeros(count)
     return widest.scatter_reduce_(0, tracks.point, apart, reduce="amax")
 
 

@@ -69,7 +69,7 @@ def refine_cameras(
     views = Views(
         start=start,
         sizes=made.sizes,
-        pixel=torch.tensor([found.pixel for found in keypoints], dtype=torch.float64),
+        pixel=torch.tensor([found.pixel for found in keypoints], dtype=torch.float64, device="cpu"),
         focal=options.focal,
     )
     del keypoints  # two megabytes a photo, which nothing reads any more
@@ -160,7 +160,7 @@ def _refined(
 
 def _seen_at(made: Reconstruction, tracks: Tracks) -> tuple[Tensor, Tensor]:
     """Column and row of each observation in what the network saw."""
-    size = torch.tensor(made.depth.shape[:0:-1])
+    size = torch.tensor(made.depth.shape[:0:-1], device="cpu")
     found = ((places(made, tracks) + 1) / 2 * size).floor().long()
     x, y = found.clamp_min(0).minimum(size - 1).unbind(1)
     return x, y

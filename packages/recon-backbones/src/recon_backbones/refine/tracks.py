@@ -42,10 +42,12 @@ class Tracks:
 
     def shared(self, views: int) -> Float32[Tensor, "v v"]:
         """How many points each of so many views shares with each other, above the diagonal."""
-        counts = torch.zeros(views, views, dtype=torch.float32)
+        counts = torch.zeros(views, views, dtype=torch.float32, device="cpu")
         for first in range(0, len(self), AT_ONCE):  # every view by every point is no small table
-            start, end = torch.searchsorted(self.point, torch.tensor([first, first + AT_ONCE]))
-            sees = torch.zeros(views, AT_ONCE, dtype=torch.float32)
+            start, end = torch.searchsorted(
+                self.point, self.point.new_tensor([first, first + AT_ONCE])
+            )
+            sees = torch.zeros(views, AT_ONCE, dtype=torch.float32, device="cpu")
             sees[self.view[start:end], self.point[start:end] - first] = 1.0
             counts += sees @ sees.T
         return counts.triu(diagonal=1)
@@ -53,8 +55,8 @@ class Tracks:
     def joined(self, views: int, least: int) -> Bool[Tensor, " v"]:
         """The largest part of the views in which `least` shared points lead from each to each."""
         near = self.shared(views) >= least
-        near = near | near.T | torch.eye(views, dtype=torch.bool)
-        part = torch.arange(views)
+        near = near | near.T | torch.eye(views, dtype=torch.bool, device="cpu")
+        part = torch.arange(views, device="cpu")
         while True:  # each view takes the smallest number around it
             lowest = torch.where(near, part, views).amin(dim=1)
             lowest = lowest[lowest]
@@ -81,11 +83,11 @@ def join_matches(
 
     A track that meets one view at two keypoints contradicts itself, and is left out.
     """
-    starts = torch.tensor([0, *(len(k) for k in keypoints)]).cumsum(0)
+    starts = torch.tensor([0, *(len(k) for k in keypoints)], device="cpu").cumsum(0)
     total = int(starts[-1])
-    root = torch.arange(total)
+    root = torch.arange(total, device="cpu")
     edges = [rows + starts[[i, j]] for i, j, rows in matches]
-    ends = torch.cat([torch.zeros(0, 2, dtype=torch.int64), *edges])
+    ends = torch.cat([torch.zeros(0, 2, dtype=torch.int64, device="cpu"), *edges])
     while len(ends):  # each keypoint takes the smallest number in its neighborhood, then its root's
         low = root[ends].amin(dim=1)
         before = root.clone()
@@ -95,19 +97,23 @@ def join_matches(
         root = root[root]
         if torch.equal(root, before):
             break
-    view = torch.repeat_interleave(torch.arange(len(keypoints)), starts.diff())
+    view = torch.repeat_interleave(torch.arange(len(keypoints), device="cpu"), starts.diff())
     where = (torch.bincount(root, minlength=total)[root] >= 2).nonzero()[:, 0]
     seen, times = torch.unique(root[where] * len(keypoints) + view[where], return_counts=True)
-    twice = torch.zeros(total, dtype=torch.bool)
+    twice = torch.zeros(total, dtype=torch.bool, device="cpu")
     twice[seen[times > 1] // len(keypoints)] = True
     where = where[~twice[root[where]]]
     where = where[torch.argsort(root[where], stable=True)]
     _, point = torch.unique(root[where], return_inverse=True)
-    xy = torch.cat(list(keypoints)) if keypoints else torch.zeros(0, 2)
+    xy = (
+        torch.cat(list(keypoints))
+        if keypoints
+        else torch.zeros(0, 2, dtype=torch.float64, device="cpu")
+    )
     count = int(point.max()) + 1 if len(point) else 0
     return Tracks(
         view=view[where],
         point=point,
         xy=xy[where].double(),
-        points=torch.zeros(count, 3, dtype=torch.float64),
+        points=torch.zeros(count, 3, dtype=torch.float64, device="cpu"),
     )

@@ -67,7 +67,8 @@ def _take_over(made: Vggt, other: DepthAnything3) -> None:
 def _size(vit: VisionTransformer, *, start: int) -> float:
     """How large tokens are ahead of a block, as the image encoder's last norm leaves them."""
     width, patch = vit.config.embed_dim, vit.config.patch_size
-    noise = torch.randn(1, 3, 8 * patch, 8 * patch, generator=torch.Generator().manual_seed(0))
+    draw, size = torch.Generator().manual_seed(0), (1, 3, 8 * patch, 8 * patch)
+    noise = torch.randn(size, generator=draw, dtype=torch.float32, device="cpu")
     tokens = vit.patch_embed(noise)
     for block in vit.blocks[:start]:
         tokens = block(tokens)

@@ -155,7 +155,7 @@ def _agreed(minutes: float) -> float:
     """The clock of the first process, for all."""
     if not dist.is_initialized():
         return minutes
-    clock = torch.tensor(minutes, dtype=torch.float64)
+    clock = torch.tensor(minutes, dtype=torch.float64, device="cpu")
     dist.broadcast(clock, 0)
     return float(clock)
 

@@ -44,8 +44,8 @@ def claim(folder: Path, settings: Mapping[str, object]) -> None:
 def save_state(folder: Path, optimizer: Optimizer, *, step: int, minutes: float) -> None:
     """Write everything that the next step depends on, whole or not at all."""
     tensors = optimizer.state() | {
-        "step": torch.tensor(step),
-        "minutes": torch.tensor(minutes, dtype=torch.float64),
+        "step": torch.tensor(step, device="cpu"),
+        "minutes": torch.tensor(minutes, dtype=torch.float64, device="cpu"),
     }
     partial = folder / "state.partial"
     _write(partial, {n: t.detach().cpu().contiguous() for n, t in tensors.items()})

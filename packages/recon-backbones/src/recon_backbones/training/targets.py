@@ -44,7 +44,7 @@ def make_targets(
     points = _unproject(depth[:, :, 3::8, 3::8], intrinsics, camera_to_first, offset=3.5, stride=8)
     seen = rearrange(valid[:, :, 3::8, 3::8], "b v y x -> b v (y x)")
     total = (points.norm(dim=-1) * seen).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1)
-    unit = rearrange(total.clamp_min(1e-3), "b -> b 1 1 1")
+    unit = rearrange(torch.where(total > 0, total, 1.0), "b -> b 1 1 1")
     scaled = torch.cat([camera_to_first[..., :3], camera_to_first[..., 3:] / unit], dim=-1)
     depth = torch.where(valid, depth / unit, 1.0)
     return Targets(
@@ -124,8 +124,8 @@ def _relative(world_to_camera: Tensor) -> Float[Tensor, "b v 3 4"]:
 def _grid(
     rows: int, columns: int, step_x: float, step_y: float, offset: float, like: Tensor
 ) -> Float[Tensor, "p 3"]:
-    y = (torch.arange(rows, device=like.device) + offset) * step_y
-    x = (torch.arange(columns, device=like.device) + offset) * step_x
+    y = (torch.arange(rows, dtype=like.dtype, device=like.device) + offset) * step_y
+    x = (torch.arange(columns, dtype=like.dtype, device=like.device) + offset) * step_x
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x.flatten(), y.flatten(), torch.ones_like(x.flatten())], dim=-1)
 

@@ -263,10 +263,11 @@ class Vggt(Backbone):
         ):
             nn.init.trunc_normal_(token, std=0.02)
         nn.init.zeros_(dino.mask_token)
-        start = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1, 1])
         nn.init.zeros_(self.camera_head.empty_pose_tokens)
         with torch.no_grad():
-            self.camera_head.pose_branch.fc2.bias.copy_(start / self.config.camera_iterations)
+            bias = self.camera_head.pose_branch.fc2.bias
+            start = bias.new_tensor([0.0, 0, 0, 0, 0, 0, 1, 1, 1])
+            bias.copy_(start / self.config.camera_iterations)
 
     def preprocessing(self, size: int | None = None) -> Preprocess:
         """Photos as the family reads them; `size` is the side in pixels."""

@@ -122,8 +122,8 @@ def position_at(
 
 
 def _read(at: Float[Tensor, "b p"], count: int, width: int) -> Float[Tensor, "b p e"]:
-    omega = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width // 2))
-    angle = torch.outer(torch.arange(count, dtype=torch.float64), omega)
+    omega = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64, device="cpu") / (width // 2))
+    angle = torch.outer(torch.arange(count, dtype=torch.float64, device="cpu"), omega)
     table = torch.cat((angle.sin(), angle.cos()), dim=1).float().to(at.device)
     at = at.float().clamp(0, count - 1)
     low = at.floor().long().clamp_max(max(count - 2, 0))

@@ -61,6 +61,8 @@ def predict_windows(
       its windows moved so that they meet there.
     """
     seen = [predict(part) for part in parts]
+    if len(parts) == 1:
+        return Stitched(prediction=seen[0], joins=())
     joins, places = [], [SimilarityMap.identity()]
     for k, (before, part) in enumerate(pairwise(parts)):
         shared = before.stop - part.start
@@ -71,12 +73,15 @@ def predict_windows(
     if images is not None and not given_cameras and len(parts) > 2:
         chain = Chain(parts=tuple(parts), seen=tuple(seen), places=tuple(places))
         places, loops = close_loops(chain, images, predict)
-    joined = seen[0]
-    for new, part, place in zip(seen[1:], parts[1:], places[1:], strict=True):
-        moved = _rescaled(new, place) if given_cameras else _moved(new, place)
-        cut = (joined.depth.shape[1] - part.start) // 2  # each gives views nearer its middle
-        joined = _concatenate(views_of(joined, 0, part.start + cut), views_of(moved, cut, None))
-    return Stitched(prediction=joined, joins=tuple(joins), loops=loops)
+    begins = [0, *((part.start + before.stop) // 2 for before, part in pairwise(parts))]
+    ends = [*begins[1:], parts[-1].stop]  # each gives views nearer its middle
+    move = _rescaled if given_cameras else _moved
+    pieces = [
+        views_of(new, begin - part.start, end - part.start)
+        for new, part, begin, end in zip(seen, parts, begins, ends, strict=True)
+    ]
+    moved = (move(piece, place) for piece, place in zip(pieces[1:], places[1:], strict=True))
+    return Stitched(prediction=_concatenate([pieces[0], *moved]), joins=tuple(joins), loops=loops)
 
 
 def _moved(prediction: Prediction, similarity: SimilarityMap) -> Prediction:
@@ -95,15 +100,16 @@ def _rescaled(prediction: Prediction, place: SimilarityMap) -> Prediction:
     return replace(prediction, depth=prediction.depth * place.scale)
 
 
-def _concatenate(one: Prediction, other: Prediction) -> Prediction:
-    def both(name: str) -> Tensor:
-        return torch.cat((getattr(one, name), getattr(other, name)), dim=1)
+def _concatenate(parts: Sequence[Prediction]) -> Prediction:
+    def whole(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts], dim=1)
 
+    first = parts[0]
     return Prediction(
-        depth=both("depth"),
-        depth_conf=both("depth_conf"),
-        world_to_camera=both("world_to_camera"),
-        intrinsics=both("intrinsics"),
-        sky=None if one.sky is None else both("sky"),
-        metric=one.metric,
+        depth=whole("depth"),
+        depth_conf=whole("depth_conf"),
+        world_to_camera=whole("world_to_camera"),
+        intrinsics=whole("intrinsics"),
+        sky=None if first.sky is None else whole("sky"),
+        metric=first.metric,
     )

@@ -53,8 +53,8 @@ def _align_by_orientation(
     # sum of R_target^T R_predicted: each is the rotation of the world seen by one camera
     total = einsum(target[:, :, :3].double(), predicted[:, :, :3].double(), "v i j, v i k -> j k")
     u, _, vt = torch.linalg.svd(total)
-    sign = torch.tensor([1.0, 1.0, float(torch.sign(torch.det(u @ vt)))], dtype=torch.float64)
-    rotation = u @ torch.diag(sign.to(u.device)) @ vt
+    sign = u.new_tensor([1.0, 1.0, float(torch.sign(torch.det(u @ vt)))])
+    rotation = u @ torch.diag(sign) @ vt
     scale = float((y * (x @ rotation.T)).sum() / (x * x).sum())
     if not scale > 0:
         raise DegenerateAlignment(
@@ -65,6 +65,6 @@ def _align_by_orientation(
         scale=scale,
         rotation=rotation,
         translation=mean_y - scale * rotation @ mean_x,
-        spread=spread(y, torch.full((len(y),), 1 / len(y), dtype=torch.float64)),
+        spread=spread(y, y.new_full((len(y),), 1 / len(y))),
         method="orientations",
     )

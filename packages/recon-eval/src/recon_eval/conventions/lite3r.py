@@ -172,4 +172,8 @@ def _relative_to_first(cameras: Tensor) -> tuple[Tensor, Tensor]:
 def _draw(points: Tensor, generator: torch.Generator) -> Tensor:
     if len(points) <= MAX_POINTS:
         return points
-    return points[torch.randperm(len(points), generator=generator)[:MAX_POINTS].to(points.device)]
+    return points[
+        torch.randperm(len(points), generator=generator, device="cpu")[:MAX_POINTS].to(
+            points.device
+        )
+    ]

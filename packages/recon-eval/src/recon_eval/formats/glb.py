@@ -96,7 +96,7 @@ def write_glb(path: str | Path, cloud: PointCloud, cameras: Sequence[Camera] = (
         "buffers": [{"byteLength": buffer.length}],
     }
     if cameras:
-        document["cameras"] = [_camera(camera) for camera in cameras]
+        document["cameras"] = [_camera(camera, size) for camera in cameras]
     _write(Path(path), document, buffer)
 
 
@@ -199,12 +199,12 @@ def _frustum(camera: Camera, depth: float) -> Float[np.ndarray, "16 3"]:
     return np.stack(edges)
 
 
-def _camera(camera: Camera) -> dict[str, object]:
+def _camera(camera: Camera, size: float) -> dict[str, object]:
     width, height = _size(camera)
     fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
     aspect = (width / fx) / (height / fy)  # of the view's width to its height, not of pixels
     yfov = 2 * np.arctan(height / 2 / fy)
-    perspective = {"yfov": float(yfov), "aspectRatio": float(aspect), "znear": 1e-3}
+    perspective = {"yfov": float(yfov), "aspectRatio": float(aspect), "znear": size * 1e-3}
     return {"type": "perspective", "name": camera.name, "perspective": perspective}
 
 

@@ -30,7 +30,11 @@ class FusedCloud:
         if len(self.points) <= count:
             return self
         generator = torch.Generator().manual_seed(seed)
-        kept = torch.randperm(len(self.points), generator=generator)[:count].sort().values
+        kept = (
+            torch.randperm(len(self.points), generator=generator, device="cpu")[:count]
+            .sort()
+            .values
+        )
         kept = kept.to(self.points.device)
         return FusedCloud(points=self.points[kept], pixels=self.pixels[kept])
 
@@ -179,11 +183,11 @@ def _is_close(view: _View, own: Tensor, seen: Tensor, *, max_distance: float) ->
 def _centers(depth: Tensor) -> Tensor:
     height, width = depth.shape
     y, x = torch.meshgrid(
-        torch.arange(height, device=depth.device) + 0.5,
-        torch.arange(width, device=depth.device) + 0.5,
+        torch.arange(height, dtype=depth.dtype, device=depth.device) + 0.5,
+        torch.arange(width, dtype=depth.dtype, device=depth.device) + 0.5,
         indexing="ij",
     )
-    return torch.stack([x, y], dim=-1).to(depth.dtype)
+    return torch.stack([x, y], dim=-1)
 
 
 def _views(

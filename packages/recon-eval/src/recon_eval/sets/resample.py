@@ -1,6 +1,5 @@
 """Bring the views of a scene to one size, cameras and depth included."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -47,5 +46,5 @@ def _follow(
 ) -> Float[Tensor, "v 3 3"] | None:
     if intrinsics is None:
         return None
-    change = torch.tensor([[x, 0, -shift[0]], [0, y, -shift[1]], [0, 0, 1]], dtype=torch.float64)
-    return (change.to(intrinsics.device) @ intrinsics.double()).to(intrinsics.dtype)
+    change = intrinsics.double().new_tensor([[x, 0, -shift[0]], [0, y, -shift[1]], [0, 0, 1]])
+    return (change @ intrinsics.double()).to(intrinsics.dtype)

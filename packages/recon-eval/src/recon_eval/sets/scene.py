@@ -48,7 +48,7 @@ class Scene:
 
     def select(self, views: list[int]) -> "Scene":
         """Return a scene of the named views, in that order."""
-        index = torch.tensor(views)
+        index = torch.tensor(views, device=self.images.device)
 
         def pick(value: Tensor | None) -> Tensor | None:
             return None if value is None else value[index]

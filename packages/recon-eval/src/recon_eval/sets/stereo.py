@@ -79,10 +79,10 @@ def _scene(
     total = torch.from_numpy(disparity.astype(np.float64)) + c.offset
     known = torch.isfinite(total) & (total > 0)
     depth = (c.baseline * c.focal / total.where(known, 1)).where(known, 0).float()
-    left = torch.tensor([[c.focal, 0, c.column + 0.5], [0, c.focal, c.row + 0.5], [0, 0, 1]])
+    left = depth.new_tensor([[c.focal, 0, c.column + 0.5], [0, c.focal, c.row + 0.5], [0, 0, 1]])
     right = left.clone()
     right[0, 2] += c.offset
-    cameras = torch.eye(3, 4).repeat(2, 1, 1)
+    cameras = torch.eye(3, 4, dtype=depth.dtype, device=depth.device).repeat(2, 1, 1)
     cameras[1, 0, 3] = -c.baseline
     return Scene(
         name=name,

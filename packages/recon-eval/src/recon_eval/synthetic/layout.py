@@ -49,16 +49,20 @@ def overlap(scene: Scene) -> Float[Tensor, "v v"]:
     depth, cameras, intrinsics = scene.depth, scene.world_to_camera, scene.intrinsics
     assert depth is not None and cameras is not None and intrinsics is not None
     views, height, width = depth.shape
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    rows, columns = (
+        torch.arange(n, dtype=depth.dtype, device=depth.device) + 0.5 for n in (height, width)
+    )
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1)
-    shares = torch.zeros(views, views)
+    shares = depth.new_zeros(views, views)
     for i in range(views):
         local = pixels @ torch.linalg.inv(intrinsics[i]).T * depth[i][..., None]
         points = (rearrange(local, "y x xyz -> (y x) xyz") - cameras[i, :, 3]) @ cameras[i, :, :3]
         seen = torch.einsum("vij,pj->vpi", cameras[:, :, :3], points) + cameras[:, None, :, 3]
         u, v, z = torch.einsum("vij,vpj->vpi", intrinsics, seen).unbind(-1)
         inside = (z > 0) & (u >= 0) & (v >= 0) & (u < width * z) & (v < height * z)
-        usable = torch.ones(height * width) if scene.valid is None else scene.valid[i].flatten()
+        usable = torch.ones_like(depth[i]) if scene.valid is None else scene.valid[i]
+        usable = usable.flatten()
         shares[i] = (inside & (usable > 0)).sum(1) / usable.sum().clamp_min(1)
     return shares
 

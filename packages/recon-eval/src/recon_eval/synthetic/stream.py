@@ -179,7 +179,7 @@ def _row(
 
 def _mirrored(row: Row) -> Row:
     """The same scene in a mirror: images from right to left, x turned in world and cameras."""
-    across = torch.tensor([-1.0, 1.0, 1.0], device=row["depth"].device)
+    across = row["depth"].new_tensor([-1.0, 1.0, 1.0])
     cameras, lenses = row["world_to_camera"], row["intrinsics"].clone()
     lenses[:, 0, 2] = row["images"].shape[-1] - lenses[:, 0, 2]
     turned = cameras[..., :3] * across[:, None] * across

@@ -45,9 +45,12 @@ def _pixels(targets: Targets) -> tuple[Tensor, Tensor]:
     height, width = targets.depth.shape[-2:]
     draw = torch.Generator().manual_seed(int(targets.depth.double().sum().item() * 1000) % 2**31)
     count = (len(targets.depth), SIDE, SIDE)
-    along = torch.arange(SIDE)
-    rows = (along[:, None] + torch.rand(count, generator=draw)) * (height / SIDE)
-    columns = (along + torch.rand(count, generator=draw)) * (width / SIDE)
+    along = torch.arange(SIDE, dtype=torch.float32, device="cpu")
+    down, across = (
+        torch.rand(count, generator=draw, dtype=along.dtype, device="cpu") for _ in range(2)
+    )
+    rows = (along[:, None] + down) * (height / SIDE)
+    columns = (along + across) * (width / SIDE)
     device = targets.depth.device
     return (
         rearrange(rows.long(), "b r c -> b (r c)").to(device),

@@ -107,7 +107,7 @@ def ground_normals(
     rays: Rays, stage: Stage, wall: Int[Tensor, "t r"], points: Float[Tensor, "t r 3"]
 ) -> Float[Tensor, "t r 3"]:
     """Unit normals that point at whoever sees the ground."""
-    axes = torch.eye(3, device=points.device)
+    axes = torch.eye(3, dtype=points.dtype, device=points.device)
     inward = rearrange(
         [axes, -axes], "sign wall xyz -> (wall sign) xyz"
     )  # -x wall looks to +x, and so on

@@ -30,9 +30,12 @@ def photograph(images: Float[Tensor, "v 3 y x"], lens: Lens) -> Float[Tensor, "v
 
 
 def _vignette(lens: Lens, height: int, width: int) -> Float[Tensor, "v 1 y x"]:
-    y = torch.linspace(-1, 1, height, device=lens.vignette.device)[:, None]
-    x = torch.linspace(-1, 1, width, device=lens.vignette.device)
-    return (1 - lens.vignette[:, None, None] * (x * x + y * y) / 2)[:, None]
+    like = lens.vignette
+    y, x = (
+        torch.linspace(-1, 1, side, dtype=like.dtype, device=like.device)
+        for side in (height, width)
+    )
+    return (1 - lens.vignette[:, None, None] * (x * x + y[:, None] * y[:, None]) / 2)[:, None]
 
 
 def _blur(images: Tensor, lens: Lens, scale: float) -> Tensor:
@@ -58,7 +61,7 @@ def _blur(images: Tensor, lens: Lens, scale: float) -> Tensor:
 
 def _noise(images: Tensor, lens: Lens) -> Tensor:
     """Shot and read noise; drawn on the CPU, so that every device draws the same."""
-    drawn = torch.empty(images.shape)
+    drawn = torch.empty(images.shape, dtype=torch.float32, device="cpu")
     for view, seed in enumerate(lens.seed.tolist()):
         drawn[view].normal_(generator=torch.Generator().manual_seed(seed))
     size = lens.noise[:, None, None, None] * (0.3 + 0.7 * images.sqrt())
@@ -70,14 +73,16 @@ LUMA = torch.tensor([
     [14, 13, 16, 24, 40, 57, 69, 56], [14, 17, 22, 29, 51, 87, 80, 62],
     [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
     [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
-])  # fmt: skip
+], device="cpu")  # fmt: skip
 """Quantization of brightness at quality 50 (ITU T.81, annex K)."""
-CHROMA = torch.full((8, 8), 99)
+CHROMA = torch.full((8, 8), 99, device="cpu")
 CHROMA[:4, :4] = torch.tensor(
-    [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+    [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]], device="cpu"
 )
 TO_YCC = torch.tensor(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
+    dtype=torch.float32,
+    device="cpu",
 )
 
 
@@ -101,7 +106,7 @@ def jpeg(images: Float[Tensor, "v 3 y x"], quality: Float[Tensor, " v"]) -> Tens
 
 def _cosines() -> Float[Tensor, "8 8"]:
     """The orthonormal cosine transform of eight samples."""
-    k, n = torch.arange(8.0)[:, None], torch.arange(8.0)
-    basis = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2
+    n = torch.arange(8, dtype=torch.float32, device="cpu")
+    basis = torch.cos(math.pi * (2 * n + 1) * n[:, None] / 16) / 2
     basis[0] /= 2**0.5
     return basis

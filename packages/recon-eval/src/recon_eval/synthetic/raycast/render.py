@@ -69,7 +69,7 @@ def render_worlds(
 
 def intrinsics_of(cameras: Cameras, height: int, width: int) -> Float[Tensor, "v 3 3"]:
     """Square pixels; the principal point is in the middle, but for a crop's shift."""
-    matrix = torch.zeros(len(cameras.focal), 3, 3, device=cameras.focal.device)
+    matrix = cameras.focal.new_zeros(len(cameras.focal), 3, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = cameras.focal * max(height, width) / 2
     matrix[:, 0, 2] = width * (0.5 + cameras.shift[:, 0])
     matrix[:, 1, 2] = height * (0.5 + cameras.shift[:, 1])
@@ -86,7 +86,10 @@ def _trace(
     width: int,
 ) -> tuple[Float[Tensor, "v 3 y x"], Float[Tensor, "v y x"]]:
     """Colors and depth of every pixel, some tiles at a time."""
-    y, x = (torch.arange(s, device=scene.device) + 0.5 for s in (height, width))
+    like = intrinsics
+    y, x = (
+        torch.arange(side, dtype=like.dtype, device=like.device) + 0.5 for side in (height, width)
+    )
     pixels = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1)
     pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
     to_world = camera_to_world[:, :, :3] @ torch.linalg.inv(intrinsics)

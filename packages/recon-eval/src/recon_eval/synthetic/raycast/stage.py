@@ -31,9 +31,10 @@ def make_stage(worlds: list[w.World], device: torch.device) -> Stage:
     """Join worlds; material numbers go on from world to world."""
     solids = _join([world.solids for world in worlds], torch.cat, device)
     ground = _join([world.ground for world in worlds], torch.stack, device)
-    before = torch.tensor([0] + [len(world.materials.pattern) for world in worlds]).cumsum(0)
+    lengths = [len(world.materials.pattern) for world in worlds]
+    before = torch.tensor([0, *lengths], device="cpu").cumsum(0)
     scene = torch.cat(
-        [torch.full((len(world.solids.kind),), i) for i, world in enumerate(worlds)]
+        [torch.full((len(world.solids.kind),), i, device="cpu") for i, world in enumerate(worlds)]
     ).to(device)
     offset = before.to(device)
     solids.material.add_(offset[scene])

@@ -44,8 +44,10 @@ class Pairs:
 def to_tiles(pixels: Float[Tensor, "c y x d"]) -> Float[Tensor, "t r d"]:
     """Cut images into tiles; the last row and column are repeated where a tile hangs over."""
     height, width = pixels.shape[1:3]
-    rows, columns = (torch.arange(-(-s // TILE) * TILE).clamp_max(s - 1) for s in (height, width))
-    rows, columns = rows.to(pixels.device), columns.to(pixels.device)
+    rows, columns = (
+        torch.arange(-(-side // TILE) * TILE, device=pixels.device).clamp_max(side - 1)
+        for side in (height, width)
+    )
     full = pixels[:, rows][:, :, columns]
     return rearrange(full, "c (ty a) (tx b) d -> (c ty tx) (a b) d", a=TILE, b=TILE)
 

@@ -37,7 +37,7 @@ def render_room(
         name=name,
         images=color.contiguous().cpu(),
         depth=rearrange(depth, "v (y x) -> v y x", y=height).cpu(),
-        valid=torch.ones(views, height, width, dtype=torch.bool),
+        valid=torch.ones(views, height, width, dtype=torch.bool, device="cpu"),
         world_to_camera=_invert(camera_to_world).cpu(),
         intrinsics=intrinsics.cpu(),
     )
@@ -74,7 +74,7 @@ def _surface(
 
 def _intrinsics(focal: Tensor, height: int, width: int) -> Float[Tensor, "v 3 3"]:
     """Square pixels, principal point in the middle of the image."""
-    matrix = torch.zeros(len(focal), 3, 3, device=focal.device)
+    matrix = focal.new_zeros(len(focal), 3, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = focal * height / 2
     matrix[:, 0, 2], matrix[:, 1, 2], matrix[:, 2, 2] = width / 2, height / 2, 1
     return matrix
@@ -84,11 +84,11 @@ def _directions(
     camera_to_world: Tensor, intrinsics: Tensor, height: int, width: int
 ) -> Float[Tensor, "3 v p"]:
     y, x = torch.meshgrid(
-        torch.arange(height, device=intrinsics.device) + 0.5,
-        torch.arange(width, device=intrinsics.device) + 0.5,
+        torch.arange(height, dtype=intrinsics.dtype, device=intrinsics.device) + 0.5,
+        torch.arange(width, dtype=intrinsics.dtype, device=intrinsics.device) + 0.5,
         indexing="ij",
     )
-    pixels = torch.stack([x.flatten(), y.flatten(), torch.ones(height * width, device=x.device)])
+    pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
     to_world = camera_to_world[:, :, :3] @ torch.linalg.inv(intrinsics)
     return torch.einsum("vij,jp->ivp", to_world, pixels).contiguous()
 

@@ -146,7 +146,7 @@ def _draw_solids(rng: np.random.Generator, half: np.ndarray, cameras: np.ndarray
             rows.append((kind, place, size, rotation))
     kinds, centers, sizes, rotations = zip(*rows, strict=True)
     return Solids(
-        kind=torch.tensor(kinds),
+        kind=torch.tensor(kinds, device="cpu"),
         center=_tensor(np.stack(centers)),
         size=_tensor(np.stack(sizes)),
         rotation=_tensor(np.stack(rotations)),

@@ -88,15 +88,15 @@ class Parts:
         kind, center, size, rotation, shape, material = zip(*self.solids, strict=True)
         pattern, colors, frequency, offset, grain, gloss = zip(*self.materials, strict=True)
         solids = w.Solids(
-            kind=torch.tensor(kind),
+            kind=torch.tensor(kind, device="cpu"),
             center=tensor(center),
             size=tensor(size),
             rotation=tensor(rotation),
             shape=tensor(shape),
-            material=torch.tensor(material),
+            material=torch.tensor(material, device="cpu"),
         )
         return solids, w.Materials(
-            pattern=torch.tensor(pattern),
+            pattern=torch.tensor(pattern, device="cpu"),
             colors=tensor(colors),
             frequency=tensor(frequency),
             offset=tensor(offset),

@@ -229,8 +229,8 @@ def _ground(
     waves: Vector | None = None,
 ) -> w.Ground:
     return w.Ground(
-        kind=torch.tensor(kind),
+        kind=torch.tensor(kind, device="cpu"),
         half=tensor(np.ones(3) if half is None else half),
         waves=tensor(np.zeros((7, 4)) if waves is None else waves),
-        material=torch.tensor(materials),
+        material=torch.tensor(materials, device="cpu"),
     )
