@@ -30,7 +30,7 @@ MEETINGS = {
     "bench/scenes.py": {"recon_backbones", "recon_eval"},
     "bench/speed.py": {"recon_backbones", "recon_eval"},
     "bench/variants.py": {"fp8_qat", "recon_backbones", "recon_eval"},
-    "commands/pretrain.py": {"recon_backbones", "recon_eval"},
+    "commands/pretrain.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/card.py": {"recon_backbones", "recon_eval"},
     "distillation/data.py": {"distill", "recon_backbones", "recon_eval"},
     "distillation/report.py": {"distill", "recon_backbones", "recon_eval"},

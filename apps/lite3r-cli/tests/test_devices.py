@@ -11,6 +11,7 @@ from fp8_qat.layers.linear import QuantizedLinear
 from lite3r import Recipe, lighten, load
 from lite3r.student import deploy as deploying
 from lite3r.student.deploy import PLAIN, export, number_type
+from lite3r.student.recipes import paper
 from recon_backbones import load_backbone
 
 
@@ -70,3 +71,17 @@ def test_where_no_fp8_can_lie_its_values_are_multiplied_back_once(
         torch.testing.assert_close(plain.backbone(images).depth, stored.backbone(images).depth)
     with pytest.raises(ValueError, match=r"backend=weight_only; .*: leave it out"):
         load(folders[which], backend="weight_only")
+
+
+def test_a_student_lies_where_its_teacher_does_whatever_device_is_the_default(
+    request: pytest.FixtureRequest,
+) -> None:
+    images = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    teacher = load_backbone("da3-tiny", weights="bundled")
+    recipes = (Recipe(keep=0.5), paper())
+    wanted = [lighten(teacher, one, calibrate=images[None]).reconstruct(images) for one in recipes]
+    request.addfinalizer(lambda: torch.set_default_device(None))
+    torch.set_default_device("meta")  # tensors that are made there hold no number
+    for recipe, before in zip(recipes, wanted, strict=True):
+        student = lighten(teacher, recipe, calibrate=images[None])
+        assert torch.equal(student.reconstruct(images).depth, before.depth)

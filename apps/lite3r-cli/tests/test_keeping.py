@@ -1,11 +1,14 @@
 """What is there is kept: nothing is overwritten unasked, and never what another wrote."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distill.resume.hold import held_alone
 from lite3r.distillation.folder import begin
 from recon_eval.report import Kept
 
@@ -25,6 +28,30 @@ def test_existing_run_is_kept(lite3r: Any, finished: Any) -> None:
     assert Path("runs/da3-tiny/adapter.safetensors").read_bytes() == before
     assert lite3r.distill("--seed", "1", "--overwrite", "--quiet").code == 0
     assert Path("runs/da3-tiny/adapter.safetensors").read_bytes() != before
+
+
+def test_a_run_that_is_at_work_is_kept(lite3r: Any) -> None:
+    with held_alone(Path("run"), writes=True):
+        lite3r.distill("--out", "run").refuses("another run is at work in it")
+        assert not list(Path("run").iterdir())
+
+
+def test_a_run_that_ended_since_the_folder_was_seen_is_kept(
+    lite3r: Any, finished: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def later(folder: Path, *, writes: bool) -> Iterator[None]:
+        finished.copied(folder)
+        yield
+
+    monkeypatch.setattr("lite3r.commands.distill.held_alone", later)
+    lite3r.distill("--out", "run").refuses("holds an earlier run", "--resume", "--overwrite")
+    assert Path("run/report.json").exists()
+
+
+def test_a_refused_run_leaves_no_folder(lite3r: Any) -> None:
+    lite3r.distill("--weights", "no.safetensors", "--out", "run").refuses("not exist")
+    assert not Path("run").exists()
 
 
 def test_a_folder_of_something_else_is_never_replaced(lite3r: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distill.resume.hold import held_alone
 from lite3r.bench.quality import answer_of, predict
 from lite3r.commands.pretrain import plan
 from lite3r.options.pretrain import Pretrain
@@ -182,6 +183,14 @@ def test_a_training_that_strays_ends_in_a_sentence(
     monkeypatch.setattr("lite3r.commands.pretrain.train", stray)
     done = lite3r("pretrain", "--out", "p")
     assert done.code == 2 and "lite3r: gradient=nan; it must be finite" in done.err
+
+
+def test_two_trainings_in_one_folder_are_one_too_many(
+    lite3r: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lite3r.commands.pretrain.train", lambda run, parts: pytest.fail("trains"))
+    with held_alone(Path("p"), writes=True):
+        lite3r("pretrain", "--out", "p").refuses("another run is at work in it")
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,18 @@ def test_where_a_link_leads_must_take_a_file(tmp_path: Path) -> None:
         check_takes_file(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_or_device_is_not_replaced(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(OSError, match="is a device or a pipe; a file must go there"):
+        check_takes_file(tmp_path / name)
+    with pytest.raises(OSError, match="is a device or a pipe; a file must go there"):
+        write_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
 def test_of_a_link_to_a_folder_that_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "disk" / "old").mkdir(parents=True)
     (tmp_path / "out").symlink_to("disk")

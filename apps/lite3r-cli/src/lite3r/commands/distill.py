@@ -2,10 +2,12 @@
 
 import shlex
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill import Training
+from distill.resume.hold import held_alone
 from lite3r.bench.images import ImageSettings
 from lite3r.bench.metrics import METRICS
 from lite3r.distillation import folder as folders
@@ -27,8 +29,11 @@ def run(asked: Distill, terminal: Terminal) -> None:
     """Check the folder before anything heavy, then do the work."""
     folder = asked.out or Path("runs") / asked.backbone
     plan = plan_of(asked)
-    state = folders.check(folder, plan.settings, resume=asked.resume, overwrite=asked.overwrite)
-    report = work.run(plan, folder, state, terminal.words)
+    how = {"resume": asked.resume, "overwrite": asked.overwrite}
+    check = partial(folders.check, folder, plan.settings, **how)
+    check()  # before it is made
+    with reported(ValueError, of=("distill.resume.hold",)), held_alone(folder, writes=True):
+        report = work.run(plan, folder, check(), terminal.words)
     terminal.say(report["summary"])
     terminal.say(report.get("about", ""))
     terminal.result(report, rich_table(METRICS, report["rows"], dict(report["facts"])["data"]))

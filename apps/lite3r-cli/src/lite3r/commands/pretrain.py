@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distill.resume.hold import held_alone
 from lite3r.options.pretrain import Pretrain
 from lite3r.shell import atomic
 from lite3r.shell.environment import environment, pick_device
@@ -24,7 +25,9 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
         planned = plan(asked)
         pupil_of(begin(planned.backbone, planned.start, seed=asked.seed))  # before processes start
     terminal.say(f"training; {asked.out / 'log.jsonl'} has the losses")
-    with reported(ValueError, OSError, FloatingPointError, of=("recon_backbones.training.state",)):
+    said = ("distill.resume.hold", "recon_backbones.training.state")
+    checks = reported(ValueError, OSError, FloatingPointError, of=said)
+    with checks, held_alone(asked.out, writes=True):
         train(planned, parts(cycle(asked), world=asked.world, seed=asked.seed))
     weights = asked.out / f"{asked.backbone}.safetensors"
     export_weights(asked.out, weights)

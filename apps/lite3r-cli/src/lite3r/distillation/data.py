@@ -121,7 +121,7 @@ def _of_photos(
     )
     larger = []
     if many is not None:
-        again = photos[torch.arange(many.views) % len(photos)]
+        again = photos[torch.arange(many.views, device=photos.device) % len(photos)]
         larger = [Scene(name=f"{seen.name}, again and again", images=again)]
     return Lessons(
         batches=distill.Views(lambda _: photos[rest], views=images.views),

@@ -56,8 +56,7 @@ def _left_behind(name: str) -> bool:
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """Empty a checked folder of its earlier run, if any, and write the settings of this one."""
-    folder.mkdir(parents=True, exist_ok=True)  # it may be a link, or where a disk is mounted
-    for old in folder.iterdir():
+    for old in folder.iterdir():  # it may be a link, or where a disk is mounted
         old.unlink() if old.is_symlink() or not old.is_dir() else shutil.rmtree(old)
     atomic.write_json(folder / SETTINGS, settings)
 

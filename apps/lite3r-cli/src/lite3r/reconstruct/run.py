@@ -13,7 +13,7 @@ from lite3r.shell import atomic
 from lite3r.shell.environment import versions
 from lite3r.shell.errors import UserError, reported
 from lite3r.shell.words import Words
-from lite3r.student.deploy import Loaded, load_model
+from lite3r.student.deploy import load_model
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
 from recon_backbones import InputError, KnownDistance, Masks, PhotoChoice, Refinement
@@ -125,7 +125,8 @@ def make(plan: Plan, beside: Path, words: Words) -> tuple[recon_backbones.Recons
         distance = None if known is None else KnownDistance.between(*known)
         if metric is not None:  # read when the scene is seen, which is late for a refusal
             seeing_meters(metric.load())
-        model = _load(plan)
+        how = ("backbone", "weights", "seed", "device", "backend", "precision")
+        model = load_model(plan.model, **{name: getattr(plan, name) for name in how})
     words.say(f"{model.name}: {model.ran}")
     with reported(InputError, OSError):
         made = recon_backbones.reconstruct(
@@ -232,8 +233,3 @@ def title(inputs: Sequence[str]) -> str:
     if first.is_dir():
         return first.name or "scene"
     return first.stem if len(inputs) == 1 and first.is_file() else first.parent.name or "scene"
-
-
-def _load(plan: Plan) -> Loaded:
-    how = ("backbone", "weights", "seed", "device", "backend", "precision")
-    return load_model(plan.model, **{name: getattr(plan, name) for name in how})

@@ -36,5 +36,5 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 def check_new_file(path: Path, *, overwrite: bool) -> None:
     """Raise OSError, before any work, where no file may take the name `path`."""
-    refuse_existing(path, overwrite=overwrite)
     check_takes_file(path)
+    refuse_existing(path, overwrite=overwrite)

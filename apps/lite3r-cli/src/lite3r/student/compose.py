@@ -102,11 +102,12 @@ def sparsify(backbone: Backbone, recipe: Recipe) -> None:
     like = next(backbone.parameters())
     backbone.set_token_order(recipe.token_order)
     numbers = count()  # of sparse sites, in the order of the network
-    replace_attention(
-        backbone,
-        lambda site: recipe.attention(site.head_dim, next(numbers)).to(like),
-        where=lambda site: site.scope in recipe.scopes,
-    )
+    with like.device:  # whatever device is the default
+        replace_attention(
+            backbone,
+            lambda site: recipe.attention(site.head_dim, next(numbers)).to(like),
+            where=lambda site: site.scope in recipe.scopes,
+        )
     if recipe.calibrates:
         make_room(backbone, recipe)
 

@@ -19,9 +19,6 @@ from recon_backbones import Backbone, build_on_meta, half_type, steps_before_lay
 from recon_backbones.checks import check_there
 from sla_kernels import change_dtype
 
-AGREES = {"reference": 0.0, "scaled_mm": 0.01, "weight_only": 0.02}
-"""How far depth may be from that of the form that trains, by backend in float32: median relative
-change. "reference" is the same bits; "weight_only" rounds no activation."""
 FIRST_HALF = (7, 0)  # compute capability from which GPUs multiply 16 bits
 NO_FP8 = ("mps",)  # devices on which no FP8 number can lie
 PLAIN = "multiplied back"  # instead of a backend, where no FP8 can lie

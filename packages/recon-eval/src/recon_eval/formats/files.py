@@ -89,9 +89,10 @@ def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds.
 
     A link stays, and what it leads to is written. Who may read it is what the process's umask
-    leaves.
+    leaves. Raises OSError for a folder, a device or a pipe.
     """
     suffix, path = path.suffix, Path(os.path.realpath(path))
+    _check_replaceable(path)
     partial = _beside(path, suffix)
     partial.touch(exist_ok=False)
     try:
@@ -191,9 +192,16 @@ def check_writable(folder: Path) -> None:
 
 def check_takes_file(path: Path) -> None:
     """Raise OSError, before any work, where no file can take the name `path`."""
+    _check_replaceable(path)
+    check_writable(Path(os.path.realpath(path)).parent)  # of a link, of what it leads to
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise OSError where what a file is to replace is none: /dev/null must stay what it is."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; a file must go there: name a file in it")
-    check_writable(Path(os.path.realpath(path)).parent)  # of a link, of what it leads to
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a device or a pipe; a file must go there: name another")
 
 
 def refuse_foreign(folder: Path, what: str, own: Callable[[str], bool]) -> None:
