@@ -50,8 +50,8 @@ def test_a_run_that_ended_since_the_folder_was_seen_is_kept(
 
 
 def test_a_refused_run_leaves_no_folder(lite3r: Any) -> None:
-    lite3r.distill("--weights", "no.safetensors", "--out", "run").refuses("not exist")
-    assert not Path("run").exists()
+    lite3r.distill("--weights", "no.safetensors", "--out", "new/run").refuses("not exist")
+    assert not Path("new").exists()
 
 
 def test_a_folder_of_something_else_is_never_replaced(lite3r: Any) -> None:

@@ -21,16 +21,16 @@ class NoLocksError(OSError):
 def held_alone(directory: Path | None, *, writes: bool) -> Iterator[None]:
     """Hold a directory for this process while the block runs.
 
-    The system lets go when a process ends, however it ends, and no file is left; nor is a directory
-    that was made for it and stayed empty. Where a disk or a system has no such locks, nothing is
-    held.
+    The system lets go when a process ends, however it ends, and no file is left; nor are the
+    directories that were made for it, if they stayed empty. Where a disk or a system has no such
+    locks, nothing is held.
 
     Raises ValueError where another run holds it.
     """
     if directory is None or not writes or os.name != "posix":
         yield
         return
-    made = not directory.exists()
+    made = [here for here in (directory, *directory.parents) if not here.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     with _opened(directory, os.O_RDONLY) as handle:
         if not _locked(handle):
@@ -41,9 +41,9 @@ def held_alone(directory: Path | None, *, writes: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            if made:
-                with suppress(OSError):  # it is of use
-                    directory.rmdir()
+            with suppress(OSError):  # it is of use
+                for here in made:
+                    here.rmdir()
 
 
 @contextmanager

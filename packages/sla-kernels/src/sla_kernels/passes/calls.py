@@ -191,10 +191,11 @@ def attend(
     Of the `orders` of queries the first, few, attend all tokens, the others in blocks their lists.
     """
     of_blocks = lists.flatten(0, 2).contiguous().numpy()
-    few, many = (
-        blocks.Asked(Tokens.of(q, order), Tokens.of(out, order), listed)
-        for order, listed in zip(orders, (_all_tokens(layout), of_blocks), strict=True)
-    )
+    first = orders[0].contiguous().numpy()
+    asked, found = Tokens.of(q, orders[1]), Tokens.of(out, orders[1])
+    many = blocks.Asked(asked, found, of_blocks)
+    asked, found = (x._replace(orders=first) for x in (asked, found))
+    few = blocks.Asked(asked, found, _all_tokens(layout))
     keys, values = (Tokens.of(x, orders[0]) for x in (rows.keys, rows.values))
     table = blocks.Table(keys, values, rows.bias.flatten(0, 1).numpy())
     blocks.attend(few, many, table, block_q, q.shape[3], np.float32(scale), size_of_team())

@@ -1,5 +1,6 @@
 """Tensors as passes take them, without a copy."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -27,9 +28,14 @@ class Tokens(NamedTuple):
     def of(cls, x: Float[Tensor, "b h n d"], order: Int64[Tensor, "b free"]) -> "Tokens":
         """Those of x; what is written to them is written to x, if its rows are whole."""
         x = strided(x)
-        scenes, heads = (np.arange(count) for count in x.shape[:2])
-        starts = (scenes[:, None] * x.stride(0) + heads * x.stride(1)).ravel()
+        starts = _starts(x.shape[0], x.shape[1], x.stride(0), x.stride(1))
         return cls(flat(x), starts, x.stride(2), order.contiguous().numpy())
+
+
+@functools.lru_cache(maxsize=128)
+def _starts(scenes: int, heads: int, scene: int, head: int) -> np.ndarray:
+    """Where each head begins, scenes and heads so far apart."""
+    return (np.arange(scenes)[:, None] * scene + np.arange(heads) * head).ravel()
 
 
 def flat(x: Tensor) -> np.ndarray:

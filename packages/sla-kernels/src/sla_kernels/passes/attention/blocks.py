@@ -31,6 +31,7 @@ _LOG2E, _LN2 = np.float32(np.log2(np.e)), np.float32(np.log(2))
 _ABSENT = np.float32(-1e30)  # a bias that no score makes up for
 _LOWEST = np.float32(-3e38)
 _LINE, _WORD = 64, 4  # bytes of a line of a cache, where vectors begin, and of what they hold
+assert _TAKEN % ROWS == STRIP % ROWS == 0  # or what is written goes beyond its room
 
 
 class Table(NamedTuple):
@@ -45,11 +46,11 @@ class Table(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What each thread works in: lines of strips.
+    """What a block is worked in: lines of strips.
 
     - `packed`: queries side by side, number by number. `outputs`: one below the other.
     - `weights`: of the rows that were taken, one below the other: scores at first.
-    - `values`: of these rows. `places` of their keys and values, and their `biases`.
+    - `values`: of these rows. Where their `keys` stand, and their values (`places`); `biases`.
     - `tallies`: of each query the largest score, that before the last rows, the total of its
       weights, and by how much what it found before shrinks.
     """
@@ -58,6 +59,7 @@ class Room(NamedTuple):
     outputs: np.ndarray
     weights: np.ndarray
     values: np.ndarray
+    keys: np.ndarray
     places: np.ndarray
     biases: np.ndarray
     tallies: np.ndarray
@@ -81,19 +83,27 @@ def attend(few, many, table, size, d, scale, threads):
 
     Those of `few`, whose lists may be long, come first.
     """
-    wide, across = -(-size // STRIP) * STRIP, -(-d // STRIP) * STRIP
+    wide, across = _whole(size, STRIP), _whole(d, STRIP)
     each = _WORD // table.keys.numbers.itemsize
     room = Room(
-        _lines(threads, d // each, wide),
-        _lines(threads, wide, across),
-        _lines(threads, _TAKEN, wide),
-        _lines(threads, _TAKEN // each, across),
-        np.empty((threads, 2, _TAKEN), np.int64),
-        np.empty((threads, 1, _TAKEN), np.float32),
-        _lines(threads, 4, wide),
+        _lines(threads, d // each * wide),
+        _lines(threads, wide * across),
+        _lines(threads, _TAKEN * wide),
+        _lines(threads, _TAKEN // each * across),
+        np.empty((threads, _TAKEN), np.int64),
+        np.empty((threads, _TAKEN), np.int64),
+        np.empty((threads, _TAKEN), np.float32),
+        _lines(threads, 4 * wide),
     )
     blocks = _blocks(few, size) + _blocks(many, size)
     _attend(blocks, threads, (few, many, table, size, d, scale, room))
+
+
+@part
+@no_type_check
+def _whole(count, size):
+    """So many, and as many more as make a multiple of `size`."""
+    return -(-count // size) * size
 
 
 @part
@@ -105,12 +115,11 @@ def _blocks(asked, size):
 
 @body
 @no_type_check
-def _lines(threads, rows, wide):
-    """Lines of numbers that begin where those of a cache do."""
-    count = threads * rows * wide
-    room = np.empty(count + _LINE // _WORD, np.float32)
+def _lines(threads, count):
+    """Room for so many numbers each, which begins where lines of a cache do."""
+    room = np.empty(threads * count + _LINE // _WORD, np.float32)
     first = -np.int64(room.ctypes.data) % _LINE // _WORD
-    return room[first : first + count].reshape(threads, rows, wide)
+    return room[first : first + threads * count].reshape(threads, count)
 
 
 @shared
@@ -122,8 +131,8 @@ def _attend(number, few, many, table, size, d, scale, rooms):
     blocks = -(-count // size)
     head, begin = block // blocks, block % blocks * size
     end = min(begin + size, count)
-    room = _own(rooms)
     x, start, step, order = of_head(asked.queries, head)
+    room = _own(rooms, end - begin, d, _WORD // x.itemsize)
     _pack_queries(x, start, step, order, begin, end, d, room.packed)
     _attend_rows(
         table,
@@ -148,12 +157,28 @@ def _attend_rows(table, head, listed, d, scale, room):
 
 @body
 @no_type_check
-def _own(rooms):
-    """The room of the thread that asks, as a block begins."""
-    packed, outputs, weights, values, places, biases, tallies = rooms
-    i = member(len(packed))
-    outputs[i], tallies[i, :2], tallies[i, 2] = 0, _LOWEST, 0
-    return Room(packed[i], outputs[i], weights[i], values[i], places[i], biases[i, 0], tallies[i])
+def _own(rooms, queries, d, each):
+    """What the thread that asks has, with room for so many queries, as a block begins."""
+    packed, outputs, weights, values, keys, places, biases, tallies = rooms
+    i, wide, across = member(len(packed)), _whole(queries, STRIP), _whole(d, STRIP)
+    room = Room(
+        _cut(packed[i], d // each, wide),
+        _cut(outputs[i], wide, across),
+        _cut(weights[i], _TAKEN, wide),
+        _cut(values[i], _TAKEN // each, across),
+        keys[i],
+        places[i],
+        biases[i],
+        _cut(tallies[i], 4, wide),
+    )
+    room.outputs[:], room.tallies[:2], room.tallies[2] = 0, _LOWEST, 0
+    return room
+
+
+@part
+@no_type_check
+def _cut(numbers, lines, wide):
+    return numbers[: lines * wide].reshape(lines, wide)
 
 
 @body
@@ -163,13 +188,14 @@ def _take(table, head, taken, room):
 
     The last is repeated, absent, until they are a multiple of `ROWS`.
     """
-    bias = table.bias[head * len(table.bias) // len(table.keys.starts)]
-    whole = -(-len(taken) // ROWS) * ROWS
+    keys, values, bias = table
+    biases, base = bias[head * len(bias) // len(keys.starts)], np.int64(keys.numbers.ctypes.data)
+    whole = _whole(len(taken), ROWS)
     for j in range(whole):
         row = taken[min(j, len(taken) - 1)]
-        room.places[0, j] = table.keys.starts[head] + row * table.keys.step
-        room.places[1, j] = table.values.starts[head] + row * table.values.step
-        room.biases[j] = bias[row] * _LOG2E if j < len(taken) else _ABSENT
+        room.keys[j] = base + (keys.starts[head] + row * keys.step) * keys.numbers.itemsize
+        room.places[j] = values.starts[head] + row * values.step
+        room.biases[j] = biases[row] * _LOG2E if j < len(taken) else _ABSENT
     return whole
 
 
@@ -178,13 +204,13 @@ def _take(table, head, taken, room):
 def _attend_taken(keys, values, count, d, scale, room):
     """Add to the outputs what so many rows give, a multiple of `ROWS`."""
     pairs = count * keys.itemsize // _WORD
-    _score_all(keys, count, d, scale, room)
+    _score_all(keys, count, scale, room)
     _shrink(room.tallies)
     down, across = _line(room.weights), _line(room.values)
     for i in range(0, down, STRIP * _WORD):
         tops, totals = _place(room.tallies, 0) + i, _place(room.tallies, 2) + i
         weigh(keys, _place(room.weights, 0) + i, down, pairs, tops, totals)
-    _pack_values(values, room.places[1], pairs, d, room.values)
+    _pack_values(values, room.places, pairs, d, room.values)
     for i in range(0, room.weights.shape[1], ROWS):
         weights = _place(room.weights, 0) + i * _WORD
         factors = _place(room.tallies, 3) + i * _WORD
@@ -195,18 +221,15 @@ def _attend_taken(keys, values, count, d, scale, room):
 
 @part
 @no_type_check
-def _score_all(keys, count, d, scale, room):
+def _score_all(like, count, scale, room):
     """Score the keys of the rows that were taken, `ROWS` at a time."""
-    base, size, steps = np.int64(keys.ctypes.data), keys.itemsize, d * keys.itemsize // _WORD
-    at, add, down = room.places[0], room.biases, _line(room.packed)
+    steps, down = len(room.packed), _line(room.packed)
     for row in range(0, count, ROWS):
-        one, two = base + at[row] * size, base + at[row + 1] * size
-        three, four = base + at[row + 2] * size, base + at[row + 3] * size
-        biases = add[row], add[row + 1], add[row + 2], add[row + 3]
+        keys, biases = room.keys[row:].ctypes.data, room.biases[row:].ctypes.data
         for i in range(0, down, STRIP * _WORD):
             packed, tops = _place(room.packed, 0) + i, _place(room.tallies, 0) + i
             scores = _place(room.weights, row) + i
-            score(keys, (one, two, three, four), packed, down, steps, scale, biases, scores, tops)
+            score(like, keys, packed, down, steps, scale, biases, scores, tops)
 
 
 @body

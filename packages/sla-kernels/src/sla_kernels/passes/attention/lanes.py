@@ -31,10 +31,10 @@ def _features() -> frozenset[str]:
 
 
 _KNOWN = _features()
-# Of a vector; and vectors in a strip: as many as registers hold beside the rest.
-LANES, ACROSS = (16, 4) if "avx512f" in _KNOWN else (4, 4) if "neon" in _KNOWN else (8, 2)
+LANES = 16 if "avx512f" in _KNOWN else 4 if "neon" in _KNOWN else 8  # of a vector
+ROWS = 4 if LANES == 8 else 8  # that are multiplied with a strip at a time
+ACROSS = 2  # vectors in a strip: registers hold its sums with all rows, and some more
 STRIP = LANES * ACROSS
-ROWS = 4  # that are multiplied with a strip at a time: 16 or 8 sums, which registers hold
 MULTIPLIES_FLOAT32 = {"avx2", "fma"} <= _KNOWN or "neon" in _KNOWN
 MULTIPLIES_BFLOAT16 = "avx512bf16" in _KNOWN
 

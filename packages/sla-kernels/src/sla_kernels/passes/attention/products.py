@@ -41,27 +41,27 @@ _PLACE = types.int64  # an address, or how far apart addresses are
 def score(context, like, keys, queries, apart, count, scale, biases, scores, most):
     """Score `ROWS` keys for a strip of queries: scale * product + bias; raise `most` to it.
 
-    Numbers `count` of a key stand side by side, those of the queries `apart`, as do rows of scores.
+    At `keys` stand their addresses, at `biases` their biases. Numbers of a key stand side by side,
+    `count` words; those of the queries `apart`, as do rows of scores.
     """
 
     def made(_, builder, signature, arguments):
         _, keys, queries, apart, count, scale, biases, scores, most = arguments
+        starts = [read(builder, _behind(builder, keys, 8 * i), NUMBER) for i in range(ROWS)]
         sums = [_sums(builder, [ZERO] * ACROSS) for _ in range(ROWS)]
-        starts = cgutils.unpack_tuple(builder, keys)
         factors = starts, _WORD_BYTES, queries, apart, count
         _add_products(builder, _in_halves(signature), sums, *factors)
         scale, tops = spread(builder, scale), _strip(builder, most)
-        for row, bias in enumerate(cgutils.unpack_tuple(builder, biases)):
-            bias = spread(builder, bias)
+        for row, line in enumerate(_lines(builder, scores, apart)):
+            bias = spread(builder, read(builder, _behind(builder, biases, 4 * row), FLOAT))
             products = (builder.load(total) for total in sums[row])
             found = [plus_product(builder, bias, x, scale) for x in products]
-            _write_strip(builder, found, behind(builder, scores, NUMBER(row), apart))
+            _write_strip(builder, found, line)
             tops = [larger(builder, *pair) for pair in zip(found, tops, strict=True)]
         _write_strip(builder, tops, most)
 
-    places = _PLACE, _PLACE, _PLACE
-    given = (like, keys, *places, types.float32, biases, _PLACE, _PLACE)
-    return types.void(*given), _returning_nothing(made)
+    places = [_PLACE] * 4, [_PLACE] * 3
+    return types.void(like, *places[0], types.float32, *places[1]), _returning_nothing(made)
 
 
 @intrinsic
@@ -107,11 +107,10 @@ def add_up(context, like, weights, apart, values, across, count, factors, output
 
     def made(_, builder, signature, arguments):
         _, weights, apart, values, across, count, factors, outputs = arguments
-        lines = [behind(builder, outputs, NUMBER(row), across) for row in range(ROWS)]
-        starts = [behind(builder, weights, NUMBER(row), _WORD_BYTES) for row in range(ROWS)]
+        lines = _lines(builder, outputs, across)
+        starts = _lines(builder, weights, _WORD_BYTES)
         sums = []
-        for row, line in enumerate(lines):
-            place = behind(builder, factors, NUMBER(row), _WORD_BYTES)
+        for place, line in zip(_lines(builder, factors, _WORD_BYTES), lines, strict=True):
             factor = spread(builder, read(builder, place, FLOAT))
             sums.append(_sums(builder, [builder.fmul(x, factor) for x in _strip(builder, line)]))
         _add_products(builder, _in_halves(signature), sums, starts, apart, values, across, count)
@@ -149,6 +148,17 @@ def _add_products(builder, halves, sums, starts, step, strips, apart, count):
 
 
 @no_type_check
+def _lines(builder, address, apart):
+    """Addresses of `ROWS` lines."""
+    return [behind(builder, address, NUMBER(row), apart) for row in range(ROWS)]
+
+
+@no_type_check
+def _behind(builder, address, count):
+    return builder.add(address, NUMBER(count))
+
+
+@no_type_check
 def _sums(builder, values):
     """Vectors that change, which compilers keep in registers."""
     return [cgutils.alloca_once_value(builder, value) for value in values]
@@ -156,13 +166,13 @@ def _sums(builder, values):
 
 @no_type_check
 def _strip(builder, address, kind=ZERO.type):
-    return [read(builder, builder.add(address, NUMBER(BYTES * i)), kind) for i in range(ACROSS)]
+    return [read(builder, _behind(builder, address, BYTES * i), kind) for i in range(ACROSS)]
 
 
 @no_type_check
 def _write_strip(builder, vectors, address):
     for i, vector in enumerate(vectors):
-        write(builder, vector, builder.add(address, NUMBER(BYTES * i)))
+        write(builder, vector, _behind(builder, address, BYTES * i))
 
 
 @no_type_check
