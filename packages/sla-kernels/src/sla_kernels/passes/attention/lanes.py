@@ -10,7 +10,7 @@ from numba import config
 WORD, NUMBER, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FUSED = ("contract",)
 _EXPONENT = 23  # bits below it
-_LEAST = -127  # powers of two below are zero
+_LEAST = -127.0  # powers of two below are zero
 _WHOLE = 1.5 * 2**23  # sums with it are whole numbers
 _TAYLOR = (  # of two to the power of what lies between -1/2 and 1/2
     1.3333558146428443e-3,
@@ -18,7 +18,7 @@ _TAYLOR = (  # of two to the power of what lies between -1/2 and 1/2
     5.550410866482158e-2,
     2.402265069591007e-1,
     6.931471805599453e-1,
-    1,
+    1.0,
 )
 
 
