@@ -60,10 +60,11 @@ def main() -> None:
 
 def environment() -> dict[str, Any]:
     """What this was measured on."""
-    rows = Path("/proc/cpuinfo").read_text().splitlines()
-    named = (row.partition(":")[2].strip() for row in rows if row.startswith("model name"))
+    lines = (x.partition(":") for x in Path("/proc/cpuinfo").read_text().splitlines())
+    known = {key.strip(): value.strip() for key, _, value in lines}
+    name = known.get("model name", platform.processor())
     return {
-        "processor": next(named, platform.processor()),
+        "processor": f"{name} (family {known.get('cpu family')}, model {known.get('model')})",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "sla-kernels": sla_kernels.__version__,

@@ -43,13 +43,14 @@ def place(found: Mapping[str, Any], device: str = "cuda") -> str:
 
 
 def _processor() -> str:
-    """Name of the processor; Linux alone tells it."""
+    """Name of the processor, and family and model, as names may be of many; Linux alone tells."""
     listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = listing.read_text().splitlines() if listing.is_file() else []
+    known = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in known:
+        name += f" (family {known['cpu family']}, model {known.get('model', '?')})"
+    return name
 
 
 def _commit(source: Path) -> str | None:

@@ -102,6 +102,22 @@ def _number(x):
 
 
 @no_type_check
+def both(x, one, two):
+    """What fills a word, as a float32: the first of two numbers, or two of bfloat16."""
+    raise NotImplementedError
+
+
+@overload(both, inline="always")
+@no_type_check
+def _both(x, one, two):
+    if x.dtype == types.uint16:
+        return lambda x, one, two: as_float(
+            np.uint32(x[one]) | (np.uint32(x[two]) << np.uint32(16))
+        )
+    return lambda x, one, two: x[one]
+
+
+@no_type_check
 def put(out, at, value):
     """Store a float32, rounded to what the array holds."""
     raise NotImplementedError

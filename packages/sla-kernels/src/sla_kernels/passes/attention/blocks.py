@@ -7,15 +7,13 @@ become weights, weights outputs, and outputs shrink as larger scores are met.
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from sla_kernels.passes.attention.lanes import ROWS, STRIP
 from sla_kernels.passes.attention.products import add_up, score, weigh, word
 from sla_kernels.passes.scalar import (
     AHEAD,
-    as_float,
     body,
+    both,
     compiled,
     fetch_tokens,
     of_head,
@@ -290,19 +288,3 @@ def _place(lines, row):
 def _line(lines):
     """Bytes of a line."""
     return lines.shape[1] * _WORD
-
-
-@no_type_check
-def both(x, one, two):
-    """What is multiplied in one lane: a number, or two of bfloat16."""
-    raise NotImplementedError
-
-
-@overload(both, inline="always")
-@no_type_check
-def _both(x, one, two):
-    if x.dtype == types.uint16:
-        return lambda x, one, two: as_float(
-            np.uint32(x[one]) | (np.uint32(x[two]) << np.uint32(16))
-        )
-    return lambda x, one, two: x[one]

@@ -60,8 +60,8 @@ def score(context, like, keys, queries, apart, count, scale, biases, scores, mos
             tops = [larger(builder, *pair) for pair in zip(found, tops, strict=True)]
         _write_strip(builder, tops, most)
 
-    places = [_PLACE] * 4, [_PLACE] * 3
-    return types.void(like, *places[0], types.float32, *places[1]), _returning_nothing(made)
+    kinds = like, *[_PLACE] * 4, types.float32, *[_PLACE] * 3
+    return types.void(*kinds), _returning_nothing(made)
 
 
 @intrinsic
@@ -136,15 +136,13 @@ def word(context, x, at):
 @no_type_check
 def _add_products(builder, halves, sums, starts, step, strips, apart, count):
     """Add to a row of sums for each of `starts` the products of numbers from there with strips."""
+    plus = plus_pairs if halves else plus_product
     with cgutils.for_range(builder, count) as turn:
         strip = _strip(builder, behind(builder, strips, turn.index, apart), WORDS)
         for start, row in zip(starts, sums, strict=True):
             word = spread(builder, read(builder, behind(builder, start, turn.index, step), WORD))
             for total, words in zip(row, strip, strict=True):
-                added = (plus_pairs if halves else plus_product)(
-                    builder, builder.load(total), word, words
-                )
-                builder.store(added, total)
+                builder.store(plus(builder, builder.load(total), word, words), total)
 
 
 @no_type_check
