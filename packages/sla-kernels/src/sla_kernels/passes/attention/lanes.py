@@ -36,7 +36,8 @@ ROWS = 4 if LANES == 8 else 8  # that are multiplied with a strip at a time
 ACROSS = 2  # vectors in a strip: registers hold its sums with all rows, and some more
 STRIP = LANES * ACROSS
 MULTIPLIES_FLOAT32 = {"avx2", "fma"} <= _KNOWN or "neon" in _KNOWN
-MULTIPLIES_BFLOAT16 = "avx512bf16" in _KNOWN
+# An older LLVM asks for whole numbers in place of bfloat16, which it does not know.
+MULTIPLIES_BFLOAT16 = "avx512bf16" in _KNOWN and llvmlite.binding.llvm_version_info >= (20,)
 
 
 class _Bfloat16(ir.Type):  # type: ignore[misc]
