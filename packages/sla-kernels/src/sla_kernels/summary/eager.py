@@ -20,8 +20,7 @@ from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import product_type
 from sla_kernels.select.blocks import num_blocks
 from sla_kernels.summary.layout import RowLists
-from sla_kernels.summary.rows import ABSENT, Rows, rows_of, shifted
-from sla_kernels.summary.weights import weights_of
+from sla_kernels.summary.rows import ABSENT, Rows, shifted, work_of
 
 BATCH_BYTES = 4 << 20  # of gathered keys, values and scores: about what a core's cache holds
 
@@ -115,12 +114,10 @@ def attend_by_passes(
 def rows_on_cpu(k: Float[Tensor, "b g m d"], v: Float[Tensor, "b g m d"], lists: RowLists) -> Rows:
     """Rows in the type that they are multiplied in, where no gradient is asked for."""
     passes, layout = passes_for(k, v), lists.layout(k.shape[2])
-    if passes:
-        rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
-        rows.bias[:, :, layout.nothing] = ABSENT
-    else:
-        weights = weights_of(lists.tilt, layout)
-        rows = rows_of(k, v, lists.order, lists.outside, weights, layout, product_type(k))
+    if not passes:
+        return work_of(k, v, lists, product_type(k)).rows
+    rows = Rows(*passes.laid_out(k, v, lists.order, lists.outside, lists.tilt, layout))
+    rows.bias[:, :, layout.nothing] = ABSENT
     return shifted(rows, lists.offsets, layout)
 
 

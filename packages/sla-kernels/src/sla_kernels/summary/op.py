@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,21 +19,11 @@ from sla_kernels.runtime.parts import HEAD_BYTES, Heads, by_heads
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32
 from sla_kernels.summary import eager
-from sla_kernels.summary.layout import Layout, RowLists
+from sla_kernels.summary.layout import RowLists
 from sla_kernels.summary.reference import summary_reference
-from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, rows_of, shifted
-from sla_kernels.summary.weights import Weights, weights_of
+from sla_kernels.summary.rows import Rows, back_to_tokens, permuted, shifted, work_of
 
 TABLES = 4  # as much as the forward pass holds a head: keys, values, gradients, in float32
-
-
-class _Work(NamedTuple):
-    """What both passes start from."""
-
-    layout: Layout
-    weights: Weights
-    rows: Rows
-    own: bool  # queries are the tokens that are ordered, and take part in the order
 
 
 def kernels_of(backend: str) -> ModuleType:
@@ -107,7 +96,7 @@ def _attend(
     if backend == "eager":
         run, rows = eager.summary_attention_forward, eager.rows_on_cpu(k, v, lists)
     else:
-        run, rows = summary_reference, _work(q, k, v, lists, None).rows
+        run, rows = summary_reference, work_of(k, v, lists, None).rows
     own = q.shape[2] == k.shape[2]
     queries = permuted(q, lists.order, lists.block_q) if own else q
     found = run(queries, rows, lists.rows, lists.block_q, scale)
@@ -147,16 +136,17 @@ def _backward(
     scale: float,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    work = _work(q, k, v, lists, k.dtype if backend == "triton" else None)
+    work = work_of(k, v, lists, k.dtype if backend == "triton" else None)
+    own = q.shape[2] == k.shape[2]
     kept = () if out is None else (out,)
-    queries, *more = (permuted(x, lists.order) if work.own else x for x in (q, grad, *kept))
+    queries, *more = (permuted(x, lists.order) if own else x for x in (q, grad, *kept))
     left = more if lse is None else [*more, lse]
     dq, *d_rows = _pull_back(queries, work.rows, left, lists, scale, backend)
     dk, dv = (
         back_to_tokens(x, lists.order, lists.outside, work.weights, work.layout, like)
         for x, like in zip(d_rows, (k, v), strict=True)
     )
-    if not work.own:
+    if not own:
         return dq, dk.to(k.dtype), dv.to(v.dtype)
     whole = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
     _put(whole, dq, lists.order)
@@ -177,7 +167,7 @@ def _attend_in_place(
         rows = launch.rows_of(k, v, lists.order, lists.outside, lists.tilt, layout)
         rows = shifted(rows, lists.offsets, layout)
     else:
-        rows = _work(q, k, v, lists, k.dtype).rows
+        rows = work_of(k, v, lists, k.dtype).rows
     order = lists.order if q.shape[2] == k.shape[2] else None
     made: tuple[Tensor, Tensor] = launch.summary_attention_forward(
         q, rows, lists.rows, lists.block_q, scale, order
@@ -200,15 +190,6 @@ def _pull_back(
         grad, queries, rows, *taken_up, lists.rows, lists.block_q, scale
     )
     return made
-
-
-def _work(q: Tensor, k: Tensor, v: Tensor, lists: RowLists, dtype: torch.dtype | None) -> _Work:
-    """Weights and rows, keys and values in `dtype` or else in at least float32."""
-    layout = lists.layout(k.shape[2])
-    weights = weights_of(lists.tilt, layout)
-    rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
-    rows = shifted(rows, lists.offsets, layout)
-    return _Work(layout, weights, rows, q.shape[2] == k.shape[2])
 
 
 def _of_pinned(q: Tensor, k: Tensor, v: Tensor, outside: Tensor, scale: float) -> Tensor:

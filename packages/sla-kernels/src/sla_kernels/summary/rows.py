@@ -10,8 +10,8 @@ from torch import Tensor
 from sla_kernels.runtime.passes import passes_for
 from sla_kernels.runtime.products import at_least_float32, product_type
 from sla_kernels.summary.cells import cell_sums, raised
-from sla_kernels.summary.layout import Layout
-from sla_kernels.summary.weights import Weights
+from sla_kernels.summary.layout import Layout, RowLists
+from sla_kernels.summary.weights import Weights, weights_of
 
 ABSENT = -1e30  # a bias that no score makes up for
 
@@ -22,6 +22,27 @@ class Rows(NamedTuple):
     keys: Float[Tensor, "b g rows d"]
     values: Float[Tensor, "b g rows d"]
     bias: Float[Tensor, "b g rows"]
+
+
+class Work(NamedTuple):
+    """What passes start from."""
+
+    layout: Layout
+    weights: Weights
+    rows: Rows
+
+
+def work_of(
+    k: Float[Tensor, "b g n d"],
+    v: Float[Tensor, "b g n d"],
+    lists: RowLists,
+    dtype: torch.dtype | None,
+) -> Work:
+    """Weights and rows, keys and values in `dtype` or else in at least float32."""
+    layout = lists.layout(k.shape[2])
+    weights = weights_of(lists.tilt, layout)
+    rows = rows_of(k, v, lists.order, lists.outside, weights, layout, dtype)
+    return Work(layout, weights, shifted(rows, lists.offsets, layout))
 
 
 def ordered(
