@@ -22,7 +22,6 @@ from sla_kernels.search.launch import (
     PARTS,
     SCORED,
     row_bytes,
-    rows_of,
     scored,
     scoring,
     walking,
@@ -95,6 +94,7 @@ FIXED = {
 MULTIPLY_NOTHING = set(FIXED) - {"cells_asked", "cells_wanted"}
 MULTIPLY_NOTHING |= {"cells_top", "cells_alone", "cells_means", "rows_laid"}
 MULTIPLY_NOTHING |= set(ORDER) - {"order_features"}
+FANOUT = 16  # cells that a larger one holds
 CANDIDATES = {"cells_top": MOST, "cells_last": 512, "cells_many": SCORED}  # 512 as by default
 CANDIDATES |= {"cells_wide": scored(WIDE), "cells_alone": MOST}
 BLOCKS_Q = {"cells_wide": WIDE}
@@ -135,10 +135,10 @@ def _of_rows(tiles: Tiles, target: str, dtype: torch.dtype, width: int) -> Itera
         if name == "cells_wanted":
             sizes |= {"TILE": tile.m, "BLOCKS": tile.n, "LEAST": LEAST_MASS}
             sizes |= {"PRECISION": precision(target, torch.float32)}
-        if name in CANDIDATES:
-            sizes |= {"TILES": CANDIDATES[name] // tile.n, "STEP": LARGEST.n}
         block_q = BLOCKS_Q.get(name, ROWS_BLOCK_Q)
-        sizes |= {"OF_BLOCK": block_q // PART, "ROWS": rows_of(block_q)}
+        sizes |= {"OF_BLOCK": block_q // PART, "HELD": 8}
+        if name in CANDIDATES:
+            sizes |= _walking(name, dtype, width) | {"STEP": LARGEST.n}
         sizes |= {"SIZE": SIZES.get(name, SIZE), "CHUNK": CHUNK}
         sizes |= {"TOP": name in TOP, "LAST": name in CANDIDATES and name != "cells_top"}
         yield name, kernel, tile, sizes | {"SUMMARIES": True, "ORDERED": True}
@@ -157,10 +157,14 @@ def _tile_of_rows(
         return scoring(dtype, width)
     if name not in CANDIDATES:
         return FIXED[name]
-    row = row_bytes(dtype, width)
-    block_q = BLOCKS_Q.get(name, ROWS_BLOCK_Q)
-    found = walking(CANDIDATES[name], block_q, row, top=name in TOP)
+    found = _walking(name, dtype, width)
     return Tile(m=PARTS, n=found["TILE"], warps=found["num_warps"], stages=found["num_stages"])
+
+
+def _walking(name: str, dtype: torch.dtype, width: int) -> dict[str, int]:
+    fanout = 1 if name in TOP else FANOUT
+    block_q, row = BLOCKS_Q.get(name, ROWS_BLOCK_Q), row_bytes(dtype, width)
+    return walking(CANDIDATES[name] // fanout, fanout, block_q, row, top=name in TOP)
 
 
 def _of_order(dtype: torch.dtype, width: int) -> Iterator[Variant]:

@@ -45,6 +45,7 @@ CASES = [
     Case(97, 97, 2, 1, 1, 4, 2, 128, (16,)),
     Case(97, 517, 1, 1, 1, 3, 2, 64, (64,)),
     Case(40, 233, 1, 1, 2, 200, 9, 64, (1, 8)),
+    Case(331, 331, 2, 1, 2, 6, 3, 256, (4, 12, 60)),
 ]
 
 
@@ -79,18 +80,23 @@ def test_the_largest_are_found_two_bits_at_a_time_or_one(width: int) -> None:
     values[: width // 2] = values[7]
     values[width // 3 :: 5] = 0
     for chosen in (1, 5, width // 2, width - 9):
-        taken = torch.zeros(width, dtype=torch.int32)
-        pick_kernel[(1,)](values.float(), taken, chosen, width - 8, WIDTH=width)
+        taken, places = torch.zeros(2, width, dtype=torch.int32)
+        pick_kernel[(1,)](values.float(), taken, places, chosen, width - 8, WIDTH=width)
         order = sorted(range(width - 8), key=lambda i: (i != 3, values.float()[i].item(), i))
         assert taken.nonzero()[:, 0].tolist() == sorted(order[-chosen:])
+        assert torch.equal(places, taken.cumsum(0).int() - 1)
 
 
 @triton.jit
-def pick_kernel(Values, Taken, chosen, inside, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Mark the largest; the fourth is missing."""
+def pick_kernel(  # type: ignore[no-untyped-def]
+    Values, Taken, Places, chosen, inside, WIDTH: tl.constexpr
+):
+    """Mark the largest, and number them; the fourth is missing."""
     lane = tl.arange(0, WIDTH)
-    taken = _pick_largest(tl.load(Values + lane), lane == 3, lane < inside, chosen, WIDTH)
+    values = tl.load(Values + lane)
+    taken, place = _pick_largest(values, lane == 3, lane < inside, chosen, WIDTH)
     tl.store(Taken + lane, taken.to(tl.int32))
+    tl.store(Places + lane, place)
 
 
 @pytest.mark.usefixtures("poisoned_empty")

@@ -11,37 +11,92 @@ from typing import no_type_check  # a run-time checker would hide the source fro
 import triton
 import triton.language as tl
 
-from sla_kernels.search.kernels_asked import _asked, _scores
+from sla_kernels.search.kernels_asked import _asked, _cells, _to_pinned
 
 LENGTHS = [
-    "query_blocks", "group", "queries", "cells", "size", "tokens", "candidates", "parents",
-    "fanout", "chosen", "listed", "rest_at", "tokens_at", "first", "nothing", "pinned_first",
-    "pinned", "coarse", "coarse_blocks",
+    "query_blocks", "group", "queries", "cells", "size", "tokens", "parents", "fanout", "chosen",
+    "listed", "rest_at", "tokens_at", "first", "nothing", "pinned_first", "pinned", "coarse",
 ]  # fmt: skip
 
 
 @triton.jit
 @no_type_check
-def _candidates(Opened, block, start, candidates, parents, fanout, cells, WIDTH: tl.constexpr):
-    """Numbers of WIDTH candidates, the cells that opened ones hold; `cells` is none."""
-    lane = start + tl.arange(0, WIDTH)
-    parent = tl.load(Opened + block * parents + lane // fanout, mask=lane < candidates, other=cells)
-    at = parent * fanout + lane % fanout
-    return tl.where(lane < candidates, tl.minimum(at, cells), cells)
+def _candidates(Opened, lane, parents, fanout, cells, RUN: tl.constexpr):
+    """The cells that opened ones hold, in runs of RUN numbers; `cells` is none."""
+    parent, inner = lane // RUN, lane % RUN
+    inside = (parent < parents) & (inner < fanout)
+    cell = tl.load(Opened + parent, mask=inside, other=cells)
+    return tl.where(inside, tl.minimum(cell * fanout + inner, cells), cells)
 
 
 @triton.jit
 @no_type_check
-def _first_half(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The first half of 2 ROWS rows; the others are padding."""
-    first, _ = tl.split(tl.permute(tl.reshape(x, [2, ROWS, COLUMNS]), [1, 2, 0]))
+def _parts(block, OF_BLOCK: tl.constexpr, ROWS: tl.constexpr):
+    """The numbers of a block's parts, and -1 for more rows than it has."""
+    row = tl.arange(0, ROWS)
+    return tl.where(row < OF_BLOCK, block * OF_BLOCK + row, -1)
+
+
+@triton.jit
+@no_type_check
+def _half(x, TILE: tl.constexpr, ROWS: tl.constexpr):
+    """The first ROWS of twice as many columns; the others are padding."""
+    first, _ = tl.split(tl.permute(tl.reshape(x, [TILE, 2, ROWS]), [0, 2, 1]))
     return first
 
 
 @triton.jit
 @no_type_check
+def _of_block(x, TILE: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr):
+    """The first ROWS of PARTS columns, as rows."""
+    if ROWS < PARTS:
+        x = _half(x, TILE, PARTS // 2)
+    if ROWS < PARTS // 2:
+        x = _half(x, TILE, PARTS // 4)
+    if ROWS < PARTS // 4:
+        x = _half(x, TILE, PARTS // 8)
+    if ROWS < PARTS // 8:
+        x = _half(x, TILE, PARTS // 16)
+    return tl.trans(x)
+
+
+@triton.jit
+@no_type_check
+def _scored(
+    asked, table, opened, parents, fanout, cells, size, tokens, D: tl.constexpr,
+    BLOCK_D: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr,
+    TILE: tl.constexpr, RUN: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Scores `[ROWS, TILES, TILE]` of all candidates by part, a tile's keys at a time."""
+    turn = tl.arange(0, TILES)[None, :, None]
+    scores = tl.full([ROWS, TILES, TILE], float("-inf"), tl.float32)
+    for i in range(0, tl.cdiv(parents * RUN, TILE)):
+        at = _candidates(opened, i * TILE + tl.arange(0, TILE), parents, fanout, cells, RUN)
+        keys, logs = _cells(table, at, cells, size, tokens, D, BLOCK_D)
+        found = tl.dot(keys, asked, input_precision=PRECISION) + logs[:, None]
+        found = _of_block(found, TILE, PARTS, ROWS)
+        scores = tl.where(turn == i, found[:, None, :], scores)
+    return scores
+
+
+@triton.jit
+@no_type_check
+def _masses(scores, to_pinned, WIDTH: tl.constexpr):
+    """What all parts give to each candidate, of whom some mass is with pinned tokens."""
+    top = tl.max(tl.max(scores, 2), 1)
+    base = tl.where(top == float("-inf"), 0.0, top)  # there is no candidate
+    weights = tl.exp(scores - base[:, None, None])
+    share = 1.0 / (tl.sum(tl.sum(weights, 2), 1) + tl.exp(to_pinned - base))
+    share = tl.where(top > float("-inf"), share, 0.0)  # and 0 for a part without queries
+    return tl.reshape(tl.sum(weights * share[:, None, None], 0), [WIDTH])
+
+
+@triton.jit
+@no_type_check
 def _pick_largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
-    """Which are the `chosen` largest; of equal ones the last. What is missing comes after all.
+    """Which are the `chosen` largest, and the place of each among them.
+
+    Of equal ones they are the last. What is missing comes after all.
 
     Numbers that are not negative ascend as their bits do: the bits of the least of the largest are
     found one by one, or two by two where three counts fit an integer.
@@ -67,18 +122,37 @@ def _pick_largest(wrong, missing, inside, chosen, WIDTH: tl.constexpr):
             least = tl.where(enough, trial, least)
     least = tl.where(tl.sum((bits >= 0).to(tl.int32), 0) >= chosen, least, -1)
     above, equal = bits > least, bits == least
-    wanted = chosen - tl.sum(above.to(tl.int32), 0)
-    behind = tl.sum(equal.to(tl.int32), 0) - tl.cumsum(equal.to(tl.int32), 0)
-    return above | (equal & (behind < wanted))
+    marks = above.to(tl.int32) + (equal.to(tl.int32) << 16)  # two counts in one
+    so_far, total = tl.cumsum(marks, 0), tl.sum(marks, 0)
+    left_out = (total >> 16) + (total & 65535) - chosen  # of equal ones, the first
+    more = (so_far >> 16) - left_out
+    return above | (equal & (more > 0)), (so_far & 65535) + tl.maximum(more, 0) - 1
 
 
 @triton.jit
 @no_type_check
-def _coarse(Opened, block, which, parents, fanout, coarse, coarse_blocks):
-    """The largest cells that hold some opened ones."""
+def _coarse(Opened, which, parents, coarse, HELD: tl.constexpr):
+    """The largest cells that hold some opened ones, HELD of which they hold."""
     inside = (which >= 0) & (which < parents)
-    parent = tl.load(Opened + block * parents + which, mask=inside, other=0)
-    return tl.minimum(parent * fanout // coarse_blocks, coarse - 1)
+    return tl.minimum(tl.load(Opened + which, mask=inside, other=0) // HELD, coarse - 1)
+
+
+@triton.jit
+@no_type_check
+def _take_away(Left, Opened, Gone, parents, coarse, HELD: tl.constexpr, STEP: tl.constexpr):
+    """Take from the largest cells what is gone of the opened ones, which are in order."""
+    for start in range(0, parents, STEP):
+        opened = start + tl.arange(0, STEP)
+        cell = _coarse(Opened, opened, parents, coarse, HELD)
+        before = _coarse(Opened, opened - 1, parents, coarse, HELD)
+        one = (opened < parents) & ((opened == 0) | (cell != before))  # of each, the first
+        stays = tl.load(Left + cell, mask=one, other=0.0)
+        for begin in range(0, parents, STEP):
+            which = begin + tl.arange(0, STEP)
+            of = _coarse(Opened, which, parents, coarse, HELD)
+            gone = tl.load(Gone + which, mask=which < parents, other=0.0)
+            stays -= tl.sum(tl.where(of[:, None] == cell[None, :], gone[:, None], 0.0), 0)
+        tl.store(Left + cell, stays, mask=one)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -90,7 +164,7 @@ def open_cells_kernel(
     Spread,
     Opened,
     Chosen,
-    Moved,
+    Gone,
     Lists,
     Left,
     query_blocks,
@@ -99,7 +173,6 @@ def open_cells_kernel(
     cells,
     size,
     tokens,
-    candidates,
     parents,
     fanout,
     chosen,
@@ -111,7 +184,6 @@ def open_cells_kernel(
     pinned_first,
     pinned,
     coarse,
-    coarse_blocks,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
     PART: tl.constexpr,
@@ -122,6 +194,8 @@ def open_cells_kernel(
     TILE: tl.constexpr,
     STEP: tl.constexpr,
     SIZE: tl.constexpr,
+    RUN: tl.constexpr,
+    HELD: tl.constexpr,
     TOP: tl.constexpr,
     LAST: tl.constexpr,
     SUMMARIES: tl.constexpr,
@@ -134,78 +208,55 @@ def open_cells_kernel(
     - `Left`: the mass of each cell of the largest size, of which at last what is read exactly is
       taken away.
     """
-    block = tl.program_id(0).to(tl.int64)
-    bh, own = block // query_blocks, block % query_blocks
-    head = bh // group
+    program = tl.program_id(0)
+    bh, own = (program // query_blocks).to(tl.int64), program % query_blocks
+    block, head = program.to(tl.int64), bh // group
+    opened, left = Opened + block * parents, Left + block * coarse
+    if not TOP:
+        asked = _asked(Parts, Keys, bh, _parts(own, OF_BLOCK, PARTS), queries, D, BLOCK_D, PART)
+        scores = _scored(
+            tl.trans(asked), Keys + head * cells * D, opened, parents, fanout, cells, size, tokens,
+            D, BLOCK_D, PARTS, ROWS, TILES, TILE, RUN, PRECISION,
+        )  # fmt: skip
+        part = _parts(own, OF_BLOCK, ROWS)
+        mass = _masses(scores, _to_pinned(Pinned, bh, part, queries, PART), TILES * TILE)
     lane = tl.arange(0, TILES * TILE)
-    inside = lane < candidates
-    left = Left + block * coarse
+    number = lane // RUN * fanout + lane % RUN
+    inside = (lane // RUN < parents) & (lane % RUN < fanout)
     if TOP:
+        at = tl.where(inside, lane, cells)
         mass = tl.load(left + lane, mask=inside, other=0.0)
     else:
-        row = tl.arange(0, PARTS)
-        part = tl.where(row < OF_BLOCK, own * OF_BLOCK + row, -1)
-        asked, to_pinned = _asked(Parts, Pinned, Keys, bh, part, queries, D, BLOCK_D, PART)
-        table = Keys + head * cells * D
-        turn = tl.arange(0, TILES)[:, None, None]
-        scores = tl.full([TILES, ROWS, TILE], float("-inf"), tl.float32)
-        for i in range(0, TILES):
-            at = _candidates(Opened, block, i * TILE, candidates, parents, fanout, cells, TILE)
-            found = _scores(asked, table, at, cells, size, tokens, D, BLOCK_D, PRECISION)
-            if ROWS < PARTS:
-                found = _first_half(found, ROWS, TILE)
-            scores = tl.where(turn == i, found[None, :, :], scores)
-        if ROWS < PARTS:
-            to_pinned = tl.min(_first_half(to_pinned[:, None], ROWS, 1), 1)
-        top = tl.max(tl.max(scores, 2), 0)
-        base = tl.where(top == float("-inf"), 0.0, top)  # there is no candidate
-        weights = tl.exp(scores - base[None, :, None])
-        share = 1.0 / (tl.sum(tl.sum(weights, 2), 0) + tl.exp(to_pinned - base))
-        share = tl.where(top > float("-inf"), share, 0.0)  # and 0 for a part without queries
-        mass = tl.reshape(tl.sum(weights * share[None, :, None], 1), [TILES * TILE])
-    at = tl.where(inside, lane, cells)
-    if not TOP:
-        at = _candidates(Opened, block, 0, candidates, parents, fanout, cells, TILES * TILE)
+        at = _candidates(opened, lane, parents, fanout, cells, RUN)
     missing = at >= cells
     spread = tl.load(Spread + head * cells + at, mask=inside & (at < cells), other=0.0)
     wrong = mass * spread
     wrong = tl.where(wrong < float("inf"), wrong, 0.0)  # NaN too
-    taken = _pick_largest(wrong, missing, inside, chosen, TILES * TILE)
-    place = tl.cumsum(taken.to(tl.int32), 0) - 1
+    taken, place = _pick_largest(wrong, missing, inside, chosen, TILES * TILE)
     tl.store(Chosen + block * chosen + place, at, mask=taken)
     lists = Lists + block * listed
     if SUMMARIES:
         rest = inside & (taken == 0)
-        behind = lane - place - 1  # those that are taken before it left out
+        behind = number - place - 1  # those that are taken before it left out
         tl.store(lists + rest_at + behind, tl.where(missing, nothing, at + first), mask=rest)
     if TOP:
         for start in range(0, pinned, STEP):
-            number = start + tl.arange(0, STEP)
-            tl.store(lists + number, pinned_first + number, mask=number < pinned)
+            one = start + tl.arange(0, STEP)
+            tl.store(lists + one, pinned_first + one, mask=one < pinned)
     if LAST:
-        RUN: tl.constexpr = SIZE if SIZE <= 4 else 2  # tokens of a block at a time: more spill
-        for begin in range(0, SIZE, RUN):
-            inner = begin + tl.arange(0, RUN)
-            number = at[:, None] * SIZE + inner[None, :]
-            number = tl.where(number < tokens, number, nothing)
+        SOME: tl.constexpr = SIZE if SIZE <= 4 else 2  # tokens of a block at a time: more spill
+        for begin in range(0, SIZE, SOME):
+            inner = begin + tl.arange(0, SOME)
+            token = at[:, None] * SIZE + inner[None, :]
+            token = tl.where(token < tokens, token, nothing)
             held = tokens_at + place[:, None] * SIZE + inner[None, :]
-            tl.store(lists + held, number, mask=taken[:, None])
-        tl.store(Moved + block * chosen + place, mass, mask=taken)
-        tl.debug_barrier()  # what the program wrote it reads
+            tl.store(lists + held, token, mask=taken[:, None])
         if TOP:
             tl.store(left + at, 0.0, mask=taken)
-            parents = 0
-        for start in range(0, parents, STEP // 2):
-            opened = start + tl.arange(0, STEP // 2)
-            cell = _coarse(Opened, block, opened, parents, fanout, coarse, coarse_blocks)
-            before = _coarse(Opened, block, opened - 1, parents, fanout, coarse, coarse_blocks)
-            one = (opened < parents) & ((opened == 0) | (cell != before))  # of each, the first
-            stays = tl.load(left + cell, mask=one, other=0.0)
-            for begin in range(0, chosen, STEP):
-                which = begin + tl.arange(0, STEP)
-                real_one = which < chosen
-                of = tl.load(Chosen + block * chosen + which, mask=real_one, other=0)
-                of = tl.minimum(of // coarse_blocks, coarse - 1)
-                gone = tl.load(Moved + block * chosen + which, mask=real_one, other=0.0)
-                stays -= tl.sum(tl.where(of[:, None] == cell[None, :], gone[:, None], 0.0), 0)
-            tl.store(left + cell, stays, mask=one)
+        else:
+            own_run = tl.reshape(tl.where(taken, mass, 0.0), [TILES * TILE // RUN, RUN])
+            parent = tl.arange(0, TILES * TILE // RUN)
+            gone = Gone + block * parents
+            tl.store(gone + parent, tl.sum(own_run, 1), mask=parent < parents)
+            tl.debug_barrier()  # what the program wrote it reads
+            _take_away(left, opened, gone, parents, coarse, HELD, STEP // 2)

@@ -95,33 +95,36 @@ def asked_kernel(
 @triton.jit
 @no_type_check
 def _asked(
-    Parts, Pinned, Keys, bh, part, queries, D: tl.constexpr, BLOCK_D: tl.constexpr,
-    PART: tl.constexpr,
+    Parts, Keys, bh, part, queries, D: tl.constexpr, BLOCK_D: tl.constexpr, PART: tl.constexpr
 ):  # fmt: skip
-    """Mean queries of some parts, and the log of the mass that they give to pinned tokens."""
+    """Mean queries of some parts."""
     columns = tl.arange(0, BLOCK_D)
     total = tl.cdiv(queries, PART)
     real = (part >= 0) & (part < total)
-    at = bh * total + part
-    pointers = Parts + at[:, None] * D + columns[None, :]
+    pointers = Parts + (bh * total + part)[:, None] * D + columns[None, :]
     asked = tl.load(pointers, mask=real[:, None] & (columns < D)[None, :], other=0.0)
-    return asked.to(Keys.dtype.element_ty), tl.load(Pinned + at, mask=real, other=float("inf"))
+    return asked.to(Keys.dtype.element_ty)
 
 
 @triton.jit
 @no_type_check
-def _scores(
-    queries, table, at, cells, size, tokens, D: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Scores [PARTS, TILE] of some cells, with the logs of their counts."""
+def _to_pinned(Pinned, bh, part, queries, PART: tl.constexpr):
+    """The log of the mass that some parts give to pinned tokens."""
+    total = tl.cdiv(queries, PART)
+    real = (part >= 0) & (part < total)
+    return tl.load(Pinned + bh * total + part, mask=real, other=float("inf"))
+
+
+@triton.jit
+@no_type_check
+def _cells(table, at, cells, size, tokens, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Mean keys of some cells, and the logs of how many tokens they hold."""
     columns = tl.arange(0, BLOCK_D)
     there = at < cells
     pointers = table + at.to(tl.int64)[:, None] * D + columns[None, :]
     keys = tl.load(pointers, mask=there[:, None] & (columns < D)[None, :], other=0.0)
     whole, last = tl.log(size.to(tl.float32)), tl.log((tokens - (cells - 1) * size).to(tl.float32))
-    logs = tl.where(at < cells - 1, whole, tl.where(there, last, float("-inf")))
-    return tl.dot(queries, tl.trans(keys), input_precision=PRECISION) + logs[None, :]
+    return keys, tl.where(at < cells - 1, whole, tl.where(there, last, float("-inf")))
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -150,21 +153,24 @@ def largest_cells_kernel(
     run, bh = _program(tl.cdiv(query_blocks, IN))
     table = Keys + bh // group * cells * D
     part = run * PARTS + tl.arange(0, PARTS)
-    asked, to_pinned = _asked(Parts, Pinned, Keys, bh, part, queries, D, BLOCK_D, PART)
+    asked = _asked(Parts, Keys, bh, part, queries, D, BLOCK_D, PART)
     top = tl.full([PARTS], float("-inf"), tl.float32)
     sums = tl.zeros([PARTS], tl.float32)
     for start in range(0, cells, TILE):
         at = start + tl.arange(0, TILE)
-        scores = _scores(asked, table, at, cells, size, tokens, D, BLOCK_D, PRECISION)
+        keys, logs = _cells(table, at, cells, size, tokens, D, BLOCK_D)
+        scores = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) + logs[None, :]
         new_top = tl.maximum(top, tl.max(scores, 1))  # finite: the first tile holds a cell
         sums = sums * tl.exp(top - new_top) + tl.sum(tl.exp(scores - new_top[:, None]), 1)
         top = new_top
+    to_pinned = _to_pinned(Pinned, bh, part, queries, PART)
     share = 1.0 / (sums + tl.exp(to_pinned - top))  # 0 for a part without queries
     block = run * IN + tl.arange(0, IN)
     own = Left + (bh * query_blocks + block)[:, None] * cells
     for start in range(0, cells, TILE):
         at = start + tl.arange(0, TILE)
-        scores = _scores(asked, table, at, cells, size, tokens, D, BLOCK_D, PRECISION)
+        keys, logs = _cells(table, at, cells, size, tokens, D, BLOCK_D)
+        scores = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) + logs[None, :]
         shares = tl.exp(scores - top[:, None]) * share[:, None]
         mass = tl.sum(tl.reshape(shares, [IN, OF_BLOCK, TILE]), 1)
         there = (block < query_blocks)[:, None] & (at < cells)[None, :]

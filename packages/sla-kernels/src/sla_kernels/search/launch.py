@@ -40,14 +40,12 @@ def fits(q: Tensor, layout: Layout, budget: Budget, block_q: int) -> bool:
         and q.shape[3] <= WIDEST
         and PART <= block_q <= PART * PARTS
         and layout.sizes[0] <= chunk_of(layout.sizes) <= 128
-        and all(budget.candidates[level] <= scored(block_q) for level in levels[:-1])
+        and all(
+            lanes(budget.chosen[level + 1], layout.fanout(level + 1)) <= scored(block_q)
+            for level in levels[:-1]
+        )
         and budget.candidates[levels[-1]] <= MOST
     )
-
-
-def rows_of(block_q: int) -> int:
-    """The rows of a product that a block may fill."""
-    return PARTS if block_q > PARTS // 2 * PART else PARTS // 2
 
 
 def scored(block_q: int) -> int:
@@ -55,7 +53,17 @@ def scored(block_q: int) -> int:
 
     Those of more in full rows spill, and fill more shared memory than some GPUs have.
     """
-    return SCORED if rows_of(block_q) < PARTS else LONG
+    return SCORED if block_q < PARTS * PART else LONG
+
+
+def run_of(fanout: int) -> int:
+    """Numbers that a program has for the cells that a larger one holds."""
+    return int(next_power(fanout))
+
+
+def lanes(parents: int, fanout: int) -> int:
+    """Numbers that a program has for all its candidates."""
+    return max(16, next_power(parents) * run_of(fanout))
 
 
 def found_rows(
@@ -138,23 +146,24 @@ def _opened(
         (*shape, budget.listed(layout, summaries)), dtype=torch.int32, device=q.device
     )
     left = torch.empty((*shape, layout.cells(top)), dtype=torch.float32, device=q.device)
-    opened = moved = rows  # of a size above the largest, and before the smallest: not read
+    opened = gone = rows  # of a size above the largest, and before the smallest: not read
     at = layout.pinned
     width = q.shape[3]
     row = row_bytes(k.dtype, width)
     _score_largest(q, k, asking, tables[top], layout, left, block_q)
     for level in range(top, -1, -1):
         candidates, chosen = budget.candidates[level], budget.chosen[level]
-        before = opened
+        before, fanout = opened, 1 if level == top else layout.fanout(level + 1)
+        parents = candidates // fanout
         opened = torch.empty((*shape, chosen), dtype=torch.int32, device=q.device)
         if level == 0:
-            moved = torch.empty((*shape, chosen), dtype=torch.float32, device=q.device)
+            gone = torch.empty(before.shape, dtype=torch.float32, device=q.device)
         launched("search.kernels:open_cells_kernel")[(blocks,)](
             *asking,
             *tables[level],
             before,
             opened,
-            moved,
+            gone,
             rows,
             left,
             shape[2],
@@ -163,9 +172,8 @@ def _opened(
             layout.cells(level),
             layout.sizes[level],
             layout.tokens,
-            candidates,
-            1 if level == top else before.shape[3],
-            1 if level == top else layout.fanout(level + 1),
+            parents,
+            fanout,
             chosen,
             rows.shape[3],
             at,
@@ -175,15 +183,15 @@ def _opened(
             layout.first(top + 1),
             layout.pinned,
             layout.cells(top),
-            layout.sizes[top] // layout.sizes[0],
             D=width,
             BLOCK_D=max(16, next_power(width)),
             PART=PART,
             OF_BLOCK=block_q // PART,
             PARTS=PARTS,
-            **walking(candidates, block_q, row, top=level == top),
+            **walking(parents, fanout, block_q, row, top=level == top),
             STEP=LARGEST.n,
             SIZE=layout.sizes[0],
+            HELD=layout.sizes[top] // layout.sizes[min(level + 1, top)],
             TOP=level == top,
             LAST=level == 0,
             SUMMARIES=summaries,
@@ -243,21 +251,29 @@ def row_bytes(dtype: torch.dtype, width: int) -> int:
     return max(own, ROW) if dtype == torch.float32 else own
 
 
-def walking(candidates: int, block_q: int, row: int, *, top: bool) -> dict[str, int]:
-    """What is compiled into a program of the walk: how it holds so many candidates.
+def walking(parents: int, fanout: int, block_q: int, row: int, *, top: bool) -> dict[str, int]:
+    """What is compiled into a program of the walk: how it holds what its parents hold.
 
-    Those of the largest size are ranked alone, by as few warps as hold them. Of the others it takes
-    a tile's keys at a time, of `row` bytes each, and of the rows of a product only those that a
-    block may fill.
+    Those of the largest size are ranked alone, by as few warps as hold them; of the others it takes
+    a tile's keys at a time, of `row` bytes each.
     """
-    width = max(16, next_power(candidates))
-    keys = min(TURN // row, SHORTER if width > LONG else width)
-    tile = width if top else max(16, keys)
-    warps, stages = (8, 2) if row > ROW else (16, 3)  # of fewer, each has more registers
+    width = lanes(parents, fanout)
+    alone = Tile(m=PARTS, n=width, warps=max(1, width // 512), stages=1)
+    tile = alone if top else taken(width, row)
     return {
-        "ROWS": rows_of(block_q),
-        "TILES": width // tile,
-        "TILE": tile,
-        "num_warps": max(1, width // 512) if top else min(warps, 4 * max(1, width // 512)),
-        "num_stages": stages,
+        "RUN": run_of(fanout),
+        "ROWS": next_power(block_q // PART),
+        "TILES": width // tile.n,
+        "TILE": tile.n,
+        "num_warps": tile.warps,
+        "num_stages": tile.stages,
     }
+
+
+def taken(width: int, row: int) -> Tile:
+    """The keys that a program of so many candidates takes at a time; each warp fills registers."""
+    if row > ROW:
+        return Tile(m=PARTS, n=min(width, 32), warps=8, stages=1)
+    keys = min(TURN // row, SHORTER if width > LONG else width)
+    warps, stages = min(16, 4 * max(1, width // 512)), 2 if row == ROW else 3
+    return Tile(m=PARTS, n=max(16, keys), warps=warps, stages=stages)
