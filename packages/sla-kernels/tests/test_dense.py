@@ -3,6 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from sla_kernels import (
     BlockSelection,
@@ -49,6 +52,35 @@ def test_products_of_bfloat16_are_dense_attention(
         backend="dense",
     )
     assert "ScaledDotProduct" in type(learned.grad_fn).__name__
+
+
+def attend_every_key(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return sla_attention(q, k, v, keep=1.0, block=BLOCK, linear=None)
+
+
+@pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 1030), (torch.bfloat16, 70)])
+@torch.no_grad()
+def test_without_gradients_dense_attention_is_an_operator_to_all_that_watch_operators(
+    dtype: torch.dtype, n: int
+) -> None:
+    q, k, v = (
+        torch.cat(two) for two in zip(*(qkv(n, n, g=1, dtype=dtype) for _ in "ab"), strict=True)
+    )
+    expected = attend_every_key(q, k, v)
+    traced = make_fx(attend_every_key)(q, k, v)
+    assert torch.equal(traced(-q, k, v), attend_every_key(-q, k, v))
+    assert torch.equal(attend_every_key(torch._neg_view(-q), k, v), expected)
+    scenes = torch.vmap(lambda *x: attend_every_key(*(one[None] for one in x))[0])(q, k, v)
+    torch.testing.assert_close(scenes, expected)
+    with FakeTensorMode() as mode:
+        fake = attend_every_key(*map(mode.from_tensor, (q, k, v)))
+    assert (fake.shape, fake.stride()) == (expected.shape, expected.stride())
+
+
+@pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 1030), (torch.bfloat16, 70)])
+def test_the_operator_of_dense_attention_keeps_pytorchs_rules(dtype: torch.dtype, n: int) -> None:
+    q, k, v = qkv(n, n, h=2, g=1, dtype=dtype)
+    torch.library.opcheck(torch.ops.sla_kernels.attend_all.default, (q, k, v, 0.2))
 
 
 @pytest.mark.parametrize("scope", ["all", "complement"])

@@ -2,9 +2,11 @@
 
 import inspect
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from sla_kernels import (
     BlockSelection,
@@ -87,6 +89,20 @@ def test_shapes_and_types() -> None:
         SparseLinearAttention(64, keep=0.5)(q, k, v)
     with pytest.raises(ValueError, match="no axis may be empty"):
         block_sparse_attention(q[:, :, :0], k, v, selection)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize(
+    "other", [torch.Tensor.to_sparse, torch.Tensor.to_mkldnn, torch.nested.as_nested_tensor]
+)
+def test_tensors_that_do_not_hold_every_number_of_every_axis(
+    other: Callable[[Tensor], Tensor], position: int
+) -> None:
+    tokens = qkv(70, 70)
+    tokens[position] = other(tokens[position])
+    said = f"{'qkv'[position]} is a tensor of layout .*; it must|Type-check"
+    with pytest.raises((ValueError, TypeError), match=said):
+        sla_attention(*tokens, keep=0.5)
 
 
 def test_a_mix_without_a_linear_branch() -> None:

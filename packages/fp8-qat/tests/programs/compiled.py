@@ -85,6 +85,23 @@ def check_static() -> None:
         assert torch.equal(torch.compile(given, backend="eager", fullgraph=True)(x), model(x))
 
 
+def check_delayed() -> None:
+    """Gradients are those of the scales that a step began with, though it overwrites them."""
+    model = nn.Sequential(nn.Linear(48, 80), nn.GELU(), nn.Linear(80, 32))
+    prepare(model, recipes.delayed())
+    torch.compiler.reset()
+    pair = copy.deepcopy(model), model
+    called = torch.compile(pair[0], fullgraph=True), model
+    for size in (1, 4, 2):  # the second saturates
+        x, found = size * torch.randn(6, 48), []
+        for given, call in zip(pair, called, strict=True):
+            call(x).square().sum().backward()
+            found.append([*(p.grad for p in given.parameters()), *given.buffers()])
+            given.zero_grad()
+        for theirs, ours in zip(*found, strict=True):
+            assert (ours - theirs).norm() <= 1e-5 * ours.norm(), size
+
+
 def check_one_graph() -> None:
     """Layers that differ in nothing but name and values share their code: it is compiled once."""
     for backend in (None, "reference", "weight_only", "scaled_mm"):
@@ -111,6 +128,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     check_one_graph()
     check_static()
+    check_delayed()
     check_any_size()
     check_bytes()
     check_model()

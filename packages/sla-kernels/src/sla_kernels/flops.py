@@ -39,6 +39,7 @@ from sla_kernels.select.blocks import block_sizes, num_blocks
 from sla_kernels.select.lists import BlockLists
 from sla_kernels.select.op import Settings, scores_nothing, select_blocks
 from sla_kernels.select.scores import SUBBLOCKS
+from sla_kernels.sparse.dense import attend_all
 from sla_kernels.sparse.op import sparse_attention_backward, sparse_attention_forward
 from sla_kernels.summary.layout import Layout, RowLists, budget_of
 from sla_kernels.summary.op import summary_attention_backward, summary_attention_forward
@@ -46,6 +47,10 @@ from sla_kernels.summary.op import summary_attention_backward, summary_attention
 
 def _sparse(*, products: int, q: Tensor, k: Tensor, lists: BlockLists, **_: object) -> int:
     return 2 * products * attended_pairs(q, k, lists) * q.shape[3]
+
+
+def _all(*, q: Tensor, k: Tensor, **_: object) -> int:
+    return 4 * q.numel() * k.shape[2]
 
 
 def _linear(
@@ -146,6 +151,7 @@ def _choice_of_rows(
 
 FORMULAS: dict[Callable[..., Any], Callable[..., int]] = {
     select_blocks: _selection,
+    attend_all: _all,
     sparse_attention_forward: partial(_sparse, products=2),
     sparse_attention_backward: partial(_sparse, products=5),
     linear_attention_forward: partial(_linear, products=1, sums=1),

@@ -123,6 +123,17 @@ def test_what_is_not_finite_reaches_what_it_reaches_by_definition(
     assert found[0, 0, 16].isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("keys", range(96, 106))
+def test_an_infinite_value_of_the_last_key_is_infinite_whatever_is_taken_at_a_time(
+    keys: int, dtype: torch.dtype
+) -> None:
+    q, k, v = (torch.rand(1, 1, n, 4).to(dtype) for n in (3, keys, keys))
+    v[0, 0, -1, 2] = torch.inf
+    found = calls.attend_all(q, k, v, 1.0)
+    torch.testing.assert_close(found.double(), defined(q, k, v, 1.0), **NEAR[dtype])
+
+
 def test_every_not_a_number_stays_one() -> None:
     if torch.float32 not in TYPES:
         pytest.skip("this processor's vectors of float32 are not used")

@@ -19,6 +19,21 @@ from fp8_qat.numerics.spec import Recipe, Spec
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
+@torch.library.custom_op("fp8_qat::as_it_was", mutates_args=())
+def as_it_was(x: Tensor) -> Tensor:
+    """Copy what a forward overwrites, for its backward.
+
+    An operator, since a compiler makes copies anew in the backward pass, from what stands there
+    then.
+    """
+    return x.clone()
+
+
+@as_it_was.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
 class Quantizer(nn.Module):
     """A dynamic quantizer, and the interface of the others: no state, no parameters."""
 
@@ -42,9 +57,13 @@ class Quantizer(nn.Module):
                 self.watching(x.detach())
             return x
         values = fake_quantize(x, self.spec, scale=self.current_scale())
-        if self.updating and self.training and torch.is_grad_enabled():
+        if self.moves():
             self.observe(x.detach())
         return values
+
+    def moves(self) -> bool:
+        """Whether a forward is a step now, after which scales may be others."""
+        return self.updating and self.training and torch.is_grad_enabled()
 
     def quantize(self, x: Float[Tensor, "*lead k"]) -> QuantizedTensor:
         """Give the codes and scales of `x`; state stays as it is."""
@@ -87,7 +106,10 @@ class DelayedQuantizer(Quantizer):
         self.register_buffer("multiplier", torch.ones(1, 1, **kind))
 
     def current_scale(self) -> Scale:
-        return Scale(self.multiplier, 1.0 / self.multiplier)
+        multiplier = self.multiplier
+        if self.moves() and torch.compiler.is_compiling():
+            multiplier = as_it_was(multiplier)
+        return Scale(multiplier, 1.0 / multiplier)
 
     def observe(self, x: Float[Tensor, "*lead k"]) -> None:
         """Record the largest magnitude of `x`, then make the multiplier of the next step."""

@@ -118,6 +118,20 @@ def _both(x, one, two):
 
 
 @no_type_check
+def alone(x, one):
+    """What fills a word, as a float32: a number, beside zero where there is room for two."""
+    raise NotImplementedError
+
+
+@overload(alone, inline="always")
+@no_type_check
+def _alone(x, one):
+    if x.dtype == types.uint16:
+        return lambda x, one: as_float(np.uint32(x[one]))
+    return lambda x, one: x[one]
+
+
+@no_type_check
 def put(out, at, value):
     """Store a float32, rounded to what the array holds."""
     raise NotImplementedError

@@ -8,10 +8,16 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_tensor(name: str, x: object) -> None:
-    """Refuse what is no tensor."""
+    """Refuse what is no tensor, and tensors of sequences of several lengths or of few numbers."""
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{name}={type(x).__name__}; it must be a torch.Tensor: pass torch.as_tensor({name})"
+        )
+    if x.is_nested or x.layout != torch.strided:
+        kind = "nested" if x.is_nested else str(x.layout)
+        raise ValueError(
+            f"{name} is a tensor of layout {kind}; it must hold every number of every axis: pass "
+            "x.to_dense(), or call for each sequence of a nested one"
         )
 
 

@@ -12,6 +12,7 @@ from sla_kernels.passes.attention.lanes import ROWS, STRIP
 from sla_kernels.passes.attention.products import add_up, score, weigh, word
 from sla_kernels.passes.scalar import (
     AHEAD,
+    alone,
     body,
     both,
     compiled,
@@ -149,8 +150,9 @@ def _attend(number, few, many, table, size, d, scale, rooms):
 def _attend_rows(table, head, listed, d, scale, room):
     """Add to the outputs what listed rows of a head of keys give."""
     for first in range(0, len(listed), _TAKEN):
-        whole = _take(table, head, listed[first : first + _TAKEN], room)
-        _attend_taken(table.keys.numbers, table.values.numbers, whole, d, scale, room)
+        taken = listed[first : first + _TAKEN]
+        _take(table, head, taken, room)
+        _attend_taken(table.keys.numbers, table.values.numbers, len(taken), d, scale, room)
 
 
 @body
@@ -182,25 +184,24 @@ def _cut(numbers, lines, wide):
 @body
 @no_type_check
 def _take(table, head, taken, room):
-    """Note where rows stand, and their bias; how many there are then.
+    """Note where rows stand, and their bias.
 
     The last is repeated, absent, until they are a multiple of `ROWS`.
     """
     keys, values, bias = table
     biases, base = bias[head * len(bias) // len(keys.starts)], np.int64(keys.numbers.ctypes.data)
-    whole = _whole(len(taken), ROWS)
-    for j in range(whole):
+    for j in range(_whole(len(taken), ROWS)):
         row = taken[min(j, len(taken) - 1)]
         room.keys[j] = base + (keys.starts[head] + row * keys.step) * keys.numbers.itemsize
         room.places[j] = values.starts[head] + row * values.step
         room.biases[j] = biases[row] * _LOG2E if j < len(taken) else _ABSENT
-    return whole
 
 
 @body
 @no_type_check
-def _attend_taken(keys, values, count, d, scale, room):
-    """Add to the outputs what so many rows give, a multiple of `ROWS`."""
+def _attend_taken(keys, values, taken, d, scale, room):
+    """Add to the outputs what the rows that were taken give."""
+    count = _whole(taken, ROWS)
     pairs = count * keys.itemsize // _WORD
     _score_all(keys, count, scale, room)
     _shrink(room.tallies)
@@ -208,7 +209,7 @@ def _attend_taken(keys, values, count, d, scale, room):
     for i in range(0, down, STRIP * _WORD):
         tops, totals = _place(room.tallies, 0) + i, _place(room.tallies, 2) + i
         weigh(keys, _place(room.weights, 0) + i, down, pairs, tops, totals)
-    _pack_values(values, room.places, pairs, d, room.values)
+    _pack_values(values, room.places, count, taken, d, room.values)
     for i in range(0, room.weights.shape[1], ROWS):
         weights = _place(room.weights, 0) + i * _WORD
         factors = _place(room.tallies, 3) + i * _WORD
@@ -257,13 +258,21 @@ def _pack_queries(x, start, step, order, begin, end, d, packed):
 
 @body
 @no_type_check
-def _pack_values(x, places, count, d, packed):
-    """Write values, those of bfloat16 in pairs of two rows."""
+def _pack_values(x, places, count, taken, d, packed):
+    """Write values, those of bfloat16 in pairs of two rows; absent rows have zeros.
+
+    Their own, infinite ones, would be NaN times no weight.
+    """
     each = _WORD // x.itemsize
-    for t in range(count):
+    for t in range(taken // each):
         one, two = np.uint64(places[each * t]), np.uint64(places[each * t + each - 1])
         for i in range(d):
             packed[t, i] = both(x, one + np.uint64(i), two + np.uint64(i))
+    packed[taken // each : count // each, :d] = 0
+    if taken % each:
+        last = np.uint64(places[taken - 1])
+        for i in range(d):
+            packed[taken // each, i] = alone(x, last + np.uint64(i))
 
 
 @body
