@@ -141,6 +141,27 @@ def test_missing_input(lite3r: Any) -> None:
     lite3r.distill("--data", "nowhere").refuses("nowhere does not exist")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("reconstruct", ""), ("reconstruct", "photos", "--out", ""), ("distill", "--out="), ("",)],
+)
+def test_an_empty_word_is_not_the_folder_one_is_in(
+    lite3r: Any, photos: Path, words: tuple[str, ...]
+) -> None:
+    lite3r(*words).refuses("lite3r: word=''; each must say something")
+    assert [path.name for path in Path().iterdir()] == [photos.name]
+
+
+def test_links_to_nothing_are_left_out_and_named(lite3r: Any, photos: Path) -> None:
+    (photos / "gone.jpg").symlink_to("nowhere.jpg")
+    (photos / "round.jpg").symlink_to("round.jpg")
+    words = ("reconstruct", photos, "--weights", "random", "--size", "28", "--formats", "ply")
+    lite3r(*words, "--out", "out").refuses("gone.jpg is a link to nothing")
+    done = lite3r(*words, "--out", "out", "--skip-broken")
+    assert done.code == 0 and "left out, broken: gone.jpg, round.jpg" in done.err
+    lite3r("data", "check", photos).refuses("gone.jpg: is a link", "round.jpg: is a link", "2 of ")
+
+
 def test_broken_jpeg(lite3r: Any, photos: Path) -> None:
     whole = (photos / "10.jpg").read_bytes()
     (photos / "10.jpg").write_bytes(whole[: len(whole) // 2])

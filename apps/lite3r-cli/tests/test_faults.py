@@ -43,6 +43,34 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return made
 
 
+@contextmanager
+def full_after(name: str) -> Iterator[None]:
+    """A disk that is full as a file of this name is written: the system names no file then."""
+    real = Path.open
+
+    def opened(path: Path, mode: str = "r", *rest: Any, **words: Any) -> Any:
+        if name in path.name and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, mode, *rest, **words)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "open", opened)
+        yield
+
+
+@pytest.mark.parametrize("name", ["points.ply", "scene.glb", "points3D.bin"])
+def test_a_full_disk_is_told_with_the_file_and_the_way_out(
+    lite3r: Any, photos: Path, name: str
+) -> None:
+    words = ("reconstruct", photos, "--weights", "random", "--size", "28", "--out", "out")
+    with full_after(name):
+        answer = lite3r(*words, "--formats", "ply", "glb", "colmap")
+    said = f": {os.strerror(errno.ENOSPC)}: make room, or write elsewhere"
+    answer.refuses(f"{name}{said}")
+    assert f"lite3r: {Path('out').absolute()}/" in answer.err  # not the folder it was begun in
+    assert not Path("out").exists()
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

@@ -1,5 +1,6 @@
 """The README's examples run, and the changelog knows the version."""
 
+import ast
 import doctest
 from pathlib import Path
 
@@ -11,6 +12,14 @@ PACKAGE = Path(__file__).parents[1]
 def test_the_examples_of_the_readme_run():
     outcome = doctest.testfile(str(PACKAGE / "README.md"), module_relative=False)
     assert outcome.attempted > 10 and outcome.failed == 0
+
+
+def test_the_program_of_the_readme_is_one():
+    """It needs launched processes to run."""
+    text = (PACKAGE / "README.md").read_text()
+    program = text.partition("```python\n# train.py\n")[2].partition("```")[0]
+    calls = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Call)]
+    assert {"join_processes", "distill"} <= {ast.unparse(call.func) for call in calls}
 
 
 def test_the_changelog_begins_with_this_version():

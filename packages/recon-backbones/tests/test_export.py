@@ -1,6 +1,7 @@
 """An ONNX graph computes what PyTorch does, and what cannot become one is refused by name."""
 
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,19 @@ SHAPE = Shape(views=2, height=28, width=42)
 
 @needs_onnx
 @pytest.mark.parametrize("name", ["da3-tiny", pytest.param("vggt-tiny", marks=pytest.mark.nightly)])
-def test_onnxruntime_computes_every_output_as_pytorch_does(tmp_path: Path, name: str) -> None:
+def test_onnxruntime_computes_every_output_as_pytorch_does(
+    tmp_path: Path,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     import onnxruntime
 
     backbone = short(name).train()
     (tmp_path / "link.onnx").symlink_to("new/model.onnx")
     made = write_onnx(tmp_path / "link.onnx", backbone, SHAPE)
+    logged = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert not logged and not recwarn.list  # what exporters say of themselves
     assert all(part.training for part in backbone.modules())
     assert made.path.is_file() and made.bytes == made.path.stat().st_size
     assert made.difference < 1e-3

@@ -98,6 +98,29 @@ def test_broken_photos_end_a_run_unless_they_are_to_be_skipped(
     assert any("IMG_1.JPG" in sentence for sentence in said)
 
 
+@pytest.mark.parametrize("leads", ["gone.JPG", "IMG_3.JPG"])  # the second to itself
+def test_a_link_to_nothing_is_a_broken_photo(photos: Path, backbone: Backbone, leads: str) -> None:
+    (photos / "IMG_3.JPG").symlink_to(leads)
+    for given in (photos, f"{photos}/*.JPG"):
+        with pytest.raises(InputError, match=r"IMG_3\.JPG is a link to nothing"):
+            reconstruct(given, backbone, size=28)
+        said: list[str] = []
+        skipping = PhotoChoice(skip_broken=True)
+        made = reconstruct(given, backbone, size=28, choice=skipping, say=said.append)
+        assert made.photos == ("IMG_0.JPG", "IMG_1.JPG", "IMG_2.JPG")
+        assert dict(made.facts)["left out"] == "1 broken: IMG_3.JPG"
+        assert "IMG_3.JPG: is a link to nothing; it must be a file" in " ".join(said)
+
+
+def test_an_empty_name_is_not_the_folder_one_is_in(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    with pytest.raises(InputError, match="photos=''; a name must be given"):
+        find_photos([""])
+    assert len(find_photos(["."])) == 3
+
+
 def test_one_photo_has_depth_and_intrinsics_and_no_pose(photos: Path, backbone: Backbone) -> None:
     said: list[str] = []
     made = reconstruct(photos / "IMG_0.JPG", backbone, size=56, say=said.append)

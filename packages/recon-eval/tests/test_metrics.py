@@ -46,6 +46,8 @@ def test_names_are_all_different_and_others_are_refused() -> None:
 def test_a_change_is_said_as_a_share_of_errors_and_in_points_of_shares() -> None:
     assert change_in_words("abs_rel", 0.25, 0.2) == "20.0% smaller"
     assert change_in_words("f_score@0.05", 0.5, 0.75) == "25.0 higher"
-    assert change_in_words("rotation_degrees", 2.0, 2.0) == "0.0% larger"
+    for before, after in ((2.0, 2.0), (2.0, 1.9995), (2.0, 2.0005)):
+        assert change_in_words("rotation_degrees", before, after) == "the same"
+    assert change_in_words("auc30", 0.6498, 0.6494) == "the same"
     with pytest.raises(ValueError, match="key='absrel'"):
         change_in_words("absrel", 1.0, 1.0)

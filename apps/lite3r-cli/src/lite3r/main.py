@@ -3,7 +3,6 @@
 Nothing here imports PyTorch, so that help is answered at once; see `commands.COMMANDS`.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 from lite3r.commands import COMMANDS, options_of
 from lite3r.shell.command import Command
-from lite3r.shell.errors import UserError, sentence
+from lite3r.shell.errors import FULL, UserError, sentence
 from lite3r.shell.terminal import Output
 
 DONE, USER_ERROR, INTERRUPTED, CLOSED_PIPE, TERMINATED = 0, 2, 130, 141, 143
@@ -38,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             print(end="", flush=True)  # also where there is no standard output
     except OSError as error:
-        full = error.errno == errno.ENOSPC
+        full = error.errno in FULL
         if not full and not isinstance(error, BrokenPipeError):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed
         if full:
-            print(f"lite3r: {sentence(error)}: make room, or write elsewhere", file=sys.stderr)
+            print(f"lite3r: {sentence(error)}", file=sys.stderr)
         return USER_ERROR if full else CLOSED_PIPE
 
 
@@ -54,7 +53,7 @@ def _answer(words: list[str]) -> int:
         print(overview())
     else:
         command = parse(words)
-        _spin_briefly()
+        _quieten(command.output)
         try:
             with _terminable():
                 command.run()
@@ -69,9 +68,10 @@ def _answer(words: list[str]) -> int:
     return DONE
 
 
-def _spin_briefly() -> None:
-    """Let threads that wait sleep soon: a core on which they spin is one that busy ones lack."""
-    told = os.environ  # noqa: TID251  read as PyTorch is loaded, which takes no argument
+def _quieten(output: Output) -> None:
+    """Let threads that wait sleep soon, for the busy ones, and FFmpeg's words be left to us."""
+    told = os.environ  # noqa: TID251  read as PyTorch and OpenCV are loaded, without an argument
+    told.setdefault("OPENCV_FFMPEG_LOGLEVEL", "16" if output.verbose else "-8")  # errors, or none
     if machine() == "x86_64" and "OMP_WAIT_POLICY" not in told:  # a spin is long there
         told.setdefault("GOMP_SPINCOUNT", "1000")
 
@@ -85,9 +85,13 @@ def overview() -> str:
 
 def parse(words: Sequence[str]) -> Command:
     """The command that a command line means; wrong ones end the program with exit code 2."""
-    if not words[0].startswith("-") and words[0] not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"lite3r: command={words[0]!r}; it must be known: {known}", file=sys.stderr)
+    wrong = ""
+    if any(not word or (word[:2] == "--" and word[-1] == "=") for word in words):
+        wrong = "word=''; each must say something: set what it comes from, or leave it out"
+    elif words[0][0] != "-" and words[0] not in COMMANDS:
+        wrong = f"command={words[0]!r}; it must be known: {', '.join(COMMANDS)}"
+    if wrong:
+        print(f"lite3r: {wrong}", file=sys.stderr)
         raise SystemExit(USER_ERROR)
     import tyro  # after help has been answered without it
 

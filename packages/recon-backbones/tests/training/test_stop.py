@@ -1,4 +1,4 @@
-"""A training that is stopped from outside ends in all its processes."""
+"""A training that is stopped from outside, or by its disk, ends in all its processes."""
 
 import sys
 import time
@@ -8,7 +8,9 @@ from subprocess import Popen
 
 import pytest
 
-from .test_loop import Walls
+from recon_backbones.training import Run, train
+
+from .test_loop import PARTS, Walls, schedule
 
 
 def test_ctrl_c_in_one_process_ends_all(tmp_path: Path, pytestconfig: pytest.Config) -> None:
@@ -28,3 +30,17 @@ def test_ctrl_c_in_one_process_ends_all(tmp_path: Path, pytestconfig: pytest.Con
             assert child.wait(60) == -SIGINT
         finally:
             child.kill()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_disk_that_refuses_is_told_with_the_file_and_the_way_out(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
+    processes: int,
+) -> None:
+    monkeypatch.syspath_prepend(str(pytestconfig.rootpath))  # the other process imports this file
+    run = Run(folder=tmp_path, schedule=schedule(1), processes=processes)
+    (tmp_path / "state.partial").mkdir()  # where no file can be written
+    with pytest.raises(OSError, match=r"state\.partial: cannot be written; .*: make room, or"):
+        train(run, PARTS)

@@ -128,13 +128,16 @@ def metric_of(key: str) -> Metric:
 def change_in_words(key: str, before: float, after: float) -> str:
     """Say how a number of a report changed: an error in percent, a share in points of 100.
 
+    What is shown as 0.0 is "the same".
+
     Raises ValueError for a key of no metric.
 
     >>> change_in_words("abs_rel", 0.2, 0.21), change_in_words("auc30", 0.5, 0.49)
     ('5.0% larger', '1.0 lower')
     """
-    if metric_of(key).better == "high":
-        change = 100 * (after - before)
-        return f"{abs(change):.1f} {'higher' if change >= 0 else 'lower'}"
-    change = after / before - 1
-    return f"{abs(change):.1%} {'larger' if change >= 0 else 'smaller'}"
+    share = metric_of(key).better == "high"
+    change = 100 * (after - before if share else after / before - 1)
+    if (size := f"{abs(change):.1f}") == "0.0":
+        return "the same"
+    more, less = ("higher", "lower") if share else ("larger", "smaller")
+    return f"{size}{'' if share else '%'} {more if change > 0 else less}"

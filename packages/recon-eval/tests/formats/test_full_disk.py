@@ -77,6 +77,23 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_rest(tmp_path: Path, name:
     assert path.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("name", ["a.ply", "a.npz", "a.npy", "a.png", "a.tiff", "transforms.json"])
+def test_what_a_full_disk_did_not_take_is_named_where_it_was_to_be(
+    tmp_path: Path, name: str
+) -> None:
+    """The system's own error says no name, and files are begun under other ones."""
+    with (
+        pytest.raises(OSError) as told,
+        formats.replaced_folder(tmp_path / "out") as partial,
+        no_file_longer_than(1000),
+    ):
+        WRITERS[name](partial / name)
+    assert told.value.filename == str(tmp_path / "out" / name)
+    with pytest.raises(FileNotFoundError) as told, formats.replaced_folder(tmp_path / "out"):
+        (tmp_path / "elsewhere").read_bytes()
+    assert told.value.filename == str(tmp_path / "elsewhere")
+
+
 def refusing(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> list[str]:
     """Let these calls of `os.replace`, counted from 1, fail as on a disk without permission."""
     called: list[str] = []

@@ -30,7 +30,7 @@ def check_folder(folder: Path, words: Words) -> Checked:
     """
     if scenes := sorted(path.parent.name for path in folder.glob("*/cams") if path.is_dir()):
         return _check("scenes", scenes, partial(_scene, folder), words)
-    photos = find_photos([folder], at_least=1)
+    photos = find_photos([folder], at_least=1, broken=True)
     return _check("photos", photos, partial(decode_photo, at_least=SMALL), words)
 
 

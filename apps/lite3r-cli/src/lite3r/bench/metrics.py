@@ -19,20 +19,17 @@ COSTS = tuple(
 )
 SEEN = "share of the query-key pairs of global attention that softmax attention sees"
 TRAINED = "how many numbers distillation changed"
+COUNTS = tuple(
+    Column(key=key, title=title, unit=unit, digits=digits, scale=scale, better=None, explanation=of)
+    for key, title, unit, digits, scale, of in (
+        ("density", "kept", "%", 1, 100, SEEN),
+        ("trained_parameters", "trained", "parameters", 0, 1, TRAINED),
+    )
+)
 METRICS = (
     *PROTOCOLS["median"].columns,
     Column(key="abs_rel_many", title="AbsRel, many views", explanation=AGAIN),
     Column(key="auc30_many", title="AUC@30, many views", better="high", explanation=AGAIN),
     *COSTS,
-    Column(
-        key="density", title="kept", unit="%", digits=1, scale=100, better=None, explanation=SEEN
-    ),
-    Column(
-        key="trained_parameters",
-        title="trained",
-        unit="parameters",
-        digits=0,
-        better=None,
-        explanation=TRAINED,
-    ),
+    *COUNTS,
 )

@@ -1,7 +1,7 @@
 """Sets of views of a folder of photos."""
 
-import hashlib
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from lite3r.bench.images import ImageSettings
@@ -26,8 +26,7 @@ def photo_sets(folder: Path, backbone: Backbone, *, size: int, views: int) -> li
 
 def told_apart(sets: Sequence[Scene]) -> list[str]:
     """Names that other photos in the same place do not have."""
-    digests = [hashlib.sha256(one.images.numpy().tobytes()).hexdigest() for one in sets]
-    return [f"{one.name} {digest[:8]}" for one, digest in zip(sets, digests, strict=True)]
+    return [f"{s.name} {sha256(s.images.numpy().tobytes()).hexdigest()[:8]}" for s in sets]
 
 
 def half_of(folder: Path) -> int:

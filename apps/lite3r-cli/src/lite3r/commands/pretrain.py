@@ -29,8 +29,8 @@ def run(asked: Pretrain, terminal: Terminal) -> None:
     checks = reported(ValueError, OSError, FloatingPointError, of=said)
     with checks, held_alone(asked.out, writes=True):
         train(planned, parts(cycle(asked), world=asked.world, seed=asked.seed))
-    weights = asked.out / f"{asked.backbone}.safetensors"
-    export_weights(asked.out, weights)
+        weights = asked.out / f"{asked.backbone}.safetensors"
+        export_weights(asked.out, weights)
     record = measure(asked.backbone, weights, scenes=asked.test_scenes)
     atomic.write_json(asked.out / "teacher.json", record)
     terminal.result(record, markdown(record["rows"]))

@@ -17,7 +17,7 @@ from lite3r.student.deploy import load_model
 from lite3r.student.kinds import Backend, Precision
 from lite3r.student.student import TeacherSpec
 from recon_backbones import InputError, KnownDistance, Masks, PhotoChoice, Refinement
-from recon_backbones.photos import find_photos, is_video, read_mask
+from recon_backbones.photos import is_video, named_photos, read_mask
 from recon_backbones.views.units import seeing_meters
 from recon_eval.formats import Observations, PointCloud
 from recon_eval.reconstruction import (
@@ -93,7 +93,7 @@ def _inputs(plan: Plan) -> list[Path]:
     """All that is read. Photos are looked for before weights are read, or fetched."""
     given = [Path(one) for one in (*plan.photos, plan.cameras, plan.masks.folder) if one]
     if not any(is_video(Path(one)) and Path(one).is_file() for one in plan.photos):
-        photos = find_photos(plan.photos, at_least=1, recursive=plan.choice.recursive)
+        photos = named_photos(plan.photos, plan.choice)
         check_photos(photos, plan.formats)
         given += photos
     return given
@@ -109,8 +109,8 @@ def check_folder(folder: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     if not folder.exists():
         return
     atomic.refuse_existing(folder, overwrite=overwrite)
-    ways = [(given, way.resolve()) for given in inputs for way in (given, given.parent)]  # links
-    inside = [given for given, way in ways if way.is_relative_to(folder.resolve())]
+    ways = [(given, os.path.realpath(way)) for given in inputs for way in (given, given.parent)]
+    inside = [given for given, way in ways if Path(way).is_relative_to(folder.resolve())]
     if inside:
         raise UserError(f"{folder} holds {inside[0]}; it would be lost: choose another --out")
     own = (*WRITTEN, *OTHERS) if (folder / MARK).exists() else ()
@@ -128,7 +128,7 @@ def make(plan: Plan, beside: Path, words: Words) -> tuple[recon_backbones.Recons
         how = ("backbone", "weights", "seed", "device", "backend", "precision")
         model = load_model(plan.model, **{name: getattr(plan, name) for name in how})
     words.say(f"{model.name}: {model.ran}")
-    with reported(InputError, OSError):
+    with reported(InputError):
         made = recon_backbones.reconstruct(
             plan.photos,
             model.backbone,
@@ -182,7 +182,7 @@ def write(
     )
     for name in sorted(plan.formats, key="report".__eq__):  # which lists the other files, last
         words.say(f"writing {name} ...")
-        with reported():
+        with reported(ValueError):
             WRITERS[name](beside, scene)
     mark: dict[str, Any] = {"format": "lite3r-reconstruction/1", "views": list(made.photos)}
     mark |= {"points": len(cloud), "facts": [list(fact) for fact in facts], "versions": versions()}

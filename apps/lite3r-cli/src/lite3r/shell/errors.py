@@ -1,9 +1,11 @@
 """Tell what a person can put right from what is a bug in this program."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 PACKAGES = ("lite3r", "sla_kernels", "fp8_qat", "distill", "recon_backbones", "recon_eval")
 
 
@@ -40,7 +42,8 @@ def check_least(options: object, least: int, *names: str) -> None:
 def sentence(error: Exception) -> str:
     """The text of an error, readable without its type."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        told = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        return f"{told}: make room, or write elsewhere" if error.errno in FULL else told
     return ": ".join([*getattr(error, "__notes__", ()), str(error) or type(error).__name__])
 
 

@@ -35,11 +35,8 @@ def write_graph(path: Path, backbone: Backbone, shape: Shape, *, dense: bool) ->
     Raises ValueError as `recon_backbones.export.write_onnx` does, and for attention that sorts
     tokens by their keys, which ONNX cannot say.
     """
-    parts = [
-        module
-        for module in backbone.modules()
-        if isinstance(module, sla_kernels.SparseLinearAttention)
-    ]
+    sparse = sla_kernels.SparseLinearAttention
+    parts = [module for module in backbone.modules() if isinstance(module, sparse)]
     if dense:
         replace_attention(backbone, lambda site: DenseAttention())
         parts = []

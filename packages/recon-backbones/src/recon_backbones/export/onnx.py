@@ -1,6 +1,10 @@
 """A backbone as an ONNX graph, for a fixed number of views of a fixed size."""
 
+import logging
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +21,7 @@ from recon_backbones.program import FIELDS, Outputs, Shape, evaluated
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 KNOWN = ("aten", "prims", "prim", "_operator", "math", "builtins")  # where PyTorch's own live
+TALKATIVE = ("torch.onnx", "onnxscript")  # loggers
 LARGEST = 2 << 30  # bytes that one file of ONNX can hold; weights beyond lie beside it
 ALLOWED = 1e-3  # of the median depth
 
@@ -133,16 +138,17 @@ def _home(target: Any) -> str:
 def _written(graph: torch.export.ExportedProgram, images: Tensor, path: Path) -> Path:
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict.values())
     try:
-        torch.onnx.export(
-            graph,
-            (images,),
-            path,
-            dynamo=True,
-            input_names=["images"],
-            output_names=list(FIELDS),
-            external_data=size >= LARGEST,
-            verbose=False,
-        )
+        with _without_warnings():
+            torch.onnx.export(
+                graph,
+                (images,),
+                path,
+                dynamo=True,
+                input_names=["images"],
+                output_names=list(FIELDS),
+                external_data=size >= LARGEST,
+                verbose=False,
+            )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0][:200]
         raise InputError(
@@ -150,6 +156,21 @@ def _written(graph: torch.export.ExportedProgram, images: Tensor, path: Path) ->
             "attention back (replace_attention), or use torch.export programs"
         ) from error
     return path
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Leave out what exporters say of themselves: what they wrote is compared, and errors raise."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, TALKATIVE)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in levels:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 def _ran(path: Path, images: Tensor) -> Any:

@@ -9,6 +9,7 @@ from recon_backbones.photos.files import find_photos as find_photos
 from recon_backbones.photos.files import is_video as is_video
 from recon_backbones.photos.files import photos_digest as photos_digest
 from recon_backbones.photos.gather import CamerasOf as CamerasOf
+from recon_backbones.photos.gather import named_photos as named_photos
 from recon_backbones.photos.held_out import held_out as held_out
 from recon_backbones.photos.masks import find_masks as find_masks
 from recon_backbones.photos.masks import read_mask as read_mask

@@ -24,6 +24,7 @@ def find_photos(
     at_least: int = 2,
     recursive: bool = False,
     copies: bool = True,
+    broken: bool = False,
 ) -> list[Path]:
     """The photos that the inputs name, in natural order within each, each file once.
 
@@ -31,7 +32,8 @@ def find_photos(
     shell pattern, or a .txt file with one path per line, relative to the file. Hidden files in
     folders, the sidecars that a Mac leaves beside photos (._NAME), and what a reconstruction wrote
     into a folder below, as depth maps, are no photos. Without `copies` no file is taken that is
-    byte for byte one before it: a photo must not be held out and learned from.
+    byte for byte one before it: a photo must not be held out and learned from. With `broken` what
+    is named and is no file, as a link to nothing, is among them, for whoever names each of these.
 
     Raises InputError when an input names nothing or a video, or all together name fewer than
     `at_least`.
@@ -41,7 +43,8 @@ def find_photos(
         for path in _expand(str(given), recursive):
             if path.name.startswith(SIDECAR):
                 continue
-            if not _is_file(path):
+            whole = os.path.isfile(path)
+            if not whole and not broken:
                 what = "is a link to nothing" if os.path.islink(path) else "is no file"
                 raise InputError(
                     f"{_shown(path)} {what}; a photo must be a file that can be read: leave it out"
@@ -51,7 +54,7 @@ def find_photos(
                     f"{path} is a video; photos must be named here: reconstruct it by its own "
                     "name, or give the folder images of its frames that this leaves"
                 )
-            found.setdefault(path.resolve(), path)
+            found.setdefault(path.resolve() if whole else path.absolute(), path)
     photos = list(found.values()) if copies else without_copies(list(found.values()))[0]
     if len(photos) < at_least:
         raise InputError(
@@ -111,6 +114,8 @@ def straight(path: Path) -> Path:
 
 
 def _expand(given: str, recursive: bool) -> Iterable[Path]:
+    if not given:
+        raise InputError("photos=''; a name must be given: write . for the folder you are in")
     path = Path(given)
     if path.is_dir():
         return _folder(path, recursive)
@@ -123,7 +128,7 @@ def _expand(given: str, recursive: bool) -> Iterable[Path]:
         raise InputError(
             f"{given} does not exist; it matches no file as a pattern either: check the path"
         )
-    return [m for m in matches if m.is_file()]
+    return [m for m in matches if not m.is_dir()]
 
 
 def _folder(path: Path, recursive: bool) -> list[Path]:
@@ -183,14 +188,6 @@ def _listed(path: Path) -> Iterator[Path]:
     for line in lines:
         if line.strip():
             yield path.parent / line.strip()
-
-
-def _is_file(path: Path) -> bool:
-    """Whether a path is a file; one that cannot be a name is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _shown(path: Path) -> str:

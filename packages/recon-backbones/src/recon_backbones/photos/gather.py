@@ -119,6 +119,12 @@ def gather(
     )
 
 
+def named_photos(inputs: Sequence[str | Path], choice: PhotoChoice) -> list[Path]:
+    """The photos that the inputs name, with those that are left out only once they are read."""
+    how = {"recursive": choice.recursive, "broken": choice.skip_broken}
+    return find_photos(inputs, at_least=1, **how)
+
+
 def check_cut(
     paths: Sequence[Path], maps: Sequence[PixelMap], method: Preprocess, telling: Telling
 ) -> None:
@@ -223,7 +229,7 @@ def _named(
     """The photos that the inputs name, or the frames of the one video among them."""
     videos = [Path(given) for given in inputs if is_video(Path(given)) and Path(given).is_file()]
     if not videos:
-        photos = find_photos(inputs, at_least=1, recursive=choice.recursive)
+        photos = named_photos(inputs, choice)
         if choice.fps is not None or choice.frames is not None:
             raise InputError(
                 "fps or frames without a video; they choose its frames: for photos there "

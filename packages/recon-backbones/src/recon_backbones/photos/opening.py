@@ -1,5 +1,6 @@
 """Opening a photo file: common formats alone, bounded in size, with errors that name the file."""
 
+import os
 import struct
 import warnings
 import zlib
@@ -32,8 +33,9 @@ def open_photo(path: Path) -> Image.Image:
 
     Raises InputError for a file that does not exist, is no photo, or has over 170 million pixels.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: does not exist or is no file; it must be one: check the path")
+    if not os.path.isfile(path):  # a name that no file can have is none
+        what = "is a link to nothing" if os.path.islink(path) else "does not exist or is no file"
+        raise InputError(f"{path}: {what}; it must be a file: check the path")
     try:
         with warnings.catch_warnings():  # Pillow warns from half of the bound above
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

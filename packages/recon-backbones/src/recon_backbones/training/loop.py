@@ -70,13 +70,16 @@ class Parts:
     check: Check | None = None
 
 
+TOLD = {kind.__name__: kind for kind in (FloatingPointError, OSError)}  # by other processes
+
+
 def train(run: Run, parts: Parts) -> None:
     """Train with one thread a process on a CPU; continue where the folder left off.
 
     Writes `state.safetensors` (masters, averages and optimizer), `run.json` (settings),
     `log.jsonl`, `checks.jsonl`. A folder of before there was `run.json` is taken on as it is.
-    Raises ValueError where the folder holds a training of other settings, and FloatingPointError
-    for gradients that are not finite.
+    Raises ValueError where the folder holds a training of other settings, FloatingPointError for
+    gradients that are not finite, and OSError where the disk refuses what was learned.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     claim(run.folder, run.settings)
@@ -88,9 +91,9 @@ def train(run: Run, parts: Parts) -> None:
         spawn(_process, (run, parts), nprocs=run.processes, daemon=True)  # a stop ends them too
     except ProcessRaisedException as error:  # it holds the other process's traceback as text
         kind, _, said = str(error).rstrip().rpartition("\n")[2].partition(": ")
-        if kind != FloatingPointError.__name__:
+        if kind not in TOLD:
             raise
-        raise FloatingPointError(said) from error
+        raise TOLD[kind](said) from error
 
 
 def _process(rank: int, run: Run, parts: Parts) -> None:

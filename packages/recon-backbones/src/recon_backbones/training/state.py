@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recon_backbones.training.optimizer import Optimizer
@@ -55,10 +57,20 @@ def save_state(folder: Path, optimizer: Optimizer, *, step: int, minutes: float)
 def _write(
     path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors for whom the umask leaves them; safetensors alone would for the owner."""
+    """Write tensors for whom the umask leaves them; safetensors alone would for the owner.
+
+    Raises OSError where the disk refuses; what is half written is removed.
+    """
     path.touch()
     readers = path.stat().st_mode
-    save_file(tensors, path, metadata=metadata)
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise OSError(
+            f"{path}: cannot be written; {error}: make room, or choose another"
+        ) from error
     path.chmod(readers)
 
 

@@ -1,5 +1,6 @@
 """Depth maps as files: float32 in PFM, TIFF and NumPy, 16-bit whole numbers in PNG; 0: no depth."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,16 @@ def write_depth(path: str | Path, depth: Float[np.ndarray, "y x"], *, unit: floa
     if path.suffix == ".pfm":
         write_pfm(path, values)
         return
+    coded = BytesIO()  # what codes it tells a full disk in words of its own
+    if path.suffix == ".npy":
+        np.save(coded, values, allow_pickle=False)
+    elif path.suffix == ".png":
+        steps = Image.fromarray(_steps(path, values, unit))
+        steps.save(coded, format="PNG", compress_level=QUICK)
+    else:
+        Image.fromarray(values).save(coded, format="TIFF", compression="tiff_adobe_deflate")
     with new_file(path) as partial:
-        if path.suffix == ".npy":
-            np.save(partial, values, allow_pickle=False)
-        elif path.suffix == ".png":
-            Image.fromarray(_steps(path, values, unit)).save(partial, compress_level=QUICK)
-        else:
-            Image.fromarray(values).save(partial, format="TIFF", compression="tiff_adobe_deflate")
+        partial.write_bytes(coded.getbuffer())
 
 
 def _steps(path: Path, values: Float32[np.ndarray, "y x"], unit: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Opening and writing files: bounded sizes, whole or not at all, errors that name file and rule."""
 
+import errno
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ SIDECARS = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file browsers leave
 SEEN = "[!.]"  # before a pattern: no hidden file, as ._NAME, which a Mac leaves beside NAME
 SHOWN = 40  # characters of a name in that of its partial file
 MAX_TEXT = 1 << 20  # bytes; a pair.txt of a thousand views has about 200 kB
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # told by the system without a name
 
 
 def require_folder(path: str | Path, what: str) -> Path:
@@ -96,7 +98,8 @@ def new_file(path: Path) -> Iterator[Path]:
     partial = _beside(path, suffix)
     partial.touch(exist_ok=False)
     try:
-        yield partial
+        with _told_of(partial, path):
+            yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -124,13 +127,26 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     partial = _beside(path)
     partial.mkdir()
     try:
-        yield partial
+        with _told_of(partial, path):
+            yield partial
         if path.exists():
             _take_the_place_of(path, partial)
         else:
             partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _told_of(partial: Path, path: Path) -> Iterator[None]:
+    """Let the system's errors speak of `path` where they name `partial`, or a full disk nothing."""
+    try:
+        yield
+    except OSError as error:
+        named = partial if error.filename is None and error.errno in FULL else error.filename
+        if isinstance(named, str | Path) and Path(named).is_relative_to(partial):
+            error.filename = str(path / Path(named).relative_to(partial))
+        raise
 
 
 def _beside(path: Path, suffix: str = "") -> Path:
